@@ -1,0 +1,100 @@
+"""The main job on the published 2B configuration with random weights: load, index 8 pictures, answer, find similar.
+
+Theory: 2.13 billion parameters in float32 are 8.5 GB, and loading straight into the dtype keeps the peak near
+that; a picture of 57,600 pixels costs about 0.37 teraflop.
+
+    python benchmarks/full_size.py [--scratch DIR] [--photos DIR] [--dtype float32] [--keep]
+
+Each step is a whole process, as a user runs it. Prints a table and one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from imgsearch import media
+from imgsearch.media.gallery import draw_gallery
+
+# In a process of its own: on Linux a child's peak memory begins with its parent's.
+WRITE = """
+import sys
+from imgsearch.model.random_checkpoint import PUBLISHED_2B, write_random_checkpoint
+write_random_checkpoint(sys.argv[1], PUBLISHED_2B, dtype="bfloat16")
+"""
+
+
+def timed(argv: list[str]) -> dict[str, float]:
+    """Run a command; return its wall seconds and its peak resident memory in GB."""
+    began = time.perf_counter()
+    process = subprocess.Popen(argv, stdout=sys.stderr)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise SystemExit(f"{argv} failed")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"seconds": time.perf_counter() - began, "peak_gb": usage.ru_maxrss * unit / 1e9}
+
+
+def eight_pictures(photos: str | None, folder: Path) -> None:
+    """Copy the first 8 photographs of a folder, or draw 8 pictures."""
+    if photos is None:
+        draw_gallery(str(folder), 8)
+        shutil.rmtree(folder / "copies")
+        return
+    folder.mkdir()
+    found = sorted(
+        path
+        for path in Path(photos).rglob("*")
+        if path.suffix.lower() in media.EXTENSIONS and path.name[0] != "a"
+    )
+    for path in itertools.islice(found, 8):
+        shutil.copy(path, folder)
+
+
+def main() -> None:
+    """Write the checkpoint, run the steps, print the figures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scratch", default=tempfile.gettempdir())
+    parser.add_argument("--photos")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--keep", action="store_true", help="keep the checkpoint for the next run")
+    options = parser.parse_args()
+    checkpoint = Path(options.scratch) / "imgsearch-2b-random"
+    if not (checkpoint / "config.json").exists():
+        subprocess.run([sys.executable, "-c", WRITE, str(checkpoint)], check=True)
+    weights = sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
+    weights *= {"float32": 2, "float16": 1, "bfloat16": 1}[options.dtype]
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        pictures, index = Path(scratch) / "pictures", str(Path(scratch) / "index")
+        eight_pictures(options.photos, pictures)
+        program = [sys.executable, "-m", "imgsearch"]
+        first = str(min(pictures.iterdir()))
+        where = ["--index", index]
+        model = ["--model", str(checkpoint), "--device", "cpu", "--dtype", options.dtype]
+        steps = {
+            "index 8 pictures": [*program, "index", str(pictures), *where, *model, "--stats"],
+            "index, unchanged": [*program, "index", str(pictures), *where],
+            "query": [*program, "query", "red car at night", *where, "--dtype", options.dtype, "-n", "3"],
+            "similar, indexed": [*program, "similar", first, *where, "-n", "3"],
+        }
+        results = {name: timed(argv) for name, argv in steps.items()}
+    print(f"{'step':18} {'seconds':>8} {'peak GB':>8} {'peak / weights':>15}")
+    for name, result in results.items():
+        print(
+            f"{name:18} {result['seconds']:8.1f} {result['peak_gb']:8.2f} {result['peak_gb'] * 1e9 / weights:15.2f}"
+        )
+    print(json.dumps({"dtype": options.dtype, "weights_gb": weights / 1e9, **results}))
+    if not options.keep:
+        shutil.rmtree(checkpoint)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What the commands share: their options, the error handler, and how flags become choices."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Literal, ParamSpec
+
+import typer
+
+from imgsearch import output
+from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.identity import ModelChoice
+from imgsearch.types import PixelBudget
+
+P = ParamSpec("P")
+
+Detail = Literal["low", "standard", "high", "max"]
+
+IndexFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="The index. Default: $IMGSEARCH_INDEX, the nearest .imgsearch upward, or the user's data folder.",
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME|DIR", help="A checkpoint's folder, or its name on the hub."),
+]
+ModelFolder = Annotated[
+    str | None,
+    typer.Option("--model", metavar="DIR", help="Where the index's own model lies now, if it was moved."),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", metavar="R", help="The checkpoint's branch, tag or commit on the hub."),
+]
+Device = Annotated[
+    Literal["auto", "cuda", "mps", "cpu"],
+    typer.Option("--device", help="Where to compute. auto: CUDA, then MPS, then the CPU."),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    typer.Option("--dtype", help="Precision. auto: float16 on CUDA and MPS, float32 on the CPU."),
+]
+Dim = Annotated[
+    int | None, typer.Option("--dim", metavar="N", help="Length of the vectors: a Matryoshka dimension.")
+]
+DetailOption = Annotated[
+    Detail | None,
+    typer.Option(
+        "--detail",
+        help="Pixels a picture is seen with: low 57,600 (default, fastest; small text and small things are "
+        "lost), standard 262,144, high 589,824, max 1,310,720. Time grows with them.",
+    ),
+]
+MaxPixels = Annotated[
+    int | None, typer.Option("--max-pixels", metavar="N", help="The same as a number of pixels.")
+]
+Instruction = Annotated[
+    str | None, typer.Option("--instruction", metavar="TEXT", help="The instruction to the model.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+
+def handled(command: Callable[P, int]) -> Callable[P, None]:
+    """Let a command return its exit code, and turn what goes wrong into one line and the right code.
+
+    ImgsearchError: its own code. Ctrl-C: 130. A closed pipe: silence, and the code that a shell shows for it.
+    Anything else is a bug of ours and shows its traceback.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except ImgsearchError as error:
+            output.error(str(error))
+            code = error.exit_code
+        except KeyboardInterrupt:
+            output.error("interrupted; what was committed stays, run the command again to go on from there")
+            code = 130
+        except BrokenPipeError:
+            # Python flushes stdout once more at exit; into the closed pipe that would print an error.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 141
+        raise typer.Exit(code)
+
+    return run
+
+
+def pixel_budget(detail: Detail | None, max_pixels: int | None) -> PixelBudget | None:
+    """Turn --detail or --max-pixels into a budget, None if neither was given. Raises UsageError."""
+    if detail is None and max_pixels is None:
+        return None
+    from imgsearch.model.pixels import DETAIL, MIN_PIXELS  # on use: it loads Pillow
+
+    if detail is not None and max_pixels is not None:
+        raise UsageError("--detail and --max-pixels say the same thing; give one of them")
+    if detail is not None:
+        return PixelBudget(MIN_PIXELS, DETAIL[detail])
+    assert max_pixels is not None
+    if max_pixels < MIN_PIXELS:
+        raise UsageError(f"--max-pixels {max_pixels}: the model needs at least {MIN_PIXELS:,}")
+    return PixelBudget(MIN_PIXELS, max_pixels)
+
+
+def model_choice(
+    model: str | None,
+    revision: str | None = None,
+    dim: int | None = None,
+    pixels: PixelBudget | None = None,
+    instruction: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> ModelChoice:
+    """Collect the model's flags; a folder is made absolute, so that the index finds it from anywhere."""
+    if model is not None:
+        expanded = os.path.expanduser(model)
+        if os.path.isdir(expanded):
+            model = os.path.abspath(expanded)
+    return ModelChoice(model, revision, dim, pixels, instruction, device, dtype)

@@ -1,0 +1,188 @@
+"""The commands that keep an index: index, status, remove."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, cast
+
+import typer
+
+from imgsearch import output
+from imgsearch.cli import common
+from imgsearch.errors import UsageError
+from imgsearch.index.location import find_index
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(common.handled(index))
+    app.command()(common.handled(status))
+    app.command()(common.handled(remove))
+
+
+def index(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Folders of pictures. None: refresh every known one."),
+    ] = None,
+    index: common.IndexFolder = None,
+    model: common.Model = None,
+    revision: common.Revision = None,
+    dim: common.Dim = None,
+    detail: common.DetailOption = None,
+    max_pixels: common.MaxPixels = None,
+    instruction: common.Instruction = None,
+    device: common.Device = "auto",
+    dtype: common.Dtype = "auto",
+    batch_size: Annotated[
+        str, typer.Option("--batch-size", metavar="N|auto", help="Pictures in one pass of the model.")
+    ] = "auto",
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option("--max-megapixels", metavar="N", help="Skip larger pictures. Default: 200."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="GLOB", help="Leave out, as in .gitignore; may be repeated."),
+    ] = None,
+    include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Also hidden files.")] = False,
+    follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Also behind links.")] = False,
+    no_prune: Annotated[bool, typer.Option("--no-prune", help="Keep what is gone from the disk.")] = False,
+    prune_empty: Annotated[
+        bool, typer.Option("--prune-empty", help="Also forget the files of folders that are empty now.")
+    ] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make the index anew.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Say where the time went.")] = False,
+    json: common.Json = False,
+) -> int:
+    """Index folders of pictures, or bring the index up to date. Interrupt it at any time; it goes on from there."""
+    from imgsearch.files import WalkOptions
+    from imgsearch.indexer import index_pictures
+    from imgsearch.ingest import IndexOptions
+
+    walk = None
+    if exclude is not None or include_hidden or follow_symlinks:
+        patterns = tuple(pattern for pattern in exclude or () if pattern)
+        walk = WalkOptions(patterns, include_hidden, follow_symlinks)
+    options = IndexOptions(
+        model=common.model_choice(
+            model, revision, dim, common.pixel_budget(detail, max_pixels), instruction, device, dtype
+        ),
+        walk=walk,
+        batch_size=_batch_size(batch_size),
+        max_megapixels=max_megapixels,
+        prune=not no_prune,
+        prune_empty=prune_empty,
+        rebuild=rebuild,
+        dry_run=dry_run,
+    )
+    talker = output.Talker()
+    result = index_pictures(paths or [], find_index(index), options, talker)
+    if json:
+        output.json_line(result.as_json())
+    for reason, count in result.kept.items():
+        talker.say(f"{count:,} not found but kept: {reason}")
+    if not dry_run:
+        talker.say(result.summary())
+    if stats:
+        talker.say(result.timing())
+    return 0
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"--batch-size {text}: a number, or auto")
+    return int(text)
+
+
+def status(
+    index: common.IndexFolder = None,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="List the skipped files with the reasons.")
+    ] = False,
+    json: common.Json = False,
+) -> int:
+    """Say what is indexed, with what, where, since when, and what was skipped and why."""
+    from imgsearch.status import read_status, skipped_files
+
+    folder = find_index(index)
+    if errors:
+        for path, reason, detail in skipped_files(folder):
+            if json:
+                output.json_line({"path": path, "reason": reason, "detail": detail})
+            else:
+                output.line(f"{reason}: {path}" + (f"  ({detail})" if detail else ""))
+        return 0
+    state = read_status(folder)
+    identity, run = state.identity, state.last_run
+    if json:
+        output.json_line(
+            {
+                "index": state.folder,
+                "files": state.files,
+                "contents": state.contents,
+                "errors": state.errors,
+                "model": identity.model,
+                "fingerprint": identity.fingerprint,
+                "dim": identity.dim,
+                "pixels": {"image": [identity.pixels.min_pixels, identity.pixels.max_pixels]},
+                "prompts": {"query": identity.query_prompt, "document": identity.document_prompt},
+                "device": run.runtime.device if run else None,
+                "dtype": run.runtime.dtype if run else None,
+                "reason": run.runtime.reason if run else None,
+                "last_run": run.at if run else None,
+                "created": state.created,
+                "bytes": state.bytes_on_disk,
+                "roots": [root.path for root in state.roots],
+            }
+        )
+        return 0
+    output.line(f"index      {state.folder}, {state.bytes_on_disk / 1e6:,.1f} MB, made {_day(state.created)}")
+    output.line(f"pictures   {state.files:,} files, {state.contents:,} distinct")
+    for root in state.roots:
+        output.line(f"folder     {root.path}{_chosen(root.options)}")
+    output.line(f"model      {identity.model} ({identity.fingerprint[:8]}), {identity.dim} dimensions")
+    output.line(f"pixels     at most {identity.pixels.max_pixels:,} a picture")
+    output.line(f"prompt     {identity.document_prompt}")
+    if run:
+        output.line(
+            f"last run   {_day(run.at)} on {run.runtime.device} in {run.runtime.dtype}: {run.runtime.reason}"
+        )
+    for reason, count in state.errors.items():
+        output.line(f"skipped    {count:,} {reason}")
+    if state.errors:
+        output.line("           (which: imgsearch status --errors)")
+    return 0
+
+
+def _chosen(options: dict[str, object]) -> str:
+    """Say what was chosen for a root: the patterns left out, and what is let in."""
+    notes = [f"without {pattern}" for pattern in cast("list[str]", options.get("exclude", []))]
+    notes += ["with hidden files"] if options.get("include_hidden") else []
+    notes += ["following links"] if options.get("follow_symlinks") else []
+    notes += [f"only {name}" for name in cast("list[str]", options.get("only", []))]
+    return f"  ({', '.join(notes)})" if notes else ""
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def remove(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files or folders to forget.")],
+    index: common.IndexFolder = None,
+) -> int:
+    """Take files or folders out of the index. The files themselves are never touched."""
+    from imgsearch.remove import remove_paths
+
+    folder = find_index(index)
+    talker = output.Talker()
+    removed = remove_paths(paths, folder, talker)
+    if not removed:
+        talker.say("none of this is in the index")
+        return 1
+    talker.say(f"{removed:,} {'file' if removed == 1 else 'files'} taken out of the index")
+    return 0

@@ -1,0 +1,88 @@
+"""The commands around the model itself: embed, download, demo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from imgsearch import output
+from imgsearch.cli import common
+from imgsearch.errors import StorageError, UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(common.handled(embed))
+    app.command()(common.handled(download))
+    app.command()(common.handled(demo))
+
+
+def embed(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Picture files; with --text, texts.")
+    ],
+    text: Annotated[bool, typer.Option("--text", help="The inputs are texts.")] = False,
+    npy: Annotated[
+        str | None, typer.Option("--npy", metavar="FILE", help="Write a float32 array (inputs, dim).")
+    ] = None,
+    json: common.Json = False,
+    model: common.Model = None,
+    revision: common.Revision = None,
+    dim: common.Dim = None,
+    detail: common.DetailOption = None,
+    max_pixels: common.MaxPixels = None,
+    instruction: common.Instruction = None,
+    device: common.Device = "auto",
+    dtype: common.Dtype = "auto",
+) -> int:
+    """Give the vectors themselves: JSON Lines on stdout, or a .npy file."""
+    from imgsearch.embed import embed_inputs
+
+    if npy and json:
+        raise UsageError("--npy and --json: give one of them")
+    choice = common.model_choice(
+        model, revision, dim, common.pixel_budget(detail, max_pixels), instruction, device, dtype
+    )
+    talker = output.Talker()
+    vectors = embed_inputs(inputs, texts=text, choice=choice, reporter=talker)
+    if npy:
+        import numpy as np
+
+        try:
+            with open(npy, "wb") as file:
+                np.save(file, vectors, allow_pickle=False)
+        except OSError as error:
+            raise StorageError(f"{npy} could not be written: {error.strerror}") from error
+        talker.say(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {npy}")
+        return 0
+    for given, vector in zip(inputs, vectors, strict=True):
+        output.json_line({"input": given, "dim": len(vector), "embedding": [float(x) for x in vector]})
+    return 0
+
+
+def download(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Name on the hub. Default: Qwen/Qwen3-VL-Embedding-2B."),
+    ] = None,
+    revision: common.Revision = None,
+) -> int:
+    """Fetch a model's weights ahead of time, or check those that are here; a broken-off download goes on."""
+    from imgsearch.identity import download as run
+
+    talker = output.Talker()
+    folder = run(name, revision, talker)
+    talker.say(f"complete, and as the hub has it: {folder}")
+    return 0
+
+
+def demo(
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Where the gallery is drawn.")
+    ] = "demo-gallery",
+) -> int:
+    """Draw some pictures, index them, and find each one's altered copies: the whole way in a minute."""
+    from imgsearch.demo import run_demo
+
+    return run_demo(out, output.Talker())

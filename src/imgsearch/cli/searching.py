@@ -1,0 +1,138 @@
+"""The commands that ask: query and similar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from imgsearch import output
+from imgsearch.cli import common
+from imgsearch.errors import InputError, UsageError
+from imgsearch.identity import ModelChoice, checkpoint_for, load_encoder
+from imgsearch.index.image_index import ImageIndex
+from imgsearch.index.location import find_index
+from imgsearch.types import Encoder, Input
+
+Count = Annotated[int, typer.Option("-n", metavar="N", help="At most this many.")]
+MinScore = Annotated[
+    float | None, typer.Option("--min-score", metavar="S", help="Only hits with at least this cosine.")
+]
+Within = Annotated[
+    float | None,
+    typer.Option("--within", metavar="PERCENT", help="Only hits that score within so much of the best."),
+]
+Exact = Annotated[bool, typer.Option("--exact", help="Compare with every vector.")]
+Paths = Annotated[bool, typer.Option("--paths", help="Only the paths.")]
+Nul = Annotated[bool, typer.Option("-0", help="Only the paths, each ended by a NUL byte, as for xargs -0.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(common.handled(query))
+    app.command()(common.handled(similar))
+
+
+def _style(json: bool, paths: bool, nul: bool) -> str:
+    if json and (paths or nul):
+        raise UsageError("--json and --paths are two forms of the same answer; give one of them")
+    return "json" if json else "nul" if nul else "paths" if paths else "text"
+
+
+def query(
+    text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The question. -: one a line from stdin.")],
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="FILE", help="A picture that belongs to the question.")
+    ] = None,
+    n: Count = 10,
+    min_score: MinScore = None,
+    within: Within = None,
+    dim: common.Dim = None,
+    exact: Exact = False,
+    json: common.Json = False,
+    paths: Paths = False,
+    nul: Nul = False,
+    index: common.IndexFolder = None,
+    model: common.ModelFolder = None,
+    device: common.Device = "auto",
+    dtype: common.Dtype = "auto",
+) -> int:
+    """Find pictures by words, or by words and a picture together."""
+    from imgsearch import search
+    from imgsearch.index import runs
+
+    style = _style(json, paths, nul)
+    options = search.SearchOptions(n, min_score, within, dim, exact)
+    talker = output.Talker()
+    if text != "-" and not text.strip() and image is None:
+        raise InputError("the question is empty; say in words what is in the picture")
+    with ImageIndex(find_index(index)) as opened:
+        opened.check_dim(dim)
+        picture = search.read_picture(image, opened.identity.pixels) if image else None
+        choice = common.model_choice(model, device=device, dtype=dtype)
+        encoder = _encoder(opened, choice, talker)
+        runs.record(opened.folder, "query", encoder.runtime)
+        found = False
+        for question in _lines() if text == "-" else [text]:
+            asked = Input(text=question or None, image=picture)
+            (hits,) = search.query(opened, encoder, [asked], options)
+            output.hits(hits, style, question if text == "-" else None)
+            found = found or bool(hits)
+    if not found:
+        talker.say("nothing found")
+    return 0 if found else 1
+
+
+def _lines() -> Iterator[str]:
+    """Yield the questions on stdin as they come; blank lines are none."""
+    asked = False
+    for data in sys.stdin.buffer:
+        line = data.decode(errors="replace")
+        if line.strip():
+            asked = True
+            yield line.strip()
+    if not asked:
+        raise InputError("no question came on stdin; write one a line")
+
+
+def similar(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture file, indexed or not.")],
+    n: Count = 10,
+    min_score: MinScore = None,
+    within: Within = None,
+    dim: common.Dim = None,
+    exact: Exact = False,
+    json: common.Json = False,
+    paths: Paths = False,
+    nul: Nul = False,
+    index: common.IndexFolder = None,
+    model: common.ModelFolder = None,
+    device: common.Device = "auto",
+    dtype: common.Dtype = "auto",
+) -> int:
+    """Find pictures that look like one. An indexed photo answers at once, without the model."""
+    from imgsearch import search
+    from imgsearch.index import runs
+
+    style = _style(json, paths, nul)
+    options = search.SearchOptions(n, min_score, within, dim, exact)
+    talker = output.Talker()
+    with ImageIndex(find_index(index)) as opened:
+        opened.check_dim(dim)
+
+        def load() -> Encoder:
+            encoder = _encoder(opened, common.model_choice(model, device=device, dtype=dtype), talker)
+            runs.record(opened.folder, "similar", encoder.runtime)
+            return encoder
+
+        hits = search.similar(opened, image, load, options)
+    output.hits(hits, style)
+    if not hits:
+        talker.say("nothing found")
+    return 0 if hits else 1
+
+
+def _encoder(opened: ImageIndex, choice: ModelChoice, talker: output.Talker) -> Encoder:
+    return load_encoder(checkpoint_for(opened.identity, choice, talker), opened.identity, choice, talker)

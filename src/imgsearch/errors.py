@@ -1,0 +1,91 @@
+"""What can go wrong, in the user's words: ImgsearchError and its tree.
+
+Every message is one line that says what happened, to which file, and what to do next. The command line
+prints it and exits with ``exit_code``; any other exception is a bug of ours and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+
+class ImgsearchError(Exception):
+    """Base of everything that a user can cause or mend."""
+
+    exit_code = 2
+
+
+class UsageError(ImgsearchError):
+    """The command or call contradicts itself, or a value is out of range."""
+
+
+class FolderError(ImgsearchError):
+    """A path that was given does not exist or can't be read."""
+
+
+class NothingToIndex(ImgsearchError):
+    """The paths that were given hold no picture."""
+
+    exit_code = 1
+
+
+class InputError(ImgsearchError):
+    """A text or a picture that the model can't take: empty, too long, or of a wrong shape."""
+
+
+class PictureError(ImgsearchError):
+    """One file that is no usable picture. ``reason`` is the short class by which skipped files are counted."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        """Keep the reason (a few words, the same for all files of its kind) and what is special to this file."""
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class NonFiniteError(ImgsearchError):
+    """The model gave NaN or infinity for some inputs, also in float32. ``rows`` are their places in the call."""
+
+    def __init__(self, rows: list[int]) -> None:
+        """Keep the indices of the inputs whose rows are not finite."""
+        super().__init__(
+            f"the model gave no finite vector for {len(rows)} input(s), also in float32; "
+            "the checkpoint may be damaged: check it with 'imgsearch download'"
+        )
+        self.rows = rows
+
+
+class CheckpointError(ImgsearchError):
+    """A model folder that is missing, incomplete, or not of the Qwen3-VL embedding family."""
+
+
+class DownloadError(ImgsearchError):
+    """The weights could not be fetched: offline, not found, refused, damaged, or no room for them."""
+
+
+class IndexMissing(ImgsearchError):
+    """There is no index where one was looked for."""
+
+
+class IndexDamaged(ImgsearchError):
+    """A file of the index can't be trusted; the message names it, what is lost, and how to rebuild."""
+
+
+class IndexMismatch(ImgsearchError):
+    """The index was made with another model, dimension, prompt or pixel budget, or by a newer version."""
+
+
+class IndexLocked(ImgsearchError):
+    """Another process is writing to the index."""
+
+
+class StorageError(ImgsearchError):
+    """The disk refused a write: full, read-only, or failing. The index is as it was at the last commit."""
+
+
+def rebuild_hint(index: str) -> str:
+    """Say how to make the index in ``index`` anew; ends the message of every IndexDamaged."""
+    return (
+        "your pictures are untouched; embed them again with: "
+        f"imgsearch index FOLDER --rebuild --index {shlex.quote(index)}"
+    )

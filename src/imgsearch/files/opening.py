@@ -1,0 +1,99 @@
+"""Opening a file: its bytes and their hash from one and the same moment, or the reason why not."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from imgsearch.errors import PictureError
+
+_IN_MEMORY = 64 << 20  # bytes: up to here the hash and the decoder see the very same bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """A file that is open: its bytes from the start, their sha256, and size and mtime (ns) before the read."""
+
+    stream: BinaryIO
+    sha256: bytes
+    size: int
+    mtime_ns: int
+
+
+@contextmanager
+def open_source(path: str) -> Iterator[OpenedFile]:
+    """Open and hash a file, which is closed at the end.
+
+    Up to 64 MiB the bytes are read once and the stream holds just what was hashed. Larger files are read
+    twice and looked at again at the end. Size and mtime are those from before the first read, so a file that
+    changes later does not pass for the one that was read.
+
+    Raises PictureError: "vanished", "unreadable" (also what is no regular file), "empty file", or "changed
+    while it was read".
+    """
+    try:
+        file = open_regular(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise PictureError("vanished", said(error)) from error
+    except (OSError, ValueError) as error:
+        raise PictureError("unreadable", said(error)) from error
+    with file:
+        try:
+            before = os.fstat(file.fileno())
+            if before.st_size <= _IN_MEMORY:
+                data = file.read(_IN_MEMORY + 1)
+                if len(data) > _IN_MEMORY:
+                    raise PictureError("changed while it was read")
+                digest, stream = hashlib.sha256(data).digest(), cast("BinaryIO", io.BytesIO(data))
+            else:
+                digest, stream = hashlib.file_digest(file, "sha256").digest(), file
+                file.seek(0)
+        except OSError as error:
+            raise PictureError("unreadable", said(error)) from error
+        if before.st_size == 0 and not data:
+            raise PictureError("empty file")
+        try:
+            yield OpenedFile(stream, digest, before.st_size, before.st_mtime_ns)
+        except PictureError as error:
+            if stream is file and _changed(file, before):
+                raise PictureError("changed while it was read", str(error)) from error
+            raise
+        if stream is file and _changed(file, before):
+            raise PictureError("changed while it was read")
+
+
+def open_regular(path: str) -> io.BufferedReader:
+    """Open a regular file for reading; the caller closes it. OSError if it is none.
+
+    Without O_NONBLOCK a pipe that took the file's place would be waited on for ever.
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "it is no regular file")
+
+
+def shown(path: str) -> str:
+    """Return a path as it fits into a line of talk: quoted and escaped where it holds what can't be printed."""
+    return path if path.isprintable() else ascii(path)
+
+
+def said(error: Exception) -> str:
+    """Return what the system said, without the number and the path that str() of an OSError adds."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _changed(file: BinaryIO, before: os.stat_result) -> bool:
+    try:
+        now = os.fstat(file.fileno())
+    except OSError:  # a network share that forgot the file
+        return True
+    return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)

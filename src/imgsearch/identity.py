@@ -1,0 +1,188 @@
+"""Which model a run uses, and whether that fits the index: identity chosen once, checked ever after."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
+from imgsearch.index import manifest
+from imgsearch.model import checkpoint as checkpoints
+from imgsearch.model import weights
+from imgsearch.model.transfer import Progress
+from imgsearch.types import Encoder, Identity, PixelBudget, Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """What the user asked for; None leaves it to the index, or to the checkpoint and the defaults.
+
+    ``model`` is a folder or a hub name; ``dim`` a Matryoshka dimension; device and dtype may be "auto".
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    dim: int | None = None
+    pixels: PixelBudget | None = None
+    instruction: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+def find(model: str | None, revision: str | None, reporter: Reporter) -> weights.Checkpoint:
+    """Find the checkpoint, or download it with a progress bar. Raises CheckpointError or DownloadError."""
+    try:
+        return weights.find_checkpoint(
+            model, revision=revision, progress=_progress(reporter), talk=reporter.say
+        )
+    finally:
+        reporter.stop()
+
+
+def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
+    """Fetch a checkpoint ahead of time, or check the one that is here against the hub; return its folder.
+
+    Every file is compared with the hub's checksum, so this also mends a damaged checkpoint. Raises
+    DownloadError, CheckpointError.
+    """
+    from imgsearch.model import hub  # on use: only this command always needs it
+
+    name = name or weights.DEFAULT_MODEL
+    if os.path.isdir(os.path.expanduser(name)):
+        raise UsageError(
+            f"{name} is a folder; download takes a name on the hub, like {weights.DEFAULT_MODEL}"
+        )
+    try:
+        folder = weights.find_checkpoint(name, revision=revision, download=False).folder
+    except CheckpointError:
+        folder = weights.data_folder(name, revision)
+    try:
+        return hub.download(name, revision, folder, progress=_progress(reporter), talk=reporter.say)
+    finally:
+        reporter.stop()
+
+
+def _progress(reporter: Reporter) -> Progress:
+    """Hand on how much of a checkpoint has arrived; the count steps back when a server begins a file anew."""
+    last: list[int] = []
+
+    def progress(name: str, done: int, total: int) -> None:
+        if not last:
+            reporter.start(total, "bytes")
+            last.append(0)
+        reporter.advance(done - last[0])
+        last[0] = done
+
+    return progress
+
+
+def choose_identity(choice: ModelChoice, reporter: Reporter) -> tuple[weights.Checkpoint, Identity]:
+    """Return the checkpoint and the identity of a new index. Raises UsageError for a dim the model lacks."""
+    from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS
+    from imgsearch.model.prompt import DEFAULT_INSTRUCTION, punctuated
+
+    checkpoint = find(choice.model, choice.revision, reporter)
+    info = checkpoints.describe(checkpoint.folder)
+    if choice.dim is not None and not 1 <= choice.dim <= info.dim:
+        raise UsageError(f"--dim {choice.dim}: {checkpoint.name} gives vectors of {info.dim} dimensions")
+    prompt = punctuated(choice.instruction or DEFAULT_INSTRUCTION)
+    return checkpoint, Identity(
+        model=checkpoint.name,
+        fingerprint=checkpoints.fingerprint(checkpoint.folder),
+        dim=choice.dim or info.dim,
+        query_prompt=prompt,
+        document_prompt=prompt,
+        pixels=choice.pixels or PixelBudget(MIN_PIXELS, MAX_PIXELS),
+    )
+
+
+def checkpoint_for(identity: Identity, choice: ModelChoice, reporter: Reporter) -> weights.Checkpoint:
+    """Find the checkpoint that an index was made with, there or where the user says it is now.
+
+    Raises CheckpointError if it is not found, IndexMismatch if what is found is another one.
+    """
+    model = choice.model
+    if model is None and identity.model != weights.DEFAULT_MODEL:
+        model = identity.model
+        if os.path.isabs(model) and not os.path.isdir(model):
+            if not os.environ.get("IMGSEARCH_MODEL_DIR"):
+                raise CheckpointError(
+                    f"the index was made with the model in {model}, which is not there now; "
+                    "say where it is with --model DIR"
+                )
+            model = None
+    checkpoint = find(model, choice.revision, reporter)
+    found = checkpoints.fingerprint(checkpoint.folder)
+    if found != identity.fingerprint:
+        raise IndexMismatch(
+            f"the index was made with {identity.model} ({identity.fingerprint[:8]}); the checkpoint in "
+            f"{checkpoint.folder} is another one ({found[:8]}); give the right one with --model DIR, or make "
+            "the index anew with: imgsearch index --rebuild"
+        )
+    return checkpoint
+
+
+def check_choice(
+    folder: str, have: Identity, choice: ModelChoice, paths: Sequence[str], reporter: Reporter
+) -> None:
+    """Refuse flags that the index in ``folder`` was not made with, with the commands that fix it: IndexMismatch."""
+    prompt = have.document_prompt
+    if choice.instruction:
+        from imgsearch.model.prompt import punctuated  # on use: it loads the tokenizers library
+
+        prompt = punctuated(choice.instruction)
+    model, fingerprint = have.model, have.fingerprint
+    if choice.model is not None:
+        checkpoint = find(choice.model, choice.revision, reporter)
+        model, fingerprint = checkpoint.name, checkpoints.fingerprint(checkpoint.folder)
+    want = Identity(model, fingerprint, choice.dim or have.dim, prompt, prompt, choice.pixels or have.pixels)
+    if found := manifest.differences(have, want):
+        where = f"--index {shlex.quote(folder)}"
+        files = " ".join(map(shlex.quote, paths)) + " " if paths else ""
+        flags = _flags(choice)
+        raise IndexMismatch(
+            f"the index in {folder} was made with {'; '.join(found)}. To go on with it as it is: "
+            f"imgsearch index {files}{where}   To make it anew: imgsearch index {files}{where} {flags} --rebuild"
+        )
+
+
+def _flags(choice: ModelChoice) -> str:
+    flags = []
+    if choice.model is not None:
+        flags.append(f"--model {shlex.quote(choice.model)}")
+    if choice.revision is not None:
+        flags.append(f"--revision {shlex.quote(choice.revision)}")
+    if choice.dim is not None:
+        flags.append(f"--dim {choice.dim}")
+    if choice.pixels is not None:
+        flags.append(f"--max-pixels {choice.pixels.max_pixels}")
+    if choice.instruction is not None:
+        flags.append(f"--instruction {shlex.quote(choice.instruction)}")
+    return " ".join(flags)
+
+
+def load_encoder(
+    checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice, reporter: Reporter
+) -> Encoder:
+    """Load the model as the index's identity wants it, and say which device and dtype were chosen and why.
+
+    Raises CheckpointError, UsageError (a device or dtype that is not to be had).
+    """
+    from imgsearch.model.embedder import Qwen3VLEmbedder
+
+    encoder = Qwen3VLEmbedder(
+        checkpoint.folder,
+        device=choice.device,
+        dtype=choice.dtype,
+        budget=identity.pixels,
+        instruction=identity.document_prompt,
+        dim=identity.dim,
+        notice=reporter.say,
+    )
+    runtime = encoder.runtime
+    reporter.say(
+        f"{checkpoint.name} ({checkpoint.reason}) on {runtime.device} in {runtime.dtype}: {runtime.reason}"
+    )
+    return encoder

@@ -1,0 +1,145 @@
+"""One SQLite connection: how it is opened for reading or writing, brought up to date, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
+from imgsearch.index.migrations import MIGRATIONS
+
+NAME = "catalog.sqlite"
+T = TypeVar("T")
+
+
+class Database:
+    """The sidecar's file. Reads may come from several threads, writes from the writer lock's holder only."""
+
+    def __init__(self, folder: str, *, write: bool = False, create: bool = False) -> None:
+        """Open the catalogue in ``folder``; a writer brings its schema up to date and, with ``create``, makes it.
+
+        Raises IndexDamaged, IndexMismatch (made by a newer imgsearch), StorageError.
+        """
+        self.folder = folder
+        self.path = os.path.join(folder, NAME)
+        self._turn = threading.RLock()
+        if not create and not os.path.exists(self.path):
+            raise IndexDamaged(
+                f"{self.path} is missing: the index no longer knows its files; {rebuild_hint(folder)}"
+            )
+        with self._guard():
+            self._db = self._connect(write)
+            if write:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+            self._migrate(write, create)
+
+    def _connect(self, write: bool) -> sqlite3.Connection:
+        uri = "file:" + urllib.parse.quote(os.fsencode(self.path))
+        if write:
+            return self._open(uri + "?mode=rwc")
+        connection = self._open(uri + "?mode=ro")
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+            return connection
+        except sqlite3.OperationalError as error:
+            # A folder that may not be written has no place for the -shm file that a WAL reader needs.
+            # Without a -wal the database file is all there is, and may be read as it stands.
+            connection.close()
+            log = self.path + "-wal"
+            if os.path.exists(log) and os.path.getsize(log) > 0:
+                raise StorageError(
+                    f"{self.path} can't be read from here: its last changes are still in {log}, and the folder "
+                    f"can't be written ({error}); run 'imgsearch index' once where it can"
+                ) from error
+            return self._open(uri + "?mode=ro&immutable=1")
+
+    @staticmethod
+    def _open(uri: str) -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+
+    def _migrate(self, write: bool, create: bool) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise IndexMismatch(
+                f"{self.path} has format {version}, this imgsearch knows up to {len(MIGRATIONS)}; "
+                "update imgsearch to use this index"
+            )
+        if version == 0 and not create:
+            raise IndexDamaged(f"{self.path} holds no catalogue; {rebuild_hint(self.folder)}")
+        if version < len(MIGRATIONS) and not write:
+            raise IndexMismatch(
+                f"{self.path} has an older format; run 'imgsearch index' once to bring it up to date"
+            )
+        for number in range(version, len(MIGRATIONS)):
+            self._db.execute("BEGIN IMMEDIATE")
+            for statement in MIGRATIONS[number]:
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {number + 1}")
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Turn SQLite's errors into the user's words."""
+        try:
+            yield
+        except UnicodeError as error:  # what SQLite wanted to say holds bytes of a damaged database
+            raise self._damaged(error) from error
+        except sqlite3.DatabaseError as error:
+            name = getattr(error, "sqlite_errorname", "") or ""
+            if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+                raise StorageError(
+                    f"{self.path} could not be used ({error}); the index is as it was at the last commit. "
+                    "Check that the disk has room and the folder can be written"
+                ) from error
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                raise IndexLocked(
+                    f"{self.path} is in use by another program; try again in a moment"
+                ) from error
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise  # a bug of ours
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> IndexDamaged:
+        return IndexDamaged(
+            f"{self.path} is damaged ({error}): it no longer says which vector is whose; "
+            f"{rebuild_hint(self.folder)}"
+        )
+
+    @contextmanager
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """Run the block in one transaction: all of it, or nothing. ``DEFERRED`` gives a reader one snapshot.
+
+        A connection has one transaction at a time; other threads' transactions wait for their turn.
+        """
+        with self._turn, self._guard():
+            self._db.execute(f"BEGIN {kind}")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _all(self, make: Callable[..., T], sql: str, *values: object) -> list[T]:
+        """Return ``make(*row)`` of every row; what it can't make sense of is damage, too."""
+        with self._guard():
+            rows = self._db.execute(sql, values).fetchall()
+        return [self._made(make, row) for row in rows]
+
+    def _made(self, make: Callable[..., T], row: Any) -> T:
+        try:
+            return make(*row)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise self._damaged(error) from error
+
+    def close(self) -> None:
+        """Close the connection; the last writer's close folds the log into the database file."""
+        self._db.close()

@@ -1,0 +1,120 @@
+"""What an index was made with, kept in manifest.json; refuses what does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from typing import Any
+
+from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, rebuild_hint
+from imgsearch.index.vectors import storage_error, sync_file, sync_folder
+from imgsearch.types import Identity, PixelBudget
+
+NAME = "manifest.json"
+FORMAT = 1
+
+
+def exists(folder: str) -> bool:
+    """Say whether ``folder`` holds an index, whole or damaged.
+
+    A catalogue that knows no segment is what a kill during the making of a new index leaves behind.
+    """
+    if os.path.lexists(os.path.join(folder, NAME)):
+        return True
+    return os.path.isdir(os.path.join(folder, "vectors"))
+
+
+def read(folder: str) -> Identity:
+    """Return the identity of the index in ``folder``.
+
+    Raises IndexMissing (no manifest), IndexDamaged (unreadable or altered), IndexMismatch (a newer format).
+    """
+    path = os.path.join(folder, NAME)
+    try:
+        with open(path, "rb") as file:
+            raw = file.read()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if exists(folder):
+            raise _damaged(folder) from error
+        raise IndexMissing(f"there is no index in {folder}; make one with: imgsearch index FOLDER") from error
+    except OSError as error:
+        raise IndexDamaged(f"{path} can't be read ({error.strerror}); {rebuild_hint(folder)}") from error
+    try:
+        data = json.loads(raw)
+        version = int(data["format"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(folder) from error
+    if version > FORMAT:
+        raise IndexMismatch(
+            f"{path} has format {version}, this imgsearch knows up to {FORMAT}; update imgsearch to use this index"
+        )
+    try:
+        checksum = data.pop("checksum")
+        if checksum != _checksum(data):
+            raise _damaged(folder)
+        prompts, pixels = data["prompts"], data["pixels"]["image"]
+        return Identity(
+            model=str(data["model"]),
+            fingerprint=bytes.fromhex(data["fingerprint"]).hex(),
+            dim=int(data["dim"]),
+            query_prompt=str(prompts["query"]),
+            document_prompt=str(prompts["document"]),
+            pixels=PixelBudget(int(pixels["min_pixels"]), int(pixels["max_pixels"])),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(folder) from error
+
+
+def write(folder: str, identity: Identity) -> None:
+    """Write the manifest of a new index: beside, synced, renamed. Raises StorageError if the disk refuses."""
+    path = os.path.join(folder, NAME)
+    data: dict[str, Any] = {
+        "format": FORMAT,
+        "model": identity.model,
+        "fingerprint": identity.fingerprint,
+        "dim": identity.dim,
+        "prompts": {"query": identity.query_prompt, "document": identity.document_prompt},
+        "pixels": {"image": asdict(identity.pixels)},
+    }
+    data["checksum"] = _checksum(data)
+    beside = path + ".new"
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=2)
+            file.write("\n")
+            file.flush()
+            sync_file(file.fileno())
+        os.replace(beside, path)
+        sync_folder(folder)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def differences(have: Identity, want: Identity) -> list[str]:
+    """Say in a few words each how ``want`` differs from the index's own identity; empty if nothing does."""
+    found = []
+    if have.fingerprint != want.fingerprint:
+        found.append(
+            f"model {have.model} ({have.fingerprint[:8]}), not {want.model} ({want.fingerprint[:8]})"
+        )
+    if have.dim != want.dim:
+        found.append(f"dimension {have.dim}, not {want.dim}")
+    if have.query_prompt != want.query_prompt or have.document_prompt != want.document_prompt:
+        found.append(f"instruction {have.document_prompt!r}, not {want.document_prompt!r}")
+    if have.pixels != want.pixels:
+        found.append(f"at most {have.pixels.max_pixels:,} pixels a picture, not {want.pixels.max_pixels:,}")
+    return found
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _damaged(folder: str) -> IndexDamaged:
+    path = os.path.join(folder, NAME)
+    return IndexDamaged(
+        f"{path} is missing or damaged: nothing says what the vectors were made with; {rebuild_hint(folder)}"
+    )

@@ -1,0 +1,60 @@
+"""When and how the model last ran, kept best effort in queries.sqlite: losing it costs nothing but the memory of it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import urllib.parse
+from dataclasses import dataclass
+
+from imgsearch.types import Runtime
+
+NAME = "queries.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that loaded the model. ``at`` in seconds since 1970; ``rate`` in pictures a second, 0 if it had none."""
+
+    command: str
+    at: float
+    runtime: Runtime
+    rate: float
+
+
+def record(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -> None:
+    """Remember a run of ``command``; in a folder that can't be written, or when busy, do nothing."""
+    try:
+        with _connect(folder, "rwc") as db:
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS run (command TEXT PRIMARY KEY, at REAL NOT NULL, device TEXT NOT NULL, "
+                "dtype TEXT NOT NULL, reason TEXT NOT NULL, rate REAL NOT NULL)"
+            )
+            db.execute(
+                "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)",
+                (command, time.time(), runtime.device, runtime.dtype, runtime.reason, rate),
+            )
+        db.close()
+    except (sqlite3.Error, OSError):
+        pass
+
+
+def last(folder: str, command: str | None = None) -> Run | None:
+    """Return the last run (of ``command``), or None if none is remembered."""
+    try:
+        with _connect(folder, "ro") as db:
+            row = db.execute(
+                "SELECT command, at, device, dtype, reason, rate FROM run WHERE ?1 IS NULL OR command = ?1 "
+                "ORDER BY at DESC LIMIT 1",
+                (command,),
+            ).fetchone()
+        db.close()
+    except (sqlite3.Error, OSError):
+        return None
+    return Run(row[0], row[1], Runtime(row[2], row[3], row[4]), row[5]) if row else None
+
+
+def _connect(folder: str, mode: str) -> sqlite3.Connection:
+    path = urllib.parse.quote(os.fsencode(os.path.join(folder, NAME)))
+    return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=0.2)

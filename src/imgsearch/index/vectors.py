@@ -1,0 +1,177 @@
+"""Append-only vector segments: files of float16 rows behind a checksummed header, durable before they are named.
+
+Layout of ``vectors/00000001.f16``: 4,096 bytes of header, then rows of ``dim`` float16, little-endian, unit
+length. A segment's true number of rows is what the catalogue says; bytes past it are a torn tail that the next
+writer cuts off and readers never look at.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import struct
+import sys
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsearch.errors import IndexDamaged, StorageError, rebuild_hint
+
+Rows = NDArray[np.float16]
+"""Stored vectors: (n, dim) float16, unit length."""
+
+HEADER_BYTES = 4096
+SEGMENT_BYTES = 1 << 30
+_MAGIC = b"imgsearch.f16\0\0\0"
+_VERSION = 1
+_FIELDS = struct.Struct("<16sII32s")  # magic, version, dim, fingerprint; a crc32 of these follows
+_CRC = struct.Struct("<I")
+
+
+def segment_name(number: int) -> str:
+    """Return the file name of segment ``number`` (from 1)."""
+    return f"{number:08d}.f16"
+
+
+def row_crc(row: Rows) -> int:
+    """Return the crc32 of one row's bytes, as the catalogue keeps it."""
+    return zlib.crc32(np.ascontiguousarray(row).view(np.uint8).data)
+
+
+def rows_per_segment(dim: int) -> int:
+    """Return how many rows of ``dim`` one segment holds at most."""
+    return (SEGMENT_BYTES - HEADER_BYTES) // (2 * dim)
+
+
+def sync_file(descriptor: int) -> None:
+    """Make a file's data durable, through the drive's own cache where the system needs to be asked for that."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(descriptor)
+
+
+def sync_folder(folder: str) -> None:
+    """Make a folder's entries durable, so that a new file survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def storage_error(error: OSError, path: str) -> StorageError:
+    """Put a failed write into the user's words."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"the disk is full: {path} could not grow; the index is as it was at the last commit. "
+            "Free some space and run the command again"
+        )
+    return StorageError(
+        f"{path} could not be written ({error.strerror or error}); the index is as it was at the last commit"
+    )
+
+
+def _damaged(path: str, what: str) -> IndexDamaged:
+    return IndexDamaged(f"{path} {what}; {rebuild_hint(os.path.dirname(os.path.dirname(path)))}")
+
+
+def _header(dim: int, fingerprint: str) -> bytes:
+    fields = _FIELDS.pack(_MAGIC, _VERSION, dim, bytes.fromhex(fingerprint))
+    return (fields + _CRC.pack(zlib.crc32(fields))).ljust(HEADER_BYTES, b"\0")
+
+
+def _check_header(header: bytes, path: str, dim: int, fingerprint: str) -> None:
+    if header != _header(dim, fingerprint):
+        raise _damaged(path, "does not begin with this index's header")
+
+
+class SegmentWriter:
+    """The open end of the vectors. The caller holds the writer lock."""
+
+    def __init__(self, folder: str, dim: int, fingerprint: str) -> None:
+        """Write below ``folder`` (made if missing) rows of ``dim`` float16."""
+        self.folder = folder
+        self.dim = dim
+        self.fingerprint = fingerprint
+        self._descriptor = -1
+        self._path = ""
+
+    def open(self, number: int, rows: int) -> None:
+        """Open segment ``number`` to append after its ``rows`` committed rows, cutting off a torn tail.
+
+        Raises IndexDamaged if it is shorter than that or has a foreign header, StorageError if the disk refuses.
+        """
+        self.close()
+        self._path = os.path.join(self.folder, segment_name(number))
+        end = HEADER_BYTES + rows * self.dim * 2
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            if rows == 0:
+                # Nothing here is committed: whatever a killed writer left is written anew.
+                os.ftruncate(self._descriptor, 0)
+                self._write(_header(self.dim, self.fingerprint), 0)
+                sync_file(self._descriptor)
+                sync_folder(self.folder)
+                return
+            _check_header(os.pread(self._descriptor, HEADER_BYTES, 0), self._path, self.dim, self.fingerprint)
+            if os.fstat(self._descriptor).st_size < end:
+                raise _damaged(self._path, f"is shorter than its {rows} committed vectors")
+            os.ftruncate(self._descriptor, end)
+        except OSError as error:
+            raise storage_error(error, self._path) from error
+
+    def append(self, first_row: int, rows: Rows) -> None:
+        """Write ``rows`` (n, dim) after ``first_row`` rows and make them durable; they are not yet visible.
+
+        Raises StorageError with the file cut back to where it was.
+        """
+        start = HEADER_BYTES + first_row * self.dim * 2
+        try:
+            self._write(np.ascontiguousarray(rows, dtype="<f2").tobytes(), start)
+            sync_file(self._descriptor)
+        except OSError as error:
+            try:
+                os.ftruncate(self._descriptor, start)
+            except OSError:
+                pass  # the next writer cuts the tail off
+            raise storage_error(error, self._path) from error
+
+    def _write(self, data: bytes, offset: int) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, offset)
+            view, offset = view[written:], offset + written
+
+    def close(self) -> None:
+        """Close the open segment, if any."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def map_segment(folder: str, number: int, rows: int, dim: int, fingerprint: str) -> Rows:
+    """Map the committed ``rows`` of a segment: (rows, dim) float16, read-only, backed by the file.
+
+    Raises IndexDamaged if the file is missing, shorter than that, or another index's.
+    """
+    path = os.path.join(folder, segment_name(number))
+    end = HEADER_BYTES + rows * dim * 2
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _damaged(path, f"can't be opened ({error.strerror}), and with it {rows} vectors") from error
+    try:
+        _check_header(os.pread(descriptor, HEADER_BYTES, 0), path, dim, fingerprint)
+        if os.fstat(descriptor).st_size < end:
+            raise _damaged(path, f"is shorter than its {rows} committed vectors")
+        mapped = mmap.mmap(descriptor, end, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, f"can't be read ({error})") from error
+    finally:
+        os.close(descriptor)
+    return np.frombuffer(mapped, dtype="<f2", offset=HEADER_BYTES).reshape(rows, dim)

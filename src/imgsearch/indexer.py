@@ -1,0 +1,199 @@
+"""Use case: keep an index up to date with folders of pictures. Walk, diff, decode, batch, embed, commit, prune."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from imgsearch import estimate, media
+from imgsearch.errors import (
+    FolderError,
+    ImgsearchError,
+    IndexDamaged,
+    IndexMismatch,
+    IndexMissing,
+    NothingToIndex,
+    UsageError,
+)
+from imgsearch.identity import ModelChoice, check_choice, checkpoint_for, choose_identity, load_encoder
+from imgsearch.index import manifest, runs
+from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.index.rows import Root
+from imgsearch.ingest import IndexOptions, IndexResult, Ingest
+from imgsearch.model import checkpoint as checkpoints
+from imgsearch.model import weights
+from imgsearch.plan import TRANSIENT, Plan, choose_targets, make_plan, present_roots
+from imgsearch.types import Encoder, Identity, PixelBudget, Reporter, Silent
+
+
+def index_pictures(
+    paths: Sequence[str], folder: str, options: IndexOptions | None = None, reporter: Reporter | None = None
+) -> IndexResult:
+    """Bring the index in ``folder`` up to date with ``paths``, or with every root it knows if there are none.
+
+    Raises FolderError, NothingToIndex (no picture below the paths), IndexMismatch (with the command that fixes
+    it), IndexLocked, IndexDamaged, CheckpointError, DownloadError, StorageError, UsageError. What was committed
+    before an error or a KeyboardInterrupt stays.
+    """
+    options, reporter = options or IndexOptions(), reporter or Silent()
+    started = time.monotonic()
+    if options.batch_size is not None and options.batch_size < 1:
+        raise UsageError(f"--batch-size {options.batch_size}: it takes at least one picture at a time")
+    if options.rebuild or not manifest.exists(folder):
+        result = _index_anew(paths, folder, options, reporter)
+    elif options.dry_run:
+        with ImageIndex(folder) as reader:
+            result = _dry_run(
+                _plan(paths, reader, options, reporter), options, reporter, folder, reader.identity
+            )
+    else:
+        with IndexWriter(folder) as writer:
+            check_choice(folder, writer.identity, options.model, paths, reporter)
+            plan = _plan(paths, writer, options, reporter)
+            _say_plan(plan, options, reporter, folder, writer.identity)
+            result = Ingest(writer, plan, options, reporter).carry_out(
+                lambda: _load(writer.identity, options.model, reporter)
+            )
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _load(identity: Identity, choice: ModelChoice, reporter: Reporter) -> Encoder:
+    return load_encoder(checkpoint_for(identity, choice, reporter), identity, choice, reporter)
+
+
+def _replaced(folder: str, options: IndexOptions) -> tuple[list[Root], IndexOptions]:
+    """Return the roots of the index that a rebuild replaces, and options that keep what its user did not change.
+
+    A damaged index gives what can still be read of it.
+    """
+    roots: list[Root] = []
+    choice = options.model
+    try:
+        old = manifest.read(folder)
+        choice = replace(
+            choice,
+            model=choice.model or old.model,
+            dim=choice.dim or (None if choice.model else old.dim),
+            pixels=choice.pixels or old.pixels,
+            instruction=choice.instruction or old.document_prompt,
+        )
+        with ImageIndex(folder) as index:
+            roots = index.catalog.roots()
+    except (IndexMissing, IndexDamaged, IndexMismatch):
+        pass
+    return roots, replace(options, model=choice)
+
+
+def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, reporter: Reporter) -> IndexResult:
+    """Walk first, then find the model, then make the index: nothing is written for a folder without pictures."""
+    old_roots: list[Root] = []
+    if options.rebuild:
+        old_roots, options = _replaced(folder, options)
+    targets = choose_targets(paths, old_roots, options.walk, reporter)
+    if old_roots:
+        # The new index replaces the old one for all of every root, not only for the paths that were given.
+        targets = [replace(target, below=target.only or ("",)) for target in targets]
+        chosen = {target.path for target in targets}
+        targets += present_roots([root for root in old_roots if root.path not in chosen], reporter)
+    plan = make_plan(targets, old_roots, None, media.EXTENSIONS, reporter=reporter)
+    _refuse_nothing(plan)
+    if options.dry_run:
+        return _dry_run(plan, options, reporter, folder, None)
+    checkpoint, identity = choose_identity(options.model, reporter)
+    _say_plan(plan, options, reporter, folder, identity)
+    encoder = load_encoder(checkpoint, identity, options.model, reporter)
+    if encoder.runtime.device != "cpu" and options.model.pixels is None:
+        reporter.say(
+            "an accelerator has time for more than the fastest setting: --detail standard sees small text and "
+            "small things too; it is chosen once, when an index is made"
+        )
+    # Only now, with pictures and a model at hand, does an old index give way to a new one.
+    plan.targets = [replace(target, known=None, carved=None) for target in targets]
+    with IndexWriter(folder, identity, rebuild=options.rebuild) as writer:
+        for root in old_roots:
+            # A root on a drive that is not mounted now is indexed when it is back.
+            writer.catalog.put_root(root.path, root.options, root.device)
+        return Ingest(writer, plan, options, reporter).carry_out(lambda: encoder)
+
+
+def _plan(paths: Sequence[str], index: ImageIndex, options: IndexOptions, reporter: Reporter) -> Plan:
+    roots = index.catalog.roots()
+    retry = TRANSIENT | ({"too many pixels"} if options.max_megapixels else set())
+    plan = make_plan(
+        choose_targets(paths, roots, options.walk, reporter),
+        roots,
+        index.catalog,
+        media.EXTENSIONS,
+        prune=options.prune,
+        prune_empty=options.prune_empty,
+        retry=retry,
+        reporter=reporter,
+    )
+    if not plan.gone and not plan.kept:
+        _refuse_nothing(plan)
+    return plan
+
+
+def _refuse_nothing(plan: Plan) -> None:
+    if plan.found:
+        return
+    where = ", ".join(target.path for target in plan.targets)
+    if plan.unlisted:
+        folder, reason = next(iter(plan.unlisted.items()))
+        raise FolderError(f"{folder} can't be listed ({reason}); nothing was indexed")
+    raise NothingToIndex(
+        f"no picture in {where}: {plan.others} other files; hidden, cache and excluded ones are not looked at"
+    )
+
+
+def _say_plan(
+    plan: Plan, options: IndexOptions, reporter: Reporter, folder: str, identity: Identity | None
+) -> None:
+    """Say how many pictures there are, how many of them need work, and about how long that takes."""
+    parts = [f"{plan.found:,} pictures: {len(plan.todo):,} new or changed"]
+    if plan.unchanged:
+        parts.append(f"{plan.unchanged:,} unchanged")
+    if plan.unchanged_errors:
+        parts.append(f"{plan.unchanged_errors:,} skipped before and unchanged")
+    if plan.gone:
+        parts.append(f"{len(plan.gone):,} gone")
+    line = ", ".join(parts)
+    if plan.todo:
+        line += _about(len(plan.todo), options.model, folder, identity)
+    reporter.say(line)
+    for where, reason in list(plan.unlisted.items())[:5]:
+        reporter.say(f"{where} can't be listed ({reason}); what is indexed of it stays")
+
+
+def _about(pictures: int, choice: ModelChoice, folder: str, identity: Identity | None) -> str:
+    """Say about how long the pictures take, if anything is known to guess it from."""
+    from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS
+
+    budget = identity.pixels if identity else choice.pixels or PixelBudget(MIN_PIXELS, MAX_PIXELS)
+    run = runs.last(folder, "index")
+    parameters = 0
+    if run is None or not run.rate:
+        try:
+            model = choice.model or (identity.model if identity else None)
+            checkpoint = weights.find_checkpoint(model, revision=choice.revision, download=False)
+            parameters = checkpoints.describe(checkpoint.folder).parameters
+        except ImgsearchError:
+            return "; how long is known when the model is here"
+    device = run.runtime.device if run else "cpu" if choice.device == "auto" else choice.device
+    seconds, reason = estimate.seconds(pictures, parameters, budget, device, run.rate if run else 0.0)
+    return f"; about {estimate.spoken(seconds)} ({reason})"
+
+
+def _dry_run(
+    plan: Plan, options: IndexOptions, reporter: Reporter, folder: str, identity: Identity | None
+) -> IndexResult:
+    _say_plan(plan, options, reporter, folder, identity)
+    return IndexResult(
+        unchanged=plan.unchanged,
+        unchanged_errors=plan.unchanged_errors,
+        to_do=len(plan.todo),
+        to_prune=len(plan.gone),
+        kept=plan.kept,
+    )

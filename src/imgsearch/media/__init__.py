@@ -1,0 +1,131 @@
+"""A file → upright RGB pictures inside a pixel budget: the table of formats and the way through it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from typing import BinaryIO, NamedTuple, Protocol, cast
+
+from imgsearch.errors import PictureError
+from imgsearch.types import Picture, PixelBudget
+
+MAX_MEGAPIXELS = 200.0
+"""The default limit of a picture's size, in millions of pixels."""
+
+
+class Format(NamedTuple):
+    """A picture format: who decodes it, under which names it comes, and how its first bytes look."""
+
+    name: str
+    """As its decoder knows it."""
+    module: str
+    """The module of this package that decodes it; imported on use, so that the table costs nothing."""
+    extensions: str
+    """Lower case, without the dot, separated by spaces."""
+    head: bytes
+    """A regular expression that the file's first bytes match from the start."""
+    by_name: bool = False
+    """True where the head is too weak to tell: the format is then tried only under its own extensions."""
+
+
+class Decoder(Protocol):
+    """What a module of this package offers."""
+
+    def decode(
+        self, stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int
+    ) -> Iterator[Picture]:
+        """Yield the pictures of a file, or raise PictureError or whatever the library under it raises."""
+
+
+FORMATS = (
+    Format("JPEG", "raster", "jpg jpeg jpe jfif mpo", rb"\xff\xd8\xff"),
+    Format("PNG", "raster", "png apng", rb"\x89PNG\r\n\x1a\n"),
+    Format("GIF", "raster", "gif", rb"GIF8[79]a"),
+    Format("WEBP", "raster", "webp", rb"RIFF....WEBP"),
+    Format("TIFF", "raster", "tif tiff", rb"II[*+]\0|MM\0[*+]"),
+    Format("BMP", "raster", "bmp", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
+    Format("JPEG2000", "raster", "jp2 j2k jpx jpf jpc j2c", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+    Format("PPM", "raster", "pnm pbm pgm ppm pfm", rb"P[1-6Ff][\s#]"),
+    # mif1 and msf1 say only "some pictures": the brands that follow tell AVIF from HEIF.
+    Format("AVIF", "raster", "avif avifs", rb"....ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4})*?avi[fs])"),
+    Format("QOI", "raster", "qoi", rb"qoif"),
+    Format("PSD", "raster", "psd", rb"8BPS\0\x01"),
+    Format("HEIF", "heif", "heic heif hif heics heifs", rb"....ftyp(?:he[iv][cxms]|m[is]f1)"),
+    Format("DIB", "raster", "dib", rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", by_name=True),
+    Format("TGA", "raster", "tga", rb".[\0\x01][\x01-\x03\x09-\x0b]", by_name=True),
+    Format("PCX", "raster", "pcx", rb"\x0a[\0\x02-\x05]\x01", by_name=True),
+    Format("SGI", "raster", "sgi", rb"\x01\xda[\0\x01][\x01\x02]", by_name=True),
+)
+
+EXTENSIONS: frozenset[str] = frozenset(f".{ext}" for row in FORMATS for ext in row.extensions.split())
+"""The file names that are candidates: lower case, with the dot."""
+
+_HEAD_BYTES = 64
+# What a decoder can't read though nothing is broken: told apart, so that a sound file isn't called corrupt.
+_UNSUPPORTED = re.compile(
+    r"unsupported|not yet supported|is not supported|unknown (pixel mode|data organi)", re.IGNORECASE
+)
+
+
+def load_pictures(
+    stream: BinaryIO, name: str, budget: PixelBudget, *, max_megapixels: float = MAX_MEGAPIXELS
+) -> Iterator[Picture]:
+    """Decode a file's pictures: upright, RGB, alpha over white; of an animation the first frame.
+
+    ``stream`` is seekable; it is read while the iterator runs and neither kept nor closed. The contents
+    decide what it is, not ``name``, of which only the extension counts, and only for formats without a
+    signature. A picture may come out smaller than the original where its decoder can skip detail that
+    ``budget`` would throw away, but never with less than twice the sides that the budget leaves.
+
+    Raises PictureError, while iterating, with one of these reasons: "empty file", "not an image",
+    "unsupported", "corrupt", "too many pixels" (over ``max_megapixels`` million) and "aspect ratio over
+    200" (both from the header, before anything is decoded), "unreadable" (the disk, not the picture),
+    "needs pillow-heif". Can be called from many threads, each with a stream of its own.
+    """
+    try:
+        stream.seek(0)
+        head = stream.read(_HEAD_BYTES)
+        stream.seek(0)
+    except OSError as error:
+        raise PictureError("unreadable", _line(error)) from error
+    found = _recognise(head, name)
+    decoder = cast("Decoder", import_module(f"{__name__}.{found.module}"))
+    try:
+        yield from decoder.decode(stream, found.name, budget, int(max_megapixels * 1_000_000))
+    except PictureError:
+        raise
+    except MemoryError as error:
+        raise PictureError("corrupt", "the decoder ran out of memory") from error
+    # Decoders of other people, fed with bytes of anybody: struct.error, SyntaxError, KeyError, zlib.error and
+    # more have all been seen, so here, and nowhere else, every exception means that the file is no good.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise PictureError("unreadable", _line(error)) from error
+        detail = _line(error)
+        # A KeyError is a value that some table of the decoder lacks: 16-bit Photoshop, a TIFF's compression.
+        if isinstance(error, KeyError) or isinstance(error.__cause__, KeyError):
+            raise PictureError(
+                "unsupported", f"a variant that the decoder does not know, {detail}"
+            ) from error
+        raise PictureError("unsupported" if _UNSUPPORTED.search(detail) else "corrupt", detail) from error
+
+
+def _recognise(head: bytes, name: str) -> Format:
+    """Return the format that a file's first bytes show."""
+    if not head:
+        raise PictureError("empty file")
+    extension = os.path.splitext(name)[1][1:].lower()
+    for row in FORMATS:
+        if row.by_name and extension not in row.extensions.split():
+            continue
+        if re.match(row.head, head, re.DOTALL):
+            return row
+    raise PictureError("not an image", f"it begins with {head[:16]!r}")
+
+
+def _line(error: Exception) -> str:
+    """Return what an exception says, as one short line."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split())[:160] or type(error).__name__

@@ -1,0 +1,31 @@
+"""Decoding HEIC and HEIF through pillow-heif, which is imported on use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from imgsearch.errors import PictureError
+from imgsearch.media.raster import check_size, to_rgb
+from imgsearch.types import Picture, PixelBudget
+
+
+def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) -> Iterator[Picture]:
+    """Yield the file's primary picture in full size.
+
+    pillow-heif's own classes are used instead of its Pillow plugin, so nothing has to be registered and no
+    state is shared between threads. libheif applies rotation and mirroring itself; the EXIF orientation
+    that repeats it must not be applied again.
+
+    Raises PictureError where pillow-heif is missing or the size is out of bounds, else what libheif raises.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise PictureError("needs pillow-heif", "pip install pillow-heif") from error
+    container = pillow_heif.open_heif(stream, convert_hdr_to_8bit=True)
+    check_size(container.size, max_pixels)
+    image = to_rgb(container.to_pillow())
+    yield Picture(np.array(image), image.width, image.height)

@@ -1,0 +1,197 @@
+"""Turns texts and pictures into unit vectors with a Qwen3-VL embedding checkpoint."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from imgsearch.errors import InputError, NonFiniteError, UsageError
+from imgsearch.model import pixels
+from imgsearch.model.loading import cast_parameters, load_model
+from imgsearch.model.prompt import DEFAULT_INSTRUCTION, MAX_LENGTH, Prompter, Tokens, pad_batch
+from imgsearch.model.runtime import choose
+from imgsearch.types import RGB, Input, Patches, PixelBudget, Runtime, Vectors
+
+BATCH_SIZE = 8
+Embeddable = Input | str | Mapping[str, Any]
+"""A text as str; text, image and instruction as Input or as a mapping with these keys."""
+
+_Ready = tuple[Tokens, Patches | None]
+
+
+class Qwen3VLEmbedder:
+    """A loaded checkpoint that embeds texts, pictures, or both; an ``Encoder``.
+
+    ``model`` is the transformers module, ``budget`` the pixel budget, ``instruction`` the default instruction.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        budget: PixelBudget | None = None,
+        instruction: str | None = None,
+        dim: int | None = None,
+        max_length: int = MAX_LENGTH,
+        padding_side: str | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> None:
+        """Load the checkpoint in ``folder``.
+
+        ``device`` and ``dtype`` are as ``runtime.choose`` takes them. ``budget`` is 4,096 to 57,600 pixels if not
+        given. ``dim`` cuts every vector to its first numbers (Matryoshka). ``padding_side`` overrides the
+        tokenizer's. ``notice`` takes lines such as that a text was cut; without it they are warnings.
+
+        Raises CheckpointError, and UsageError for a device, dim, budget or side that does not exist.
+        """
+        self.runtime: Runtime = choose(device, dtype)
+        self.budget = budget or PixelBudget(pixels.MIN_PIXELS, pixels.MAX_PIXELS)
+        self.instruction = DEFAULT_INSTRUCTION if instruction is None else instruction
+        self._layout = pixels.read_layout(folder)
+        self._prompter = Prompter(folder)
+        self._max_length = max_length
+        self._padding_side = padding_side or self._prompter.padding_side
+        self._notice = notice or _warn
+        if self._padding_side not in ("left", "right"):
+            raise UsageError(f"the padding side is left or right, not '{self._padding_side}'")
+        pixels.check_budget(self.budget, self._layout.factor)
+        self.model = load_model(folder, self.runtime)
+        self._dtype: torch.dtype = getattr(torch, self.runtime.dtype)
+        hidden = self.model.model.language_model.config.hidden_size
+        if dim is not None and not 1 <= dim <= hidden:
+            raise UsageError(
+                f"this model's vectors have {hidden} numbers; choose a dim from 1 to {hidden}, not {dim}"
+            )
+        self.dim: int = dim or hidden
+
+    def prepare(self, image: RGB) -> Patches:
+        """Resize a (height, width, 3) uint8 picture into the budget and cut it into patches, on any thread.
+
+        Raises PictureError for an aspect ratio over 200, InputError for another shape or dtype.
+        """
+        return pixels.prepare(image, self.budget, self._layout)
+
+    def embed(
+        self, inputs: Sequence[Embeddable], normalize: bool = True, *, batch_size: int = BATCH_SIZE
+    ) -> Vectors:
+        """Return one float32 row an input, in their order: (len(inputs), dim), of unit length if ``normalize``.
+
+        An input's image is a (height, width, 3) uint8 array, ``Patches``, or anything like a Pillow image; it
+        stands before the text in the prompt. ``batch_size`` inputs are computed at a time.
+
+        A batch with a row that is not finite is computed once more in float32. Raises NonFiniteError with the
+        places of the rows that are not finite even then, InputError or PictureError for an input that can't be
+        taken (its message says which), and never gives fewer rows than inputs.
+        """
+        if isinstance(inputs, str | Mapping | Input):
+            raise InputError("embed takes a list of inputs: put this one in a list")
+        if batch_size < 1:
+            raise UsageError(f"a batch has at least 1 input, not {batch_size}")
+        rows = np.empty((len(inputs), self.dim), dtype=np.float32)
+        bad: list[int] = []
+        for start in range(0, len(inputs), batch_size):
+            stop = min(start + batch_size, len(inputs))
+            batch = [self._ready(inputs[place], place, len(inputs)) for place in range(start, stop)]
+            rows[start:stop] = self._rows(batch, normalize)
+            bad += (start + np.flatnonzero(~np.isfinite(rows[start:stop]).all(axis=1))).tolist()
+        if bad:
+            raise NonFiniteError(bad)
+        return rows
+
+    @staticmethod
+    def _pooling_last(hidden_state: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return the hidden state of each row's last token that is no padding, whichever side the padding is on.
+
+        ``hidden_state``: (batch, length, hidden); ``attention_mask``: (batch, length), 0 on padding. The result
+        is (batch, hidden) in the same dtype.
+        """
+        places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+        last = (places * (attention_mask != 0)).amax(dim=1)
+        return hidden_state[torch.arange(hidden_state.shape[0], device=hidden_state.device), last]
+
+    def _ready(self, item: Embeddable, place: int, total: int) -> _Ready:
+        """Tokenise one input and cut its picture; an InputError says which input it was."""
+        try:
+            given = _as_input(item)
+            patches = None if given.image is None else self._patches(given.image)
+            tokens = self._prompter.encode(
+                given.text,
+                0 if patches is None else self._layout.tokens(patches.grid),
+                self.instruction if given.instruction is None else given.instruction,
+                max_length=self._max_length,
+                notice=self._notice,
+            )
+        except InputError as error:
+            raise InputError(f"input {place + 1} of {total}: {error}" if total > 1 else str(error)) from error
+        return tokens, patches
+
+    def _patches(self, image: Any) -> Patches:
+        """Return the patches of a picture in any form that ``embed`` takes."""
+        if isinstance(image, Patches):
+            return image
+        if not isinstance(image, np.ndarray):
+            # Pillow's modes other than RGB (palettes, grey, alpha) become RGB here, without importing Pillow.
+            image = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
+        return self.prepare(image)
+
+    def _rows(self, batch: Sequence[_Ready], normalize: bool) -> Vectors:
+        """Compute one batch; rows that are not finite in the model's dtype get a second chance in float32."""
+        rows = self._forward(batch)
+        if self._dtype != torch.float32 and not bool(torch.isfinite(rows).all()):
+            # Half precision to float32 and back changes no bit of the weights.
+            try:
+                cast_parameters(self.model, torch.float32)
+                rows = self._forward(batch)
+            except torch.OutOfMemoryError:
+                pass  # no room for the second chance: the rows stay as they are and are reported
+            finally:
+                cast_parameters(self.model, self._dtype)
+        rows = rows[:, : self.dim]
+        if normalize:
+            rows = rows / rows.norm(dim=1, keepdim=True)
+        result: Vectors = rows.cpu().numpy()
+        return result
+
+    @torch.inference_mode()
+    def _forward(self, batch: Sequence[_Ready]) -> torch.Tensor:
+        """Run the model over one padded batch and return the (batch, hidden) float32 rows, not normalised."""
+        device = self.runtime.device
+        padded = pad_batch([tokens for tokens, _ in batch], self._padding_side, self._prompter.pad_id)
+        pictures = [patches for _, patches in batch if patches is not None]
+        vision: dict[str, torch.Tensor] = {}
+        if pictures:
+            values = np.concatenate([patches.pixel_values for patches in pictures])
+            vision["pixel_values"] = torch.from_numpy(values).to(device)
+            vision["image_grid_thw"] = torch.tensor([patches.grid for patches in pictures], device=device)
+        output = self.model(
+            input_ids=torch.from_numpy(padded.ids).to(device),
+            attention_mask=torch.from_numpy(padded.attention).to(device),
+            mm_token_type_ids=torch.from_numpy(padded.types).to(device),
+            **vision,
+        )
+        return self._pooling_last(output.last_hidden_state, output.attention_mask).float()
+
+
+def _as_input(item: Embeddable) -> Input:
+    """Return what was given as an Input; InputError for another type or an unknown key."""
+    if isinstance(item, Input):
+        return item
+    if isinstance(item, str):
+        return Input(text=item)
+    if not isinstance(item, Mapping):
+        raise InputError(f"an input is a text, an Input or a mapping, not {type(item).__name__}")
+    unknown = sorted(str(key) for key in set(item) - {"text", "image", "instruction"})
+    if unknown:
+        raise InputError(f"an input has the keys text, image and instruction, not {', '.join(unknown)}")
+    return Input(**item)
+
+
+def _warn(line: str) -> None:
+    """Show a line as a warning where no one else takes it."""
+    warnings.warn(line, stacklevel=2)

@@ -1,0 +1,274 @@
+"""Turns an instruction, a text and a picture's place into token ids, by the checkpoint's own template and tokenizer."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import numpy as np
+from jinja2.ext import Extension
+from jinja2.nodes import Node
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from imgsearch.errors import CheckpointError, InputError
+from imgsearch.model.checkpoint import MEND, chat_template, check_family
+
+MAX_LENGTH = 8192
+DEFAULT_INSTRUCTION = "Represent the user's input."
+Notice = Callable[[str], None]
+
+_NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_VISION_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """One prompt: ``ids`` and ``types`` are (length,) int64; a type is 1 where a picture's token stands, else 0."""
+
+    ids: NDArray[np.int64]
+    types: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PaddedTokens:
+    """Several prompts as one block: each array is (n, longest) int64; ``attention`` is 0 on padding."""
+
+    ids: NDArray[np.int64]
+    types: NDArray[np.int64]
+    attention: NDArray[np.int64]
+
+
+class Prompter:
+    """The chat template and the tokenizer of one checkpoint; safe to use from many threads.
+
+    ``padding_side`` ("left" or "right") and ``pad_id`` are what transformers' tokenizer would pad with.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Read tokenizer.json, the chat template and the ids in config.json; CheckpointError names what is wrong."""
+        config = check_family(folder)
+        settings = _read_settings(folder)
+        self._tokenizer, padding = _read_tokenizer(folder)
+        named = {name: token for name in _NAMED_TOKENS if (token := _token_text(settings.get(name)))}
+        self._template = _compile(folder, chat_template(folder))
+        self._render = functools.partial(self._template.render, add_generation_prompt=True, **named)
+        self._folder = folder
+
+        self.image_id = config.get("image_token_id")
+        self._reserved = [
+            self._vision_token(config, name) for name in _VISION_IDS if config.get(name) is not None
+        ]
+        if self.image_id is None:
+            raise CheckpointError(
+                f"{folder}: config.json has no image_token_id; is it of the Qwen3-VL family?"
+            )
+        self._image_token = self._reserved[0]
+        self.padding_side: str = settings.get("padding_side") or padding.get("direction") or "right"
+        pad = named.get("pad_token") or padding.get("pad_token") or named.get("eos_token") or ""
+        # Padding is masked: where no pad token is named, any id serves.
+        self.pad_id: int = self._tokenizer.token_to_id(pad) or 0
+
+    def encode(
+        self,
+        text: str | None,
+        image_tokens: int = 0,
+        instruction: str = DEFAULT_INSTRUCTION,
+        *,
+        max_length: int = MAX_LENGTH,
+        notice: Notice | None = None,
+    ) -> Tokens:
+        """Return the tokens of one conversation: the instruction, then the picture, then the text.
+
+        ``image_tokens`` is how many tokens the picture takes, 0 for none. A text that accompanies a picture
+        and makes the prompt longer than ``max_length`` tokens is cut, and ``notice`` is told; the picture's
+        tokens and those of the template are never cut.
+
+        Raises InputError for an empty input, for a text that holds a placeholder of a picture, for a text
+        alone or a picture alone that is too long; CheckpointError if the template fails.
+        """
+        text = _valid(text) if text and text.strip() else None
+        if text is None and not image_tokens:
+            raise InputError("there is nothing to embed: the text is empty and there is no picture")
+        instruction = punctuated(_valid(instruction))
+        for token in self._reserved:
+            if token in instruction or (text is not None and token in text):
+                raise InputError(
+                    f"the text holds {token}, which the model would read as a picture; remove it"
+                )
+        ids = self._ids(instruction, text, image_tokens)
+        if len(ids) > max_length:
+            ids = self._shortened(instruction, text, image_tokens, max_length, ids, notice)
+        array = np.asarray(ids, dtype=np.int64)
+        return Tokens(array, (array == self.image_id).astype(np.int64))
+
+    def _shortened(
+        self,
+        instruction: str,
+        text: str | None,
+        image_tokens: int,
+        max_length: int,
+        ids: list[int],
+        notice: Notice | None,
+    ) -> list[int]:
+        """Cut the text so that the whole prompt has at most ``max_length`` tokens, or say why it can't be."""
+        if not image_tokens:
+            raise InputError(
+                f"the text has {len(ids)} tokens with its prompt; {max_length} are the most: shorten it"
+            )
+        bare = len(self._ids(instruction, None, image_tokens))
+        if bare > max_length:
+            raise InputError(
+                f"the picture takes {image_tokens} tokens and its prompt {bare - image_tokens} more; {max_length} "
+                "are the most: choose fewer pixels, or a shorter instruction"
+            )
+        assert text is not None  # else the bare prompt is this one, and too long
+        spans = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        keep, whole = len(spans), text
+        # A cut can change how the text around it splits into tokens, so the result is counted, not assumed.
+        while len(ids) > max_length:
+            keep = max(0, keep - (len(ids) - max_length))
+            text = whole[: spans[keep - 1][1]] if keep else None
+            ids = self._ids(instruction, text, image_tokens)
+        if notice is not None:
+            notice(
+                f"a text of {len(spans)} tokens beside a picture was cut to its first {keep}: "
+                f"a prompt has at most {max_length} tokens"
+            )
+        return ids
+
+    def _ids(self, instruction: str, text: str | None, image_tokens: int) -> list[int]:
+        """Render the template, put in as many placeholders as the picture has tokens, and tokenise."""
+        parts: list[dict[str, str]] = [{"type": "image"}] if image_tokens else []
+        if text is not None:
+            parts.append({"type": "text", "text": text})
+        messages = [
+            {"role": "system", "content": [{"type": "text", "text": instruction}]},
+            {"role": "user", "content": parts},
+        ]
+        try:
+            prompt = self._render(messages=messages)
+        except Exception as error:  # a template is a program of the checkpoint's: it may fail in any way
+            raise CheckpointError(
+                f"{self._folder}: the chat template fails ({_line(error)}); {MEND}"
+            ) from error
+        if prompt.count(self._image_token) != bool(image_tokens):
+            raise CheckpointError(
+                f"{self._folder}: the chat template does not place exactly one picture; {MEND}"
+            )
+        prompt = prompt.replace(self._image_token, self._image_token * image_tokens)
+        ids: list[int] = self._tokenizer.encode(prompt).ids
+        return ids
+
+    def _vision_token(self, config: dict[str, Any], name: str) -> str:
+        """Return the text of a special token that config.json gives by its id."""
+        token: str | None = self._tokenizer.id_to_token(config[name])
+        if token is None:
+            raise CheckpointError(
+                f"{self._folder}: the {name} of config.json ({config[name]}) is not in tokenizer.json; {MEND}"
+            )
+        return token
+
+
+def punctuated(instruction: str) -> str:
+    """Strip an instruction and end it in a full stop unless its last character is of a Unicode category P."""
+    instruction = instruction.strip()
+    if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
+        instruction += "."
+    return instruction
+
+
+def pad_batch(prompts: Sequence[Tokens], side: str, pad_id: int) -> PaddedTokens:
+    """Lay prompts of different lengths side by side, filled up with ``pad_id`` on the ``side`` "left" or "right"."""
+    shape = (len(prompts), max(len(prompt.ids) for prompt in prompts))
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    types, attention = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for row, prompt in enumerate(prompts):
+        length = len(prompt.ids)
+        place = slice(shape[1] - length, None) if side == "left" else slice(length)
+        ids[row, place], types[row, place], attention[row, place] = prompt.ids, prompt.types, 1
+    return PaddedTokens(ids, types, attention)
+
+
+def _valid(text: str) -> str:
+    """Put U+FFFD for what is no character: a shell hands over bytes that are no UTF-8 as lone surrogates."""
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def _read_settings(folder: str) -> dict[str, Any]:
+    """Return tokenizer_config.json, or nothing if there is none; CheckpointError if it is broken."""
+    path = os.path.join(folder, "tokenizer_config.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} can't be read ({_line(error)}); {MEND}") from error
+    return settings if isinstance(settings, dict) else {}
+
+
+def _read_tokenizer(folder: str) -> tuple[Tokenizer, dict[str, Any]]:
+    """Return the tokenizer of tokenizer.json, never cutting or padding by itself, and the padding it came with."""
+    path = os.path.join(folder, "tokenizer.json")
+    if not os.path.exists(path):
+        raise CheckpointError(f"{folder} is no complete checkpoint: tokenizer.json is missing; {MEND}")
+    try:
+        tokenizer = Tokenizer.from_file(path)
+    except Exception as error:  # the library raises bare Exception
+        raise CheckpointError(f"{path} is no tokenizer ({_line(error)}); {MEND}") from error
+    padding = tokenizer.padding or {}
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer, padding
+
+
+def _compile(folder: str, source: str) -> jinja2.Template:
+    """Compile a chat template in jinja2's sandbox, with the helpers that transformers gives to templates."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+    )
+    environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    try:
+        return environment.from_string(source)
+    except jinja2.TemplateError as error:
+        raise CheckpointError(f"{folder}: the chat template is broken ({_line(error)}); {MEND}") from error
+
+
+class _Generation(Extension):
+    """Accepts the tag {% generation %}, which marks the assistant's words for training, and ignores it."""
+
+    tags = {"generation"}  # noqa: RUF012  (jinja2 declares it so)
+
+    def parse(self, parser: Parser) -> list[Node]:
+        """Return the body between the tags as it stands."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _raise_exception(message: str) -> None:
+    """Let a template refuse its input."""
+    raise jinja2.TemplateError(message)
+
+
+def _token_text(token: Any) -> str | None:
+    """Return a special token's text from tokenizer_config.json, where it is a string or an object."""
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else None
+
+
+def _line(error: Exception) -> str:
+    """Return an exception's message as one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,162 @@
+"""Results → text, JSON Lines, bare paths; talk and progress on stderr. The one place that prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from imgsearch.estimate import figure
+from imgsearch.types import Hit
+
+_LINE_EVERY_SECONDS = 5.0
+# These reorder what stands around them, so that "gpj.exe" reads as something else.
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def printable(text: str) -> str:
+    """Return a path or text as one line that can't move the cursor: control characters and lone bytes escaped."""
+    return "".join(char if _harmless(char) else _escaped(char) for char in text)
+
+
+def _harmless(char: str) -> bool:
+    # Not str.isprintable: that is False for spaces that real file names hold, such as U+202F and U+3000.
+    return unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") and char not in _BIDI
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as os.fsdecode keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def line(text: str) -> None:
+    """Write one line of data to stdout."""
+    _write(printable(text).encode() + b"\n")
+
+
+def json_line(data: Mapping[str, Any]) -> None:
+    """Write one JSON object as a line to stdout. Paths with bytes that are no UTF-8 keep them as surrogates."""
+    _write(json.dumps(data).encode() + b"\n")
+
+
+def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
+    """Write the hits of one question to stdout.
+
+    ``style``: "text", "json" (JSON Lines, a hit a line), "paths" (a path a line), "nul" (paths, each ended by
+    a NUL byte). ``question`` is given where several are answered in one run.
+    """
+    if style == "json":
+        for hit in found:
+            data = asdict(hit)
+            data["score"] = round(hit.score, 6)
+            if question is not None:
+                data["query"] = question
+            json_line(data)
+        return
+    if style in ("paths", "nul"):
+        end = b"\0" if style == "nul" else b"\n"
+        _write(b"".join(os.fsencode(hit.path) + end for hit in found))
+        return
+    if question is not None:
+        line(f"# {question}")
+    for hit in found:
+        notes = ""
+        if hit.copies:
+            notes += f"  (+{len(hit.copies)} {'copy' if len(hit.copies) == 1 else 'copies'})"
+        if hit.missing:
+            notes += "  (missing now)"
+        line(f"{hit.score:7.4f}  {hit.path}{notes}")
+
+
+def error(message: str) -> None:
+    """Write an error as one line to stderr."""
+    sys.stderr.write(f"imgsearch: {printable(message)}\n")
+
+
+class Talker:
+    """A reporter on stderr: lines, and a progress bar on a terminal, else a line every few seconds."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        """With ``quiet``, keep everything to itself."""
+        self._quiet = quiet
+        self._bar: Any = None
+        self._total = self._done = 0
+        self._unit = ""
+        self._began = self._said = 0.0
+
+    def say(self, text: str) -> None:
+        """Write a line, above the progress bar if there is one."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.write(printable(text), file=sys.stderr)
+        else:
+            sys.stderr.write(printable(text) + "\n")
+            sys.stderr.flush()
+
+    def start(self, total: int, unit: str) -> None:
+        """Begin a stretch of work of ``total`` units ("pictures" or "bytes"); 0 if nobody knows how many."""
+        self.stop()
+        self._total, self._done, self._unit = total, 0, unit
+        self._began = self._said = time.monotonic()
+        if not self._quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            size = unit == "bytes"
+            self._bar = tqdm(
+                total=total or None,
+                delay=0 if total else 1,  # a walk is mostly over before there is anything to draw
+                unit="B" if size else " " + unit,
+                unit_scale=size,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=False,
+                smoothing=0.1,
+            )
+
+    def advance(self, n: int = 1) -> None:
+        """Count ``n`` more units."""
+        self._done += n
+        if self._bar is not None:
+            self._bar.update(n)
+            return
+        now = time.monotonic()
+        if self._quiet or now - self._said < _LINE_EVERY_SECONDS or self._done == self._total:
+            return
+        self._said = now
+        if not self._total:
+            self.say(f"{self._done:,} {self._unit}")
+            return
+        rate = self._done / max(now - self._began, 1e-9)
+        left = (self._total - self._done) / max(rate, 1e-9)
+        if self._unit == "bytes":
+            self.say(
+                f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB, {rate / 1e6:.1f} MB/s, {_clock(left)} left"
+            )
+        else:
+            self.say(f"{self._done:,} of {self._total:,} {self._unit}, {figure(rate)}/s, {_clock(left)} left")
+
+    def stop(self) -> None:
+        """End the stretch and take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

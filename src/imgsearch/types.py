@@ -1,0 +1,188 @@
+"""The nouns that flow through the program: frozen dataclasses, array aliases and protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+RGB = NDArray[np.uint8]
+"""A picture: (height, width, 3) uint8, upright, no alpha."""
+
+Vectors = NDArray[np.float32]
+"""Embeddings: (n, dim) float32, rows of unit length unless said otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBudget:
+    """How many pixels a picture may have when the model sees it; both ends inclusive."""
+
+    min_pixels: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A candidate file that the walk found. Nothing of its contents has been read.
+
+    ``root`` is an absolute path, ``path`` is relative to it; both are str as os.fsdecode gives them (bytes
+    that are no UTF-8 stand as surrogates). ``device`` is 0 on the root's own device, else the st_dev of the
+    file system that the file lies on.
+    """
+
+    root: str
+    path: str
+    size: int
+    mtime_ns: int
+    device: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A decoded picture. ``width`` and ``height`` are those of the upright original, in pixels.
+
+    ``pixels`` may be smaller than the original where the decoder could skip detail that the pixel budget
+    would throw away.
+    """
+
+    pixels: RGB
+    width: int
+    height: int
+    page: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was left out, with the reason by which it is counted and the detail for this one."""
+
+    source: SourceFile
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patches:
+    """A picture as the vision tower takes it.
+
+    ``pixel_values``: (t·h·w, channels · temporal_patch · patch · patch) float32, normalised.
+    ``grid``: (t, h, w) in patches, before the spatial merge.
+    """
+
+    pixel_values: NDArray[np.float32]
+    grid: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Input:
+    """One thing to embed: a text, a picture, or both; the instruction falls back to the embedder's own."""
+
+    text: str | None = None
+    image: RGB | Patches | None = None
+    instruction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Where the model computes, in which dtype ("float32", "bfloat16", "float16"), and why."""
+
+    device: str
+    dtype: str
+    reason: str
+
+
+class Encoder(Protocol):
+    """What indexing and searching need of a model."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Device and dtype with the reason."""
+
+    def prepare(self, image: RGB) -> Patches:
+        """Resize and cut a picture into patches; may be called from many threads."""
+
+    def embed(self, inputs: Sequence[Input], normalize: bool = True) -> Vectors:
+        """Return one float32 row an input, or raise InputError or NonFiniteError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an index was made with; vectors of two identities must never meet.
+
+    ``model`` is the name or folder it was loaded by: how to find it again, not part of the comparison.
+    ``fingerprint`` is 64 hexadecimal digits. The prompts are the instructions of either side.
+    """
+
+    model: str
+    fingerprint: str
+    dim: int
+    query_prompt: str
+    document_prompt: str
+    pixels: PixelBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One distinct picture of an index, with every file that has these bytes.
+
+    ``id`` is its content id, ``paths`` are absolute and sorted; width and height in pixels, upright.
+    """
+
+    id: int
+    sha256: bytes
+    page: int
+    width: int
+    height: int
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer to a question. ``score`` is the exact cosine of the stored vector with the question's."""
+
+    rank: int
+    score: float
+    path: str
+    page: int
+    copies: tuple[str, ...]
+    missing: bool
+    width: int
+    height: int
+
+
+class Reporter(Protocol):
+    """Where a use case says what it does; the command line draws it, a library user may ignore it."""
+
+    def say(self, line: str) -> None:
+        """Take one line for the user."""
+
+    def start(self, total: int, unit: str) -> None:
+        """Begin a stretch of work of ``total`` units; 0 if nobody knows how many."""
+
+    def advance(self, n: int = 1) -> None:
+        """Count ``n`` more units as done."""
+
+    def stop(self) -> None:
+        """End the stretch."""
+
+
+class Silent:
+    """A reporter that keeps everything to itself."""
+
+    def say(self, line: str) -> None:
+        """Drop the line."""
+
+    def start(self, total: int, unit: str) -> None:
+        """Do nothing."""
+
+    def advance(self, n: int = 1) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,51 @@
+"""Tiny random checkpoints for the tests, each written once a session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from imgsearch.model.embedder import Qwen3VLEmbedder
+
+# torch and transformers take seconds to import: only the tests that ask for a checkpoint pay for them.
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give the folder of a tiny random checkpoint; tests must not write to it."""
+    from imgsearch.model.random_checkpoint import write_random_checkpoint
+
+    folder = str(tmp_path_factory.mktemp("model") / "tiny")
+    write_random_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint_eot(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give the folder of a tiny checkpoint whose tokenizer appends <|endoftext|> to every prompt."""
+    from imgsearch.model.random_checkpoint import write_random_checkpoint
+
+    folder = str(tmp_path_factory.mktemp("model") / "tiny-eot")
+    write_random_checkpoint(folder, post_processor_eot=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_embedder(tiny_checkpoint: str) -> Qwen3VLEmbedder:
+    """Give the tiny checkpoint, loaded on the CPU in float32; tests must leave it as it is."""
+    from imgsearch.model.embedder import Qwen3VLEmbedder
+
+    return Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def tiny_copy(tiny_checkpoint: str, tmp_path: Path) -> str:
+    """Give a copy of the tiny checkpoint that a test may damage."""
+    folder = os.path.join(tmp_path, "copy")
+    shutil.copytree(tiny_checkpoint, folder)
+    return folder

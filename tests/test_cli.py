@@ -1,0 +1,306 @@
+"""The command line: what each command prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli import imgsearch
+from pictures import scene
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Give a folder of six pictures and a smaller copy of the first, indexed by nobody yet."""
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    for seed in range(4):
+        scene(seed).save(folder / f"{seed}.png")
+    for seed in (4, 5):
+        scene(seed).save(folder / "trip" / f"{seed}.JPG", quality=90)
+    return folder
+
+
+@pytest.fixture
+def indexed(photos: Path, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Give the folder of pictures with an index of it, which IMGSEARCH_INDEX names."""
+    monkeypatch.setenv("IMGSEARCH_INDEX", str(tmp_path / "index"))
+    done = imgsearch("index", photos, "--model", tiny_checkpoint)
+    assert done.code == 0, done.err
+    return photos
+
+
+def test_index_says_what_it_did_and_what_to_try(
+    photos: Path, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first line counts the pictures, one names device and dtype with the reason, the last what to try."""
+    monkeypatch.setenv("IMGSEARCH_INDEX", str(tmp_path / "index"))
+    done = imgsearch("index", photos, "--model", tiny_checkpoint)
+    lines = done.err.splitlines()
+    assert done.code == 0
+    assert done.out == b""
+    assert lines[0].startswith("6 pictures: 6 new or changed; about ")
+    assert any(" on cpu in float32: " in line for line in lines)
+    assert lines[-1].startswith("6 indexed; ")
+    assert lines[-1].endswith('Try: imgsearch query "red car at night"')
+
+
+def test_index_json_counts_every_picture_once(indexed: Path) -> None:
+    """`index --json` prints one object in which every picture found is counted in one figure."""
+    shutil.copy(indexed / "0.png", indexed / "again.png")
+    (indexed / "1.png").unlink()
+    (indexed / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (object_,) = imgsearch("index", "--json").objects
+    assert object_.pop("seconds") >= 0
+    assert object_ == {"indexed": 0, "reused": 1, "unchanged": 5, "skipped": 1, "pruned": 1}
+
+
+def test_a_second_run_loads_neither_torch_nor_the_model(indexed: Path) -> None:
+    """A run over an unchanged tree loads no model library and embeds nothing, also when the model is gone."""
+    code = (
+        "import sys\nfrom imgsearch.cli import main\nsys.argv = ['imgsearch', 'index', '--json']\n"
+        "try:\n    main()\nfinally:\n"
+        "    print(sorted({'torch', 'transformers', 'tokenizers'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert json.loads(done.stdout)["unchanged"] == 6
+
+
+def test_dry_run_writes_nothing(photos: Path, tiny_checkpoint: str, tmp_path: Path) -> None:
+    """`--dry-run` says how many pictures and about how long, and leaves no index behind."""
+    index = tmp_path / "index"
+    done = imgsearch("index", photos, "--model", tiny_checkpoint, "--dry-run", "--index", index)
+    assert done.code == 0
+    assert done.err.startswith("6 pictures: 6 new or changed; about ")
+    assert not index.exists()
+
+
+def test_similar_puts_the_photo_first_and_its_copy_next(indexed: Path) -> None:
+    """`similar` on an indexed photo gives itself with a cosine of 1, then a re-encoded copy of it."""
+    scene(0).save(indexed / "zero.webp", quality=85)
+    assert imgsearch("index").code == 0
+    first, second, *_ = imgsearch("similar", indexed / "0.png", "--json").objects
+    assert (first["path"], round(first["score"], 4)) == (str(indexed / "0.png"), 1.0)
+    assert second["path"] == str(indexed / "zero.webp")
+    assert second["score"] > 0.99
+
+
+def test_similar_on_an_indexed_photo_needs_no_model(indexed: Path, tmp_path: Path) -> None:
+    """An indexed photo, or a copy of it anywhere, answers from its stored vector without loading torch."""
+    moved = tmp_path / "elsewhere.png"
+    shutil.copy(indexed / "2.png", moved)
+    code = (
+        "import sys\nfrom imgsearch.cli import main\nsys.argv = ['imgsearch', 'similar', sys.argv[1], '--paths']\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)"
+    )
+    for photo in (indexed / "2.png", moved):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(photo)], capture_output=True, text=True, check=True
+        )
+        assert done.stderr.splitlines()[-1] == "False"
+        assert done.stdout.splitlines()[0] == str(indexed / "2.png")
+
+
+def test_similar_on_a_changed_photo_takes_it_as_it_is_now(indexed: Path) -> None:
+    """A photo that changed since it was indexed is embedded anew, not answered from its old vector."""
+    scene(3).save(indexed / "0.png")
+    os.utime(indexed / "0.png", ns=(1, 1))
+    (first, *_) = imgsearch("similar", indexed / "0.png", "--json").objects
+    assert first["path"] == str(indexed / "3.png")
+
+
+def test_similar_on_a_picture_outside_the_index_embeds_it(indexed: Path, tmp_path: Path) -> None:
+    """A picture that the index does not know is embedded with the index's own model and pixel budget."""
+    scene(1, (500, 375)).save(tmp_path / "big.png")
+    done = imgsearch("similar", tmp_path / "big.png", "-n", 1, "--json")
+    assert done.objects[0]["path"] == str(indexed / "1.png")
+    assert " on cpu in float32" in done.err
+
+
+def test_query_answers_in_every_form(indexed: Path) -> None:
+    """`query` prints scores and paths, JSON Lines, bare paths, or NUL-ended paths; the same hits in all."""
+    text = imgsearch("query", "a red car at night", "-n", 3)
+    hits = imgsearch("query", "a red car at night", "-n", 3, "--json").objects
+    assert text.code == 0
+    assert [line.split("  ", 1)[1] for line in text.lines] == [hit["path"] for hit in hits]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    assert set(hits[0]) == {"rank", "score", "path", "page", "copies", "missing", "width", "height"}
+    assert (hits[0]["width"], hits[0]["height"]) == (320, 240)
+    paths = [hit["path"] for hit in hits]
+    assert imgsearch("query", "a red car at night", "-n", 3, "--paths").lines == paths
+    assert (
+        imgsearch("query", "a red car at night", "-n", 3, "-0").out
+        == "".join(path + "\0" for path in paths).encode()
+    )
+
+
+def test_query_takes_a_picture_beside_the_text(indexed: Path) -> None:
+    """`--image` joins a picture to the question, or is the question when the text is empty."""
+    alone = imgsearch("query", "", "--image", indexed / "4.png", "--json")
+    assert alone.code == 2
+    alone = imgsearch("query", "", "--image", indexed / "3.png", "--json").objects
+    assert alone[0]["path"] == str(indexed / "3.png")
+    both = imgsearch("query", "at night", "--image", indexed / "3.png", "--json").objects
+    assert both[0]["score"] != alone[0]["score"]
+
+
+def test_query_reads_questions_from_stdin(indexed: Path) -> None:
+    """`query -` answers one question a line and says in JSON which question a hit belongs to."""
+    done = imgsearch("query", "-", "-n", 2, "--json", stdin="a dog\n\na cat\n")
+    assert [hit["query"] for hit in done.objects] == ["a dog", "a dog", "a cat", "a cat"]
+    done = imgsearch("query", "-", "-n", 1, stdin="a dog\na cat\n")
+    assert [line for line in done.lines if line.startswith("#")] == ["# a dog", "# a cat"]
+
+
+def test_thresholds_leave_out_the_rest(indexed: Path) -> None:
+    """`--min-score` and `--within` keep only hits above them; when none is left the exit code is 1."""
+    scores = [hit["score"] for hit in imgsearch("similar", indexed / "0.png", "--json").objects]
+    kept = imgsearch("similar", indexed / "0.png", "--min-score", scores[2], "--json").objects
+    assert [hit["score"] for hit in kept] == [score for score in scores if score >= scores[2]]
+    near = imgsearch("similar", indexed / "0.png", "--within", 0, "--json").objects
+    assert [hit["path"] for hit in near] == [str(indexed / "0.png")]
+    none = imgsearch("similar", indexed / "0.png", "--min-score", 1.5)
+    assert (none.code, none.out, none.err) == (1, b"", "nothing found\n")
+
+
+def test_dim_searches_a_prefix_of_the_vectors(indexed: Path) -> None:
+    """`--dim` compares Matryoshka prefixes, normalised again; more than the index has is refused."""
+    full = imgsearch("similar", indexed / "0.png", "--json").objects
+    cut = imgsearch("similar", indexed / "0.png", "--dim", 16, "--json").objects
+    assert round(cut[0]["score"], 4) == 1.0
+    assert [hit["score"] for hit in cut] != [hit["score"] for hit in full]
+    refused = imgsearch("similar", indexed / "0.png", "--dim", 4096)
+    assert refused.code == 2
+    assert "128 dimensions" in refused.err
+
+
+def test_copies_and_missing_files_are_said(indexed: Path) -> None:
+    """One hit a content: other files with the same bytes are copies; a file gone since is marked missing."""
+    shutil.copy(indexed / "0.png", indexed / "twin.png")
+    assert imgsearch("index").code == 0
+    (hit,) = imgsearch("similar", indexed / "0.png", "-n", 1, "--json").objects
+    assert (hit["path"], hit["copies"]) == (str(indexed / "0.png"), [str(indexed / "twin.png")])
+    (indexed / "0.png").unlink()
+    (hit,) = imgsearch("similar", indexed / "twin.png", "-n", 1, "--json").objects
+    assert (hit["path"], hit["missing"]) == (str(indexed / "twin.png"), False)
+    (indexed / "1.png").unlink()
+    assert [h["path"] for h in imgsearch("query", "x", "--json").objects if h["missing"]] == [
+        str(indexed / "1.png")
+    ]
+
+
+def test_status_tells_the_index_at_a_glance(indexed: Path, tiny_checkpoint: str, tmp_path: Path) -> None:
+    """`status` says what is indexed, with what, where, and the last device and dtype with the reason."""
+    (indexed / "a-note.jpg").write_text("not a picture")
+    assert imgsearch("index").code == 0
+    (state,) = imgsearch("status", "--json").objects
+    assert state["files"] == state["contents"] == 6
+    assert state["errors"] == {"not an image": 1}
+    assert (state["model"], state["dim"]) == (tiny_checkpoint, 128)
+    assert state["pixels"] == {"image": [4096, 57600]}
+    assert (state["device"], state["dtype"]) == ("cpu", "float32")
+    assert "float32 is the CPU's dtype" in state["reason"]
+    assert state["roots"] == [str(indexed)]
+    assert state["bytes"] > 0
+    text = imgsearch("status").out.decode()
+    for part in (str(indexed), tiny_checkpoint, "6 files, 6 distinct", "1 not an image", "57,600"):
+        assert part in text
+    assert imgsearch("status", "--errors").lines[0].startswith(f"not an image: {indexed / 'a-note.jpg'}")
+    (skipped,) = imgsearch("status", "--errors", "--json").objects
+    assert (skipped["path"], skipped["reason"]) == (str(indexed / "a-note.jpg"), "not an image")
+
+
+def test_remove_forgets_and_touches_no_file(indexed: Path) -> None:
+    """`remove` takes files, folders or whole roots out of the index; the files stay; nothing matched is exit 1."""
+    assert imgsearch("remove", indexed / "0.png", indexed / "trip").code == 0
+    assert (indexed / "0.png").exists()
+    assert len(imgsearch("query", "x", "--json").objects) == 3
+    assert imgsearch("remove", indexed / "nothing.png").code == 1
+    assert imgsearch("remove", indexed).code == 0
+    assert imgsearch("status", "--json").objects[0]["roots"] == []
+    assert imgsearch("query", "x").code == 1
+
+
+def test_embed_gives_the_vectors_themselves(photos: Path, tiny_checkpoint: str, tmp_path: Path) -> None:
+    """`embed` writes one unit row an input, as JSON Lines or as a .npy file, of pictures or of texts."""
+    out = tmp_path / "vectors.npy"
+    done = imgsearch("embed", photos / "0.png", photos / "1.png", "--model", tiny_checkpoint, "--npy", out)
+    assert done.code == 0
+    rows = np.load(out)
+    assert (rows.shape, rows.dtype) == ((2, 128), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    lines = imgsearch("embed", photos / "0.png", "--model", tiny_checkpoint, "--dim", 32).objects
+    cut = rows[0, :32] / np.linalg.norm(rows[0, :32])
+    np.testing.assert_allclose(lines[0]["embedding"], cut, atol=1e-5)
+    texts = imgsearch("embed", "--text", "a dog", "a cat", "--model", tiny_checkpoint).objects
+    assert [row["input"] for row in texts] == ["a dog", "a cat"]
+
+
+def test_another_identity_is_refused_with_the_command_that_fixes_it(indexed: Path) -> None:
+    """Flags that the index was not made with are refused, with the command to go on and the one to begin anew."""
+    done = imgsearch("index", indexed, "--detail", "high")
+    assert done.code == 2
+    assert "at most 57,600 pixels a picture, not 589,824" in done.err
+    fix = done.err.split("To make it anew: imgsearch ")[1].split()
+    assert fix[-1] == "--rebuild"
+    assert imgsearch(*fix).code == 0
+    assert imgsearch("status", "--json").objects[0]["pixels"] == {"image": [4096, 589824]}
+
+
+def test_a_query_takes_the_identity_from_the_index(
+    indexed: Path, tmp_path: Path, tiny_checkpoint: str
+) -> None:
+    """A query finds the index's own model by itself; another model is refused, a moved one can be named."""
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    shutil.copytree(tiny_checkpoint, moved)
+    from imgsearch.model.random_checkpoint import write_random_checkpoint
+
+    write_random_checkpoint(str(other), seed=1)
+    assert imgsearch("query", "x", "--model", moved).code == 0
+    refused = imgsearch("query", "x", "--model", other)
+    assert refused.code == 2
+    assert "is another one" in refused.err
+
+
+@pytest.mark.parametrize(
+    "command", ["", "index", "query", "similar", "status", "remove", "embed", "download"]
+)
+def test_help_is_the_text_that_was_read_and_approved(command: str) -> None:
+    """Each help text is the golden one; after a change, read the new text and write it with UPDATE_GOLDEN=1."""
+    words = [command] if command else []
+    env = {
+        **os.environ,
+        "COLUMNS": "100",
+        "TERM": "dumb",
+        "NO_COLOR": "1",
+        "_TYPER_FORCE_DISABLE_TERMINAL": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "imgsearch", *words, "--help"],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=True,
+    )
+    golden = GOLDEN / f"{command or 'imgsearch'}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(done.stdout)
+    assert done.stdout == golden.read_text()
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    """A wrong option ends with exit code 2 and says which it was."""
+    done = imgsearch("query", "x", "--nonsense")
+    assert done.code == 2
+    assert "--nonsense" in done.err

@@ -1,0 +1,625 @@
+"""The directory as a whole: what is committed is found, what is not does not exist, and one writes at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imgsearch.errors import (
+    IndexDamaged,
+    IndexLocked,
+    IndexMismatch,
+    IndexMissing,
+    StorageError,
+    UsageError,
+)
+from imgsearch.index import vectors
+from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.types import Record, Vectors
+
+from fakes import DIM, identity, sha, state, unit, unprivileged
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path / "index")
+
+
+def add(writer: IndexWriter, names: Sequence[object], rows: Vectors) -> None:
+    """Commit a content and a file of each name."""
+    root = writer.catalog.put_root("/pictures", {}, 0)
+    contents = [(sha(name), 0, 40, 30) for name in names]
+    writer.commit(contents, rows, [state(root, f"{name}.jpg", sha(name)) for name in names])
+
+
+def make(folder: str, n: int = 10, seed: int = 0) -> Vectors:
+    """Make an index of pictures 0 to n-1 and return their vectors."""
+    rows = unit(n, seed)
+    with IndexWriter(folder, identity()) as writer:
+        add(writer, range(n), rows)
+    return rows
+
+
+def names(hits: list[tuple[Record, float]]) -> list[str]:
+    return [Path(record.paths[0]).stem for record, _ in hits]
+
+
+def found(folder: str, rows: Vectors, k: int = 1) -> list[list[str]]:
+    with ImageIndex(folder) as index:
+        return [names(hits) for hits in index.search(rows, k)]
+
+
+def snapshot(folder: str) -> dict[str, bytes]:
+    """Return every file below a folder but the lock, a reader's wal-index and empty logs."""
+    kept = {}
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and path.name != "writer.lock" and not path.name.endswith(("-shm", "-wal")):
+            kept[str(path.relative_to(folder))] = path.read_bytes()
+    return kept
+
+
+# ---- searching ------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 90),
+    k=st.integers(1, 100),
+    dim=st.none() | st.integers(1, DIM),
+    per_segment=st.integers(1, 100),
+    batch=st.integers(1, 40),
+    twins=st.integers(0, 5),
+    gone=st.sets(st.integers(0, 89)),
+    seed=st.integers(0, 99),
+)
+def test_a_search_answers_as_a_full_comparison_would(
+    n: int, k: int, dim: int | None, per_segment: int, batch: int, twins: int, gone: set[int], seed: int
+) -> None:
+    """Of the pictures that still have a file, the k with the largest cosines, exact, ties in order of indexing."""
+    rows = unit(n, seed)
+    rows[:twins] = rows[0]
+    query = unit(2, seed + 1)
+    gone &= set(range(n))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + per_segment * DIM * 2)
+        with IndexWriter(folder, identity()) as writer:
+            for start in range(0, n, batch):
+                part = range(start, min(start + batch, n))
+                add(writer, part, rows[start : start + batch])
+            dropped = {f"{name}.jpg" for name in gone}
+            writer.catalog.drop_files([row.id for row in writer.catalog.files(1) if row.path in dropped])
+        with ImageIndex(folder) as index:
+            answers = index.search(query, k, dim)
+    stored = rows.astype(np.float16).astype(np.float64)[:, :dim]
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    for asked, hits in zip(query.astype(np.float64)[:, :dim], answers, strict=True):
+        cosines = (stored * asked).sum(axis=1) / np.linalg.norm(asked)
+        here = [place for place in range(n) if place not in gone]
+        best = sorted(here, key=lambda place: (-round(cosines[place], 9), place))[:k]
+        scores = [score for _, score in hits]
+        assert len(hits) == len(best)
+        np.testing.assert_allclose(scores, cosines[best], atol=1e-9)
+        places = [int(name) for name in names(hits)]
+        assert len(set(places)) == len(places)
+        assert gone.isdisjoint(places)
+        assert [place for place in places if place < twins] == sorted(p for p in places if p < twins)
+
+
+def test_pictures_without_a_file_cost_no_hits(folder: str) -> None:
+    """However many of the nearest pictures have gone, the search goes on to those that are left."""
+    query = unit(1, 7)
+    rows = np.repeat(query, 400, axis=0)
+    rows[380:] = unit(20, 8)
+    with IndexWriter(folder, identity()) as writer:
+        add(writer, range(400), rows)
+        near = {f"{name}.jpg" for name in range(380)}
+        writer.catalog.drop_files([row.id for row in writer.catalog.files(1) if row.path in near])
+    assert len(found(folder, query, 10)[0]) == 10
+    assert len(found(folder, query, 50)[0]) == 20
+
+
+def test_copies_are_one_hit(folder: str) -> None:
+    """Files with the same bytes are one picture with several paths."""
+    make(folder, 3)
+    with IndexWriter(folder) as writer:
+        writer.commit([], unit(0), [state(1, "copy.jpg", sha(1))])
+    with ImageIndex(folder) as index:
+        ((record, score),) = index.search(unit(3)[1:2], 1)[0]
+    assert record.paths == ("/pictures/1.jpg", "/pictures/copy.jpg")
+    assert score == pytest.approx(1, abs=1e-3)
+
+
+def test_an_empty_index_finds_nothing(folder: str) -> None:
+    """An index without pictures answers every question with no hits."""
+    make(folder, 0)
+    assert found(folder, unit(2), 5) == [[], []]
+
+
+@pytest.mark.parametrize("dim", [0, -1, DIM + 1])
+def test_a_dimension_that_the_index_lacks_is_refused(folder: str, dim: int) -> None:
+    """Only prefixes of the stored vectors can be searched, and the message says how long these are."""
+    make(folder, 2)
+    with ImageIndex(folder) as index, pytest.raises(UsageError, match=f"vectors of {DIM} dimensions"):
+        index.search(unit(1), 1, dim)
+
+
+def test_a_question_of_another_length_is_refused(folder: str) -> None:
+    """A vector that does not fit the index is refused before anything is compared."""
+    make(folder, 2)
+    with ImageIndex(folder) as index, pytest.raises(UsageError, match="does not fit"):
+        index.search(unit(1, dim=DIM + 1), 1)
+
+
+def test_a_stored_vector_comes_back(folder: str) -> None:
+    """The vector of a stored picture is what was committed, up to float16, as one float32 row."""
+    rows = make(folder, 4)
+    with ImageIndex(folder) as index:
+        place = index.catalog.place(sha(2))
+        assert place is not None
+        stored = index.vector(place)
+    assert stored.dtype == np.float32
+    np.testing.assert_allclose(stored, rows[2:3], atol=1e-3)
+
+
+def test_searches_may_run_side_by_side(folder: str) -> None:
+    """One opened index answers several threads at once."""
+    rows = make(folder, 50)
+    together, answers = threading.Barrier(4), []
+    with ImageIndex(folder) as index:
+
+        def ask(name: int) -> None:
+            together.wait()
+            for _ in range(20):
+                answers.append(names(index.search(rows[name : name + 1], 1)[0]) == [str(name)])
+
+        threads = [threading.Thread(target=ask, args=(name,)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == [True] * 80
+
+
+# ---- damage ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("byte", [0, 1, 2 * DIM - 1])
+def test_a_damaged_vector_is_never_a_hit(folder: str, byte: int) -> None:
+    """A row that does not match its checksum stops the search with its file and number, and spares the others."""
+    rows = make(folder, 40)
+    path = Path(folder, "vectors", "00000001.f16")
+    data = bytearray(path.read_bytes())
+    data[vectors.HEADER_BYTES + 3 * DIM * 2 + byte] ^= 1
+    path.write_bytes(data)
+    with ImageIndex(folder) as index:
+        with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: vector 3 .*--rebuild"):
+            index.search(rows[3:4], 1)
+        place = index.catalog.place(sha(3))
+        assert place is not None
+        with pytest.raises(IndexDamaged, match="vector 3 "):
+            index.vector(place)
+        place = index.catalog.place(sha(4))
+        assert place is not None
+        assert index.vector(place).shape == (1, DIM)
+
+
+@pytest.mark.parametrize("lost", ["manifest.json", "catalog.sqlite", "vectors/00000001.f16"])
+def test_a_lost_file_is_named(folder: str, lost: str) -> None:
+    """Whichever file of the index is gone, reader and writer say so, and a writer begins nothing new over it."""
+    rows = make(folder, 3)
+    os.unlink(os.path.join(folder, lost))
+    left = snapshot(folder)
+    with pytest.raises(IndexDamaged, match=rf"{os.path.basename(lost)} .*imgsearch index FOLDER --rebuild"):
+        found(folder, rows)
+    with pytest.raises(IndexDamaged, match=os.path.basename(lost)), IndexWriter(folder) as writer:
+        add(writer, ["new"], unit(1))
+    assert {name: data for name, data in snapshot(folder).items() if data} == left
+
+
+def test_rows_that_were_never_committed_do_not_exist(folder: str) -> None:
+    """Rows that a killed writer had appended are seen by no reader and overwritten by the next writer."""
+    rows = make(folder, 3)
+    torn = vectors.SegmentWriter(os.path.join(folder, "vectors"), DIM, identity().fingerprint)
+    torn.open(1, 3)
+    torn.append(3, unit(5, seed=9).astype(np.float16))
+    torn.close()
+    assert {name for hits in found(folder, unit(5, seed=9), 10) for name in hits} == {"0", "1", "2"}
+    with IndexWriter(folder) as writer:
+        add(writer, ["new"], unit(1, seed=5))
+    assert found(folder, np.concatenate([rows, unit(1, seed=5)])) == [["0"], ["1"], ["2"], ["new"]]
+    assert Path(folder, "vectors", "00000001.f16").stat().st_size == vectors.HEADER_BYTES + 4 * DIM * 2
+
+
+# ---- writing --------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_is_seen_at_once_and_nothing_of_it_before(folder: str) -> None:
+    """An open reader sees a commit with its next search, and a search in the middle of one sees none of it."""
+    make(folder, 2)
+    with ImageIndex(folder) as reader, IndexWriter(folder) as writer:
+        with writer.catalog.transaction() as db:
+            db.execute("DELETE FROM file")
+            assert names(reader.search(unit(2)[:1], 5)[0]) == ["0", "1"]
+            assert found(folder, unit(2)[:1], 5) == [["0", "1"]]
+            db.execute("ROLLBACK")
+            db.execute("BEGIN")
+        add(writer, ["new"], unit(1, seed=5))
+        assert names(reader.search(unit(1, seed=5), 1)[0]) == ["new"]
+
+
+def test_vectors_roll_over_into_the_next_segment(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One commit may fill several segments; every picture is found, also by later writers and readers."""
+    monkeypatch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 3 * DIM * 2)
+    rows = unit(11)
+    with IndexWriter(folder, identity()) as writer:
+        add(writer, range(8), rows[:8])
+        add(writer, [8], rows[8:9])
+    with IndexWriter(folder) as writer:
+        add(writer, [9, 10], rows[9:])
+        assert writer.catalog.segments() == [(1, 3), (2, 3), (3, 3), (4, 2)]
+    assert found(folder, rows) == [[str(name)] for name in range(11)]
+    assert sorted(os.listdir(os.path.join(folder, "vectors"))) == [f"0000000{n}.f16" for n in (1, 2, 3, 4)]
+
+
+class Full:
+    """A disk on which the write number ``after`` and all later ones fail, until ``room`` is made."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, after: int) -> None:
+        self.left, self._real = after, os.pwrite
+        patch.setattr(os, "pwrite", self)
+
+    def __call__(self, descriptor: int, data: bytes, offset: int) -> int:
+        if self.left <= 0:
+            raise OSError(28, "No space left on device")
+        self.left -= 1
+        return self._real(descriptor, data, offset)
+
+    def room(self) -> None:
+        self.left = 1 << 30
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_a_full_disk_loses_only_what_was_not_committed(
+    folder: str, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Wherever a disk fills up while segments are written, the index is as it was, and the same writer may go on."""
+    rows = make(folder, 2)
+    before = found(folder, rows, 5)
+    monkeypatch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 3 * DIM * 2)
+    more = unit(6, seed=3)
+    with IndexWriter(folder) as writer:
+        disk = Full(monkeypatch, after)
+        with pytest.raises(StorageError, match="disk is full"):
+            add(writer, range(10, 16), more)
+        assert found(folder, rows, 5) == before
+        assert writer.catalog.counts()[0] == 2  # no file names a picture that is not there
+        disk.room()
+        kept = {place for place in range(6) if writer.catalog.place(sha(10 + place))}
+        rest = [place for place in range(6) if place not in kept]
+        writer.commit(
+            [(sha(10 + place), 0, 40, 30) for place in rest],
+            more[rest],
+            [state(1, f"{10 + place}.jpg", sha(10 + place)) for place in range(6)],
+        )
+    assert found(folder, rows) == [["0"], ["1"]]
+    assert found(folder, more) == [[str(name)] for name in range(10, 16)]
+
+
+def test_a_database_that_can_not_grow_leaves_the_index_as_it_was(folder: str) -> None:
+    """A disk that fills while the catalogue commits loses that commit alone, and the next one takes its place."""
+    rows = make(folder, 5)
+    long = "x" * 200
+    with IndexWriter(folder) as writer:
+        db = writer.catalog._db
+        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+        with pytest.raises(StorageError, match=r"full.*as it was at the last commit"):
+            add(writer, [f"{long}{name}" for name in range(300)], unit(300, seed=1))
+        assert found(folder, rows) == [[str(name)] for name in range(5)]
+        assert writer.catalog.counts()[:2] == (5, 5)
+        db.execute("PRAGMA max_page_count = 100000")
+        add(writer, ["new"], unit(1, seed=2))
+    assert found(folder, np.concatenate([rows, unit(1, seed=2)])) == [
+        ["0"],
+        ["1"],
+        ["2"],
+        ["3"],
+        ["4"],
+        ["new"],
+    ]
+
+
+def test_an_interrupt_at_the_commit_does_not_lead_the_writer_astray(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C right after the database has committed leaves a writer that still appends behind what is committed."""
+    rows = make(folder, 2)
+    with IndexWriter(folder) as writer:
+        real = writer.catalog.commit
+
+        def interrupted(*args: object) -> None:
+            real(*args)  # type: ignore[arg-type]
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(writer.catalog, "commit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            add(writer, ["last"], unit(1, seed=1))
+        monkeypatch.setattr(writer.catalog, "commit", real)
+        add(writer, ["next"], unit(1, seed=2))
+    wanted = np.concatenate([rows, unit(1, seed=1), unit(1, seed=2)])
+    assert found(folder, wanted) == [["0"], ["1"], ["last"], ["next"]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_is_never_stored(folder: str, bad: float) -> None:
+    """NaN and infinity are refused before anything is written."""
+    make(folder, 2)
+    rows = unit(2, seed=1)
+    rows[1, 3] = bad
+    before = snapshot(folder)
+    with IndexWriter(folder) as writer, pytest.raises(ValueError, match="finite"):
+        add(writer, ["a", "b"], rows)
+    assert snapshot(folder) == before
+
+
+# ---- one writer -----------------------------------------------------------------------------------------------
+
+
+def test_a_second_writer_learns_who_the_first_is(folder: str) -> None:
+    """While one process writes, another is refused with its number, and readers go on."""
+    rows = make(folder, 2)
+    with IndexWriter(folder):
+        with pytest.raises(IndexLocked, match=f"being written by process {os.getpid()} on "):
+            IndexWriter(folder)
+        assert found(folder, rows) == [["0"], ["1"]]
+    with IndexWriter(folder) as writer:
+        add(writer, ["new"], unit(1, seed=1))
+
+
+@pytest.fixture
+def holder(folder: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Give another process that holds the writer lock of the index."""
+    make(folder, 1)
+    code = (
+        "import sys, time; from imgsearch.index.image_index import IndexWriter; w = IndexWriter(sys.argv[1]); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def test_a_dead_process_holds_no_lock(folder: str, holder: subprocess.Popen[bytes]) -> None:
+    """The lock of a process that was killed is free at once, whatever the lock file still says."""
+    with pytest.raises(IndexLocked, match=f"process {holder.pid} on "):
+        IndexWriter(folder)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert str(holder.pid) in Path(folder, "writer.lock").read_text()
+    with IndexWriter(folder) as writer:
+        add(writer, ["new"], unit(1, seed=1))
+    assert found(folder, unit(1, seed=1)) == [["new"]]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": "x", "host": "h"}', b"\xff" * 5000])
+def test_an_unreadable_lock_file_is_no_obstacle(folder: str, text: bytes) -> None:
+    """Whatever stands in the lock file, the second writer is told something, and the first one can write."""
+    make(folder, 1)
+    Path(folder, "writer.lock").write_bytes(text)
+    with IndexWriter(folder):
+        Path(folder, "writer.lock").write_bytes(text)
+        with pytest.raises(IndexLocked, match="being written by another process"):
+            IndexWriter(folder)
+
+
+def test_a_writer_that_can_not_open_lets_the_lock_go(folder: str) -> None:
+    """An index that can't be opened is not locked by the attempt."""
+    make(folder, 1)
+    sound = Path(folder, "catalog.sqlite").read_bytes()
+    Path(folder, "catalog.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(IndexDamaged):
+        IndexWriter(folder)
+    Path(folder, "catalog.sqlite").write_bytes(sound)
+    IndexWriter(folder).close()
+
+
+# ---- making and making anew -----------------------------------------------------------------------------------
+
+
+def test_no_index_is_made_by_accident(folder: str) -> None:
+    """Opening what is no index, to read or to write, leaves nothing behind."""
+    for opener in (ImageIndex, IndexWriter):
+        with pytest.raises(IndexMissing):
+            opener(folder)
+        assert not os.path.exists(folder)
+        os.makedirs(folder)
+        with pytest.raises(IndexMissing):
+            opener(folder)
+        assert os.listdir(folder) == []
+        os.rmdir(folder)
+
+
+def test_an_index_that_was_half_made_is_made(folder: str) -> None:
+    """A kill between the catalogue and the manifest of a new index is no obstacle to making it."""
+    make(folder, 0)
+    os.unlink(os.path.join(folder, "manifest.json"))
+    with pytest.raises(IndexMissing):
+        ImageIndex(folder)
+    rows = make(folder, 2)
+    assert found(folder, rows) == [["0"], ["1"]]
+
+
+def test_vectors_of_two_models_never_meet(folder: str) -> None:
+    """Where an index of another identity has appeared meanwhile, a writer that wanted to make one is refused."""
+    make(folder, 1)
+    with pytest.raises(IndexMismatch, match=f"dimension {DIM}, not 5"):
+        IndexWriter(folder, identity(dim=5))
+    with IndexWriter(folder, identity()) as writer:
+        assert writer.identity == identity()
+
+
+def test_a_rebuild_begins_anew(folder: str) -> None:
+    """A rebuilt index knows nothing of the one before, whose files are gone, and has the new identity."""
+    make(folder, 5)
+    with IndexWriter(folder, identity(dim=5), rebuild=True) as writer:
+        assert writer.identity.dim == 5
+        assert writer.catalog.counts() == (0, 0, {})
+        assert writer.catalog.segments() == []
+        add(writer, ["new"], unit(1, dim=5))
+    assert found(folder, unit(1, dim=5), 9) == [["new"]]
+
+
+def test_a_rebuild_mends_any_damage(folder: str) -> None:
+    """With every file of the index overwritten by garbage, a rebuild gives a sound one."""
+    make(folder, 5)
+    for path in (p for p in Path(folder).rglob("*") if p.is_file()):
+        path.write_bytes(b"garbage" * 1000)
+    with IndexWriter(folder, identity(), rebuild=True) as writer:
+        add(writer, ["new"], unit(1))
+    assert found(folder, unit(1), 9) == [["new"]]
+
+
+def test_a_rebuild_removes_only_what_is_ours(folder: str) -> None:
+    """Files of the user that happen to lie in the index's folder, or under names like ours, survive a rebuild."""
+    make(folder, 2)
+    theirs = [
+        "holiday.jpg",
+        "catalog.sqlite.bak",
+        "vectors/logo.svg",
+        "vectors/notes.f16",
+        "vectors/old/00000001.f16",
+        "thumbs/me.jpg",
+        "faiss/paper.pdf",
+        "queries.sqlite.txt",
+    ]
+    for name in theirs:
+        os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+        Path(folder, name).write_text("mine")
+    with IndexWriter(folder, identity(), rebuild=True) as writer:
+        add(writer, ["new"], unit(1))
+    assert {name: Path(folder, name).read_text() for name in theirs} == dict.fromkeys(theirs, "mine")
+    assert found(folder, unit(1), 9) == [["new"]]
+
+
+def test_a_folder_that_can_not_be_made_is_said(tmp_path: Path) -> None:
+    """An index below a plain file can't be made, and the message names the folder."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="file/index could not be written"):
+        IndexWriter(str(tmp_path / "file" / "index"), identity())
+
+
+# ---- read-only ------------------------------------------------------------------------------------------------
+
+
+def test_a_read_only_index_can_be_searched_but_not_written(folder: str) -> None:
+    """On a folder that may not be written, searches answer; a writer gets one line that names the folder."""
+    rows = make(folder, 3)
+    np.save(os.path.join(os.path.dirname(folder), "rows.npy"), rows)
+    code = """
+import numpy as np
+from imgsearch.errors import StorageError
+from imgsearch.index.image_index import ImageIndex, IndexWriter
+with ImageIndex(sys.argv[1]) as index:
+    print([hits[0][0].paths[0] for hits in index.search(np.load(sys.argv[2]), 1)])
+try:
+    IndexWriter(sys.argv[1])
+except StorageError as error:
+    print(error)
+"""
+    inside = [os.path.join(folder, "vectors"), folder]
+    for path in inside:
+        os.chmod(path, 0o555)
+    for name in ("catalog.sqlite", "writer.lock"):
+        os.chmod(os.path.join(folder, name), 0o444)
+    before = sorted(os.listdir(folder))
+    try:
+        answer, refusal = unprivileged(
+            code, folder, os.path.join(os.path.dirname(folder), "rows.npy")
+        ).splitlines()
+        assert answer == "['/pictures/0.jpg', '/pictures/1.jpg', '/pictures/2.jpg']"
+        assert "writer.lock could not be written (Permission denied)" in refusal
+        assert sorted(os.listdir(folder)) == before
+    finally:
+        for path in inside:
+            os.chmod(path, 0o755)
+
+
+def test_the_size_on_disk_is_that_of_its_files(folder: str) -> None:
+    """The figure that `status` shows is the sum over all files in the folder."""
+    make(folder, 3)
+    with ImageIndex(folder) as index:
+        total = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        assert index.bytes_on_disk() == total
+        assert index.created > 0
+
+
+@pytest.mark.parametrize("kept", ["", "12C45.6", "1e999", "nan", "-5", "\x00"])
+def test_a_damaged_date_is_no_date(folder: str, kept: str) -> None:
+    """What the index says of its making is 0 where it can't be a date, never an error."""
+    make(folder, 1)
+    with IndexWriter(folder) as writer:
+        writer.catalog.put_meta("created", kept)
+    with ImageIndex(folder) as index:
+        assert index.created == 0
+
+
+def test_an_index_may_be_moved(folder: str, tmp_path: Path) -> None:
+    """An index copied elsewhere answers there as it did."""
+    rows = make(folder, 3)
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    shutil.rmtree(folder)
+    assert found(str(tmp_path / "elsewhere"), rows) == [["0"], ["1"], ["2"]]
+
+
+def test_a_rebuild_that_was_broken_off_can_be_done_again(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebuild that was killed at any of its removals leaves an index that says it is damaged; another mends it."""
+    real = os.unlink
+    for survivors in range(3):
+        make_anew(folder)
+        left = 1 + survivors
+
+        def unlink(path: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            real(path)
+
+        monkeypatch.setattr(os, "unlink", unlink)
+        with pytest.raises(KeyboardInterrupt):
+            IndexWriter(folder, identity(), rebuild=True)
+        monkeypatch.setattr(os, "unlink", real)
+        for opener in (ImageIndex, IndexWriter):
+            with pytest.raises(IndexDamaged, match="--rebuild"):
+                opener(folder)
+    make_anew(folder)
+    assert found(folder, unit(5)) == [[str(name)] for name in range(5)]
+
+
+def make_anew(folder: str) -> None:
+    """Rebuild an index with two segments, a log and the memory of runs."""
+    with pytest.MonkeyPatch.context() as patch, IndexWriter(folder, identity(), rebuild=True) as writer:
+        patch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 3 * DIM * 2)
+        add(writer, range(5), unit(5))
+    Path(folder, "queries.sqlite").write_bytes(b"")

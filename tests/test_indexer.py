@@ -1,0 +1,1055 @@
+"""A run brings the index to what the folders hold: nothing embedded twice, nothing lost, nothing kept too long."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imgsearch import decoding, files, ingest, search
+from imgsearch.errors import (
+    FolderError,
+    IndexMismatch,
+    NothingToIndex,
+    PictureError,
+    StorageError,
+    UsageError,
+)
+from imgsearch.files import WalkOptions
+from imgsearch.identity import ModelChoice
+from imgsearch.index.image_index import ImageIndex
+from imgsearch.indexer import index_pictures
+from imgsearch.ingest import IndexOptions, IndexResult
+from imgsearch.remove import remove_paths
+from imgsearch.types import Input, Silent
+
+import fakes
+from fakes import FakeModel, paint
+
+fake_model, gallery = fakes.fake_model, fakes.gallery
+
+
+class Notes(Silent):
+    """A reporter that remembers what was said, and may do something when the plan is told."""
+
+    def __init__(self, then: Callable[[], None] | None = None) -> None:
+        self.lines: list[str] = []
+        self.then = then
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        if "pictures:" in line and self.then:
+            self.then()
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path / "index")
+
+
+def run(folder: str, *paths: str | Path, reporter: Notes | None = None, **options: Any) -> IndexResult:
+    return index_pictures([str(path) for path in paths], folder, IndexOptions(**options), reporter)
+
+
+def indexed(folder: str) -> dict[str, bytes]:
+    """Return the content of every indexed file by absolute path; a path that is there twice fails."""
+    found: dict[str, bytes] = {}
+    with ImageIndex(folder) as index:
+        for root in index.catalog.roots():
+            for row in index.catalog.files(root.id):
+                path = os.path.join(root.path, row.path)
+                if row.content is not None:
+                    assert path not in found, f"{path} is in the index twice"
+                    assert index.catalog.place(row.content) is not None
+                    found[path] = row.content
+    return found
+
+
+def skipped(folder: str) -> dict[str, str]:
+    """Return the reason of every skipped file by absolute path."""
+    with ImageIndex(folder) as index:
+        return {path: reason for path, reason, _ in index.catalog.errors()}
+
+
+def hashes(*paths: str | Path) -> dict[str, bytes]:
+    """Return the sha256 of every picture file at or below the paths."""
+    found = {}
+    for path in map(Path, paths):
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.suffix in (".png", ".jpg") and file.is_file():
+                found[str(file)] = hashlib.sha256(file.read_bytes()).digest()
+    return found
+
+
+def best(folder: str, words: str) -> str:
+    """Return the path of the picture that the fake finds nearest to the words."""
+    with ImageIndex(folder) as index:
+        ((hit, *_),) = search.query(index, FakeModel().encoder(index.identity.dim), [Input(text=words)])
+    return hit.path
+
+
+# ---- the first run --------------------------------------------------------------------------------------------
+
+
+def test_every_picture_is_found_by_what_is_in_it(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """After one run over a folder, each picture is the first answer to its own colour, with a cosine of 1."""
+    result = run(folder, gallery)
+    assert result.as_json() | {"seconds": 0} == {
+        "indexed": 5,
+        "reused": 0,
+        "unchanged": 0,
+        "skipped": 0,
+        "pruned": 0,
+        "seconds": 0,
+    }
+    assert indexed(folder) == hashes(gallery)
+    for colour, name in {"red": "red.png", "blue": "blue.jpg", "white": "sub/white.png"}.items():
+        assert best(folder, colour) == str(gallery / name)
+    assert (fake_model.loads, fake_model.embedded) == (1, 5)
+
+
+def test_the_order_of_batches_mixes_nothing_up(folder: str, tmp_path: Path, fake_model: FakeModel) -> None:
+    """Whatever the batch size, each file's vector is that of its own picture, with its own size in pixels."""
+    for seed in range(30):
+        colours = np.random.default_rng(seed).integers(0, 256, (4, 3)).tolist()
+        paint(tmp_path / "p" / f"{seed}.png", *map(tuple, colours), size=(40 + 2 * seed, 30))
+    for size in (1, 4, 100):
+        run(folder, tmp_path / "p", batch_size=size, rebuild=True)
+        with ImageIndex(folder) as index:
+            for seed in range(30):
+                colours = np.random.default_rng(seed).integers(0, 256, (4, 3)).tolist()
+                ((record, score),) = index.search(fakes.vector(*colours), 1)[0]
+                assert record.paths == (str(tmp_path / "p" / f"{seed}.png"),)
+                assert (record.width, record.height) == (40 + 2 * seed, 30)
+                assert score == pytest.approx(1, abs=1e-3)
+
+
+def test_the_first_line_says_how_many(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """Before any work, a run says how many pictures there are and how many of them need work."""
+    notes = Notes()
+    run(folder, gallery, reporter=notes)
+    assert notes.lines[0].startswith("5 pictures: 5 new or changed")
+    paint(gallery / "pink.png", "pink")
+    os.unlink(gallery / "red.png")
+    notes = Notes()
+    run(folder, gallery, reporter=notes)
+    assert notes.lines[0].startswith("5 pictures: 1 new or changed, 4 unchanged, 1 gone")
+
+
+@pytest.mark.parametrize("what", ["missing", "empty", "no picture", "a file of text"])
+def test_nothing_to_index_leaves_no_index(
+    folder: str, tmp_path: Path, fake_model: FakeModel, what: str
+) -> None:
+    """A path that is missing or holds no picture is one error, and no index appears for it."""
+    path = tmp_path / what
+    error: type[Exception] = NothingToIndex
+    if what == "missing":
+        error = FolderError
+    elif what == "a file of text":
+        path.write_text("words")
+    else:
+        path.mkdir()
+        if what == "no picture":
+            (path / "note.txt").write_text("words")
+    with pytest.raises(error, match=what if error is FolderError else "no picture in"):
+        run(folder, path)
+    assert not os.path.exists(folder)
+    assert fake_model.loads == 0
+
+
+def test_an_existing_index_survives_a_wrong_path(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A missing or empty folder leaves an index exactly as it was, also its roots."""
+    run(folder, gallery)
+    (gallery.parent / "empty").mkdir()
+    for path, error in ((gallery / "none", FolderError), (gallery.parent / "empty", NothingToIndex)):
+        with pytest.raises(error):
+            run(folder, path)
+        with pytest.raises(error if error is FolderError else NothingToIndex):
+            run(folder, path, dry_run=True)
+    assert indexed(folder) == hashes(gallery)
+    with ImageIndex(folder) as index:
+        assert [root.path for root in index.catalog.roots()] == [str(gallery)]
+
+
+def test_odd_names_are_indexed_as_they_are(folder: str, tmp_path: Path, fake_model: FakeModel) -> None:
+    """Spaces, newlines, quotes, emoji, bytes that are no UTF-8 and 255 bytes make no difference."""
+    names = [
+        "a b.png",
+        "new\nline.png",
+        "'\"`$;.png",
+        "🐈.png",
+        os.fsdecode(b"\xff\xfe.png"),
+        "x" * 251 + ".PNG",
+    ]
+    for number, name in enumerate(names):
+        paint(tmp_path / "p" / "red.png", (number, 20, 30))
+        os.rename(tmp_path / "p" / "red.png", tmp_path / "p" / name)
+    run(folder, tmp_path / "p")
+    assert indexed(folder) == {
+        str(tmp_path / "p" / name): hashlib.sha256((tmp_path / "p" / name).read_bytes()).digest()
+        for name in names
+    }
+    assert run(folder).unchanged == len(names)
+
+
+# ---- the second run -------------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_tree_loads_and_embeds_nothing(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A second run over the same files does not load the model and changes no vector."""
+    run(folder, gallery)
+    before = Path(folder, "vectors", "00000001.f16").read_bytes()
+    for paths in ((gallery,), (), (gallery / "sub",), (gallery / "red.png",)):
+        result = run(folder, *paths)
+        assert (result.indexed, result.reused, result.pruned) == (0, 0, 0)
+    assert (fake_model.loads, fake_model.embedded) == (1, 5)
+    assert Path(folder, "vectors", "00000001.f16").read_bytes() == before
+
+
+def test_a_changed_file_is_embedded_anew(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """Another size or time means another look: a new content is embedded, and the old one is no hit any more."""
+    run(folder, gallery)
+    paint(gallery / "red.png", "pink", size=(80, 60))
+    result = run(folder, gallery)
+    assert (result.indexed, result.unchanged, fake_model.embedded) == (1, 4, 6)
+    assert indexed(folder) == hashes(gallery)
+    assert best(folder, "pink") == str(gallery / "red.png")
+    assert best(folder, "red") != str(gallery / "red.png")
+
+
+def test_a_touched_file_is_read_but_not_embedded(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A file whose time alone has changed keeps its vector, and the run after that need not look again."""
+    run(folder, gallery)
+    os.utime(gallery / "red.png", ns=(1, 1))
+    assert run(folder, gallery).reused == 1
+    assert run(folder, gallery).unchanged == 5
+    assert fake_model.embedded == 5
+
+
+def test_moved_and_copied_files_keep_their_vector(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A moved or copied file is recognised by its bytes: nothing is embedded, and hits name the new places."""
+    run(folder, gallery)
+    os.rename(gallery / "red.png", gallery / "sub" / "rot.png")
+    shutil.copy(gallery / "green.png", gallery / "verde.png")
+    result = run(folder, gallery)
+    assert (result.indexed, result.reused, result.pruned, fake_model.embedded) == (0, 2, 1, 5)
+    assert indexed(folder) == hashes(gallery)
+    assert best(folder, "red") == str(gallery / "sub" / "rot.png")
+
+
+def test_a_moved_folder_keeps_its_vectors(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A folder that moves to another root embeds nothing there, also when it had been pruned before."""
+    run(folder, gallery)
+    os.rename(gallery / "sub", gallery.parent / "elsewhere")
+    run(folder, gallery, prune_empty=True)
+    assert run(folder, gallery.parent / "elsewhere").reused == 2
+    assert fake_model.embedded == 5
+    assert indexed(folder) == hashes(gallery, gallery.parent / "elsewhere")
+
+
+def test_copies_within_one_run_are_embedded_once(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files with the same bytes cost one embedding, whether they meet in a batch, in a commit, or in neither."""
+    for number in range(7):
+        shutil.copy(gallery / "red.png", gallery / f"{number} red.png")
+        shutil.copy(gallery / "green.png", gallery / f"{number} green.png")
+    for batch, seconds in ((100, 100.0), (3, 100.0), (3, 0.0), (1, 0.0)):
+        monkeypatch.setattr(ingest, "COMMIT_SECONDS", seconds)
+        fake_model.embedded = 0
+        result = run(folder, gallery, batch_size=batch, rebuild=True)
+        assert (result.indexed, result.reused, fake_model.embedded) == (5, 14, 5)
+        assert indexed(folder) == hashes(gallery)
+
+
+def test_a_copy_decoded_before_its_original_was_committed(
+    folder: str, tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that was decoded ahead while its original was not yet in the index is the same picture all the same."""
+    for name in ("1.png", "2.png"):
+        paint(tmp_path / "p" / name, "red")
+    both = threading.Barrier(2)
+    real = fakes.FakeEncoder.prepare
+
+    def prepare(self: fakes.FakeEncoder, image: Any) -> Any:
+        both.wait(timeout=30)  # neither goes on before both are decoded
+        return real(self, image)
+
+    monkeypatch.setattr(fakes.FakeEncoder, "prepare", prepare)
+    monkeypatch.setattr(ingest, "COMMIT_SECONDS", 0.0)
+    result = run(folder, tmp_path / "p", batch_size=1)
+    assert (result.indexed, result.reused, fake_model.embedded) == (1, 1, 1)
+    assert indexed(folder) == hashes(tmp_path / "p")
+
+
+# ---- pruning --------------------------------------------------------------------------------------------------
+
+
+def test_deleted_files_are_pruned(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A deleted file is no hit after the next run; --no-prune keeps it, as a hit that is missing."""
+    run(folder, gallery)
+    os.unlink(gallery / "red.png")
+    assert run(folder, gallery, prune=False).pruned == 0
+    with ImageIndex(folder) as index:
+        ((hit, *_),) = search.query(index, fake_model.encoder(), [Input(text="red")])
+    assert (hit.path, hit.missing) == (str(gallery / "red.png"), True)
+    assert run(folder, gallery).pruned == 1
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_only_what_was_given_is_pruned(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A run over one folder forgets nothing of another, nor of the rest of the same root."""
+    other = paint(gallery.parent / "other" / "pink.png", "pink").parent
+    paint(other / "brown.png", "brown")
+    run(folder, gallery, other)
+    for path in (gallery / "red.png", gallery / "sub" / "white.png", other / "pink.png"):
+        os.unlink(path)
+    assert run(folder, gallery / "sub").pruned == 1
+    assert str(gallery / "red.png") in indexed(folder)
+    assert run(folder, gallery).pruned == 1
+    assert str(other / "pink.png") in indexed(folder)
+    assert run(folder).pruned == 1
+    assert indexed(folder) == hashes(gallery, other)
+
+
+def test_excluded_files_leave_the_index(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """What a new exclude or ignore file names is forgotten, and comes back without embedding."""
+    run(folder, gallery)
+    assert run(folder, gallery, walk=WalkOptions(exclude=("*.jpg",))).pruned == 1
+    (gallery / ".imgsearchignore").write_text("sub/\n")
+    assert run(folder, gallery).pruned == 2
+    assert set(indexed(folder)) == {str(gallery / "red.png"), str(gallery / "green.png")}
+    (gallery / ".imgsearchignore").unlink()
+    run(folder, gallery, walk=WalkOptions())
+    assert indexed(folder) == hashes(gallery)
+    assert fake_model.embedded == 5
+
+
+def test_a_folder_that_can_not_be_listed_keeps_its_pictures(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Absence from a folder that could not be listed proves nothing, and the run says which folder that was."""
+    run(folder, gallery)
+    real = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        if str(path) == str(gallery / "sub"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    notes = Notes()
+    result = run(folder, gallery, reporter=notes)
+    assert (result.pruned, sum(result.kept.values())) == (0, 2)
+    assert f"{gallery / 'sub'} can't be listed (Permission denied)" in notes.text
+    monkeypatch.setattr(os, "scandir", real)
+    assert indexed(folder) == hashes(gallery)
+
+
+@pytest.mark.parametrize("how", ["emptied", "gone"])
+def test_an_emptied_folder_is_kept_unless_it_is_meant(
+    folder: str, gallery: Path, fake_model: FakeModel, how: str
+) -> None:
+    """A folder with no file left may be an unmounted drive: its pictures stay until --prune-empty or its removal."""
+    run(folder, gallery)
+    shutil.rmtree(gallery / "sub")
+    if how == "gone":
+        assert run(folder, gallery).pruned == 2
+        return
+    (gallery / "sub" / "deep").mkdir(parents=True)
+    result = run(folder, gallery)
+    assert (result.pruned, sum(result.kept.values())) == (0, 2)
+    assert "--prune-empty" in next(iter(result.kept))
+    assert run(folder, gallery, prune_empty=True).pruned == 2
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_a_wholly_emptied_root_is_kept(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A root without any file left loses no picture to a plain run, given by name or not."""
+    run(folder, gallery)
+    before = indexed(folder)
+    shutil.rmtree(gallery)
+    gallery.mkdir()
+    for paths in ((gallery,), ()):
+        assert run(folder, *paths).pruned == 0
+    assert indexed(folder) == before
+    assert run(folder, prune_empty=True).pruned == 5
+    assert indexed(folder) == {}
+
+
+class Mounts:
+    """Drives by folder: what lies in one has its device number."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.at: dict[str, int] = {}
+        real = files.device_of
+
+        def device_of(path: str) -> int:
+            for mount, device in self.at.items():
+                if path == mount or path.startswith(f"{mount}/"):
+                    return device
+            return real(path)
+
+        patch.setattr(files, "device_of", device_of)
+
+
+def test_a_drive_that_is_not_mounted_keeps_its_pictures(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lay on a drive below the root stays, also with other files or a lone folder at the mount point."""
+    mounts = Mounts(monkeypatch)
+    mounts.at[str(gallery / "sub")] = 990
+    run(folder, gallery)
+    before = indexed(folder)
+    shutil.move(gallery / "sub", gallery.parent / "drive")
+    (gallery / "sub").mkdir()
+    mounts.at.clear()
+    paint(gallery / "sub" / "pink.png", "pink")  # written onto the mount point by mistake
+    result = run(folder, gallery, prune_empty=True)
+    assert (result.pruned, result.indexed) == (0, 1)
+    assert next(iter(result.kept)) == "the drive it was on is not mounted"
+    assert before.items() <= indexed(folder).items()
+    # Mounted again, after a boot that numbers devices differently, what is missing there is really gone.
+    shutil.rmtree(gallery / "sub")
+    shutil.move(gallery.parent / "drive", gallery / "sub")
+    os.unlink(gallery / "sub" / "white.png")
+    mounts.at[str(gallery / "sub")] = 991
+    assert run(folder, gallery).pruned == 2
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_device_numbers_may_change_with_every_boot(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drive that was mounted at its second indexing counts as such, whatever number it had at the first."""
+    mounts = Mounts(monkeypatch)
+    run(folder, gallery)
+    mounts.at[str(gallery / "sub")] = 990  # a copy of the folder on a drive of its own, with the same times
+    assert run(folder, gallery).unchanged == 5
+    mounts.at.clear()
+    shutil.rmtree(gallery / "sub")
+    (gallery / "sub").mkdir()
+    assert run(folder, gallery, prune_empty=True).pruned == 0
+    assert len(indexed(folder)) == 5
+
+
+def test_a_root_on_a_drive_that_is_not_mounted(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A root that was a drive and is an ordinary folder now is left alone, by name with an error, else with a word."""
+    mounts = Mounts(monkeypatch)
+    mounts.at[str(gallery)] = 990
+    other = paint(gallery.parent / "other" / "pink.png", "pink").parent
+    run(folder, gallery, other)
+    before = indexed(folder)
+    mounts.at.clear()
+    shutil.rmtree(gallery)
+    paint(gallery / "stray.png", "brown")
+    with pytest.raises(FolderError, match=r"was on a drive of its own.*imgsearch remove"):
+        run(folder, gallery)
+    notes = Notes()
+    assert run(folder, reporter=notes).unchanged == 1
+    assert "was on a drive of its own" in notes.text
+    # Nor does it stand in the way of a folder around it.
+    notes = Notes()
+    paint(gallery.parent / "cyan.png", "cyan")
+    assert run(folder, gallery.parent, reporter=notes).indexed == 1
+    assert "was on a drive of its own" in notes.text
+    assert indexed(folder) == before | hashes(gallery.parent / "cyan.png")
+
+
+def test_a_missing_root_is_an_unmounted_drive(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A root that is not there keeps its pictures; the others are refreshed; with none there, nothing is done."""
+    other = paint(gallery.parent / "other" / "pink.png", "pink").parent
+    run(folder, gallery, other)
+    before = indexed(folder)
+    os.rename(gallery, gallery.parent / "away")
+    notes = Notes()
+    assert run(folder, reporter=notes).pruned == 0
+    assert f"{gallery} is not there now" in notes.text
+    notes = Notes()
+    run(folder, gallery.parent, reporter=notes, walk=WalkOptions(exclude=("away",)))
+    assert f"{gallery} is not there now" in notes.text
+    assert indexed(folder) == before
+    shutil.rmtree(gallery.parent / "other")
+    remove_paths([str(gallery.parent)], folder)
+    run(folder, gallery.parent / "away")
+    shutil.rmtree(gallery.parent / "away")
+    with pytest.raises(FolderError, match="none of the index's folders is there now"):
+        run(folder)
+
+
+# ---- roots ----------------------------------------------------------------------------------------------------
+
+
+def test_without_a_path_every_root_is_refreshed_as_it_was_asked_for(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A run without a path covers every root, each with the excludes it was given."""
+    other = paint(gallery.parent / "other" / "pink.png", "pink").parent
+    run(folder, gallery, walk=WalkOptions(exclude=("*.jpg", "sub/")))
+    run(folder, other, walk=WalkOptions(include_hidden=True))
+    paint(gallery / "sub" / "brown.png", "brown")
+    paint(gallery / "orange.png", "orange")
+    paint(gallery / ".cyan.png", "cyan")
+    paint(other / ".cyan.png", "cyan")
+    assert run(folder).as_json()["indexed"] == 2
+    assert set(indexed(folder)) == {
+        *(str(gallery / name) for name in ("red.png", "green.png", "orange.png")),
+        *(str(other / name) for name in ("pink.png", ".cyan.png")),
+    }
+
+
+def test_without_a_path_and_a_root_there_is_nothing_to_do(folder: str, fake_model: FakeModel) -> None:
+    """The very first run needs a folder, and says so."""
+    with pytest.raises(FolderError, match="say which: imgsearch index FOLDER"):
+        run(folder)
+    assert not os.path.exists(folder)
+
+
+def test_the_same_folder_given_twice_is_one(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A folder given twice, also through a link, with dots or with one of its files, is walked once."""
+    (gallery.parent / "link").symlink_to(gallery)
+    result = run(
+        folder,
+        gallery,
+        gallery,
+        gallery.parent / "link",
+        f"{gallery}/",
+        f"{gallery}/sub/..",
+        gallery / "sub",
+        gallery / "red.png",
+    )
+    assert (result.indexed, result.reused) == (5, 0)
+    assert indexed(folder) == hashes(gallery)
+    assert run(folder, gallery.parent / "link").unchanged == 5
+
+
+@pytest.mark.parametrize("options", [None, WalkOptions(), WalkOptions(exclude=("*.jpg",))])
+@pytest.mark.parametrize("order", ["inner first", "outer first", "together", "together, inner first"])
+def test_nested_roots_hold_each_file_once(
+    folder: str, gallery: Path, fake_model: FakeModel, order: str, options: WalkOptions | None
+) -> None:
+    """However a folder and one inside it are given, each file is embedded, listed and counted once."""
+    inner = gallery / "sub"
+    paint(inner / "deep" / "pink.png", "pink")
+    orders: dict[str, list[list[Path]]] = {
+        "inner first": [[inner], [gallery]],
+        "outer first": [[gallery], [inner]],
+        "together": [[gallery, inner]],
+        "together, inner first": [[inner, gallery]],
+    }
+    for paths in orders[order]:
+        run(folder, *paths, walk=options)
+    wanted = hashes(gallery)
+    if options and options.exclude:
+        del wanted[str(gallery / "blue.jpg")]
+    assert indexed(folder) == wanted
+    assert fake_model.embedded == len(wanted)
+    for paths in ([gallery], [inner], [], [inner, gallery]):
+        result = run(folder, *paths)
+        assert (result.indexed, result.reused, result.pruned) == (0, 0, 0)
+        assert result.unchanged == (3 if paths == [inner] else len(wanted))
+    os.unlink(inner / "white.png")
+    os.unlink(gallery / "green.png")
+    assert run(folder).pruned == 2
+
+
+def test_overlapping_parts_of_a_root_are_counted_once(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """Parts of a known root that lie in each other are one part: a new file there is embedded and counted once."""
+    run(folder, gallery)
+    new = paint(gallery / "sub" / "deep" / "pink.png", "pink")
+    result = run(folder, gallery / "sub", gallery / "sub" / "deep", new, gallery / "sub" / "white.png")
+    assert (result.indexed, result.reused, result.unchanged) == (1, 0, 2)
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_an_inner_folder_may_be_given_rules_of_its_own(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A folder inside a root that is indexed with other excludes becomes a root and keeps these from then on."""
+    run(folder, gallery)
+    result = run(folder, gallery / "sub", walk=WalkOptions(exclude=("white.*",)))
+    assert (result.indexed, result.reused, result.unchanged, result.pruned) == (0, 0, 1, 1)
+    for paths in ((), (gallery,), (gallery / "sub",)):
+        result = run(folder, *paths)
+        assert (result.indexed, result.reused, result.pruned) == (0, 0, 0)
+    wanted = hashes(gallery)
+    del wanted[str(gallery / "sub" / "white.png")]
+    assert indexed(folder) == wanted
+    assert fake_model.embedded == 5
+
+
+def test_a_single_file_is_indexed_alone(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A file given by itself brings in no other of its folder, then or with a later refresh."""
+    assert run(folder, gallery / "red.png").indexed == 1
+    assert run(folder).unchanged == 1
+    assert run(folder, gallery / "green.png", gallery / "sub" / "white.png").indexed == 2
+    assert run(folder).unchanged == 3
+    wanted = hashes(gallery / "red.png", gallery / "green.png", gallery / "sub" / "white.png")
+    assert indexed(folder) == wanted
+    os.unlink(gallery / "red.png")
+    paint(gallery / "green.png", "pink")
+    result = run(folder)
+    assert (result.indexed, result.pruned) == (1, 1)
+    assert indexed(folder) == hashes(gallery / "green.png", gallery / "sub" / "white.png")
+
+
+@pytest.mark.parametrize("around", ["its folder", "a folder above"])
+def test_a_folder_around_a_single_file_takes_all(
+    folder: str, gallery: Path, fake_model: FakeModel, around: str
+) -> None:
+    """A folder that is indexed after one of its files, alone, is indexed whole, each file once."""
+    run(folder, gallery / "sub" / "white.png")
+    run(folder, gallery / "sub" if around == "its folder" else gallery)
+    assert indexed(folder) == hashes(gallery / "sub" if around == "its folder" else gallery)
+    assert fake_model.embedded == (2 if around == "its folder" else 5)
+    paint(gallery / "sub" / "pink.png", "pink")
+    assert run(folder).indexed == 1
+
+
+def test_a_single_file_of_a_known_root_is_refreshed_alone(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A file inside a root, given by itself, is the only one looked at; the root stays whole."""
+    run(folder, gallery)
+    paint(gallery / "red.png", "pink")
+    paint(gallery / "green.png", "brown")
+    os.unlink(gallery / "blue.jpg")
+    result = run(folder, gallery / "red.png")
+    assert (result.indexed, result.pruned) == (1, 0)
+    result = run(folder)
+    assert (result.indexed, result.pruned) == (1, 1)
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_the_index_itself_is_never_indexed(gallery: Path, fake_model: FakeModel) -> None:
+    """An index that lies inside the folder of pictures is passed by, whatever is put into it."""
+    folder = str(gallery / "my index")
+    run(folder, gallery)
+    paint(Path(folder, "thumbs", "pink.png"), "pink")
+    assert run(folder, gallery).unchanged == 5
+
+
+# ---- files that are no good -----------------------------------------------------------------------------------
+
+
+def test_broken_files_are_listed_and_retried_only_when_changed(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A file that can't be decoded is skipped with its reason, not looked at again until it changes, then taken."""
+    whole = (gallery / "red.png").read_bytes()
+    (gallery / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (gallery / "zero.jpg").write_bytes(b"")
+    (gallery / "text.jpg").write_text("no picture")
+    result = run(folder, gallery)
+    assert (result.indexed, result.skipped.total()) == (5, 3)
+    wanted = {"cut.png": "corrupt", "zero.jpg": "empty file", "text.jpg": "not an image"}
+    assert skipped(folder) == {str(gallery / name): reason for name, reason in wanted.items()}
+    result = run(folder, gallery)
+    assert (result.unchanged, result.unchanged_errors, result.skipped.total()) == (5, 3, 0)
+    assert fake_model.loads == 1
+    paint(gallery / "text.jpg", "pink")
+    os.unlink(gallery / "zero.jpg")
+    result = run(folder, gallery)
+    assert (result.indexed, result.unchanged_errors, result.pruned) == (1, 1, 1)
+    assert skipped(folder) == {str(gallery / "cut.png"): "corrupt"}
+
+
+def test_a_folder_of_broken_files_alone_is_an_index_that_says_so(
+    folder: str, tmp_path: Path, fake_model: FakeModel
+) -> None:
+    """A folder in which no file is any good ends as an index with nothing but their reasons."""
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a.jpg").write_bytes(b"no picture")
+    result = run(folder, tmp_path / "p")
+    assert (result.indexed, dict(result.skipped)) == (0, {"not an image": 1})
+    assert (indexed(folder), len(skipped(folder))) == ({}, 1)
+
+
+def test_a_file_that_has_become_corrupt_loses_its_vector(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A picture overwritten by garbage is no hit any more, and listed."""
+    run(folder, gallery)
+    (gallery / "red.png").write_bytes(b"\x89PNG\r\n\x1a\n garbage")
+    assert dict(run(folder, gallery).skipped) == {"corrupt": 1}
+    assert str(gallery / "red.png") not in indexed(folder)
+    assert skipped(folder) == {str(gallery / "red.png"): "corrupt"}
+
+
+@pytest.mark.parametrize("reason", ["unreadable", "changed while it was read", "vanished"])
+def test_a_passing_error_costs_no_vector(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """A file that could not be read for once keeps what is known of it, and is tried again with the next run."""
+    run(folder, gallery)
+    before = indexed(folder)
+    paint(gallery / "red.png", "pink")
+    paint(gallery / "new.png", "brown")
+    real = decoding.open_source
+
+    def open_source(path: str) -> Any:
+        if path in (str(gallery / "red.png"), str(gallery / "new.png")):
+            raise PictureError(reason, "for once")
+        return real(path)
+
+    monkeypatch.setattr(decoding, "open_source", open_source)
+    for _ in range(2):
+        assert dict(run(folder, gallery).skipped) == {reason: 2}
+        assert indexed(folder) == before
+        assert skipped(folder) == ({} if reason == "vanished" else {str(gallery / "new.png"): reason})
+    monkeypatch.setattr(decoding, "open_source", real)
+    assert run(folder, gallery).indexed == 2
+    assert indexed(folder) == hashes(gallery)
+    assert skipped(folder) == {}
+
+
+def test_a_file_that_vanishes_before_it_is_read(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A file deleted between the walk and the read is skipped, leaves no trace, and the run goes on."""
+    notes = Notes(then=lambda: os.unlink(gallery / "red.png"))
+    result = run(folder, gallery, reporter=notes)
+    assert (result.indexed, dict(result.skipped)) == (4, {"vanished": 1})
+    assert indexed(folder) == hashes(gallery)
+    assert skipped(folder) == {}
+    assert run(folder, gallery).unchanged == 4
+
+
+def test_a_file_that_changes_before_it_is_read(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A file that changes between the walk and the read is taken as it is then, and is current afterwards."""
+    notes = Notes(then=lambda: paint(gallery / "red.png", "pink", size=(80, 80)) and None)
+    assert run(folder, gallery, reporter=notes).indexed == 5
+    assert indexed(folder) == hashes(gallery)
+    assert best(folder, "pink") == str(gallery / "red.png")
+    assert run(folder, gallery).unchanged == 5
+
+
+def test_a_file_that_becomes_a_folder_or_a_pipe(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """Something else in a file's place when it is to be read is skipped, not waited for."""
+
+    def swap() -> None:
+        for name in ("red.png", "green.png"):
+            os.unlink(gallery / name)
+        (gallery / "red.png").mkdir()
+        os.mkfifo(gallery / "green.png")
+
+    result = run(folder, gallery, reporter=Notes(then=swap))
+    assert (result.indexed, dict(result.skipped)) == (3, {"unreadable": 2})
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_a_row_that_is_not_finite_is_reported_and_the_rest_stored(
+    folder: str, gallery: Path, fake_model: FakeModel, batch: int
+) -> None:
+    """Pictures for which the model gives no finite vector are listed; those of the same batch are indexed."""
+    fake_model.spoilt = {fakes.COLOURS["red"], fakes.COLOURS["white"]}
+    result = run(folder, gallery, batch_size=batch)
+    assert (result.indexed, dict(result.skipped)) == (3, {"no finite vector": 2})
+    bad = [str(gallery / "red.png"), str(gallery / "sub" / "white.png")]
+    assert sorted(skipped(folder)) == bad
+    wanted = {path: content for path, content in hashes(gallery).items() if path not in bad}
+    assert indexed(folder) == wanted
+    assert best(folder, "blue") == str(gallery / "blue.jpg")
+
+
+def test_a_file_without_a_page_is_skipped(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in which a decoder finds no picture at all is listed, and not taken for a copy of something."""
+    monkeypatch.setattr("imgsearch.media.load_pictures", lambda *args, **options: iter(()))
+    assert dict(run(folder, gallery).skipped) == {"holds no picture": 5}
+    assert indexed(folder) == {}
+
+
+def test_a_larger_limit_brings_in_what_was_too_large(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A picture over --max-megapixels is skipped, stays so, and comes in when a run allows more."""
+    paint(gallery / "large.png", "pink", size=(400, 300))
+    assert dict(run(folder, gallery, max_megapixels=0.1).skipped) == {"too many pixels": 1}
+    assert run(folder, gallery).unchanged_errors == 1
+    assert run(folder, gallery, max_megapixels=1.0).indexed == 1
+
+
+# ---- breaking off ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_an_interrupted_run_keeps_what_was_embedded(
+    folder: str, gallery: Path, fake_model: FakeModel, at: int
+) -> None:
+    """Ctrl-C while the model computes keeps every batch before it, and the next run does the rest only."""
+
+    def interrupt(embedded: int) -> None:
+        if embedded >= at:
+            raise KeyboardInterrupt
+
+    fake_model.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, gallery, batch_size=1)
+    assert len(indexed(folder)) == at
+    fake_model.before = None
+    result = run(folder, gallery, batch_size=1)
+    assert (result.indexed, result.unchanged, fake_model.embedded) == (5 - at, at, 5)
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_an_interrupt_right_at_a_commit_is_an_interrupt(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C that arrives as a commit ends is a KeyboardInterrupt and nothing else, and loses nothing of it."""
+    monkeypatch.setattr(ingest, "COMMIT_SECONDS", 0.0)
+    real = ingest.IndexWriter.commit
+    left = 2
+
+    def commit(self: ingest.IndexWriter, *args: Any) -> None:
+        nonlocal left
+        real(self, *args)
+        left -= 1
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ingest.IndexWriter, "commit", commit)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, gallery, batch_size=1)
+    monkeypatch.undo()
+    fakes.install(monkeypatch)
+    done = indexed(folder)
+    assert len(done) == 2
+    result = run(folder, gallery)
+    assert (result.indexed, result.unchanged) == (3, 2)
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_a_full_disk_keeps_what_was_committed(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up during a run is one error; the index is as at the last commit, and a run goes on from it."""
+    monkeypatch.setattr(ingest, "COMMIT_SECONDS", 0.0)
+    real, left = os.pwrite, 5
+
+    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(StorageError, match="disk is full"):
+        run(folder, gallery, batch_size=1)
+    done = indexed(folder)
+    assert 0 < len(done) < 5
+    assert done.items() <= hashes(gallery).items()
+    monkeypatch.setattr(os, "pwrite", real)
+    assert run(folder, gallery).indexed == 5 - len(done)
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_a_dry_run_writes_nothing(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """--dry-run says what would be done and leaves no trace, with an index and without one."""
+    notes = Notes()
+    result = run(folder, gallery, dry_run=True, reporter=notes)
+    assert (result.to_do, result.indexed, fake_model.loads) == (5, 0, 0)
+    assert notes.lines[0].startswith("5 pictures: 5 new or changed")
+    assert not os.path.exists(folder)
+    run(folder, gallery)
+    paint(gallery / "pink.png", "pink")
+    os.unlink(gallery / "red.png")
+    for rebuild, to_do in ((False, 1), (True, 5)):
+        before = written(folder)
+        assert run(folder, gallery, dry_run=True, rebuild=rebuild).to_do == to_do
+        assert written(folder) == before
+    assert fake_model.loads == 1
+
+
+def written(folder: str) -> dict[str, tuple[bytes, int]]:
+    """Return bytes and time of every file of an index, but for the log and its index that any reader sets up."""
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in Path(folder).rglob("*")
+        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+# ---- identity -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (ModelChoice(model="other/model"), "--model other/model"),
+        (ModelChoice(dim=5), "--dim 5"),
+        (ModelChoice(instruction="Find cats"), "--instruction 'Find cats'"),
+    ],
+)
+def test_another_identity_is_refused_with_the_commands_that_fix_it(
+    folder: str, gallery: Path, fake_model: FakeModel, choice: ModelChoice, said: str
+) -> None:
+    """Flags that the index was not made with change nothing and are answered with both ways to go on."""
+    run(folder, gallery)
+    before = indexed(folder)
+    paint(gallery / "pink.png", "pink")
+    with pytest.raises(IndexMismatch) as caught:
+        run(folder, gallery, model=choice)
+    assert f"imgsearch index {gallery} --index {folder}" in str(caught.value)
+    assert f"{said} --rebuild" in str(caught.value)
+    assert indexed(folder) == before
+    assert run(folder, gallery, model=choice, rebuild=True).indexed == 6
+    assert run(folder, gallery, model=choice).unchanged == 6
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_a_shorter_dimension_is_cut_and_searched(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """An index of a Matryoshka dimension holds vectors of that length and answers with them."""
+    run(folder, gallery, model=ModelChoice(dim=6))
+    with ImageIndex(folder) as index:
+        assert index.identity.dim == 6
+    assert best(folder, "red") == str(gallery / "red.png")
+
+
+def test_a_batch_of_nothing_is_refused(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """--batch-size 0 is refused before anything is done."""
+    with pytest.raises(UsageError, match="--batch-size 0"):
+        run(folder, gallery, batch_size=0)
+    assert not os.path.exists(folder)
+
+
+# ---- asking ---------------------------------------------------------------------------------------------------
+
+
+def unused() -> fakes.FakeEncoder:
+    raise AssertionError("the model is not needed here")
+
+
+def alike(folder: str, path: Path, **options: Any) -> list[str]:
+    with ImageIndex(folder) as index:
+        return [hit.path for hit in search.similar(index, str(path), unused, search.SearchOptions(**options))]
+
+
+def test_an_indexed_picture_is_its_own_first_answer(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """However many pictures look the very same, the one that was asked about comes first, also alone."""
+    for number in range(40):
+        paint(gallery / f"red {number:02d}.png", "red", size=(16 + number, 12))
+    run(folder, gallery)
+    for name in ("red.png", "red 00.png", "red 17.png", "red 39.png", "sub/white.png"):
+        for n in (1, 3, 100):
+            assert alike(folder, gallery / name, n=n)[0] == str(gallery / name)
+            assert len(alike(folder, gallery / name, n=n)) == min(n, 45)
+
+
+def test_a_copy_of_an_indexed_picture_needs_no_model(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A picture that lies elsewhere, or was touched, is known by its bytes."""
+    run(folder, gallery)
+    shutil.copy(gallery / "red.png", gallery.parent / "elsewhere.png")
+    os.utime(gallery / "green.png", ns=(1, 1))
+    assert alike(folder, gallery.parent / "elsewhere.png")[0] == str(gallery / "red.png")
+    assert alike(folder, gallery / "green.png")[0] == str(gallery / "green.png")
+
+
+def test_a_changed_picture_is_asked_about_as_it_is_now(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A picture that has changed since it was indexed is embedded, not answered from its old vector."""
+    run(folder, gallery)
+    paint(gallery / "red.png", "blue", size=(80, 60))
+    with ImageIndex(folder) as index:
+        first, *_ = search.similar(index, str(gallery / "red.png"), fake_model.encoder)
+    assert first.path == str(gallery / "blue.jpg")
+
+
+def test_thresholds_leave_out_what_is_too_far(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """--min-score is a cosine, --within a share of the best hit, and ranks count what is left."""
+    run(folder, gallery)
+
+    def ask(**options: Any) -> list[Any]:
+        with ImageIndex(folder) as index:
+            asked = [Input(text="red")]
+            return search.query(index, fake_model.encoder(), asked, search.SearchOptions(**options))[0]
+
+    everything = ask()
+    scores = [hit.score for hit in everything]
+    assert [hit.rank for hit in everything] == [1, 2, 3, 4, 5]
+    assert scores == sorted(scores, reverse=True)
+    assert ask(min_score=scores[2]) == everything[:3]
+    assert ask(within=100 * (1 - scores[1] / scores[0]) + 0.01) == everything[:2]
+    assert ask(within=0) == everything[:1]
+    assert ask(min_score=1.1) == []
+
+
+def test_a_copy_that_is_there_stands_for_one_that_is_gone(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """Of files with the same bytes, one that still exists is shown; a hit is missing only if all are gone."""
+    shutil.copy(gallery / "red.png", gallery / "a red.png")
+    run(folder, gallery)
+    os.unlink(gallery / "a red.png")
+    assert best(folder, "red") == str(gallery / "red.png")
+    os.unlink(gallery / "red.png")
+    with ImageIndex(folder) as index:
+        hit = search.query(index, fake_model.encoder(), [Input(text="red")])[0][0]
+    assert hit.missing
+    assert {hit.path, *hit.copies} == {str(gallery / "a red.png"), str(gallery / "red.png")}
+
+
+# ---- removing -------------------------------------------------------------------------------------------------
+
+
+def test_a_removed_folder_is_forgotten_and_its_files_untouched(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """What is removed is no hit any more, its vector is forgotten, and its files stay on the disk."""
+    run(folder, gallery)
+    before = hashes(gallery)
+    assert remove_paths([str(gallery / "sub"), str(gallery / "red.png"), str(gallery / "none")], folder) == 3
+    assert set(indexed(folder)) == {str(gallery / "green.png"), str(gallery / "blue.jpg")}
+    assert hashes(gallery) == before
+    assert run(folder).indexed == 3
+    assert fake_model.embedded == 8
+    assert remove_paths([str(gallery.parent)], folder) == 5
+    with ImageIndex(folder) as index:
+        assert index.catalog.roots() == []
+        assert index.search(fakes.vector((1, 2, 3)), 9) == [[]]
+
+
+def test_a_link_loop_is_walked_once(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """With links followed, a loop of links ends, and a file reached on two ways is one file."""
+    (gallery / "sub" / "up").symlink_to(gallery)
+    (gallery / "again.png").symlink_to(gallery / "red.png")
+    result = run(folder, gallery, walk=WalkOptions(follow_symlinks=True))
+    assert (result.indexed, result.reused) == (5, 0)
+    assert run(folder).unchanged == 5
+
+
+def test_importing_the_indexer_loads_no_torch() -> None:
+    """A run over an unchanged tree can't load torch, because nothing that it imports does."""
+    code = "import sys, imgsearch.indexer, imgsearch.search, imgsearch.status; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"

@@ -1,0 +1,111 @@
+"""The house's rules, read from the imports: one way down, and each heavy library in its own room."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "imgsearch"
+MODULES = sorted(path.relative_to(SOURCE).with_suffix("").as_posix() for path in SOURCE.rglob("*.py"))
+
+# From the roof down; a module imports only from the storeys below its own room's.
+STOREYS = (
+    {"__main__"},
+    {"cli"},
+    {"demo"},
+    {"indexer", "embed", "remove", "status", "output"},
+    {"ingest", "search"},
+    {"plan", "identity", "decoding"},
+    {"index", "media", "model", "files", "estimate"},
+    {"types"},
+    {"errors"},
+)
+ONLY_IN = {
+    "faiss": {"index/ann"},
+    "sqlite3": {"index/database", "index/runs"},
+    "PIL": {"media/", "model/pixels"},
+    "pillow_heif": {"media/heif"},
+    "torch": {"model/"},
+    "transformers": {"model/modeling", "model/loading"},
+    "huggingface_hub": {"model/hub", "model/transfer"},
+    "typer": {"cli/"},
+    "tqdm": {"output"},
+    "pathspec": {"files"},
+}
+
+
+def _room(module: str) -> str:
+    return module.split("/")[0]
+
+
+def _imports(module: str) -> set[str]:
+    """Return every name that a module imports, at any depth of its code, but for type checking only."""
+    tree = ast.parse((SOURCE / f"{module}.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _storey(room: str) -> int:
+    return next(number for number, rooms in enumerate(STOREYS) if room in rooms)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_downward_only(module: str) -> None:
+    """A module imports from rooms below its own, and index, media and model do not know each other."""
+    if module == "__init__":
+        return  # the table of contents, which loads on use
+    here = _room(module)
+    rooms = {name.split(".")[1] for name in _imports(module) if name.startswith("imgsearch.")} - {here}
+    upward = {room for room in rooms if _storey(room) <= _storey(here)}
+    assert upward == set()
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_a_heavy_library_stays_in_its_room(library: str) -> None:
+    """Each heavy library is imported where the house has a place for it, and nowhere else."""
+    users = {
+        module
+        for module in MODULES
+        if any(name == library or name.startswith(library + ".") for name in _imports(module))
+    }
+    assert users, "a library that nobody imports needs no rule"
+    strangers = {user for user in users if not any(user.startswith(room) for room in ONLY_IN[library])}
+    assert strangers == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_says_its_responsibility_and_stays_small(module: str) -> None:
+    """A module opens with a sentence that says what it is for, and has at most about 300 lines."""
+    text = (SOURCE / f"{module}.py").read_text()
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 340
+
+
+@pytest.mark.parametrize("start", ["imgsearch.cli", "imgsearch", "imgsearch.search", "imgsearch.indexer"])
+def test_starting_up_loads_neither_torch_nor_transformers(start: str) -> None:
+    """Importing the program, its command line or a use case loads no model library."""
+    heavy = {"torch", "transformers", "faiss", "huggingface_hub"}
+    code = f"import sys, {start}; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_public_name_is_there() -> None:
+    """Everything that the package lists can be had from it, and importing it loads no use case."""
+    import imgsearch
+
+    assert [name for name in imgsearch.__all__ if not hasattr(imgsearch, name)] == []
+    assert sorted(imgsearch._HOME) == sorted(imgsearch.__all__)

@@ -1,0 +1,482 @@
+"""Where checkpoints are looked for, when a folder counts as one, and what its fingerprint depends on."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from imgsearch.errors import CheckpointError, UsageError
+from imgsearch.model import checkpoint as checkpoints
+from imgsearch.model import hub, weights
+from imgsearch.model.checkpoint import (
+    SOURCE_FILE,
+    chat_template,
+    describe,
+    fingerprint,
+    missing_files,
+    weight_files,
+)
+from imgsearch.model.weights import DEFAULT_MODEL, find_checkpoint
+
+from hub_server import Files, checkpoint, safetensors, sharded
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of its own: empty working, data and cache folders, no source checkout, and no network at all."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    for folder in ("work", "data", "cache"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(platformdirs, "user_data_dir", lambda name: str(tmp_path / "data" / name))
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.setattr(weights, "__file__", str(tmp_path / "site-packages/imgsearch/model/weights.py"))
+    monkeypatch.setattr(checkpoints, "_SETTLED_NS", -(1 << 62))
+    monkeypatch.delenv("IMGSEARCH_MODEL_DIR", raising=False)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return tmp_path
+
+
+def write(folder: Path, files: Files) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
+    """Record downloads in place of making them."""
+    made: list[tuple[str, str | None, str]] = []
+
+    def record(name: str, revision: str | None, folder: str, **_: object) -> str:
+        made.append((name, revision, folder))
+        return folder
+
+    monkeypatch.setattr(hub, "download", record)
+    return made
+
+
+# Where a checkpoint is looked for
+
+
+def test_a_folder_is_taken_as_given(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complete folder wins over everything else, and its absolute path is its name."""
+    folder = write(machine / "work" / "mine", checkpoint())
+    monkeypatch.setenv("IMGSEARCH_MODEL_DIR", str(write(machine / "env", checkpoint())))
+    found = find_checkpoint("mine")
+    assert (found.folder, found.name, found.reason) == (str(folder), str(folder), "--model")
+
+
+def test_the_order_without_a_model(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IMGSEARCH_MODEL_DIR, then ./Qwen of the checkout, then of the working directory, then the data folder."""
+    root = machine / "checkout"
+    write(root, {"pyproject.toml": b""})
+    monkeypatch.setattr(weights, "__file__", str(root / "src/imgsearch/model/weights.py"))
+    env = write(machine / "env", checkpoint())
+    monkeypatch.setenv("IMGSEARCH_MODEL_DIR", str(env))
+    places = [
+        root / DEFAULT_MODEL,
+        machine / "work" / DEFAULT_MODEL,
+        machine / "data/imgsearch/models" / DEFAULT_MODEL,
+    ]
+    for place in places:
+        write(place, checkpoint())
+    found = find_checkpoint()
+    assert (found.folder, found.name, found.reason) == (str(env), str(env), "IMGSEARCH_MODEL_DIR")
+    monkeypatch.delenv("IMGSEARCH_MODEL_DIR")
+    for place in places:
+        found = find_checkpoint()
+        assert (found.folder, found.name) == (str(place), DEFAULT_MODEL)
+        (place / "config.json").unlink()
+
+
+def test_the_last_resort_is_a_download(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing on disk the default model is fetched into the user's data folder."""
+    made = downloads(monkeypatch)
+    target = str(machine / "data/imgsearch/models" / DEFAULT_MODEL)
+    found = find_checkpoint()
+    assert made == [(DEFAULT_MODEL, None, target)]
+    assert (found.folder, found.name, found.reason) == (target, DEFAULT_MODEL, "downloaded from the hub")
+
+
+def test_an_incomplete_data_folder_is_resumed(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data folder that lacks a file, or holds half of one, goes to the download, which completes it."""
+    made = downloads(monkeypatch)
+    target = write(machine / "data/imgsearch/models/acme/tiny", checkpoint())
+    assert find_checkpoint("acme/tiny").reason == "the user's data folder"
+    (target / "model.safetensors.0123.incomplete").write_bytes(b"half")
+    find_checkpoint("acme/tiny")
+    assert made == [("acme/tiny", None, str(target))]
+
+
+def test_only_the_default_model_is_looked_for_in_the_checkout(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """./Qwen holds the default model: another name of the hub does not find it."""
+    made = downloads(monkeypatch)
+    write(machine / "work" / DEFAULT_MODEL, checkpoint())
+    assert find_checkpoint(DEFAULT_MODEL).reason == "./Qwen"
+    find_checkpoint("acme/tiny")
+    assert [name for name, _, _ in made] == ["acme/tiny"]
+
+
+def test_an_incomplete_checkout_folder_is_passed_over_and_said(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a checkpoint in ./Qwen does not stand in the way; talk says what it lacks."""
+    downloads(monkeypatch)
+    half = write(machine / "work" / DEFAULT_MODEL, {"config.json": checkpoint()["config.json"]})
+    told: list[str] = []
+    assert find_checkpoint(talk=told.append).reason == "downloaded from the hub"
+    assert told == [
+        f"{half} is not used: it lacks tokenizer.json, chat_template.jinja, preprocessor_config.json, model.safetensors"
+    ]
+
+
+def test_a_given_folder_must_be_complete(machine: Path) -> None:
+    """An incomplete --model folder is an error that names the folder and what is missing."""
+    folder = write(machine / "half", checkpoint())
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=rf"--model names {folder}, which lacks tokenizer\.json"):
+        find_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_variable_must_name_a_checkpoint(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, exists: bool
+) -> None:
+    """IMGSEARCH_MODEL_DIR with an incomplete folder, or with none, is an error that names the variable."""
+    folder = machine / "env"
+    if exists:
+        folder.mkdir()
+    monkeypatch.setenv("IMGSEARCH_MODEL_DIR", str(folder))
+    with pytest.raises(CheckpointError, match=f"IMGSEARCH_MODEL_DIR names {folder}"):
+        find_checkpoint()
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["nothing", "./nothing/here", "/a/b", "a/b/c", "Qwen/..", "a b/c", "a/b--c", "a/b.git", "a/b.", ""],
+)
+def test_neither_folder_nor_name(model: str) -> None:
+    """What is no folder and can't be a name on the hub is refused with an example of one."""
+    with pytest.raises(CheckpointError, match="no folder of that name; a hub name looks like Qwen/"):
+        find_checkpoint(model)
+
+
+def test_without_download_it_says_how_to_get_it(machine: Path) -> None:
+    """download=False over an empty machine names the folder, the command and the option."""
+    with pytest.raises(
+        CheckpointError, match=r"acme/tiny on this machine .*'imgsearch download'.*--model DIR"
+    ):
+        find_checkpoint("acme/tiny", download=False)
+
+
+def test_a_revision_finds_only_its_own_folder(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a revision, folders of unknown origin don't count; one downloaded as it, or of that commit, does."""
+    made = downloads(monkeypatch)
+    models = machine / "data/imgsearch/models/Qwen"
+    plain = write(models / "Qwen3-VL-Embedding-2B", checkpoint())
+    monkeypatch.setenv("IMGSEARCH_MODEL_DIR", str(write(machine / "env", checkpoint())))
+    target = models / "Qwen3-VL-Embedding-2B@refs%2Fpr%2F1"
+    assert find_checkpoint(revision="refs/pr/1").folder == str(target)
+    assert made == [(DEFAULT_MODEL, "refs/pr/1", str(target))]
+    write(target, checkpoint())
+    assert find_checkpoint(revision="refs/pr/1").reason == "the user's data folder"
+    write(plain, {SOURCE_FILE: json.dumps({"revision": "main", "commit": "c0ffee"}).encode()})
+    assert find_checkpoint(revision="c0ffee").folder == str(plain)
+    assert len(made) == 1
+
+
+def test_a_revision_of_a_folder_is_a_contradiction(machine: Path) -> None:
+    """A folder has no revisions: both together are a usage error."""
+    with pytest.raises(UsageError, match="is a folder; --revision needs a name on the hub"):
+        find_checkpoint(str(write(machine / "mine", checkpoint())), revision="main")
+
+
+def test_importing_loads_no_heavy_library() -> None:
+    """The module is loaded by 'status': neither torch nor transformers nor huggingface_hub comes with it."""
+    heavy = "torch transformers huggingface_hub numpy safetensors tokenizers"
+    code = f"import sys, imgsearch.model.weights, imgsearch.model.hub; print(set('{heavy}'.split()) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_complete_weights_need_no_hub_library(machine: Path) -> None:
+    """Finding a checkpoint that is there does not even import huggingface_hub."""
+    folder = write(machine / "mine", checkpoint())
+    code = "import sys; from imgsearch.model.weights import find_checkpoint as f; f(sys.argv[1])\n"
+    code += "print('huggingface_hub' in sys.modules, 'socket' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
+
+
+# When a folder is complete
+
+
+def test_whole_checkpoints_lack_nothing(machine: Path) -> None:
+    """In one file or in shards, with the template in any of its places, a whole checkpoint lacks nothing."""
+    files = checkpoint()
+    template = files.pop("chat_template.jinja")
+    text = json.dumps({"chat_template": template.decode()}).encode()
+    named = json.dumps({"chat_template": [{"name": "default", "template": template.decode()}]}).encode()
+    for number, extra in enumerate(
+        [
+            {"chat_template.jinja": template},
+            {"chat_template.json": text},
+            {"tokenizer_config.json": text},
+            {"tokenizer_config.json": named},
+        ]
+    ):
+        for kind, whole in (("one", files), ("shards", sharded(files))):
+            folder = write(machine / f"{kind}{number}", {**whole, **extra})
+            assert missing_files(str(folder)) == []
+            assert chat_template(str(folder)) == template.decode()
+
+
+def test_settings_may_lie_in_the_processor_config(machine: Path) -> None:
+    """A processor_config.json with image settings stands for preprocessor_config.json; without them it does not."""
+    files = checkpoint()
+    images = json.loads(files.pop("preprocessor_config.json"))
+    folder = write(
+        machine / "new", {**files, "processor_config.json": json.dumps({"image_processor": images}).encode()}
+    )
+    assert missing_files(str(folder)) == []
+    (folder / "processor_config.json").write_text('{"processor_class": "Qwen3VLProcessor"}')
+    assert missing_files(str(folder)) == ["preprocessor_config.json"]
+
+
+NEEDED = sorted(set(checkpoint()) - {"tokenizer_config.json"})
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("content", [None, b""])
+def test_each_needed_file_is_missed(machine: Path, name: str, content: bytes | None) -> None:
+    """A file that is not there, or is empty, is named as missing."""
+    folder = write(machine / "model", checkpoint())
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    assert missing_files(str(folder)) == [name]
+
+
+@pytest.mark.parametrize("name", [name for name in NEEDED if not name.endswith(".jinja")])
+@pytest.mark.parametrize("pointer", [True, False])
+def test_half_a_file_is_missed(machine: Path, name: str, pointer: bool) -> None:
+    """A file cut short, or a Git LFS pointer in its place, is named as missing."""
+    folder = write(machine / "model", checkpoint())
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(POINTER if pointer else content[: len(content) // 2])
+    assert missing_files(str(folder)) == [name]
+
+
+def test_every_shard_of_the_index_is_needed(machine: Path) -> None:
+    """A shard that the index names and the folder lacks is missing."""
+    folder = write(machine / "model", sharded(checkpoint()))
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    assert missing_files(str(folder)) == ["model-00002-of-00002.safetensors"]
+
+
+@pytest.mark.parametrize("shard", ["../model.safetensors", "/x/model.safetensors", "model.bin", 3])
+def test_an_index_can_not_point_elsewhere(machine: Path, shard: object) -> None:
+    """An index that names files outside the folder, or other than safetensors, is refused."""
+    files = {
+        **sharded(checkpoint()),
+        "model.safetensors.index.json": json.dumps({"weight_map": {"w": shard}}).encode(),
+    }
+    folder = write(machine / "model", files)
+    assert missing_files(str(folder)) == ["model.safetensors.index.json"]
+    with pytest.raises(CheckpointError, match="names no shards that lie beside it"):
+        weight_files(str(folder))
+
+
+def test_the_rest_of_a_download_makes_it_incomplete(machine: Path) -> None:
+    """An *.incomplete file is counted, unless the caller leaves leftovers out."""
+    folder = write(machine / "model", {**checkpoint(), "x.incomplete": b""})
+    assert missing_files(str(folder)) == ["the rest of a download (x.incomplete)"]
+    assert missing_files(str(folder), leftovers=False) == []
+
+
+def test_no_folder_lacks_everything(machine: Path) -> None:
+    """A folder that does not exist lacks all that a checkpoint needs."""
+    assert missing_files(str(machine / "nowhere")) == [
+        *(
+            "config.json",
+            "tokenizer.json",
+            "chat_template.jinja",
+            "preprocessor_config.json",
+            "model.safetensors",
+        )
+    ]
+
+
+# What it says of itself
+
+
+def test_describe_reads_config_and_headers(machine: Path) -> None:
+    """Length of a vector from text_config, parameters and bytes from the headers, of one file or of shards."""
+    for name, files in (("one", checkpoint(4096)), ("shards", sharded(checkpoint(4096)))):
+        info = describe(str(write(machine / name, files)))
+        assert (info.dim, info.model_type, info.weights_bytes, info.parameters) == (
+            16,
+            "qwen3_vl",
+            4104,
+            4098,
+        )
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            b'{"model_type": "clip"}',
+            "is a 'clip' checkpoint; imgsearch needs one of the Qwen3-VL embedding family",
+        ),
+        (b"{}", "is a None checkpoint"),
+        (b"{,}", "config.json is broken"),
+        (b"[1]", "config.json is broken"),
+        (b"\xff{}", "config.json is broken"),
+        (b'{"model_type": "qwen3_vl"}', "has no text_config.hidden_size"),
+    ],
+)
+def test_other_models_and_broken_configs_are_refused(machine: Path, config: bytes, message: str) -> None:
+    """A config.json of another family, or none that can be read, is an error that says which."""
+    folder = write(machine / "model", {**checkpoint(), "config.json": config})
+    with pytest.raises(CheckpointError, match=message.replace(".", r"\.")):
+        describe(str(folder))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff" * 64,
+        b"\x02\0\0\0\0\0\0\0[]",
+        b'\x08\0\0\0\0\0\0\0{"a": 1}',
+        safetensors({"w": ("U8", [4], b"1234")}) + b"x",
+        safetensors({"w": ("U8", [4], b"1234")}).replace(b"[0, 4]", b"[9, 4]"),
+    ],
+)
+def test_broken_weights_are_refused(machine: Path, data: bytes) -> None:
+    """Weights that are no safetensors file, or whose length is not what their header says, are named."""
+    folder = write(machine / "model", {**checkpoint(), "model.safetensors": data})
+    assert missing_files(str(folder)) == ["model.safetensors"]
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is cut short, or no safetensors file"):
+        describe(str(folder))
+
+
+# The fingerprint
+
+
+def test_the_same_checkpoint_has_the_same_fingerprint(machine: Path) -> None:
+    """A copy, however its weights are cut into files and however its config was saved, has the same fingerprint."""
+    files = checkpoint(40_000)
+    resaved = json.loads(files["config.json"])
+    resaved |= {"transformers_version": "9.9", "_name_or_path": "/x", "torch_dtype": "float16"}
+    resaved["text_config"]["dtype"] = "bfloat16"
+    resaved["text_config"] = dict(reversed(resaved["text_config"].items()))
+    template = json.dumps({"chat_template": files["chat_template.jinja"].decode()}).encode()
+    copies = [
+        files,
+        sharded(files),
+        sharded(files, prefix="part"),
+        sharded(files, backwards=True),
+        {**files, "config.json": json.dumps(resaved, indent=2).encode()},
+        {**files, "README.md": b"new", "tokenizer_config.json": b'{"model_max_length": 1}'},
+        {**files, "chat_template.json": template},
+    ]
+    prints = {fingerprint(str(write(machine / f"copy{n}", copy))) for n, copy in enumerate(copies)}
+    assert len(prints) == 1
+    assert len(prints.pop()) == 64
+
+
+def test_whatever_moves_a_vector_changes_the_fingerprint(machine: Path) -> None:
+    """Config, tokenizer, template, pixel settings, a tensor's bytes, shape, dtype or name: each gives another one."""
+    files = checkpoint()
+    pixels = json.loads(files["preprocessor_config.json"])
+    data = b"\1" * 4096
+
+    def with_weights(
+        data: bytes, name: str = "w", dtype: str = "U8", shape: tuple[int, ...] = (4096,)
+    ) -> Files:
+        return {**files, "model.safetensors": safetensors({name: (dtype, list(shape), data)})}
+
+    def flipped(at: int) -> bytes:
+        return data[:at] + b"\0" + data[at + 1 :]
+
+    variants = [
+        files,
+        {**files, "config.json": files["config.json"].replace(b"16", b"32")},
+        {**files, "tokenizer.json": files["tokenizer.json"].replace(b"a", b"b")},
+        {**files, "chat_template.jinja": b"{{ messages }} "},
+        {**files, "preprocessor_config.json": json.dumps({**pixels, "image_mean": [0.4] * 3}).encode()},
+        {**files, "preprocessor_config.json": json.dumps({**pixels, "patch_size": 14}).encode()},
+        with_weights(data),
+        with_weights(data, name="v"),
+        with_weights(data, dtype="I8"),
+        with_weights(data, shape=(64, 64)),
+        *(with_weights(flipped(place)) for place in (0, 2048, 4095)),
+    ]
+    prints = [fingerprint(str(write(machine / f"variant{n}", variant))) for n, variant in enumerate(variants)]
+    assert len(set(prints)) == len(variants)
+
+
+def test_the_fingerprint_is_remembered(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second call reads no weights; a change of any file is seen."""
+    folder = str(write(machine / "model", checkpoint()))
+    first = fingerprint(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_compute", lambda folder: pytest.fail("the weights were read again"))
+        assert fingerprint(folder) == first
+    write(machine / "model", {"chat_template.jinja": b"{{ other }}"})
+    changed = fingerprint(folder)
+    assert changed != first
+    write(machine / "model", checkpoint(seed=2))
+    assert fingerprint(folder) not in (first, changed)
+
+
+def test_a_file_of_a_moment_ago_is_not_remembered(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a tick of the file system's clock a file could change again unseen: nothing is remembered yet."""
+    monkeypatch.setattr(checkpoints, "_SETTLED_NS", 1 << 62)
+    fingerprint(str(write(machine / "model", checkpoint())))
+    assert not list((machine / "cache").rglob("*.json"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"a": 3}'])
+def test_a_broken_cache_is_ignored(machine: Path, content: bytes) -> None:
+    """A cache that can't be read costs time, never an error."""
+    folder = str(write(machine / "model", checkpoint()))
+    (machine / "cache" / "imgsearch").mkdir()
+    (machine / "cache" / "imgsearch" / "fingerprints.json").write_bytes(content)
+    assert fingerprint(folder) == fingerprint(folder)
+
+
+def test_a_cache_that_can_not_be_written_is_ignored(machine: Path) -> None:
+    """Where the cache folder can't be made, the fingerprint comes all the same."""
+    (machine / "cache" / "imgsearch").write_text("a file in its place")
+    folder = str(write(machine / "model", checkpoint()))
+    assert fingerprint(folder) == fingerprint(folder)
+
+
+def test_no_fingerprint_of_half_a_checkpoint(machine: Path) -> None:
+    """A missing file is an error that names it and the command that mends it."""
+    folder = write(machine / "model", checkpoint())
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: No such file .*'imgsearch download'"):
+        fingerprint(str(folder))
+    assert os.listdir(machine / "cache") == []
