@@ -99,7 +99,7 @@ class FakeEncoder:
         """Keep the mean colours of the quarters."""
         return Patches(quarters_of(image), (1, 2, 2))
 
-    def embed(self, inputs: Sequence[Input], normalize: bool = True) -> Vectors:
+    def embed(self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int = 8) -> Vectors:
         """Return the rows, or what a real model would raise."""
         pictures = sum(item.image is not None for item in inputs)
         if pictures and self.model.before:

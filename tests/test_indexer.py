@@ -31,7 +31,7 @@ from imgsearch.index.image_index import ImageIndex
 from imgsearch.indexer import index_pictures
 from imgsearch.ingest import IndexOptions, IndexResult
 from imgsearch.remove import remove_paths
-from imgsearch.types import Input, Silent
+from imgsearch.types import Input, PixelBudget, Runtime, Silent
 
 import fakes
 from fakes import FakeModel, paint
@@ -1053,3 +1053,19 @@ def test_importing_the_indexer_loads_no_torch() -> None:
         check=True,
     )
     assert done.stdout == "False\n"
+
+
+def test_the_first_run_on_an_accelerator_suggests_more_detail(
+    gallery: Path, fake_model: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new index on an accelerator with the default pixels says what --detail standard would add; a CPU's does not."""
+
+    def lines(device: str, choice: ModelChoice, folder: str) -> list[str]:
+        monkeypatch.setattr(fakes.FakeEncoder, "runtime", Runtime(device, "float16", "a test"))
+        told = Notes()
+        index_pictures([str(gallery)], str(tmp_path / folder), IndexOptions(model=choice), told)
+        return [line for line in told.lines if "--detail standard" in line]
+
+    assert len(lines("cuda", ModelChoice(), "a")) == 1
+    assert lines("cpu", ModelChoice(), "b") == []
+    assert lines("cuda", ModelChoice(pixels=PixelBudget(4096, 57_600)), "c") == []

@@ -44,6 +44,7 @@ def index_pictures(
         result = _index_anew(paths, folder, options, reporter)
     elif options.dry_run:
         with ImageIndex(folder) as reader:
+            check_choice(folder, reader.identity, options.model, paths, reporter)
             result = _dry_run(
                 _plan(paths, reader, options, reporter), options, reporter, folder, reader.identity
             )

@@ -227,7 +227,8 @@ class Ingest:
             prompt = self.writer.identity.document_prompt
             began = time.monotonic()
             try:
-                vectors = encoder.embed([Input(image=page.patches, instruction=prompt) for _, page in pages])
+                inputs = [Input(image=page.patches, instruction=prompt) for _, page in pages]
+                vectors = encoder.embed(inputs, batch_size=len(inputs))
             except NonFiniteError as error:
                 bad = {id(pages[row][0]) for row in error.rows}
                 for waiting in [waiting for waiting in self.batch if id(waiting) in bad]:

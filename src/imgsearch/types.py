@@ -107,8 +107,8 @@ class Encoder(Protocol):
     def prepare(self, image: RGB) -> Patches:
         """Resize and cut a picture into patches; may be called from many threads."""
 
-    def embed(self, inputs: Sequence[Input], normalize: bool = True) -> Vectors:
-        """Return one float32 row an input, or raise InputError or NonFiniteError."""
+    def embed(self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int = 8) -> Vectors:
+        """Return one float32 row an input, ``batch_size`` computed at a time; or InputError, NonFiniteError."""
 
 
 @dataclass(frozen=True, slots=True)

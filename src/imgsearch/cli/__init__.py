@@ -61,6 +61,6 @@ def main() -> None:
         sys.exit("imgsearch: Windows is not supported; Linux and macOS are (WSL counts as Linux)")
     _quieten()
     try:
-        app()
+        app(prog_name="imgsearch")
     except KeyboardInterrupt:  # before a command began
         sys.exit(130)

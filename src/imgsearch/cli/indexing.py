@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def index(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PATH]...", help="Folders of pictures. None: refresh every known one."),
+        typer.Argument(metavar="PATH", help="Folders of pictures. None: refresh every known one."),
     ] = None,
     index: common.IndexFolder = None,
     model: common.Model = None,
@@ -43,7 +43,11 @@ def index(
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Leave out, as in .gitignore; may be repeated."),
+        typer.Option(
+            "--exclude",
+            metavar="GLOB",
+            help="Leave out, as in .gitignore; may be repeated; remembered for the folder.",
+        ),
     ] = None,
     include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Also hidden files.")] = False,
     follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Also behind links.")] = False,

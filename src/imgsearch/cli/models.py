@@ -64,7 +64,7 @@ def embed(
 def download(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Name on the hub. Default: Qwen/Qwen3-VL-Embedding-2B."),
+        typer.Argument(metavar="NAME", help="Name on the hub. Default: Qwen/Qwen3-VL-Embedding-2B."),
     ] = None,
     revision: common.Revision = None,
 ) -> int:
