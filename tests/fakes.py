@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +24,24 @@ from PIL import Image
 
 from imgsearch.errors import InputError, NonFiniteError
 from imgsearch.identity import ModelChoice
+from imgsearch.index.image_index import ImageIndex
 from imgsearch.index.rows import FileState
+from imgsearch.indexer import index_pictures
+from imgsearch.job import IndexOptions, IndexResult
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import weights
-from imgsearch.types import RGB, Identity, Input, Patches, PixelBudget, Reporter, Runtime, SourceFile, Vectors
+from imgsearch.types import (
+    RGB,
+    Identity,
+    Input,
+    Patches,
+    PixelBudget,
+    Reporter,
+    Runtime,
+    Silent,
+    SourceFile,
+    Vectors,
+)
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (0, 0, 0),
@@ -143,6 +158,8 @@ def _fingerprint(folder: str) -> str:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     """Put a fresh fake in the place of every checkpoint; another ``--model`` name is another fingerprint."""
+    # Imported before anything is patched, so that none of them keeps a fake for good.
+    users = [import_module(f"imgsearch.{name}") for name in ("identity", "indexer", "cli.searching", "embed")]
     fake = FakeModel()
 
     def find_checkpoint(model: str | None = None, **_: object) -> weights.Checkpoint:
@@ -161,8 +178,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     monkeypatch.setattr(
         checkpoints, "describe", lambda folder: checkpoints.CheckpointInfo(DIM, "qwen3_vl", 1000, 1000)
     )
-    for user in ("identity", "indexer", "cli.searching", "embed"):
-        monkeypatch.setattr(import_module(f"imgsearch.{user}"), "load_encoder", load)
+    for user in users:
+        monkeypatch.setattr(user, "load_encoder", load)
     return fake
 
 
@@ -241,3 +258,43 @@ def state(root: int, path: str, content: bytes | None, size: int = 1, error: str
     if content is None and error is None:
         error = "corrupt"
     return FileState(root, SourceFile("/pictures", path, size, 1), content, error)
+
+
+class Notes(Silent):
+    """A reporter that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Keep the line."""
+        self.lines.append(line)
+
+    @property
+    def text(self) -> str:
+        """Everything that was said."""
+        return "\n".join(self.lines)
+
+
+def run(
+    folder: str | Path, *paths: str | Path, reporter: Reporter | None = None, **options: Any
+) -> IndexResult:
+    """Index the paths into ``folder``; ``options`` are those of IndexOptions."""
+    return index_pictures([str(path) for path in paths], str(folder), IndexOptions(**options), reporter)
+
+
+def indexed(folder: str | Path, below: str | Path = "/") -> set[str]:
+    """Return the indexed files, relative to ``below``; one that is there twice fails."""
+    found = []
+    with ImageIndex(str(folder)) as index:
+        for root in index.catalog.roots():
+            rows = [row for row in index.catalog.files(root.id) if row.content is not None]
+            found += [os.path.relpath(os.path.join(root.path, row.path), below) for row in rows]
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+def roots(folder: str | Path, below: str | Path = "/") -> set[str]:
+    """Return the folders that are kept indexed, relative to ``below``."""
+    with ImageIndex(str(folder)) as index:
+        return {os.path.relpath(root.path, below) for root in index.catalog.roots()}

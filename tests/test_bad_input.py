@@ -437,7 +437,7 @@ def test_reads_work_in_an_index_folder_that_may_not_be_written(
 
 def unprivileged(*argv: object) -> subprocess.CompletedProcess[str]:
     """Run a command that permissions hold for, also when the tests run as root."""
-    code = "import sys; from privileges import drop; drop(); from imgsearch.cli import main; main()"
+    code = "import sys; from privileges import drop; drop(); from imgsearch.__main__ import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, argv)],
         capture_output=True,
@@ -445,3 +445,38 @@ def unprivileged(*argv: object) -> subprocess.CompletedProcess[str]:
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
     )
+
+
+def test_a_full_disk_behind_stdout_is_an_error(index: Path, photos: Path) -> None:
+    """When the answer can't be written, one line says so and the exit code is 2, not that of nothing found."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    command = [sys.executable, "-m", "imgsearch", "similar", str(photos / "0.png")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_traceback(index: Path, photos: Path, closed: str) -> None:
+    """With stdin, stdout or stderr closed the program does its work; nothing of its own gets their numbers."""
+    command = f'"{sys.executable}" -m imgsearch similar "{photos}/0.png" {closed}'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_a_working_folder_that_was_deleted_is_no_traceback(index: Path, tmp_path: Path) -> None:
+    """In a folder that no longer exists the program finds its index all the same."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'cd "{gone}" && rmdir "{gone}" && "{sys.executable}" -m imgsearch status'
+    environment = {name: value for name, value in os.environ.items() if name != "IMGSEARCH_INDEX"}
+    environment["HOME"] = environment["XDG_DATA_HOME"] = str(tmp_path / "home")
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("imgsearch: there is no index in ")

@@ -16,7 +16,8 @@ from imgsearch.errors import ImgsearchError, IndexDamaged, IndexLocked, IndexMis
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import NAME
 from imgsearch.index.migrations import MIGRATIONS
-from imgsearch.index.rows import NewContent, Place
+from imgsearch.index.rows import FileState, NewContent, Place
+from imgsearch.types import SourceFile
 
 from fakes import sha, state, unprivileged
 
@@ -30,7 +31,7 @@ def new(name: object, page: int = 0, crc: int = 7) -> NewContent:
 def filled(folder: Path | str) -> None:
     """Make a catalogue with two pictures in three files, and a file that was skipped."""
     catalog = Catalog(str(folder), write=True, create=True)
-    root = catalog.put_root("/pictures", {"exclude": ["*.tmp"]}, 0)
+    root = catalog.put_root("/pictures", {"exclude": ["*.tmp"]}, "/mnt")
     states = [
         state(root, "a.jpg", sha("a")),
         state(root, "copy of a.jpg", sha("a")),
@@ -63,7 +64,7 @@ def test_a_reopened_catalogue_answers_what_it_was_told(tmp_path: Path) -> None:
     filled(tmp_path)
     catalog = Catalog(str(tmp_path))
     (root,) = catalog.roots()
-    assert (root.path, root.options, root.device) == ("/pictures", {"exclude": ["*.tmp"]}, 0)
+    assert (root.path, root.options, root.mount) == ("/pictures", {"exclude": ["*.tmp"]}, "/mnt")
     assert [row.path for row in catalog.files(root.id)] == [
         "a.jpg",
         "copy of a.jpg",
@@ -88,7 +89,7 @@ def test_a_reopened_catalogue_answers_what_it_was_told(tmp_path: Path) -> None:
 def test_names_are_bytes(tmp_path: Path, names: set[str], folder: str) -> None:
     """A file's name comes back byte by byte, whatever it holds but NUL and slash; so does its root's."""
     catalog = Catalog(str(tmp_path), write=True, create=True)
-    root = catalog.put_root(f"/{folder}", {}, 0)
+    root = catalog.put_root(f"/{folder}", {})
     for known in catalog.roots():  # of the example before
         catalog.drop_files([row.id for row in catalog.files(known.id)])
     catalog.commit(1, 0, [], [state(root, f"{folder}/{name}", sha(name)) for name in names])
@@ -105,7 +106,7 @@ def test_names_are_bytes(tmp_path: Path, names: set[str], folder: str) -> None:
 def test_files_below_a_folder_are_those_and_no_others(tmp_path: Path) -> None:
     """What lies below "a" is a/… and a itself, never a-b/… or ab, and in no case by upper and lower letters."""
     catalog = Catalog(str(tmp_path), write=True, create=True)
-    root = catalog.put_root("/pictures", {}, 0)
+    root = catalog.put_root("/pictures", {})
     paths = ["a", "a b/x", "a-b/x", "a.jpg", "a/x", "a/y/z", "a/\udcff", "a0", "ab/x", "A/x", "%/x"]
     catalog.commit(1, 0, [], [state(root, path, sha(path)) for path in paths])
     assert [row.path for row in catalog.files(root, "a")] == ["a", "a/x", "a/y/z", "a/\udcff"]
@@ -225,9 +226,9 @@ def test_a_split_root_hands_its_files_over(tmp_path: Path) -> None:
     """The files of a folder that becomes a root of its own move there, each once, under paths relative to it."""
     filled(tmp_path)
     catalog = Catalog(str(tmp_path), write=True)
-    inner = catalog.put_root("/pictures/sub", {}, 0)
+    inner = catalog.put_root("/pictures/sub", {})
     catalog.commit(1, 2, [], [state(inner, "b.jpg", sha("a"))])
-    catalog.split_root(1, "sub", inner)
+    catalog.split_root(1, "sub", inner, 7)
     assert [row.path for row in catalog.files(1)] == ["a.jpg", "copy of a.jpg"]
     assert [(row.path, row.content) for row in catalog.files(inner)] == [
         ("b.jpg", sha("b")),
@@ -236,13 +237,32 @@ def test_a_split_root_hands_its_files_over(tmp_path: Path) -> None:
     catalog.close()
 
 
+def test_files_on_a_split_roots_own_device_are_at_home(tmp_path: Path) -> None:
+    """What lay on the new root's device is on its root's own from then on; other devices stay."""
+    catalog = Catalog(str(tmp_path), write=True, create=True)
+    outer = catalog.put_root("/pictures", {})
+    states = [
+        FileState(outer, SourceFile("/pictures", f"usb/{device}.jpg", 1, 1, device), error="corrupt")
+        for device in (0, 7, 8)
+    ]
+    catalog.commit(1, 0, [], states)
+    inner = catalog.put_root("/pictures/usb", {})
+    catalog.split_root(outer, "usb", inner, 7)
+    assert [(row.path, row.device) for row in catalog.files(inner)] == [
+        ("0.jpg", 0),
+        ("7.jpg", 0),
+        ("8.jpg", 8),
+    ]
+    catalog.close()
+
+
 def test_a_root_is_known_once(tmp_path: Path) -> None:
     """Adding a root again brings its options up to date and keeps its id."""
     filled(tmp_path)
     catalog = Catalog(str(tmp_path), write=True)
-    assert catalog.put_root("/pictures", {"exclude": []}, 5) == 1
+    assert catalog.put_root("/pictures", {"exclude": []}, "/mnt/\udcff") == 1
     (root,) = catalog.roots()
-    assert (root.options, root.device) == ({"exclude": []}, 5)
+    assert (root.options, root.mount) == ({"exclude": []}, "/mnt/\udcff")
     catalog.drop_files([row.id for row in catalog.files(1)])
     catalog.drop_root(1)
     assert catalog.roots() == []

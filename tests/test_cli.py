@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -61,13 +62,14 @@ def test_index_json_counts_every_picture_once(indexed: Path) -> None:
     (indexed / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     (object_,) = imgsearch("index", "--json").objects
     assert object_.pop("seconds") >= 0
+    assert object_.pop("to_do") == object_.pop("to_prune") == 0
     assert object_ == {"indexed": 0, "reused": 1, "unchanged": 5, "skipped": 1, "pruned": 1}
 
 
 def test_a_second_run_loads_neither_torch_nor_the_model(indexed: Path) -> None:
     """A run over an unchanged tree loads no model library and embeds nothing, also when the model is gone."""
     code = (
-        "import sys\nfrom imgsearch.cli import main\nsys.argv = ['imgsearch', 'index', '--json']\n"
+        "import sys\nfrom imgsearch.__main__ import main\nsys.argv = ['imgsearch', 'index', '--json']\n"
         "try:\n    main()\nfinally:\n"
         "    print(sorted({'torch', 'transformers', 'tokenizers'} & set(sys.modules)), file=sys.stderr)"
     )
@@ -83,6 +85,9 @@ def test_dry_run_writes_nothing(photos: Path, tiny_checkpoint: str, tmp_path: Pa
     assert done.code == 0
     assert done.err.startswith("6 pictures: 6 new or changed; about ")
     assert not index.exists()
+    assert done.out == b""
+    json_ = imgsearch("index", photos, "--model", tiny_checkpoint, "--dry-run", "--json", "--index", index)
+    assert (json_.objects[0]["to_do"], json_.objects[0]["indexed"]) == (6, 0)
 
 
 def test_similar_puts_the_photo_first_and_its_copy_next(indexed: Path) -> None:
@@ -100,7 +105,7 @@ def test_similar_on_an_indexed_photo_needs_no_model(indexed: Path, tmp_path: Pat
     moved = tmp_path / "elsewhere.png"
     shutil.copy(indexed / "2.png", moved)
     code = (
-        "import sys\nfrom imgsearch.cli import main\nsys.argv = ['imgsearch', 'similar', sys.argv[1], '--paths']\n"
+        "import sys\nfrom imgsearch.__main__ import main\nsys.argv = ['imgsearch', 'similar', sys.argv[1], '--paths']\n"
         "try:\n    main()\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)"
     )
     for photo in (indexed / "2.png", moved):
@@ -304,3 +309,114 @@ def test_an_unknown_option_is_a_usage_error() -> None:
     done = imgsearch("query", "x", "--nonsense")
     assert done.code == 2
     assert "--nonsense" in done.err
+
+
+def test_the_commands_that_are_suggested_find_the_same_index(
+    photos: Path, tiny_checkpoint: str, tmp_path: Path
+) -> None:
+    """What index, status and an error suggest carries --index where the index would not be found without it."""
+    index = tmp_path / "else" / "where"
+    assert f"FOLDER --index {index}" in imgsearch("query", "x", "--index", index).err
+    (photos / "note.jpg").write_text("no picture")
+    done = imgsearch("index", photos, "--model", tiny_checkpoint, "--index", index)
+    assert f"imgsearch status --errors --index {index}" in done.err
+    suggested = done.err.splitlines()[-1].split("Try: imgsearch ")[1]
+    assert imgsearch(*shlex.split(suggested)).code == 0
+    assert f"status --errors --index {index}" in imgsearch("status", "--index", index).out.decode()
+
+
+def test_a_moved_model_is_named_once(indexed: Path, tiny_checkpoint: str, tmp_path: Path) -> None:
+    """After a run that was told where the same checkpoint lies now, a query finds it there by itself."""
+    new = tmp_path / "new place"
+    shutil.copytree(tiny_checkpoint, new)
+    assert imgsearch("index", "--model", new).code == 0
+    assert imgsearch("status", "--json").objects[0]["model"] == str(new)
+    assert str(new) in imgsearch("query", "x").err
+
+
+def test_another_model_is_refused_without_fetching_it(
+    indexed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub name that is not the index's own, and not on this machine, is refused without a look at the network."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    done = imgsearch("index", "--model", "acme/other")
+    assert done.code == 2
+    assert "not acme/other" in done.err
+
+
+def test_pixels_beyond_the_token_limit_are_refused_before_anything_is_written(
+    photos: Path, tiny_checkpoint: str, tmp_path: Path
+) -> None:
+    """A pixel budget that does not fit 8,192 tokens is refused with the largest that does, and no index appears."""
+    index = tmp_path / "index"
+    flags = ("--model", tiny_checkpoint, "--index", index)
+    done = imgsearch("index", photos, "--max-pixels", 12_000_000, *flags)
+    assert done.code == 2
+    assert not index.exists()
+    most = done.err.split("--max-pixels ")[1].split()[0]
+    assert imgsearch("index", photos, "--max-pixels", most, *flags).code == 0
+
+
+@pytest.mark.parametrize("limit", ["inf", "nan", "0", "-5"])
+def test_a_limit_of_megapixels_that_is_none_is_refused(indexed: Path, limit: str) -> None:
+    """--max-megapixels takes a positive number; anything else is refused before a file is read."""
+    scene(9).save(indexed / "new.png")
+    done = imgsearch("index", "--max-megapixels", limit)
+    assert done.code == 2
+    assert "--max-megapixels" in done.err
+    assert imgsearch("index", "--json").objects[0]["indexed"] == 1
+
+
+def test_a_rebuild_keeps_what_its_command_does_not_name(indexed: Path, tmp_path: Path) -> None:
+    """A rebuild for one folder keeps the other roots and their excludes, also when the vectors are damaged."""
+    other = tmp_path / "other"
+    other.mkdir()
+    scene(20).save(other / "20.png")
+    scene(21).save(other / "21.gif")
+    assert imgsearch("index", other, "--exclude", "*.gif").code == 0
+    os.truncate(tmp_path / "index" / "vectors" / "00000001.f16", 100)
+    done = imgsearch("index", indexed, "--rebuild")
+    assert done.code == 0, done.err
+    paths = [hit["path"] for hit in imgsearch("query", "x", "-n", 50, "--json").objects]
+    assert str(other / "20.png") in paths
+    assert str(other / "21.gif") not in paths
+    assert len(paths) == 7
+
+
+def test_copies_are_files_that_exist(indexed: Path) -> None:
+    """A file with the same bytes that is gone is no copy; a hit none of whose files exist is missing."""
+    shutil.copy(indexed / "0.png", indexed / "twin.png")
+    assert imgsearch("index").code == 0
+    (indexed / "twin.png").unlink()
+    (hit,) = imgsearch("similar", indexed / "0.png", "-n", 1, "--json").objects
+    assert (hit["path"], hit["copies"], hit["missing"]) == (str(indexed / "0.png"), [], False)
+
+
+def test_a_bad_question_on_stdin_does_not_cost_the_others_their_answers(indexed: Path) -> None:
+    """A line that can't be answered is named by its number; the rest is answered, and the exit code is 2."""
+    done = imgsearch("query", "-", "-n", 1, "--json", stdin="a cat\na <|image_pad|> x\na boat\n")
+    assert [hit["query"] for hit in done.objects] == ["a cat", "a boat"]
+    assert "line 2: " in done.err
+    assert done.code == 2
+
+
+def test_files_that_were_touched_or_moved_need_no_model(indexed: Path, tmp_path: Path) -> None:
+    """When every changed file holds known bytes, no model is loaded, so it may be gone."""
+    (indexed / "0.png").rename(indexed / "moved.png")
+    os.utime(indexed / "1.png", ns=(5, 5))
+    code = (
+        "import sys\nfrom imgsearch.__main__ import main\nsys.argv = ['imgsearch', 'index', '--json']\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "False"
+    assert json.loads(done.stdout)["reused"] == 2
+
+
+def test_the_entry_loads_nothing_before_it_is_ready_for_ctrl_c() -> None:
+    """The console script's module imports no other, so that Ctrl-C in the first moments has someone to take it."""
+    code = (
+        "import sys, imgsearch.__main__; print(sorted(name for name in sys.modules if 'imgsearch' in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['imgsearch', 'imgsearch.__main__']"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from imgsearch import files
 from imgsearch.errors import FolderError, PictureError, UsageError
-from imgsearch.files import Walk, WalkOptions, check_root, open_source, root_device
+from imgsearch.files import Walk, WalkOptions, check_root, is_mount, mount_of, open_source
 from imgsearch.files import opening as opening_module
 
 EXTENSIONS = frozenset({".jpg", ".png"})
@@ -575,12 +575,51 @@ def test_files_of_a_drive_that_is_not_mounted_stay(tmp_path: Path, monkeypatch: 
     assert walked(tmp_path).gone("usb/b.jpg", 98) == (True, "deleted")
 
 
+def test_ignore_files_and_patterns_from_above(tmp_path: Path) -> None:
+    """A walk may go by the ignore files of folders above its root, and by patterns that are relative to one."""
+    put(tmp_path, ".imgsearchignore", data=b"*.png\n/in/deep/b.jpg\n")
+    put(tmp_path, "in/.imgsearchignore", data=b"!c.png\nd.jpg\n")
+    put(tmp_path, *(f"in/deep/{name}" for name in ("a.jpg", "a.png", "b.jpg", "c.png", "d.jpg", "e.jpg")))
+    top, root = str(tmp_path), tmp_path / "in" / "deep"
+    assert found(root) == ["a.jpg", "a.png", "b.jpg", "c.png", "d.jpg", "e.jpg"]
+    assert found(root, WalkOptions(above=top)) == ["a.jpg", "c.png", "e.jpg"]
+    assert found(root, WalkOptions(above=f"{top}/in")) == ["a.jpg", "a.png", "b.jpg", "c.png", "e.jpg"]
+    assert found(root, WalkOptions(("/a.*",), above=top)) == ["c.png", "e.jpg"]
+    assert found(root, WalkOptions(("/in/deep/a.*",), above=top, anchor=top)) == ["c.png", "e.jpg"]
+    assert found(root, WalkOptions(("deep/a.*",), anchor=f"{top}/in")) == ["b.jpg", "c.png", "d.jpg", "e.jpg"]
+    put(tmp_path, ".imgsearchignore", data=b"in/\n")
+    done = walked(root, WalkOptions(above=top))
+    assert done.gone("a.jpg", 0) == (True, "excluded now")
+
+
+def test_an_index_in_the_root_is_not_looked_at(tmp_path: Path) -> None:
+    """Where an index is kept among pictures, its own files are none, fill no folder and are not counted."""
+    put(tmp_path, "manifest.json", "catalog.sqlite", "catalog.sqlite-wal", "queries.sqlite", "writer.lock")
+    put(tmp_path, "vectors/00000001.f16", "faiss/x", "thumbs/t.jpg")
+    done = walked(tmp_path)
+    assert (done.others, done.empty) == (0, {""})
+    put(tmp_path, "a.jpg", "thumbs up.jpg", "sub/thumbs/b.jpg")
+    assert found(tmp_path) == ["a.jpg", "sub/thumbs/b.jpg", "thumbs up.jpg"]
+
+
 def test_a_walk_that_was_broken_off_prunes_nothing(tmp_path: Path) -> None:
     """Only a walk that reached its end knows what is missing."""
     put(tmp_path, "a.jpg", "b.jpg")
     done = walk(tmp_path)
     next(iter(done))
     assert done.gone("c.jpg", 0) == (False, "the walk did not reach its end")
+
+
+def test_renumbered_devices_tell_a_drive_from_the_one_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the files found on a device had another number than the one that is gone, that one's drive is away."""
+    put(tmp_path, "usb/b.jpg")
+    mount(monkeypatch, tmp_path / "usb")
+    done = walked(tmp_path)
+    assert done.gone("usb/deep/c.jpg", 51, was={99: {50}}) == (False, "the drive it was on is not mounted")
+    assert done.gone("usb/deep/c.jpg", 50, was={99: {50}}) == (True, "deleted")
+    assert done.gone("usb/deep/c.jpg", 51) == (True, "deleted")
 
 
 # Roots
@@ -618,14 +657,19 @@ def test_a_root_that_is_no_use_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         check_root("")
 
 
-def test_a_root_knows_whether_it_is_a_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """0 on the device of "/", else the number of its own."""
-    mount(monkeypatch, tmp_path / "usb")
-    os.mkdir(tmp_path / "usb")
-    assert root_device(str(tmp_path)) == 0
-    assert root_device(str(tmp_path / "usb")) == 99
+def test_a_root_knows_where_its_drive_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nearest folder above that is on another device than its parent, else "/"; a link is no mount point."""
+    mount(monkeypatch, tmp_path / "usb", tmp_path / "link")
+    put(tmp_path, "usb/deep/a.jpg", "link-target/a.jpg")
+    os.symlink("link-target", tmp_path / "link")
+    assert mount_of(str(tmp_path)) == ("/", 7)
+    assert mount_of(str(tmp_path / "usb")) == (str(tmp_path / "usb"), 99)
+    assert mount_of(str(tmp_path / "usb" / "deep" / "a.jpg")) == (str(tmp_path / "usb"), 99)
+    assert is_mount("/")
+    assert not is_mount(str(tmp_path / "link"))
+    assert not is_mount(str(tmp_path / "missing"))
     with pytest.raises(OSError, match="No such file"):
-        root_device(str(tmp_path / "missing"))
+        mount_of(str(tmp_path / "missing"))
 
 
 # Opening

@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> str:
 
 def add(writer: IndexWriter, names: Sequence[object], rows: Vectors) -> None:
     """Commit a content and a file of each name."""
-    root = writer.catalog.put_root("/pictures", {}, 0)
+    root = writer.catalog.put_root("/pictures", {})
     contents = [(sha(name), 0, 40, 30) for name in names]
     writer.commit(contents, rows, [state(root, f"{name}.jpg", sha(name)) for name in names])
 

@@ -25,11 +25,11 @@ from imgsearch.errors import (
     StorageError,
     UsageError,
 )
-from imgsearch.files import WalkOptions
 from imgsearch.identity import ModelChoice
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.indexer import index_pictures
-from imgsearch.ingest import IndexOptions, IndexResult
+from imgsearch.job import IndexOptions, IndexResult
+from imgsearch.plan import WalkChoice
 from imgsearch.remove import remove_paths
 from imgsearch.types import Input, PixelBudget, Runtime, Silent
 
@@ -115,6 +115,8 @@ def test_every_picture_is_found_by_what_is_in_it(folder: str, gallery: Path, fak
         "skipped": 0,
         "pruned": 0,
         "seconds": 0,
+        "to_do": 0,
+        "to_prune": 0,
     }
     assert indexed(folder) == hashes(gallery)
     for colour, name in {"red": "red.png", "blue": "blue.jpg", "white": "sub/white.png"}.items():
@@ -331,12 +333,12 @@ def test_only_what_was_given_is_pruned(folder: str, gallery: Path, fake_model: F
 def test_excluded_files_leave_the_index(folder: str, gallery: Path, fake_model: FakeModel) -> None:
     """What a new exclude or ignore file names is forgotten, and comes back without embedding."""
     run(folder, gallery)
-    assert run(folder, gallery, walk=WalkOptions(exclude=("*.jpg",))).pruned == 1
+    assert run(folder, gallery, walk=WalkChoice(exclude=("*.jpg",))).pruned == 1
     (gallery / ".imgsearchignore").write_text("sub/\n")
     assert run(folder, gallery).pruned == 2
     assert set(indexed(folder)) == {str(gallery / "red.png"), str(gallery / "green.png")}
     (gallery / ".imgsearchignore").unlink()
-    run(folder, gallery, walk=WalkOptions())
+    run(folder, gallery, walk=WalkChoice(exclude=()))
     assert indexed(folder) == hashes(gallery)
     assert fake_model.embedded == 5
 
@@ -484,7 +486,7 @@ def test_a_missing_root_is_an_unmounted_drive(folder: str, gallery: Path, fake_m
     assert run(folder, reporter=notes).pruned == 0
     assert f"{gallery} is not there now" in notes.text
     notes = Notes()
-    run(folder, gallery.parent, reporter=notes, walk=WalkOptions(exclude=("away",)))
+    run(folder, gallery.parent, reporter=notes, walk=WalkChoice(exclude=("away",)))
     assert f"{gallery} is not there now" in notes.text
     assert indexed(folder) == before
     shutil.rmtree(gallery.parent / "other")
@@ -503,8 +505,8 @@ def test_without_a_path_every_root_is_refreshed_as_it_was_asked_for(
 ) -> None:
     """A run without a path covers every root, each with the excludes it was given."""
     other = paint(gallery.parent / "other" / "pink.png", "pink").parent
-    run(folder, gallery, walk=WalkOptions(exclude=("*.jpg", "sub/")))
-    run(folder, other, walk=WalkOptions(include_hidden=True))
+    run(folder, gallery, walk=WalkChoice(exclude=("*.jpg", "sub/")))
+    run(folder, other, walk=WalkChoice(include_hidden=True))
     paint(gallery / "sub" / "brown.png", "brown")
     paint(gallery / "orange.png", "orange")
     paint(gallery / ".cyan.png", "cyan")
@@ -541,10 +543,10 @@ def test_the_same_folder_given_twice_is_one(folder: str, gallery: Path, fake_mod
     assert run(folder, gallery.parent / "link").unchanged == 5
 
 
-@pytest.mark.parametrize("options", [None, WalkOptions(), WalkOptions(exclude=("*.jpg",))])
+@pytest.mark.parametrize("options", [None, WalkChoice(), WalkChoice(exclude=("*.jpg",))])
 @pytest.mark.parametrize("order", ["inner first", "outer first", "together", "together, inner first"])
 def test_nested_roots_hold_each_file_once(
-    folder: str, gallery: Path, fake_model: FakeModel, order: str, options: WalkOptions | None
+    folder: str, gallery: Path, fake_model: FakeModel, order: str, options: WalkChoice | None
 ) -> None:
     """However a folder and one inside it are given, each file is embedded, listed and counted once."""
     inner = gallery / "sub"
@@ -587,7 +589,7 @@ def test_an_inner_folder_may_be_given_rules_of_its_own(
 ) -> None:
     """A folder inside a root that is indexed with other excludes becomes a root and keeps these from then on."""
     run(folder, gallery)
-    result = run(folder, gallery / "sub", walk=WalkOptions(exclude=("white.*",)))
+    result = run(folder, gallery / "sub", walk=WalkChoice(exclude=("white.*",)))
     assert (result.indexed, result.reused, result.unchanged, result.pruned) == (0, 0, 1, 1)
     for paths in ((), (gallery,), (gallery / "sub",)):
         result = run(folder, *paths)
@@ -1014,31 +1016,11 @@ def test_a_copy_that_is_there_stands_for_one_that_is_gone(
     assert {hit.path, *hit.copies} == {str(gallery / "a red.png"), str(gallery / "red.png")}
 
 
-# ---- removing -------------------------------------------------------------------------------------------------
-
-
-def test_a_removed_folder_is_forgotten_and_its_files_untouched(
-    folder: str, gallery: Path, fake_model: FakeModel
-) -> None:
-    """What is removed is no hit any more, its vector is forgotten, and its files stay on the disk."""
-    run(folder, gallery)
-    before = hashes(gallery)
-    assert remove_paths([str(gallery / "sub"), str(gallery / "red.png"), str(gallery / "none")], folder) == 3
-    assert set(indexed(folder)) == {str(gallery / "green.png"), str(gallery / "blue.jpg")}
-    assert hashes(gallery) == before
-    assert run(folder).indexed == 3
-    assert fake_model.embedded == 8
-    assert remove_paths([str(gallery.parent)], folder) == 5
-    with ImageIndex(folder) as index:
-        assert index.catalog.roots() == []
-        assert index.search(fakes.vector((1, 2, 3)), 9) == [[]]
-
-
 def test_a_link_loop_is_walked_once(folder: str, gallery: Path, fake_model: FakeModel) -> None:
     """With links followed, a loop of links ends, and a file reached on two ways is one file."""
     (gallery / "sub" / "up").symlink_to(gallery)
     (gallery / "again.png").symlink_to(gallery / "red.png")
-    result = run(folder, gallery, walk=WalkOptions(follow_symlinks=True))
+    result = run(folder, gallery, walk=WalkChoice(follow_symlinks=True))
     assert (result.indexed, result.reused) == (5, 0)
     assert run(folder).unchanged == 5
 

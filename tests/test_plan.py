@@ -19,12 +19,15 @@ from imgsearch.files import WalkOptions
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.index.rows import FileRow, Root
 from imgsearch.indexer import index_pictures
-from imgsearch.ingest import IndexOptions, IndexResult
-from imgsearch.plan import TRANSIENT, Target, choose_targets, is_current
+from imgsearch.job import IndexOptions, IndexResult
+from imgsearch.plan import TRANSIENT, Target, WalkChoice, choose_targets, is_current
 from imgsearch.remove import remove_paths
 from imgsearch.types import Silent, SourceFile
 
 import fakes
+from fakes import FakeModel, Notes, indexed, paint, roots, run
+
+fake_model, gallery = fakes.fake_model, fakes.gallery
 
 # ---- is a file current? ---------------------------------------------------------------------------------------
 
@@ -72,11 +75,11 @@ def place(tmp_path: Path) -> Path:
 
 def root(place: Path, path: str, id: int = 1, only: list[str] | None = None, **options: object) -> Root:
     kept: dict[str, object] = {"exclude": [], "only": only or [], **options}
-    return Root(id, str(place / path), kept, 0)
+    return Root(id, str(place / path), kept, "/")
 
 
 def chosen(
-    place: Path, given: list[str], roots: list[Root], options: WalkOptions | None = None
+    place: Path, given: list[str], roots: list[Root], options: WalkChoice | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Return which parts of which roots a run covers, by their paths in ``place``."""
     targets = choose_targets([str(place / path) for path in given], roots, options, Silent())
@@ -139,9 +142,9 @@ def test_a_root_of_single_files(
 def test_options_belong_to_what_was_given(place: Path) -> None:
     """New options hold for the given folder and no other; a known root that lies in it keeps its own."""
     roots = [root(place, "a", 1, exclude=["1"]), root(place, "a/b", 2, exclude=["2"])]
-    new = WalkOptions(exclude=("new",))
+    new = WalkChoice(exclude=("new",))
 
-    def options(given: str, walk: WalkOptions | None) -> dict[str, tuple[str, ...]]:
+    def options(given: str, walk: WalkChoice | None) -> dict[str, tuple[str, ...]]:
         found = choose_targets([str(place / given)], roots, walk, Silent())
         return {os.path.relpath(target.path, place): target.options.exclude for target in found}
 
@@ -156,7 +159,7 @@ def test_what_is_stored_comes_back_as_it_was(place: Path) -> None:
     """The options of a root come back from the catalogue as they were given, single files included."""
     walk = WalkOptions(("*.tmp", "# odd"), include_hidden=True, follow_symlinks=True)
     stored = Target(str(place / "a"), walk, only=("f.png",)).stored_options()
-    (target,) = choose_targets([], [Root(1, str(place / "a"), stored, 0)], None, Silent())
+    (target,) = choose_targets([], [Root(1, str(place / "a"), stored, "/")], None, Silent())
     assert (target.options, target.only, target.below) == (walk, ("f.png",), ("f.png",))
 
 
@@ -172,6 +175,218 @@ def test_a_path_that_is_not_there_is_an_error(place: Path, given_: str) -> None:
     path = str(place / given_) if given_ else ""
     with pytest.raises(FolderError):
         choose_targets([str(place / "a"), path], [], None, Silent())
+
+
+# ---- what the user chose of the walk ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted", "flags"),
+    [
+        (WalkChoice(), WalkOptions(("a",), True, False, "/x", "/x"), ""),
+        (
+            WalkChoice(exclude=("it's *",)),
+            WalkOptions(("it's *",), True, False, "/x"),
+            "--exclude 'it'\"'\"'s *'",
+        ),
+        (WalkChoice(exclude=()), WalkOptions((), True, False, "/x"), "--exclude ''"),
+        (
+            WalkChoice(include_hidden=False, follow_symlinks=True),
+            WalkOptions(("a",), False, True, "/x", "/x"),
+            "--no-include-hidden --follow-symlinks",
+        ),
+    ],
+)
+def test_a_choice_leaves_what_it_does_not_name(choice: WalkChoice, wanted: WalkOptions, flags: str) -> None:
+    """Each option that is given replaces its own kind alone, and the flags say just what was given."""
+    assert choice.over(WalkOptions(("a",), True, False, "/x", "/x")) == wanted
+    assert choice.flags() == flags
+
+
+def kept(folder: Path, path: Path) -> dict[str, object]:
+    """Return the options with which a root is kept."""
+    with ImageIndex(str(folder)) as index:
+        return {root.path: root.options for root in index.catalog.roots()}[str(path)]
+
+
+def test_options_without_a_path_are_for_every_root(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel
+) -> None:
+    """An option of a run without a path holds for every root and is remembered; the others stay as they were."""
+    folder, other = tmp_path / "index", paint(tmp_path / "other" / ".pink.png", "pink").parent
+    paint(other / "brown.jpg", "brown")
+    run(folder, gallery, walk=WalkChoice(exclude=("sub/",)))
+    run(folder, other)
+    run(folder, walk=WalkChoice(include_hidden=True))
+    everything = {"pictures/red.png", "pictures/green.png", "pictures/blue.jpg", "other/brown.jpg"}
+    assert indexed(folder, tmp_path) == everything | {"other/.pink.png"}
+    assert run(folder, walk=WalkChoice(exclude=("*.jpg",))).pruned == 2
+    run(folder)
+    wanted = {*everything - {"pictures/blue.jpg", "other/brown.jpg"}, "other/.pink.png"}
+    assert indexed(folder, tmp_path) == wanted | {"pictures/sub/white.png", "pictures/sub/yellow.png"}
+    assert kept(folder, other)["include_hidden"] is True
+
+
+def test_options_with_a_single_file_are_for_its_root(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel
+) -> None:
+    """An option that comes with a file of a known root is its root's from then on."""
+    folder = tmp_path / "index"
+    run(folder, gallery, walk=WalkChoice(exclude=("sub/",)))
+    hidden = paint(gallery / ".pink.png", "pink")
+    run(folder, hidden, walk=WalkChoice(include_hidden=True))
+    assert indexed(folder, gallery) == {"red.png", "green.png", "blue.jpg", ".pink.png"}
+    assert (kept(folder, gallery)["include_hidden"], kept(folder, gallery)["exclude"]) == (True, ["sub/"])
+
+
+def test_a_root_that_keeps_its_own_options_is_named(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel
+) -> None:
+    """Options for a folder around a known root do not reach that, and the command that would is said."""
+    folder, notes = tmp_path / "index", Notes()
+    run(folder, gallery / "sub")
+    run(folder, gallery, walk=WalkChoice(exclude=("*.png",)), reporter=notes)
+    assert f"to change them: imgsearch index {gallery / 'sub'} --exclude '*.png'" in notes.text
+    assert indexed(folder, gallery) == {"blue.jpg", "sub/yellow.png", "sub/white.png"}
+
+
+def test_a_folder_with_options_of_its_own_inherits_the_rest(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A part of a root that becomes one keeps the outer's options, patterns and ignore files as they were."""
+    folder, deep = tmp_path / "index", gallery / "sub" / "deep"
+    for name in ("pink", "cyan", "brown", "orange", ".black"):
+        paint(deep / f"{name}.png", name.strip("."))
+    (gallery / ".imgsearchignore").write_text("/sub/deep/cyan.png\n")
+    (gallery / "sub" / ".imgsearchignore").write_text("brown.*\n")
+    run(folder, gallery, walk=WalkChoice(exclude=("/sub/deep/pink.png", "/pink.png")))
+    run(folder, deep, walk=WalkChoice(include_hidden=True))
+    shown = {"sub/deep/orange.png", "sub/deep/.black.png"}
+    for _ in range(2):
+        assert {path for path in indexed(folder, gallery) if "deep" in path} == shown
+        assert run(folder).pruned == 0
+    assert roots(folder, gallery) == {".", "sub/deep"}
+    # New patterns are relative to the folder that they are given for.
+    run(folder, deep, walk=WalkChoice(exclude=("/orange.png",)))
+    shown = {"sub/deep/pink.png", "sub/deep/.black.png"}
+    assert {path for path in indexed(folder, gallery) if "deep" in path} == shown
+    (gallery / ".imgsearchignore").write_text("deep/\n")
+    assert run(folder).pruned == 2
+
+
+# ---- paths that hold nothing ------------------------------------------------------------------------------------
+
+
+def test_a_folder_without_pictures_is_named_and_not_kept(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the given paths, those that hold no picture are named as they were given; the others are indexed."""
+    folder, notes = tmp_path / "index", Notes()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("words")
+    monkeypatch.chdir(tmp_path)
+    run(folder, "empty", "pictures", "notes/a.txt", reporter=notes)
+    assert [line for line in notes.lines if line.startswith("no picture")] == [
+        "no picture in empty",
+        "no picture in notes/a.txt",
+    ]
+    assert roots(folder, tmp_path) == {"pictures"}
+    with pytest.raises(NothingToIndex, match=r"no picture in empty, notes: "):
+        run(folder, "empty", "notes")
+    assert roots(folder, tmp_path) == {"pictures"}
+
+
+def test_an_ignored_part_of_a_root_is_named_as_it_was_given(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A part of a known root in which everything is left out is what the line names, not the root."""
+    folder = tmp_path / "index"
+    run(folder, gallery, walk=WalkChoice(exclude=("sub/",)))
+    with pytest.raises(NothingToIndex, match=f"no picture in {gallery}/sub: "):
+        run(folder, f"{gallery}/sub")
+
+
+def test_a_folder_whose_pictures_are_all_known_roots_is_kept(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A folder around a known root is kept indexed also if it has no picture besides."""
+    folder = tmp_path / "index"
+    run(folder, gallery)
+    notes = Notes()
+    run(folder, tmp_path, reporter=notes)
+    assert "no picture" not in notes.text
+    assert roots(folder, tmp_path) == {".", "pictures"}
+
+
+def test_a_known_folder_that_lost_its_pictures_is_no_empty_one(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A given folder of which the index knows pictures is pruned and stays a root."""
+    folder, notes = tmp_path / "index", Notes()
+    run(folder, gallery)
+    for file in gallery.rglob("*.*"):
+        file.unlink()
+    (gallery / "note.txt").write_text("words")
+    (gallery / "sub" / "note.txt").write_text("words")
+    assert run(folder, gallery, reporter=notes).pruned == 5
+    assert "no picture" not in notes.text
+    assert roots(folder, tmp_path) == {"pictures"}
+
+
+@pytest.mark.parametrize("name", ["rV", "rV.png"])
+def test_a_folder_that_became_a_file(tmp_path: Path, fake_model: FakeModel, name: str) -> None:
+    """Where a root was, a file of its name is indexed if it is a picture, and what became of the folder is said."""
+    folder, notes = tmp_path / "index", Notes()
+    path = tmp_path / name
+    paint(path / "red.png", "red")
+    run(folder, path)
+    shutil.rmtree(path)
+    os.rename(paint(tmp_path / "cat.png", "blue"), path)
+    if path.suffix:
+        assert run(folder, path, reporter=notes).indexed == 1
+        assert indexed(folder, tmp_path) == {"rV.png/red.png", "rV.png"}
+    else:
+        with pytest.raises(NothingToIndex, match=f"no picture in {path}: "):
+            run(folder, path, reporter=notes)
+        assert roots(folder, tmp_path) == {"rV"}
+    assert f"{path} was a folder when it was indexed and is a file now" in notes.text
+
+
+# ---- rebuilding -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given_", [True, False])
+def test_a_rebuild_says_what_it_does_not_reach(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel, given_: bool
+) -> None:
+    """In a rebuild a root that is not there loses its pictures for now, and that, not the contrary, is said."""
+    folder, notes = tmp_path / "index", Notes()
+    away = paint(tmp_path / "away" / "pink.png", "pink").parent
+    run(folder, gallery, away)
+    os.rename(away, tmp_path / "gone")
+    run(folder, *[gallery] * given_, rebuild=True, reporter=notes)
+    assert f"{away} is not there now" in notes.text
+    assert "its pictures leave the index and come back when it is indexed again" in notes.text
+    assert "stay indexed" not in notes.text
+    os.rename(tmp_path / "gone", away)
+    run(folder)
+    assert "away/pink.png" in indexed(folder, tmp_path)
+
+
+# ---- an index among the pictures --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place_", [".", "sub"])
+def test_an_index_may_be_kept_among_the_pictures(gallery: Path, fake_model: FakeModel, place_: str) -> None:
+    """A folder of pictures that is also the index's own loses none of them; what the index writes there is none."""
+    folder = gallery / place_
+    run(folder, gallery)
+    paint(folder / "thumbs" / "1.png", "pink")
+    result = run(folder, gallery)
+    assert (result.unchanged, result.indexed, result.pruned) == (5, 0, 0)
+    (gallery / "red.png").unlink()
+    assert run(folder).pruned == 1
 
 
 # ---- a machine that plays a user ------------------------------------------------------------------------------
@@ -217,6 +432,14 @@ class User(RuleBasedStateMachine):
             if os.path.exists(path) and (scope is None or (path + "/").startswith(scope + "/")):
                 found[path] = hashlib.sha256(Path(path).read_bytes()).digest()
         return found
+
+    def listed(self) -> set[str]:
+        """Return the path of every file that the catalogue has, the skipped ones too."""
+        if not os.path.exists(self.index):
+            return set()
+        with ImageIndex(self.index) as index:
+            rows = [(root, row) for root in index.catalog.roots() for row in index.catalog.files(root.id)]
+            return {os.path.join(root.path, row.path) for root, row in rows}
 
     def owner(self, path: str) -> str | None:
         above = [root for root in self.roots if (path + "/").startswith(root + "/")]
@@ -269,11 +492,18 @@ class User(RuleBasedStateMachine):
         outer = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
         scope = {path: content for top in outer for path, content in self.tree(top).items()}
         before = {path for path in self.known for top in outer if path.startswith(f"{top}/")}
-        result = self.run(paths, scope, before, WalkOptions() if options else None)
+        listed = self.listed()
+        result = self.run(paths, scope, before, WalkChoice(exclude=("*.tmp",)) if options else None)
         if result is None:
             return
         for path in sorted(outer):
             owner = self.owner(path)
+            if (
+                owner != path
+                and not self.tree(path)
+                and not any(row.startswith(f"{path}/") for row in listed)
+            ):
+                continue  # it holds nothing and held nothing
             if owner is None or owner == path or self.roots[owner] is not None or options:
                 self.roots[path] = None
             for root in self.roots:
@@ -311,7 +541,7 @@ class User(RuleBasedStateMachine):
         self.run([], scope, before, None)
 
     def run(
-        self, paths: list[str], scope: dict[str, bytes], before: set[str], walk: WalkOptions | None
+        self, paths: list[str], scope: dict[str, bytes], before: set[str], walk: WalkChoice | None
     ) -> IndexResult | None:
         """Index, hold the result against what must come of it, and update ``known`` and ``seen``."""
         good = {path: content for path, content in scope.items() if Path(path).stat().st_size > 10}
@@ -336,6 +566,12 @@ class User(RuleBasedStateMachine):
     @rule(path=st.sampled_from(FOLDERS + FILES))
     def remove(self, path: str) -> None:
         full = self.at(path)
+        folder, name = os.path.split(full)
+        singles = self.roots.get(folder)
+        if singles is not None:
+            singles.discard(name)
+            if not singles:
+                del self.roots[folder]
         remove_paths([full], self.index)
         gone = {path for path in self.known if (path + "/").startswith(full + "/")}
         contents = {self.known.pop(path) for path in gone}

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imgsearch.embed import embed_inputs
     from imgsearch.errors import ImgsearchError
-    from imgsearch.files import WalkOptions
-    from imgsearch.identity import ModelChoice, checkpoint_for, load_encoder
+    from imgsearch.identity import ModelChoice, checkpoint_for, download, load_encoder
     from imgsearch.index.image_index import ImageIndex
     from imgsearch.index.location import find_index
     from imgsearch.indexer import index_pictures
-    from imgsearch.ingest import IndexOptions, IndexResult
+    from imgsearch.job import IndexOptions, IndexResult
     from imgsearch.media import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.weights import find_checkpoint
-    from imgsearch.remove import remove_paths
+    from imgsearch.remove import Removed, remove_paths
     from imgsearch.search import SearchOptions, query, read_picture, similar
-    from imgsearch.status import Status, read_status
+    from imgsearch.status import Status, read_status, skipped_files
+    from imgsearch.targets import WalkChoice
     from imgsearch.types import Hit, Input, Picture, PixelBudget
 
 # Where each public name lives. `import imgsearch` loads none of it: torch takes seconds, a path lookup does not.
@@ -27,8 +27,8 @@ _HOME = {
     "Hit": "types",
     "ImageIndex": "index.image_index",
     "ImgsearchError": "errors",
-    "IndexOptions": "ingest",
-    "IndexResult": "ingest",
+    "IndexOptions": "job",
+    "IndexResult": "job",
     "Input": "types",
     "ModelChoice": "identity",
     "Picture": "types",
@@ -36,8 +36,10 @@ _HOME = {
     "Qwen3VLEmbedder": "model.embedder",
     "SearchOptions": "search",
     "Status": "status",
-    "WalkOptions": "files",
+    "Removed": "remove",
+    "WalkChoice": "targets",
     "checkpoint_for": "identity",
+    "download": "identity",
     "embed_inputs": "embed",
     "find_checkpoint": "model.weights",
     "find_index": "index.location",
@@ -49,6 +51,7 @@ _HOME = {
     "read_status": "status",
     "remove_paths": "remove",
     "similar": "search",
+    "skipped_files": "status",
 }
 
 __all__ = [
@@ -62,10 +65,12 @@ __all__ = [
     "Picture",
     "PixelBudget",
     "Qwen3VLEmbedder",
+    "Removed",
     "SearchOptions",
     "Status",
-    "WalkOptions",
+    "WalkChoice",
     "checkpoint_for",
+    "download",
     "embed_inputs",
     "find_checkpoint",
     "find_index",
@@ -77,6 +82,7 @@ __all__ = [
     "read_status",
     "remove_paths",
     "similar",
+    "skipped_files",
 ]
 
 

@@ -39,9 +39,9 @@ def decode_ahead(
     known: Callable[[bytes], bool],
     budget: PixelBudget,
     max_megapixels: float,
-    ahead: int,
+    ahead: Callable[[], int],
 ) -> Generator[tuple[int, Decoded | Skipped], None, None]:
-    """Yield each file of ``todo`` decoded, or skipped with the reason, in order, at most ``ahead`` in memory.
+    """Yield each file of ``todo`` decoded, or skipped with the reason, in order, at most ``ahead()`` in memory.
 
     ``known`` says whether a content's sha256 needs no decoding; it is called from several threads.
     """
@@ -56,7 +56,7 @@ def decode_ahead(
         try:
             for number, source in todo:
                 waiting.append((number, pool.submit(work, source)))
-                if len(waiting) >= ahead:
+                while len(waiting) >= ahead():
                     number, future = waiting.popleft()
                     yield number, future.result()
             while waiting:

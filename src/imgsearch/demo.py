@@ -11,7 +11,7 @@ import os
 from imgsearch.identity import ModelChoice
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.indexer import index_pictures
-from imgsearch.ingest import IndexOptions
+from imgsearch.job import IndexOptions
 from imgsearch.media.gallery import draw_gallery
 from imgsearch.search import SearchOptions, similar
 from imgsearch.types import Encoder, Reporter

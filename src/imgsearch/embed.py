@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
+import numpy as np
+
+from imgsearch.errors import InputError
 from imgsearch.identity import ModelChoice, choose_identity, load_encoder
 from imgsearch.search import read_picture
 from imgsearch.types import Input, Reporter, Silent, Vectors
+
+_BATCH = 8
 
 
 def embed_inputs(
@@ -21,10 +27,18 @@ def embed_inputs(
     Raises InputError (naming the input), CheckpointError, DownloadError, UsageError; never fewer rows.
     """
     choice, reporter = choice or ModelChoice(), reporter or Silent()
+    for path in () if texts else inputs:
+        if not os.path.exists(path):  # better said before a model is loaded than after
+            raise InputError(f"{path}: no such file")
     checkpoint, identity = choose_identity(choice, reporter)
-    # Every picture is looked at before the model is loaded: a bad one is said at once.
-    pictures = [] if texts else [read_picture(path, identity.pixels) for path in inputs]
     encoder = load_encoder(checkpoint, identity, choice, reporter)
     if texts:
         return encoder.embed([Input(text=text) for text in inputs])
-    return encoder.embed([Input(image=encoder.prepare(pixels)) for pixels in pictures])
+    rows = np.empty((len(inputs), identity.dim), np.float32)
+    # A batch at a time, so that memory does not grow with the inputs.
+    for start in range(0, len(inputs), _BATCH):
+        paths = inputs[start : start + _BATCH]
+        rows[start : start + _BATCH] = encoder.embed(
+            [Input(image=encoder.prepare(read_picture(path, identity.pixels))) for path in paths]
+        )
+    return rows

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
 from imgsearch.index import manifest
+from imgsearch.index.location import index_flag
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import weights
 from imgsearch.model.transfer import Progress
@@ -98,8 +99,10 @@ def choose_identity(choice: ModelChoice, reporter: Reporter) -> tuple[weights.Ch
     )
 
 
-def checkpoint_for(identity: Identity, choice: ModelChoice, reporter: Reporter) -> weights.Checkpoint:
-    """Find the checkpoint that an index was made with, there or where the user says it is now.
+def checkpoint_for(
+    folder: str, identity: Identity, choice: ModelChoice, reporter: Reporter
+) -> weights.Checkpoint:
+    """Find the checkpoint that the index in ``folder`` was made with, there or where the user says it is now.
 
     Raises CheckpointError if it is not found, IndexMismatch if what is found is another one.
     """
@@ -119,15 +122,24 @@ def checkpoint_for(identity: Identity, choice: ModelChoice, reporter: Reporter) 
         raise IndexMismatch(
             f"the index was made with {identity.model} ({identity.fingerprint[:8]}); the checkpoint in "
             f"{checkpoint.folder} is another one ({found[:8]}); give the right one with --model DIR, or make "
-            "the index anew with: imgsearch index --rebuild"
+            f"the index anew with: imgsearch index{index_flag(folder)} --model "
+            f"{shlex.quote(checkpoint.name)} --rebuild"
         )
     return checkpoint
 
 
 def check_choice(
-    folder: str, have: Identity, choice: ModelChoice, paths: Sequence[str], reporter: Reporter
-) -> None:
-    """Refuse flags that the index in ``folder`` was not made with, with the commands that fix it: IndexMismatch."""
+    folder: str,
+    have: Identity,
+    choice: ModelChoice,
+    paths: Sequence[str],
+    walk_flags: str,
+) -> str:
+    """Refuse flags that the index in ``folder`` was not made with, with the commands that fix it: IndexMismatch.
+
+    ``walk_flags`` are the other flags of the command. Return the name of the index's model: a checkpoint that
+    was given and is the same one may lie elsewhere now.
+    """
     prompt = have.document_prompt
     if choice.instruction:
         from imgsearch.model.prompt import punctuated  # on use: it loads the tokenizers library
@@ -135,17 +147,23 @@ def check_choice(
         prompt = punctuated(choice.instruction)
     model, fingerprint = have.model, have.fingerprint
     if choice.model is not None:
-        checkpoint = find(choice.model, choice.revision, reporter)
-        model, fingerprint = checkpoint.name, checkpoints.fingerprint(checkpoint.folder)
+        try:
+            # Nothing is downloaded only to be refused.
+            checkpoint = weights.find_checkpoint(choice.model, revision=choice.revision, download=False)
+            model, fingerprint = checkpoint.name, checkpoints.fingerprint(checkpoint.folder)
+        except CheckpointError:
+            if choice.model == have.model or os.path.exists(choice.model):
+                raise
+            model, fingerprint = choice.model, "not here"
     want = Identity(model, fingerprint, choice.dim or have.dim, prompt, prompt, choice.pixels or have.pixels)
     if found := manifest.differences(have, want):
-        where = f"--index {shlex.quote(folder)}"
-        files = " ".join(map(shlex.quote, paths)) + " " if paths else ""
-        flags = _flags(choice)
+        words = ["imgsearch index", *map(shlex.quote, paths), index_flag(folder).strip(), walk_flags]
+        same = " ".join(filter(None, words))
         raise IndexMismatch(
-            f"the index in {folder} was made with {'; '.join(found)}. To go on with it as it is: "
-            f"imgsearch index {files}{where}   To make it anew: imgsearch index {files}{where} {flags} --rebuild"
+            f"the index in {folder} was made with {'; '.join(found)}. To go on with it as it is: {same}   "
+            f"To make it anew: {same} {_flags(choice)} --rebuild"
         )
+    return model
 
 
 def _flags(choice: ModelChoice) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from imgsearch import estimate, media
@@ -14,13 +15,16 @@ from imgsearch.errors import (
     IndexMismatch,
     IndexMissing,
     NothingToIndex,
-    UsageError,
+    StorageError,
 )
+from imgsearch.files import shown
 from imgsearch.identity import ModelChoice, check_choice, checkpoint_for, choose_identity, load_encoder
 from imgsearch.index import manifest, runs
+from imgsearch.index.catalog import Catalog
 from imgsearch.index.image_index import ImageIndex, IndexWriter
 from imgsearch.index.rows import Root
-from imgsearch.ingest import IndexOptions, IndexResult, Ingest
+from imgsearch.ingest import Ingest
+from imgsearch.job import IndexOptions, IndexResult
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import weights
 from imgsearch.plan import TRANSIENT, Plan, choose_targets, make_plan, present_roots
@@ -38,33 +42,37 @@ def index_pictures(
     """
     options, reporter = options or IndexOptions(), reporter or Silent()
     started = time.monotonic()
-    if options.batch_size is not None and options.batch_size < 1:
-        raise UsageError(f"--batch-size {options.batch_size}: it takes at least one picture at a time")
     if options.rebuild or not manifest.exists(folder):
         result = _index_anew(paths, folder, options, reporter)
     elif options.dry_run:
         with ImageIndex(folder) as reader:
-            check_choice(folder, reader.identity, options.model, paths, reporter)
+            _check(reader, options, paths)
             result = _dry_run(
                 _plan(paths, reader, options, reporter), options, reporter, folder, reader.identity
             )
     else:
         with IndexWriter(folder) as writer:
-            check_choice(folder, writer.identity, options.model, paths, reporter)
+            writer.move_model(_check(writer, options, paths))
             plan = _plan(paths, writer, options, reporter)
             _say_plan(plan, options, reporter, folder, writer.identity)
             result = Ingest(writer, plan, options, reporter).carry_out(
-                lambda: _load(writer.identity, options.model, reporter)
+                lambda: _load(writer, options.model, reporter)
             )
     result.seconds = time.monotonic() - started
     return result
 
 
-def _load(identity: Identity, choice: ModelChoice, reporter: Reporter) -> Encoder:
-    return load_encoder(checkpoint_for(identity, choice, reporter), identity, choice, reporter)
+def _check(index: ImageIndex, options: IndexOptions, paths: Sequence[str]) -> str:
+    flags = options.walk.flags() if options.walk else ""
+    return check_choice(index.folder, index.identity, options.model, paths, flags)
 
 
-def _replaced(folder: str, options: IndexOptions) -> tuple[list[Root], IndexOptions]:
+def _load(index: ImageIndex, choice: ModelChoice, reporter: Reporter) -> Encoder:
+    checkpoint = checkpoint_for(index.folder, index.identity, choice, reporter)
+    return load_encoder(checkpoint, index.identity, choice, reporter)
+
+
+def _replaced(folder: str, options: IndexOptions, reporter: Reporter) -> tuple[list[Root], IndexOptions]:
     """Return the roots of the index that a rebuild replaces, and options that keep what its user did not change.
 
     A damaged index gives what can still be read of it.
@@ -80,9 +88,18 @@ def _replaced(folder: str, options: IndexOptions) -> tuple[list[Root], IndexOpti
             pixels=choice.pixels or old.pixels,
             instruction=choice.instruction or old.document_prompt,
         )
-        with ImageIndex(folder) as index:
-            roots = index.catalog.roots()
     except (IndexMissing, IndexDamaged, IndexMismatch):
+        pass
+    try:
+        # The catalogue alone: the vectors may be what is damaged.
+        with closing(Catalog(folder)) as catalog:
+            roots = catalog.roots()
+            files = catalog.counts()[0]
+        reporter.say(
+            f"the old index of {files:,} pictures gives way as the new one begins; until that is complete, "
+            "searches find what it has so far"
+        )
+    except (IndexDamaged, IndexMismatch, StorageError):
         pass
     return roots, replace(options, model=choice)
 
@@ -91,15 +108,16 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
     """Walk first, then find the model, then make the index: nothing is written for a folder without pictures."""
     old_roots: list[Root] = []
     if options.rebuild:
-        old_roots, options = _replaced(folder, options)
-    targets = choose_targets(paths, old_roots, options.walk, reporter)
+        old_roots, options = _replaced(folder, options, reporter)
+    targets = choose_targets(paths, old_roots, options.walk, reporter, rebuild=options.rebuild)
     if old_roots:
         # The new index replaces the old one for all of every root, not only for the paths that were given.
         targets = [replace(target, below=target.only or ("",)) for target in targets]
         chosen = {target.path for target in targets}
-        targets += present_roots([root for root in old_roots if root.path not in chosen], reporter)
-    plan = make_plan(targets, old_roots, None, media.EXTENSIONS, reporter=reporter)
-    _refuse_nothing(plan)
+        others = [root for root in old_roots if root.path not in chosen]
+        targets += present_roots(others, reporter, rebuild=True)
+    plan = make_plan(targets, old_roots, None, media.EXTENSIONS, given=paths, reporter=reporter)
+    _refuse_nothing(plan, reporter)
     if options.dry_run:
         return _dry_run(plan, options, reporter, folder, None)
     checkpoint, identity = choose_identity(options.model, reporter)
@@ -111,11 +129,11 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
             "small things too; it is chosen once, when an index is made"
         )
     # Only now, with pictures and a model at hand, does an old index give way to a new one.
-    plan.targets = [replace(target, known=None, carved=None) for target in targets]
+    plan.targets = [replace(target, known=None, carved=None) for target in plan.targets]
     with IndexWriter(folder, identity, rebuild=options.rebuild) as writer:
         for root in old_roots:
             # A root on a drive that is not mounted now is indexed when it is back.
-            writer.catalog.put_root(root.path, root.options, root.device)
+            writer.catalog.put_root(root.path, root.options, root.mount)
         return Ingest(writer, plan, options, reporter).carry_out(lambda: encoder)
 
 
@@ -127,20 +145,22 @@ def _plan(paths: Sequence[str], index: ImageIndex, options: IndexOptions, report
         roots,
         index.catalog,
         media.EXTENSIONS,
+        given=paths,
         prune=options.prune,
         prune_empty=options.prune_empty,
         retry=retry,
         reporter=reporter,
     )
-    if not plan.gone and not plan.kept:
-        _refuse_nothing(plan)
+    _refuse_nothing(plan, reporter)
     return plan
 
 
-def _refuse_nothing(plan: Plan) -> None:
-    if plan.found:
+def _refuse_nothing(plan: Plan, reporter: Reporter) -> None:
+    if plan.found or plan.gone or plan.kept:
+        for path in plan.barren:
+            reporter.say(f"no picture in {shown(path)}")
         return
-    where = ", ".join(target.path for target in plan.targets)
+    where = ", ".join(map(shown, plan.barren or [target.path for target in plan.targets]))
     if plan.unlisted:
         folder, reason = next(iter(plan.unlisted.items()))
         raise FolderError(f"{folder} can't be listed ({reason}); nothing was indexed")

@@ -6,101 +6,53 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from imgsearch.decoding import Decoded, decode_ahead
 from imgsearch.errors import NonFiniteError
-from imgsearch.estimate import figure, spoken
-from imgsearch.files import WalkOptions, root_device
-from imgsearch.identity import ModelChoice
 from imgsearch.index import runs
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.image_index import IndexWriter
 from imgsearch.index.rows import FileState
+from imgsearch.job import IndexOptions, IndexResult
+from imgsearch.media import MAX_MEGAPIXELS
 from imgsearch.plan import TRANSIENT, Plan
-from imgsearch.types import Encoder, Input, Reporter, Skipped, Vectors
+from imgsearch.types import Encoder, Input, Reporter, Runtime, Skipped, Vectors
 
-MAX_MEGAPIXELS = 200.0
 # A kill loses at most one batch or this much work. A commit costs two syncs, so fast batches share one.
 COMMIT_SECONDS = 5.0
 _DROP_AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class IndexOptions:
-    """How to run. None (or "auto") leaves a value to the index, or to the checkpoint if there is none yet."""
+class _OnDemand:
+    """The encoder, loaded by the first thread that calls for it; ``seconds`` is how long that took."""
 
-    model: ModelChoice = field(default_factory=ModelChoice)
-    walk: WalkOptions | None = None
-    batch_size: int | None = None
-    max_megapixels: float | None = None
-    prune: bool = True
-    prune_empty: bool = False
-    rebuild: bool = False
-    dry_run: bool = False
+    def __init__(self, load: Callable[[], Encoder]) -> None:
+        self._load, self._lock = load, threading.Lock()
+        self._encoder: Encoder | None = None
+        self.seconds = 0.0
 
+    def __call__(self) -> Encoder:
+        with self._lock:
+            if self._encoder is None:
+                began = time.monotonic()
+                self._encoder = self._load()
+                self.seconds = time.monotonic() - began
+            return self._encoder
 
-@dataclass(slots=True)
-class IndexResult:
-    """What a run did. ``skipped`` counts by reason what this run skipped, ``kept`` what pruning spared and why.
+    @property
+    def runtime(self) -> Runtime | None:
+        """Where it computes, or None while it is not loaded."""
+        return self._encoder.runtime if self._encoder else None
 
-    ``waiting`` is the share of ``seconds`` in which the model waited for pictures.
-    """
-
-    indexed: int = 0
-    reused: int = 0
-    unchanged: int = 0
-    unchanged_errors: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    pruned: int = 0
-    kept: Counter[str] = field(default_factory=Counter)
-    to_do: int = 0
-    to_prune: int = 0
-    seconds: float = 0.0
-    embedding: float = 0.0
-    waiting: float = 0.0
-
-    def as_json(self) -> dict[str, object]:
-        """Return the run as `index --json` prints it: every picture found is counted once."""
-        return {
-            "indexed": self.indexed,
-            "reused": self.reused,
-            "unchanged": self.unchanged,
-            "skipped": self.skipped.total() + self.unchanged_errors,
-            "pruned": self.pruned,
-            "seconds": round(self.seconds, 3),
-        }
-
-    def summary(self) -> str:
-        """Say in one line what was done and what to try next."""
-        parts = [f"{self.indexed:,} indexed"]
-        if self.reused:
-            parts.append(f"{self.reused:,} moved or copied, their vectors reused")
-        if self.unchanged:
-            parts.append(f"{self.unchanged:,} unchanged")
-        if self.skipped:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
-            parts.append(f"{self.skipped.total():,} skipped ({reasons}; which: imgsearch status --errors)")
-        if self.unchanged_errors:
-            parts.append(f"{self.unchanged_errors:,} skipped before and unchanged")
-        if self.pruned:
-            parts.append(f"{self.pruned:,} gone and forgotten")
-        return f'{"; ".join(parts)}; {spoken(self.seconds)}. Try: imgsearch query "red car at night"'
-
-    def timing(self) -> str:
-        """Say where the time went."""
-        busy = self.embedding + self.waiting
-        share = 100 * self.waiting / busy if busy else 0.0
-        rate = self.indexed / busy if busy else 0.0
-        return (
-            f"{self.seconds:.1f} s in all; model {self.embedding:.1f} s; it waited {self.waiting:.1f} s "
-            f"({share:.0f} %) for pictures; {figure(rate)} pictures a second"
-        )
+    @property
+    def device(self) -> str:
+        """The runtime's device, "" while it is not loaded."""
+        return self.runtime.device if self.runtime else ""
 
 
 @dataclass(slots=True)
@@ -129,12 +81,15 @@ class Ingest:
         self.committed_at = time.monotonic()
 
     def carry_out(self, load: Callable[[], Encoder]) -> IndexResult:
-        """Embed what is to do, commit as it goes, and prune at the end. ``load`` is called only if needed."""
-        encoder = load() if self.plan.todo else None
+        """Embed what is to do, commit as it goes, and prune at the end.
+
+        ``load`` is called when the first picture turns out to be one that the index does not have: files that
+        were moved, copied, touched or can't be read need no model.
+        """
         roots = self._put_roots()
         self.states += [replace(state, root=roots[number]) for number, state in self.plan.touched]
-        if encoder:
-            self._embed_all(encoder, roots)
+        if self.plan.todo:
+            self._embed_all(_OnDemand(load), roots)
         self._commit()
         self._prune()
         return self.result
@@ -142,15 +97,14 @@ class Ingest:
     def _put_roots(self) -> list[int]:
         roots = []
         for target in self.plan.targets:
-            device = root_device(target.path)
-            root = self.writer.catalog.put_root(target.path, target.stored_options(), device)
+            root = self.writer.catalog.put_root(target.path, target.stored_options(), target.mount)
             if target.carved:
                 below = os.path.relpath(target.path, target.carved.path)
-                self.writer.catalog.split_root(target.carved.id, below, root)
+                self.writer.catalog.split_root(target.carved.id, below, root, target.device)
             roots.append(root)
         return roots
 
-    def _embed_all(self, encoder: Encoder, roots: list[int]) -> None:
+    def _embed_all(self, encoder: _OnDemand, roots: list[int]) -> None:
         # The decoding threads ask through a connection of their own: the writer's is in transactions.
         with closing(Catalog(self.writer.folder)) as catalog:
             one_at_a_time = threading.Lock()
@@ -161,15 +115,18 @@ class Ingest:
 
             self._embed_known(encoder, roots, known)
 
-    def _embed_known(self, encoder: Encoder, roots: list[int], known: Callable[[bytes], bool]) -> None:
-        size = self.options.batch_size or (8 if encoder.runtime.device == "cpu" else 32)
+    def _size(self, encoder: _OnDemand) -> int:
+        """Return how many pictures make a batch."""
+        return self.options.batch_size or (32 if encoder.device not in ("", "cpu") else 8)
+
+    def _embed_known(self, encoder: _OnDemand, roots: list[int], known: Callable[[bytes], bool]) -> None:
         decoded = decode_ahead(
             self.plan.todo,
-            encoder.prepare,
+            lambda pixels: encoder().prepare(pixels),
             known,
             self.writer.identity.pixels,
             self.options.max_megapixels or MAX_MEGAPIXELS,
-            ahead=2 * size + 2,
+            ahead=lambda: 2 * self._size(encoder) + 2,
         )
         self.reporter.start(len(self.plan.todo), "pictures")
         began = time.monotonic()
@@ -177,7 +134,7 @@ class Ingest:
             asked = began
             for number, item in decoded:
                 self.result.waiting += time.monotonic() - asked
-                self._take(item, roots[number], encoder, size)
+                self._take(item, roots[number], encoder)
                 self.reporter.advance()
                 asked = time.monotonic()
             self._embed(encoder)
@@ -188,12 +145,13 @@ class Ingest:
         finally:
             decoded.close()
             self.reporter.stop()
-            rate = self.result.indexed / max(time.monotonic() - began, 1e-9)
-            runs.record(
-                self.writer.folder, "index", encoder.runtime, rate if self.result.indexed >= 8 else 0.0
-            )
+            self.result.waiting = max(0.0, self.result.waiting - encoder.seconds)
+            rate = self.result.indexed / max(time.monotonic() - began - encoder.seconds, 1e-9)
+            if encoder.runtime:
+                enough = self.result.indexed >= 8
+                runs.record(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
 
-    def _take(self, item: Decoded | Skipped, root: int, encoder: Encoder, size: int) -> None:
+    def _take(self, item: Decoded | Skipped, root: int, encoder: _OnDemand) -> None:
         if isinstance(item, Skipped):
             self._skip(root, item)
         elif not item.pages or item.sha256 in self.pending or self.writer.catalog.place(item.sha256):
@@ -203,10 +161,10 @@ class Ingest:
             self.states.append(FileState(root, item.source, item.sha256))
         elif any(waiting.decoded.sha256 == item.sha256 for waiting in self.batch):
             self._embed(encoder)
-            self._take(item, root, encoder, size)
+            self._take(item, root, encoder)
         else:
             self.batch.append(_Waiting(root, item))
-            if sum(len(waiting.decoded.pages) for waiting in self.batch) >= size:
+            if sum(len(waiting.decoded.pages) for waiting in self.batch) >= self._size(encoder):
                 self._embed(encoder)
         if time.monotonic() - self.committed_at >= COMMIT_SECONDS:
             self._commit()
@@ -220,7 +178,7 @@ class Ingest:
                 return
         self.states.append(FileState(root, skipped.source, error=skipped.reason, detail=skipped.detail))
 
-    def _embed(self, encoder: Encoder) -> None:
+    def _embed(self, encoder: _OnDemand) -> None:
         """Turn the batch into vectors; an input without a finite one is skipped and the rest done again."""
         while self.batch:
             pages = [(waiting, page) for waiting in self.batch for page in waiting.decoded.pages]
@@ -228,7 +186,7 @@ class Ingest:
             began = time.monotonic()
             try:
                 inputs = [Input(image=page.patches, instruction=prompt) for _, page in pages]
-                vectors = encoder.embed(inputs, batch_size=len(inputs))
+                vectors = encoder().embed(inputs, batch_size=len(inputs))
             except NonFiniteError as error:
                 bad = {id(pages[row][0]) for row in error.rows}
                 for waiting in [waiting for waiting in self.batch if id(waiting) in bad]:

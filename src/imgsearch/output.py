@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from imgsearch.errors import StorageError
 from imgsearch.estimate import figure
 from imgsearch.types import Hit
 
@@ -37,9 +38,14 @@ def _escaped(char: str) -> str:
 
 
 def _write(data: bytes) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as failure:
+        raise StorageError(f"the answer could not be written to stdout: {failure.strerror}") from failure
 
 
 def line(text: str) -> None:

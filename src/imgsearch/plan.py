@@ -1,62 +1,40 @@
-"""What a run has to do, before it does any of it: which roots, which files are new, changed, unchanged or gone.
-
-Roots never overlap in what they own: a file belongs to the deepest root above it. So a path inside a known root
-refreshes that part of it, a path around known roots refreshes them with their own options, and each file is
-walked once.
-"""
+"""What a run has to do, before it does any of it: which files are new, changed, unchanged or gone."""
 
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
-from imgsearch.errors import FolderError, IndexDamaged
-from imgsearch.files import Walk, WalkOptions, check_root, root_device
+from imgsearch.files import NOT_MOUNTED, Walk, is_mount
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import FileRow, FileState, Root
+from imgsearch.targets import Target, WalkChoice, choose_targets, inside, owner_of, present_roots
 from imgsearch.types import Reporter, Silent, SourceFile
 
+__all__ = [
+    "TRANSIENT",
+    "Plan",
+    "Target",
+    "WalkChoice",
+    "choose_targets",
+    "is_current",
+    "make_plan",
+    "present_roots",
+]
+
 # These say nothing about the file's bytes, so the next run tries again.
-TRANSIENT = frozenset({"unreadable", "vanished", "changed while it was read"})
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A root, or a part of one, that a run covers.
-
-    ``below`` are the parts (paths relative to the root; "" is all of it). ``known`` is the catalogue's root
-    of that path, or None; then ``carved`` may be the known root that owned the folder until now.
-    ``only`` says that the root stands for these single files and not for its folder.
-    """
-
-    path: str
-    options: WalkOptions
-    below: tuple[str, ...] = ("",)
-    known: Root | None = None
-    carved: Root | None = None
-    only: tuple[str, ...] = ()
-
-    def stored_options(self) -> dict[str, object]:
-        """Return what the catalogue keeps of it."""
-        return {**asdict(self.options), "only": list(self.only)}
-
-    def lookup(self, catalog: Catalog, path: str) -> FileRow | None:
-        """Return what is known of a file of this target."""
-        if self.known:
-            return catalog.file(self.known.id, path)
-        if self.carved:
-            return catalog.file(
-                self.carved.id, os.path.join(os.path.relpath(self.path, self.carved.path), path)
-            )
-        return None
+TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while it was read"})
 
 
 @dataclass(slots=True)
 class Plan:
-    """The outcome of the walk. ``todo`` holds (index into targets, file) in walking order."""
+    """The outcome of the walk. ``todo`` holds (index into targets, file) in walking order.
+
+    ``barren`` are the paths, as given, at and below which there is no picture and none was known: what is no
+    root yet does not become one for them.
+    """
 
     targets: list[Target]
     todo: list[tuple[int, SourceFile]] = field(default_factory=list)
@@ -67,6 +45,7 @@ class Plan:
     others: int = 0
     kept: Counter[str] = field(default_factory=Counter)
     unlisted: dict[str, str] = field(default_factory=dict)
+    barren: list[str] = field(default_factory=list)
 
     @property
     def found(self) -> int:
@@ -87,184 +66,112 @@ def is_current(
     return True, "same size and time"
 
 
-def choose_targets(
-    paths: Sequence[str], roots: Sequence[Root], options: WalkOptions | None, reporter: Reporter
-) -> list[Target]:
-    """Turn the given paths into targets; without paths, every known root.
-
-    ``options`` are the walk's options if the user gave any; a known root otherwise keeps its own.
-    Raises FolderError for a path that is missing, unreadable, or on a drive that is not mounted now.
-    """
-    if not paths:
-        return _all_roots(roots, reporter)
-    chosen: dict[str, Target] = {}
-    real = sorted({check_root(path) for path in paths}, key=lambda path: (path.count(os.sep), path))
-    for path in real:
-        if os.path.isdir(path):
-            _choose_folder(path, roots, options, chosen)
-        else:
-            _choose_file(path, roots, options, chosen)
-    asked = set(chosen)
-    for path in filter(os.path.isdir, real):
-        for root in roots:
-            if _inside(root.path, path) and root.path not in real:
-                # It is covered as a whole, also where single files or parts of it were known or given.
-                chosen[root.path] = replace(_known(root), below=("",), only=())
-    present = []
-    for target in chosen.values():
-        if not os.path.isdir(target.path):
-            reporter.say(f"{target.path} is not there now; what is indexed of it stays")
-        elif not (reason := _unmounted(target)):
-            present.append(replace(target, below=_outermost(target.below)))
-        elif target.path in asked:
-            raise FolderError(reason)
-        else:
-            reporter.say(reason)
-    return present
-
-
-def _all_roots(roots: Sequence[Root], reporter: Reporter) -> list[Target]:
-    if not roots:
-        raise FolderError("no folder was given and the index knows none; say which: imgsearch index FOLDER")
-    targets = present_roots(roots, reporter)
-    if not targets:
-        raise FolderError("none of the index's folders is there now; nothing was changed")
-    return targets
-
-
-def present_roots(roots: Sequence[Root], reporter: Reporter) -> list[Target]:
-    """Return the whole of every root that is there now; say which are not."""
-    targets = []
-    for root in roots:
-        target = _known(root)
-        if not os.path.isdir(root.path):
-            reporter.say(
-                f"{root.path} is not there now (a drive that is not mounted?); its pictures stay indexed"
-            )
-        elif reason := _unmounted(target):
-            reporter.say(reason)
-        else:
-            targets.append(target)
-    return targets
-
-
-def _choose_folder(
-    path: str, roots: Sequence[Root], options: WalkOptions | None, chosen: dict[str, Target]
-) -> None:
-    owner = _owner(path, roots)
-    if owner is None or owner.path != path:
-        if any(
-            _inside(path, done) for done in chosen if chosen[done].below == ("",) and not chosen[done].only
-        ):
-            return  # a folder around it was given too
-        if owner is not None and options is None and not owner.options.get("only"):
-            old = chosen.get(owner.path, replace(_known(owner), below=()))
-            chosen[owner.path] = replace(old, below=(*old.below, os.path.relpath(path, owner.path)))
-            return
-        carved = owner if owner is not None and not owner.options.get("only") else None
-        chosen[path] = Target(path, options or WalkOptions(), carved=carved)
-        return
-    known = _known(owner)
-    chosen[path] = Target(path, options or known.options, known=owner)
-
-
-def _choose_file(
-    path: str, roots: Sequence[Root], options: WalkOptions | None, chosen: dict[str, Target]
-) -> None:
-    folder, name = os.path.split(path)
-    owner = _owner(path, roots)
-    if any(_inside(path, done) for done in chosen if chosen[done].below == ("",)):
-        return
-    if owner is not None and (owner.path == folder or not owner.options.get("only")):
-        known = _known(owner)
-        old = chosen.get(owner.path, replace(known, below=()))
-        only = tuple(sorted({*old.only, name})) if known.only else ()
-        relative = os.path.relpath(path, owner.path)
-        chosen[owner.path] = replace(old, below=(*old.below, relative), only=only)
-        return
-    old = chosen.get(folder, Target(folder, options or WalkOptions(), below=()))
-    chosen[folder] = replace(old, below=(*old.below, name), only=(*old.only, name))
-
-
-def _known(root: Root) -> Target:
-    kept = dict(root.options)
-    only = tuple(str(name) for name in kept.pop("only", []))  # type: ignore[attr-defined]
-    kept["exclude"] = tuple(kept.get("exclude", ()))  # type: ignore[arg-type]
-    try:
-        options = WalkOptions(**kept)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise IndexDamaged(
-            f"how {root.path} was indexed is no longer understood ({error}): the catalogue is damaged, or from a "
-            f"newer imgsearch; begin this folder anew: imgsearch remove {shlex.quote(root.path)}"
-        ) from error
-    return Target(root.path, options, below=only or ("",), known=root, only=only)
-
-
-def _owner(path: str, roots: Sequence[Root]) -> Root | None:
-    """Return the deepest known root that is ``path`` or lies above it."""
-    above = [root for root in roots if root.path == path or _inside(path, root.path)]
-    return max(above, key=lambda root: len(root.path), default=None)
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip(os.sep) + os.sep) and path != folder
-
-
-def _outermost(parts: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts that lie in none of the others."""
-    return tuple(
-        part
-        for part in sorted(set(parts))
-        if not any(other == "" or _inside(part, other) for other in parts if other != part)
-    )
-
-
-def _unmounted(target: Target) -> str:
-    if target.known and target.known.device and not root_device(target.path):
-        return (
-            f"{target.path} was on a drive of its own and is an ordinary folder now: mount the drive and index "
-            f"again; or, if it is gone for good: imgsearch remove {shlex.quote(target.path)}"
-        )
-    return ""
-
-
 def make_plan(
     targets: list[Target],
     roots: Sequence[Root],
     catalog: Catalog | None,
     extensions: Collection[str],
     *,
+    given: Sequence[str] = (),
     prune: bool = True,
     prune_empty: bool = False,
     retry: Collection[str] = TRANSIENT,
     reporter: Reporter | None = None,
 ) -> Plan:
-    """Walk the targets and hold what is there against the catalogue. Reads no file's contents."""
+    """Walk the targets and hold what is there against the catalogue. Reads no file's contents.
+
+    ``given`` are the paths that the targets were chosen for.
+    """
     plan = Plan(targets)
     reporter = reporter or Silent()
     reporter.start(0, "pictures found")
     every_root = {root.path for root in roots} | {target.path for target in targets}
     reached: set[tuple[int, int]] = set()
+    fertile = _Fertile(given)
     for number, target in enumerate(targets):
         # Not only those inside: a link may lead into any other root.
         skip = every_root - {target.path}
         for below in target.below:
             walk = Walk(target.path, target.options, extensions, below=below, skip=skip, seen=reached)
             seen: set[int] = set()
+            was: dict[int, set[int]] = {}
             for source in walk:
                 reporter.advance()
-                row = target.lookup(catalog, source.path) if catalog else None
+                fertile.add(os.path.join(target.path, source.path))
+                row = _lookup(catalog, target, source.path) if catalog else None
                 if row:
                     seen.add(row.id)
+                    was.setdefault(source.device, set()).add(row.device)
                 _place(plan, number, row, source, retry)
             plan.others += walk.others
             plan.unlisted.update(
                 (os.path.join(target.path, folder), reason) for folder, reason in walk.unlisted.items()
             )
             if prune and catalog:
-                _find_gone(plan, target, below, walk, seen, catalog, prune_empty)
+                _find_gone(plan, target, below, walk, seen, was, catalog, prune_empty)
+    _leave_out_barren(plan, fertile, roots, catalog)
     reporter.stop()
     return plan
+
+
+class _Fertile:
+    """Which folders, and which of the given paths, hold a picture."""
+
+    def __init__(self, given: Sequence[str]) -> None:
+        self.given = {os.path.realpath(path): path for path in given}
+        self.paths: set[str] = set()
+
+    def add(self, path: str) -> None:
+        """Take note of a picture."""
+        if path in self.given:
+            self.paths.add(path)
+        folder = os.path.dirname(path)
+        while folder not in self.paths:
+            self.paths.add(folder)
+            folder = os.path.dirname(folder)
+
+
+def _leave_out_barren(plan: Plan, fertile: _Fertile, roots: Sequence[Root], catalog: Catalog | None) -> None:
+    """Name the given paths that hold nothing, and let none of them become a root."""
+    barren = {
+        path: name
+        for path, name in fertile.given.items()
+        if path not in fertile.paths and not (catalog and _known_below(path, roots, catalog))
+    }
+    plan.barren = list(barren.values())
+    numbers: dict[int, int] = {}
+    targets: list[Target] = []
+    for number, target in enumerate(plan.targets):
+        kept = tuple(name for name in target.only if os.path.join(target.path, name) not in barren)
+        if not target.known and (target.path in barren or (target.only and not kept)):
+            continue
+        numbers[number] = len(targets)
+        targets.append(replace(target, only=kept or target.only))
+    plan.targets = targets
+    plan.todo = [(numbers[number], source) for number, source in plan.todo]
+    plan.touched = [(numbers[number], state) for number, state in plan.touched]
+
+
+def _known_below(path: str, roots: Sequence[Root], catalog: Catalog) -> bool:
+    """Whether the catalogue has a file at or below a path."""
+    if not os.path.isdir(path):
+        # A root of that path was a folder; the file is its parent's.
+        roots = [root for root in roots if not (root.path == path or inside(root.path, path))]
+    owner = owner_of(path, roots)
+    within = [(root.id, "") for root in roots if inside(root.path, path)]
+    if owner:
+        within.append((owner.id, "" if owner.path == path else os.path.relpath(path, owner.path)))
+    return any(next(catalog.files(root, below), None) for root, below in within)
+
+
+def _lookup(catalog: Catalog, target: Target, path: str) -> FileRow | None:
+    """Return what is known of a file of a target."""
+    if target.known:
+        return catalog.file(target.known.id, path)
+    if target.carved:
+        within = os.path.relpath(target.path, target.carved.path)
+        return catalog.file(target.carved.id, os.path.join(within, path))
+    return None
 
 
 def _place(plan: Plan, number: int, row: FileRow | None, source: SourceFile, retry: Collection[str]) -> None:
@@ -282,7 +189,14 @@ def _place(plan: Plan, number: int, row: FileRow | None, source: SourceFile, ret
 
 
 def _find_gone(
-    plan: Plan, target: Target, below: str, walk: Walk, seen: set[int], catalog: Catalog, prune_empty: bool
+    plan: Plan,
+    target: Target,
+    below: str,
+    walk: Walk,
+    seen: set[int],
+    was: dict[int, set[int]],
+    catalog: Catalog,
+    prune_empty: bool,
 ) -> None:
     if target.known:
         rows, prefix = catalog.files(target.known.id, below), ""
@@ -291,11 +205,15 @@ def _find_gone(
         rows = catalog.files(target.carved.id, prefix)
     else:
         return
+    mounted = is_mount(target.mount)  # still, after the walk
     for row in rows:
         if row.id in seen:
             continue
-        path = os.path.relpath(row.path, prefix) if prefix else row.path
-        gone, reason = walk.gone(path, row.device, prune_empty)
+        path, device = row.path, row.device
+        if prefix:
+            path = os.path.relpath(path, prefix)
+            device = 0 if device == target.device else device  # as Catalog.split_root will have it
+        gone, reason = walk.gone(path, device, prune_empty, was) if mounted else (False, NOT_MOUNTED)
         if gone:
             plan.gone.append(row.id)
         else:

@@ -147,8 +147,8 @@ def _hits(
             continue
         if options.within is not None and hits and score < _floor(hits[0].score, options.within):
             continue
-        there = {path: os.path.lexists(path) for path in record.paths}
-        paths = sorted(record.paths, key=lambda path: (path != own, not there[path]))
+        there = [path for path in record.paths if os.path.exists(path)]
+        paths = sorted(there or record.paths, key=lambda path: path != own)
         hits.append(
             Hit(
                 rank=len(hits) + 1,
@@ -156,7 +156,7 @@ def _hits(
                 path=paths[0],
                 page=record.page,
                 copies=tuple(paths[1:]),
-                missing=not there[paths[0]],
+                missing=not there,
                 width=record.width,
                 height=record.height,
             )

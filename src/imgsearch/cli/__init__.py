@@ -55,12 +55,9 @@ def _quieten() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
 
 
-def main() -> None:
-    """Run the command line; the console script's entry."""
+def run() -> None:
+    """Run the command line."""
     if sys.platform == "win32":
         sys.exit("imgsearch: Windows is not supported; Linux and macOS are (WSL counts as Linux)")
     _quieten()
-    try:
-        app(prog_name="imgsearch")
-    except KeyboardInterrupt:  # before a command began
-        sys.exit(130)
+    app(prog_name="imgsearch")

@@ -10,7 +10,7 @@ import typer
 from imgsearch import output
 from imgsearch.cli import common
 from imgsearch.errors import UsageError
-from imgsearch.index.location import find_index
+from imgsearch.index.location import find_index, index_flag
 
 
 def register(app: typer.Typer) -> None:
@@ -49,8 +49,12 @@ def index(
             help="Leave out, as in .gitignore; may be repeated; remembered for the folder.",
         ),
     ] = None,
-    include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Also hidden files.")] = False,
-    follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Also behind links.")] = False,
+    include_hidden: Annotated[
+        bool | None, typer.Option("--include-hidden/--no-include-hidden", help="Also hidden files.")
+    ] = None,
+    follow_symlinks: Annotated[
+        bool | None, typer.Option("--follow-symlinks/--no-follow-symlinks", help="Also behind links.")
+    ] = None,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Keep what is gone from the disk.")] = False,
     prune_empty: Annotated[
         bool, typer.Option("--prune-empty", help="Also forget the files of folders that are empty now.")
@@ -61,19 +65,17 @@ def index(
     json: common.Json = False,
 ) -> int:
     """Index folders of pictures, or bring the index up to date. Interrupt it at any time; it goes on from there."""
-    from imgsearch.files import WalkOptions
     from imgsearch.indexer import index_pictures
-    from imgsearch.ingest import IndexOptions
+    from imgsearch.job import IndexOptions
+    from imgsearch.plan import WalkChoice
 
-    walk = None
-    if exclude is not None or include_hidden or follow_symlinks:
-        patterns = tuple(pattern for pattern in exclude or () if pattern)
-        walk = WalkOptions(patterns, include_hidden, follow_symlinks)
+    # --exclude '' takes all patterns back.
+    patterns = tuple(pattern for pattern in exclude if pattern) if exclude else None
     options = IndexOptions(
         model=common.model_choice(
             model, revision, dim, common.pixel_budget(detail, max_pixels), instruction, device, dtype
         ),
-        walk=walk,
+        walk=WalkChoice(patterns, include_hidden, follow_symlinks),
         batch_size=_batch_size(batch_size),
         max_megapixels=max_megapixels,
         prune=not no_prune,
@@ -82,13 +84,14 @@ def index(
         dry_run=dry_run,
     )
     talker = output.Talker()
-    result = index_pictures(paths or [], find_index(index), options, talker)
+    folder = find_index(index)
+    result = index_pictures(paths or [], folder, options, talker)
     if json:
         output.json_line(result.as_json())
     for reason, count in result.kept.items():
         talker.say(f"{count:,} not found but kept: {reason}")
     if not dry_run:
-        talker.say(result.summary())
+        talker.say(result.summary(index_flag(folder)))
     if stats:
         talker.say(result.timing())
     return 0
@@ -158,7 +161,7 @@ def status(
     for reason, count in state.errors.items():
         output.line(f"skipped    {count:,} {reason}")
     if state.errors:
-        output.line("           (which: imgsearch status --errors)")
+        output.line(f"           (which: imgsearch status --errors{index_flag(folder)})")
     return 0
 
 
@@ -188,5 +191,12 @@ def remove(
     if not removed:
         talker.say("none of this is in the index")
         return 1
-    talker.say(f"{removed:,} {'file' if removed == 1 else 'files'} taken out of the index")
+    parts = []
+    if removed.files:
+        parts.append(f"{removed.files:,} {'file' if removed.files == 1 else 'files'} taken out of the index")
+    if removed.roots:
+        parts.append(
+            f"{removed.roots:,} {'folder' if removed.roots == 1 else 'folders'} no longer kept indexed"
+        )
+    talker.say("; ".join(parts))
     return 0

@@ -74,25 +74,36 @@ def query(
         choice = common.model_choice(model, device=device, dtype=dtype)
         encoder = _encoder(opened, choice, talker)
         runs.record(opened.folder, "query", encoder.runtime)
-        found = False
-        for question in _lines() if text == "-" else [text]:
-            asked = Input(text=question or None, image=picture)
-            (hits,) = search.query(opened, encoder, [asked], options)
-            output.hits(hits, style, question if text == "-" else None)
-            found = found or bool(hits)
-    if not found:
+
+        def answer(question: str, shown: str | None) -> bool:
+            (hits,) = search.query(opened, encoder, [Input(text=question or None, image=picture)], options)
+            output.hits(hits, style, shown)
+            return bool(hits)
+
+        if text != "-":
+            found, failed = answer(text, None), False
+        else:
+            found = failed = False
+            for number, question in _lines():
+                try:
+                    found = answer(question, question) or found
+                except InputError as error:
+                    # One bad question must not cost the others their answers.
+                    output.error(f"line {number}: {error}")
+                    failed = True
+    if not found and not failed:
         talker.say("nothing found")
-    return 0 if found else 1
+    return 2 if failed else 0 if found else 1
 
 
-def _lines() -> Iterator[str]:
-    """Yield the questions on stdin as they come; blank lines are none."""
+def _lines() -> Iterator[tuple[int, str]]:
+    """Yield the questions on stdin with their line numbers as they come; blank lines are none."""
     asked = False
-    for data in sys.stdin.buffer:
+    for number, data in enumerate(sys.stdin.buffer, 1):
         line = data.decode(errors="replace")
         if line.strip():
             asked = True
-            yield line.strip()
+            yield number, line.strip()
     if not asked:
         raise InputError("no question came on stdin; write one a line")
 
@@ -135,4 +146,6 @@ def similar(
 
 
 def _encoder(opened: ImageIndex, choice: ModelChoice, talker: output.Talker) -> Encoder:
-    return load_encoder(checkpoint_for(opened.identity, choice, talker), opened.identity, choice, talker)
+    return load_encoder(
+        checkpoint_for(opened.folder, opened.identity, choice, talker), opened.identity, choice, talker
+    )

@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from imgsearch.errors import FolderError
+from imgsearch.files.given import check_root
 from imgsearch.files.opening import OpenedFile, open_source, said, shown
 from imgsearch.files.rules import IGNORE_FILE, Rules, excluded, file_rules, is_hidden, is_junk, option_rules
 from imgsearch.types import SourceFile
 
 __all__ = [
     "IGNORE_FILE",
+    "NOT_MOUNTED",
     "OpenedFile",
     "Walk",
     "WalkOptions",
     "check_root",
     "device_of",
+    "is_mount",
+    "mount_of",
     "open_source",
-    "root_device",
     "shown",
 ]
 
+# An index may be kept in a folder of pictures: what is its own there is nobody's picture, and fills no folder.
 _INDEX_FILES = frozenset({"manifest.json", "catalog.sqlite"})
+_INDEX_OWN = re.compile(r"(manifest\.json|(catalog|queries)\.sqlite.*|writer\.lock|vectors|faiss|thumbs)\Z")
+
+
+NOT_MOUNTED = "the drive it was on is not mounted"
 
 
 @dataclass(frozen=True, slots=True)
 class WalkOptions:
-    """What a walk takes: gitignore patterns to leave out (relative to the root), and two switches."""
+    """What a walk takes: gitignore patterns to leave out, and two switches.
+
+    ``above`` and ``anchor`` are absolute folders above the root, or "" for the root itself: the topmost one
+    whose ignore files count, and the one that the patterns are relative to.
+    """
 
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
     follow_symlinks: bool = False
+    above: str = ""
+    anchor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +99,10 @@ class Walk:
         self._below = "" if below in ("", ".") else os.path.normpath(below)
         self._skip = frozenset(skip) - {root}
         self._seen = set() if seen is None else seen
-        self._exclude = option_rules(options.exclude)
+        # Rules see paths relative to the topmost folder that has a word on this walk.
+        self._top = min((folder for folder in (root, options.above, options.anchor) if folder), key=len)
+        self._lead = self._prefix(root)
+        self._exclude = option_rules(options.exclude, len(self._prefix(options.anchor or root)))
         self._filled: set[str] = set()  # folders with a file in them or below
         self._visited: set[str] = set()
         self._closed: list[str] = []  # folders that were left out, so nothing is known of their files
@@ -97,7 +114,8 @@ class Walk:
         stack: list[tuple[str, str, _Folder]] = []
         try:
             self._own_device = device_of(self.root)
-            stack = self._enter("", (), linked=False)
+            above = self._rules_above()
+            stack = [] if above is None else self._enter("", above, linked=False)
         except OSError as error:
             self.unlisted[""] = said(error)
         while stack or self._links:
@@ -122,11 +140,18 @@ class Walk:
         self.empty = self._visited - self._filled
         self.complete = True
 
-    def gone(self, path: str, device: int, prune_empty: bool = False) -> tuple[bool, str]:
+    def gone(
+        self,
+        path: str,
+        device: int,
+        prune_empty: bool = False,
+        was: Mapping[int, Collection[int]] | None = None,
+    ) -> tuple[bool, str]:
         """Say whether a catalogued file that this walk did not yield may be pruned, and why or why not.
 
-        ``path`` and ``device`` are those of its SourceFile at the time. The answer is no where the walk
-        could not have seen the file even if it were there: absence alone is no proof of deletion.
+        ``path`` and ``device`` are those of its SourceFile at the time; ``was`` gives, by today's devices,
+        those that the files found on them had then. The answer is no where the walk could not have seen the
+        file even if it were there: absence alone is no proof of deletion.
         """
         if not self.complete:
             return False, "the walk did not reach its end"
@@ -138,8 +163,10 @@ class Walk:
                 return False, f"{shown(folder or self.root)} could not be listed: {self.unlisted[folder]}"
         present = next((there for folder in folders if os.path.isdir(there := self._absolute(folder))), None)
         try:
-            if present is None or (device and self._device(present) == 0):
-                return False, "the drive it was on is not mounted"
+            here = 0 if present is None else self._device(present)
+            # Device numbers change with every boot, so another number alone says nothing.
+            if present is None or (device and (here == 0 or device not in (was or {}).get(here, (device,)))):
+                return False, NOT_MOUNTED
         except OSError as error:
             return False, said(error)
         if not prune_empty and not self.empty.isdisjoint(folders):
@@ -154,14 +181,14 @@ class Walk:
         device = self._device(absolute)
         with os.scandir(absolute) as entries:
             kinds = {entry.name: _kind(entry) for entry in entries}
+        if kinds.keys() >= _INDEX_FILES:
+            kinds = {name: kind for name, kind in kinds.items() if not _INDEX_OWN.match(name)}
         self._visited.add(path)
         if any(kind != "folder" for kind in kinds.values()):
             self._fill(path)
-        if kinds.keys() >= _INDEX_FILES:
-            return []
         rules = above
         if kinds.get(IGNORE_FILE, "folder") != "folder":
-            rules = file_rules(self.root, path) + above
+            rules = file_rules(self._top, (self._lead + path).rstrip("/")) + above
         folder = _Folder(path, device, rules, linked)
         wanted = []
         for name in sorted(kinds, key=os.fsencode):
@@ -225,7 +252,23 @@ class Walk:
             full = self._absolute(path)
             if is_junk(full) or (os.path.realpath(full) if parent.linked else full) in self._skip:
                 return True
-        return excluded(path, kind == "folder", self._exclude + parent.rules)
+        return excluded(self._lead + path, kind == "folder", self._exclude + parent.rules)
+
+    def _rules_above(self) -> Rules | None:
+        """Return the rules of the ignore files above the root; None if they leave out the root itself."""
+        rules: Rules = ()
+        folder = self.options.above or self.root
+        while folder != self.root:
+            if not os.path.isdir(os.path.join(folder, IGNORE_FILE)):
+                rules = file_rules(self._top, self._prefix(folder).rstrip("/")) + rules
+            folder = os.path.join(folder, os.path.relpath(self.root, folder).split("/")[0])
+            if excluded(self._prefix(folder).rstrip("/"), True, self._exclude + rules):
+                return None
+        return rules
+
+    def _prefix(self, folder: str) -> str:
+        """Return the path of a folder as seen from the topmost one, with a slash at the end; "" for that one."""
+        return "" if folder == self._top else os.path.relpath(folder, self._top) + "/"
 
     def _fill(self, folder: str) -> None:
         """Note that a folder, and so every one above it, holds a file."""
@@ -241,43 +284,30 @@ class Walk:
         return os.path.join(self.root, path) if path else self.root
 
 
-def check_root(path: str) -> str:
-    """Return the absolute real path of a folder to index, or of a single file.
-
-    Raises FolderError if there is nothing at ``path``, or it can't be read, or is neither of the two.
-    """
-    if not path:
-        raise FolderError("the path is empty")
-    real = os.path.realpath(path)
-    try:
-        mode = os.stat(real).st_mode
-        if stat.S_ISDIR(mode):
-            with os.scandir(real) as entries:
-                next(entries, None)
-        elif not stat.S_ISREG(mode):
-            raise FolderError(f"{shown(path)} is neither a folder nor a file")
-        elif not os.access(real, os.R_OK):
-            raise FolderError(f"{shown(path)} can't be read: permission denied")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FolderError(f"{shown(path)} does not exist") from error
-    except (OSError, ValueError) as error:
-        raise FolderError(f"{shown(path)} can't be read: {said(error)}") from error
-    return real
-
-
 def device_of(path: str) -> int:
     """Return the st_dev of the file system that a path lies on; every question about devices comes here."""
     return os.stat(path).st_dev
 
 
-def root_device(path: str) -> int:
-    """Return 0 if a folder lies on the device of "/", else its st_dev.
+def mount_of(path: str) -> tuple[str, int]:
+    """Return the mount point that an absolute real path lies on, and the st_dev of what is mounted there.
 
-    A root that was on another device when it was indexed and is on this one now is an unmounted drive.
-    Raises OSError if the folder does not exist.
+    A root whose mount point is none any more lies on an unmounted drive. OSError if the path does not exist.
     """
     device = device_of(path)
-    return 0 if device == device_of("/") else device
+    while not is_mount(path):
+        path = os.path.dirname(path)
+    return path, device
+
+
+def is_mount(path: str) -> bool:
+    """Whether something is mounted at an absolute path; "/" always is."""
+    try:
+        return path == os.sep or (
+            not os.path.islink(path) and device_of(path) != device_of(os.path.dirname(path))
+        )
+    except OSError:
+        return False
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

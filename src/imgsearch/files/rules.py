@@ -53,15 +53,15 @@ def excluded(path: str, is_folder: bool, rules: Rules) -> bool:
     return False
 
 
-def option_rules(patterns: Iterable[str]) -> Rules:
-    """Compile the patterns of --exclude, relative to the root; UsageError names one that is no pattern."""
+def option_rules(patterns: Iterable[str], prefix: int = 0) -> Rules:
+    """Compile the patterns of --exclude, which do not see ``prefix``; UsageError names one that is no pattern."""
     lines = []
     for pattern in patterns:
         # "#" begins a comment in a file; as an option it can only mean a name such as "#recycle".
         lines.append(("--exclude", f"\\{pattern}" if pattern.startswith("#") else pattern))
         if not pattern.strip():
             raise UsageError("--exclude needs a pattern; it got an empty one")
-    return ((0, _compile(lines)),) if lines else ()
+    return ((prefix, _compile(lines)),) if lines else ()
 
 
 def file_rules(root: str, folder: str) -> Rules:

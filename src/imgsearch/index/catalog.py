@@ -22,7 +22,7 @@ class Catalog(Database):
 
     def roots(self) -> list[Root]:
         """Return the known roots in the order in which they were added."""
-        return self._all(root_row, "SELECT id, path, options, device FROM root ORDER BY id")
+        return self._all(root_row, "SELECT id, path, options, mount FROM root ORDER BY id")
 
     def file(self, root: int, path: str) -> FileRow | None:
         """Return what is known of the file at ``path`` below a root, or None."""
@@ -105,13 +105,13 @@ class Catalog(Database):
 
     # ---- writing: only under the writer lock ----------------------------------------------------------------
 
-    def put_root(self, path: str, options: dict[str, object], device: int) -> int:
-        """Add a root, or bring its options and device up to date; return its id."""
+    def put_root(self, path: str, options: dict[str, object], mount: str = os.sep) -> int:
+        """Add a root, or bring its options and mount point up to date; return its id."""
         with self.transaction() as db:
             row = db.execute(
-                "INSERT INTO root (path, options, device) VALUES (?, ?, ?) "
-                "ON CONFLICT (path) DO UPDATE SET options = excluded.options, device = excluded.device RETURNING id",
-                (os.fsencode(path), json.dumps(options, sort_keys=True), device),
+                "INSERT INTO root (path, options, mount) VALUES (?, ?, ?) "
+                "ON CONFLICT (path) DO UPDATE SET options = excluded.options, mount = excluded.mount RETURNING id",
+                (os.fsencode(path), json.dumps(options, sort_keys=True), os.fsencode(mount)),
             ).fetchone()
         return int(row[0])
 
@@ -120,14 +120,17 @@ class Catalog(Database):
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
-    def split_root(self, outer: int, below: str, inner: int) -> None:
-        """Hand the files of ``outer`` that lie in its folder ``below`` over to the root ``inner`` of that folder."""
+    def split_root(self, outer: int, below: str, inner: int, device: int) -> None:
+        """Hand the files of ``outer`` that lie in its folder ``below`` over to the root ``inner`` of that folder.
+
+        ``device`` is the st_dev of that folder: for the files on it, it is now their root's own.
+        """
         prefix = os.fsencode(below) + b"/"
         with self.transaction() as db:
             db.execute(
-                "UPDATE OR REPLACE file SET root = ?, path = substr(path, ?) "
+                "UPDATE OR REPLACE file SET root = ?, path = substr(path, ?), device = iif(device = ?, 0, device) "
                 "WHERE root = ? AND path > ? AND path < ?",
-                (inner, len(prefix) + 1, outer, prefix, os.fsencode(below) + b"0"),
+                (inner, len(prefix) + 1, device, outer, prefix, os.fsencode(below) + b"0"),
             )
 
     def commit(

@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -247,6 +248,12 @@ class IndexWriter(ImageIndex):
             self._rows += len(rows)
         if not contents:
             self.catalog.commit(self._number, self._rows, [], states)
+
+    def move_model(self, model: str) -> None:
+        """Remember that the checkpoint lies elsewhere now; it is the same one, so the identity stays."""
+        if model != self.identity.model:
+            self.identity = replace(self.identity, model=model)
+            manifest.write(self.folder, self.identity)
 
     def _make_room(self) -> int:
         """Open the segment that takes the next row; return how many rows still fit."""

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 NAME = ".imgsearch"
+
+
+def index_flag(folder: str) -> str:
+    """Return the flag, with a space before it, that a command needs to find the index in ``folder``.
+
+    ``folder`` is absolute; the flag is "" where the index is found without.
+    """
+    return "" if find_index() == folder else f" --index {shlex.quote(folder)}"
 
 
 def find_index(given: str | None = None) -> str:
@@ -12,7 +21,10 @@ def find_index(given: str | None = None) -> str:
     given = given or os.environ.get("IMGSEARCH_INDEX")
     if given:
         return os.path.abspath(os.path.expanduser(given))
-    folder = os.getcwd()
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:  # the folder we stand in was deleted: nothing lies upward of it
+        folder = os.sep
     while True:
         if os.path.isdir(os.path.join(folder, NAME)):
             return os.path.join(folder, NAME)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, rebuild_hint
+from imgsearch.index.location import index_flag
 from imgsearch.index.vectors import storage_error, sync_file, sync_folder
 from imgsearch.types import Identity, PixelBudget
 
@@ -38,7 +39,9 @@ def read(folder: str) -> Identity:
     except (FileNotFoundError, NotADirectoryError) as error:
         if exists(folder):
             raise _damaged(folder) from error
-        raise IndexMissing(f"there is no index in {folder}; make one with: imgsearch index FOLDER") from error
+        raise IndexMissing(
+            f"there is no index in {folder}; make one with: imgsearch index FOLDER{index_flag(folder)}"
+        ) from error
     except OSError as error:
         raise IndexDamaged(f"{path} can't be read ({error.strerror}); {rebuild_hint(folder)}") from error
     try:

@@ -15,7 +15,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id INTEGER PRIMARY KEY,
             path BLOB NOT NULL UNIQUE,           -- absolute
             options TEXT NOT NULL,               -- JSON: the walk's options by name
-            device INTEGER NOT NULL DEFAULT 0    -- 0: the system's own file system
+            mount BLOB NOT NULL                  -- the mount point that it lies on
         )""",
         """CREATE TABLE segment (
             id INTEGER PRIMARY KEY,              -- vectors/<id>.f16

@@ -12,7 +12,7 @@ from imgsearch.types import SourceFile
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A folder that is kept indexed. ``device`` is 0 if it lay on the system's own file system, else its st_dev.
+    """A folder that is kept indexed. ``mount`` is the mount point that it lay on: "/", or a drive's.
 
     ``options`` are the walk's options as the user gave them, by name.
     """
@@ -20,7 +20,7 @@ class Root:
     id: int
     path: str
     options: dict[str, object]
-    device: int
+    mount: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ class FileState:
 # no path or no JSON raises ValueError or TypeError.
 
 
-def root_row(id: int, path: bytes, options: str, device: int) -> Root:
+def root_row(id: int, path: bytes, options: str, mount: bytes) -> Root:
     """Read a row of the root table."""
-    return Root(id, os.fsdecode(path), dict(json.loads(options)), device)
+    return Root(id, os.fsdecode(path), dict(json.loads(options)), os.fsdecode(mount))
 
 
 def file_row(id: int, path: bytes, *rest: Any) -> FileRow:

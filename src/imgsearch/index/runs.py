@@ -24,7 +24,10 @@ class Run:
 
 
 def record(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -> None:
-    """Remember a run of ``command``; in a folder that can't be written, or when busy, do nothing."""
+    """Remember a run of ``command``; in a folder that can't be written, or when busy, do nothing.
+
+    A run too short to have a ``rate`` (0) leaves the one that is known.
+    """
     try:
         with _connect(folder, "rwc") as db:
             db.execute(
@@ -32,7 +35,9 @@ def record(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -> No
                 "dtype TEXT NOT NULL, reason TEXT NOT NULL, rate REAL NOT NULL)"
             )
             db.execute(
-                "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (command) DO UPDATE SET at = excluded.at, "
+                "device = excluded.device, dtype = excluded.dtype, reason = excluded.reason, "
+                "rate = iif(excluded.rate > 0, excluded.rate, rate)",
                 (command, time.time(), runtime.device, runtime.dtype, runtime.reason, rate),
             )
         db.close()

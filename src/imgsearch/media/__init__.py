@@ -82,7 +82,7 @@ def load_pictures(
     Raises PictureError, while iterating, with one of these reasons: "empty file", "not an image",
     "unsupported", "corrupt", "too many pixels" (over ``max_megapixels`` million) and "aspect ratio over
     200" (both from the header, before anything is decoded), "unreadable" (the disk, not the picture),
-    "needs pillow-heif". Can be called from many threads, each with a stream of its own.
+    "out of memory", "needs pillow-heif". Can be called from many threads, each with a stream of its own.
     """
     try:
         stream.seek(0)
@@ -91,13 +91,14 @@ def load_pictures(
     except OSError as error:
         raise PictureError("unreadable", _line(error)) from error
     found = _recognise(head, name)
+    max_pixels = int(max_megapixels * 1_000_000)
     decoder = cast("Decoder", import_module(f"{__name__}.{found.module}"))
     try:
-        yield from decoder.decode(stream, found.name, budget, int(max_megapixels * 1_000_000))
+        yield from decoder.decode(stream, found.name, budget, max_pixels)
     except PictureError:
         raise
     except MemoryError as error:
-        raise PictureError("corrupt", "the decoder ran out of memory") from error
+        raise PictureError("out of memory", "decoding it took more than there was") from error
     # Decoders of other people, fed with bytes of anybody: struct.error, SyntaxError, KeyError, zlib.error and
     # more have all been seen, so here, and nowhere else, every exception means that the file is no good.
     except Exception as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from imgsearch.errors import PictureError
 from imgsearch.media.raster import check_size, to_rgb
+from imgsearch.media.room import DECODING
 from imgsearch.types import Picture, PixelBudget
 
 
@@ -27,5 +28,6 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
         raise PictureError("needs pillow-heif", "pip install pillow-heif") from error
     container = pillow_heif.open_heif(stream, convert_hdr_to_8bit=True)
     check_size(container.size, max_pixels)
-    image = to_rgb(container.to_pillow())
-    yield Picture(np.array(image), image.width, image.height)
+    with DECODING.take(container.size[0] * container.size[1]):
+        image = to_rgb(container.to_pillow())
+        yield Picture(np.array(image), image.width, image.height)

@@ -35,6 +35,7 @@ from PIL import (
 )
 
 from imgsearch.errors import PictureError
+from imgsearch.media.room import DECODING
 from imgsearch.types import Picture, PixelBudget
 
 MAX_ASPECT_RATIO = 200
@@ -95,18 +96,20 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
         if image.format == "JPEG":
             _skip_detail(image, budget.max_pixels)
         drafted = image.size != full
-        image.load()
-        orientation = _orientation(image)
-        rgb = to_rgb(image)
-        if orientation in _UPRIGHT:
-            rgb = rgb.transpose(_UPRIGHT[orientation])
-        if not drafted:
-            # TIFF turns itself upright while it loads: only the result knows its size.
-            full = rgb.size
-        elif orientation in _SIDEWAYS:
-            full = (full[1], full[0])
-        pixels = np.array(rgb)
-    yield Picture(pixels, *full)
+        with DECODING.take(image.size[0] * image.size[1]):
+            image.load()
+            orientation = _orientation(image)
+            rgb = to_rgb(image)
+            if orientation in _UPRIGHT:
+                rgb = rgb.transpose(_UPRIGHT[orientation])
+            if not drafted:
+                # TIFF turns itself upright while it loads: only the result knows its size.
+                full = rgb.size
+            elif orientation in _SIDEWAYS:
+                full = (full[1], full[0])
+            pixels = np.array(rgb)
+            del rgb
+            yield Picture(pixels, *full)
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -116,7 +119,7 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise PictureError("corrupt", f"its size is {width} × {height} pixels")
     if width * height > max_pixels:
         raise PictureError(
-            "too many pixels", f"{width} × {height}; --max-megapixels {-(-width * height // 1_000_000)}"
+            "too many pixels", f"{width} × {height}, over the limit of {max_pixels / 1e6:,.0f} megapixels"
         )
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise PictureError(f"aspect ratio over {MAX_ASPECT_RATIO}", f"{width} × {height} pixels")

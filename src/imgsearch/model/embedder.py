@@ -61,6 +61,7 @@ class Qwen3VLEmbedder:
         if self._padding_side not in ("left", "right"):
             raise UsageError(f"the padding side is left or right, not '{self._padding_side}'")
         pixels.check_budget(self.budget, self._layout.factor)
+        self._check_length()
         self.model = load_model(folder, self.runtime)
         self._dtype: torch.dtype = getattr(torch, self.runtime.dtype)
         hidden = self.model.model.language_model.config.hidden_size
@@ -103,6 +104,16 @@ class Qwen3VLEmbedder:
         if bad:
             raise NonFiniteError(bad)
         return rows
+
+    def _check_length(self) -> None:
+        """Refuse a budget whose largest picture does not fit the token limit beside the prompt."""
+        area = self._layout.factor**2
+        prompt = len(self._prompter.encode(None, 1, self.instruction).ids) - 1
+        if self.budget.max_pixels // area + prompt > self._max_length:
+            raise UsageError(
+                f"pictures of {self.budget.max_pixels:,} pixels take more than the model's {self._max_length:,} "
+                f"tokens; give at most --max-pixels {(self._max_length - prompt) * area}"
+            )
 
     @staticmethod
     def _pooling_last(hidden_state: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

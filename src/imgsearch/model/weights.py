@@ -99,4 +99,11 @@ def _checkouts() -> list[str]:
     """Name ./Qwen/… of the source checkout that holds this file, if one does, and of the working directory."""
     root, src = os.path.split(os.path.abspath(os.path.join(__file__, "../../..")))
     roots = [root] if src == "src" and os.path.isfile(os.path.join(root, "pyproject.toml")) else []
-    return [os.path.join(root, *DEFAULT_MODEL.split("/")) for root in (*roots, os.getcwd())]
+    return [os.path.join(root, *DEFAULT_MODEL.split("/")) for root in (*roots, *_here())]
+
+
+def _here() -> list[str]:
+    try:
+        return [os.getcwd()]
+    except FileNotFoundError:  # the folder we stand in was deleted
+        return []

@@ -1,0 +1,104 @@
+"""What an index run is asked for, and what it reports back."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from imgsearch.errors import UsageError
+from imgsearch.estimate import figure, spoken
+from imgsearch.identity import ModelChoice
+from imgsearch.media import MAX_MEGAPIXELS
+from imgsearch.plan import WalkChoice
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """How to run. None (or "auto") leaves a value to the index, or to the checkpoint if there is none yet."""
+
+    model: ModelChoice = field(default_factory=ModelChoice)
+    walk: WalkChoice | None = None
+    batch_size: int | None = None
+    max_megapixels: float | None = None
+    prune: bool = True
+    prune_empty: bool = False
+    rebuild: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for figures that can't be meant."""
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size}: it takes at least one picture at a time")
+        limit = self.max_megapixels
+        if limit is not None and not (math.isfinite(limit) and limit > 0):
+            raise UsageError(
+                f"--max-megapixels {limit:g}: a number of millions of pixels, like {MAX_MEGAPIXELS:g}"
+            )
+
+
+@dataclass(slots=True)
+class IndexResult:
+    """What a run did. ``skipped`` counts by reason what this run skipped, ``kept`` what pruning spared and why.
+
+    ``waiting`` is the share of ``seconds`` in which the model waited for pictures.
+    """
+
+    indexed: int = 0
+    reused: int = 0
+    unchanged: int = 0
+    unchanged_errors: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    pruned: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
+    to_do: int = 0
+    to_prune: int = 0
+    seconds: float = 0.0
+    embedding: float = 0.0
+    waiting: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """Return the run as `index --json` prints it: every picture found is counted once.
+
+        ``to_do`` and ``to_prune`` are what a dry run leaves to be done, 0 after any other.
+        """
+        return {
+            "indexed": self.indexed,
+            "reused": self.reused,
+            "unchanged": self.unchanged,
+            "skipped": self.skipped.total() + self.unchanged_errors,
+            "pruned": self.pruned,
+            "seconds": round(self.seconds, 3),
+            "to_do": self.to_do,
+            "to_prune": self.to_prune,
+        }
+
+    def summary(self, index_flag: str = "") -> str:
+        """Say in one line what was done and what to try next, with the flag that finds this index."""
+        parts = [f"{self.indexed:,} indexed"]
+        if self.reused:
+            parts.append(f"{self.reused:,} moved or copied, their vectors reused")
+        if self.unchanged:
+            parts.append(f"{self.unchanged:,} unchanged")
+        if self.skipped:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
+            parts.append(
+                f"{self.skipped.total():,} skipped ({reasons}; which: imgsearch status --errors{index_flag})"
+            )
+        if self.unchanged_errors:
+            parts.append(f"{self.unchanged_errors:,} skipped before and unchanged")
+        if self.pruned:
+            parts.append(f"{self.pruned:,} gone and forgotten")
+        return (
+            f'{"; ".join(parts)}; {spoken(self.seconds)}. Try: imgsearch query "red car at night"{index_flag}'
+        )
+
+    def timing(self) -> str:
+        """Say where the time went."""
+        busy = self.embedding + self.waiting
+        share = 100 * self.waiting / busy if busy else 0.0
+        rate = self.indexed / busy if busy else 0.0
+        return (
+            f"{self.seconds:.1f} s in all; model {self.embedding:.1f} s; it waited {self.waiting:.1f} s "
+            f"({share:.0f} %) for pictures; {figure(rate)} pictures a second"
+        )

@@ -1,0 +1,250 @@
+"""Which roots a run covers, and which parts of them: the paths that were given, held against the known roots.
+
+Roots never overlap in what they own: a file belongs to the deepest root above it. So a path inside a known root
+refreshes that part of it, a path around known roots refreshes them with their own options, and each file is
+walked once.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from imgsearch.errors import FolderError, IndexDamaged
+from imgsearch.files import WalkOptions, check_root, is_mount, mount_of, shown
+from imgsearch.index.rows import Root
+from imgsearch.types import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class WalkChoice:
+    """What the user chose of the walk; None leaves it as it is."""
+
+    exclude: tuple[str, ...] | None = None
+    include_hidden: bool | None = None
+    follow_symlinks: bool | None = None
+
+    def over(self, kept: WalkOptions) -> WalkOptions:
+        """Return ``kept`` with what was chosen in its place."""
+        return WalkOptions(
+            kept.exclude if self.exclude is None else self.exclude,
+            kept.include_hidden if self.include_hidden is None else self.include_hidden,
+            kept.follow_symlinks if self.follow_symlinks is None else self.follow_symlinks,
+            above=kept.above,
+            anchor=kept.anchor if self.exclude is None else "",  # new patterns are the root's own
+        )
+
+    def flags(self) -> str:
+        """Return the command line's flags that say the same, quoted for a shell; "" if nothing was chosen."""
+        words = []
+        if self.exclude is not None:
+            # An empty pattern takes all patterns back.
+            words += [f"--exclude {shlex.quote(pattern)}" for pattern in self.exclude or ("",)]
+        for name in ("include_hidden", "follow_symlinks"):
+            chosen = getattr(self, name)
+            if chosen is not None:
+                words.append(f"--{'' if chosen else 'no-'}{name.replace('_', '-')}")
+        return " ".join(words)
+
+
+NO_CHOICE = WalkChoice()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A root, or a part of one, that a run covers.
+
+    ``below`` are the parts (paths relative to the root; "" is all of it). ``known`` is the catalogue's root
+    of that path, or None; then ``carved`` may be the known root that owned the folder until now.
+    ``only`` says that the root stands for these single files and not for its folder. ``mount`` is the mount
+    point that the root lies on and ``device`` its st_dev, both from when it was chosen.
+    """
+
+    path: str
+    options: WalkOptions
+    below: tuple[str, ...] = ("",)
+    known: Root | None = None
+    carved: Root | None = None
+    only: tuple[str, ...] = ()
+    mount: str = os.sep
+    device: int = 0
+
+    def stored_options(self) -> dict[str, object]:
+        """Return what the catalogue keeps of it."""
+        return {**asdict(self.options), "only": list(self.only)}
+
+
+def choose_targets(
+    paths: Sequence[str],
+    roots: Sequence[Root],
+    choice: WalkChoice | None,
+    reporter: Reporter,
+    *,
+    rebuild: bool = False,
+) -> list[Target]:
+    """Turn the given paths into targets; without paths, every known root.
+
+    ``choice`` holds for what was given, which keeps the rest of its options; a known root that lies in a given
+    folder keeps all of its own. Raises FolderError for a path that is missing, unreadable, or on a drive that
+    is not mounted now.
+    """
+    choice = choice or NO_CHOICE
+    if not paths:
+        if not roots:
+            raise FolderError(
+                "no folder was given and the index knows none; say which: imgsearch index FOLDER"
+            )
+        targets = present_roots(roots, reporter, choice, rebuild=rebuild)
+        if not targets:
+            raise FolderError("none of the index's folders is there now; nothing was changed")
+        return targets
+    chosen: dict[str, Target] = {}
+    real = sorted({check_root(path) for path in paths}, key=lambda path: (path.count(os.sep), path))
+    for path in real:
+        if os.path.isdir(path):
+            _choose_folder(path, roots, choice, chosen)
+        else:
+            _choose_file(path, roots, choice, chosen)
+            if any(root.path == path for root in roots):
+                reporter.say(
+                    f"{shown(path)} was a folder when it was indexed and is a file now; the folder's pictures "
+                    f"stay indexed until: imgsearch remove {shlex.quote(path)}"
+                )
+    asked = set(chosen)
+    for path in filter(os.path.isdir, real):
+        for root in roots:
+            if inside(root.path, path) and root.path not in real:
+                # It is covered as a whole, also where single files or parts of it were known or given.
+                known = chosen[root.path] = replace(_known(root), below=("",), only=())
+                if choice.over(known.options) != known.options:
+                    reporter.say(
+                        f"{shown(root.path)} was indexed by itself and keeps its own options; to change them: "
+                        f"imgsearch index {shlex.quote(root.path)} {choice.flags()}"
+                    )
+    present = []
+    for target in chosen.values():
+        found, reason = _found(target, rebuild)
+        if found:
+            present.append(replace(found, below=_outermost(target.below)))
+        elif target.path in asked and os.path.isdir(target.path):
+            raise FolderError(reason)
+        else:
+            reporter.say(reason)
+    return present
+
+
+def present_roots(
+    roots: Sequence[Root], reporter: Reporter, choice: WalkChoice = NO_CHOICE, *, rebuild: bool = False
+) -> list[Target]:
+    """Return the whole of every root that is there now, with ``choice`` over its options; say which are not."""
+    targets = []
+    for root in roots:
+        target, reason = _found(_chosen(root, choice), rebuild)
+        if target:
+            targets.append(target)
+        else:
+            reporter.say(reason)
+    return targets
+
+
+def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen: dict[str, Target]) -> None:
+    owner = owner_of(path, roots)
+    if owner is not None and owner.path == path:
+        chosen[path] = replace(_chosen(owner, choice), below=("",), only=())
+    elif any(inside(path, done) for done in chosen if chosen[done].below == ("",) and not chosen[done].only):
+        pass  # a folder around it was given too
+    elif owner is None or owner.options.get("only"):
+        chosen[path] = Target(path, choice.over(WalkOptions()))
+    elif choice == NO_CHOICE:
+        old = chosen.get(owner.path, replace(_known(owner), below=()))
+        chosen[owner.path] = replace(old, below=(*old.below, os.path.relpath(path, owner.path)))
+    else:
+        chosen[path] = Target(path, choice.over(_inherited(owner)), carved=owner)
+
+
+def _choose_file(path: str, roots: Sequence[Root], choice: WalkChoice, chosen: dict[str, Target]) -> None:
+    folder, name = os.path.split(path)
+    owner = owner_of(folder, roots)
+    if any(inside(path, done) for done in chosen if chosen[done].below == ("",)):
+        return
+    if owner is not None and (owner.path == folder or not owner.options.get("only")):
+        known = _chosen(owner, choice)
+        old = chosen.get(owner.path, replace(known, below=()))
+        only = tuple(sorted({*old.only, name})) if known.only else ()
+        relative = os.path.relpath(path, owner.path)
+        chosen[owner.path] = replace(old, below=(*old.below, relative), only=only)
+        return
+    old = chosen.get(folder, Target(folder, choice.over(WalkOptions()), below=()))
+    chosen[folder] = replace(old, below=(*old.below, name), only=(*old.only, name))
+
+
+def _known(root: Root) -> Target:
+    kept = dict(root.options)
+    only = tuple(str(name) for name in kept.pop("only", []))  # type: ignore[attr-defined]
+    kept["exclude"] = tuple(kept.get("exclude", ()))  # type: ignore[arg-type]
+    try:
+        options = WalkOptions(**kept)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise IndexDamaged(
+            f"how {root.path} was indexed is no longer understood ({error}): the catalogue is damaged, or from a "
+            f"newer imgsearch; begin this folder anew: imgsearch remove {shlex.quote(root.path)}"
+        ) from error
+    return Target(root.path, options, below=only or ("",), known=root, only=only)
+
+
+def _chosen(root: Root, choice: WalkChoice) -> Target:
+    known = _known(root)
+    return replace(known, options=choice.over(known.options))
+
+
+def _inherited(owner: Root) -> WalkOptions:
+    """Return the options of a folder in a known root that is to have options of its own."""
+    kept = _known(owner).options
+    anchor = (kept.anchor or owner.path) if kept.exclude else ""
+    return replace(kept, above=kept.above or owner.path, anchor=anchor)
+
+
+def owner_of(path: str, roots: Sequence[Root]) -> Root | None:
+    """Return the deepest known root that is ``path`` or lies above it."""
+    above = [root for root in roots if root.path == path or inside(path, root.path)]
+    return max(above, key=lambda root: len(root.path), default=None)
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether a path lies below a folder."""
+    return path.startswith(folder.rstrip(os.sep) + os.sep) and path != folder
+
+
+def _outermost(parts: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts that lie in none of the others."""
+    return tuple(
+        part
+        for part in sorted(set(parts))
+        if not any(other == "" or inside(part, other) for other in parts if other != part)
+    )
+
+
+def _found(target: Target, rebuild: bool) -> tuple[Target | None, str]:
+    """Return the target as it lies on the disk now; or, if it does not or its drive is away, the reason."""
+    path = shown(target.path)
+    kept = (
+        "its pictures leave the index and come back when it is indexed again"
+        if rebuild
+        else "its pictures stay indexed"
+    )
+    root = target.known or target.carved
+    try:
+        if os.path.isdir(target.path):
+            if root is None or is_mount(root.mount):
+                mount, device = mount_of(target.path)
+                return replace(target, mount=mount, device=device), ""
+            return None, (
+                f"{path} was on a drive of its own, and nothing is mounted at {shown(root.mount)} now: {kept}; "
+                f"mount the drive and index again, or, if it is gone for good: "
+                f"imgsearch remove {shlex.quote(root.path)}"
+            )
+    except OSError:
+        pass  # it went away this very moment
+    return None, f"{path} is not there now (a drive that is not mounted?): {kept}"
