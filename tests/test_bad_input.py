@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -480,3 +481,40 @@ def test_a_working_folder_that_was_deleted_is_no_traceback(index: Path, tmp_path
     )
     assert done.returncode == 2
     assert done.stderr.startswith("imgsearch: there is no index in ")
+
+
+@pytest.mark.parametrize("command", ["index foo", "remove foo", "similar foo.png", "status --index rel"])
+def test_a_relative_path_in_a_deleted_folder_is_an_error_in_words(
+    index: Path, tmp_path: Path, command: str
+) -> None:
+    """Where the working folder is gone, a relative path is one line and exit code 2."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    line = f'cd "{gone}" && rmdir "{gone}" && "{sys.executable}" -m imgsearch {command}'
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("imgsearch: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_talk_that_nobody_can_hear_stops_no_work(index: Path, photos: Path) -> None:
+    """With a full disk behind stderr the work is done all the same."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    (photos / "3.png").unlink()
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "imgsearch", "index"]
+        assert subprocess.run(command, stderr=full, check=False).returncode == 0
+    assert imgsearch("status", "--json").objects[0]["files"] == 3
+
+
+def test_a_model_folder_that_was_replaced_is_said(index: Path, photos: Path, tiny_copy: str) -> None:
+    """When another checkpoint lies where the index's own one was, that is said, with a command that works."""
+    from imgsearch.model.random_checkpoint import write_random_checkpoint
+
+    assert imgsearch("index", "--model", tiny_copy).code == 0
+    write_random_checkpoint(tiny_copy, seed=3)
+    done = imgsearch("index", "--model", tiny_copy)
+    assert "no longer the checkpoint" in one_line(done)
+    assert imgsearch(*shlex.split(done.err.split("anew with: imgsearch ")[1])).code == 0
+    assert len(imgsearch("query", "x", "--json").objects) == 4

@@ -18,6 +18,7 @@ import pytest
 
 from imgsearch import decoding, files, ingest, search
 from imgsearch.errors import (
+    CheckpointError,
     FolderError,
     IndexMismatch,
     NothingToIndex,
@@ -26,6 +27,7 @@ from imgsearch.errors import (
     UsageError,
 )
 from imgsearch.identity import ModelChoice
+from imgsearch.index import runs
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.indexer import index_pictures
 from imgsearch.job import IndexOptions, IndexResult
@@ -1051,3 +1053,39 @@ def test_the_first_run_on_an_accelerator_suggests_more_detail(
     assert len(lines("cuda", ModelChoice(), "a")) == 1
     assert lines("cpu", ModelChoice(), "b") == []
     assert lines("cuda", ModelChoice(pixels=PixelBudget(4096, 57_600)), "c") == []
+
+
+def test_the_model_is_loaded_once_and_in_the_main_thread(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that can't be loaded is tried once, where Ctrl-C reaches it; what needed no model is kept."""
+    run(folder, gallery)
+    (gallery / "red.png").rename(gallery / "a moved red.png")
+    for number in range(30):
+        paint(gallery / f"new-{number}.png", (number, 2 * number, 3 * number))
+    tries = []
+
+    def fail(*_: object) -> None:
+        tries.append(threading.current_thread() is threading.main_thread())
+        raise CheckpointError("the weights are gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("imgsearch.indexer.load_encoder", fail)
+        with pytest.raises(CheckpointError):
+            run(folder, gallery)
+    assert tries == [True]
+    assert str(gallery / "a moved red.png") in indexed(folder)
+
+
+def test_a_run_that_reused_most_vectors_leaves_no_rate(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """The rate by which the next run is guessed comes only from runs that were mostly embedding."""
+    for number in range(12):
+        paint(gallery / f"{number}.png", (9 * number, 0, 99))
+        for copy in range(3):
+            shutil.copy(gallery / f"{number}.png", gallery / f"{number}-{copy}.png")
+    run(folder, gallery)
+    last = runs.last(folder, "index")
+    assert last is not None
+    assert last.rate == 0

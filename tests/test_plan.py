@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from imgsearch import ingest
-from imgsearch.errors import FolderError, IndexDamaged, NothingToIndex
+from imgsearch.errors import FolderError, IndexDamaged, NothingToIndex, UsageError
 from imgsearch.files import WalkOptions
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.index.rows import FileRow, Root
@@ -121,22 +121,22 @@ def test_what_a_run_covers(
 @pytest.mark.parametrize(
     ("given_", "wanted", "only"),
     [
-        ([], {"a/b": ("f.png",)}, ("f.png",)),
-        (["a/b/f.png"], {"a/b": ("f.png",)}, ("f.png",)),
-        (["a/b"], {"a/b": ("",)}, ()),
-        (["a"], {"a": ("",), "a/b": ("",)}, ()),
-        (["a", "a/b/f.png"], {"a": ("",), "a/b": ("",)}, ()),
-        (["a/b/c"], {"a/b/c": ("",)}, ()),
+        ([], {"a/b": ("f.png",)}, {"a/b": ("f.png",)}),
+        (["a/b/f.png"], {"a/b": ("f.png",)}, {"a/b": ("f.png",)}),
+        (["a/b"], {"a/b": ("",)}, {"a/b": ()}),
+        (["a"], {"a": ("",), "a/b": ("f.png",)}, {"a": (), "a/b": ("f.png",)}),
+        (["a", "a/b/f.png"], {"a": ("",), "a/b": ("f.png",)}, {"a": (), "a/b": ("f.png",)}),
+        (["a/b/c"], {"a/b/c": ("",)}, {"a/b/c": ()}),
     ],
 )
 def test_a_root_of_single_files(
-    place: Path, given_: list[str], wanted: dict[str, tuple[str, ...]], only: tuple[str, ...]
+    place: Path, given_: list[str], wanted: dict[str, tuple[str, ...]], only: dict[str, tuple[str, ...]]
 ) -> None:
-    """A root that stands for single files is these files, until its folder or one around it is given."""
+    """A root that stands for single files is these files, until its own folder is given."""
     roots = [root(place, "a/b", only=["f.png"])]
     assert chosen(place, given_, roots) == wanted
     targets = choose_targets([str(place / path) for path in given_], roots, None, Silent())
-    assert {target.only for target in targets} == {only}
+    assert {os.path.relpath(target.path, place): target.only for target in targets} == only
 
 
 def test_options_belong_to_what_was_given(place: Path) -> None:
@@ -227,16 +227,38 @@ def test_options_without_a_path_are_for_every_root(
     assert kept(folder, other)["include_hidden"] is True
 
 
-def test_options_with_a_single_file_are_for_its_root(
-    tmp_path: Path, gallery: Path, fake_model: FakeModel
-) -> None:
-    """An option that comes with a file of a known root is its root's from then on."""
+def test_options_with_a_single_file_are_refused(tmp_path: Path, gallery: Path, fake_model: FakeModel) -> None:
+    """An option of the walk that comes with a file is refused, and its folder keeps the options that it has."""
     folder = tmp_path / "index"
     run(folder, gallery, walk=WalkChoice(exclude=("sub/",)))
-    hidden = paint(gallery / ".pink.png", "pink")
-    run(folder, hidden, walk=WalkChoice(include_hidden=True))
-    assert indexed(folder, gallery) == {"red.png", "green.png", "blue.jpg", ".pink.png"}
-    assert (kept(folder, gallery)["include_hidden"], kept(folder, gallery)["exclude"]) == (True, ["sub/"])
+    before = indexed(folder, gallery)
+    with pytest.raises(UsageError, match=r"--exclude '\*\.png' is for folders"):
+        run(folder, gallery / "red.png", walk=WalkChoice(exclude=("*.png",)))
+    assert kept(folder, gallery)["exclude"] == ["sub/"]
+    run(folder)
+    assert indexed(folder, gallery) == before
+
+
+def test_single_files_stay_single_when_a_folder_around_them_is_indexed(
+    tmp_path: Path, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A file given by itself lets in nothing beside it that a run over the folder around it leaves out."""
+    folder = tmp_path / "index"
+    for place in (".hidden", "node_modules", "ignored"):
+        for colour in ("red", "blue"):
+            paint(gallery / place / f"{colour}-{place}.png", colour)
+    (gallery / ".imgsearchignore").write_text("ignored/\n")
+    for place in (".hidden", "node_modules", "ignored"):
+        run(folder, gallery / place / f"red-{place}.png")
+    single = {f"{place}/red-{place}.png" for place in (".hidden", "node_modules", "ignored")}
+    ordinary = {"red.png", "green.png", "blue.jpg", "sub/white.png", "sub/yellow.png"}
+    for paths in ([gallery], [], [gallery, gallery / "ignored" / "red-ignored.png"]):
+        run(folder, *paths)
+        assert indexed(folder, gallery) == single | ordinary
+    run(folder, gallery / "sub" / "white.png")
+    (gallery / "ignored" / "red-ignored.png").unlink()
+    run(folder)
+    assert indexed(folder, gallery) == (single | ordinary) - {"ignored/red-ignored.png"}
 
 
 def test_a_root_that_keeps_its_own_options_is_named(

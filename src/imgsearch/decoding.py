@@ -26,24 +26,28 @@ class Page:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """A file's pages under the hash of its bytes; no pages where the index already has that content."""
+    """A file's pages under the hash of its bytes.
+
+    No pages where the index already has that content; None where it does not and nobody asked to decode it.
+    """
 
     source: SourceFile
     sha256: bytes
-    pages: tuple[Page, ...]
+    pages: tuple[Page, ...] | None
 
 
 def decode_ahead(
     todo: Iterable[tuple[int, SourceFile]],
-    prepare: Callable[[RGB], Patches],
+    prepare: Callable[[RGB], Patches] | None,
     known: Callable[[bytes], bool],
     budget: PixelBudget,
     max_megapixels: float,
-    ahead: Callable[[], int],
+    ahead: int,
 ) -> Generator[tuple[int, Decoded | Skipped], None, None]:
-    """Yield each file of ``todo`` decoded, or skipped with the reason, in order, at most ``ahead()`` in memory.
+    """Yield each file of ``todo`` decoded, or skipped with the reason, in order, at most ``ahead`` in memory.
 
-    ``known`` says whether a content's sha256 needs no decoding; it is called from several threads.
+    ``known`` says whether a content's sha256 needs no decoding; it is called from several threads. Without
+    ``prepare`` files are only read and hashed.
     """
 
     def work(source: SourceFile) -> Decoded | Skipped:
@@ -56,7 +60,7 @@ def decode_ahead(
         try:
             for number, source in todo:
                 waiting.append((number, pool.submit(work, source)))
-                while len(waiting) >= ahead():
+                if len(waiting) >= ahead:
                     number, future = waiting.popleft()
                     yield number, future.result()
             while waiting:
@@ -69,7 +73,7 @@ def decode_ahead(
 
 def _decode(
     source: SourceFile,
-    prepare: Callable[[RGB], Patches],
+    prepare: Callable[[RGB], Patches] | None,
     known: Callable[[bytes], bool],
     budget: PixelBudget,
     max_megapixels: float,
@@ -80,6 +84,8 @@ def _decode(
             source = replace(source, size=opened.size, mtime_ns=opened.mtime_ns)
             if known(opened.sha256):
                 return Decoded(source, opened.sha256, ())
+            if prepare is None:
+                return Decoded(source, opened.sha256, None)
             pages = tuple(
                 Page(picture.page, picture.width, picture.height, prepare(picture.pixels))
                 for picture in media.load_pictures(

@@ -155,6 +155,12 @@ def check_choice(
             if choice.model == have.model or os.path.exists(choice.model):
                 raise
             model, fingerprint = choice.model, "not here"
+        if fingerprint != have.fingerprint and model == have.model:
+            raise IndexMismatch(
+                f"{model} is no longer the checkpoint that the index in {folder} was made with; give that one "
+                f"with --model DIR, or make the index anew with: imgsearch index{index_flag(folder)} "
+                f"--model {shlex.quote(model)} --rebuild"
+            )
     want = Identity(model, fingerprint, choice.dim or have.dim, prompt, prompt, choice.pixels or have.pixels)
     if found := manifest.differences(have, want):
         words = ["imgsearch index", *map(shlex.quote, paths), index_flag(folder).strip(), walk_flags]

@@ -63,8 +63,7 @@ def index_pictures(
 
 
 def _check(index: ImageIndex, options: IndexOptions, paths: Sequence[str]) -> str:
-    flags = options.walk.flags() if options.walk else ""
-    return check_choice(index.folder, index.identity, options.model, paths, flags)
+    return check_choice(index.folder, index.identity, options.model, paths, options.flags())
 
 
 def _load(index: ImageIndex, choice: ModelChoice, reporter: Reporter) -> Encoder:
@@ -72,7 +71,7 @@ def _load(index: ImageIndex, choice: ModelChoice, reporter: Reporter) -> Encoder
     return load_encoder(checkpoint, index.identity, choice, reporter)
 
 
-def _replaced(folder: str, options: IndexOptions, reporter: Reporter) -> tuple[list[Root], IndexOptions]:
+def _replaced(folder: str, options: IndexOptions) -> tuple[list[Root], IndexOptions]:
     """Return the roots of the index that a rebuild replaces, and options that keep what its user did not change.
 
     A damaged index gives what can still be read of it.
@@ -94,11 +93,6 @@ def _replaced(folder: str, options: IndexOptions, reporter: Reporter) -> tuple[l
         # The catalogue alone: the vectors may be what is damaged.
         with closing(Catalog(folder)) as catalog:
             roots = catalog.roots()
-            files = catalog.counts()[0]
-        reporter.say(
-            f"the old index of {files:,} pictures gives way as the new one begins; until that is complete, "
-            "searches find what it has so far"
-        )
     except (IndexDamaged, IndexMismatch, StorageError):
         pass
     return roots, replace(options, model=choice)
@@ -108,7 +102,7 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
     """Walk first, then find the model, then make the index: nothing is written for a folder without pictures."""
     old_roots: list[Root] = []
     if options.rebuild:
-        old_roots, options = _replaced(folder, options, reporter)
+        old_roots, options = _replaced(folder, options)
     targets = choose_targets(paths, old_roots, options.walk, reporter, rebuild=options.rebuild)
     if old_roots:
         # The new index replaces the old one for all of every root, not only for the paths that were given.
@@ -130,6 +124,10 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
         )
     # Only now, with pictures and a model at hand, does an old index give way to a new one.
     plan.targets = [replace(target, known=None, carved=None) for target in plan.targets]
+    if old_roots:
+        reporter.say(
+            "the old index gives way as the new one begins; until that is complete, searches find what it has"
+        )
     with IndexWriter(folder, identity, rebuild=options.rebuild) as writer:
         for root in old_roots:
             # A root on a drive that is not mounted now is indexed when it is back.

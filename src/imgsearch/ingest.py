@@ -6,13 +6,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from imgsearch.decoding import Decoded, decode_ahead
+from imgsearch.decoding import Decoded, Page, decode_ahead
 from imgsearch.errors import NonFiniteError
 from imgsearch.index import runs
 from imgsearch.index.catalog import Catalog
@@ -21,38 +21,11 @@ from imgsearch.index.rows import FileState
 from imgsearch.job import IndexOptions, IndexResult
 from imgsearch.media import MAX_MEGAPIXELS
 from imgsearch.plan import TRANSIENT, Plan
-from imgsearch.types import Encoder, Input, Reporter, Runtime, Skipped, Vectors
+from imgsearch.types import RGB, Encoder, Input, Patches, Reporter, Skipped, SourceFile, Vectors
 
 # A kill loses at most one batch or this much work. A commit costs two syncs, so fast batches share one.
 COMMIT_SECONDS = 5.0
 _DROP_AT_ONCE = 1000
-
-
-class _OnDemand:
-    """The encoder, loaded by the first thread that calls for it; ``seconds`` is how long that took."""
-
-    def __init__(self, load: Callable[[], Encoder]) -> None:
-        self._load, self._lock = load, threading.Lock()
-        self._encoder: Encoder | None = None
-        self.seconds = 0.0
-
-    def __call__(self) -> Encoder:
-        with self._lock:
-            if self._encoder is None:
-                began = time.monotonic()
-                self._encoder = self._load()
-                self.seconds = time.monotonic() - began
-            return self._encoder
-
-    @property
-    def runtime(self) -> Runtime | None:
-        """Where it computes, or None while it is not loaded."""
-        return self._encoder.runtime if self._encoder else None
-
-    @property
-    def device(self) -> str:
-        """The runtime's device, "" while it is not loaded."""
-        return self.runtime.device if self.runtime else ""
 
 
 @dataclass(slots=True)
@@ -61,6 +34,7 @@ class _Waiting:
 
     root: int
     decoded: Decoded
+    pages: tuple[Page, ...]
 
 
 class Ingest:
@@ -89,7 +63,7 @@ class Ingest:
         roots = self._put_roots()
         self.states += [replace(state, root=roots[number]) for number, state in self.plan.touched]
         if self.plan.todo:
-            self._embed_all(_OnDemand(load), roots)
+            self._embed_all(load, roots)
         self._commit()
         self._prune()
         return self.result
@@ -104,7 +78,7 @@ class Ingest:
             roots.append(root)
         return roots
 
-    def _embed_all(self, encoder: _OnDemand, roots: list[int]) -> None:
+    def _embed_all(self, load: Callable[[], Encoder], roots: list[int]) -> None:
         # The decoding threads ask through a connection of their own: the writer's is in transactions.
         with closing(Catalog(self.writer.folder)) as catalog:
             one_at_a_time = threading.Lock()
@@ -113,48 +87,83 @@ class Ingest:
                 with one_at_a_time:
                     return catalog.place(sha256) is not None
 
-            self._embed_known(encoder, roots, known)
+            try:
+                done = self._take_known(roots, known)
+                if done < len(self.plan.todo):
+                    self._commit()
+                    # In the main thread, where Ctrl-C ends even a long load or download.
+                    encoder = load()
+                    self._embed_rest(encoder, roots, known, done)
+            except KeyboardInterrupt:
+                # What has been computed is kept; what has not, the next run does.
+                self._commit()
+                raise
 
-    def _size(self, encoder: _OnDemand) -> int:
-        """Return how many pictures make a batch."""
-        return self.options.batch_size or (32 if encoder.device not in ("", "cpu") else 8)
+    def _take_known(self, roots: list[int], known: Callable[[bytes], bool]) -> int:
+        """Take in the files up to the first whose content the index does not have; return how many that were.
 
-    def _embed_known(self, encoder: _OnDemand, roots: list[int], known: Callable[[bytes], bool]) -> None:
-        decoded = decode_ahead(
-            self.plan.todo,
-            lambda pixels: encoder().prepare(pixels),
-            known,
-            self.writer.identity.pixels,
-            self.options.max_megapixels or MAX_MEGAPIXELS,
-            ahead=lambda: 2 * self._size(encoder) + 2,
-        )
+        They need no model: moved, copied, touched, or unreadable.
+        """
+        items = self._decoded(self.plan.todo, None, known, ahead=16)
         self.reporter.start(len(self.plan.todo), "pictures")
-        began = time.monotonic()
-        try:
-            asked = began
-            for number, item in decoded:
-                self.result.waiting += time.monotonic() - asked
-                self._take(item, roots[number], encoder)
+        done = 0
+        with closing(items):
+            for number, item in items:
+                if isinstance(item, Decoded) and item.pages is None:
+                    break
+                self._take(item, roots[number], None)
                 self.reporter.advance()
-                asked = time.monotonic()
-            self._embed(encoder)
-        except KeyboardInterrupt:
-            # What has been computed is kept; what has not, the next run does.
-            self._commit()
-            raise
-        finally:
-            decoded.close()
-            self.reporter.stop()
-            self.result.waiting = max(0.0, self.result.waiting - encoder.seconds)
-            rate = self.result.indexed / max(time.monotonic() - began - encoder.seconds, 1e-9)
-            if encoder.runtime:
-                enough = self.result.indexed >= 8
-                runs.record(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
+                done += 1
+        self.reporter.stop()
+        return done
 
-    def _take(self, item: Decoded | Skipped, root: int, encoder: _OnDemand) -> None:
+    def _embed_rest(
+        self, encoder: Encoder, roots: list[int], known: Callable[[bytes], bool], done: int
+    ) -> None:
+        todo = self.plan.todo[done:]
+        size = self._size(encoder)
+        items = self._decoded(todo, encoder.prepare, known, ahead=2 * size + 2)
+        self.reporter.start(len(todo), "pictures")
+        reused, began = self.result.reused, time.monotonic()
+        try:
+            with closing(items):
+                asked = time.monotonic()
+                for number, item in items:
+                    self.result.waiting += time.monotonic() - asked
+                    self._take(item, roots[number], encoder)
+                    self.reporter.advance()
+                    asked = time.monotonic()
+                self._embed(encoder)
+        finally:
+            self.reporter.stop()
+            # A rate to guess the next run by: only from a run that was mostly embedding.
+            enough = self.result.indexed >= 8 and self.result.indexed > self.result.reused - reused
+            rate = self.result.indexed / max(time.monotonic() - began, 1e-9)
+            runs.record(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
+
+    def _decoded(
+        self,
+        todo: Sequence[tuple[int, SourceFile]],
+        prepare: Callable[[RGB], Patches] | None,
+        known: Callable[[bytes], bool],
+        ahead: int,
+    ) -> Generator[tuple[int, Decoded | Skipped], None, None]:
+        limit = self.options.max_megapixels or MAX_MEGAPIXELS
+        return decode_ahead(todo, prepare, known, self.writer.identity.pixels, limit, ahead)
+
+    def _size(self, encoder: Encoder) -> int:
+        """Return how many pictures make a batch."""
+        return self.options.batch_size or (8 if encoder.runtime.device == "cpu" else 32)
+
+    def _take(self, item: Decoded | Skipped, root: int, encoder: Encoder | None) -> None:
         if isinstance(item, Skipped):
             self._skip(root, item)
-        elif not item.pages or item.sha256 in self.pending or self.writer.catalog.place(item.sha256):
+        elif (
+            encoder is None
+            or not item.pages
+            or item.sha256 in self.pending
+            or self.writer.catalog.place(item.sha256)
+        ):
             # The index has this content already, or has got it since the file was decoded ahead, or will have
             # it with the next commit.
             self.result.reused += 1
@@ -163,8 +172,8 @@ class Ingest:
             self._embed(encoder)
             self._take(item, root, encoder)
         else:
-            self.batch.append(_Waiting(root, item))
-            if sum(len(waiting.decoded.pages) for waiting in self.batch) >= self._size(encoder):
+            self.batch.append(_Waiting(root, item, item.pages))
+            if sum(len(waiting.pages) for waiting in self.batch) >= self._size(encoder):
                 self._embed(encoder)
         if time.monotonic() - self.committed_at >= COMMIT_SECONDS:
             self._commit()
@@ -178,15 +187,15 @@ class Ingest:
                 return
         self.states.append(FileState(root, skipped.source, error=skipped.reason, detail=skipped.detail))
 
-    def _embed(self, encoder: _OnDemand) -> None:
+    def _embed(self, encoder: Encoder) -> None:
         """Turn the batch into vectors; an input without a finite one is skipped and the rest done again."""
         while self.batch:
-            pages = [(waiting, page) for waiting in self.batch for page in waiting.decoded.pages]
+            pages = [(waiting, page) for waiting in self.batch for page in waiting.pages]
             prompt = self.writer.identity.document_prompt
             began = time.monotonic()
             try:
                 inputs = [Input(image=page.patches, instruction=prompt) for _, page in pages]
-                vectors = encoder().embed(inputs, batch_size=len(inputs))
+                vectors = encoder.embed(inputs, batch_size=len(inputs))
             except NonFiniteError as error:
                 bad = {id(pages[row][0]) for row in error.rows}
                 for waiting in [waiting for waiting in self.batch if id(waiting) in bad]:

@@ -48,6 +48,14 @@ def _write(data: bytes) -> None:
         raise StorageError(f"the answer could not be written to stdout: {failure.strerror}") from failure
 
 
+def _talk(text: str) -> None:
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody listens; the work goes on
+
+
 def line(text: str) -> None:
     """Write one line of data to stdout."""
     _write(printable(text).encode() + b"\n")
@@ -89,7 +97,7 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
 
 def error(message: str) -> None:
     """Write an error as one line to stderr."""
-    sys.stderr.write(f"imgsearch: {printable(message)}\n")
+    _talk(f"imgsearch: {printable(message)}")
 
 
 class Talker:
@@ -110,8 +118,7 @@ class Talker:
         if self._bar is not None:
             self._bar.write(printable(text), file=sys.stderr)
         else:
-            sys.stderr.write(printable(text) + "\n")
-            sys.stderr.flush()
+            _talk(printable(text))
 
     def start(self, total: int, unit: str) -> None:
         """Begin a stretch of work of ``total`` units ("pictures" or "bytes"); 0 if nobody knows how many."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from imgsearch.files import NOT_MOUNTED, Walk, is_mount
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import FileRow, FileState, Root
-from imgsearch.targets import Target, WalkChoice, choose_targets, inside, owner_of, present_roots
+from imgsearch.targets import Target, WalkChoice, choose_targets, inside, owner_of, places_of, present_roots
 from imgsearch.types import Reporter, Silent, SourceFile
 
 __all__ = [
@@ -85,12 +85,14 @@ def make_plan(
     plan = Plan(targets)
     reporter = reporter or Silent()
     reporter.start(0, "pictures found")
-    every_root = {root.path for root in roots} | {target.path for target in targets}
+    covered = {target.path for target in targets}
+    owned = {place for target in targets for place in target.places()}
+    owned |= {place for root in roots if root.path not in covered for place in places_of(root)}
     reached: set[tuple[int, int]] = set()
     fertile = _Fertile(given)
     for number, target in enumerate(targets):
         # Not only those inside: a link may lead into any other root.
-        skip = every_root - {target.path}
+        skip = owned - target.places()
         for below in target.below:
             walk = Walk(target.path, target.options, extensions, below=below, skip=skip, seen=reached)
             seen: set[int] = set()

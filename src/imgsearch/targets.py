@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from imgsearch.errors import FolderError, IndexDamaged
+from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root, is_mount, mount_of, shown
 from imgsearch.index.rows import Root
 from imgsearch.types import Reporter
@@ -71,6 +71,10 @@ class Target:
     mount: str = os.sep
     device: int = 0
 
+    def places(self) -> set[str]:
+        """Return what the root owns: its folder, or its single files."""
+        return {os.path.join(self.path, name) for name in self.only} or {self.path}
+
     def stored_options(self) -> dict[str, object]:
         """Return what the catalogue keeps of it."""
         return {**asdict(self.options), "only": list(self.only)}
@@ -116,8 +120,8 @@ def choose_targets(
     for path in filter(os.path.isdir, real):
         for root in roots:
             if inside(root.path, path) and root.path not in real:
-                # It is covered as a whole, also where single files or parts of it were known or given.
-                known = chosen[root.path] = replace(_known(root), below=("",), only=())
+                # It is covered as a whole, also where parts of it were given; single files stay single files.
+                known = chosen[root.path] = _known(root)
                 if choice.over(known.options) != known.options:
                     reporter.say(
                         f"{shown(root.path)} was indexed by itself and keeps its own options; to change them: "
@@ -151,11 +155,12 @@ def present_roots(
 
 def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen: dict[str, Target]) -> None:
     owner = owner_of(path, roots)
-    if owner is not None and owner.path == path:
-        chosen[path] = replace(_chosen(owner, choice), below=("",), only=())
+    exact = next((root for root in roots if root.path == path), None)
+    if exact is not None:
+        chosen[path] = replace(_chosen(exact, choice), below=("",), only=())
     elif any(inside(path, done) for done in chosen if chosen[done].below == ("",) and not chosen[done].only):
         pass  # a folder around it was given too
-    elif owner is None or owner.options.get("only"):
+    elif owner is None:
         chosen[path] = Target(path, choice.over(WalkOptions()))
     elif choice == NO_CHOICE:
         old = chosen.get(owner.path, replace(_known(owner), below=()))
@@ -165,19 +170,23 @@ def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen:
 
 
 def _choose_file(path: str, roots: Sequence[Root], choice: WalkChoice, chosen: dict[str, Target]) -> None:
+    if choice != NO_CHOICE:
+        raise UsageError(
+            f"{choice.flags()} is for folders, and {shown(path)} is a file; give its folder, or no flag"
+        )
     folder, name = os.path.split(path)
-    owner = owner_of(folder, roots)
     if any(inside(path, done) for done in chosen if chosen[done].below == ("",)):
         return
-    if owner is not None and (owner.path == folder or not owner.options.get("only")):
-        known = _chosen(owner, choice)
-        old = chosen.get(owner.path, replace(known, below=()))
-        only = tuple(sorted({*old.only, name})) if known.only else ()
-        relative = os.path.relpath(path, owner.path)
-        chosen[owner.path] = replace(old, below=(*old.below, relative), only=only)
+    single = next((root for root in roots if root.path == folder and root.options.get("only")), None)
+    owner = owner_of(folder, roots)
+    if owner is not None and (single is None or path not in places_of(single)):
+        old = chosen.get(owner.path, replace(_known(owner), below=()))
+        chosen[owner.path] = replace(old, below=(*old.below, os.path.relpath(path, owner.path)))
         return
-    old = chosen.get(folder, Target(folder, choice.over(WalkOptions()), below=()))
-    chosen[folder] = replace(old, below=(*old.below, name), only=(*old.only, name))
+    known = _known(single) if single else Target(folder, WalkOptions())
+    old = chosen.get(folder, replace(known, below=()))
+    only = tuple(sorted({*old.only, *known.only, name}))
+    chosen[folder] = replace(old, below=(*old.below, name), only=only)
 
 
 def _known(root: Root) -> Target:
@@ -207,9 +216,15 @@ def _inherited(owner: Root) -> WalkOptions:
 
 
 def owner_of(path: str, roots: Sequence[Root]) -> Root | None:
-    """Return the deepest known root that is ``path`` or lies above it."""
-    above = [root for root in roots if root.path == path or inside(path, root.path)]
+    """Return the deepest known root that is ``path`` or lies above it, and stands for its whole folder."""
+    whole = [root for root in roots if not root.options.get("only")]
+    above = [root for root in whole if root.path == path or inside(path, root.path)]
     return max(above, key=lambda root: len(root.path), default=None)
+
+
+def places_of(root: Root) -> set[str]:
+    """Return what a known root owns: its folder, or its single files."""
+    return _known(root).places()
 
 
 def inside(path: str, folder: str) -> bool:

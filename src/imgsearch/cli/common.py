@@ -84,6 +84,11 @@ def handled(command: Callable[P, int]) -> Callable[P, None]:
         except KeyboardInterrupt:
             output.error("interrupted; what was committed stays, run the command again to go on from there")
             code = 130
+        except FileNotFoundError:
+            if _have_a_folder():
+                raise
+            output.error("the folder that you are in was deleted; change to another one and run this again")
+            code = 2
         except BrokenPipeError:
             # Python flushes stdout once more at exit; into the closed pipe that would print an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,6 +96,13 @@ def handled(command: Callable[P, int]) -> Callable[P, None]:
         raise typer.Exit(code)
 
     return run
+
+
+def _have_a_folder() -> bool:
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 def pixel_budget(detail: Detail | None, max_pixels: int | None) -> PixelBudget | None:

@@ -248,10 +248,11 @@ class Walk:
         """Whether an entry is hidden, junk, a root of its own, or excluded by a pattern."""
         if is_hidden(name, self.options.include_hidden):
             return True
-        if kind == "folder":
-            full = self._absolute(path)
-            if is_junk(full) or (os.path.realpath(full) if parent.linked else full) in self._skip:
-                return True
+        full = self._absolute(path)
+        if kind == "folder" and is_junk(full):
+            return True
+        if self._skip and (os.path.realpath(full) if parent.linked else full) in self._skip:
+            return True
         return excluded(self._lead + path, kind == "folder", self._exclude + parent.rules)
 
     def _rules_above(self) -> Rules | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from imgsearch.errors import CheckpointError, UsageError
 from imgsearch.model import hub
-from imgsearch.model.checkpoint import MEND, is_revision, missing_files
+from imgsearch.model.checkpoint import is_revision, missing_files
 from imgsearch.model.transfer import Progress, Talk
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
@@ -91,7 +91,11 @@ def _given(folder: str, how: str) -> Checkpoint:
     if not os.path.isdir(path):
         raise CheckpointError(f"{how} names {path}, which is no folder; give the folder of a checkpoint")
     if lacking := missing_files(path):
-        raise CheckpointError(f"{how} names {path}, which lacks {', '.join(lacking[:4])}; {MEND}")
+        who = "the model's folder" if how == "--model" else f"{how}, which is"
+        raise CheckpointError(
+            f"{who} {path} lacks {', '.join(lacking[:4])}, or has it only in part; copy the checkpoint there "
+            "anew, or give another folder with --model DIR"
+        )
     return Checkpoint(path, path, how)
 
 
