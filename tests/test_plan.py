@@ -464,8 +464,15 @@ class User(RuleBasedStateMachine):
             return {os.path.join(root.path, row.path) for root, row in rows}
 
     def owner(self, path: str) -> str | None:
-        above = [root for root in self.roots if (path + "/").startswith(root + "/")]
-        return max(above, key=len, default=None)
+        """Return the root that a file belongs to: that of which it is a single file, else the deepest whole one."""
+        folder, name = os.path.split(path)
+        if name in (self.roots.get(folder) or ()):
+            return folder
+        return self.whole_above(path)
+
+    def whole_above(self, path: str) -> str | None:
+        whole = [root for root, singles in self.roots.items() if singles is None]
+        return max((root for root in whole if path.startswith(root + "/")), key=len, default=None)
 
     # -- what happens on the disk
 
@@ -519,18 +526,11 @@ class User(RuleBasedStateMachine):
         if result is None:
             return
         for path in sorted(outer):
-            owner = self.owner(path)
-            if (
-                owner != path
-                and not self.tree(path)
-                and not any(row.startswith(f"{path}/") for row in listed)
-            ):
+            held = any(row.startswith(f"{path}/") for row in listed)
+            if path not in self.roots and not self.tree(path) and not held:
                 continue  # it holds nothing and held nothing
-            if owner is None or owner == path or self.roots[owner] is not None or options:
+            if self.whole_above(path) is None or options:
                 self.roots[path] = None
-            for root in self.roots:
-                if root.startswith(f"{path}/"):
-                    self.roots[root] = None
 
     @rule(path=st.sampled_from(FILES))
     def index_file(self, path: str) -> None:
@@ -539,27 +539,19 @@ class User(RuleBasedStateMachine):
             return
         self.run([full], self.tree(full), {full} & self.known.keys(), None)
         folder, name = os.path.split(full)
-        owner = self.owner(full)
-        singles = self.roots[owner] if owner is not None else set()
-        if owner == folder and singles is not None:
-            singles.add(name)
-        elif owner is None or singles is not None:
-            self.roots[folder] = {name}
+        if self.owner(full) is None:
+            self.roots[folder] = (self.roots.get(folder) or set()) | {name}
 
     @precondition(lambda self: self.roots)
     @rule()
     def refresh(self) -> None:
         scope, before = {}, set()
-        for path, content in (self.tree() | self.known).items():
-            owner = self.owner(path)
-            if owner is None:
-                continue
-            singles = self.roots[owner]
-            if singles is None or os.path.relpath(path, owner) in singles:
+        tree = self.tree()
+        for path in tree.keys() | self.known.keys():
+            if self.owner(path) is not None:
                 before |= {path} & self.known.keys()
-                if path in self.tree():
-                    scope[path] = self.tree()[path]
-                del content
+                if path in tree:
+                    scope[path] = tree[path]
         self.run([], scope, before, None)
 
     def run(
@@ -628,4 +620,4 @@ TestUser = User.TestCase
 TestUser.__doc__ = (
     "After any history of changes and runs, the index holds what is on the disk, each file once."
 )
-TestUser.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestUser.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgsearch.files import NOT_MOUNTED, Walk, is_mount
@@ -168,8 +168,8 @@ def _known_below(path: str, roots: Sequence[Root], catalog: Catalog) -> bool:
 
 def _lookup(catalog: Catalog, target: Target, path: str) -> FileRow | None:
     """Return what is known of a file of a target."""
-    if target.known:
-        return catalog.file(target.known.id, path)
+    if target.known and (row := catalog.file(target.known.id, path)):
+        return row
     if target.carved:
         within = os.path.relpath(target.path, target.carved.path)
         return catalog.file(target.carved.id, os.path.join(within, path))
@@ -190,6 +190,18 @@ def _place(plan: Plan, number: int, row: FileRow | None, source: SourceFile, ret
         plan.touched.append((number, FileState(0, source, row.content, row.error, row.detail)))
 
 
+def _rows_of(target: Target, below: str, catalog: Catalog) -> Iterator[tuple[FileRow, str, int]]:
+    """Yield the catalogued files of a target's part, each with its path and device as the target's own."""
+    if target.known:
+        for row in catalog.files(target.known.id, below):
+            yield row, row.path, row.device
+    if target.carved:
+        prefix = os.path.relpath(target.path, target.carved.path)
+        for row in catalog.files(target.carved.id, prefix):
+            # The device as Catalog.split_root will have it.
+            yield row, os.path.relpath(row.path, prefix), 0 if row.device == target.device else row.device
+
+
 def _find_gone(
     plan: Plan,
     target: Target,
@@ -200,21 +212,10 @@ def _find_gone(
     catalog: Catalog,
     prune_empty: bool,
 ) -> None:
-    if target.known:
-        rows, prefix = catalog.files(target.known.id, below), ""
-    elif target.carved:
-        prefix = os.path.relpath(target.path, target.carved.path)
-        rows = catalog.files(target.carved.id, prefix)
-    else:
-        return
     mounted = is_mount(target.mount)  # still, after the walk
-    for row in rows:
+    for row, path, device in _rows_of(target, below, catalog):
         if row.id in seen:
             continue
-        path, device = row.path, row.device
-        if prefix:
-            path = os.path.relpath(path, prefix)
-            device = 0 if device == target.device else device  # as Catalog.split_root will have it
         gone, reason = walk.gone(path, device, prune_empty, was) if mounted else (False, NOT_MOUNTED)
         if gone:
             plan.gone.append(row.id)

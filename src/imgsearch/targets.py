@@ -57,7 +57,7 @@ class Target:
     """A root, or a part of one, that a run covers.
 
     ``below`` are the parts (paths relative to the root; "" is all of it). ``known`` is the catalogue's root
-    of that path, or None; then ``carved`` may be the known root that owned the folder until now.
+    of that path, or None; ``carved`` is the known root that owned the folder, or its other files, until now.
     ``only`` says that the root stands for these single files and not for its folder. ``mount`` is the mount
     point that the root lies on and ``device`` its st_dev, both from when it was chosen.
     """
@@ -154,19 +154,26 @@ def present_roots(
 
 
 def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen: dict[str, Target]) -> None:
-    owner = owner_of(path, roots)
     exact = next((root for root in roots if root.path == path), None)
-    if exact is not None:
-        chosen[path] = replace(_chosen(exact, choice), below=("",), only=())
-    elif any(inside(path, done) for done in chosen if chosen[done].below == ("",) and not chosen[done].only):
+    owner = owner_of(os.path.dirname(path), roots)
+    single = exact if exact is not None and exact.options.get("only") else None
+    if exact is not None and single is None:
+        chosen[path] = replace(_chosen(exact, choice), below=("",))
+        return
+    if any(inside(path, done) for done in chosen if chosen[done].below == ("",) and not chosen[done].only):
         pass  # a folder around it was given too
-    elif owner is None:
+    elif owner is None and single is None:
         chosen[path] = Target(path, choice.over(WalkOptions()))
-    elif choice == NO_CHOICE:
+    elif owner is None or choice != NO_CHOICE:
+        # The folder becomes a root of its own, also where it stood for single files until now.
+        options = _inherited(owner) if owner else WalkOptions()
+        chosen[path] = Target(path, choice.over(options), known=single, carved=owner)
+        return
+    else:
         old = chosen.get(owner.path, replace(_known(owner), below=()))
         chosen[owner.path] = replace(old, below=(*old.below, os.path.relpath(path, owner.path)))
-    else:
-        chosen[path] = Target(path, choice.over(_inherited(owner)), carved=owner)
+    if single is not None:
+        chosen[path] = _known(single)
 
 
 def _choose_file(path: str, roots: Sequence[Root], choice: WalkChoice, chosen: dict[str, Target]) -> None:
