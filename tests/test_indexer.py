@@ -1089,3 +1089,27 @@ def test_a_run_that_reused_most_vectors_leaves_no_rate(
     last = runs.last(folder, "index")
     assert last is not None
     assert last.rate == 0
+
+
+def test_progress_counts_what_is_done_not_what_waits(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A picture counts when its vector is there; at the end every picture found has been counted once."""
+    (gallery / "note.jpg").write_text("no picture")
+    shutil.copy(gallery / "red.png", gallery / "twin.png")
+
+    class Counter(Silent):
+        total = done = 0
+
+        def start(self, total: int, unit: str) -> None:
+            if unit == "pictures":
+                Counter.total, Counter.done = total, 0
+
+        def advance(self, n: int = 1) -> None:
+            Counter.done += n
+
+    early: list[tuple[int, int]] = []
+    fake_model.before = lambda embedded: early.append((embedded, Counter.done))
+    run(folder, gallery, reporter=Counter(), batch_size=2)
+    assert (Counter.total, Counter.done) == (7, 7)
+    assert all(done <= embedded + 2 for embedded, done in early)

@@ -112,7 +112,6 @@ class Ingest:
                 if isinstance(item, Decoded) and item.pages is None:
                     break
                 self._take(item, roots[number], None)
-                self.reporter.advance()
                 done += 1
         self.reporter.stop()
         return done
@@ -131,7 +130,6 @@ class Ingest:
                 for number, item in items:
                     self.result.waiting += time.monotonic() - asked
                     self._take(item, roots[number], encoder)
-                    self.reporter.advance()
                     asked = time.monotonic()
                 self._embed(encoder)
         finally:
@@ -167,6 +165,7 @@ class Ingest:
             # The index has this content already, or has got it since the file was decoded ahead, or will have
             # it with the next commit.
             self.result.reused += 1
+            self.reporter.advance()
             self.states.append(FileState(root, item.source, item.sha256))
         elif any(waiting.decoded.sha256 == item.sha256 for waiting in self.batch):
             self._embed(encoder)
@@ -180,6 +179,7 @@ class Ingest:
 
     def _skip(self, root: int, skipped: Skipped) -> None:
         self.result.skipped[skipped.reason] += 1
+        self.reporter.advance()
         if skipped.reason in TRANSIENT:
             # It may well be readable again tomorrow: what is known of it stays, a vanished file is not recorded.
             known = self.writer.catalog.file(root, skipped.source.path)
@@ -214,6 +214,7 @@ class Ingest:
                         FileState(waiting.root, waiting.decoded.source, waiting.decoded.sha256)
                     )
                 self.result.indexed += len(self.batch)
+                self.reporter.advance(len(self.batch))
                 self.batch = []
 
     def _commit(self) -> None:

@@ -138,6 +138,7 @@ class Talker:
                 dynamic_ncols=True,
                 leave=False,
                 smoothing=0.1,
+                miniters=1,  # a batch may take seconds: every step is worth drawing
             )
 
     def advance(self, n: int = 1) -> None:
