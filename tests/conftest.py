@@ -1,5 +1,15 @@
-"""Fixtures that many test files share."""
+"""Fixtures that many test files share, and how the property tests run."""
+
+import os
+
+from hypothesis import HealthCheck, settings
 
 from checkpoints import tiny_checkpoint, tiny_checkpoint_eot, tiny_copy, tiny_embedder
 
 __all__ = ["tiny_checkpoint", "tiny_checkpoint_eot", "tiny_copy", "tiny_embedder"]
+
+# No deadlines: a shared machine may stall for a moment, and speed is for benchmarks/. CI draws the same examples
+# every time, so that a change is blamed only for what it did; elsewhere each run looks at new ones.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
