@@ -225,6 +225,17 @@ def test_status_tells_the_index_at_a_glance(indexed: Path, tiny_checkpoint: str,
     assert (skipped["path"], skipped["reason"]) == (str(indexed / "a-note.jpg"), "not an image")
 
 
+def test_status_loads_no_model_library(indexed: Path) -> None:
+    """`status` tells the last device and dtype from what was recorded, without loading torch."""
+    code = (
+        "import sys\nfrom imgsearch.__main__ import main\nsys.argv = ['imgsearch', 'status', '--json']\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "False"
+    assert (json.loads(done.stdout)["device"], json.loads(done.stdout)["dtype"]) == ("cpu", "float32")
+
+
 def test_remove_forgets_and_touches_no_file(indexed: Path) -> None:
     """`remove` takes files, folders or whole roots out of the index; the files stay; nothing matched is exit 1."""
     assert imgsearch("remove", indexed / "0.png", indexed / "trip").code == 0

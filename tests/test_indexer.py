@@ -31,8 +31,8 @@ from imgsearch.index import runs
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.indexer import index_pictures
 from imgsearch.job import IndexOptions, IndexResult
-from imgsearch.plan import WalkChoice
 from imgsearch.remove import remove_paths
+from imgsearch.targets import WalkChoice
 from imgsearch.types import Input, PixelBudget, Runtime, Silent
 
 import fakes

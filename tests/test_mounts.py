@@ -12,7 +12,7 @@ import pytest
 
 from imgsearch.errors import FolderError
 from imgsearch.index.image_index import ImageIndex
-from imgsearch.plan import WalkChoice
+from imgsearch.targets import WalkChoice
 
 import fakes
 from fakes import FakeModel, Notes, indexed, paint, roots, run

@@ -20,8 +20,9 @@ from imgsearch.index.image_index import ImageIndex
 from imgsearch.index.rows import FileRow, Root
 from imgsearch.indexer import index_pictures
 from imgsearch.job import IndexOptions, IndexResult
-from imgsearch.plan import TRANSIENT, Target, WalkChoice, choose_targets, is_current
+from imgsearch.plan import TRANSIENT, is_current
 from imgsearch.remove import remove_paths
+from imgsearch.targets import Target, WalkChoice, choose_targets
 from imgsearch.types import Silent, SourceFile
 
 import fakes

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from imgsearch.index.image_index import ImageIndex
-from imgsearch.plan import WalkChoice
 from imgsearch.remove import Removed, remove_paths
+from imgsearch.targets import WalkChoice
 
 import fakes
 from fakes import FakeModel, Notes, indexed, paint, roots, run

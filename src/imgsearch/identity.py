@@ -133,12 +133,12 @@ def check_choice(
     have: Identity,
     choice: ModelChoice,
     paths: Sequence[str],
-    walk_flags: str,
+    other_flags: str,
 ) -> str:
     """Refuse flags that the index in ``folder`` was not made with, with the commands that fix it: IndexMismatch.
 
-    ``walk_flags`` are the other flags of the command. Return the name of the index's model: a checkpoint that
-    was given and is the same one may lie elsewhere now.
+    ``other_flags`` are the command's flags that are no part of the identity. Return the name of the index's
+    model: a checkpoint that was given and is the same one may lie elsewhere now.
     """
     prompt = have.document_prompt
     if choice.instruction:
@@ -163,7 +163,7 @@ def check_choice(
             )
     want = Identity(model, fingerprint, choice.dim or have.dim, prompt, prompt, choice.pixels or have.pixels)
     if found := manifest.differences(have, want):
-        words = ["imgsearch index", *map(shlex.quote, paths), index_flag(folder).strip(), walk_flags]
+        words = ["imgsearch index", *map(shlex.quote, paths), index_flag(folder).strip(), other_flags]
         same = " ".join(filter(None, words))
         raise IndexMismatch(
             f"the index in {folder} was made with {'; '.join(found)}. To go on with it as it is: {same}   "

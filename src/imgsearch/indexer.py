@@ -27,7 +27,8 @@ from imgsearch.ingest import Ingest
 from imgsearch.job import IndexOptions, IndexResult
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import weights
-from imgsearch.plan import TRANSIENT, Plan, choose_targets, make_plan, present_roots
+from imgsearch.plan import TRANSIENT, Plan, make_plan
+from imgsearch.targets import choose_targets, present_roots
 from imgsearch.types import Encoder, Identity, PixelBudget, Reporter, Silent
 
 

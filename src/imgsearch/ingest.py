@@ -107,13 +107,15 @@ class Ingest:
         items = self._decoded(self.plan.todo, None, known, ahead=16)
         self.reporter.start(len(self.plan.todo), "pictures")
         done = 0
-        with closing(items):
-            for number, item in items:
-                if isinstance(item, Decoded) and item.pages is None:
-                    break
-                self._take(item, roots[number], None)
-                done += 1
-        self.reporter.stop()
+        try:
+            with closing(items):
+                for number, item in items:
+                    if isinstance(item, Decoded) and item.pages is None:
+                        break
+                    self._take(item, roots[number], None)
+                    done += 1
+        finally:
+            self.reporter.stop()
         return done
 
     def _embed_rest(

@@ -10,7 +10,7 @@ from imgsearch.errors import UsageError
 from imgsearch.estimate import figure, spoken
 from imgsearch.identity import ModelChoice
 from imgsearch.media import MAX_MEGAPIXELS
-from imgsearch.plan import WalkChoice
+from imgsearch.targets import WalkChoice
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,8 @@ from dataclasses import dataclass, field, replace
 from imgsearch.files import NOT_MOUNTED, Walk, is_mount
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import FileRow, FileState, Root
-from imgsearch.targets import Target, WalkChoice, choose_targets, inside, owner_of, places_of, present_roots
+from imgsearch.targets import Target, inside, owner_of, places_of
 from imgsearch.types import Reporter, Silent, SourceFile
-
-__all__ = [
-    "TRANSIENT",
-    "Plan",
-    "Target",
-    "WalkChoice",
-    "choose_targets",
-    "is_current",
-    "make_plan",
-    "present_roots",
-]
 
 # These say nothing about the file's bytes, so the next run tries again.
 TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while it was read"})

@@ -1,8 +1,8 @@
 """Which roots a run covers, and which parts of them: the paths that were given, held against the known roots.
 
-Roots never overlap in what they own: a file belongs to the deepest root above it. So a path inside a known root
-refreshes that part of it, a path around known roots refreshes them with their own options, and each file is
-walked once.
+Roots never overlap in what they own: a file that was given by itself belongs to the root that stands for it, any
+other to the deepest whole root above it. So a path inside a known root refreshes that part of it, a path around
+known roots refreshes them with their own options, and each file is walked once.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def index(
     """Index folders of pictures, or bring the index up to date. Interrupt it at any time; it goes on from there."""
     from imgsearch.indexer import index_pictures
     from imgsearch.job import IndexOptions
-    from imgsearch.plan import WalkChoice
+    from imgsearch.targets import WalkChoice
 
     # --exclude '' takes all patterns back.
     patterns = tuple(pattern for pattern in exclude if pattern) if exclude else None
