@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# sentence-transformers as its users have it, with torchvision: what the parity tests compare with.
+REFERENCE := .venv-reference
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test reference lint types check clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
 
-test: $(READY)
+test: $(READY) reference
 	$(BIN)/python -m pytest
+
+reference: $(REFERENCE)/.ready
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -29,5 +33,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
 
+# By uv, which takes seconds where pip takes minutes; by pip where uv is not to be had.
+$(REFERENCE)/.ready: tests/reference/requirements.txt | $(READY)
+	$(BIN)/python -m venv --clear $(REFERENCE)
+	uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
+	PATH="$$PATH:$(BIN)"; if uv --version >/dev/null 2>&1; \
+	then uv pip install --quiet --python $(REFERENCE)/bin/python --requirement tests/reference/requirements.txt; \
+	else $(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/reference/requirements.txt; fi
+	touch $(REFERENCE)/.ready
+
 clean:
-	rm -rf $(VENV) demo-gallery
+	rm -rf $(VENV) $(REFERENCE) demo-gallery

@@ -5,8 +5,9 @@ import os
 from hypothesis import HealthCheck, settings
 
 from checkpoints import tiny_checkpoint, tiny_checkpoint_eot, tiny_copy, tiny_embedder
+from clip import tiny_clip
 
-__all__ = ["tiny_checkpoint", "tiny_checkpoint_eot", "tiny_copy", "tiny_embedder"]
+__all__ = ["tiny_checkpoint", "tiny_checkpoint_eot", "tiny_clip", "tiny_copy", "tiny_embedder"]
 
 # No deadlines: a shared machine may stall for a moment, and speed is for benchmarks/. CI draws the same examples
 # every time, so that a change is blamed only for what it did; elsewhere each run looks at new ones.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from hub_server import Hub
 from pictures import scene
+from sentence_folders import sentence_folder, write
 
 MODEL = "acme/tiny"  # not the default one, which a developer may have in this checkout
 
@@ -50,6 +52,39 @@ def test_the_first_run_fetches_the_weights_and_the_next_needs_no_network(hub: Hu
     found = imgsearch(tmp_path, "query", "a circle", "--paths", HF_ENDPOINT=url)
     assert (found.returncode, found.stdout) == (0, f"{tmp_path}/one.png\n")
     assert "the user's data folder" in found.stderr
+
+
+def test_a_sentence_transformers_repository_is_used_as_it_says(tiny_checkpoint: str, tmp_path: Path) -> None:
+    """`index --model NAME` is all there is to type: its prompts, its truncate_dim and its training budget count."""
+    folder = sentence_folder(
+        tiny_checkpoint,
+        tmp_path / "repository",
+        prompts={"query": "Find it", "document": ""},
+        truncate_dim=64,
+    )
+    write(folder, "imgsearch.json", {"pixels": {"min_pixels": 1024, "max_pixels": 36_864}})
+    files = {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()
+    }
+    home = tmp_path / "home"
+    home.mkdir()
+    scene(1).save(home / "one.png")
+    with Hub({}) as hub:
+        hub.commit("acme/sentence", files)
+        first = imgsearch(home, "index", home, "--model", "acme/sentence", HF_ENDPOINT=hub.url)
+        assert first.returncode == 0, first.stderr
+        assert "asks for 64 of 128 dimensions (its truncate_dim); at most 36,864 pixels" in first.stderr
+        # Modules that are not supported are refused before the weights are fetched.
+        files["1_Pooling/config.json"] = b'{"pooling_mode": "mean"}'
+        hub.commit("acme/mean", files)
+        hub.log.clear()
+        refused = imgsearch(home, "index", home, "--model", "acme/mean", "--rebuild", HF_ENDPOINT=hub.url)
+        assert (refused.returncode, "pooling by mean is not supported" in refused.stderr) == (2, True)
+        assert "model.safetensors" not in hub.fetched()
+    state = json.loads(imgsearch(home, "status", "--json").stdout)
+    assert (state["dim"], state["pixels"]) == (64, {"image": [1024, 36_864]})
+    assert state["prompts"] == {"query": "Find it", "document": ""}
+    assert imgsearch(home, "query", "a circle", "--paths").stdout == f"{home}/one.png\n"
 
 
 def test_download_mends_a_damaged_checkpoint(hub: Hub, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -115,6 +116,31 @@ def test_a_search_answers_as_a_full_comparison_would(
         assert len(set(places)) == len(places)
         assert gone.isdisjoint(places)
         assert [place for place in places if place < twins] == sorted(p for p in places if p < twins)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 60), dims=st.tuples(st.integers(1, DIM), st.integers(1, DIM)), seed=st.integers(0, 99)
+)
+def test_a_search_at_a_smaller_dimension_is_one_of_an_index_made_at_it(
+    n: int, dims: tuple[int, int], seed: int
+) -> None:
+    """An index of N numbers searched at M scores and ranks as one made at M, but for the rounding of float16."""
+    small, large = sorted(dims)
+    rows, query = unit(n, seed), unit(2, seed + 1)
+    answers = []
+    with tempfile.TemporaryDirectory() as folder:
+        for dim in (large, small):
+            cut = rows[:, :dim] / np.linalg.norm(rows[:, :dim], axis=1, keepdims=True)
+            with IndexWriter(f"{folder}/{dim}", identity(dim=dim), rebuild=True) as writer:
+                add(writer, range(n), cut)
+            with ImageIndex(f"{folder}/{dim}") as index:
+                answers.append(index.search(query[:, :dim], n, small))
+    for searched, made in zip(*answers, strict=True):
+        scores = dict(zip(names(made), (score for _, score in made), strict=True))
+        ours = [scores[name] for name in names(searched)]
+        np.testing.assert_allclose([score for _, score in searched], ours, atol=2e-3)
+        assert all(first >= second - 4e-3 for first, second in itertools.pairwise(ours))
 
 
 def test_pictures_without_a_file_cost_no_hits(folder: str) -> None:

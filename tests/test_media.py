@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from imgsearch.errors import PictureError
-from imgsearch.media import EXTENSIONS, FORMATS, load_pictures, raster
+from imgsearch.media import EXTENSIONS, FORMATS, check_picture, load_pictures, raster
 from imgsearch.types import Picture, PixelBudget
 
 from pictures import QUADRANTS, encode, quadrants, scene
@@ -616,3 +616,21 @@ def test_a_stream_that_was_read_is_read_from_the_start() -> None:
     stream = io.BytesIO(encode(quadrants(), ".png"))
     stream.read()
     assert len(list(load_pictures(stream, "x.png", BUDGET))) == 1
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".tiff", ".avif", ".heic"])
+def test_a_check_passes_pictures_and_reads_only_their_headers(extension: str) -> None:
+    """A whole picture passes; so may one that is broken further on, which only decoding finds."""
+    data = encode(scene(1), extension)
+    check_picture(io.BytesIO(data), "x")
+    with pytest.raises(PictureError, match="too many pixels"):
+        check_picture(io.BytesIO(data), "x", max_megapixels=0.01)
+
+
+def test_a_check_says_what_decoding_would_say() -> None:
+    """No picture, an empty file, a header of nonsense, and a size out of bounds have the same reasons."""
+    cut_short = encode(scene(1), ".png")[:20]
+    for data, name in ((b"", "x.jpg"), (b"hello", "x.jpg"), (cut_short, "x.png")):
+        with pytest.raises(PictureError) as refused:
+            check_picture(io.BytesIO(data), name)
+        assert refused.value.reason == reason(data, name)

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imgsearch.dataset import RetrievalDataset, read_dataset
     from imgsearch.embed import embed_inputs
     from imgsearch.errors import ImgsearchError
     from imgsearch.identity import ModelChoice, checkpoint_for, download, load_encoder
@@ -34,6 +35,7 @@ _HOME = {
     "Picture": "types",
     "PixelBudget": "types",
     "Qwen3VLEmbedder": "model.embedder",
+    "RetrievalDataset": "dataset",
     "SearchOptions": "search",
     "Status": "status",
     "Removed": "remove",
@@ -47,6 +49,7 @@ _HOME = {
     "load_encoder": "identity",
     "load_pictures": "media",
     "query": "search",
+    "read_dataset": "dataset",
     "read_picture": "search",
     "read_status": "status",
     "remove_paths": "remove",
@@ -66,6 +69,7 @@ __all__ = [
     "PixelBudget",
     "Qwen3VLEmbedder",
     "Removed",
+    "RetrievalDataset",
     "SearchOptions",
     "Status",
     "WalkChoice",
@@ -78,6 +82,7 @@ __all__ = [
     "load_encoder",
     "load_pictures",
     "query",
+    "read_dataset",
     "read_picture",
     "read_status",
     "remove_paths",

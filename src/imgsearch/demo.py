@@ -1,61 +1,80 @@
-"""Use case: show the whole way on drawn pictures: draw, index, find each picture's altered copies.
-
-Until a trained checkpoint ships, the model is a tiny one with random weights: it tells pictures apart, so that
-copies are found, but it knows no words.
-"""
+"""Use case: show the whole way on drawn pictures: draw a gallery, index it, ask, and say which hits are right."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
-from imgsearch.identity import ModelChoice
+from imgsearch.drawing.gallery import ALIKE, QUESTIONS, RIGHT, Question, draw_gallery
+from imgsearch.drawing.scene import Scene
+from imgsearch.drawing.sheet import Cell, draw_contact_sheet
+from imgsearch.errors import StorageError
+from imgsearch.identity import ModelChoice, checkpoint_for, load_encoder
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.indexer import index_pictures
 from imgsearch.job import IndexOptions
-from imgsearch.media.gallery import draw_gallery
-from imgsearch.search import SearchOptions, similar
-from imgsearch.types import Encoder, Reporter
-
-PICTURES = 24
+from imgsearch.model.weights import DEMO_MODEL
+from imgsearch.search import SearchOptions, query, similar
+from imgsearch.types import Encoder, Hit, Input, Reporter, Silent
 
 
 def run_demo(out: str, reporter: Reporter) -> int:
-    """Draw a gallery into ``out``, index it, and look for each picture's copies; return 0 if all were found.
+    """Draw a gallery into ``out``, index it, ask six questions; return 0 if every first hit is right, else 1.
 
-    Raises StorageError if ``out`` can't be written.
+    What is in ``out`` from an earlier demo is drawn and indexed again. Raises StorageError if ``out`` can't be
+    written, CheckpointError if the demo checkpoint is not in the package.
     """
-    from imgsearch.model.random_checkpoint import write_random_checkpoint
-
     out = os.path.abspath(out)
-    pictures, model, folder = (os.path.join(out, name) for name in ("pictures", "model", ".imgsearch"))
-    copies = draw_gallery(pictures, PICTURES)
-    reporter.say(
-        f"drew {PICTURES} pictures and, of each, {len(next(iter(copies.values())))} altered copies in {pictures}"
-    )
-    write_random_checkpoint(model)
-    reporter.say(
-        "the model here is tiny and its weights are random: it knows pictures again, but no words yet"
-    )
-    result = index_pictures([pictures], folder, IndexOptions(model=ModelChoice(model=model)), reporter)
+    pictures, sheets, folder = (os.path.join(out, name) for name in ("pictures", "sheets", ".imgsearch"))
+    try:
+        scenes = draw_gallery(pictures)
+        os.makedirs(sheets, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{out} can't be written: {error.strerror}; choose another with --out") from error
+    reporter.say(f"drew {len(scenes)} pictures in {pictures}")
+    choice = ModelChoice(model=DEMO_MODEL)
+    result = index_pictures([pictures], folder, IndexOptions(model=choice), reporter)
     reporter.say(result.summary().partition(" Try:")[0])
-
-    def no_model() -> Encoder:
-        raise AssertionError("an indexed picture answers from its stored vector")
-
-    found = asked = 0
+    first_right = shown_right = shown = 0
     with ImageIndex(folder) as index:
-        for original, altered in copies.items():
-            hits = similar(index, original, no_model, SearchOptions(n=1 + len(altered)))
-            near = {hit.path for hit in hits[1:]}
-            asked += len(altered)
-            found += len(near & set(altered))
-            marks = "  ".join(
-                f"{os.path.basename(hit.path)} {hit.score:.3f}{'' if hit.path in altered else ' (wrong)'}"
-                for hit in hits[1:]
-            )
-            reporter.say(f"similar {os.path.basename(original)}:  {marks}")
-    reporter.say(f"{found} of {asked} altered copies stand first behind their original")
-    reporter.say(
-        "On your own pictures:  imgsearch index ~/Pictures   then:  imgsearch query 'red car at night'"
-    )
-    return 0 if found == asked else 1
+        checkpoint = checkpoint_for(folder, index.identity, choice, reporter)
+        encoder = load_encoder(checkpoint, index.identity, choice, Silent())  # said already while indexing
+        example = next(path for path, scene in scenes.items() if ALIKE.answered_by(scene))
+        asked: list[tuple[str, Question, Sequence[Hit]]] = []
+        texts = [Input(text=question.text) for question in QUESTIONS]
+        answers = query(index, encoder, texts, SearchOptions(n=RIGHT))
+        for question, found in zip(QUESTIONS, answers, strict=True):
+            asked.append((f'query "{question.text}"', question, found))
+
+        def no_model() -> Encoder:
+            raise AssertionError("an indexed picture answers from its stored vector")
+
+        alike = similar(index, example, no_model, SearchOptions(n=RIGHT))
+        asked.append((f"similar {os.path.relpath(example)} ({ALIKE.text})", ALIKE, alike))
+    for number, (title, question, hits) in enumerate(asked, start=1):
+        cells = _cells(hits, question, scenes)
+        right = sum(cell.right for cell in cells)
+        first_right += cells[0].right
+        shown_right, shown = shown_right + right, shown + len(cells)
+        reporter.say("")
+        reporter.say(f"imgsearch {title}:  {right} of {len(cells)} right")
+        for hit, cell in zip(hits, cells, strict=True):
+            mark = "right" if cell.right else "wrong"
+            reporter.say(f"  {hit.score:.4f}  {os.path.relpath(hit.path)}  {mark}")
+        name = "-".join(question.text.split())
+        sheet = os.path.join(sheets, f"{number}-{name}.png")
+        draw_contact_sheet(sheet, title, cells)
+        reporter.say(f"  contact sheet: {sheet}")
+    reporter.say("")
+    reporter.say(f"{shown_right} of {shown} hits are right, {first_right} of {len(asked)} first hits")
+    reporter.say("The demo's model is a miniature that knows drawn shapes only. On your own photographs:")
+    reporter.say("  imgsearch index ~/Pictures")
+    reporter.say("  imgsearch query 'red car at night'")
+    return 0 if first_right == len(asked) else 1
+
+
+def _cells(hits: Sequence[Hit], question: Question, scenes: Mapping[str, Scene]) -> list[Cell]:
+    return [
+        Cell(hit.path, f"{hit.rank}.  {hit.score:.3f}", question.answered_by(scenes[hit.path]))
+        for hit in hits
+    ]

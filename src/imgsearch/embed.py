@@ -24,6 +24,7 @@ def embed_inputs(
 ) -> Vectors:
     """Embed picture files, or with ``texts`` the inputs themselves: (n, dim) float32, unit rows, in order.
 
+    Texts get the prompt of questions, pictures that of documents, as an index and its queries do.
     Raises InputError (naming the input), CheckpointError, DownloadError, UsageError; never fewer rows.
     """
     choice, reporter = choice or ModelChoice(), reporter or Silent()
@@ -33,12 +34,13 @@ def embed_inputs(
     checkpoint, identity = choose_identity(choice, reporter)
     encoder = load_encoder(checkpoint, identity, choice, reporter)
     if texts:
-        return encoder.embed([Input(text=text) for text in inputs])
+        return encoder.embed([Input(text=text, instruction=identity.query_prompt) for text in inputs])
     rows = np.empty((len(inputs), identity.dim), np.float32)
     # A batch at a time, so that memory does not grow with the inputs.
     for start in range(0, len(inputs), _BATCH):
         paths = inputs[start : start + _BATCH]
+        pictures = [encoder.prepare(read_picture(path, identity.pixels)) for path in paths]
         rows[start : start + _BATCH] = encoder.embed(
-            [Input(image=encoder.prepare(read_picture(path, identity.pixels))) for path in paths]
+            [Input(image=picture, instruction=identity.document_prompt) for picture in pictures]
         )
     return rows

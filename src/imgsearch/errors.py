@@ -55,6 +55,28 @@ class NonFiniteError(ImgsearchError):
         self.rows = rows
 
 
+class DatasetError(ImgsearchError):
+    """A dataset that can't be used as it is; the message names the file, the line or row, and the column."""
+
+
+class MissingExtra(ImgsearchError):
+    """An optional library is not installed; the message names the extra that brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        """Say what needs the extra: ``MissingExtra("imgsearch eval", "eval")``."""
+        super().__init__(f"{what} needs the extra: pip install 'imgsearch[{extra}]'")
+
+
+class TrainingError(ImgsearchError):
+    """A training run that can't go on; the message says which setting to change."""
+
+
+class TrainingStopped(ImgsearchError):
+    """A training run that was interrupted; the message says how to go on with it."""
+
+    exit_code = 130
+
+
 class CheckpointError(ImgsearchError):
     """A model folder that is missing, incomplete, or not of the Qwen3-VL embedding family."""
 

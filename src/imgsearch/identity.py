@@ -5,31 +5,44 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
 from imgsearch.index import manifest
 from imgsearch.index.location import index_flag
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import weights
+from imgsearch.model.conventions import (
+    DEFAULT_INSTRUCTION,
+    Conventions,
+    processor_budget,
+    read_conventions,
+)
 from imgsearch.model.transfer import Progress
 from imgsearch.types import Encoder, Identity, PixelBudget, Reporter
+
+PixelChoice = PixelBudget | Literal["checkpoint"]
+"""A pixel budget, or the one of the checkpoint's own image processor."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
     """What the user asked for; None leaves it to the index, or to the checkpoint and the defaults.
 
-    ``model`` is a folder or a hub name; ``dim`` a Matryoshka dimension; device and dtype may be "auto".
+    ``model`` is a folder, a hub name or "demo"; ``dim`` a Matryoshka dimension; ``instruction`` takes the place of
+    the checkpoint's prompts on both sides; device and dtype may be "auto". ``prompts`` are those of an index
+    that is made anew, for questions and for pictures, as they stand.
     """
 
     model: str | None = None
     revision: str | None = None
     dim: int | None = None
-    pixels: PixelBudget | None = None
+    pixels: PixelChoice | None = None
     instruction: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    prompts: tuple[str, str] | None = None
 
 
 def find(model: str | None, revision: str | None, reporter: Reporter) -> weights.Checkpoint:
@@ -45,12 +58,14 @@ def find(model: str | None, revision: str | None, reporter: Reporter) -> weights
 def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
     """Fetch a checkpoint ahead of time, or check the one that is here against the hub; return its folder.
 
-    Every file is compared with the hub's checksum, so this also mends a damaged checkpoint. Raises
-    DownloadError, CheckpointError.
+    Every file is compared with the hub's checksum, so this also mends a damaged checkpoint; "demo", which ships
+    with the program, is only looked for. Raises DownloadError, CheckpointError.
     """
     from imgsearch.model import hub  # on use: only this command always needs it
 
     name = name or weights.DEFAULT_MODEL
+    if name == weights.DEMO_MODEL:
+        return weights.find_checkpoint(name, revision=revision).folder
     if os.path.isdir(os.path.expanduser(name)):
         raise UsageError(
             f"{name} is a folder; download takes a name on the hub, like {weights.DEFAULT_MODEL}"
@@ -80,22 +95,67 @@ def _progress(reporter: Reporter) -> Progress:
 
 
 def choose_identity(choice: ModelChoice, reporter: Reporter) -> tuple[weights.Checkpoint, Identity]:
-    """Return the checkpoint and the identity of a new index. Raises UsageError for a dim the model lacks."""
-    from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS
-    from imgsearch.model.prompt import DEFAULT_INSTRUCTION, punctuated
+    """Return the checkpoint and the identity of a new index, and say what the checkpoint itself chose.
 
+    Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
+    """
     checkpoint = find(choice.model, choice.revision, reporter)
-    info = checkpoints.describe(checkpoint.folder)
-    if choice.dim is not None and not 1 <= choice.dim <= info.dim:
-        raise UsageError(f"--dim {choice.dim}: {checkpoint.name} gives vectors of {info.dim} dimensions")
-    prompt = punctuated(choice.instruction or DEFAULT_INSTRUCTION)
+    own = read_conventions(checkpoint.folder, checkpoint.name)
+    if choice.dim is not None and not 1 <= choice.dim <= own.full_dim:
+        raise UsageError(f"--dim {choice.dim}: {checkpoint.name} gives vectors of {own.full_dim} dimensions")
+    query_prompt, document_prompt = choice.prompts or _prompts(choice.instruction, own)
+    if notes := own.notes(dim=choice.dim is None, pixels=choice.pixels is None):
+        reporter.say(f"{checkpoint.name} asks for {'; '.join(notes)}")
     return checkpoint, Identity(
         model=checkpoint.name,
         fingerprint=checkpoints.fingerprint(checkpoint.folder),
-        dim=choice.dim or info.dim,
-        query_prompt=prompt,
-        document_prompt=prompt,
-        pixels=choice.pixels or PixelBudget(MIN_PIXELS, MAX_PIXELS),
+        dim=choice.dim or own.dim,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+        pixels=chosen_pixels(choice, checkpoint),
+    )
+
+
+def _prompts(instruction: str | None, own: Conventions) -> tuple[str, str]:
+    """Return the prompts for questions and pictures: the user's instruction for both, or the checkpoint's own."""
+    prompts = (instruction, instruction) if instruction else (own.query_prompt, own.document_prompt)
+    if own.verbatim:
+        return prompts
+    from imgsearch.model.prompt import punctuated  # on use: it loads the tokenizers library
+
+    return punctuated(prompts[0]), punctuated(prompts[1])
+
+
+def chosen_pixels(choice: ModelChoice, checkpoint: weights.Checkpoint) -> PixelBudget:
+    """Return the pixel budget of a new index: the user's, or the checkpoint's default. Raises CheckpointError."""
+    if choice.pixels == "checkpoint":
+        return processor_budget(checkpoint.folder)
+    return choice.pixels or read_conventions(checkpoint.folder, checkpoint.name).pixels
+
+
+def as_before(choice: ModelChoice, old: Identity) -> ModelChoice:
+    """Return the choice for an index that replaces one made as ``old``: what the user does not change stays.
+
+    With the same model everything does. Another model comes with its own conventions; only what the user of the
+    old index had chosen against those of the old model is carried over.
+    """
+    prompts = None if choice.instruction else (old.query_prompt, old.document_prompt)
+    pixels: PixelChoice | None = choice.pixels or old.pixels
+    if choice.model is None:
+        return replace(choice, model=old.model, dim=choice.dim or old.dim, pixels=pixels, prompts=prompts)
+    from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS  # on use: it loads Pillow
+
+    usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, PixelBudget(MIN_PIXELS, MAX_PIXELS)
+    try:
+        before = weights.find_checkpoint(old.model, download=False)
+        own = read_conventions(before.folder, before.name)
+        usual_prompts, usual_pixels = _prompts(None, own), own.pixels
+    except CheckpointError:
+        pass  # the old model is gone: it is taken for a plain one
+    return replace(
+        choice,
+        pixels=choice.pixels if old.pixels == usual_pixels else pixels,
+        prompts=None if prompts == usual_prompts else prompts,
     )
 
 
@@ -140,12 +200,7 @@ def check_choice(
     ``other_flags`` are the command's flags that are no part of the identity. Return the name of the index's
     model: a checkpoint that was given and is the same one may lie elsewhere now.
     """
-    prompt = have.document_prompt
-    if choice.instruction:
-        from imgsearch.model.prompt import punctuated  # on use: it loads the tokenizers library
-
-        prompt = punctuated(choice.instruction)
-    model, fingerprint = have.model, have.fingerprint
+    model, fingerprint, checkpoint = have.model, have.fingerprint, None
     if choice.model is not None:
         try:
             # Nothing is downloaded only to be refused.
@@ -161,7 +216,11 @@ def check_choice(
                 f"with --model DIR, or make the index anew with: imgsearch index{index_flag(folder)} "
                 f"--model {shlex.quote(model)} --rebuild"
             )
-    want = Identity(model, fingerprint, choice.dim or have.dim, prompt, prompt, choice.pixels or have.pixels)
+    pixels = choice.pixels or have.pixels
+    if pixels == "checkpoint":
+        checkpoint = checkpoint or weights.find_checkpoint(have.model, download=False)
+        pixels = processor_budget(checkpoint.folder)
+    want = Identity(model, fingerprint, choice.dim or have.dim, *_asked(choice.instruction, have), pixels)
     if found := manifest.differences(have, want):
         words = ["imgsearch index", *map(shlex.quote, paths), index_flag(folder).strip(), other_flags]
         same = " ".join(filter(None, words))
@@ -172,6 +231,16 @@ def check_choice(
     return model
 
 
+def _asked(instruction: str | None, have: Identity) -> tuple[str, str]:
+    """Return the prompts that an index like this one would have with the instruction; its own without one."""
+    own = have.query_prompt, have.document_prompt
+    if not instruction or own == (instruction, instruction):
+        return own
+    from imgsearch.model.prompt import punctuated  # on use: it loads the tokenizers library
+
+    return punctuated(instruction), punctuated(instruction)
+
+
 def _flags(choice: ModelChoice) -> str:
     flags = []
     if choice.model is not None:
@@ -180,7 +249,9 @@ def _flags(choice: ModelChoice) -> str:
         flags.append(f"--revision {shlex.quote(choice.revision)}")
     if choice.dim is not None:
         flags.append(f"--dim {choice.dim}")
-    if choice.pixels is not None:
+    if choice.pixels == "checkpoint":
+        flags.append("--detail checkpoint")
+    elif choice.pixels is not None:
         flags.append(f"--max-pixels {choice.pixels.max_pixels}")
     if choice.instruction is not None:
         flags.append(f"--instruction {shlex.quote(choice.instruction)}")
@@ -203,6 +274,7 @@ def load_encoder(
         budget=identity.pixels,
         instruction=identity.document_prompt,
         dim=identity.dim,
+        verbatim=True,  # the identity's prompts are ready for use, whatever has become of the folder
         notice=reporter.say,
     )
     runtime = encoder.runtime

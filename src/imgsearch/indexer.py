@@ -18,7 +18,15 @@ from imgsearch.errors import (
     StorageError,
 )
 from imgsearch.files import shown
-from imgsearch.identity import ModelChoice, check_choice, checkpoint_for, choose_identity, load_encoder
+from imgsearch.identity import (
+    ModelChoice,
+    as_before,
+    check_choice,
+    checkpoint_for,
+    choose_identity,
+    chosen_pixels,
+    load_encoder,
+)
 from imgsearch.index import manifest, runs
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.image_index import ImageIndex, IndexWriter
@@ -27,6 +35,7 @@ from imgsearch.ingest import Ingest
 from imgsearch.job import IndexOptions, IndexResult
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import weights
+from imgsearch.model.conventions import read_conventions
 from imgsearch.plan import TRANSIENT, Plan, make_plan
 from imgsearch.targets import choose_targets, present_roots
 from imgsearch.types import Encoder, Identity, PixelBudget, Reporter, Silent
@@ -81,13 +90,7 @@ def _replaced(folder: str, options: IndexOptions) -> tuple[list[Root], IndexOpti
     choice = options.model
     try:
         old = manifest.read(folder)
-        choice = replace(
-            choice,
-            model=choice.model or old.model,
-            dim=choice.dim or (None if choice.model else old.dim),
-            pixels=choice.pixels or old.pixels,
-            instruction=choice.instruction or old.document_prompt,
-        )
+        choice = as_before(choice, old)
     except (IndexMissing, IndexDamaged, IndexMismatch):
         pass
     try:
@@ -118,7 +121,8 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
     checkpoint, identity = choose_identity(options.model, reporter)
     _say_plan(plan, options, reporter, folder, identity)
     encoder = load_encoder(checkpoint, identity, options.model, reporter)
-    if encoder.runtime.device != "cpu" and options.model.pixels is None:
+    own = read_conventions(checkpoint.folder, checkpoint.name)
+    if encoder.runtime.device != "cpu" and options.model.pixels is None and not own.pixels_reason:
         reporter.say(
             "an accelerator has time for more than the fastest setting: --detail standard sees small text and "
             "small things too; it is chosen once, when an index is made"
@@ -189,16 +193,14 @@ def _say_plan(
 
 def _about(pictures: int, choice: ModelChoice, folder: str, identity: Identity | None) -> str:
     """Say about how long the pictures take, if anything is known to guess it from."""
-    from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS
-
-    budget = identity.pixels if identity else choice.pixels or PixelBudget(MIN_PIXELS, MAX_PIXELS)
     run = runs.last(folder, "index")
-    parameters = 0
-    if run is None or not run.rate:
+    parameters, budget = 0, identity.pixels if identity else PixelBudget(0, 0)
+    if identity is None or run is None or not run.rate:
         try:
             model = choice.model or (identity.model if identity else None)
             checkpoint = weights.find_checkpoint(model, revision=choice.revision, download=False)
             parameters = checkpoints.describe(checkpoint.folder).parameters
+            budget = identity.pixels if identity else chosen_pixels(choice, checkpoint)
         except ImgsearchError:
             return "; how long is known when the model is here"
     device = run.runtime.device if run else "cpu" if choice.device == "auto" else choice.device

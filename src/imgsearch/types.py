@@ -116,7 +116,8 @@ class Identity:
     """What an index was made with; vectors of two identities must never meet.
 
     ``model`` is the name or folder it was loaded by: how to find it again, not part of the comparison.
-    ``fingerprint`` is 64 hexadecimal digits. The prompts are the instructions of either side.
+    ``fingerprint`` is 64 hexadecimal digits. The prompts are the instructions of either side (questions, pictures)
+    as the model gets them; an empty one is none.
     """
 
     model: str

@@ -12,12 +12,13 @@ import typer
 
 from imgsearch import output
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.identity import ModelChoice
+from imgsearch.identity import ModelChoice, PixelChoice
+from imgsearch.model.weights import DEMO_MODEL
 from imgsearch.types import PixelBudget
 
 P = ParamSpec("P")
 
-Detail = Literal["low", "standard", "high", "max"]
+Detail = Literal["low", "standard", "high", "max", "checkpoint"]
 
 IndexFolder = Annotated[
     str | None,
@@ -29,7 +30,11 @@ IndexFolder = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME|DIR", help="A checkpoint's folder, or its name on the hub."),
+    typer.Option(
+        "--model",
+        metavar="NAME|DIR",
+        help="A checkpoint's folder, its name on the hub, or demo: the small one that comes with the program.",
+    ),
 ]
 ModelFolder = Annotated[
     str | None,
@@ -48,21 +53,32 @@ Dtype = Annotated[
     typer.Option("--dtype", help="Precision. auto: float16 on CUDA and MPS, float32 on the CPU."),
 ]
 Dim = Annotated[
-    int | None, typer.Option("--dim", metavar="N", help="Length of the vectors: a Matryoshka dimension.")
+    int | None,
+    typer.Option(
+        "--dim",
+        metavar="N",
+        help="Length of the vectors: a Matryoshka dimension. Default: the checkpoint's, or the index's.",
+    ),
 ]
 DetailOption = Annotated[
     Detail | None,
     typer.Option(
         "--detail",
-        help="Pixels a picture is seen with: low 57,600 (default, fastest; small text and small things are "
-        "lost), standard 262,144, high 589,824, max 1,310,720. Time grows with them.",
+        help="Pixels a picture is seen with: low 57,600 (fastest; small text and small things are lost), "
+        "standard 262,144, high 589,824, max 1,310,720, checkpoint: what its preprocessor says. Time grows with "
+        "them. Default: what the checkpoint was trained at where that is known, else low.",
     ),
 ]
 MaxPixels = Annotated[
     int | None, typer.Option("--max-pixels", metavar="N", help="The same as a number of pixels.")
 ]
 Instruction = Annotated[
-    str | None, typer.Option("--instruction", metavar="TEXT", help="The instruction to the model.")
+    str | None,
+    typer.Option(
+        "--instruction",
+        metavar="TEXT",
+        help="The instruction to the model, for questions and pictures alike. Default: the checkpoint's own.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -105,14 +121,23 @@ def _have_a_folder() -> bool:
         return False
 
 
+def pixel_choice(detail: Detail | None, max_pixels: int | None) -> PixelChoice | None:
+    """Turn --detail or --max-pixels into a choice of budget, None if neither was given. Raises UsageError."""
+    if detail == "checkpoint" and max_pixels is None:
+        return detail
+    return pixel_budget(detail, max_pixels)
+
+
 def pixel_budget(detail: Detail | None, max_pixels: int | None) -> PixelBudget | None:
-    """Turn --detail or --max-pixels into a budget, None if neither was given. Raises UsageError."""
+    """Turn --detail or --max-pixels into a budget where a checkpoint's own is not to be had. Raises UsageError."""
     if detail is None and max_pixels is None:
         return None
     from imgsearch.model.pixels import DETAIL, MIN_PIXELS  # on use: it loads Pillow
 
     if detail is not None and max_pixels is not None:
         raise UsageError("--detail and --max-pixels say the same thing; give one of them")
+    if detail == "checkpoint":
+        raise UsageError("--detail checkpoint is not for this command; give the number with --max-pixels N")
     if detail is not None:
         return PixelBudget(MIN_PIXELS, DETAIL[detail])
     assert max_pixels is not None
@@ -125,13 +150,13 @@ def model_choice(
     model: str | None,
     revision: str | None = None,
     dim: int | None = None,
-    pixels: PixelBudget | None = None,
+    pixels: PixelChoice | None = None,
     instruction: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
 ) -> ModelChoice:
     """Collect the model's flags; a folder is made absolute, so that the index finds it from anywhere."""
-    if model is not None:
+    if model is not None and model != DEMO_MODEL:
         expanded = os.path.expanduser(model)
         if os.path.isdir(expanded):
             model = os.path.abspath(expanded)

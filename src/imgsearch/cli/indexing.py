@@ -73,7 +73,7 @@ def index(
     patterns = tuple(pattern for pattern in exclude if pattern) if exclude else None
     options = IndexOptions(
         model=common.model_choice(
-            model, revision, dim, common.pixel_budget(detail, max_pixels), instruction, device, dtype
+            model, revision, dim, common.pixel_choice(detail, max_pixels), instruction, device, dtype
         ),
         walk=WalkChoice(patterns, include_hidden, follow_symlinks),
         batch_size=_batch_size(batch_size),
@@ -153,7 +153,11 @@ def status(
         output.line(f"folder     {root.path}{_chosen(root.options)}")
     output.line(f"model      {identity.model} ({identity.fingerprint[:8]}), {identity.dim} dimensions")
     output.line(f"pixels     at most {identity.pixels.max_pixels:,} a picture")
-    output.line(f"prompt     {identity.document_prompt}")
+    if identity.query_prompt == identity.document_prompt:
+        output.line(f"prompt     {identity.document_prompt or 'none'}")
+    else:
+        output.line(f"prompt     of questions: {identity.query_prompt or 'none'}")
+        output.line(f"           of pictures: {identity.document_prompt or 'none'}")
     if run:
         output.line(
             f"last run   {_day(run.at)} on {run.runtime.device} in {run.runtime.dtype}: {run.runtime.reason}"

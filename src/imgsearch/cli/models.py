@@ -9,6 +9,7 @@ import typer
 from imgsearch import output
 from imgsearch.cli import common
 from imgsearch.errors import StorageError, UsageError
+from imgsearch.model.weights import DEMO_MODEL
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +43,7 @@ def embed(
     if npy and json:
         raise UsageError("--npy and --json: give one of them")
     choice = common.model_choice(
-        model, revision, dim, common.pixel_budget(detail, max_pixels), instruction, device, dtype
+        model, revision, dim, common.pixel_choice(detail, max_pixels), instruction, device, dtype
     )
     talker = output.Talker()
     vectors = embed_inputs(inputs, texts=text, choice=choice, reporter=talker)
@@ -73,7 +74,10 @@ def download(
 
     talker = output.Talker()
     folder = run(name, revision, talker)
-    talker.say(f"complete, and as the hub has it: {folder}")
+    if name == DEMO_MODEL:
+        talker.say(f"{name} ships with the program, there is nothing to fetch: {folder}")
+    else:
+        talker.say(f"complete, and as the hub has it: {folder}")
     return 0
 
 

@@ -104,10 +104,18 @@ def differences(have: Identity, want: Identity) -> list[str]:
         )
     if have.dim != want.dim:
         found.append(f"dimension {have.dim}, not {want.dim}")
-    if have.query_prompt != want.query_prompt or have.document_prompt != want.document_prompt:
-        found.append(f"instruction {have.document_prompt!r}, not {want.document_prompt!r}")
-    if have.pixels != want.pixels:
+    prompts = [(have.query_prompt, want.query_prompt), (have.document_prompt, want.document_prompt)]
+    if prompts[0] == prompts[1]:
+        prompts, sides = prompts[:1], [""]
+    else:
+        sides = [" for questions", " for pictures"]
+    for side, (has, wants) in zip(sides, prompts, strict=True):
+        if has != wants:
+            found.append(f"the instruction{side} {has!r}, not {wants!r}")
+    if have.pixels.max_pixels != want.pixels.max_pixels:
         found.append(f"at most {have.pixels.max_pixels:,} pixels a picture, not {want.pixels.max_pixels:,}")
+    elif have.pixels != want.pixels:
+        found.append(f"at least {have.pixels.min_pixels:,} pixels a picture, not {want.pixels.min_pixels:,}")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
@@ -37,6 +38,9 @@ class Decoder(Protocol):
         self, stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int
     ) -> Iterator[Picture]:
         """Yield the pictures of a file, or raise PictureError or whatever the library under it raises."""
+
+    def check(self, stream: BinaryIO, format: str, max_pixels: int) -> None:
+        """Read the header only, and raise what decode would raise for it."""
 
 
 FORMATS = (
@@ -84,17 +88,36 @@ def load_pictures(
     200" (both from the header, before anything is decoded), "unreadable" (the disk, not the picture),
     "out of memory", "needs pillow-heif". Can be called from many threads, each with a stream of its own.
     """
-    try:
-        stream.seek(0)
-        head = stream.read(_HEAD_BYTES)
-        stream.seek(0)
-    except OSError as error:
-        raise PictureError("unreadable", _line(error)) from error
+    with _picture_errors():
+        decoder, format = _decoder(stream, name)
+        yield from decoder.decode(stream, format, budget, int(max_megapixels * 1_000_000))
+
+
+def check_picture(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> None:
+    """Read a picture's first bytes and header, a small part of what decoding it takes.
+
+    Raises PictureError as load_pictures does, for what can be told from there; a picture that is broken
+    further on passes.
+    """
+    with _picture_errors():
+        decoder, format = _decoder(stream, name)
+        decoder.check(stream, format, int(max_megapixels * 1_000_000))
+
+
+def _decoder(stream: BinaryIO, name: str) -> tuple[Decoder, str]:
+    """Return who decodes this file, and the format's name for that."""
+    stream.seek(0)
+    head = stream.read(_HEAD_BYTES)
+    stream.seek(0)
     found = _recognise(head, name)
-    max_pixels = int(max_megapixels * 1_000_000)
-    decoder = cast("Decoder", import_module(f"{__name__}.{found.module}"))
+    return cast("Decoder", import_module(f"{__name__}.{found.module}")), found.name
+
+
+@contextmanager
+def _picture_errors() -> Iterator[None]:
+    """Turn whatever a decoder raises into a PictureError."""
     try:
-        yield from decoder.decode(stream, found.name, budget, max_pixels)
+        yield
     except PictureError:
         raise
     except MemoryError as error:

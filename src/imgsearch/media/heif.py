@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,12 +22,22 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
 
     Raises PictureError where pillow-heif is missing or the size is out of bounds, else what libheif raises.
     """
+    container = _opened(stream, max_pixels)
+    with DECODING.take(container.size[0] * container.size[1]):
+        image = to_rgb(container.to_pillow())
+        yield Picture(np.array(image), image.width, image.height)
+
+
+def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
+    """Read a file's header only, and raise what ``decode`` would raise for it."""
+    _opened(stream, max_pixels)
+
+
+def _opened(stream: BinaryIO, max_pixels: int) -> Any:
     try:
         import pillow_heif
     except ImportError as error:
         raise PictureError("needs pillow-heif", "pip install pillow-heif") from error
     container = pillow_heif.open_heif(stream, convert_hdr_to_8bit=True)
     check_size(container.size, max_pixels)
-    with DECODING.take(container.size[0] * container.size[1]):
-        image = to_rgb(container.to_pillow())
-        yield Picture(np.array(image), image.width, image.height)
+    return container

@@ -83,15 +83,7 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
 
     Raises PictureError where the size is out of bounds, else whatever Pillow raises on broken bytes.
     """
-    _prepare_pillow(max_pixels)
-    try:
-        image = _OPENERS[format](stream)
-    except Image.DecompressionBombError as error:
-        raise PictureError("too many pixels", str(error)) from error
-    with image:
-        check_size(image.size, max_pixels)
-        if image.format == "TIFF":
-            _check_tile(image, max_pixels)
+    with _opened(stream, format, max_pixels) as image:
         full = image.size
         if image.format == "JPEG":
             _skip_detail(image, budget.max_pixels)
@@ -110,6 +102,11 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
             pixels = np.array(rgb)
             del rgb
             yield Picture(pixels, *full)
+
+
+def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
+    """Read a file's header only, and raise what ``decode`` would raise for it."""
+    _opened(stream, format, max_pixels).close()
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -139,6 +136,23 @@ def to_rgb(image: Image.Image) -> Image.Image:
         flat.paste(with_alpha, mask=with_alpha)
         return flat
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _opened(stream: BinaryIO, format: str, max_pixels: int) -> ImageFile.ImageFile:
+    """Parse a file's header and refuse a size that is out of bounds; nothing is decoded yet."""
+    _prepare_pillow(max_pixels)
+    try:
+        image = _OPENERS[format](stream)
+    except Image.DecompressionBombError as error:
+        raise PictureError("too many pixels", str(error)) from error
+    try:
+        check_size(image.size, max_pixels)
+        if image.format == "TIFF":
+            _check_tile(image, max_pixels)
+    except BaseException:
+        image.close()
+        raise
+    return image
 
 
 def _prepare_pillow(max_pixels: int) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 from imgsearch.errors import CheckpointError
 
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
+MODULES = "modules.json"  # what makes a folder one of sentence-transformers
+TRANSFORMER_SETTINGS = "sentence_bert_config.json"
 
 _FAMILY = "qwen3_vl"
 _INDEX = "model.safetensors.index.json"
@@ -38,6 +40,19 @@ class CheckpointInfo:
     parameters: int
 
 
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One entry of modules.json: its class as a dotted name, and the folder of its settings ("": the root)."""
+
+    type: str
+    path: str
+
+    @property
+    def kind(self) -> str:
+        """The class without its package."""
+        return self.type.rsplit(".", 1)[-1]
+
+
 def missing_files(folder: str, *, leftovers: bool = True) -> list[str]:
     """Name what a folder lacks or has only in part, by ``leftovers`` also *.incomplete; empty: it is complete."""
     lacking = [name for name in ("config.json", "tokenizer.json") if not _looks_whole(folder, name)]
@@ -50,6 +65,10 @@ def missing_files(folder: str, *, leftovers: bool = True) -> list[str]:
         lacking += [name for name in weight_files(folder) if not _looks_whole(folder, name)]
     except CheckpointError:
         lacking.append(_INDEX)
+    try:
+        lacking += [name for name in _module_files(folder) if not _looks_whole(folder, name)]
+    except CheckpointError:
+        lacking.append(MODULES)
     if leftovers and os.path.isdir(folder):
         unfinished = sorted(name for name in os.listdir(folder) if name.endswith(".incomplete"))
         lacking += [f"the rest of a download ({name})" for name in unfinished]
@@ -63,7 +82,7 @@ def weight_files(folder: str) -> list[str]:
     """
     if os.path.exists(f"{folder}/model.safetensors") or not os.path.exists(f"{folder}/{_INDEX}"):
         return ["model.safetensors"]
-    shards = _json(folder, _INDEX).get("weight_map")
+    shards = read_object(folder, _INDEX).get("weight_map")
     names = list(shards.values()) if isinstance(shards, dict) and shards else [None]
     if not all(isinstance(n, str) and n.endswith(".safetensors") and n == os.path.basename(n) for n in names):
         raise CheckpointError(f"{folder}/{_INDEX} names no shards that lie beside it; {MEND}")
@@ -78,7 +97,7 @@ def chat_template(folder: str) -> str:
         if name.endswith(".jinja"):
             found: Any = _bytes(folder, name).decode("utf-8", "replace")
         else:
-            found = _json(folder, name).get("chat_template")
+            found = read_object(folder, name).get("chat_template")
         if isinstance(found, list):  # several by name, as older tokenizers keep them
             found = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}.get("default")
         if found and isinstance(found, str):
@@ -89,15 +108,53 @@ def chat_template(folder: str) -> str:
 def preprocessor(folder: str) -> dict[str, Any]:
     """Return the image processor's settings; CheckpointError if there are none or their file is broken."""
     if os.path.exists(os.path.join(folder, _PIXELS[0])):
-        settings = _json(folder, _PIXELS[0]).get("image_processor")
+        settings = read_object(folder, _PIXELS[0]).get("image_processor")
         if isinstance(settings, dict):
             return settings
-    return _json(folder, _PIXELS[1])
+    return read_object(folder, _PIXELS[1])
+
+
+def modules(folder: str) -> list[Module] | None:
+    """Return the modules of a sentence-transformers checkpoint in their order, None where there is no modules.json.
+
+    Raises CheckpointError if the file is broken or names a folder outside of the checkpoint.
+    """
+    if not os.path.exists(os.path.join(folder, MODULES)):
+        return None
+    try:
+        found = [
+            Module(entry["type"], entry.get("path", "")) for entry in json.loads(_bytes(folder, MODULES))
+        ]
+        if not all(isinstance(text, str) for module in found for text in (module.type, module.path)):
+            raise TypeError
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise CheckpointError(f"{folder}/{MODULES} is broken (no list of modules); {MEND}") from None
+    for module in found:
+        if os.path.isabs(module.path) or ".." in module.path.split("/"):
+            raise CheckpointError(f"{folder}/{MODULES} names {module.path!r}, outside of its folder; {MEND}")
+    return found
+
+
+def generation_prompt(folder: str) -> bool:
+    """Say whether a prompt ends by opening the assistant's turn: always, unless the folder's modules leave it out."""
+    if not os.path.exists(os.path.join(folder, MODULES)):
+        return True
+    settings: Any = read_object(folder, TRANSFORMER_SETTINGS)
+    for key in ("processing_kwargs", "chat_template", "add_generation_prompt"):
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return bool(settings)
+
+
+def _module_files(folder: str) -> list[str]:
+    """Name the settings without which a sentence-transformers checkpoint is not whole; none for a plain one."""
+    found = modules(folder)
+    names = [os.path.join(module.path, "config.json") for module in found or [] if module.kind == "Pooling"]
+    return [] if found is None else [TRANSFORMER_SETTINGS, *names]
 
 
 def check_family(folder: str) -> dict[str, Any]:
     """Return config.json; CheckpointError if it is broken or not of the Qwen3-VL family."""
-    config = _json(folder, "config.json")
+    config = read_object(folder, "config.json")
     if (kind := config.get("model_type")) != _FAMILY:
         needed = "imgsearch needs one of the Qwen3-VL embedding family"
         raise CheckpointError(f"{folder} is a {kind!r} checkpoint; {needed}")
@@ -118,14 +175,16 @@ def describe(folder: str) -> CheckpointInfo:
 def fingerprint(folder: str) -> str:
     """Return a sha256 in hex over what decides the vectors; the same however the weights are sharded.
 
-    In it: config.json without records of saving, tokenizer.json, the chat template, the pixel settings, and of
-    each tensor its name, dtype, shape and 3 × 64 bytes. Remembered by size, times and inode of each file.
+    In it: config.json without records of saving, tokenizer.json, the chat template, the pixel settings, of each
+    tensor its name, dtype, shape and 3 × 64 bytes, and a missing generation prompt. Not in it: prompts, dim and
+    pixel budget, which an index's identity names itself. Remembered by size, times and inode of each file.
     Raises CheckpointError for missing or broken files.
     """
     import platformdirs
 
     seen: dict[str, list[int]] = {}
-    for name in {"config.json", "tokenizer.json", _INDEX, *_TEMPLATES, *_PIXELS, *weight_files(folder)}:
+    fixed = ("config.json", "tokenizer.json", _INDEX, MODULES, TRANSFORMER_SETTINGS)
+    for name in {*fixed, *_TEMPLATES, *_PIXELS, *weight_files(folder)}:
         with contextlib.suppress(OSError):
             stat = os.stat(os.path.join(folder, name))
             seen[name] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
@@ -133,7 +192,7 @@ def fingerprint(folder: str) -> str:
     cache: dict[str, Any] = {}
     path = os.path.join(platformdirs.user_cache_dir("imgsearch"), "fingerprints.json")
     with contextlib.suppress(CheckpointError):
-        cache = _json(*os.path.split(path))
+        cache = read_object(*os.path.split(path))
     entry = cache.pop(key, None)
     if isinstance(entry, dict) and (entry.get("scheme"), entry.get("files")) == (_SCHEME, seen):
         return str(entry.get("fingerprint"))
@@ -156,7 +215,10 @@ def _compute(folder: str) -> str:
         object_hook=lambda found: {key: value for key, value in found.items() if key not in _HOW_SAVED},
     )
     pixels = {key: value for key, value in preprocessor(folder).items() if _PIXEL_KEYS.fullmatch(key)}
-    settings = json.dumps([config, pixels, chat_template(folder)], sort_keys=True).encode()
+    decisive = [config, pixels, chat_template(folder)]
+    # Only where it differs: a checkpoint keeps its fingerprint when modules that change nothing are added.
+    decisive += [] if generation_prompt(folder) else [{"generation_prompt": False}]
+    settings = json.dumps(decisive, sort_keys=True).encode()
     samples = []
     for path in (os.path.join(folder, name) for name in weight_files(folder)):
         tensors = _tensors(path)
@@ -201,12 +263,17 @@ def _looks_whole(folder: str, name: str) -> bool:
         return False
 
 
+def source(folder: str) -> dict[str, Any]:
+    """Return what a download wrote down: repo, revision, commit; nothing for a folder that came otherwise."""
+    with contextlib.suppress(CheckpointError):
+        return read_object(folder, SOURCE_FILE)
+    return {}
+
+
 def is_revision(folder: str, revision: str) -> bool:
     """Say whether a folder was downloaded as this revision or commit."""
-    with contextlib.suppress(CheckpointError):
-        source = _json(folder, SOURCE_FILE)
-        return revision in (source.get("revision"), source.get("commit"))
-    return False
+    record = source(folder)
+    return revision in (record.get("revision"), record.get("commit"))
 
 
 def _bytes(folder: str, name: str) -> bytes:
@@ -217,7 +284,8 @@ def _bytes(folder: str, name: str) -> bytes:
         raise CheckpointError(f"can't read {folder}/{name}: {error.strerror}; {MEND}") from error
 
 
-def _json(folder: str, name: str) -> dict[str, Any]:
+def read_object(folder: str, name: str) -> dict[str, Any]:
+    """Read a JSON object of the checkpoint; CheckpointError if the file is missing or holds something else."""
     with contextlib.suppress(ValueError):
         value = json.loads(_bytes(folder, name))
         if isinstance(value, dict):

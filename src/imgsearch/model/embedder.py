@@ -11,8 +11,9 @@ import torch
 
 from imgsearch.errors import InputError, NonFiniteError, UsageError
 from imgsearch.model import pixels
+from imgsearch.model.conventions import read_conventions
 from imgsearch.model.loading import cast_parameters, load_model
-from imgsearch.model.prompt import DEFAULT_INSTRUCTION, MAX_LENGTH, Prompter, Tokens, pad_batch
+from imgsearch.model.prompt import MAX_LENGTH, Prompter, Tokens, pad_batch
 from imgsearch.model.runtime import choose
 from imgsearch.types import RGB, Input, Patches, PixelBudget, Runtime, Vectors
 
@@ -38,24 +39,29 @@ class Qwen3VLEmbedder:
         budget: PixelBudget | None = None,
         instruction: str | None = None,
         dim: int | None = None,
-        max_length: int = MAX_LENGTH,
+        verbatim: bool | None = None,
+        max_length: int | None = None,
         padding_side: str | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> None:
         """Load the checkpoint in ``folder``.
 
-        ``device`` and ``dtype`` are as ``runtime.choose`` takes them. ``budget`` is 4,096 to 57,600 pixels if not
-        given. ``dim`` cuts every vector to its first numbers (Matryoshka). ``padding_side`` overrides the
-        tokenizer's. ``notice`` takes lines such as that a text was cut; without it they are warnings.
+        ``device`` and ``dtype`` are as ``runtime.choose`` takes them. ``budget``, ``instruction`` and ``dim`` are as
+        the checkpoint wants them if not given (``conventions``; of its prompts, the documents'): for a plain one
+        4,096 to 57,600 pixels, the published instruction, all numbers. ``dim`` cuts every vector to its first
+        numbers (Matryoshka). ``verbatim`` takes instructions as they stand, as sentence-transformers does, False
+        ends them in punctuation; not given, it follows the checkpoint. ``padding_side`` overrides the tokenizer's.
+        ``notice`` takes lines such as that a text was cut; without it they are warnings.
 
         Raises CheckpointError, and UsageError for a device, dim, budget or side that does not exist.
         """
         self.runtime: Runtime = choose(device, dtype)
-        self.budget = budget or PixelBudget(pixels.MIN_PIXELS, pixels.MAX_PIXELS)
-        self.instruction = DEFAULT_INSTRUCTION if instruction is None else instruction
+        own = read_conventions(folder)
+        self.budget = budget or own.pixels
+        self.instruction = own.document_prompt if instruction is None else instruction
         self._layout = pixels.read_layout(folder)
-        self._prompter = Prompter(folder)
-        self._max_length = max_length
+        self._prompter = Prompter(folder, verbatim=own.verbatim if verbatim is None else verbatim)
+        self._max_length = min(max_length or MAX_LENGTH, own.max_length or MAX_LENGTH)
         self._padding_side = padding_side or self._prompter.padding_side
         self._notice = notice or _warn
         if self._padding_side not in ("left", "right"):
@@ -69,7 +75,7 @@ class Qwen3VLEmbedder:
             raise UsageError(
                 f"this model's vectors have {hidden} numbers; choose a dim from 1 to {hidden}, not {dim}"
             )
-        self.dim: int = dim or hidden
+        self.dim: int = dim or own.dim
 
     def prepare(self, image: RGB) -> Patches:
         """Resize a (height, width, 3) uint8 picture into the budget and cut it into patches, on any thread.

@@ -15,13 +15,14 @@ from typing import Any
 
 from imgsearch.errors import DownloadError
 from imgsearch.model.checkpoint import SOURCE_FILE, check_family, missing_files
+from imgsearch.model.pipeline import read_pipeline
 from imgsearch.model.transfer import AGAIN, Job, Progress, RemoteFile, Talk, fetch_weights, size_text
 
 _MARKER = ".imgsearch-download.incomplete"  # there as long as files of the folder are being exchanged
 _SMALL = re.compile(
     r"(config|model\.safetensors\.index|tokenizer|tokenizer_config|vocab|special_tokens_map|added_tokens|chat_template"
     r"|processor_config|(video_)?preprocessor_config|modules|sentence_bert_config|config_sentence_transformers"
-    r"|1_Pooling/config)\.json|merges\.txt|chat_template\.jinja"
+    r"|imgsearch|\d+_\w+/config)\.json|merges\.txt|chat_template\.jinja"
 )
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _WEIGHTS = re.compile(r"[^/]*\.safetensors")
@@ -43,7 +44,8 @@ def download(
     and half a file of weights is continued. A second process waits for the first. ``progress(file, done, total)``
     counts bytes of the whole checkpoint; ``done`` steps back when a server can't continue. ``talk`` gets lines.
 
-    Raises DownloadError, and CheckpointError for a model of another family, before its weights are fetched.
+    Raises DownloadError, and before its weights are fetched CheckpointError for a model of another family, or with
+    modules that are not supported.
     """
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever library it uses
     from huggingface_hub.utils import logging
@@ -108,6 +110,7 @@ def _fetch(job: Job, files: list[RemoteFile], say: Talk) -> None:
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
     check_family(job.folder)
+    read_pipeline(job.folder)
     for file in files[len(small) :]:
         fetch_weights(job, file)
 

@@ -134,6 +134,19 @@ def check_budget(budget: PixelBudget, factor: int) -> None:
         )
 
 
+def resize(image: RGB, budget: PixelBudget, layout: PatchLayout) -> RGB:
+    """Return a picture in the size that the model sees it in, resized by PIL, bicubic, if it has another.
+
+    Raises InputError for anything but (height, width, 3) uint8, else as ``target_size`` does.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"a picture must be (height, width, 3) uint8, not {image.shape} {image.dtype}")
+    high, wide = target_size(image.shape[0], image.shape[1], budget, layout.factor)
+    if image.shape[:2] != (high, wide):
+        image = np.asarray(Image.fromarray(image).resize((wide, high), Image.Resampling.BICUBIC))
+    return image
+
+
 def prepare(image: RGB, budget: PixelBudget, layout: PatchLayout) -> Patches:
     """Resize a picture once, in PIL, bicubic, and cut it into patches; many threads may call this at once.
 
@@ -141,13 +154,10 @@ def prepare(image: RGB, budget: PixelBudget, layout: PatchLayout) -> Patches:
     merge blocks, inside a block row by row; each patch holds its channels, and in a channel the same pixels
     ``temporal`` times, since a still picture fills every frame.
 
-    Raises InputError for an array of another shape or dtype, else as ``target_size`` does.
+    Raises what ``resize`` raises.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(f"a picture must be (height, width, 3) uint8, not {image.shape} {image.dtype}")
-    high, wide = target_size(image.shape[0], image.shape[1], budget, layout.factor)
-    if image.shape[:2] != (high, wide):
-        image = np.asarray(Image.fromarray(image).resize((wide, high), Image.Resampling.BICUBIC))
+    image = resize(image, budget, layout)
+    high, wide = image.shape[:2]
     rows, columns, side, merge = high // layout.patch, wide // layout.patch, layout.patch, layout.merge
     blocks = image.reshape(rows // merge, merge, side, columns // merge, merge, side, 3)
     # (block row, block column, row in block, column in block, channel, y, x), still one byte a number.

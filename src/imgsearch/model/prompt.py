@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+import jinja2.meta
 import numpy as np
 from jinja2.ext import Extension
 from jinja2.nodes import Node
@@ -22,10 +23,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
-from imgsearch.model.checkpoint import MEND, chat_template, check_family
+from imgsearch.model.checkpoint import MEND, MODULES, chat_template, check_family, generation_prompt
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION as DEFAULT_INSTRUCTION
 
 MAX_LENGTH = 8192
-DEFAULT_INSTRUCTION = "Represent the user's input."
 Notice = Callable[[str], None]
 
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -55,14 +56,19 @@ class Prompter:
     ``padding_side`` ("left" or "right") and ``pad_id`` are what transformers' tokenizer would pad with.
     """
 
-    def __init__(self, folder: str) -> None:
-        """Read tokenizer.json, the chat template and the ids in config.json; CheckpointError names what is wrong."""
+    def __init__(self, folder: str, *, verbatim: bool = False) -> None:
+        """Read tokenizer.json, the chat template and the ids in config.json; CheckpointError names what is wrong.
+
+        ``verbatim`` takes instructions as they stand; without it they are put through ``punctuated``.
+        """
+        self._verbatim = verbatim
         config = check_family(folder)
         settings = _read_settings(folder)
         self._tokenizer, padding = _read_tokenizer(folder)
         named = {name: token for name in _NAMED_TOKENS if (token := _token_text(settings.get(name)))}
         self._template = _compile(folder, chat_template(folder))
-        self._render = functools.partial(self._template.render, add_generation_prompt=True, **named)
+        opened = generation_prompt(folder)
+        self._render = functools.partial(self._template.render, add_generation_prompt=opened, **named)
         self._folder = folder
 
         self.image_id = config.get("image_token_id")
@@ -90,6 +96,9 @@ class Prompter:
     ) -> Tokens:
         """Return the tokens of one conversation: the instruction, then the picture, then the text.
 
+        The instruction is the system message; an empty one is none at all (what the template then says itself
+        is its own affair), as sentence-transformers has it.
+
         ``image_tokens`` is how many tokens the picture takes, 0 for none. A text that accompanies a picture
         and makes the prompt longer than ``max_length`` tokens is cut, and ``notice`` is told; the picture's
         tokens and those of the template are never cut.
@@ -100,7 +109,7 @@ class Prompter:
         text = _valid(text) if text and text.strip() else None
         if text is None and not image_tokens:
             raise InputError("there is nothing to embed: the text is empty and there is no picture")
-        instruction = punctuated(_valid(instruction))
+        instruction = _valid(instruction) if self._verbatim else punctuated(_valid(instruction))
         for token in self._reserved:
             if token in instruction or (text is not None and token in text):
                 raise InputError(
@@ -152,10 +161,10 @@ class Prompter:
         parts: list[dict[str, str]] = [{"type": "image"}] if image_tokens else []
         if text is not None:
             parts.append({"type": "text", "text": text})
-        messages = [
-            {"role": "system", "content": [{"type": "text", "text": instruction}]},
-            {"role": "user", "content": parts},
-        ]
+        messages = [{"role": "user", "content": parts}]
+        if instruction:
+            system = {"role": "system", "content": [{"type": "text", "text": instruction}]}
+            messages.insert(0, system)
         try:
             prompt = self._render(messages=messages)
         except Exception as error:  # a template is a program of the checkpoint's: it may fail in any way
@@ -242,7 +251,12 @@ def _compile(folder: str, source: str) -> jinja2.Template:
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     try:
-        return environment.from_string(source)
+        template = environment.from_string(source)
+        asks = jinja2.meta.find_undeclared_variables(environment.parse(source))
+        if "task" in asks and os.path.exists(os.path.join(folder, MODULES)):
+            # To such a template sentence-transformers says which side it renders; nothing else would.
+            raise CheckpointError(f"{folder}: its chat template depends on 'task', which is not supported")
+        return template
     except jinja2.TemplateError as error:
         raise CheckpointError(f"{folder}: the chat template is broken ({_line(error)}); {MEND}") from error
 

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -129,6 +129,7 @@ def write_random_checkpoint(
     dtype: str = "float32",
     post_processor_eot: bool = False,
     shard_bytes: int | None = None,
+    sentences: Sequence[str] = _SENTENCES,
 ) -> None:
     """Write every file of a Qwen3-VL embedding checkpoint with random weights into ``folder``.
 
@@ -137,6 +138,7 @@ def write_random_checkpoint(
     gives the same bytes. ``dtype`` is float32, bfloat16 or float16. With ``post_processor_eot`` the tokenizer
     appends <|endoftext|> to every prompt. ``shard_bytes`` is the most tensor bytes a file holds; without it
     there is one file. Tensors are written in pieces: memory stays small whatever the model's size.
+    ``sentences`` are what the tokenizer learns its merges from.
 
     The weights keep a signal's size from layer to layer, and the token embeddings are small beside it, so that
     the last token's state depends on the picture: different pictures get different vectors.
@@ -145,7 +147,7 @@ def write_random_checkpoint(
         raise UsageError(f"a random checkpoint can be {', '.join(_DTYPES)}, not '{dtype}'")
     os.makedirs(folder, exist_ok=True)
     config = copy.deepcopy(TINY if config is None else config)
-    tokenizer = _tokenizer(post_processor_eot)
+    tokenizer = _tokenizer(post_processor_eot, sentences)
     for name in ("image", "video"):
         config[f"{name}_token_id"] = tokenizer.token_to_id(f"<|{name}_pad|>")
     for name in ("start", "end"):
@@ -162,7 +164,7 @@ def write_random_checkpoint(
     _write_weights(folder, _shapes(config), dtype, seed, shard_bytes)
 
 
-def _tokenizer(post_processor_eot: bool) -> Tokenizer:
+def _tokenizer(post_processor_eot: bool, sentences: Sequence[str]) -> Tokenizer:
     """Train a small byte-level BPE tokenizer that splits as Qwen's does and has its special tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -175,7 +177,7 @@ def _tokenizer(post_processor_eot: bool) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(
-        _SENTENCES, trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
+        sentences, trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
     )
     tokenizer.add_special_tokens(
         [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]

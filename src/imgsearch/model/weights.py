@@ -12,6 +12,9 @@ from imgsearch.model.checkpoint import is_revision, missing_files
 from imgsearch.model.transfer import Progress, Talk
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
+DEMO_MODEL = "demo"
+# Inside the package, so that it comes with every installation.
+DEMO_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "demo_checkpoint")
 # What huggingface_hub, too, takes for a name; so a folder made from one stays in its place.
 _HUB_NAME = re.compile(
     r"(?!.*(--|\.\.|\.git$))[a-z0-9][\w.-]*(?<=\w)/[a-z0-9][\w.-]{0,95}(?<=\w)", re.A | re.I
@@ -20,7 +23,7 @@ _HUB_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint: its folder, its name (hub id, or the absolute folder as given), why this one."""
+    """A complete checkpoint: its folder, its name (hub id, "demo", or the absolute folder as given), why this one."""
 
     folder: str
     name: str
@@ -37,10 +40,11 @@ def find_checkpoint(
 ) -> Checkpoint:
     """Find a checkpoint, or fetch it; with complete weights on disk nothing touches the network.
 
-    Order: ``model`` as a folder; without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model
-    ./Qwen/… of the source checkout and of the working directory; the user's data folder; the hub. With a
-    ``revision`` only a folder that was downloaded as that revision or commit counts. ``progress`` is called
-    as ``hub.download`` does, ``talk`` with a line of text.
+    Order: "demo", the one that ships with the package (a folder of that name is ./demo); ``model`` as a folder;
+    without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source checkout
+    and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
+    downloaded as that revision or commit counts. ``progress`` is called as ``hub.download`` does, ``talk``
+    with a line of text.
 
     Raises CheckpointError (nothing there, or a folder that lacks files), UsageError (a revision of a folder),
     DownloadError.
@@ -50,6 +54,8 @@ def find_checkpoint(
         if given and (revision is None or is_revision(given, revision)):
             return _given(given, "IMGSEARCH_MODEL_DIR")
         model = DEFAULT_MODEL
+    elif model == DEMO_MODEL:
+        return _demo(revision)
     elif model != DEFAULT_MODEL and os.path.isdir(os.path.expanduser(model)):
         if revision is not None:
             raise UsageError(f"{model} is a folder; --revision needs a name on the hub, like {DEFAULT_MODEL}")
@@ -84,6 +90,17 @@ def data_folder(model: str, revision: str | None = None) -> str:
     # A revision may hold slashes (refs/pr/1); escaped, they stay inside one folder name.
     suffix = "" if revision is None else "@" + re.sub(r"[^\w.-]", lambda m: f"%{ord(m[0]):02X}", revision)
     return os.path.join(platformdirs.user_data_dir("imgsearch"), "models", *model.split("/")) + suffix
+
+
+def _demo(revision: str | None) -> Checkpoint:
+    if revision is not None:
+        raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no --revision")
+    if lacking := missing_files(DEMO_FOLDER):
+        raise CheckpointError(
+            f"the demo checkpoint is not whole in this installation ({DEMO_FOLDER} lacks {', '.join(lacking[:4])}); "
+            "install imgsearch anew"
+        )
+    return Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
 
 
 def _given(folder: str, how: str) -> Checkpoint:

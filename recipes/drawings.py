@@ -1,0 +1,69 @@
+"""Draws the datasets that the demo checkpoint is trained and measured on."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+
+from PIL import Image
+
+from imgsearch.dataset.writing import write_parquet
+from imgsearch.drawing.rows import Row, evaluation_rows, training_rows
+from imgsearch.drawing.scene import AWAY_SHAPES, COLOURS, SHAPES
+
+# Weights of the kinds of scenes.
+GROUPS = {"group": 1.0}
+FOCUS = {"group": 2.0, "size": 1.0, "texture": 1.0, "relation": 3.0, "word": 2.0}
+MIX = {"group": 3.0, "size": 1.0, "texture": 1.0, "relation": 2.0, "word": 2.0}
+# Of few colours, the other rows of a batch can only be told apart by shape, count, words and places.
+THREE, FOUR = ("white", "black", "red"), ("white", "black", "red", "blue")
+CORE = ("colour", "shape", "count", "ground")
+# The attributes whose pairwise accuracy is printed, each with the kind of scene that tells it.
+KIND_OF = {**dict.fromkeys(CORE, "group"), **{name: name for name in ("size", "texture", "relation", "word")}}
+PAIRS = 150  # queries an attribute
+
+
+def png(image: Image.Image) -> bytes:
+    """Encode a picture without loss, quickly."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def cells(rows: Iterable[Row]) -> Iterator[dict[str, str | bytes]]:
+    """Turn drawn rows into a dataset's cells: query, image, negative_0 …; of one negative also its attribute."""
+    for row in rows:
+        cell: dict[str, str | bytes] = {"query": row.query, "image": png(row.image)}
+        cell |= {f"negative_{place}": png(negative) for place, negative in enumerate(row.negatives)}
+        if len(row.differ_in) == 1:
+            cell["attribute"] = row.differ_in[0]
+        yield cell
+
+
+def write_datasets(folder: str, rows: Mapping[str, int], core: int) -> None:
+    """Write the training sets named in ``rows``, and core, pairs and away-eval for evaluation, as parquet files."""
+    os.makedirs(folder, exist_ok=True)
+
+    def write(name: str, drawn: Iterable[Row]) -> None:
+        count = write_parquet(os.path.join(folder, f"{name}.parquet"), cells(drawn))
+        print(f"{name}.parquet: {count} rows", flush=True)
+
+    training = {
+        "colours": (1, GROUPS, SHAPES, COLOURS),
+        "shapes": (9, GROUPS, SHAPES, THREE),
+        "focus": (10, FOCUS, SHAPES, FOUR),
+        "mixed": (2, MIX, SHAPES, COLOURS),
+        "away": (5, GROUPS, AWAY_SHAPES, COLOURS),
+    }
+    for name, count in rows.items():
+        seed, kinds, shapes, colours = training[name]
+        write(name, training_rows(count, seed, kinds, shapes, colours))
+    write("core", evaluation_rows(core, 3, "group", CORE))
+    pairs = (
+        evaluation_rows(min(core, PAIRS), 40 + place, kind, (attribute,))
+        for place, (attribute, kind) in enumerate(KIND_OF.items())
+    )
+    write("pairs", itertools.chain.from_iterable(pairs))
+    write("away-eval", evaluation_rows(min(core, 300), 6, "group", CORE, AWAY_SHAPES))

@@ -1,0 +1,160 @@
+"""The input module that lets sentence-transformers train a Qwen3-VL embedding checkpoint without torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers.base.modules import InputModule
+
+from imgsearch.model.modeling import Qwen3VLForEmbedding
+from imgsearch.model.pixels import PatchLayout
+from imgsearch.model.prompt import MAX_LENGTH, Prompter, Tokens, pad_batch
+from imgsearch.training.quicken import quicken
+from imgsearch.types import Patches
+
+Grid = tuple[int, int, int]
+
+
+class Qwen3VLInput(InputModule):
+    """Texts (str) and pictures (int: their numbers) → token embeddings, by our own prompter and pixels.
+
+    It exists while training only: what is written is read back by sentence-transformers' own Transformer.
+    Prompts are padded on the right, where the gradient cache drops what a mini-batch does not need.
+    """
+
+    def __init__(
+        self,
+        model: Qwen3VLForEmbedding,
+        prompter: Prompter,
+        layout: PatchLayout,
+        patches: Callable[[int], Patches],
+        query_prompt: str,
+        document_prompt: str,
+        attention: str = "sdpa",
+        precision: str = "float32",
+    ) -> None:
+        """Take the parts; texts are read with ``query_prompt`` as the instruction, pictures with the other.
+
+        ``attention`` and ``precision`` are as ``options.choose_attention`` and ``choose_precision`` return them.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.model = model
+        quicken(model, attention)
+        self._layout, self._pad_id = layout, prompter.pad_id
+        self._patches = patches
+        self._precision: torch.dtype = getattr(torch, precision)
+
+        @lru_cache(maxsize=200_000)
+        def text(content: str) -> tuple[Tokens, NDArray[np.int64]]:
+            tokens = prompter.encode(content, 0, query_prompt, max_length=MAX_LENGTH)
+            return tokens, positions(tokens.types, None, layout.merge)
+
+        @lru_cache(maxsize=4096)
+        def picture(grid: Grid) -> tuple[Tokens, NDArray[np.int64]]:
+            tokens = prompter.encode(None, layout.tokens(grid), document_prompt, max_length=MAX_LENGTH)
+            return tokens, positions(tokens.types, grid, layout.merge)
+
+        self._text, self._picture = text, picture
+
+    @property
+    def modalities(self) -> list[Any]:
+        """Both sides of the search."""
+        return ["text", "image"]
+
+    def preprocess(
+        self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        """Return one padded batch; ``prompt`` is left out, since the instructions are this module's own.
+
+        ``input_ids``, ``attention_mask``: (batch, longest); ``position_ids``: (batch, longest, 3), batch first
+        so that the gradient cache can cut it; with pictures ``pixel_values`` and ``image_grid_thw`` as
+        Qwen3VLForEmbedding takes them, one picture an input.
+        """
+        pictures = [self._patches(item) for item in inputs if isinstance(item, int)]
+        if pictures and len(pictures) < len(inputs):
+            raise ValueError("a column holds texts or pictures, not both")
+        if pictures:
+            ready = [self._picture(patches.grid) for patches in pictures]
+        else:
+            ready = [self._text(item) for item in inputs]
+        padded = pad_batch([tokens for tokens, _ in ready], "right", self._pad_id)
+        places = np.zeros((*padded.ids.shape, 3), dtype=np.int64)
+        for row, (_, own) in enumerate(ready):
+            places[row, : len(own)] = own
+        features = {
+            "input_ids": torch.from_numpy(padded.ids),
+            "attention_mask": torch.from_numpy(padded.attention),
+            "position_ids": torch.from_numpy(places),
+        }
+        if pictures:
+            values = np.concatenate([patches.pixel_values for patches in pictures])
+            features["pixel_values"] = torch.from_numpy(values)
+            features["image_grid_thw"] = torch.tensor([patches.grid for patches in pictures])
+        return features
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Put the last hidden state of every token, (batch, length, hidden) float32, under ``token_embeddings``.
+
+        Only this pass runs in the lower precision: cosines that are rounded to bfloat16 before they are scaled
+        would leave the loss with two digits.
+        """
+        device = features["input_ids"].device.type
+        with torch.autocast(device, self._precision, enabled=self._precision != torch.float32):
+            features["token_embeddings"] = self._hidden(features).float()
+        return features
+
+    def _hidden(self, features: dict[str, Any]) -> torch.Tensor:
+        qwen = self.model.model
+        seen: dict[str, Any] = {}
+        if "pixel_values" in features:
+            vision = qwen.visual(
+                features["pixel_values"], grid_thw=features["image_grid_thw"], return_dict=True
+            )
+            # In one piece, where get_image_features would cut it up by pictures only to be joined again.
+            vision.pooler_output = [vision.pooler_output]
+            vision.deepstack_features = [[feature] for feature in vision.deepstack_features]
+            seen["mm_encoder_outputs"] = {"image": vision}
+        output = qwen(
+            input_ids=features["input_ids"],
+            attention_mask=features["attention_mask"],
+            position_ids=features["position_ids"].permute(2, 0, 1),
+            use_cache=False,
+            **seen,
+        )
+        hidden: torch.Tensor = output.last_hidden_state
+        return hidden
+
+    def get_embedding_dimension(self) -> int:
+        """Return the length of a vector."""
+        size: int = self.model.model.language_model.config.hidden_size
+        return size
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: ``training.saving`` writes the checkpoint."""
+
+
+def positions(types: NDArray[np.int64], grid: Grid | None, merge: int) -> NDArray[np.int64]:
+    """Return the (length, 3) positions in time, height and width of a prompt's tokens, padding left out.
+
+    ``types`` is 1 on the tokens of the one picture, whose patches are ``grid``. The rule is transformers'
+    Qwen3VLModel.get_rope_index: a text's tokens count on alike in all three, a picture's start at the next
+    number and lie in its grid, and what follows goes on after the grid's longer side.
+    """
+    length = len(types)
+    if grid is None:
+        return np.repeat(np.arange(length)[:, None], 3, axis=1)
+    start = int(np.argmax(types))
+    rows, columns = grid[1] // merge, grid[2] // merge
+    end = start + rows * columns
+    result = np.empty((length, 3), dtype=np.int64)
+    result[:start] = np.arange(start)[:, None]
+    result[start:end, 0] = start
+    result[start:end, 1] = start + np.repeat(np.arange(rows), columns)
+    result[start:end, 2] = start + np.tile(np.arange(columns), rows)
+    result[end:] = start + max(rows, columns) + np.arange(length - end)[:, None]
+    return result

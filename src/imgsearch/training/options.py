@@ -1,0 +1,152 @@
+"""What a training run is asked for, and the decisions that follow from it, each with its reason."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from imgsearch.errors import UsageError
+from imgsearch.types import PixelBudget
+
+DIMS = (2048, 1536, 1024, 512, 256, 128, 64)
+"""The Matryoshka dimensions of the recipe; a model has those that fit it."""
+MODEST = (1, 2, 4, 8)
+"""What a smaller model's full length is divided by instead."""
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""What --schedule takes → transformers' name for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How to train; the defaults are the published recipe's. None leaves a value to the model or the dataset.
+
+    ``steps`` ends the run early or late, whatever ``epochs`` says. ``warmup`` is the share of all steps in
+    which the rate rises. ``mini_batch`` is how many inputs are in memory at a time. ``scale`` is what cosines
+    are multiplied by, one over the temperature.
+    """
+
+    out: str
+    model: str | None = None
+    revision: str | None = None
+    split: str = "train"
+    evaluate_on: str | None = None
+    evaluation_split: str | None = None
+    epochs: float = 1.0
+    steps: int | None = None
+    batch_size: int = 64
+    mini_batch: int = 16
+    learning_rate: float = 2e-5
+    warmup: float = 0.1
+    schedule: str = "linear"
+    weight_decay: float = 0.0
+    scale: float = 20.0
+    dims: tuple[int, ...] | None = None
+    negatives: int | None = None
+    pixels: PixelBudget | Literal["checkpoint"] | None = None
+    instruction: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    eval_steps: int | None = None
+    save_steps: int | None = None
+    log_steps: int = 10
+    seed: int = 42
+    resume: bool = False
+    keep_checkpoints: bool = False
+    gradient_checkpointing: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    save_dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for figures that can't be meant."""
+        positive = {
+            "--epochs": self.epochs,
+            "--batch-size": self.batch_size,
+            "--mini-batch": self.mini_batch,
+            "--lr": self.learning_rate,
+            "--scale": self.scale,
+            "--log-steps": self.log_steps,
+        }
+        optional = {"--steps": self.steps, "--eval-steps": self.eval_steps, "--save-steps": self.save_steps}
+        for flag, value in {**positive, **{k: v for k, v in optional.items() if v is not None}}.items():
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{flag} {value:g}: it takes a number over 0")
+        if self.batch_size < 2:
+            raise UsageError("--batch-size 1: what a query is told apart from are the others of its batch")
+        if not 0 <= self.warmup < 1:
+            raise UsageError(f"--warmup {self.warmup:g}: it is a share of all steps, from 0 to below 1")
+        if self.weight_decay < 0 or not math.isfinite(self.weight_decay):
+            raise UsageError(f"--weight-decay {self.weight_decay:g}: it takes 0 or more")
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"there is no schedule '{self.schedule}'; choose {', '.join(SCHEDULES)}")
+        if self.negatives is not None and self.negatives < 0:
+            raise UsageError(f"--negatives {self.negatives}: it takes 0 or more")
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return what decides the result, for the record that is written beside the weights."""
+        how = {"out", "resume", "keep_checkpoints", "log_steps", "eval_steps", "save_steps", "evaluate_on"}
+        how |= {"evaluation_split", "model", "save_dtype"}
+        return {name: value for name, value in asdict(self).items() if name not in how and value is not None}
+
+
+def choose_dims(full: int, wanted: tuple[int, ...] | None) -> tuple[tuple[int, ...], str]:
+    """Return the Matryoshka dimensions, largest first and the full length among them, and why these.
+
+    ``full`` is the length of the model's vectors. Raises UsageError for a dimension that it does not have.
+    """
+    if wanted:
+        if bad := [dim for dim in wanted if not 1 <= dim <= full]:
+            raise UsageError(
+                f"--dims {bad[0]}: this model's vectors have {full} numbers; choose from 1 to {full}"
+            )
+        return tuple(sorted(set(wanted) | {full}, reverse=True)), "as asked for, with the full length"
+    fitting = [dim for dim in DIMS if dim < full]
+    if len(fitting) >= len(MODEST) - 1:
+        return (full, *fitting), f"the recipe's, up to this model's {full}"
+    halves = tuple(full // part for part in MODEST if full % part == 0)
+    return halves, f"this model's {full}, and halves of it"
+
+
+def choose_precision(device: str, dtype: str) -> tuple[str, str]:
+    """Return the dtype that products are computed in, "float32" or "bfloat16", and why.
+
+    The weights and the optimizer's state stay float32 either way. ``device`` is a torch device's name,
+    ``dtype`` what was asked for. Raises UsageError for float16, which needs its gradients scaled.
+    """
+    if dtype == "float16":
+        raise UsageError("--dtype float16: training computes in float32 or bfloat16")
+    if dtype != "auto":
+        return dtype, f"{dtype} was asked for"
+    kind = device.partition(":")[0]
+    if kind == "cuda":
+        import torch
+
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16", "this CUDA device computes bfloat16"
+        return "float32", "this CUDA device has no bfloat16"
+    if kind == "mps":
+        return "float32", "float32 is the safe dtype on MPS"
+    if flag := _cpu_bfloat16():
+        return "bfloat16", f"this CPU has {flag}"
+    return "float32", "this CPU has no instructions for bfloat16"
+
+
+def choose_attention(device: str, precision: str, tokens: int) -> str:
+    """Return "eager" or "sdpa" (torch's fused kernel), whichever is quicker; both compute the same.
+
+    On the CPU the fused kernel takes 3 to 7 times as long as two products and a softmax in bfloat16 (its
+    backward, mostly), and as long in float32. The plain form keeps tokens² numbers a head, so only where these
+    are few. ``tokens`` is how many a picture may have, patches included.
+    """
+    return "eager" if device == "cpu" and precision == "bfloat16" and tokens <= 1024 else "sdpa"
+
+
+def _cpu_bfloat16() -> str | None:
+    """Name the CPU's instructions for bfloat16 products; None where there are none, or nobody can say."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = set(next((line for line in file if line.startswith("flags")), "").split())
+    except OSError:
+        return None
+    return next((flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags), None)

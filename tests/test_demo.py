@@ -1,0 +1,109 @@
+"""The demo and the checkpoint that ships: it finds what was asked for, and it is what its card says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from cli import imgsearch
+from imgsearch.drawing.gallery import ALIKE, QUESTIONS
+from imgsearch.drawing.rows import evaluation_rows
+from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.weights import DEMO_FOLDER
+from imgsearch.types import Input
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Qwen3VLEmbedder:
+    """The checkpoint that ships, loaded."""
+    return Qwen3VLEmbedder(DEMO_FOLDER, device="cpu")
+
+
+def test_the_demo_finds_what_it_asks_for_and_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six questions over 300 pictures: every first hit is right, and most others; a contact sheet for each."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    out = tmp_path / "gallery"
+    done = imgsearch("demo", "--out", str(out))
+    assert done.code == 0, done.err
+    right, shown, first, asked = map(
+        int, re.search(r"(\d+) of (\d+) hits are right, (\d+) of (\d+) first", done.err).groups()
+    )
+    assert (shown, asked) == (48, len(QUESTIONS) + 1)
+    assert first == asked
+    assert right >= 0.8 * shown
+    assert len(re.findall(r"  \d\.\d{4}  .*\.png  (?:right|wrong)\n", done.err)) == shown
+    sheets = sorted(os.listdir(out / "sheets"))
+    assert len(sheets) == 6
+    assert sheets[0] == "1-red-circle.png"
+    assert sheets[5] == f"6-{'-'.join(ALIKE.text.split())}.png"
+    assert "imgsearch index ~/Pictures" in done.err
+
+
+def test_a_second_demo_draws_the_same_gallery_and_embeds_nothing(tmp_path: Path) -> None:
+    """The pictures are drawn anew with the same bytes, so that their vectors are known."""
+    out = str(tmp_path / "gallery")
+    assert imgsearch("demo", "--out", out).code == 0
+    again = imgsearch("demo", "--out", out)
+    assert again.code == 0
+    assert "0 indexed" in again.err
+
+
+def test_a_folder_that_can_t_be_written_is_named(tmp_path: Path) -> None:
+    """The demo ends with one line that names the folder and says what to do."""
+    (tmp_path / "file").write_text("not a folder")
+    done = imgsearch("demo", "--out", str(tmp_path / "file"))
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert str(tmp_path / "file") in done.err
+    assert "--out" in done.err
+
+
+def test_the_checkpoint_has_the_published_architecture_in_three_million_parameters() -> None:
+    """Both towers, deepstack, interleaved mrope, tied embeddings; float16 safetensors of at most 8 MB."""
+    config = json.loads(Path(DEMO_FOLDER, "config.json").read_text())
+    assert config["architectures"] == ["Qwen3VLForConditionalGeneration"]
+    assert config["vision_config"]["deepstack_visual_indexes"]
+    assert config["text_config"]["rope_scaling"]["mrope_interleaved"]
+    assert config["tie_word_embeddings"]
+    weights = os.path.join(DEMO_FOLDER, "model.safetensors")
+    assert os.path.getsize(weights) <= 8_000_000
+    with safe_open(weights, framework="np") as tensors:
+        names = list(tensors.keys())
+        assert {tensors.get_slice(name).get_dtype() for name in names} == {"F16"}
+        count = sum(int(np.prod(tensors.get_slice(name).get_shape())) for name in names)
+    assert 2_500_000 < count < 4_000_000
+    assert {name.split(".")[1] for name in names} == {"language_model", "visual"}
+
+
+def test_the_checkpoint_finds_unseen_combinations(demo: Qwen3VLEmbedder) -> None:
+    """Of 60 unseen combinations of colour, shape, count and ground, nearly all come first among 300 pictures."""
+    rows = list(evaluation_rows(60, 11, "group", ("colour", "shape", "count", "ground")))
+    queries = demo.embed([Input(text=row.query) for row in rows])
+    pictures = [picture for row in rows for picture in (row.image, *row.negatives)]
+    documents = demo.embed([Input(image=np.asarray(picture)) for picture in pictures], batch_size=32)
+    for dim, least in ((192, 0.9), (48, 0.8)):
+        scores = (
+            queries[:, :dim]
+            @ (documents[:, :dim] / np.linalg.norm(documents[:, :dim], axis=1, keepdims=True)).T
+        )
+        first = scores.argmax(axis=1) == 5 * np.arange(60)
+        assert first.mean() >= least, dim
+
+
+def test_the_readme_shows_the_figures_of_the_card() -> None:
+    """The tables of the model card, which the recipe wrote, stand in the README as they are."""
+    card, readme = Path(DEMO_FOLDER, "README.md").read_text(), (ROOT / "README.md").read_text()
+    tables = re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE)
+    assert len(tables) == 2
+    for table in tables:
+        assert table in readme
