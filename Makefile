@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # sentence-transformers as its users have it, with torchvision: what the parity tests compare with.
 REFERENCE := .venv-reference
 
-.PHONY: demo test reference lint types check clean
+.PHONY: demo test reference smoke lint types check clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
@@ -15,6 +15,10 @@ test: $(READY) reference
 	$(BIN)/python -m pytest
 
 reference: $(REFERENCE)/.ready
+
+# The recipe of the demo checkpoint on a little of everything: two minutes, nothing is installed.
+smoke: $(READY)
+	$(BIN)/python recipes/demo_checkpoint.py --smoke
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from imgsearch.drawing.scene import AWAY_SHAPES, COLOURS, SHAPES
 # Weights of the kinds of scenes.
 GROUPS = {"group": 1.0}
 FOCUS = {"group": 2.0, "size": 1.0, "texture": 1.0, "relation": 3.0, "word": 2.0}
-MIX = {"group": 3.0, "size": 1.0, "texture": 1.0, "relation": 2.0, "word": 2.0}
+MIX = {"group": 3.0, "size": 0.6, "texture": 2.0, "relation": 2.0, "word": 1.4}
 # Of few colours, the other rows of a batch can only be told apart by shape, count, words and places.
 THREE, FOUR = ("white", "black", "red"), ("white", "black", "red", "blue")
 CORE = ("colour", "shape", "count", "ground")

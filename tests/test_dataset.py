@@ -15,8 +15,8 @@ import pytest
 
 from imgsearch.dataset import read_dataset
 from imgsearch.dataset.writing import write_parquet
-from imgsearch.dataset_pictures import check_pictures, decode
 from imgsearch.errors import DatasetError, MissingExtra
+from imgsearch.evaluation.pictures import check_pictures, decode
 
 from datasets_drawn import beir, parquet, rows
 from pictures import encode, save, scene
@@ -188,6 +188,10 @@ BAD_BEIR: dict[str, tuple[dict[str, Any], str]] = {
         {"qrels": HEAD + "q0\td0\t0.5\n"},
         r"line 2, column score: '0\.5' is no whole number",
     ),
+    "a score beyond reason": (
+        {"qrels": HEAD + "q0\td0\t99999999999999999999\n"},
+        r"line 2, column score: 99999999999999999999 is over 1,000,000",
+    ),
     "too few columns": ({"qrels": HEAD + "q0\td0\n"}, r"line 2: it has 2 columns, the header has 3"),
     "judged twice": ({"qrels": HEAD + "q0\td0\t1\nq0\td0\t1\n"}, r"line 3: the query q0 judges d0 twice"),
     "nothing relevant": (
@@ -211,6 +215,7 @@ def test_a_bad_beir_folder_is_refused_with_file_line_and_column(case: str, tmp_p
         (b'{"_id": "q0", "text"', r"queries\.jsonl, line 2: is no JSON"),
         (b"[1]", r"queries\.jsonl, line 2: is no JSON object"),
         (b'{"_id": "\xff", "text": "a"}', r"queries\.jsonl, line 2: is not UTF-8"),
+        (b"[" * 100_000, r"queries\.jsonl, line 2: is no JSON"),
     ],
 )
 def test_a_line_that_is_no_object_is_named(line: bytes, message: str, tmp_path: Path) -> None:
@@ -219,6 +224,16 @@ def test_a_line_that_is_no_object_is_named(line: bytes, message: str, tmp_path: 
     (tmp_path / "queries.jsonl").write_bytes(b'\xef\xbb\xbf{"_id": "q0", "text": "a"}\n' + line + b"\n")
     with pytest.raises(DatasetError, match=message):
         read_dataset(folder)
+
+
+def test_ids_count_as_they_stand(tmp_path: Path) -> None:
+    """Spaces of any script in an id are part of it; a number is its digits."""
+    corpus = [{"_id": " d\u00a0", "image": "images/0.png"}, {"_id": 7, "image": "images/1.png"}]
+    queries = [{"_id": "q \u3000", "text": "a"}]
+    qrels = HEAD + "q \u3000\t d\u00a0\t1\nq \u3000\t7\t-1\n"
+    dataset = read_dataset(beir(tmp_path, corpus=corpus, queries=queries, qrels=qrels))
+    assert dataset.relevant == {"q \u3000": {" d\u00a0": 1}}
+    assert list(dataset.corpus) == [" d\u00a0", "7"]
 
 
 def test_a_missing_part_of_a_beir_folder_is_named(tmp_path: Path) -> None:
@@ -248,6 +263,15 @@ BAD_TABLES: dict[str, tuple[pa.Table, str]] = {
         pa.table({"query": ["a"], "image": [1]}),
         r"a\.parquet, column image: it holds int64 where pictures",
     ),
+    "paths of another type": (
+        pa.table({"query": ["a"], "image": [{"path": 5}]}),
+        r"a\.parquet, column image: it holds struct<path: int64> where pictures",
+    ),
+    "bytes of another type": (
+        pa.table({"query": ["a"], "image": [{"bytes": "text", "path": None}]}),
+        r"a\.parquet, column image: it holds struct<bytes: string, path: null> where pictures",
+    ),
+    "no columns": (pa.table({}), r"a\.parquet: there is no column query; .* columns are: none"),
     "null query": (
         pa.table({"query": ["a", None], "image": pa.array([CELL, CELL], PICTURE)}),
         r"a\.parquet, row 2, column query: the cell is null",
@@ -289,6 +313,60 @@ def test_a_bad_table_is_refused_with_file_row_and_column(case: str, ending: str,
         feather.write_feather(table, path)
     with pytest.raises(DatasetError, match=message.replace("parquet", ending)):
         read_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("query", "image"),
+    [
+        (pa.large_string(), pa.large_binary()),
+        (pa.string_view(), pa.binary_view()),
+        (pa.dictionary(pa.int32(), pa.string()), pa.binary()),
+        (pa.string(), pa.struct([("path", pa.null()), ("bytes", pa.large_binary()), ("size", pa.int64())])),
+    ],
+)
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_columns_may_be_of_any_type_that_holds_texts_and_bytes(
+    query: pa.DataType, image: pa.DataType, ending: str, tmp_path: Path
+) -> None:
+    """Large, viewed and dictionary-encoded texts, large and viewed bytes, structs with more than is needed."""
+    data = [encode(scene(number, (20, 10)), ".png") for number in range(2)]
+    cells = [{"bytes": cell} for cell in data] if pa.types.is_struct(image) else data
+    table = pa.table({"query": pa.array(["a", "b"]).cast(query), "image": pa.array(cells, image)})
+    path = str(tmp_path / f"a.{ending}")
+    if ending == "parquet":
+        pq.write_table(table, path)
+    else:
+        feather.write_feather(table, path)
+    dataset = read_dataset(path)
+    assert list(dataset.queries.values()) == ["a", "b"]
+    assert [ref.read() for ref in dataset.corpus.values()] == data
+
+
+def test_paths_may_be_viewed_texts(tmp_path: Path) -> None:
+    """A picture column of type string_view names files, as one of type string does."""
+    save(scene(0, (20, 10)), tmp_path / "0.png")
+    table = pa.table({"query": ["a"], "image": pa.array(["0.png"], pa.string_view())})
+    pq.write_table(table, str(tmp_path / "a.parquet"))
+    (ref,) = read_dataset(str(tmp_path / "a.parquet")).corpus.values()
+    assert ref.read() == (tmp_path / "0.png").read_bytes()
+
+
+def test_numbered_shards_are_one_split(tmp_path: Path) -> None:
+    """Files that are called by numbers alone are parts of one table."""
+    for number in range(2):
+        parquet(tmp_path / "eval", 2, name=f"000{number}.parquet")
+    assert len(read_dataset(str(tmp_path / "eval")).queries) == 4
+    dataset = read_dataset(str(tmp_path), split="eval")
+    assert len(dataset.queries) == 4
+
+
+def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path) -> None:
+    """A pipe is not waited for, as a dataset or among the files of one."""
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(DatasetError, match=r"pipe\.parquet: is neither a file nor a folder"):
+        read_dataset(str(tmp_path / "pipe.parquet"))
+    with pytest.raises(DatasetError, match="no dataset is there"):
+        read_dataset(str(tmp_path))
 
 
 def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from cli import imgsearch
 from imgsearch.drawing.gallery import ALIKE, QUESTIONS
 from imgsearch.drawing.rows import evaluation_rows
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.weights import DEMO_FOLDER
 from imgsearch.types import Input
+
+from cli import imgsearch
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,6 +67,24 @@ def test_a_folder_that_can_t_be_written_is_named(tmp_path: Path) -> None:
     assert done.err.count("\n") == 1
     assert str(tmp_path / "file") in done.err
     assert "--out" in done.err
+
+
+def test_a_folder_of_pictures_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:
+    """Where the demo has not been before, it draws over nothing."""
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "001.png").write_text("a photograph")
+    done = imgsearch("demo", "--out", str(tmp_path))
+    assert done.code == 2
+    assert "pictures is not from an earlier demo; choose another folder with --out" in done.err
+    assert (tmp_path / "pictures" / "001.png").read_text() == "a photograph"
+
+
+def test_a_contact_sheet_that_can_t_be_written_is_named(tmp_path: Path) -> None:
+    """A disk that refuses late is one line, too."""
+    (tmp_path / "sheets" / "1-red-circle.png").mkdir(parents=True)
+    done = imgsearch("demo", "--out", str(tmp_path))
+    assert done.code == 2
+    assert "1-red-circle.png can't be written: Is a directory" in done.err
 
 
 def test_the_checkpoint_has_the_published_architecture_in_three_million_parameters() -> None:

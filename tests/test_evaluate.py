@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from imgsearch import report
-from imgsearch.contenders import Side
 from imgsearch.dataset import PictureRef, read_dataset
 from imgsearch.dataset.writing import write_parquet
-from imgsearch.dataset_pictures import decode
 from imgsearch.errors import DatasetError, UsageError
 from imgsearch.evaluate import Row, default_dims, evaluate
-from imgsearch.metrics import NAMES
+from imgsearch.evaluation.contenders import Side
+from imgsearch.evaluation.metrics import NAMES
+from imgsearch.evaluation.pictures import decode
 from imgsearch.types import Vectors
 
 from cli import imgsearch
@@ -154,7 +154,7 @@ def _rows(*models: str) -> list[Row]:
     dataset_rows = []
     for number, model in enumerate(models):
         vectors = np.random.default_rng(number).standard_normal((3, 8)).astype(np.float32)
-        from imgsearch.metrics import score
+        from imgsearch.evaluation.metrics import score
         from test_metrics import _dataset
 
         scores = score(vectors, vectors, _dataset([[0], [1], [2]], 3), [8, 4])
@@ -184,6 +184,20 @@ def test_a_model_and_itself_as_a_peer_are_two_columns() -> None:
     """Scored by our own road and by sentence-transformers, the second says so."""
     ours = _rows("/x/final")[0]
     assert report.labels([ours, dataclasses.replace(ours, peer=True)]) == ["final", "final (peer)"]
+
+
+def test_every_row_has_its_name_in_the_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose name begins with an underscore stands in the legend as any other."""
+    from matplotlib.figure import Figure
+
+    shown: list[str] = []
+
+    def look(figure: Figure, path: str, **_: object) -> None:
+        shown.extend(text.get_text() for text in figure.axes[0].get_legend().get_texts())
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    report.write(str(tmp_path), read_dataset(parquet(tmp_path, 3)), _rows("/x/_old", "/x/new"))
+    assert shown == ["_old, 57,600 px", "new, 57,601 px"]
 
 
 def test_counts_of_parameters_are_short() -> None:
@@ -238,8 +252,8 @@ def test_eval_prints_tables_and_writes_json_and_a_plot(
 
 def test_eval_scores_what_the_embedder_gives(tmp_path: Path, own_cache: Path, tiny_checkpoint: str) -> None:
     """The figures are those of the vectors that the library itself makes of the same texts and pictures."""
+    from imgsearch.evaluation.metrics import score
     from imgsearch.identity import ModelChoice, choose_identity, load_encoder
-    from imgsearch.metrics import score
     from imgsearch.types import Input, Silent
 
     dataset = read_dataset(parquet(tmp_path, 6))
@@ -254,6 +268,17 @@ def test_eval_scores_what_the_embedder_gives(tmp_path: Path, own_cache: Path, ti
     done = imgsearch(*_eval(tmp_path, dataset.path, "--model", tiny_checkpoint, "--no-cache", "--json"))
     assert done.objects[0]["rows"][0]["metrics"] == pytest.approx(expected, abs=1e-6)
     assert not list(own_cache.rglob("*.vectors"))
+
+
+def test_a_query_that_can_not_be_embedded_is_named(
+    tmp_path: Path, own_cache: Path, tiny_checkpoint: str
+) -> None:
+    """The text itself is said, since its place in a batch tells nobody where it is."""
+    queries = [{"_id": "q0", "text": "fine"}, {"_id": "q1", "text": "a <|image_pad|> b"}]
+    folder = beir(tmp_path, queries=queries)
+    done = imgsearch(*_eval(tmp_path, folder, "--model", tiny_checkpoint))
+    assert done.code == 2
+    assert "the query 'a <|image_pad|> b': the text holds <|image_pad|>" in done.err
 
 
 def test_a_peer_of_another_family_is_scored_beside_ours(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from imgsearch.dataset import PictureRef, RetrievalDataset
 from imgsearch.errors import UsageError
-from imgsearch.metrics import NAMES, cut, rank, score
+from imgsearch.evaluation.metrics import NAMES, cut, rank, score
 
 FAR = PictureRef("nowhere.png")
 

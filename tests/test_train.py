@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers.trainer_pt_utils import safe_globals
 
 from imgsearch.dataset import read_dataset
-from imgsearch.dataset_pictures import decode
 from imgsearch.errors import (
     DatasetError,
     ImgsearchError,
@@ -32,12 +33,13 @@ from imgsearch.errors import (
     TrainingStopped,
     UsageError,
 )
+from imgsearch.evaluation.pictures import decode
 from imgsearch.model import pixels
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.loading import load_model
 from imgsearch.model.prompt import Prompter, pad_batch
 from imgsearch.train import TrainResult, train
-from imgsearch.training import recipe
+from imgsearch.training import folder, recipe
 from imgsearch.training.data import as_table, read_examples
 from imgsearch.training.failures import is_out_of_memory
 from imgsearch.training.module import Qwen3VLInput, positions
@@ -468,7 +470,9 @@ def test_ways_to_compute_give_the_same_training(
     tiny_checkpoint: str, pairs: str, plain: TrainResult, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     """Gradient checkpointing, the gradient cache and bfloat16 products give plain float32's losses."""
-    other = train([pairs], _options(tiny_checkpoint, tmp_path / "other", steps=3, **changes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)  # libraries' warnings would stand among our lines
+        other = train([pairs], _options(tiny_checkpoint, tmp_path / "other", steps=3, **changes))
     tolerance = 0.02 if "dtype" in changes else 1e-4
     assert other.loss == pytest.approx(plain.loss, rel=tolerance)
 
@@ -480,6 +484,139 @@ def test_pictures_that_do_not_fit_in_memory_are_decoded_beside_the_training(
     monkeypatch.setattr("imgsearch.training.pictures._memory", lambda: 0)
     train([pairs], _options(tiny_checkpoint, tmp_path / "out", steps=3))
     assert _same(_weights(plain.out), _weights(tmp_path / "out"))
+
+
+def test_a_run_stopped_after_its_last_step_is_only_written(
+    tiny_checkpoint: str, pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped while its result is written, a run makes no further step when it is resumed, in mid-epoch too."""
+    options = _options(tiny_checkpoint, tmp_path / "out", evaluate_on=pairs)
+    whole = train([pairs], dataclasses.replace(options, out=str(tmp_path / "whole")))
+    with monkeypatch.context() as patched:
+        patched.setattr("imgsearch.training.saving.write_checkpoint", _raise(KeyboardInterrupt()))
+        with pytest.raises(TrainingStopped, match="--resume goes on from step 6"):
+            train([pairs], options)
+    done = train([pairs], dataclasses.replace(options, resume=True))
+    assert (done.steps, done.loss, done.before, done.after) == (6, None, whole.before, whole.after)
+    assert _same(_weights(whole.out), _weights(done.out))
+
+
+def _raise(error: BaseException) -> Any:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_disk_full_at_the_end_is_one_line(
+    tiny_checkpoint: str, pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full when the result is written ends in a StorageError that says how to go on."""
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    monkeypatch.setattr("imgsearch.training.saving.write_checkpoint", _raise(full))
+    with pytest.raises(StorageError, match="--resume goes on from step 2"):
+        train([pairs], _options(tiny_checkpoint, tmp_path / "out", steps=2))
+
+
+def test_a_torn_save_is_passed_over(tiny_checkpoint: str, pairs: str, tmp_path: Path) -> None:
+    """A save whose last file is cut short does not count: the run goes on from the one before."""
+    options = _options(tiny_checkpoint, tmp_path / "out", keep_checkpoints=True)
+    whole = train([pairs], options)
+    state = tmp_path / "out" / "checkpoints" / "checkpoint-6" / "trainer_state.json"
+    state.write_text(state.read_text()[:200])
+    (tmp_path / "out" / "modules.json").unlink()
+    done = train([pairs], dataclasses.replace(options, resume=True))
+    losses = [entry["loss"] for entry in whole.log if "loss" in entry]
+    assert done.loss == pytest.approx(sum(losses[4:]) / 2, rel=1e-4)
+
+
+def test_a_folder_is_written_by_one_run_only(tiny_checkpoint: str, pairs: str, tmp_path: Path) -> None:
+    """Two runs never write into one folder, and a folder that no run began is not resumed."""
+    with folder.claimed(str(tmp_path / "out")):
+        for resume in (False, True):
+            with pytest.raises(UsageError, match="another run is writing there"):
+                train([pairs], _options(tiny_checkpoint, tmp_path / "out", resume=resume))
+    with pytest.raises(UsageError, match="no run was begun"):
+        train([pairs], _options(tiny_checkpoint, Path(tiny_checkpoint), resume=True))
+
+
+def test_bad_input_leaves_no_folder_that_is_in_the_way(
+    tiny_checkpoint: str, pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an error before the first save, the same command runs; a missing dataset makes no folder at all."""
+    out = tmp_path / "out"
+    with pytest.raises(DatasetError):
+        train([str(tmp_path / "none.parquet")], _options(tiny_checkpoint, out))
+    assert not out.exists()
+    with monkeypatch.context() as patched:
+        _interrupt(patched, 0, MemoryError())
+        with pytest.raises(TrainingError):
+            train([pairs], _options(tiny_checkpoint, out, steps=1))
+    assert train([pairs], _options(tiny_checkpoint, out, steps=1)).steps == 1
+
+
+def test_a_picture_that_breaks_during_the_run_is_one_line(
+    tiny_checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture that can't be read any more while worker processes decode is named, with how to go on."""
+    data = tmp_path / "data"
+    (data / "qrels").mkdir(parents=True)
+    colours = [(red, green, 9) for red in range(0, 256, 64) for green in range(0, 256, 64)]
+    for number, colour in enumerate(colours):
+        Image.new("RGB", (64, 64), colour).save(data / f"{number}.png")
+    numbers = range(len(colours))
+    corpus = [json.dumps({"_id": str(number), "image": f"{number}.png"}) for number in numbers]
+    (data / "corpus.jsonl").write_text("\n".join(corpus))
+    queries = [json.dumps({"_id": str(number), "text": f"colour {number}"}) for number in numbers]
+    (data / "queries.jsonl").write_text("\n".join(queries))
+    judged = ["query-id\tcorpus-id\tscore", *(f"{number}\t{number}\t1" for number in numbers)]
+    (data / "qrels" / "train.tsv").write_text("\n".join(judged))
+    monkeypatch.setattr("imgsearch.training.pictures._memory", lambda: 0)
+    plain = recipe.Trainer.training_step
+
+    def training_step(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self.state.global_step == 2:
+            for number in numbers:
+                (data / f"{number}.png").write_bytes(b"no picture any more")
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(recipe.Trainer, "training_step", training_step)
+    wanted = r"^\S+/\d+\.png \(named in [^\n]+--resume goes on from step \d+$"
+    with pytest.raises(DatasetError, match=wanted):
+        train([str(data)], _options(tiny_checkpoint, tmp_path / "out", steps=20))
+
+
+def test_a_query_that_the_model_can_not_take_is_named_before_training(
+    tiny_checkpoint: str, pairs: str, tmp_path: Path
+) -> None:
+    """A query with a token that stands for pictures, also in the evaluation set, ends the run before its first step."""
+    rows = pq.read_table(pairs).to_pylist()
+    rows[30]["query"] = "look <|image_pad|> here"
+    odd = str(tmp_path / "odd.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), odd)
+    for data, measured in ((odd, None), (pairs, odd)):
+        options = _options(tiny_checkpoint, tmp_path / "out", steps=1, evaluate_on=measured, eval_steps=9)
+        with pytest.raises(DatasetError, match=r"the query 'look <\|image_pad\|> here'"):
+            train([data], options)
+
+
+def test_the_source_s_default_length_is_kept(
+    tiny_checkpoint: str, pairs: str, plain: TrainResult, tmp_path: Path
+) -> None:
+    """A checkpoint that cuts its vectors to truncate_dim by default is trained to one that does."""
+    source = tmp_path / "source"
+    shutil.copytree(plain.out, source)
+    config = source / "config_sentence_transformers.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"truncate_dim": 32}))
+    done = train([pairs], _options(str(source), tmp_path / "out", steps=1))
+    assert Qwen3VLEmbedder(done.out, device="cpu", dtype="float32").embed(["red"]).shape == (1, 32)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_refused(seed: int) -> None:
+    """--seed takes what every random generator takes."""
+    with pytest.raises(UsageError, match="--seed"):
+        TrainOptions(out="out", seed=seed)
 
 
 def test_batches_that_can_not_be_filled_are_named(tiny_checkpoint: str, tmp_path: Path) -> None:

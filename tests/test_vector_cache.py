@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from imgsearch.vector_cache import VectorCache
+from imgsearch.evaluation.vector_cache import VectorCache
 
 SPACE = {"model": "abc", "side": "query", "prompt": "Find."}
 
@@ -111,3 +113,31 @@ def test_a_disk_that_refuses_costs_no_result(tmp_path: Path) -> None:
     assert cache.failure is not None
     assert "could not be written" in cache.failure
     np.testing.assert_array_equal(cache.take(_keys(2)), _rows(2))
+
+
+def test_a_folder_that_can_not_be_read_costs_no_result(tmp_path: Path) -> None:
+    """Nothing is remembered there, and the cache says at the first write that it keeps nothing."""
+    first = VectorCache(SPACE, str(tmp_path))
+    first.put(_keys(1), _rows(1))
+    first.flush()
+    code = (
+        "import sys, numpy as np; from privileges import drop; drop()\n"
+        "from imgsearch.evaluation.vector_cache import VectorCache\n"
+        f"cache = VectorCache({SPACE!r}, sys.argv[1])\n"
+        "cache.put([b'k' * 32], np.ones((1, 4), np.float32))\n"
+        "cache.flush()\n"
+        "print(cache.take([b'k' * 32]).shape, cache.failure)"
+    )
+    (space,) = (place for place in tmp_path.iterdir() if place.is_dir())
+    space.chmod(0)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        space.chmod(0o700)
+    assert done.stdout.startswith("(1, 4) "), done.stderr
+    assert "could not be written (Permission denied)" in done.stdout

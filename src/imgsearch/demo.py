@@ -22,15 +22,17 @@ def run_demo(out: str, reporter: Reporter) -> int:
     """Draw a gallery into ``out``, index it, ask six questions; return 0 if every first hit is right, else 1.
 
     What is in ``out`` from an earlier demo is drawn and indexed again. Raises StorageError if ``out`` can't be
-    written, CheckpointError if the demo checkpoint is not in the package.
+    written or holds pictures of somebody else's, CheckpointError if the demo checkpoint is not in the package.
     """
     out = os.path.abspath(out)
     pictures, sheets, folder = (os.path.join(out, name) for name in ("pictures", "sheets", ".imgsearch"))
+    if os.path.exists(pictures) and not os.path.exists(sheets):
+        raise StorageError(f"{pictures} is not from an earlier demo; choose another folder with --out")
     try:
+        os.makedirs(sheets, exist_ok=True)  # before the pictures, so that it tells a gallery of ours
         scenes = draw_gallery(pictures)
-        os.makedirs(sheets, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{out} can't be written: {error.strerror}; choose another with --out") from error
+        raise _unwritable(out, error) from error
     reporter.say(f"drew {len(scenes)} pictures in {pictures}")
     choice = ModelChoice(model=DEMO_MODEL)
     result = index_pictures([pictures], folder, IndexOptions(model=choice), reporter)
@@ -63,7 +65,10 @@ def run_demo(out: str, reporter: Reporter) -> int:
             reporter.say(f"  {hit.score:.4f}  {os.path.relpath(hit.path)}  {mark}")
         name = "-".join(question.text.split())
         sheet = os.path.join(sheets, f"{number}-{name}.png")
-        draw_contact_sheet(sheet, title, cells)
+        try:
+            draw_contact_sheet(sheet, title, cells)
+        except OSError as error:
+            raise _unwritable(sheet, error) from error
         reporter.say(f"  contact sheet: {sheet}")
     reporter.say("")
     reporter.say(f"{shown_right} of {shown} hits are right, {first_right} of {len(asked)} first hits")
@@ -71,6 +76,10 @@ def run_demo(out: str, reporter: Reporter) -> int:
     reporter.say("  imgsearch index ~/Pictures")
     reporter.say("  imgsearch query 'red car at night'")
     return 0 if first_right == len(asked) else 1
+
+
+def _unwritable(path: str, error: OSError) -> StorageError:
+    return StorageError(f"{path} can't be written: {error.strerror or error}; choose another with --out")
 
 
 def _cells(hits: Sequence[Hit], question: Question, scenes: Mapping[str, Scene]) -> list[Cell]:

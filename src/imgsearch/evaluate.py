@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from imgsearch import metrics
-from imgsearch.contenders import Contender
 from imgsearch.dataset import RetrievalDataset
-from imgsearch.dataset_pictures import check_pictures
 from imgsearch.errors import UsageError
-from imgsearch.metrics import Scores
+from imgsearch.evaluation import metrics
+from imgsearch.evaluation.contenders import Contender
+from imgsearch.evaluation.metrics import Scores
+from imgsearch.evaluation.pictures import check_pictures
+from imgsearch.evaluation.vector_cache import VectorCache
 from imgsearch.types import Reporter, Silent, Vectors
-from imgsearch.vector_cache import VectorCache
 
 T = TypeVar("T")
 _RECIPE_DIMS = (2048, 1536, 1024, 512, 256, 128, 64)  # the published tables' dimensions

@@ -12,7 +12,7 @@ from typing import Any
 from imgsearch.dataset import RetrievalDataset
 from imgsearch.errors import MissingExtra, StorageError
 from imgsearch.evaluate import Row
-from imgsearch.metrics import NAMES, Pairwise
+from imgsearch.evaluation.metrics import NAMES, Pairwise
 
 RESULTS, PLOT = "results.json", "ndcg-by-dim.png"
 
@@ -152,9 +152,9 @@ def write(folder: str, dataset: RetrievalDataset, rows: Sequence[Row]) -> tuple[
     figure = Figure(figsize=(7.2, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for label, row in zip(labels(rows), rows, strict=True):
+    for row in rows:
         dims = sorted(row.scores)
-        axes.plot(dims, [row.scores[dim].metrics["ndcg@10"] for dim in dims], marker="o", label=_plain(label))
+        axes.plot(dims, [row.scores[dim].metrics["ndcg@10"] for dim in dims], marker="o")
     ticks = sorted({dim for row in rows for dim in row.scores})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(dim) for dim in ticks])
@@ -163,7 +163,8 @@ def write(folder: str, dataset: RetrievalDataset, rows: Sequence[Row]) -> tuple[
     counts = f"{len(dataset.queries):,} queries, {len(dataset.corpus):,} pictures"
     axes.set_title(_plain(f"{dataset.name}: {counts}"), fontsize=10, wrap=True)
     axes.grid(alpha=0.3)
-    axes.legend()
+    # Named here and not with the lines: matplotlib hides a line whose own label begins with an underscore.
+    axes.legend(axes.lines, [_plain(label) for label in labels(rows)])
     results, plot = os.path.join(folder, RESULTS), os.path.join(folder, PLOT)
     try:
         with open(results, "w", encoding="utf-8") as file:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from imgsearch.errors import MissingExtra, StorageError, TrainingError, TrainingStopped, UsageError
+from imgsearch.errors import (
+    DatasetError,
+    MissingExtra,
+    StorageError,
+    TrainingError,
+    TrainingStopped,
+    UsageError,
+)
 from imgsearch.estimate import spoken
 from imgsearch.training import folder
 from imgsearch.training.options import TrainOptions, choose_attention
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
     from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
     from imgsearch.training.data import Examples
+    from imgsearch.training.module import Qwen3VLInput
     from imgsearch.training.pictures import Pictures
     from imgsearch.training.recipe import Trainer
 
@@ -32,12 +41,13 @@ _Log = tuple[dict[str, Any], ...]
 class TrainResult:
     """What a run did. ``before`` and ``after`` are NDCG@10 on the evaluation set, None without one.
 
-    ``loss`` is the mean over the steps that this call made; ``log`` has an entry a logged step.
+    ``loss`` is the mean over the steps that this call made, None if a resumed run had none left to make; ``log``
+    has an entry a logged step.
     """
 
     out: str
     steps: int
-    loss: float
+    loss: float | None
     before: float | None
     after: float | None
     seconds: float
@@ -68,41 +78,63 @@ def train(datasets: Sequence[str], options: TrainOptions, reporter: Reporter | N
         raise MissingExtra("imgsearch train", "train")
     out = os.path.abspath(os.path.expanduser(options.out))
     folder.check_out(out, options.resume)
-    try:
-        trainer, write = _prepare(datasets, options, out, reporter)
-        last = folder.last_checkpoint(out) if options.resume else None
-        if last:
-            reporter.say(f"going on from step {folder.step_of(last):,}")
-        done = trainer.train(resume_from_checkpoint=last)
-    except KeyboardInterrupt:
-        raise TrainingStopped(folder.how_to_go_on(out)) from None
-    except OSError as error:
-        raise StorageError(f"{out} could not be written: {error.strerror or error}") from error
-    except Exception as error:
-        from imgsearch.training import failures
+    with folder.claimed(out):
+        try:
+            result = _run(datasets, options, out, began, reporter)
+        except KeyboardInterrupt:
+            raise TrainingStopped(folder.how_to_go_on(out)) from None
+        except DatasetError as error:
+            saved = f"; {folder.how_to_go_on(out)}" if folder.last_checkpoint(out) else ""
+            raise DatasetError(f"{_last_line(error)}{saved}") from None
+        except OSError as error:
+            raise StorageError(f"{out} could not be written: {error.strerror or error}") from error
+        except Exception as error:
+            from imgsearch.training import failures
 
-        if failures.is_out_of_memory(error):
-            raise TrainingError(failures.advice(options)) from error
-        if failures.is_of_the_disk(error):
-            raise StorageError(f"{out} could not be written; {folder.how_to_go_on(out)}") from error
-        raise
+            if failures.is_out_of_memory(error):
+                raise TrainingError(failures.advice(options)) from error
+            if failures.is_of_the_disk(error):
+                raise StorageError(f"{out} could not be written; {folder.how_to_go_on(out)}") from error
+            raise
+    reporter.say(f"{_steps(result.steps)} in {spoken(result.seconds)}; the checkpoint is in {out}")
+    return result
+
+
+def _run(
+    datasets: Sequence[str], options: TrainOptions, out: str, began: float, reporter: Reporter
+) -> TrainResult:
+    """Prepare, train and write; as ``train``, but what the libraries raise is not yet in the user's words."""
+    trainer, write = _prepare(datasets, options, out, reporter)
+    last = folder.last_checkpoint(out) if options.resume else None
+    first_step = folder.step_of(last) if last else 0
+    if last:
+        reporter.say(f"going on from step {first_step:,}")
+    done = trainer.train(resume_from_checkpoint=last)
     _check_steps(trainer, options, reporter)
-    log = tuple(trainer.state.log_history)
+    log, steps = tuple(trainer.state.log_history), trainer.state.global_step
     write(log)
     if not options.keep_checkpoints:
         folder.remove_checkpoints(out)
-    scores = [entry["ndcg@10"] for entry in log if "ndcg@10" in entry]
-    result = TrainResult(
+    scores = {entry["step"]: entry["ndcg@10"] for entry in log if "ndcg@10" in entry}
+    return TrainResult(
         out=out,
-        steps=trainer.state.global_step,
-        loss=float(done.training_loss),
-        before=scores[0] if scores else None,
-        after=scores[-1] if scores else None,
+        steps=steps,
+        loss=float(done.training_loss) if steps > first_step else None,
+        before=scores.get(0),
+        after=scores.get(steps),
         seconds=time.monotonic() - began,
         log=log,
     )
-    reporter.say(f"{result.steps:,} steps in {spoken(result.seconds)}; the checkpoint is in {out}")
-    return result
+
+
+def _last_line(error: Exception) -> str:
+    """Return what an error says; from a process that reads pictures it comes at the end of a whole traceback."""
+    *trace, last = str(error).strip().splitlines()
+    return last.partition(": ")[2] if trace else last
+
+
+def _steps(number: int) -> str:
+    return f"{number:,} step{'' if number == 1 else 's'}"
 
 
 def _check_steps(trainer: Trainer, options: TrainOptions, reporter: Reporter) -> None:
@@ -112,7 +144,7 @@ def _check_steps(trainer: Trainer, options: TrainOptions, reporter: Reporter) ->
     if not done:
         raise TrainingError(f"not a single step was made: {why}")
     if done < wanted:
-        reporter.say(f"only {done:,} of {wanted:,} steps were made: {why}")
+        reporter.say(f"only {done:,} of {_steps(wanted)} were made: {why}")
 
 
 def _prepare(
@@ -152,6 +184,8 @@ def _prepare(
 
     measure = Measure(measured, pictures, options.mini_batch) if measured else None
     trainer = _trainer(examples, pictures, settled, options, out, measure, reporter)
+    texts = [one.query for one in examples.examples] + list(measured.queries.values() if measured else ())
+    cast("Qwen3VLInput", trainer.model[0]).check_texts(texts)
 
     def write(log: _Log) -> None:
         record = {
@@ -159,7 +193,10 @@ def _prepare(
             "steps": trainer.state.global_step,
             "negatives": examples.negatives,
             "precision": settled.precision,
-            "base_model": settled.checkpoint.name,
+            # Of a folder only its own name: where it lies is nobody else's business.
+            "base_model": settled.checkpoint.name
+            if not os.path.isabs(settled.checkpoint.name)
+            else os.path.basename(settled.checkpoint.name),
             "dataset": examples.name,
             "examples": len(examples.examples),
             "evaluation": measured.name if measured else None,
@@ -193,7 +230,9 @@ def _trainer(
     model = load_model(source, Runtime(settled.device, "float32", "master weights"))
     model.requires_grad_(True)
     if options.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        # transformers renamed it in the course of version 5.
+        new, old = "activation_checkpointing_enable", "gradient_checkpointing_enable"
+        getattr(model, new if hasattr(model, new) else old)({"use_reentrant": False})
     module = Qwen3VLInput(
         model,
         Prompter(source, verbatim=True),
@@ -209,7 +248,9 @@ def _trainer(
     loss, how = recipe.build_loss(whole, settled.dims, options)
     reporter.say(how)
     total = options.steps or math.ceil(options.epochs * (len(examples.examples) // options.batch_size))
-    workers = 0 if pictures.in_memory else min(8, max(1, (os.cpu_count() or 2) - 1))
+    # Only a forked process shares the model's input module: elsewhere pictures are decoded between the steps.
+    forked = multiprocessing.get_start_method() == "fork"
+    workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if forked and not pictures.in_memory else 0
     arguments = recipe.build_arguments(
         options, os.path.join(out, folder.CHECKPOINTS), settled.device, total, workers
     )
@@ -243,6 +284,7 @@ def _write(
         query_prompt=query,
         document_prompt=document,
         generation_prompt=settled.generation_prompt,
+        truncate_dim=settled.truncate_dim,
         dims=settled.dims,
         save_dtype=options.save_dtype,
         record=record,
@@ -255,8 +297,5 @@ def _write(
         "query": query,
         "document": document,
     }
-    try:
-        write_card(out, record, settings, log)
-        write_checkpoint(out, trained)
-    except OSError as error:
-        raise StorageError(f"the checkpoint in {out} could not be written: {error.strerror}") from error
+    write_card(out, record, settings, log)
+    write_checkpoint(out, trained)

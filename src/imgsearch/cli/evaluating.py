@@ -89,10 +89,10 @@ def evaluate(
 ) -> int:
     """Measure retrieval quality on a dataset: accuracy, precision, recall, NDCG, MRR, MAP, by dimension."""
     from imgsearch import report
-    from imgsearch.contenders import BATCH_SIZE, Contender, OwnModel, PeerModel
     from imgsearch.dataset import read_dataset
     from imgsearch.evaluate import evaluate as run
-    from imgsearch.vector_cache import default_folder
+    from imgsearch.evaluation.contenders import BATCH_SIZE, Contender, OwnModel, PeerModel
+    from imgsearch.evaluation.vector_cache import default_folder
 
     talker = output.Talker()
     cuts = _numbers("--dims", dims)

@@ -86,7 +86,7 @@ def demo(
         str, typer.Option("--out", metavar="DIR", help="Where the gallery is drawn.")
     ] = "demo-gallery",
 ) -> int:
-    """Draw some pictures, index them, and find each one's altered copies: the whole way in a minute."""
+    """Draw 300 pictures, index them, ask for some, and say which hits are right: the whole way in a minute."""
     from imgsearch.demo import run_demo
 
     return run_demo(out, output.Talker())

@@ -21,7 +21,7 @@ def read_dataset(path: str, *, split: str | None = None) -> RetrievalDataset:
 
     Raises DatasetError, naming file, line or row, and column, for anything that is missing, doubled, empty or of
     another type, and MissingExtra where pyarrow is needed and not installed. That every picture's bytes begin
-    as a picture is checked by ``imgsearch.dataset_pictures.check_pictures``.
+    as a picture is checked by ``imgsearch.evaluation.pictures.check_pictures``.
     """
     given = os.path.abspath(os.path.expanduser(path))
     if not os.path.exists(given):
@@ -32,6 +32,8 @@ def read_dataset(path: str, *, split: str | None = None) -> RetrievalDataset:
         from imgsearch.dataset.beir import read_beir
 
         return read_beir(given, split)
+    if not os.path.isdir(given) and not os.path.isfile(given):
+        raise DatasetError(f"{path}: is neither a file nor a folder, so no dataset is there")
     from imgsearch.dataset.tables import read_tables
 
     return read_tables(given, split)

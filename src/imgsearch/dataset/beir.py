@@ -10,6 +10,8 @@ from typing import Any
 from imgsearch.dataset.retrieval import PictureRef, RetrievalDataset
 from imgsearch.errors import DatasetError
 
+_MAX_SCORE = 1_000_000  # trec_eval's NDCG takes memory for each level of relevance up to the highest
+
 
 def read_beir(folder: str, split: str | None) -> RetrievalDataset:
     """Read the queries that ``qrels/SPLIT.tsv`` judges, and the whole corpus.
@@ -96,11 +98,15 @@ def _judgements(
             raise DatasetError(
                 f"{path}, line {line}: it has {len(cells)} columns, the header has {len(columns)}"
             )
-        query, doc, said = (cells[place].strip() for place in places)
+        query, doc, said = (cells[place] for place in places)
         try:
             score = int(said)
         except ValueError:
-            raise DatasetError(f"{path}, line {line}, column score: '{said}' is no whole number") from None
+            raise DatasetError(
+                f"{path}, line {line}, column score: '{said[:40]}' is no whole number"
+            ) from None
+        if score > _MAX_SCORE:
+            raise DatasetError(f"{path}, line {line}, column score: {score} is over {_MAX_SCORE:,}")
         if query not in queries:
             raise DatasetError(f"{path}, line {line}, column query-id: queries.jsonl has no {query}")
         if doc not in corpus:
@@ -128,7 +134,7 @@ def _entries(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, text in _lines(path):
         try:
             entry = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{path}, line {line}: is no JSON: {error}") from None
         if not isinstance(entry, dict):
             raise DatasetError(f"{path}, line {line}: is no JSON object")

@@ -61,14 +61,17 @@ class Cells:
                 self._readers: dict[str, Any] = {}
                 schema = pa.ipc.open_file(self._source).schema
                 # Of a compressed file only the columns asked for are unpacked; to count, the texts will do.
-                column = "query" if "query" in schema.names else schema.names[0]
-                reader = self._reader(schema.get_field_index(column))
-                counts = [reader.get_batch(group).num_rows for group in range(reader.num_record_batches)]
+                counts = []
+                if schema.names:
+                    column = "query" if "query" in schema.names else schema.names[0]
+                    reader = self._reader(schema.get_field_index(column))
+                    groups = range(reader.num_record_batches)
+                    counts = [reader.get_batch(group).num_rows for group in groups]
             else:
                 self._batches = pa.ipc.open_stream(self._source).read_all().to_batches()
                 schema = self._batches[0].schema if self._batches else pa.ipc.open_stream(self._source).schema
                 counts = [batch.num_rows for batch in self._batches]
-        except (pa.ArrowException, OSError, IndexError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{path}: is no whole parquet or Arrow file: {_line(error)}") from error
         self._kind = "parquet" if self._parquet else "file" if head == b"ARROW1" else "stream"
         self._names: list[str] = list(schema.names)
@@ -128,7 +131,7 @@ class Cells:
         for number in range(row_group.num_columns):
             leaf = row_group.column(number)
             if leaf.path_in_schema in (column, f"{column}.bytes") and leaf.physical_type == "BYTE_ARRAY":
-                if str(self.types[column]) in ("string", "large_string"):
+                if str(self.types[column]) in ("string", "large_string", "string_view"):
                     return False
                 counted = leaf.statistics
                 return bool(counted is not None and counted.has_null_count and counted.null_count == 0)
@@ -195,7 +198,7 @@ def _bytes_and_paths(chunk: Any) -> list[tuple[bool, str | None]]:
         if "bytes" not in names:
             return [(True, path) for path in paths]
         return list(zip(pc.is_null(pc.struct_field(chunk, "bytes")).to_pylist(), paths, strict=True))
-    if pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type):
+    if str(chunk.type) in ("string", "large_string", "string_view"):
         return [(True, path) for path in chunk.to_pylist()]
     return [(missing, None) for missing in chunk.is_null().to_pylist()]
 

@@ -14,7 +14,9 @@ from imgsearch.errors import DatasetError
 _ENDINGS = (".parquet", ".arrow", ".feather")
 _NEGATIVE = re.compile(r"negative_(\d+)")
 _SHARD = re.compile(r"(?P<split>.+?)(?:[-_.]\d+(?:-of-\d+)?)?")
-_NO_SPLIT = ("data", "part")  # what writers call shards of no split in particular
+_NO_SPLIT = re.compile(r"data|part|\d+")  # what writers call shards of no split in particular
+_TEXTS = ("string", "large_string", "string_view")
+_BYTES = ("binary", "large_binary", "binary_view")
 
 
 def read_tables(path: str, split: str | None) -> RetrievalDataset:
@@ -88,14 +90,18 @@ def _check_columns(files: list[str]) -> list[str]:
 
 
 def _is_text(kind: Any) -> bool:
-    return str(kind) in ("string", "large_string", "string_view")
+    if str(kind).startswith("dictionary<"):  # what pandas makes of a category
+        kind = kind.value_type
+    return str(kind) in _TEXTS
 
 
 def _is_picture(kind: Any) -> bool:
-    said = str(kind)
-    if said.startswith("struct<"):
-        return "bytes: " in said or "path: " in said
-    return said in ("string", "large_string", "binary", "large_binary")
+    if not str(kind).startswith("struct<"):
+        return str(kind) in (*_TEXTS, *_BYTES)
+    fields = {field.name: str(field.type) for field in kind}
+    allowed = {"bytes": (*_BYTES, "null"), "path": (*_TEXTS, "null")}
+    known = fields.keys() & allowed
+    return bool(known) and all(fields[name] in allowed[name] for name in known)
 
 
 def _shards(folder: str, split: str | None) -> tuple[list[str], str]:
@@ -151,8 +157,10 @@ def _by_name(folder: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         stem, ending = os.path.splitext(name)
-        if ending.lower() in _ENDINGS:
+        if ending.lower() in _ENDINGS and os.path.isfile(os.path.join(folder, name)):
             match = _SHARD.fullmatch(stem)
             split = match["split"] if match else stem
-            found.setdefault("" if split in _NO_SPLIT else split, []).append(os.path.join(folder, name))
+            found.setdefault("" if _NO_SPLIT.fullmatch(split) else split, []).append(
+                os.path.join(folder, name)
+            )
     return found

@@ -28,7 +28,9 @@ class Peer:
     """
 
     def __init__(self, name: str, *, device: str = "auto", batch_size: int = 8) -> None:
-        """Name the model; nothing is loaded yet."""
+        """Name the model; nothing is loaded yet. Raises CheckpointError for a name that is empty."""
+        if not name.strip():
+            raise CheckpointError("the peer's name is empty; give a model's folder, or a name on the hub")
         self.name = name
         self._folder = os.path.expanduser(name)
         self._device = None if device == "auto" else device
@@ -62,13 +64,15 @@ class Peer:
             return self._folder
         from huggingface_hub import try_to_load_from_cache
 
-        for file in ("modules.json", "config.json"):
-            try:
-                found = try_to_load_from_cache(self.name, file)
-            except ValueError:  # no name that the hub knows, which loading says better
-                return None
-            if isinstance(found, str):
-                return os.path.dirname(found)
+        # A name without its owner is taken for one of the library's own models.
+        for name in (self.name, f"sentence-transformers/{self.name}"):
+            for file in ("modules.json", "config.json"):
+                try:
+                    found = try_to_load_from_cache(name, file)
+                except ValueError:  # no name that the hub knows, which loading says better
+                    break
+                if isinstance(found, str):
+                    return os.path.dirname(found)
         return None
 
     def load(self) -> None:
@@ -81,8 +85,15 @@ class Peer:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MissingExtra("--peer", "train") from error
+        here, place = os.path.isdir(self._folder), self._place()
         try:
-            model = SentenceTransformer(self.name, device=self._device, trust_remote_code=False)
+            model = SentenceTransformer(
+                self._folder if here else self.name,
+                device=self._device,
+                # The commit that is here already and that the fingerprint names, whatever the hub has by now.
+                revision=None if here or place is None else os.path.basename(place),
+                trust_remote_code=False,
+            )
         # Other people's loading code, on anybody's folder: whatever it raises, this model can't be scored.
         except Exception as error:
             raise self._refused(error) from error
@@ -92,7 +103,11 @@ class Peer:
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Return one unit row a text, (n, dim) float32, made by the model's encode_query."""
-        return self._encode("encode_query", list(texts))
+        from sentence_transformers.base.modality import infer_modality
+
+        # A text that looks like a picture's address is one to the library, which then fetches it.
+        plain = all(infer_modality(text) == "text" for text in texts)
+        return self._encode("encode_query", list(texts) if plain else [{"text": text} for text in texts])
 
     def encode_pictures(self, pictures: Sequence[RGB]) -> Vectors:
         """Return one unit row a picture, (n, dim) float32, made by the model's encode_document."""
@@ -112,7 +127,12 @@ class Peer:
             )
         except (ValueError, TypeError, KeyError, ImportError) as error:  # it takes no pictures, for example
             raise CheckpointError(f"{self.name}: {method} failed: {_line(error)}") from error
-        return np.asarray(rows, np.float32)
+        vectors = np.asarray(rows, np.float32)
+        if not np.isfinite(vectors).all():
+            raise CheckpointError(
+                f"{self.name}: {method} gave numbers that are not finite; it can't be scored"
+            )
+        return vectors
 
     def _refused(self, error: Exception) -> CheckpointError | DownloadError:
         said = _line(error)
@@ -135,13 +155,17 @@ def _files_digest(folder: str) -> str:
         folders.sort()
         for name in sorted(files):
             path = os.path.join(place, name)
-            if name.startswith(".") or name.lower().endswith(".md"):
+            # A link to nowhere, as an unfinished download leaves it, is no file: loading says what lacks.
+            if name.startswith(".") or name.lower().endswith(".md") or not os.path.isfile(path):
                 continue
-            with open(path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                starts = [0] if size <= _WHOLE else [0, size // 2, size - _SAMPLE]
-                length = _WHOLE if size <= _WHOLE else _SAMPLE
-                samples = b"".join(os.pread(file.fileno(), length, start) for start in starts)
+            try:
+                with open(path, "rb") as file:
+                    size = os.fstat(file.fileno()).st_size
+                    starts = [0] if size <= _WHOLE else [0, size // 2, size - _SAMPLE]
+                    length = _WHOLE if size <= _WHOLE else _SAMPLE
+                    samples = b"".join(os.pread(file.fileno(), length, start) for start in starts)
+            except OSError as error:
+                raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
             part = f"{os.path.relpath(path, folder)}\0{size}\0".encode("utf-8", "surrogatepass") + samples
             digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()

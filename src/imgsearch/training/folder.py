@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 from imgsearch.errors import StorageError, UsageError
@@ -14,17 +17,51 @@ _PLAN = "plan.json"
 
 
 def check_out(out: str, resume: bool) -> None:
-    """Raise UsageError for a folder with something in it, unless an interrupted run is to go on there."""
+    """Raise UsageError for a folder with something in it, unless an interrupted run is to go on there.
+
+    What a run left that ended before its first save, bad input mostly, is nothing.
+    """
     if not os.path.exists(out):
         return
     if not os.path.isdir(out):
         raise UsageError(f"--out {out}: it is a file; name a new folder")
-    if not resume and os.listdir(out):
-        raise UsageError(
-            f"--out {out}: the folder is not empty; name a new one, or go on there with --resume"
-        )
-    if resume and os.path.exists(os.path.join(out, "modules.json")):
+    there = os.listdir(out)
+    begun = os.path.exists(os.path.join(out, CHECKPOINTS, _PLAN))
+    if not resume and there and not (there == [CHECKPOINTS] and begun and last_checkpoint(out) is None):
+        hint = ", or go on there with --resume" if begun else ""
+        raise UsageError(f"--out {out}: the folder is not empty; name a new one{hint}")
+    if resume and "modules.json" in there:
         raise UsageError(f"--out {out}: this run is finished; to train on, use --model {out} and a new --out")
+    if resume and there and not begun:
+        raise UsageError(f"--resume: no run was begun in {out}; name the --out of the one to go on with")
+
+
+@contextlib.contextmanager
+def claimed(out: str) -> Iterator[None]:
+    """Make the folder and keep other runs out of it meanwhile; if nothing is written there, it goes again.
+
+    The kernel's lock on the folder ends with the process. Raises UsageError if another run has it, StorageError
+    if the folder can't be made.
+    """
+    try:
+        os.makedirs(out, exist_ok=True)
+        lock = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise StorageError(f"--out {out}: the folder can't be made: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"--out {out}: another run is writing there; wait for it, or stop it") from None
+        except OSError:
+            pass  # a file system without locks
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(out)
+    finally:
+        os.close(lock)
 
 
 def check_room(out: str, parameters: int, result_bytes: int) -> None:
@@ -47,10 +84,18 @@ def last_checkpoint(out: str) -> str | None:
     found = []
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         step = name.removeprefix("checkpoint-")
-        # The trainer writes this file last.
-        if step.isdecimal() and os.path.exists(os.path.join(folder, name, "trainer_state.json")):
+        if step.isdecimal() and _is_whole(os.path.join(folder, name)):
             found.append((int(step), os.path.join(folder, name)))
     return max(found)[1] if found else None
+
+
+def _is_whole(checkpoint: str) -> bool:
+    """Tell whether the file that the trainer writes last is there and complete."""
+    try:
+        with open(os.path.join(checkpoint, "trainer_state.json"), encoding="utf-8") as file:
+            return isinstance(json.load(file), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def step_of(checkpoint: str) -> int:

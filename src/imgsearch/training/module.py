@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers.base.modules import InputModule
 
+from imgsearch.errors import DatasetError, InputError
 from imgsearch.model.modeling import Qwen3VLForEmbedding
 from imgsearch.model.pixels import PatchLayout
 from imgsearch.model.prompt import MAX_LENGTH, Prompter, Tokens, pad_batch
@@ -60,6 +61,14 @@ class Qwen3VLInput(InputModule):
             return tokens, positions(tokens.types, grid, layout.merge)
 
         self._text, self._picture = text, picture
+
+    def check_texts(self, texts: Iterable[str]) -> None:
+        """Raise DatasetError, which names the query, for a text that the model can't take."""
+        for content in dict.fromkeys(texts):
+            try:
+                self._text(content)
+            except InputError as error:
+                raise DatasetError(f"the query '{content[:60]}': {error}") from error
 
     @property
     def modalities(self) -> list[Any]:

@@ -78,6 +78,8 @@ class TrainOptions:
             raise UsageError(f"--warmup {self.warmup:g}: it is a share of all steps, from 0 to below 1")
         if self.weight_decay < 0 or not math.isfinite(self.weight_decay):
             raise UsageError(f"--weight-decay {self.weight_decay:g}: it takes 0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"--seed {self.seed}: it takes a number from 0 to {2**32 - 1}")
         if self.schedule not in SCHEDULES:
             raise UsageError(f"there is no schedule '{self.schedule}'; choose {', '.join(SCHEDULES)}")
         if self.negatives is not None and self.negatives < 0:

@@ -78,6 +78,12 @@ class Progress(TrainerCallback):
         if state.global_step % self._eval_steps == 0 or state.global_step == state.max_steps:
             self._look(state, kwargs["model"])
 
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Measure the result, also where batches ran out before the last step."""
+        self._look(state, kwargs["model"])
+
     def on_log(
         self,
         args: TrainingArguments,

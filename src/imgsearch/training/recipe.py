@@ -106,6 +106,15 @@ class Trainer(SentenceTransformerTrainer):
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the next batches; none after the last step, which transformers would exceed by one.
+
+        It does so where a run that was stopped between its last step and its end is resumed.
+        """
+        if self.state.global_step >= self.state.max_steps:
+            return [], None
+        return super().get_batch_samples(*args, **kwargs)
+
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Make one step; TrainingError if the loss is no number any more."""
         loss: torch.Tensor = super().training_step(*args, **kwargs)

@@ -36,6 +36,7 @@ class Trained:
     query_prompt: str
     document_prompt: str
     generation_prompt: bool
+    truncate_dim: int | None
     dims: tuple[int, ...]
     save_dtype: str | None
     record: dict[str, Any]
@@ -126,6 +127,7 @@ def _write_modules(out: str, trained: Trained) -> None:
         "prompts": {"query": trained.query_prompt, "document": trained.document_prompt},
         "default_prompt_name": None,
         "similarity_fn_name": "cosine",
+        "truncate_dim": trained.truncate_dim,
     }
     _write(out, "config_sentence_transformers.json", whole)
     _write(out, "modules.json", modules)

@@ -17,7 +17,8 @@ from imgsearch.types import PixelBudget, Reporter
 class Settled:
     """What the options, the checkpoint and the machine together decide; ``reasons`` is for the user.
 
-    ``prompts`` are those of queries and of pictures, word for word.
+    ``prompts`` are those of queries and of pictures, word for word. ``truncate_dim`` is the length that the
+    checkpoint cuts its vectors to by default, None if it does not.
     """
 
     checkpoint: Checkpoint
@@ -25,6 +26,7 @@ class Settled:
     budget: PixelBudget
     prompts: tuple[str, str]
     generation_prompt: bool
+    truncate_dim: int | None
     device: str
     precision: str
     reasons: tuple[str, ...]
@@ -59,6 +61,7 @@ def settle(options: TrainOptions, out: str, reporter: Reporter) -> Settled:
             prompt(options.document_prompt, own.document_prompt),
         ),
         generation_prompt=own.generation_prompt,
+        truncate_dim=own.dim if own.dim < own.full_dim else None,
         device=device,
         precision=precision,
         reasons=(

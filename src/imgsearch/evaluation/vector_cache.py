@@ -45,10 +45,13 @@ class VectorCache:
         self._unwritten: list[bytes] = []
         self._written_at = time.monotonic()
         self.failure: str | None = None
-        if self._folder is not None and os.path.isdir(self._folder):
-            for file in sorted(os.listdir(self._folder)):
-                if file.endswith(".vectors"):
-                    self._load(os.path.join(self._folder, file))
+        if self._folder is not None:
+            with contextlib.suppress(
+                OSError
+            ):  # not there yet, or not ours to read: then nothing is remembered
+                for file in sorted(os.listdir(self._folder)):
+                    if file.endswith(".vectors"):
+                        self._load(os.path.join(self._folder, file))
 
     def __contains__(self, key: bytes) -> bool:
         """Say whether the vector of this content is there."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Literal, Protocol, TypeVar
 
 from imgsearch.dataset import PictureRef
-from imgsearch.dataset_pictures import FULL, decode_each
-from imgsearch.errors import MissingExtra
+from imgsearch.errors import DatasetError, InputError, MissingExtra
+from imgsearch.evaluation.pictures import FULL, decode_each
 from imgsearch.identity import ModelChoice, choose_identity, find, load_encoder
 from imgsearch.types import Encoder, Input, Reporter, Silent, Vectors
 
@@ -112,7 +113,12 @@ class OwnModel:
         """Yield (batch, full_dim) rows of texts under the query prompt."""
         for batch in batches(texts, self._batch_size):
             inputs = [Input(text=text, instruction=self._prompts[instruction]) for text in batch]
-            yield self._loaded().embed(inputs, batch_size=self._batch_size)
+            try:
+                rows = self._loaded().embed(inputs, batch_size=self._batch_size)
+            except InputError:
+                self._name_culprit(inputs)
+                raise
+            yield rows
 
     def picture_vectors(self, refs: Sequence[PictureRef]) -> Iterator[Vectors]:
         """Yield (batch, full_dim) rows of pictures under the document prompt."""
@@ -125,6 +131,16 @@ class OwnModel:
     def close(self) -> None:
         """Let go of the model's memory."""
         self._encoder = None
+
+    def _name_culprit(self, inputs: Sequence[Input]) -> None:
+        """Raise DatasetError with the first text that can't be embedded, which a place in a batch does not tell."""
+        for asked in inputs:
+            try:
+                self._loaded().embed([asked])
+            except InputError as error:
+                raise DatasetError(
+                    f"the query {textwrap.shorten(asked.text or '', 80)!r}: {error}"
+                ) from error
 
     def _loaded(self) -> Encoder:
         if self._encoder is None:

@@ -113,7 +113,8 @@ def rank(scores: NDArray[np.float32], depth: int = DEPTH) -> list[NDArray[np.int
 def measure(ranking: Sequence[NDArray[np.int64]], dataset: RetrievalDataset) -> dict[str, float]:
     """Return the metrics of a ranking, the mean over all queries, by ir-measures (trec_eval's own code).
 
-    A document counts as relevant from score 1 up; only NDCG weighs by the score.
+    A document counts as relevant from score 1 up; only NDCG weighs by the score. MAP@100 is over all relevant
+    documents; sentence-transformers divides by 100 where there are more.
     """
     try:
         import ir_measures
