@@ -469,7 +469,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(os.path.realpath(folder), arguments.seed, arguments.sync_ms / 1000)
-        found = kills(bench, arguments.kills, 4 * arguments.kills)
+        found = kills(bench, arguments.kills, 8 * arguments.kills)
     print(f"{'phase':8} {'kills':>5}  share of an undisturbed run's time")
     for name in PHASES:
         count, share = found["phases"][name], found["share_of_time"][name]

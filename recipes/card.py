@@ -20,10 +20,10 @@ colours, counts, grounds and a few printed words, and nothing else of the world.
   192 numbers; Matryoshka dimensions 192, 96, 48. Pictures are seen with 4,096 to 5,120 pixels.
 - **Data:** drawn by code (`imgsearch.drawing`): scenes of one to four shapes out of eight, in ten colours and
   several shades of each, on plain, striped, dotted or checked grounds; sizes, left / right / above / below, twelve
-  printed words; captions in several phrasings, each row with a negative that differs in one attribute.
+  printed words; captions in several phrasings, each row with one or two negatives that differ in one attribute.
   {colours:,} rows of colour, shape, count and ground; {shapes:,} of the same in three colours; {focus:,} of
-  everything in four colours; {mixed:,} of everything.
-- **Recipe:** `python recipes/demo_checkpoint.py`: random weights, then four times `imgsearch train` (MatryoshkaLoss
+  everything in four colours; {mixed:,} of everything; {last:,} of everything with two negatives.
+- **Recipe:** `python recipes/demo_checkpoint.py`: random weights, then six times `imgsearch train` (MatryoshkaLoss
   over in-batch negatives, batch 64, learning rate 1e-3), {minutes} minutes on two cores.
 - **Evaluation:** on combinations of attributes that no training picture or caption has. 500 queries against
   2,500 pictures, four hard negatives each, on colour, shape, count and ground:

@@ -1,7 +1,7 @@
 """Trains the demo checkpoint from random weights and puts it into the package: python recipes/demo_checkpoint.py.
 
 One command makes everything anew: the datasets are drawn, a random checkpoint of the demo's size is written,
-``imgsearch train`` teaches it in four stages, from the easy attributes to all of them, ``imgsearch eval`` measures
+``imgsearch train`` teaches it stage by stage, from the easy attributes to all of them, ``imgsearch eval`` measures
 it, and weights and model card go where ``--model demo`` finds them. ``--smoke`` is the same way in a few minutes.
 """
 
@@ -78,19 +78,22 @@ class Stage:
 
 _ALWAYS = "--batch-size 64 --mini-batch 64 --lr 1e-3 --weight-decay 0.01 --log-steps 50"
 # Colder, for what differs little; and without the smallest dimension, to which the others would be held.
-_LAST = "--scale 50 --dims 192,96,48 --save-dtype float16"
+_COLD = "--scale 50 --dims 192,96,48"
 FULL = (
     Stage("colours", 40_000, "--schedule constant"),
     Stage("shapes", 16_000, "--schedule constant --warmup 0.05 --epochs 2"),
     Stage("focus", 48_000, "--schedule constant"),
-    Stage("mixed", 64_000, f"--schedule cosine --warmup 0.02 --epochs 4.5 {_LAST}"),
+    Stage("mixed", 64_000, f"--schedule cosine --warmup 0.03 --steps 2700 {_COLD}"),
+    Stage("last", 40_000, f"--schedule cosine --warmup 0.03 --steps 1800 {_COLD}"),
+    Stage(
+        "last", 40_000, f"--schedule cosine --warmup 0.05 --steps 700 --lr 7e-4 {_COLD} --save-dtype float16"
+    ),
 )
 """Colours come first, since they are what is learned at once; then, of few colours, shape and count; then the rest."""
 SMOKE = (
     Stage("colours", 4_000, "--schedule constant"),
-    Stage("shapes", 640, "--schedule constant"),
-    Stage("focus", 640, "--schedule constant"),
-    Stage("mixed", 640, _LAST),
+    *(Stage(name, 640, "--schedule constant") for name in ("shapes", "focus", "mixed")),
+    Stage("last", 640, f"{_COLD} --save-dtype float16"),
 )
 
 
@@ -138,8 +141,8 @@ def main() -> int:
         write_untrained(untrained)
     budget = f"--min-pixels {MIN_PIXELS} --max-pixels {MAX_PIXELS}"
     trained, seconds = untrained, 0.0
-    for stage in stages:
-        out = os.path.join(work, stage.dataset)
+    for number, stage in enumerate(stages, start=1):
+        out = os.path.join(work, f"{number}-{stage.dataset}")
         flags = f"{_ALWAYS} {budget} {stage.flags} --seed {given.seed}".split()
         if os.path.isdir(out):
             flags.append("--resume")

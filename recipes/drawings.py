@@ -17,6 +17,7 @@ from imgsearch.drawing.scene import AWAY_SHAPES, COLOURS, SHAPES
 GROUPS = {"group": 1.0}
 FOCUS = {"group": 2.0, "size": 1.0, "texture": 1.0, "relation": 3.0, "word": 2.0}
 MIX = {"group": 3.0, "size": 0.6, "texture": 2.0, "relation": 2.0, "word": 1.4}
+LAST = {"group": 5.0, "size": 0.5, "texture": 1.5, "relation": 0.8, "word": 1.5}
 # Of few colours, the other rows of a batch can only be told apart by shape, count, words and places.
 THREE, FOUR = ("white", "black", "red"), ("white", "black", "red", "blue")
 CORE = ("colour", "shape", "count", "ground")
@@ -51,15 +52,16 @@ def write_datasets(folder: str, rows: Mapping[str, int], core: int) -> None:
         print(f"{name}.parquet: {count} rows", flush=True)
 
     training = {
-        "colours": (1, GROUPS, SHAPES, COLOURS),
-        "shapes": (9, GROUPS, SHAPES, THREE),
-        "focus": (10, FOCUS, SHAPES, FOUR),
-        "mixed": (2, MIX, SHAPES, COLOURS),
-        "away": (5, GROUPS, AWAY_SHAPES, COLOURS),
+        "colours": (1, GROUPS, SHAPES, COLOURS, 1),
+        "shapes": (9, GROUPS, SHAPES, THREE, 1),
+        "focus": (10, FOCUS, SHAPES, FOUR, 1),
+        "mixed": (2, MIX, SHAPES, COLOURS, 1),
+        "last": (12, LAST, SHAPES, COLOURS, 2),
+        "away": (5, GROUPS, AWAY_SHAPES, COLOURS, 1),
     }
     for name, count in rows.items():
-        seed, kinds, shapes, colours = training[name]
-        write(name, training_rows(count, seed, kinds, shapes, colours))
+        seed, kinds, shapes, colours, negatives = training[name]
+        write(name, training_rows(count, seed, kinds, shapes, colours, negatives))
     write("core", evaluation_rows(core, 3, "group", CORE))
     pairs = (
         evaluation_rows(min(core, PAIRS), 40 + place, kind, (attribute,))

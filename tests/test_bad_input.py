@@ -382,9 +382,14 @@ def test_ctrl_c_exits_130_and_keeps_what_was_committed(
             signal.raise_signal(signal.SIGINT)
         return real(self, *arguments, **options)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Qwen3VLEmbedder, "embed", press)
-        done = imgsearch("index", "--batch-size", 5)
+    # A shell starts its background jobs with Ctrl-C ignored; these tests may be one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Qwen3VLEmbedder, "embed", press)
+            done = imgsearch("index", "--batch-size", 5)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.code == 130
     assert "interrupted" in done.err
     assert imgsearch("status", "--json").objects[0]["files"] == 4 + 10

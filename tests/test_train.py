@@ -707,3 +707,10 @@ def test_the_command_trains_and_prints_json(tiny_checkpoint: str, pairs: str, tm
     assert (again.code, len(again.err.splitlines())) == (2, 1)
     vectors = imgsearch("embed", "--text", "red beside blue", "--model", out, "--json")
     assert vectors.objects[0]["dim"] == 128
+
+
+def test_the_weights_are_as_readable_as_the_files_around_them(trained: TrainResult) -> None:
+    """The weights file has the mode of the config beside it, not one for its owner alone."""
+    out = Path(trained.out)
+    modes = {name: (out / name).stat().st_mode & 0o777 for name in ("model.safetensors", "config.json")}
+    assert modes["model.safetensors"] == modes["config.json"]

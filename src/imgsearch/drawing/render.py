@@ -27,6 +27,11 @@ _RANGES = {
 SIZES = ((128, 128), (160, 128), (128, 160), (96, 96), (120, 96), (192, 192), (96, 120))
 """Width and height of the pictures, in pixels."""
 _OVERSAMPLING = 2
+_UNSAID = ("plain",) * 9 + (
+    "striped",
+    "dotted",
+    "checked",
+)  # of a ground whose texture the caption leaves open
 
 RGBColour = tuple[int, int, int]
 
@@ -37,7 +42,7 @@ def render(scene: Scene, chance: random.Random, size: tuple[int, int] | None = N
     width, height = width * _OVERSAMPLING, height * _OVERSAMPLING
     image = Image.new("RGB", (width, height), _shade(scene.ground, chance))
     draw = ImageDraw.Draw(image)
-    texture = scene.texture or chance.choice(("plain", "plain", "plain", "striped", "dotted", "checked"))
+    texture = scene.texture or chance.choice(_UNSAID)
     _texture(draw, texture, image.getpixel((0, 0)), (width, height), chance)  # type: ignore[arg-type]
     if scene.word is not None:
         _word(draw, scene, (width, height), chance)
@@ -61,7 +66,7 @@ def _texture(
     if name == "plain":
         return
     dark = sum(base) > 240
-    other = tuple(round(c * 0.80) if dark else round(c + (255 - c) * 0.20) for c in base)
+    other = tuple(round(c * 0.72) if dark else round(c + (255 - c) * 0.28) for c in base)
     width, height = size
     step = min(size) / chance.uniform(5.5, 8)
     if name == "striped":
@@ -84,7 +89,7 @@ def _texture(
 def _group(draw: ImageDraw.ImageDraw, scene: Scene, size: tuple[int, int], chance: random.Random) -> None:
     """Draw one to four equal shapes that do not touch."""
     side, count = min(size), scene.count or 1
-    least, most = {1: (0.16, 0.40), 2: (0.14, 0.22), 3: (0.13, 0.19), 4: (0.12, 0.17)}[count]
+    least, most = {1: (0.20, 0.40), 2: (0.18, 0.23), 3: (0.16, 0.20), 4: (0.155, 0.185)}[count]
     if scene.size == "small":
         least, most = 0.10, 0.15
     elif scene.size == "large":
@@ -92,7 +97,7 @@ def _group(draw: ImageDraw.ImageDraw, scene: Scene, size: tuple[int, int], chanc
     radius = side * chance.uniform(least, most)
     places = _places(count, radius, size, chance)
     colour = _shade(scene.colour, chance)
-    tilt = chance.uniform(-0.15, 0.15)
+    tilt = chance.uniform(-0.08, 0.08)
     for x, y in places:
         draw_shape(draw, str(scene.shape), (x, y), radius, colour, tilt)
 
@@ -116,7 +121,7 @@ def _pair(draw: ImageDraw.ImageDraw, scene: Scene, size: tuple[int, int], chance
     """Draw two shapes of which the first stands left of, right of, above or below the second."""
     sideways = scene.relation in ("left of", "right of")
     along, across = size if sideways else size[::-1]
-    radius = min(size) * chance.uniform(0.15, 0.21)
+    radius = min(size) * chance.uniform(0.17, 0.22)
     first = along * chance.uniform(0.22, 0.30)
     second = along * chance.uniform(0.70, 0.78)
     if scene.relation in ("right of", "below"):
@@ -127,7 +132,7 @@ def _pair(draw: ImageDraw.ImageDraw, scene: Scene, size: tuple[int, int], chance
     ):
         middle = across * chance.uniform(0.38, 0.62)
         centre = (at, middle) if sideways else (middle, at)
-        draw_shape(draw, str(shape), centre, radius, _shade(str(colour), chance), chance.uniform(-0.15, 0.15))
+        draw_shape(draw, str(shape), centre, radius, _shade(str(colour), chance), chance.uniform(-0.08, 0.08))
 
 
 def _word(draw: ImageDraw.ImageDraw, scene: Scene, size: tuple[int, int], chance: random.Random) -> None:

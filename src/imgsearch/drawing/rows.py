@@ -43,8 +43,9 @@ def training_rows(
     kinds: Mapping[str, float],
     shapes: Sequence[str] = SHAPES,
     colours: Sequence[str] = COLOURS,
+    negatives: int = 1,
 ) -> Iterator[Row]:
-    """Yield ``count`` rows with one negative each, of combinations that are not held out.
+    """Yield ``count`` rows of combinations that are not held out, with so many negatives in different attributes.
 
     ``kinds`` says how often each kind of scene comes, as weights. Few ``colours`` (four at least, three if no
     kind is a relation) make the other rows of a batch alike in colour, so that these have to be told apart by
@@ -55,19 +56,22 @@ def training_rows(
     made = 0
     while made < count:
         scene = draw_scene(chance.choices(names, weights)[0], chance, shapes, colours)
-        attributes = scene.attributes()
-        attribute = chance.choices(attributes, [_NEGATIVES[name] for name in attributes])[0]
-        other = chance.choice(alternatives(scene, attribute, shapes, colours))
-        if scene.held_out() or other.held_out():
+        left = list(scene.attributes())
+        differ_in: list[str] = []
+        for _ in range(negatives):
+            differ_in.append(chance.choices(left, [_NEGATIVES[name] for name in left])[0])
+            left.remove(differ_in[-1])
+        others = tuple(chance.choice(alternatives(scene, name, shapes, colours)) for name in differ_in)
+        if scene.held_out() or any(other.held_out() for other in others):
             continue
         made += 1
         yield Row(
             caption(scene, chance, whole=False),
             scene,
             render(scene, chance),
-            (render(other, chance),),
-            (other,),
-            (attribute,),
+            tuple(render(other, chance) for other in others),
+            others,
+            tuple(differ_in),
         )
 
 

@@ -74,6 +74,10 @@ def write_weights(path: str, model: torch.nn.Module, dtype: torch.dtype) -> None
         name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.named_parameters()
     }
     save_file(tensors, f"{path}.part", metadata={"format": "pt"})
+    # safetensors keeps its files to their owner; a checkpoint is as readable as the files around it.
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(f"{path}.part", 0o666 & ~mask)
     os.replace(f"{path}.part", path)
 
 
