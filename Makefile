@@ -42,7 +42,7 @@ $(REFERENCE)/.ready: tests/reference/requirements.txt | $(READY)
 	$(BIN)/python -m venv --clear $(REFERENCE)
 	uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
 	PATH="$$PATH:$(BIN)"; if uv --version >/dev/null 2>&1; \
-	then uv pip install --quiet --python $(REFERENCE)/bin/python --requirement tests/reference/requirements.txt; \
+	then UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip install --quiet --python $(REFERENCE)/bin/python --requirement tests/reference/requirements.txt; \
 	else $(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/reference/requirements.txt; fi
 	touch $(REFERENCE)/.ready
 

@@ -128,7 +128,7 @@ def main() -> int:
     given = parser.parse_args()
     queries, away = (50, 128) if given.smoke else (CORE_QUERIES, AWAY)
     if given.draw:
-        write_datasets(given.draw, {"away": away}, queries)
+        write_datasets(given.draw, {"away": away, "home": away}, queries)
         write_untrained(os.path.join(given.draw, "untrained"))
         return 0
     stages = SMOKE if given.smoke else FULL

@@ -58,6 +58,7 @@ def write_datasets(folder: str, rows: Mapping[str, int], core: int) -> None:
         "mixed": (2, MIX, SHAPES, COLOURS, 1),
         "last": (12, LAST, SHAPES, COLOURS, 2),
         "away": (5, GROUPS, AWAY_SHAPES, COLOURS, 1),
+        "home": (7, GROUPS, SHAPES, COLOURS, 1),
     }
     for name, count in rows.items():
         seed, kinds, shapes, colours, negatives = training[name]

@@ -12,7 +12,7 @@ import statistics
 
 from demo_checkpoint import measure, run
 
-FLAGS = ("--batch-size", "64", "--mini-batch", "64", "--lr", "5e-4", "--schedule", "cosine", "--epochs", "4")
+FLAGS = "--batch-size 64 --mini-batch 64 --lr 2e-4 --scale 50 --schedule cosine --steps 100"
 
 
 def main() -> None:
