@@ -7,6 +7,9 @@ from hypothesis import HealthCheck, settings
 from checkpoints import tiny_checkpoint, tiny_checkpoint_eot, tiny_copy, tiny_embedder
 from clip import tiny_clip
 
+# Users don't set it, and it hides what Python's exit does with a stream that could not be written.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 __all__ = ["tiny_checkpoint", "tiny_checkpoint_eot", "tiny_clip", "tiny_copy", "tiny_embedder"]
 
 # No deadlines: a shared machine may stall for a moment, and speed is for benchmarks/. CI draws the same examples

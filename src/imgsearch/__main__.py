@@ -13,6 +13,8 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        _let_go_of_full_streams()
 
 
 def _open_missing_streams() -> None:
@@ -23,6 +25,15 @@ def _open_missing_streams() -> None:
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode))
+
+
+def _let_go_of_full_streams() -> None:
+    """Drop what a stream could not take: Python flushes once more at exit, and would end with 120 for it."""
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 if __name__ == "__main__":
