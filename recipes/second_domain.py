@@ -12,7 +12,7 @@ import statistics
 
 from demo_checkpoint import measure, run
 
-FLAGS = "--batch-size 64 --mini-batch 64 --lr 6e-5 --scale 50 --schedule cosine --steps 100"
+FLAGS = "--batch-size 64 --mini-batch 64 --lr 4e-5 --scale 50 --schedule cosine --steps 100"
 
 
 def main() -> None:
