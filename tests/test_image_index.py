@@ -192,9 +192,9 @@ def test_a_stored_vector_comes_back(folder: str) -> None:
     """The vector of a stored picture is what was committed, up to float16, as one float32 row."""
     rows = make(folder, 4)
     with ImageIndex(folder) as index:
-        place = index.catalog.place(sha(2))
-        assert place is not None
-        stored = index.vector(place)
+        stored = index.vector(sha(2))
+        assert index.vector(sha("never seen")) is None
+    assert stored is not None
     assert stored.dtype == np.float32
     np.testing.assert_allclose(stored, rows[2:3], atol=1e-3)
 
@@ -230,15 +230,13 @@ def test_a_damaged_vector_is_never_a_hit(folder: str, byte: int) -> None:
     data[vectors.HEADER_BYTES + 3 * DIM * 2 + byte] ^= 1
     path.write_bytes(data)
     with ImageIndex(folder) as index:
-        with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: vector 3 .*--rebuild"):
+        with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: vector 3 .*verify --repair"):
             index.search(rows[3:4], 1)
-        place = index.catalog.place(sha(3))
-        assert place is not None
         with pytest.raises(IndexDamaged, match="vector 3 "):
-            index.vector(place)
-        place = index.catalog.place(sha(4))
-        assert place is not None
-        assert index.vector(place).shape == (1, DIM)
+            index.vector(sha(3))
+        spared = index.vector(sha(4))
+        assert spared is not None
+        assert spared.shape == (1, DIM)
 
 
 @pytest.mark.parametrize("lost", ["manifest.json", "catalog.sqlite", "vectors/00000001.f16"])
@@ -247,7 +245,9 @@ def test_a_lost_file_is_named(folder: str, lost: str) -> None:
     rows = make(folder, 3)
     os.unlink(os.path.join(folder, lost))
     left = snapshot(folder)
-    with pytest.raises(IndexDamaged, match=rf"{os.path.basename(lost)} .*imgsearch index FOLDER --rebuild"):
+    with pytest.raises(
+        IndexDamaged, match=rf"{os.path.basename(lost)} .*imgsearch (index FOLDER --re|verify --repair)"
+    ):
         found(folder, rows)
     with pytest.raises(IndexDamaged, match=os.path.basename(lost)), IndexWriter(folder) as writer:
         add(writer, ["new"], unit(1))
@@ -511,7 +511,53 @@ def test_a_rebuild_begins_anew(folder: str) -> None:
         assert writer.catalog.counts() == (0, 0, {})
         assert writer.catalog.segments() == []
         add(writer, ["new"], unit(1, dim=5))
+        writer.publish()
     assert found(folder, unit(1, dim=5), 9) == [["new"]]
+
+
+def test_a_rebuild_is_not_seen_before_it_is_complete(folder: str) -> None:
+    """Until a rebuild is published, searches find the old index, whole; from then on the new one, and it alone."""
+    rows = make(folder, 5)
+    with ImageIndex(folder) as early, IndexWriter(folder, identity(), rebuild=True) as writer:
+        add(writer, ["new"], unit(1, seed=9))
+        assert found(folder, rows) == [[str(name)] for name in range(5)]
+        writer.publish()
+        assert found(folder, rows, 9) == [["new"]] * 5
+        # Who had it open before goes on with one of the two, whole.
+        assert len({tuple(names(hits)) for hits in early.search(rows[:1], 9)} & {("new",)}) in (0, 1)
+    left = sorted(entry.name for entry in Path(folder).iterdir())
+    assert left == ["generation-0002", "manifest.json", "vectors", "writer.lock"]
+    assert not list(Path(folder, "vectors").iterdir())
+
+
+def test_a_rebuild_that_was_broken_off_is_gone_on_with(folder: str) -> None:
+    """What a rebuild had committed when it was broken off is there when it is begun again with the same settings."""
+    make(folder, 5)
+    with IndexWriter(folder, identity(), rebuild=True) as writer:
+        add(writer, ["new"], unit(1))
+    with IndexWriter(folder) as writer:  # work on the index in use does not disturb it
+        add(writer, ["late"], unit(1, seed=4))
+    with IndexWriter(folder, identity(), rebuild=True) as writer:
+        assert writer.catalog.counts() == (1, 1, {})
+        add(writer, ["newer"], unit(1, seed=3))
+        writer.publish()
+    assert sorted(found(folder, unit(1), 9)[0]) == ["new", "newer"]
+
+
+@pytest.mark.parametrize("damage", ["settings", "vectors"])
+def test_a_rebuild_that_can_not_be_gone_on_with_begins_again(folder: str, damage: str) -> None:
+    """An unfinished rebuild with other settings, or one that is damaged, makes room for the one asked for."""
+    make(folder, 5)
+    other = identity(dim=5) if damage == "settings" else identity()
+    with IndexWriter(folder, other, rebuild=True) as writer:
+        add(writer, ["new"], unit(1, dim=other.dim))
+        begun = writer.data
+    if damage == "vectors":
+        Path(begun, "vectors", "00000001.f16").write_bytes(b"garbage")
+    with IndexWriter(folder, identity(), rebuild=True) as writer:
+        assert writer.catalog.counts() == (0, 0, {})
+        assert writer.data != begun
+        assert not os.path.exists(begun)
 
 
 def test_a_rebuild_mends_any_damage(folder: str) -> None:
@@ -521,6 +567,7 @@ def test_a_rebuild_mends_any_damage(folder: str) -> None:
         path.write_bytes(b"garbage" * 1000)
     with IndexWriter(folder, identity(), rebuild=True) as writer:
         add(writer, ["new"], unit(1))
+        writer.publish()
     assert found(folder, unit(1), 9) == [["new"]]
 
 
@@ -542,6 +589,7 @@ def test_a_rebuild_removes_only_what_is_ours(folder: str) -> None:
         Path(folder, name).write_text("mine")
     with IndexWriter(folder, identity(), rebuild=True) as writer:
         add(writer, ["new"], unit(1))
+        writer.publish()
     assert {name: Path(folder, name).read_text() for name in theirs} == dict.fromkeys(theirs, "mine")
     assert found(folder, unit(1), 9) == [["new"]]
 
@@ -616,31 +664,35 @@ def test_an_index_may_be_moved(folder: str, tmp_path: Path) -> None:
     assert found(str(tmp_path / "elsewhere"), rows) == [["0"], ["1"], ["2"]]
 
 
-def test_a_rebuild_that_was_broken_off_can_be_done_again(
+def test_a_rebuild_that_is_killed_while_it_clears_away_is_complete(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rebuild that was killed at any of its removals leaves an index that says it is damaged; another mends it."""
+    """A kill at any removal of the old index's files leaves the new one, whole; the next writer removes the rest."""
     real = os.unlink
-    for survivors in range(3):
-        make_anew(folder)
-        left = 1 + survivors
+    for survivors in range(4):
+        make(folder, 5) if survivors == 0 else make_anew(folder)
+        with IndexWriter(folder, identity(), rebuild=True) as writer:
+            add(writer, ["new"], unit(1))
+            left = survivors
 
-        def unlink(path: str) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-            real(path)
+            def unlink(path: str, **_: object) -> None:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise KeyboardInterrupt
+                real(path)
 
-        monkeypatch.setattr(os, "unlink", unlink)
-        with pytest.raises(KeyboardInterrupt):
-            IndexWriter(folder, identity(), rebuild=True)
-        monkeypatch.setattr(os, "unlink", real)
-        for opener in (ImageIndex, IndexWriter):
-            with pytest.raises(IndexDamaged, match="--rebuild"):
-                opener(folder)
-    make_anew(folder)
-    assert found(folder, unit(5)) == [[str(name)] for name in range(5)]
+            monkeypatch.setattr(os, "unlink", unlink)
+            try:
+                writer.publish()
+            except KeyboardInterrupt:
+                pass
+            monkeypatch.setattr(os, "unlink", real)
+        assert found(folder, unit(1), 9) == [["new"]]
+        with IndexWriter(folder):
+            pass
+        data = sorted(path.parent for path in Path(folder).rglob("catalog.sqlite"))
+        assert data == [Path(ImageIndex(folder).data)]
 
 
 def make_anew(folder: str) -> None:
@@ -648,4 +700,5 @@ def make_anew(folder: str) -> None:
     with pytest.MonkeyPatch.context() as patch, IndexWriter(folder, identity(), rebuild=True) as writer:
         patch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 3 * DIM * 2)
         add(writer, range(5), unit(5))
+        writer.publish()
     Path(folder, "queries.sqlite").write_bytes(b"")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from imgsearch.errors import IndexDamaged, StorageError
 from imgsearch.index import vectors
-from imgsearch.index.vectors import HEADER_BYTES, Rows, SegmentWriter, map_segment, segment_name
+from imgsearch.index.vectors import HEADER_BYTES, Rows, Segment, SegmentWriter, segment_name
 
 DIM = 8
 PRINT = "5a" * 32
@@ -42,7 +42,7 @@ def written(folder: str, *parts: Rows, number: int = 1) -> Path:
 
 
 def mapped(folder: str, n: int, number: int = 1) -> Rows:
-    return map_segment(folder, number, n, DIM, PRINT)
+    return Segment(folder, number, n, DIM, PRINT).rows
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -59,7 +59,7 @@ def test_rows_come_back_bit_by_bit(tmp_path: Path, parts: list[int], dim: int) -
         done += len(block)
     writer.close()
     wanted = np.concatenate([rows(0, dim=dim), *blocks])
-    found = map_segment(folder, 1, done, dim, PRINT)
+    found = Segment(folder, 1, done, dim, PRINT).rows
     assert found.tobytes() == wanted.tobytes()
     assert not found.flags.writeable
 
@@ -117,8 +117,8 @@ def test_every_damaged_header_byte_is_noticed(folder: str) -> None:
 def test_a_segment_of_another_index_is_refused(folder: str, dim: int, mark: str) -> None:
     """Vectors of another dimension or model can't be slipped in."""
     written(folder, rows(4))
-    with pytest.raises(IndexDamaged, match=r"does not begin with this index's header.*--rebuild"):
-        map_segment(folder, 1, 2, dim, mark)
+    with pytest.raises(IndexDamaged, match=r"does not begin with this index's header.*--repair"):
+        Segment(folder, 1, 2, dim, mark).rows
 
 
 @pytest.mark.parametrize("size", [0, 100, HEADER_BYTES, HEADER_BYTES + 3 * DIM * 2 - 1])
@@ -126,10 +126,10 @@ def test_a_short_segment_is_refused_and_left_alone(folder: str, size: int) -> No
     """A segment shorter than its committed rows is damage that neither reader nor writer papers over."""
     path = written(folder, rows(3))
     os.truncate(path, size)
-    with pytest.raises(IndexDamaged, match=r"00000001\.f16.*--rebuild"):
+    with pytest.raises(IndexDamaged, match=r"00000001\.f16.*--repair"):
         mapped(folder, 3)
     writer = SegmentWriter(folder, DIM, PRINT)
-    with pytest.raises(IndexDamaged, match=r"00000001\.f16.*--rebuild"):
+    with pytest.raises(IndexDamaged, match=r"00000001\.f16.*--repair"):
         writer.open(1, 3)
     writer.close()
     assert path.stat().st_size == size
@@ -137,7 +137,7 @@ def test_a_short_segment_is_refused_and_left_alone(folder: str, size: int) -> No
 
 def test_a_missing_segment_says_how_much_is_lost(folder: str) -> None:
     """A vector file that is gone is named, with the number of vectors that went with it."""
-    with pytest.raises(IndexDamaged, match=r"00000007\.f16 can't be opened .* 12 vectors"):
+    with pytest.raises(IndexDamaged, match=r"00000007\.f16 is missing, .* 12 vectors"):
         mapped(folder, 12, number=7)
 
 

@@ -111,3 +111,11 @@ def rebuild_hint(index: str) -> str:
         "your pictures are untouched; embed them again with: "
         f"imgsearch index FOLDER --rebuild --index {shlex.quote(index)}"
     )
+
+
+def repair_hint(index: str) -> str:
+    """Say how to mend single damaged vectors of the index in ``index``."""
+    return (
+        "your pictures are untouched; embed again what is lost with: "
+        f"imgsearch verify --repair --index {shlex.quote(index)}"
+    )

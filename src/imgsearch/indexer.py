@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from imgsearch import estimate, media
@@ -27,9 +27,10 @@ from imgsearch.identity import (
     chosen_pixels,
     load_encoder,
 )
-from imgsearch.index import manifest, runs
+from imgsearch.index import generations, manifest, runs
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.index.location import index_flag
 from imgsearch.index.rows import Root
 from imgsearch.ingest import Ingest
 from imgsearch.job import IndexOptions, IndexResult
@@ -37,7 +38,7 @@ from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import weights
 from imgsearch.model.conventions import read_conventions
 from imgsearch.plan import TRANSIENT, Plan, make_plan
-from imgsearch.targets import choose_targets, present_roots
+from imgsearch.targets import Target, choose_targets, present_roots
 from imgsearch.types import Encoder, Identity, PixelBudget, Reporter, Silent
 
 
@@ -61,6 +62,11 @@ def index_pictures(
                 _plan(paths, reader, options, reporter), options, reporter, folder, reader.identity
             )
     else:
+        if generations.unfinished(folder):
+            reporter.say(
+                "an index that is to take this one's place was begun and is not complete; go on with it: "
+                f"imgsearch index --rebuild{index_flag(folder)}; or drop it: imgsearch compact{index_flag(folder)}"
+            )
         with IndexWriter(folder) as writer:
             writer.move_model(_check(writer, options, paths))
             plan = _plan(paths, writer, options, reporter)
@@ -89,13 +95,16 @@ def _replaced(folder: str, options: IndexOptions) -> tuple[list[Root], IndexOpti
     roots: list[Root] = []
     choice = options.model
     try:
-        old = manifest.read(folder)
+        begun = generations.unfinished(folder)
+        # What was begun is gone on with, unless something else is asked for.
+        same = choice == ModelChoice(device=choice.device, dtype=choice.dtype)
+        old = begun[0] if begun and same else manifest.read(folder)
         choice = as_before(choice, old)
     except (IndexMissing, IndexDamaged, IndexMismatch):
         pass
     try:
         # The catalogue alone: the vectors may be what is damaged.
-        with closing(Catalog(folder)) as catalog:
+        with closing(Catalog(generations.in_use(folder) or folder)) as catalog:
             roots = catalog.roots()
     except (IndexDamaged, IndexMismatch, StorageError):
         pass
@@ -114,11 +123,15 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
         chosen = {target.path for target in targets}
         others = [root for root in old_roots if root.path not in chosen]
         targets += present_roots(others, reporter, rebuild=True)
-    plan = make_plan(targets, old_roots, None, media.EXTENSIONS, given=paths, reporter=reporter)
+    begun = generations.unfinished(folder) if options.rebuild else None
+    plan = _plan_anew(targets, old_roots, begun[1] if begun else None, paths, reporter)
     _refuse_nothing(plan, reporter)
     if options.dry_run:
         return _dry_run(plan, options, reporter, folder, None)
     checkpoint, identity = choose_identity(options.model, reporter)
+    if begun and manifest.differences(begun[0], identity):
+        reporter.say("an index that was begun with other settings is given up")
+        plan = _plan_anew(targets, old_roots, None, paths, reporter)
     _say_plan(plan, options, reporter, folder, identity)
     encoder = load_encoder(checkpoint, identity, options.model, reporter)
     own = read_conventions(checkpoint.folder, checkpoint.name)
@@ -130,14 +143,37 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
     # Only now, with pictures and a model at hand, does an old index give way to a new one.
     plan.targets = [replace(target, known=None, carved=None) for target in plan.targets]
     if old_roots:
-        reporter.say(
-            "the old index gives way as the new one begins; until that is complete, searches find what it has"
-        )
+        reporter.say("searches find the old index until the new one is complete and takes its place")
     with IndexWriter(folder, identity, rebuild=options.rebuild) as writer:
         for root in old_roots:
             # A root on a drive that is not mounted now is indexed when it is back.
             writer.catalog.put_root(root.path, root.options, root.mount)
-        return Ingest(writer, plan, options, reporter).carry_out(lambda: encoder)
+        try:
+            result = Ingest(writer, plan, options, reporter).carry_out(lambda: encoder)
+        except BaseException:
+            if writer.unpublished:
+                reporter.say(
+                    "the new index is not complete and the old one stays in use; to go on where this ended: "
+                    f"imgsearch index --rebuild{index_flag(folder)}"
+                )
+            raise
+        writer.publish()
+        return result
+
+
+def _plan_anew(
+    targets: Sequence[Target],
+    old_roots: Sequence[Root],
+    begun: str | None,
+    paths: Sequence[str],
+    reporter: Reporter,
+) -> Plan:
+    """Plan an index that is made anew; what a generation that was ``begun`` before has already is left out."""
+    with ExitStack() as stack:
+        catalog = stack.enter_context(closing(Catalog(begun))) if begun else None
+        known = {root.path: root for root in catalog.roots()} if catalog else {}
+        anew = [replace(target, known=known.get(target.path), carved=None) for target in targets]
+        return make_plan(anew, old_roots, catalog, media.EXTENSIONS, given=paths, reporter=reporter)
 
 
 def _plan(paths: Sequence[str], index: ImageIndex, options: IndexOptions, reporter: Reporter) -> Plan:

@@ -16,7 +16,8 @@ from imgsearch.decoding import Decoded, Page, decode_ahead
 from imgsearch.errors import NonFiniteError
 from imgsearch.index import runs
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.image_index import IndexWriter
+from imgsearch.index.derive import Deriver
+from imgsearch.index.image_index import DEAD_SHARE, GRACE_SECONDS, Compacted, IndexWriter
 from imgsearch.index.rows import FileState
 from imgsearch.job import IndexOptions, IndexResult
 from imgsearch.media import MAX_MEGAPIXELS
@@ -53,6 +54,7 @@ class Ingest:
         self.states: list[FileState] = []
         self.pending: set[bytes] = set()
         self.committed_at = time.monotonic()
+        self.deriver = Deriver(writer.data, writer.identity, reporter)
 
     def carry_out(self, load: Callable[[], Encoder]) -> IndexResult:
         """Embed what is to do, commit as it goes, and prune at the end.
@@ -60,12 +62,16 @@ class Ingest:
         ``load`` is called when the first picture turns out to be one that the index does not have: files that
         were moved, copied, touched or can't be read need no model.
         """
-        roots = self._put_roots()
-        self.states += [replace(state, root=roots[number]) for number, state in self.plan.touched]
-        if self.plan.todo:
-            self._embed_all(load, roots)
-        self._commit()
-        self._prune()
+        try:
+            roots = self._put_roots()
+            self.states += [replace(state, root=roots[number]) for number, state in self.plan.touched]
+            if self.plan.todo:
+                self._embed_all(load, roots)
+            self._commit()
+            self._prune()
+            tidy(self.writer, self.deriver, self.reporter, before=time.time() - GRACE_SECONDS)
+        finally:
+            self.deriver.stop()
         return self.result
 
     def _put_roots(self) -> list[int]:
@@ -80,7 +86,7 @@ class Ingest:
 
     def _embed_all(self, load: Callable[[], Encoder], roots: list[int]) -> None:
         # The decoding threads ask through a connection of their own: the writer's is in transactions.
-        with closing(Catalog(self.writer.folder)) as catalog:
+        with closing(Catalog(self.writer.data)) as catalog:
             one_at_a_time = threading.Lock()
 
             def known(sha256: bytes) -> bool:
@@ -231,6 +237,7 @@ class Ingest:
                 else np.empty((0, self.writer.identity.dim), np.float32)
             )
             self.writer.commit(self.contents, rows, self.states)
+            self.deriver.poke()
         self.contents, self.vectors, self.states = [], [], []
         self.pending.clear()
         self.committed_at = time.monotonic()
@@ -240,6 +247,26 @@ class Ingest:
         for start in range(0, len(gone), _DROP_AT_ONCE):
             self.writer.catalog.drop_files(gone[start : start + _DROP_AT_ONCE])
         self.result.pruned = len(gone)
+
+
+def tidy(
+    writer: IndexWriter,
+    deriver: Deriver,
+    reporter: Reporter,
+    share: float = DEAD_SHARE,
+    before: float | None = None,
+) -> Compacted:
+    """Give back the room of dead rows where there are many, and bring the derived files up to date."""
+    done = Compacted()
+    if writer.dead_segments(share, before):
+        reporter.start(0, "vectors moved")
+        try:
+            done = writer.compact(share, before, reporter.advance)
+        finally:
+            reporter.stop()
+        reporter.say(f"compacted: {done.dropped:,} vectors of pictures that are gone given up")
+    deriver.finish()
+    return done
 
 
 @contextmanager

@@ -21,7 +21,8 @@ class SearchOptions:
     """How many hits, and which.
 
     ``n`` at most; ``min_score`` a cosine; ``within`` a percentage: no hit scores lower than the best one less
-    that much of it. ``dim`` searches a Matryoshka prefix. ``exact`` asks for the full scan.
+    that much of it. ``dim`` searches a Matryoshka prefix. ``exact`` asks for the full scan. ``below`` are absolute
+    paths: only pictures with a file at or below one of them are found.
     """
 
     n: int = 10
@@ -29,6 +30,7 @@ class SearchOptions:
     within: float | None = None
     dim: int | None = None
     exact: bool = False
+    below: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -122,15 +124,16 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
                 content = opened.sha256
         except PictureError as error:
             raise InputError(f"{path}: {_said(error)}") from error
-    place = index.catalog.place(content)
-    return index.vector(place) if place else None
+    return index.vector(content)
 
 
 def _search(
     index: ImageIndex, vectors: Vectors, options: SearchOptions | None
 ) -> list[list[tuple[Record, float]]]:
     options = options or SearchOptions()
-    return index.search(np.asarray(vectors, np.float32), options.n, options.dim)
+    return index.search(
+        np.asarray(vectors, np.float32), options.n, options.dim, exact=options.exact, below=options.below
+    )
 
 
 def _hits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -25,6 +26,10 @@ Within = Annotated[
     typer.Option("--within", metavar="PERCENT", help="Only hits that score within so much of the best."),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with every vector.")]
+Below = Annotated[
+    list[str] | None,
+    typer.Option("--in", metavar="PATH", help="Only pictures in this folder, or this file; may be repeated."),
+]
 Paths = Annotated[bool, typer.Option("--paths", help="Only the paths.")]
 Nul = Annotated[bool, typer.Option("-0", help="Only the paths, each ended by a NUL byte, as for xargs -0.")]
 
@@ -41,6 +46,11 @@ def _style(json: bool, paths: bool, nul: bool) -> str:
     return "json" if json else "nul" if nul else "paths" if paths else "text"
 
 
+def _absolute(paths: list[str] | None) -> tuple[str, ...]:
+    """Return the paths as the index knows them, links resolved."""
+    return tuple(os.path.realpath(os.path.expanduser(path)) for path in paths or ())
+
+
 def query(
     text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The question. -: one a line from stdin.")],
     image: Annotated[
@@ -51,6 +61,7 @@ def query(
     within: Within = None,
     dim: common.Dim = None,
     exact: Exact = False,
+    below: Below = None,
     json: common.Json = False,
     paths: Paths = False,
     nul: Nul = False,
@@ -64,7 +75,7 @@ def query(
     from imgsearch.index import runs
 
     style = _style(json, paths, nul)
-    options = search.SearchOptions(n, min_score, within, dim, exact)
+    options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
     talker = output.Talker()
     if text != "-" and not text.strip() and image is None:
         raise InputError("the question is empty; say in words what is in the picture")
@@ -115,6 +126,7 @@ def similar(
     within: Within = None,
     dim: common.Dim = None,
     exact: Exact = False,
+    below: Below = None,
     json: common.Json = False,
     paths: Paths = False,
     nul: Nul = False,
@@ -128,7 +140,7 @@ def similar(
     from imgsearch.index import runs
 
     style = _style(json, paths, nul)
-    options = search.SearchOptions(n, min_score, within, dim, exact)
+    options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
     talker = output.Talker()
     with ImageIndex(find_index(index)) as opened:
         opened.check_dim(dim)

@@ -8,14 +8,32 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
+from typing import TYPE_CHECKING
 
-from imgsearch.index.database import Database
-from imgsearch.index.rows import FileRow, FileState, NewContent, Place, Root, file_row, root_row, skipped_row
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsearch.index.bulk import Bulk
+from imgsearch.index.rows import (
+    Derived,
+    FileRow,
+    FileState,
+    NewContent,
+    Place,
+    Root,
+    file_row,
+    root_row,
+    skipped_row,
+)
 from imgsearch.types import Record
 
+if TYPE_CHECKING:
+    import sqlite3
 
-class Catalog(Database):
+
+class Catalog(Bulk):
     """The sidecar's tables, read and written as the index's nouns."""
 
     # ---- reading -------------------------------------------------------------------------------------------
@@ -53,8 +71,49 @@ class Catalog(Database):
         return rows[0] if rows else None
 
     def segments(self) -> list[tuple[int, int]]:
-        """Return (number, committed rows) of every segment, in order."""
+        """Return (number, committed rows) of every segment, in order; the last one takes the next row."""
         return self._all(_pair, "SELECT id, rows FROM segment ORDER BY id")
+
+    def dead_counts(self, before: float | None = None) -> dict[int, int]:
+        """Return by segment how many of its rows no search may show; segments without such rows are left out.
+
+        With ``before``, in seconds since 1970, only those whose last file went by then, or that are forgotten.
+        """
+        sql = "SELECT segment, count(*) FROM dead WHERE ?1 IS NULL OR since <= ?1 GROUP BY segment"
+        return dict(self._all(_pair, sql, before))
+
+    def dead_rows(self, segment: int) -> NDArray[np.int64]:
+        """Return the rows of a segment that no search may show, ascending: (n,) int64."""
+        rows = self._all(int, "SELECT row FROM dead WHERE segment = ? ORDER BY row", segment)
+        return np.array(rows, np.int64)
+
+    def rows_below(self, root: int, below: str = "") -> list[tuple[int, int]]:
+        """Return (segment, row) of every picture with a file at or below a path of a root; copies may repeat."""
+        where, values = _within(below)
+        sql = (
+            "SELECT segment, row FROM file JOIN content ON content.sha256 = file.content "
+            f"WHERE root = ? AND {where}"
+        )
+        return self._all(_pair, sql, root, *values)
+
+    def derived(self) -> dict[int, Derived]:
+        """Return by segment the derived FAISS file that belongs to it."""
+        sql = "SELECT segment, rows, name, faiss, bytes, crc, nlist, nprobe FROM ann"
+        return {found.segment: found for found in self._all(Derived, sql)}
+
+    def living(
+        self, segment: int, first_row: int, limit: int, before: float | None = None
+    ) -> list[tuple[int, int, int]]:
+        """Return (content id, row, crc) of at most ``limit`` pictures with files, from ``first_row`` of a segment.
+
+        With ``before``, those whose last file went later than that are among them.
+        """
+        sql = (
+            "SELECT id, row, crc FROM content LEFT JOIN dead USING (segment, row) WHERE segment = ? AND row >= ? "
+            "AND (dead.since IS NULL OR dead.since > ?) ORDER BY row LIMIT ?"
+        )
+        never = 1e18  # no file went after the end of time
+        return self._all(_triple, sql, segment, first_row, never if before is None else before, limit)
 
     def record(self, segment: int, row: int) -> tuple[Record, int] | None:
         """Return the picture at a place with its row's crc32, or None if no file has that picture any more."""
@@ -89,14 +148,14 @@ class Catalog(Database):
 
     def counts(self) -> tuple[int, int, dict[str, int]]:
         """Return the number of indexed files, of their distinct contents, and of skipped files by reason."""
-        files, contents = self._all(
-            _pair, "SELECT count(*), count(DISTINCT content) FROM file WHERE content IS NOT NULL"
-        )[0]
-        reasons = self._all(
-            lambda reason, count: (str(reason), int(count)),
-            "SELECT error, count(*) FROM file WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC",
+        reasons = dict(
+            self._all(
+                lambda reason, count: (str(reason), int(count)),
+                "SELECT reason, files FROM tally WHERE files > 0 ORDER BY files DESC",
+            )
         )
-        return files, contents, dict(reasons)
+        rows = sum(rows for _, rows in self.segments())
+        return reasons.pop("", 0), rows - sum(self.dead_counts().values()), reasons
 
     def meta(self, key: str) -> str | None:
         """Return a remark about the index itself, or None."""
@@ -142,17 +201,7 @@ class Catalog(Database):
         """
         with self.transaction() as db:
             if contents:
-                db.execute(
-                    "INSERT INTO segment (id, rows) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET rows = excluded.rows",
-                    (segment, first_row + len(contents)),
-                )
-            db.executemany(
-                "INSERT INTO content (sha256, page, segment, row, crc, width, height) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (new.sha256, new.page, segment, row, new.crc, new.width, new.height)
-                    for row, new in enumerate(contents, first_row)
-                ),
-            )
+                self._put_segment(db, segment, first_row + len(contents))
             db.executemany(
                 "INSERT INTO file (root, path, size, mtime_ns, device, content, error, detail) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (root, path) DO UPDATE SET size = excluded.size, "
@@ -172,6 +221,13 @@ class Catalog(Database):
                     for state in states
                 ),
             )
+            db.executemany(
+                "INSERT INTO content (sha256, page, segment, row, crc, width, height) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (new.sha256, new.page, segment, row, new.crc, new.width, new.height)
+                    for row, new in enumerate(contents, first_row)
+                ),
+            )
 
     def drop_files(self, ids: Iterable[int], *, contents: bool = False) -> None:
         """Take files out; with ``contents``, also the contents that no file has any more.
@@ -189,6 +245,47 @@ class Catalog(Database):
                         (row[0],),
                     )
 
+    def move(self, moves: Sequence[tuple[int, int]], segment: int, rows: int) -> None:
+        """Give contents new places in ``segment``, which has ``rows`` rows now: ``moves`` are (content id, row).
+
+        The rows that they leave are dead from then on.
+        """
+        with self.transaction() as db:
+            self._put_segment(db, segment, rows)
+            db.executemany(
+                "UPDATE content SET segment = ?, row = ? WHERE id = ?",
+                ((segment, row, id) for id, row in moves),
+            )
+
+    def drop_segment(self, segment: int, next_segment: int) -> None:
+        """Forget a segment whose rows are all dead, and the contents without files that still lie in it.
+
+        ``next_segment`` is the one that takes the next row: a number is never given twice.
+        """
+        with self.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO segment (id, rows) VALUES (?, 0)", (next_segment,))
+            db.execute("DELETE FROM content WHERE segment = ? AND files = 0", (segment,))
+            db.execute("DELETE FROM dead WHERE segment = ?", (segment,))
+            db.execute("DELETE FROM ann WHERE segment = ?", (segment,))
+            db.execute("DELETE FROM segment WHERE id = ?", (segment,))
+
+    def put_derived(self, derived: Derived) -> None:
+        """Register a derived file in place of the one that the segment had."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO ann VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(derived))
+
+    def drop_derived(self, segment: int) -> None:
+        """Forget a segment's derived file."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM ann WHERE segment = ?", (segment,))
+
+    @staticmethod
+    def _put_segment(db: sqlite3.Connection, segment: int, rows: int) -> None:
+        db.execute(
+            "INSERT INTO segment (id, rows) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET rows = excluded.rows",
+            (segment, rows),
+        )
+
     def drop_root(self, id: int) -> None:
         """Forget a root; its files must have been dropped before."""
         with self.transaction() as db:
@@ -200,6 +297,10 @@ _FILE = "id, path, size, mtime_ns, device, content, error, detail"
 
 def _pair(first: int, second: int) -> tuple[int, int]:
     return int(first), int(second)
+
+
+def _triple(first: int, second: int, third: int) -> tuple[int, int, int]:
+    return int(first), int(second), int(third)
 
 
 def _within(below: str) -> tuple[str, tuple[bytes, ...]]:

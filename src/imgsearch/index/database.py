@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
+from imgsearch.index.location import index_of
 from imgsearch.index.migrations import MIGRATIONS
 
 NAME = "catalog.sqlite"
@@ -30,7 +31,7 @@ class Database:
         self._turn = threading.RLock()
         if not create and not os.path.exists(self.path):
             raise IndexDamaged(
-                f"{self.path} is missing: the index no longer knows its files; {rebuild_hint(folder)}"
+                f"{self.path} is missing: the index no longer knows its files; {rebuild_hint(index_of(folder))}"
             )
         with self._guard():
             self._db = self._connect(write)
@@ -38,6 +39,8 @@ class Database:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute("PRAGMA foreign_keys = ON")
+                # A row that gives way to another one (REPLACE) is counted out by its triggers, too.
+                self._db.execute("PRAGMA recursive_triggers = ON")
             self._migrate(write, create)
 
     def _connect(self, write: bool) -> sqlite3.Connection:
@@ -72,7 +75,7 @@ class Database:
                 "update imgsearch to use this index"
             )
         if version == 0 and not create:
-            raise IndexDamaged(f"{self.path} holds no catalogue; {rebuild_hint(self.folder)}")
+            raise IndexDamaged(f"{self.path} holds no catalogue; {rebuild_hint(index_of(self.folder))}")
         if version < len(MIGRATIONS) and not write:
             raise IndexMismatch(
                 f"{self.path} has an older format; run 'imgsearch index' once to bring it up to date"
@@ -109,7 +112,7 @@ class Database:
     def _damaged(self, error: Exception) -> IndexDamaged:
         return IndexDamaged(
             f"{self.path} is damaged ({error}): it no longer says which vector is whose; "
-            f"{rebuild_hint(self.folder)}"
+            f"{rebuild_hint(index_of(self.folder))}"
         )
 
     @contextmanager

@@ -1,181 +1,68 @@
-"""ImageIndex, the directory on disk: opened to search it, or, holding its lock, to write to it in the right order.
+"""IndexWriter: the directory open for writing, the only owner of the order in which things reach the disk.
 
 Order of a commit: rows appended and durable, then one catalogue transaction that names them. A reader takes no
-lock; what a killed writer left behind is invisible to it and cut off by the next writer.
+lock; what a killed writer left behind is invisible to it and cleared away by the next writer.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from imgsearch.errors import IndexDamaged, IndexMismatch, UsageError, rebuild_hint
-from imgsearch.index import ann, manifest
+from imgsearch.errors import IndexDamaged, IndexMismatch
+from imgsearch.index import generations, manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.lock import WriterLock
-from imgsearch.index.rows import FileState, NewContent, Place
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.rows import FileState, NewContent
 from imgsearch.index.vectors import (
-    Rows,
+    Segment,
     SegmentWriter,
-    map_segment,
+    make_folder,
     row_crc,
     rows_per_segment,
-    segment_name,
     storage_error,
 )
-from imgsearch.types import Identity, Record, Vectors
+from imgsearch.types import Identity, Vectors
 
-# Contents without a file are skipped after the scan; this many are expected before a second, wider scan.
-_SPARE = 32
+__all__ = ["ImageIndex", "IndexWriter"]
 
-# What an index's folder holds of ours: a rebuild removes nothing else. The catalogue goes first, so that one
-# that was broken off is a damaged index and not an empty one.
-_DATABASES = tuple(
-    name + end for name in ("catalog.sqlite", "queries.sqlite") for end in ("", "-wal", "-shm", "-journal")
-)
-_SEGMENT = re.compile(r"\d{8}\.f16")
+DEAD_SHARE = 0.25
+"""Share of a segment's rows that may be dead before compaction is worth its writing."""
+
+GRACE_SECONDS = 30 * 86_400.0
+"""How long a picture whose files are gone keeps its vector when compaction happens by itself.
+
+A folder may come back under another name weeks later, and its pictures need not be embedded again then.
+"""
+
+# Rows that compaction moves in one transaction: 32 MB of 2,048 dimensions.
+_MOVED = 8192
 
 
-class ImageIndex:
-    """A directory of vectors and rows, open for reading.
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What compaction did: ``segments`` given up, ``moved`` rows written anew, ``dropped`` rows gone for good."""
 
-    ``identity`` says what it was made with, ``catalog`` which files it knows. Use it as a context manager.
-    """
-
-    def __init__(self, folder: str) -> None:
-        """Open the index in ``folder``.
-
-        Raises IndexMissing, IndexDamaged, IndexMismatch (a newer format) or StorageError.
-        """
-        self.folder = os.path.abspath(folder)
-        self.identity: Identity = manifest.read(self.folder)
-        self.catalog = self._open_catalog()
-        try:
-            # Damage is better said before a model is loaded than after.
-            for number, rows in self.catalog.segments():
-                self._map(number, rows)
-        except BaseException:
-            self.catalog.close()
-            raise
-
-    def _open_catalog(self) -> Catalog:
-        return Catalog(self.folder)
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the index."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the catalogue."""
-        self.catalog.close()
-
-    def search(self, vectors: Vectors, k: int, dim: int | None = None) -> list[list[tuple[Record, float]]]:
-        """Return for each of ``vectors`` (n, dim) float32 the at most ``k`` nearest pictures, best first.
-
-        The figure beside a record is the exact cosine with the stored row; equal ones stand in the order in
-        which they were indexed. ``dim`` searches a Matryoshka prefix. Raises UsageError for a dim that the
-        index does not have, IndexDamaged if a hit's row does not match its checksum.
-        """
-        self.check_dim(dim)
-        if vectors.ndim != 2 or vectors.shape[1] != self.identity.dim:
-            raise UsageError(
-                f"a vector of shape {vectors.shape[1:]} does not fit this index of {self.identity.dim} dimensions"
-            )
-        if k < 1 or not len(vectors):
-            return [[] for _ in vectors]
-        with self.catalog.transaction("DEFERRED"):
-            counts = self.catalog.segments()
-            segments = [self._map(number, rows) for number, rows in counts]
-            total = sum(rows for _, rows in counts)
-            answers: list[list[tuple[Record, float]]] = []
-            for query in vectors:
-                wanted = min(k + _SPARE, total)
-                hits = self._hits(segments, counts, query, wanted, dim)
-                while len(hits) < k and wanted < total:
-                    wanted = min(wanted * 4, total)
-                    hits = self._hits(segments, counts, query, wanted, dim)
-                answers.append(hits[:k])
-        return answers
-
-    def check_dim(self, dim: int | None) -> None:
-        """Raise UsageError for a Matryoshka dimension that the index can't be searched at."""
-        if dim is not None and not 1 <= dim <= self.identity.dim:
-            raise UsageError(f"--dim {dim}: this index holds vectors of {self.identity.dim} dimensions")
-
-    def _hits(
-        self, segments: list[Rows], counts: list[tuple[int, int]], query: Vectors, k: int, dim: int | None
-    ) -> list[tuple[Record, float]]:
-        _, places, rows = ann.nearest(segments, query[None], k, dim)
-        hits = []
-        for place, row in zip(places[0].tolist(), rows[0].tolist(), strict=True):
-            found = self.catalog.record(counts[place][0], row)
-            if found is None:
-                continue
-            record, crc = found
-            stored = segments[place][row : row + 1]
-            self._check(stored[0], crc, counts[place][0], row)
-            hits.append((record, float(ann.exact_scores(stored, query, dim)[0])))
-        return sorted(hits, key=lambda hit: (-hit[1], hit[0].id))
-
-    def vector(self, place: Place) -> Vectors:
-        """Return a stored vector as (1, dim) float32. Raises IndexDamaged if its checksum does not match."""
-        rows = dict(self.catalog.segments()).get(place.segment, 0)
-        stored = self._map(place.segment, rows)[place.row]
-        self._check(stored, place.crc, place.segment, place.row)
-        return np.asarray(stored, np.float32)[None]
-
-    def _map(self, number: int, rows: int) -> Rows:
-        folder = os.path.join(self.folder, "vectors")
-        return map_segment(folder, number, rows, self.identity.dim, self.identity.fingerprint)
-
-    def _check(self, row: Rows, crc: int, segment: int, number: int) -> None:
-        if row_crc(row) != crc:
-            path = os.path.join(self.folder, "vectors", segment_name(segment))
-            raise IndexDamaged(
-                f"{path} is damaged: vector {number} does not match its checksum; {rebuild_hint(self.folder)}"
-            )
-
-    @property
-    def created(self) -> float:
-        """When the index was made, in seconds since 1970; 0 if it no longer says."""
-        try:
-            kept = float(self.catalog.meta("created") or 0)
-        except ValueError:
-            return 0.0
-        return kept if 0 < kept < 1e11 else 0.0
-
-    def bytes_on_disk(self) -> int:
-        """Return the size of everything in the index's folder."""
-        total = 0
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                try:
-                    total += os.lstat(os.path.join(folder, name)).st_size
-                except OSError:
-                    pass  # a file that a writer has just replaced
-        return total
+    segments: int = 0
+    moved: int = 0
+    dropped: int = 0
 
 
 class IndexWriter(ImageIndex):
-    """An index open for writing; holds the writer lock until it is closed."""
+    """An index open for writing; holds the writer lock until it is closed.
+
+    ``unpublished`` says that it is a new generation, which no search sees yet.
+    """
 
     def __init__(self, folder: str, identity: Identity | None = None, *, rebuild: bool = False) -> None:
         """Open the index in ``folder`` to write to it; with ``identity``, make it if there is none.
 
-        ``rebuild`` throws away whatever is there and begins anew with ``identity``.
+        With ``rebuild``, open a new generation beside the index that is there, which stays in use until
+        ``publish``; one that was begun with the same identity and not finished is gone on with.
         Raises IndexLocked (who holds it), IndexMissing, IndexDamaged, IndexMismatch, StorageError.
         """
         folder = os.path.abspath(folder)
@@ -183,36 +70,54 @@ class IndexWriter(ImageIndex):
             manifest.read(folder)  # no lock file appears where there is no index
         else:
             try:
-                os.makedirs(folder, exist_ok=True)
+                make_folder(folder)
             except OSError as error:
                 raise storage_error(error, folder) from error
         self._lock = WriterLock(folder)
+        self.unpublished = False
         try:
-            if identity is not None:
-                if rebuild:
-                    _wipe(folder)
-                if rebuild or not manifest.exists(folder):
-                    # The catalogue first: a folder with a manifest is an index, and an index has a catalogue.
-                    catalog = Catalog(folder, write=True, create=True)
-                    catalog.put_meta("created", repr(time.time()))
-                    catalog.close()
-                    manifest.write(folder, identity)
-            super().__init__(folder)
-            if identity is not None and (found := manifest.differences(self.identity, identity)):
-                self.catalog.close()
-                raise IndexMismatch(
-                    f"meanwhile an index was made in {folder} with {'; '.join(found)}; run the command again"
-                )
+            if identity is not None and rebuild and manifest.exists(folder):
+                self.unpublished = True
+                self.folder, self.rung, self._stamp = folder, None, manifest.stamp(folder)
+                try:
+                    self._open_data(identity, generations.begin(folder, identity))
+                except IndexDamaged:  # what was begun can't be gone on with
+                    self._open_data(identity, generations.begin(folder, identity, anew=True))
+            else:
+                if identity is not None and not manifest.exists(folder):
+                    generations.create(folder, identity, folder)
+                super().__init__(folder)
+                if identity is not None and (found := manifest.differences(self.identity, identity)):
+                    self.catalog.close()
+                    raise IndexMismatch(
+                        f"meanwhile an index was made in {folder} with {'; '.join(found)}; run the command again"
+                    )
         except BaseException:
             self._lock.release()
             raise
         self._segments = SegmentWriter(
-            os.path.join(self.folder, "vectors"), self.identity.dim, self.identity.fingerprint
+            os.path.join(self.data, "vectors"), self.identity.dim, self.identity.fingerprint
         )
         self._number = self._rows = 0
+        self.clear_away()
 
     def _open_catalog(self) -> Catalog:
-        return Catalog(self.folder, write=True)
+        return Catalog(self.data, write=True)
+
+    def clear_away(self) -> None:
+        """Remove what a killed writer left: files that the catalogue does not name, generations out of use."""
+        if not self.unpublished:
+            generations.drop_older(self.folder, self.data)
+        segments = {number for number, _ in self.catalog.segments()}
+        names = {one.name for one in self.catalog.derived().values()}
+        generations.clear_away(self.data, segments, names)
+
+    def publish(self) -> None:
+        """Let the generation that ``rebuild`` began take the place of the index that was there, in one step."""
+        if self.unpublished:
+            manifest.write(self.folder, self.identity, self.data)
+            self.unpublished = False
+            generations.drop_older(self.folder, self.data)
 
     def commit(
         self, contents: Sequence[tuple[bytes, int, int, int]], vectors: Vectors, states: Iterable[FileState]
@@ -249,19 +154,77 @@ class IndexWriter(ImageIndex):
         if not contents:
             self.catalog.commit(self._number, self._rows, [], states)
 
+    def dead_segments(self, share: float = DEAD_SHARE, before: float | None = None) -> list[int]:
+        """Return the segments of whose rows at least this share, and at least one, is dead (since ``before``)."""
+        dead = self.catalog.dead_counts(before)
+        return [
+            number
+            for number, rows in self.catalog.segments()
+            if dead.get(number, 0) and dead[number] >= share * rows
+        ]
+
+    def compact(
+        self,
+        share: float = DEAD_SHARE,
+        before: float | None = None,
+        advance: Callable[[int], None] = lambda rows: None,
+    ) -> Compacted:
+        """Write the living rows of segments with many dead ones anew and give those segments' room back.
+
+        That is the segments of which at least ``share``, and at least a row, is dead. With ``before``, in seconds
+        since 1970, pictures whose last file went later than that count as living. It may be broken off at any
+        time; what was done stays done. Raises StorageError, IndexDamaged.
+        """
+        moved = dropped = 0
+        victims = self.dead_segments(share, before)
+        for victim in victims:
+            try:
+                count, rows = self._empty(victim, before, advance)
+            except BaseException:
+                self._number = 0
+                raise
+            moved, dropped = moved + count, dropped + rows - count
+        return Compacted(len(victims), moved, dropped)
+
+    def _empty(self, victim: int, before: float | None, advance: Callable[[int], None]) -> tuple[int, int]:
+        """Move the living rows of a segment behind the last one's, and drop it; return moved rows and all it had."""
+        rows = dict(self.catalog.segments())[victim]
+        source = Segment(
+            os.path.join(self.data, "vectors"), victim, rows, self.identity.dim, self.identity.fingerprint
+        )
+        moved, first = 0, 0
+        while living := self.catalog.living(victim, first, _MOVED, before):
+            first = living[-1][1] + 1
+            while living:
+                room = self._make_room(but_not=victim)
+                now, living = living[:room], living[room:]
+                stored = source.take(np.array([row for _, row, _ in now]))
+                for (_, row, crc), vector in zip(now, stored, strict=True):
+                    self._check(vector, crc, victim, row)
+                self._segments.append(self._rows, stored)
+                places = [(id, self._rows + place) for place, (id, _, _) in enumerate(now)]
+                self.catalog.move(places, self._number, self._rows + len(now))
+                self._rows += len(now)
+                moved += len(now)
+                advance(len(now))
+        self._make_room(but_not=victim)
+        self.catalog.drop_segment(victim, self._number)
+        self.clear_away()
+        return moved, rows
+
     def move_model(self, model: str) -> None:
         """Remember that the checkpoint lies elsewhere now; it is the same one, so the identity stays."""
         if model != self.identity.model:
             self.identity = replace(self.identity, model=model)
-            manifest.write(self.folder, self.identity)
+            manifest.write(self.folder, self.identity, self.data)
 
-    def _make_room(self) -> int:
-        """Open the segment that takes the next row; return how many rows still fit."""
+    def _make_room(self, but_not: int = 0) -> int:
+        """Open the segment that takes the next row, and is not ``but_not``; return how many rows still fit."""
         most = rows_per_segment(self.identity.dim)
         number, rows = self._number, self._rows
         if number == 0:
             number, rows = (self.catalog.segments() or [(1, 0)])[-1]
-        if rows >= most:
+        if rows >= most or number == but_not:
             number, rows = number + 1, 0
         if (number, rows) != (self._number, self._rows):
             self._segments.open(number, rows)
@@ -273,17 +236,3 @@ class IndexWriter(ImageIndex):
         self._segments.close()
         self.catalog.close()
         self._lock.release()
-
-
-def _wipe(folder: str) -> None:
-    """Remove everything but the manifest, which the new one replaces in one step, and the lock that we hold."""
-    vectors = os.path.join(folder, "vectors")
-    paths = [os.path.join(folder, name) for name in _DATABASES]
-    try:
-        if os.path.isdir(vectors):
-            paths += [os.path.join(vectors, name) for name in os.listdir(vectors) if _SEGMENT.fullmatch(name)]
-        for path in paths:
-            if os.path.lexists(path):
-                os.unlink(path)
-    except OSError as error:
-        raise storage_error(error, folder) from error

@@ -8,6 +8,15 @@ import shlex
 NAME = ".imgsearch"
 
 
+GENERATION = "generation-"
+"""Begins the names of the folders in which indexes are made anew beside the one in use."""
+
+
+def index_of(data: str) -> str:
+    """Return the index's folder, given the folder of its catalogue and vectors: the same, or the one above it."""
+    return os.path.dirname(data) if os.path.basename(data).startswith(GENERATION) else data
+
+
 def index_flag(folder: str) -> str:
     """Return the flag, with a space before it, that a command needs to find the index in ``folder``.
 

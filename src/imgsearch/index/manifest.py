@@ -9,12 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, rebuild_hint
-from imgsearch.index.location import index_flag
+from imgsearch.index.location import GENERATION, index_flag
 from imgsearch.index.vectors import storage_error, sync_file, sync_folder
 from imgsearch.types import Identity, PixelBudget
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+"""1: catalogue and vectors lie beside the manifest. 2: it names the folder where they lie."""
 
 
 def exists(folder: str) -> bool:
@@ -24,11 +25,20 @@ def exists(folder: str) -> bool:
     """
     if os.path.lexists(os.path.join(folder, NAME)):
         return True
-    return os.path.isdir(os.path.join(folder, "vectors"))
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    return any(name == "vectors" or name.startswith(GENERATION) for name in names)
 
 
 def read(folder: str) -> Identity:
-    """Return the identity of the index in ``folder``.
+    """Return the identity of the index in ``folder``. Raises what ``load`` does."""
+    return load(folder)[0]
+
+
+def load(folder: str) -> tuple[Identity, str]:
+    """Return the identity of the index in ``folder`` and the folder of its catalogue, vectors and derived files.
 
     Raises IndexMissing (no manifest), IndexDamaged (unreadable or altered), IndexMismatch (a newer format).
     """
@@ -58,7 +68,10 @@ def read(folder: str) -> Identity:
         if checksum != _checksum(data):
             raise _damaged(folder)
         prompts, pixels = data["prompts"], data["pixels"]["image"]
-        return Identity(
+        place = str(data["data"]) if version > 1 else os.curdir
+        if place != os.curdir and not (place.startswith(GENERATION) and os.sep not in place):
+            raise _damaged(folder)
+        identity = Identity(
             model=str(data["model"]),
             fingerprint=bytes.fromhex(data["fingerprint"]).hex(),
             dim=int(data["dim"]),
@@ -66,15 +79,29 @@ def read(folder: str) -> Identity:
             document_prompt=str(prompts["document"]),
             pixels=PixelBudget(int(pixels["min_pixels"]), int(pixels["max_pixels"])),
         )
+        return identity, os.path.normpath(os.path.join(folder, place))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder) from error
 
 
-def write(folder: str, identity: Identity) -> None:
-    """Write the manifest of a new index: beside, synced, renamed. Raises StorageError if the disk refuses."""
+def stamp(folder: str) -> tuple[int, int]:
+    """Return what tells one writing of the manifest from another, for the price of a stat; (0, 0) without one."""
+    try:
+        state = os.stat(os.path.join(folder, NAME))
+    except OSError:
+        return 0, 0
+    return state.st_ino, state.st_mtime_ns
+
+
+def write(folder: str, identity: Identity, data_folder: str | None = None) -> None:
+    """Write an index's manifest: beside, synced, renamed. Raises StorageError if the disk refuses.
+
+    ``data_folder`` is where catalogue and vectors lie, in ``folder``; it is ``folder`` itself if not given.
+    """
     path = os.path.join(folder, NAME)
     data: dict[str, Any] = {
         "format": FORMAT,
+        "data": os.path.relpath(data_folder or folder, folder),
         "model": identity.model,
         "fingerprint": identity.fingerprint,
         "dim": identity.dim,

@@ -48,6 +48,40 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """A FAISS file that covers the first ``rows`` rows of a segment: ``name`` below faiss/, with its checksum.
+
+    ``faiss`` is the version that wrote it; of its ``nlist`` inverted lists a search looks into ``nprobe``.
+    """
+
+    segment: int
+    rows: int
+    name: str
+    faiss: str
+    bytes: int
+    crc: int
+    nlist: int
+    nprobe: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A picture as it is stored: where its vector lies, with the crc32 of its bytes, and whose it is.
+
+    ``paths`` are absolute and sorted by their bytes; width and height in pixels, 0 where nobody knows.
+    """
+
+    segment: int
+    row: int
+    crc: int
+    sha256: bytes
+    page: int
+    width: int
+    height: int
+    paths: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NewContent:
     """A picture about to be committed: its key, its size in pixels, and its row's checksum."""
 
@@ -86,3 +120,11 @@ def file_row(id: int, path: bytes, *rest: Any) -> FileRow:
 def skipped_row(root: bytes, path: bytes, error: str, detail: str) -> tuple[str, str, str]:
     """Read (absolute path, reason, detail) of a file that was skipped."""
     return os.fsdecode(os.path.join(root, path)), str(error), str(detail)
+
+
+def stored_row(
+    segment: int, row: int, crc: int, sha256: bytes, page: int, width: int, height: int, paths: list[bytes]
+) -> Stored:
+    """Read a picture with the paths of its files."""
+    numbers = int(segment), int(row), int(crc)
+    return Stored(*numbers, bytes(sha256), int(page), int(width), int(height), tuple(sorted(paths)))

@@ -18,7 +18,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.errors import IndexDamaged, StorageError, rebuild_hint
+from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError, repair_hint
+from imgsearch.index.location import index_of
 
 Rows = NDArray[np.float16]
 """Stored vectors: (n, dim) float16, unit length."""
@@ -29,6 +30,15 @@ _MAGIC = b"imgsearch.f16\0\0\0"
 _VERSION = 1
 _FIELDS = struct.Struct("<16sII32s")  # magic, version, dim, fingerprint; a crc32 of these follows
 _CRC = struct.Struct("<I")
+
+
+class SegmentMissing(IndexDamaged):
+    """A segment's file is not there: compaction has just replaced it, or somebody has removed it."""
+
+    def __init__(self, message: str, number: int) -> None:
+        """Keep the segment's number."""
+        super().__init__(message)
+        self.number = number
 
 
 def segment_name(number: int) -> str:
@@ -63,6 +73,20 @@ def sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: str) -> None:
+    """Make a folder, and those above it that are missing, so that they survive a power cut. Raises OSError."""
+    if os.path.isdir(folder):
+        return
+    above = os.path.dirname(folder)
+    make_folder(above)
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        if not os.path.isdir(folder):
+            raise
+    sync_folder(above)
+
+
 def storage_error(error: OSError, path: str) -> StorageError:
     """Put a failed write into the user's words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -76,7 +100,7 @@ def storage_error(error: OSError, path: str) -> StorageError:
 
 
 def _damaged(path: str, what: str) -> IndexDamaged:
-    return IndexDamaged(f"{path} {what}; {rebuild_hint(os.path.dirname(os.path.dirname(path)))}")
+    return IndexDamaged(f"{path} {what}; {repair_hint(index_of(os.path.dirname(os.path.dirname(path))))}")
 
 
 def _header(dim: int, fingerprint: str) -> bytes:
@@ -85,6 +109,16 @@ def _header(dim: int, fingerprint: str) -> bytes:
 
 
 def _check_header(header: bytes, path: str, dim: int, fingerprint: str) -> None:
+    """Raise IndexMismatch for a newer format, IndexDamaged for anything else that is not this index's header."""
+    if len(header) == HEADER_BYTES and header[: len(_MAGIC)] == _MAGIC:
+        fields = header[: _FIELDS.size]
+        version = _FIELDS.unpack(fields)[1]
+        whole = header[_FIELDS.size : _FIELDS.size + _CRC.size] == _CRC.pack(zlib.crc32(fields))
+        if version > _VERSION and whole:
+            raise IndexMismatch(
+                f"{path} has format {version}, this imgsearch knows up to {_VERSION}; "
+                "update imgsearch to use this index"
+            )
     if header != _header(dim, fingerprint):
         raise _damaged(path, "does not begin with this index's header")
 
@@ -109,7 +143,7 @@ class SegmentWriter:
         self._path = os.path.join(self.folder, segment_name(number))
         end = HEADER_BYTES + rows * self.dim * 2
         try:
-            os.makedirs(self.folder, exist_ok=True)
+            make_folder(self.folder)
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             if rows == 0:
                 # Nothing here is committed: whatever a killed writer left is written anew.
@@ -154,15 +188,53 @@ class SegmentWriter:
             self._descriptor = -1
 
 
-def map_segment(folder: str, number: int, rows: int, dim: int, fingerprint: str) -> Rows:
-    """Map the committed ``rows`` of a segment: (rows, dim) float16, read-only, backed by the file.
+class Segment:
+    """The committed rows of one segment, mapped; few of them are better read with ``take``."""
 
-    Raises IndexDamaged if the file is missing, shorter than that, or another index's.
-    """
-    path = os.path.join(folder, segment_name(number))
+    def __init__(self, folder: str, number: int, rows: int, dim: int, fingerprint: str) -> None:
+        """Map the first ``rows`` rows of segment ``number`` below ``folder``. Raises IndexDamaged."""
+        self.number = number
+        self.dim = dim
+        self.path = os.path.join(folder, segment_name(number))
+        self._descriptor, self.rows = _map(self.path, number, rows, dim, fingerprint)
+
+    def __len__(self) -> int:
+        """Return the number of committed rows."""
+        return len(self.rows)
+
+    def take(self, rows: NDArray[np.int64]) -> Rows:
+        """Return a copy of some rows: (n, dim) float16.
+
+        Read and not mapped: pages of a mapping stay counted as this process's memory.
+        """
+        width = 2 * self.dim
+        taken = bytearray(len(rows) * width)
+        view = memoryview(taken)
+        offsets = [HEADER_BYTES + row * width for row in rows.tolist()]
+        if hasattr(os, "posix_fadvise") and len(offsets) > 1:
+            # All of them are asked for before the first is waited for: 500 cold rows in 7 ms instead of 106.
+            for offset in offsets:
+                os.posix_fadvise(self._descriptor, offset, width, os.POSIX_FADV_WILLNEED)
+        for place, offset in enumerate(offsets):
+            if os.preadv(self._descriptor, [view[place * width : (place + 1) * width]], offset) != width:
+                raise _damaged(self.path, "became shorter than its committed vectors")
+        return np.frombuffer(taken, "<f2").reshape(len(rows), self.dim)
+
+    def __del__(self) -> None:
+        """Close the file; the mapping goes when nobody uses its rows any more."""
+        descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple[int, Rows]:
     end = HEADER_BYTES + rows * dim * 2
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise SegmentMissing(
+            str(_damaged(path, f"is missing, and with it {rows} vectors")), number
+        ) from error
     except OSError as error:
         raise _damaged(path, f"can't be opened ({error.strerror}), and with it {rows} vectors") from error
     try:
@@ -170,8 +242,10 @@ def map_segment(folder: str, number: int, rows: int, dim: int, fingerprint: str)
         if os.fstat(descriptor).st_size < end:
             raise _damaged(path, f"is shorter than its {rows} committed vectors")
         mapped = mmap.mmap(descriptor, end, access=mmap.ACCESS_READ)
+        return descriptor, np.frombuffer(mapped, dtype="<f2", offset=HEADER_BYTES).reshape(rows, dim)
     except (OSError, ValueError) as error:
-        raise _damaged(path, f"can't be read ({error})") from error
-    finally:
         os.close(descriptor)
-    return np.frombuffer(mapped, dtype="<f2", offset=HEADER_BYTES).reshape(rows, dim)
+        raise _damaged(path, f"can't be read ({error})") from error
+    except BaseException:
+        os.close(descriptor)
+        raise

@@ -1,0 +1,207 @@
+"""RaBitQ codes of a segment's rows: one bit a dimension, built, written, loaded and searched through FAISS.
+
+After Gao and Long, "RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound" (2024): the rows
+are rotated (Hadamard, so that no dimension is special), and the signs of what is left after the list's centroid
+is taken away estimate the inner product. The estimate only makes a shortlist; nobody sees it as a score.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsearch.index.vectors import Rows
+from imgsearch.types import Vectors
+
+# Rows rotated and added at once: as float32 of 2,048 dimensions, 32 MB, twice.
+_BLOCK = 4096
+# What one centroid is trained on: FAISS takes at most 256 a centroid, and warns below 39.
+_TRAIN = 64
+_SEED = 20_240_501
+_CHUNK = 1 << 20
+_QUERY_BITS = 8
+RECALL = 0.99
+"""Share of the ten nearest rows that the shortlist must hold for a number of probed lists to be enough."""
+
+
+class CodesError(Exception):
+    """A derived file that can't be used: missing, damaged, or another FAISS version's. It is rebuilt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """The codes of a segment's first ``rows`` rows, in memory."""
+
+    index: Any
+    rows: int
+    nlist: int
+    nprobe: int
+
+    def shortlist(
+        self, query: Vectors, count: int, mask: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return estimated inner products and rows, each (1, at most count), best first; -1 where there is none.
+
+        ``query`` is (1, dim) float32; ``mask`` (rows,) says which rows may be found.
+        """
+        faiss = _faiss()
+        # One query takes one thread: the segments are what is searched side by side.
+        faiss.omp_set_num_threads(1)
+        chosen = {} if mask is None else {"sel": faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))}
+        parameters = faiss.IVFRaBitQSearchParameters(nprobe=self.nprobe, qb=_QUERY_BITS, **chosen)
+        scores, rows = self.index.search(rotate(query), min(count, self.rows), params=parameters)
+        # A damaged file must not lead out of the segment.
+        return scores, np.where((rows >= 0) & (rows < self.rows), rows, -1)
+
+
+def _faiss() -> Any:
+    """Return FAISS, whose types don't tell all of its names; on use, since loading it takes a third of a second."""
+    import faiss
+
+    return faiss
+
+
+def version() -> str:
+    """Return the version of FAISS, which a derived file is bound to."""
+    faiss = _faiss()
+
+    return str(faiss.__version__)
+
+
+def rotate(vectors: Vectors) -> Vectors:
+    """Return (n, dim) float32 rotated by the Hadamard transform that every derived file uses.
+
+    The dimension grows to the next power of two; inner products stay.
+    """
+    return np.asarray(
+        _rotation(vectors.shape[1]).apply(np.ascontiguousarray(vectors, np.float32)), np.float32
+    )
+
+
+@functools.lru_cache
+def _rotation(dim: int) -> Any:
+    return _faiss().HadamardRotation(dim, _SEED)
+
+
+def build(rows: Rows, nlist: int = 1, stop: Callable[[], bool] = lambda: False) -> Codes | None:
+    """Make the codes of ``rows`` (n, dim) float16; None if ``stop`` says so meanwhile.
+
+    With more than one list, the number of lists to look into is chosen on the rows themselves.
+    """
+    faiss = _faiss()
+
+    faiss.omp_set_num_threads(1)
+    padded = rotate(np.zeros((1, rows.shape[1]), np.float32)).shape[1]
+    coarse = faiss.IndexFlatIP(padded)
+    index = faiss.IndexIVFRaBitQFastScan(coarse, padded, nlist, faiss.METRIC_INNER_PRODUCT)
+    index.cp.spherical = nlist > 1
+    step = max(1, len(rows) // (_TRAIN * max(nlist, 64)))
+    index.train(rotate(rows[::step].astype(np.float32)))
+    for start in range(0, len(rows), _BLOCK):
+        if stop():
+            return None
+        index.add(rotate(rows[start : start + _BLOCK].astype(np.float32)))
+    nprobe = 1 if nlist == 1 else choose_nprobe(index, rows)
+    return Codes(index, len(rows), nlist, nprobe)
+
+
+def choose_nprobe(index: Any, rows: Rows, shortlist: int = 500, sample: int = 128) -> int:
+    """Return the smallest number of lists whose shortlists hold ``RECALL`` of the ten nearest of the rows' own.
+
+    The questions are ``sample`` of the rows, half of them pulled towards the mean of all and away from their own
+    kind, as words are from pictures. What is enough is doubled once more, because these are only a sample.
+    """
+    from imgsearch.index.ann.scan import scan_rows, unit
+
+    faiss = _faiss()
+    rng = np.random.default_rng(_SEED)
+    picked = np.sort(rng.choice(len(rows), min(sample, len(rows)), replace=False))
+    asked = rows[picked].astype(np.float32)
+    away = rng.standard_normal(asked.shape, dtype=np.float32)
+    asked[::2] = unit(asked[::2]) + 0.8 * unit(away[::2])
+    asked = unit(asked)
+    _, truth = scan_rows(rows, asked, 10)
+    turned = rotate(asked)
+    nprobe = 1
+    while nprobe < index.nlist:
+        parameters = faiss.IVFRaBitQSearchParameters(nprobe=nprobe, qb=_QUERY_BITS)
+        _, found = index.search(turned, min(shortlist, len(rows)), params=parameters)
+        hit = np.mean([np.isin(true, got).mean() for true, got in zip(truth, found, strict=True)])
+        if hit >= RECALL:
+            break
+        nprobe *= 2
+    return min(2 * nprobe, int(index.nlist))
+
+
+def write(codes: Codes, path: str, sync: Callable[[int], None]) -> tuple[int, int]:
+    """Write the codes to a new file at ``path`` and make it durable; return its size and crc32. Raises OSError.
+
+    Through a callback, so that a write that fails is an error of ours to see and not FAISS's.
+    """
+    faiss = _faiss()
+
+    size = crc = 0
+    failure: list[OSError] = []
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+    def take(data: bytes) -> int:
+        nonlocal size, crc
+        view = memoryview(data)
+        crc = zlib.crc32(view, crc)
+        size += len(view)
+        try:
+            while view and not failure:
+                view = view[os.write(descriptor, view) :]
+        except OSError as error:
+            failure.append(error)  # C++ must not see it: the rest is dropped and the error raised below
+        return len(data)
+
+    try:
+        writer = faiss.PyCallbackIOWriter(take, _CHUNK)
+        faiss.write_index(codes.index, writer)
+        del writer  # flushes
+        if failure:
+            raise failure[0]
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+    return size, crc
+
+
+def load(path: str, rows: int, nlist: int, nprobe: int, size: int, crc: int) -> Codes:
+    """Read the codes in ``path``, once its bytes have proved to be those that were written. Raises CodesError."""
+    faiss = _faiss()
+
+    if reason := damage(path, size, crc):
+        raise CodesError(reason)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            index = faiss.read_index(faiss.PyCallbackIOReader(file.read, _CHUNK))
+    except OSError as error:
+        raise CodesError(f"{path} can't be read ({error.strerror})") from error
+    except (RuntimeError, MemoryError) as error:  # FAISS's own exceptions
+        raise CodesError(f"{path} can't be read by FAISS {version()}") from error
+    if index.ntotal != rows:
+        raise CodesError(f"{path} covers {index.ntotal} rows, not {rows}")
+    return Codes(index, rows, nlist, nprobe)
+
+
+def damage(path: str, size: int, crc: int) -> str:
+    """Say what is wrong with a derived file that must have this size and crc32; "" if nothing is."""
+    found, block = 0, bytearray(_CHUNK)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size != size:
+                return f"{path} has not the size that was written"
+            while count := file.readinto(block):
+                found = zlib.crc32(memoryview(block)[:count], found)
+    except OSError as error:
+        return f"{path} can't be read ({error.strerror})"
+    return "" if found == crc else f"{path} does not match its checksum"

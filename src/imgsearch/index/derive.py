@@ -1,0 +1,169 @@
+"""Derived files kept up to date: which segments need codes, and a thread that makes them while others work.
+
+A derived file is written beside, made durable, renamed, and only then registered in the catalogue; a search uses
+what is registered and scans the rest, so that it never waits for a build.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+
+from imgsearch.errors import ImgsearchError
+from imgsearch.index import ann
+from imgsearch.index.ann import codes
+from imgsearch.index.catalog import Catalog
+from imgsearch.index.rows import Derived
+from imgsearch.index.vectors import Segment, make_folder, storage_error, sync_file, sync_folder
+from imgsearch.types import Identity, Reporter, Silent
+
+# While rows are still being added, a segment's codes are made anew only when they have grown by this share.
+_GROWTH = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A derived file to make: it is to cover the first ``rows`` rows of a segment, in ``nlist`` lists."""
+
+    segment: int
+    rows: int
+    nlist: int
+    reason: str
+
+
+def lists_for(rows: int, total: int) -> int:
+    """Return into how many inverted lists a segment's ``rows`` codes are sorted, in an index of ``total`` rows."""
+    if total <= ann.LISTED_ROWS:
+        return 1
+    return max(1, 1 << (rows // 1024).bit_length() - 1) if rows >= 1024 else 1
+
+
+def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Build]:
+    """Return the derived files to make, those that cover most new rows first.
+
+    ``growing`` says that rows are still being added: then a file that would soon be made anew waits.
+    """
+    counts = [(number, rows) for number, rows in catalog.segments() if rows]
+    total = sum(rows for _, rows in counts)
+    if total < ann.EXACT_ROWS:
+        return []
+    known = catalog.derived()
+    builds, uncovered = [], {}
+    for number, rows in counts:
+        nlist = lists_for(rows, total)
+        covered, reason = _covered(known.get(number), data, rows, total)
+        uncovered[number] = rows - covered
+        if rows > covered:
+            builds.append(Build(number, rows, nlist, reason))
+    builds.sort(key=lambda build: (-uncovered[build.segment], build.segment))
+    left = sum(uncovered.values())
+    needed = []
+    for build in builds:
+        if left < ann.EXACT_ROWS:
+            break
+        grown = uncovered[build.segment]
+        if growing and grown < _GROWTH * (build.rows - grown):
+            continue
+        left -= grown
+        needed.append(build)
+    return needed
+
+
+def _covered(one: Derived | None, data: str, rows: int, total: int) -> tuple[int, str]:
+    """Return how many of a segment's rows its derived file covers, and why not all."""
+    if one is None:
+        return 0, "there is none yet"
+    if one.faiss != codes.version():
+        return 0, f"it was written by FAISS {one.faiss}"
+    if one.nlist != lists_for(one.rows, total):
+        return 0, f"the index has {total:,} rows now"
+    path = os.path.join(data, "faiss", one.name)
+    if reason := codes.damage(path, one.bytes, one.crc):
+        return 0, reason
+    return min(one.rows, rows), f"it covers {one.rows:,} of {rows:,} rows"
+
+
+def build(catalog: Catalog, data: str, identity: Identity, wanted: Build, stop: threading.Event) -> None:
+    """Make one derived file and register it, unless ``stop`` is set meanwhile. Raises StorageError, IndexDamaged.
+
+    The caller holds the writer lock.
+    """
+    segment = Segment(
+        os.path.join(data, "vectors"), wanted.segment, wanted.rows, identity.dim, identity.fingerprint
+    )
+    made = codes.build(segment.rows, wanted.nlist, stop.is_set)
+    if made is None:
+        return
+    folder = os.path.join(data, "faiss")
+    beside = os.path.join(folder, f"{wanted.segment:08d}.faiss.new")
+    try:
+        make_folder(folder)
+        size, crc = codes.write(made, beside, sync_file)
+        name = f"{wanted.segment:08d}-{crc:08x}.faiss"
+        os.replace(beside, os.path.join(folder, name))
+        sync_folder(folder)
+    except OSError as error:
+        _remove(beside)
+        raise storage_error(error, beside) from error
+    old = catalog.derived().get(wanted.segment)
+    catalog.put_derived(
+        Derived(wanted.segment, wanted.rows, name, codes.version(), size, crc, made.nlist, made.nprobe)
+    )
+    if old and old.name != name:
+        _remove(os.path.join(folder, old.name))
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # it costs room until the next writer clears it away
+
+
+class Deriver:
+    """A thread that makes derived files in the background of a writer's work."""
+
+    def __init__(self, data: str, identity: Identity, reporter: Reporter | None = None) -> None:
+        """Start nothing yet. ``reporter`` is told what could not be made."""
+        self.data, self.identity, self.reporter = data, identity, reporter or Silent()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def poke(self) -> None:
+        """Look in the background whether a derived file is due; to be called after a commit."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, args=(True,), name="derive", daemon=True)
+            self._thread.start()
+
+    def finish(self) -> int:
+        """Wait for the background, then make what is still due; return how many files that were."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._work(False)
+
+    def stop(self) -> None:
+        """Give up what is being made; the next run makes it."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self, growing: bool) -> int:
+        made = 0
+        try:
+            # A connection of its own: the writer's may be in a transaction.
+            with closing(Catalog(self.data, write=True)) as catalog:
+                wanted_ones = plan_builds(catalog, self.data, growing)
+                if wanted_ones and not growing:
+                    rows = sum(wanted.rows for wanted in wanted_ones)
+                    self.reporter.say(f"making the search in {rows:,} vectors fast")
+                for wanted in wanted_ones:
+                    if self._stop.is_set():
+                        break
+                    build(catalog, self.data, self.identity, wanted, self._stop)
+                    made += 1
+        except ImgsearchError as error:
+            # Searches go on without it.
+            self.reporter.say(f"the files that make searching fast could not be made: {error}")
+        return made

@@ -1,0 +1,138 @@
+"""The files of an index's generations: made, gone on with, and cleared away when nothing names them any more.
+
+The first generation's catalogue, vectors and derived files lie in the index's folder itself. One that is made
+anew lies in generation-0002 and so on, with a manifest of its own until the index's manifest names it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+
+from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing
+from imgsearch.index import manifest
+from imgsearch.index.catalog import Catalog
+from imgsearch.index.location import GENERATION
+from imgsearch.index.vectors import make_folder, storage_error
+from imgsearch.types import Identity
+
+# What a data folder holds of ours: nothing else is ever removed.
+_DATABASE = re.compile(r"catalog\.sqlite(-wal|-shm|-journal)?")
+_SEGMENT = re.compile(r"(\d{8})\.f16")
+_DERIVED = re.compile(r"[\d-]+[0-9a-f]*\.faiss(\.new)?")
+
+
+def create(folder: str, identity: Identity, data: str) -> None:
+    """Make an empty index in ``folder`` whose catalogue and vectors lie in ``data``. Raises StorageError."""
+    # The catalogue first: a folder with a manifest is an index, and an index has a catalogue.
+    catalog = Catalog(data, write=True, create=True)
+    try:
+        catalog.put_meta("created", repr(time.time()))
+    finally:
+        catalog.close()
+    manifest.write(folder, identity, data)
+
+
+def begin(folder: str, identity: Identity, anew: bool = False) -> str:
+    """Return the data folder of a new generation of the index in ``folder``; unless ``anew``, an unfinished one."""
+    begun = unfinished(folder)
+    if begun and not anew and not manifest.differences(begun[0], identity):
+        return begun[1]
+    current = in_use(folder)
+    try:
+        numbers = [1, *(int(name.removeprefix(GENERATION)) for name in _names(folder))]
+        for name in _names(folder):
+            if os.path.join(folder, name) != current:
+                _drop(os.path.join(folder, name))
+        data = os.path.join(folder, f"{GENERATION}{max(numbers) + 1:04d}")
+        make_folder(data)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    create(data, identity, data)
+    return data
+
+
+def unfinished(folder: str) -> tuple[Identity, str] | None:
+    """Return identity and data folder of a generation that was begun and not published, or None."""
+    current = in_use(folder)
+    for name in reversed(_names(folder)):
+        data = os.path.join(folder, name)
+        if data > (current or ""):
+            try:
+                return manifest.load(data)
+            except (IndexDamaged, IndexMissing, IndexMismatch):
+                pass  # killed before it held anything
+    return None
+
+
+def in_use(folder: str) -> str | None:
+    """Return the data folder that the manifest of the index in ``folder`` names, or None if it is damaged."""
+    try:
+        return manifest.load(folder)[1]
+    except (IndexDamaged, IndexMissing, IndexMismatch):
+        return None
+
+
+def drop_older(folder: str, data: str) -> None:
+    """Remove the generations of the index in ``folder`` that came before the one in ``data``."""
+    try:
+        if data != folder:
+            _drop(folder)
+        for name in _names(folder):
+            if os.path.join(folder, name) < data:
+                _drop(os.path.join(folder, name))
+    except OSError:
+        pass  # it is out of use; the next writer tries again
+
+
+def drop_unfinished(folder: str, data: str) -> bool:
+    """Remove generations that were begun after the one in ``data`` and not finished; return whether there were any.
+
+    Raises StorageError.
+    """
+    newer = [name for name in _names(folder) if os.path.join(folder, name) > data]
+    try:
+        for name in newer:
+            _drop(os.path.join(folder, name))
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    return bool(newer)
+
+
+def clear_away(data: str, segments: set[int], derived: set[str]) -> None:
+    """Remove the segments and derived files in ``data`` that its catalogue does not name."""
+    for folder, pattern, named in (
+        (os.path.join(data, "vectors"), _SEGMENT, {f"{number:08d}.f16" for number in segments}),
+        (os.path.join(data, "faiss"), _DERIVED, derived),
+    ):
+        try:
+            for name in os.listdir(folder) if os.path.isdir(folder) else []:
+                if pattern.fullmatch(name) and name not in named:
+                    os.unlink(os.path.join(folder, name))
+        except OSError:
+            pass  # it costs room and nothing else
+
+
+def _names(folder: str) -> list[str]:
+    """Return the generation folders in ``folder``, oldest first."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return []
+    return sorted(
+        entry.name
+        for entry in entries
+        if re.fullmatch(GENERATION + r"\d{4,}", entry.name) and entry.is_dir(follow_symlinks=False)
+    )
+
+
+def _drop(data: str) -> None:
+    """Remove what is ours in a data folder, the catalogue first, and the folder itself if it is a generation's."""
+    for name in sorted(os.listdir(data)):
+        if _DATABASE.fullmatch(name):
+            os.unlink(os.path.join(data, name))
+    clear_away(data, set(), set())
+    if os.path.basename(data).startswith(GENERATION):
+        shutil.rmtree(data)

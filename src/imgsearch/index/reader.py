@@ -1,0 +1,275 @@
+"""ImageIndex: the directory on disk, opened to search it. A reader takes no lock and sees one moment at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsearch.errors import IndexDamaged, IndexMismatch, UsageError, repair_hint
+from imgsearch.index import ann, manifest
+from imgsearch.index.catalog import Catalog
+from imgsearch.index.rows import Place
+from imgsearch.index.shelf import Shelf
+from imgsearch.index.vectors import Rows, SegmentMissing, row_crc, segment_name
+from imgsearch.types import Identity, Record, Vectors
+
+T = TypeVar("T")
+
+# Rows asked for beyond k: pictures whose files are gone are passed over, and ties may stand behind the last place.
+_SPARE = 32
+# Rows whose scores, in float32, are closer than this may change places when they are computed in float64.
+_CLOSE = 2e-6
+_TRIES = 8
+
+
+class ImageIndex:
+    """A directory of vectors and rows, open for reading.
+
+    ``folder`` is the index, ``data`` the folder in it where catalogue, vectors and derived files lie; ``identity``
+    says what it was made with, ``catalog`` which files it knows. Use it as a context manager.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Open the index in ``folder``.
+
+        Raises IndexMissing, IndexDamaged, IndexMismatch (a newer format) or StorageError.
+        """
+        self.folder = os.path.abspath(folder)
+        self.rung: ann.Rung | None = None
+        self._stamp = manifest.stamp(self.folder)
+        self._open(*manifest.load(self.folder))
+
+    def _open(self, identity: Identity, data: str) -> None:
+        while True:
+            try:
+                self._open_data(identity, data)
+                return
+            except IndexDamaged:
+                # A rebuilt index may just have taken this one's place.
+                now = manifest.load(self.folder)
+                if now == (identity, data):
+                    raise
+                identity, data = now
+
+    def _open_data(self, identity: Identity, data: str) -> None:
+        self.identity: Identity = identity
+        self.data = data
+        self.shelf = Shelf(data, identity)
+        self.catalog = self._open_catalog()
+        try:
+            # Damage is better said before a model is loaded than after.
+            self._in_one_moment(lambda: self.shelf.parts(self.catalog, fast=False), reopen=False)
+        except BaseException:
+            self.catalog.close()
+            raise
+
+    def _open_catalog(self) -> Catalog:
+        return Catalog(self.data)
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the index."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the catalogue."""
+        self.catalog.close()
+
+    def _in_one_moment(self, work: Callable[[], T], reopen: bool = True) -> T:
+        """Run ``work`` in one snapshot of the catalogue; in a new one, if compaction has just taken a segment away."""
+        if reopen and self._stamp != (stamp := manifest.stamp(self.folder)):
+            self._stamp = stamp
+            self._reopened()
+        for _ in range(_TRIES):
+            with self.catalog.transaction("DEFERRED"):
+                try:
+                    return work()
+                except SegmentMissing as error:
+                    missing = error
+            if missing.number in dict(self.catalog.segments()) and not (reopen and self._reopened()):
+                break
+        raise missing
+
+    def _reopened(self) -> bool:
+        """Whether a rebuilt index has taken this one's place; then that one is open now."""
+        identity, data = manifest.load(self.folder)
+        if data == self.data:
+            return False
+        if manifest.differences(self.identity, identity):
+            raise IndexMismatch(
+                f"the index in {self.folder} was just made anew with another model or settings; "
+                "run the command again"
+            )
+        # Another thread may still be reading from the old catalogue; it closes when nobody does any more.
+        self._open(identity, data)
+        return True
+
+    def search(
+        self,
+        vectors: Vectors,
+        k: int,
+        dim: int | None = None,
+        *,
+        exact: bool = False,
+        below: Sequence[str] = (),
+    ) -> list[list[tuple[Record, float]]]:
+        """Return for each of ``vectors`` (n, dim) float32 the at most ``k`` nearest pictures, best first.
+
+        The figure beside a record is the exact cosine with the stored row; equal ones stand in the order in
+        which they were indexed. ``dim`` searches a Matryoshka prefix, ``exact`` compares every row, ``below``
+        finds only pictures with a file at or below one of these absolute paths. Raises UsageError for a dim that
+        the index does not have, IndexDamaged if a hit's row does not match its checksum.
+        """
+        self.check_dim(dim)
+        if vectors.ndim != 2 or vectors.shape[1] != self.identity.dim:
+            raise UsageError(
+                f"a vector of shape {vectors.shape[1:]} does not fit this index of {self.identity.dim} dimensions"
+            )
+        if k < 1 or not len(vectors):
+            return [[] for _ in vectors]
+        return self._in_one_moment(lambda: self._search(vectors, k, dim, exact, below))
+
+    def check_dim(self, dim: int | None) -> None:
+        """Raise UsageError for a Matryoshka dimension that the index can't be searched at."""
+        if dim is not None and not 1 <= dim <= self.identity.dim:
+            raise UsageError(f"--dim {dim}: this index holds vectors of {self.identity.dim} dimensions")
+
+    def _search(
+        self, vectors: Vectors, k: int, dim: int | None, exact: bool, below: Sequence[str]
+    ) -> list[list[tuple[Record, float]]]:
+        parts = self.shelf.parts(
+            self.catalog, fast=not exact and (dim or vectors.shape[1]) == vectors.shape[1]
+        )
+        allowed = self._below(parts, below) if below else None
+        return [self._nearest(parts, query, k, dim, exact, allowed) for query in vectors]
+
+    def _nearest(
+        self,
+        parts: list[ann.Part],
+        query: Vectors,
+        k: int,
+        dim: int | None,
+        exact: bool,
+        allowed: list[NDArray[np.bool_]] | None,
+    ) -> list[tuple[Record, float]]:
+        """Widen the search until there are k pictures with files, and nothing left out may tie with the last one."""
+        total = sum(len(part.segment) for part in parts)
+        wanted, shortlist, alive = k + _SPARE, ann.shortlist_for(k, self.identity.dim), False
+        while True:
+            found = ann.nearest(
+                parts, query, wanted, shortlist=shortlist, dim=dim, exact=exact, allowed=allowed
+            )
+            self.rung = found.rung
+            hits, certain = self._hits(parts, found, query, k, dim)
+            if certain or (len(found.row) < wanted and found.rung.name != "codes") or wanted >= total:
+                return hits
+            if len(hits) < k and not alive:
+                # So many of the nearest have no file any more that it is better to look only at those that have.
+                allowed, alive = self._alive(parts, allowed), True
+            if len(found.row) < wanted:
+                exact = True  # the shortlists hold no more
+            wanted, shortlist = min(4 * wanted, total), 4 * shortlist
+
+    def _hits(
+        self, parts: list[ann.Part], found: ann.Found, query: Vectors, k: int, dim: int | None
+    ) -> tuple[list[tuple[Record, float]], bool]:
+        """Return the best k pictures among the rows found, and whether no row that was not found could be one."""
+        hits: list[tuple[Record, float]] = []
+        places = list(zip(found.scores.tolist(), found.part.tolist(), found.row.tolist(), strict=True))
+        for score, part, row in places:
+            if len(hits) >= k and score < sorted((hit[1] for hit in hits), reverse=True)[k - 1] - _CLOSE:
+                return _ordered(hits)[:k], True
+            segment = parts[part].segment
+            named = self.catalog.record(segment.number, row)
+            if named is None:
+                continue
+            record, crc = named
+            stored = segment.take(np.array([row]))
+            self._check(stored[0], crc, segment.number, row)
+            hits.append((record, float(ann.exact_scores(stored, query, dim)[0])))
+        return _ordered(hits)[:k], False
+
+    def _below(self, parts: list[ann.Part], below: Sequence[str]) -> list[NDArray[np.bool_]]:
+        """Return for each part which rows have a file at or below one of some absolute paths."""
+        masks = {part.segment.number: np.zeros(len(part.segment), bool) for part in parts}
+        for root in self.catalog.roots():
+            for path in below:
+                if path == root.path or root.path.startswith(path.rstrip(os.sep) + os.sep):
+                    places = self.catalog.rows_below(root.id)
+                elif path.startswith(root.path.rstrip(os.sep) + os.sep):
+                    places = self.catalog.rows_below(root.id, os.path.relpath(path, root.path))
+                else:
+                    continue
+                found = np.array(places, np.int64).reshape(-1, 2)
+                for number, mask in masks.items():
+                    mask[found[found[:, 0] == number, 1]] = True
+        return list(masks.values())
+
+    def _alive(
+        self, parts: list[ann.Part], allowed: list[NDArray[np.bool_]] | None
+    ) -> list[NDArray[np.bool_]]:
+        """Return for each part which of the allowed rows belong to a picture that has a file."""
+        masks = [np.ones(len(part.segment), bool) for part in parts] if allowed is None else allowed
+        for part, mask in zip(parts, masks, strict=True):
+            dead = self.catalog.dead_rows(part.segment.number)
+            mask[dead[dead < len(mask)]] = False
+        return masks
+
+    def vector(self, sha256: bytes, page: int = 0) -> Vectors | None:
+        """Return the stored vector of a content as (1, dim) float32, or None if there is none.
+
+        Raises IndexDamaged if it does not match its checksum.
+        """
+        return self._in_one_moment(lambda: self._vector(self.catalog.place(sha256, page)))
+
+    def _vector(self, place: Place | None) -> Vectors | None:
+        if place is None:
+            return None
+        segment = self.shelf.segment(place.segment, dict(self.catalog.segments()).get(place.segment, 0))
+        if place.row >= len(segment):
+            raise self._damaged(place.segment, f"has no vector {place.row}")
+        stored = segment.take(np.array([place.row]))
+        self._check(stored[0], place.crc, place.segment, place.row)
+        return stored.astype(np.float32)
+
+    def _check(self, row: Rows, crc: int, segment: int, number: int) -> None:
+        if row_crc(row) != crc:
+            raise self._damaged(segment, f"is damaged: vector {number} does not match its checksum")
+
+    def _damaged(self, segment: int, what: str) -> IndexDamaged:
+        path = os.path.join(self.data, "vectors", segment_name(segment))
+        return IndexDamaged(f"{path} {what}; {repair_hint(self.folder)}")
+
+    @property
+    def created(self) -> float:
+        """When the index was made, in seconds since 1970; 0 if it no longer says."""
+        try:
+            kept = float(self.catalog.meta("created") or 0)
+        except ValueError:
+            return 0.0
+        return kept if 0 < kept < 1e11 else 0.0
+
+    def bytes_on_disk(self) -> int:
+        """Return the size of everything in the index's folder."""
+        total = 0
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                try:
+                    total += os.lstat(os.path.join(folder, name)).st_size
+                except OSError:
+                    pass  # a file that a writer has just replaced
+        return total
+
+
+def _ordered(hits: list[tuple[Record, float]]) -> list[tuple[Record, float]]:
+    return sorted(hits, key=lambda hit: (-hit[1], hit[0].id))
