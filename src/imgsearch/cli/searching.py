@@ -14,7 +14,7 @@ from imgsearch.cli import common
 from imgsearch.errors import InputError, UsageError
 from imgsearch.identity import ModelChoice, checkpoint_for, load_encoder
 from imgsearch.index.image_index import ImageIndex
-from imgsearch.index.location import find_index
+from imgsearch.index.location import find_index, index_flag
 from imgsearch.types import Encoder, Input
 
 Count = Annotated[int, typer.Option("-n", metavar="N", help="At most this many.")]
@@ -102,6 +102,7 @@ def query(
                     # One bad question must not cost the others their answers.
                     output.error(f"line {number}: {error}")
                     failed = True
+        _advise(opened, talker)
     if not found and not failed:
         talker.say("nothing found")
     return 2 if failed else 0 if found else 1
@@ -151,10 +152,16 @@ def similar(
             return encoder
 
         hits = search.similar(opened, image, load, options)
-    output.hits(hits, style)
+        output.hits(hits, style)
+        _advise(opened, talker)
     if not hits:
         talker.say("nothing found")
     return 0 if hits else 1
+
+
+def _advise(opened: ImageIndex, talker: output.Talker) -> None:
+    if opened.advice:
+        talker.say(f"{opened.advice}; make them with: imgsearch index{index_flag(opened.folder)}")
 
 
 def _encoder(opened: ImageIndex, choice: ModelChoice, talker: output.Talker) -> Encoder:

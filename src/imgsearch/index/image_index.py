@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from imgsearch.errors import IndexDamaged, IndexMismatch
+from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError
 from imgsearch.index import generations, manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.lock import WriterLock
@@ -78,7 +78,8 @@ class IndexWriter(ImageIndex):
         try:
             if identity is not None and rebuild and manifest.exists(folder):
                 self.unpublished = True
-                self.folder, self.rung, self._stamp = folder, None, manifest.stamp(folder)
+                self.folder, self.rung, self.scanned = folder, None, 0
+                self._stamp = manifest.stamp(folder)
                 try:
                     self._open_data(identity, generations.begin(folder, identity))
                 except IndexDamaged:  # what was begun can't be gone on with
@@ -99,6 +100,7 @@ class IndexWriter(ImageIndex):
             os.path.join(self.data, "vectors"), self.identity.dim, self.identity.fingerprint
         )
         self._number = self._rows = 0
+        self._keep_manifest(self.data if self.unpublished else self.folder)
         self.clear_away()
 
     def _open_catalog(self) -> Catalog:
@@ -115,6 +117,7 @@ class IndexWriter(ImageIndex):
     def publish(self) -> None:
         """Let the generation that ``rebuild`` began take the place of the index that was there, in one step."""
         if self.unpublished:
+            self._keep_manifest(self.folder)
             manifest.write(self.folder, self.identity, self.data)
             self.unpublished = False
             generations.drop_older(self.folder, self.data)
@@ -217,6 +220,16 @@ class IndexWriter(ImageIndex):
         if model != self.identity.model:
             self.identity = replace(self.identity, model=model)
             manifest.write(self.folder, self.identity, self.data)
+            self._keep_manifest(self.folder)
+
+    def _keep_manifest(self, folder: str) -> None:
+        """Keep a copy of the manifest in ``folder``, so that it can be restored if it is damaged."""
+        wanted = manifest.text(folder, self.identity, self.data)
+        try:
+            if self.catalog.meta(generations.MANIFEST_COPY) != wanted:
+                self.catalog.put_meta(generations.MANIFEST_COPY, wanted)
+        except StorageError:
+            pass  # only a damaged manifest would want it
 
     def _make_room(self, but_not: int = 0) -> int:
         """Open the segment that takes the next row, and is not ``but_not``; return how many rows still fit."""
@@ -234,5 +247,5 @@ class IndexWriter(ImageIndex):
     def close(self) -> None:
         """Close the index and let the next writer in."""
         self._segments.close()
-        self.catalog.close()
+        super().close()
         self._lock.release()

@@ -8,7 +8,7 @@ import os
 import socket
 
 from imgsearch.errors import IndexLocked
-from imgsearch.index.vectors import storage_error
+from imgsearch.index.vectors import close_quietly, storage_error
 
 NAME = "writer.lock"
 
@@ -44,7 +44,7 @@ class WriterLock:
 
     def release(self) -> None:
         """Let the next writer in."""
-        os.close(self._descriptor)
+        close_quietly(self._descriptor)
 
 
 def _holder(descriptor: int) -> str:

@@ -31,7 +31,8 @@ class ImageIndex:
     """A directory of vectors and rows, open for reading.
 
     ``folder`` is the index, ``data`` the folder in it where catalogue, vectors and derived files lie; ``identity``
-    says what it was made with, ``catalog`` which files it knows. Use it as a context manager.
+    says what it was made with, ``catalog`` which files it knows. After a search, ``rung`` says how it was done, and
+    ``scanned`` how many vectors no derived file covered. Use it as a context manager.
     """
 
     def __init__(self, folder: str) -> None:
@@ -41,6 +42,7 @@ class ImageIndex:
         """
         self.folder = os.path.abspath(folder)
         self.rung: ann.Rung | None = None
+        self.scanned = 0
         self._stamp = manifest.stamp(self.folder)
         self._open(*manifest.load(self.folder))
 
@@ -82,8 +84,9 @@ class ImageIndex:
         self.close()
 
     def close(self) -> None:
-        """Close the catalogue."""
+        """Close the catalogue and let go of the files."""
         self.catalog.close()
+        self.shelf.close()
 
     def _in_one_moment(self, work: Callable[[], T], reopen: bool = True) -> T:
         """Run ``work`` in one snapshot of the catalogue; in a new one, if compaction has just taken a segment away."""
@@ -147,9 +150,9 @@ class ImageIndex:
     def _search(
         self, vectors: Vectors, k: int, dim: int | None, exact: bool, below: Sequence[str]
     ) -> list[list[tuple[Record, float]]]:
-        parts = self.shelf.parts(
-            self.catalog, fast=not exact and (dim or vectors.shape[1]) == vectors.shape[1]
-        )
+        fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
+        parts = self.shelf.parts(self.catalog, fast)
+        self.scanned = sum(len(part.segment) - part.covered for part in parts) if fast else 0
         allowed = self._below(parts, below) if below else None
         return [self._nearest(parts, query, k, dim, exact, allowed) for query in vectors]
 
@@ -199,20 +202,24 @@ class ImageIndex:
             hits.append((record, float(ann.exact_scores(stored, query, dim)[0])))
         return _ordered(hits)[:k], False
 
-    def _below(self, parts: list[ann.Part], below: Sequence[str]) -> list[NDArray[np.bool_]]:
-        """Return for each part which rows have a file at or below one of some absolute paths."""
+    def _below(self, parts: list[ann.Part], below: Sequence[str]) -> list[NDArray[np.bool_]] | None:
+        """Return for each part which rows have a file at or below one of some absolute paths; None if all have."""
         masks = {part.segment.number: np.zeros(len(part.segment), bool) for part in parts}
-        for root in self.catalog.roots():
+        roots = self.catalog.roots()
+        if all(any(_within(root.path, path) for path in below) for root in roots):
+            return None
+        for root in roots:
             for path in below:
-                if path == root.path or root.path.startswith(path.rstrip(os.sep) + os.sep):
+                if _within(root.path, path):
                     places = self.catalog.rows_below(root.id)
-                elif path.startswith(root.path.rstrip(os.sep) + os.sep):
+                elif _within(path, root.path):
                     places = self.catalog.rows_below(root.id, os.path.relpath(path, root.path))
                 else:
                     continue
                 found = np.array(places, np.int64).reshape(-1, 2)
                 for number, mask in masks.items():
-                    mask[found[found[:, 0] == number, 1]] = True
+                    rows = found[found[:, 0] == number, 1]
+                    mask[rows[rows < len(mask)]] = True
         return list(masks.values())
 
     def _alive(
@@ -251,6 +258,14 @@ class ImageIndex:
         return IndexDamaged(f"{path} {what}; {repair_hint(self.folder)}")
 
     @property
+    def advice(self) -> str:
+        """What would make the last search faster: why many vectors had to be compared one by one; "" if few had."""
+        if self.scanned < ann.EXACT_ROWS or not (self.shelf.problems or self.scanned > 5 * ann.EXACT_ROWS):
+            return ""
+        why = next(iter(self.shelf.problems.values()), "the files for fast search are not made yet")
+        return f"{self.scanned:,} vectors were compared one by one: {why}"
+
+    @property
     def created(self) -> float:
         """When the index was made, in seconds since 1970; 0 if it no longer says."""
         try:
@@ -269,6 +284,11 @@ class ImageIndex:
                 except OSError:
                     pass  # a file that a writer has just replaced
         return total
+
+
+def _within(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies below it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _ordered(hits: list[tuple[Record, float]]) -> list[tuple[Record, float]]:

@@ -22,6 +22,10 @@ class Shelf:
         self._segments: dict[int, Segment] = {}
         self._codes: dict[str, codes.Codes] = {}
 
+    def close(self) -> None:
+        """Let go of every file."""
+        self._segments, self._codes = {}, {}
+
     def segment(self, number: int, rows: int) -> Segment:
         """Return a segment with so many committed rows. Raises IndexDamaged, SegmentMissing if its file is gone."""
         known = self._segments.get(number)

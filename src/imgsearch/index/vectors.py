@@ -64,6 +64,14 @@ def sync_file(descriptor: int) -> None:
         os.fdatasync(descriptor)
 
 
+def close_quietly(descriptor: int) -> None:
+    """Close a file whose bytes are safe already; network file systems may still answer with an error."""
+    try:
+        os.close(descriptor)
+    except OSError:
+        pass
+
+
 def sync_folder(folder: str) -> None:
     """Make a folder's entries durable, so that a new file survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -183,9 +191,9 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Close the open segment, if any."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            close_quietly(descriptor)
 
 
 class Segment:
@@ -224,7 +232,7 @@ class Segment:
         """Close the file; the mapping goes when nobody uses its rows any more."""
         descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
         if descriptor >= 0:
-            os.close(descriptor)
+            close_quietly(descriptor)
 
 
 def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple[int, Rows]:
