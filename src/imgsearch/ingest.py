@@ -259,6 +259,7 @@ def tidy(
     """Give back the room of dead rows where there are many, and bring the derived files up to date."""
     done = Compacted()
     if writer.dead_segments(share, before):
+        deriver.settle()
         reporter.start(0, "vectors moved")
         try:
             done = writer.compact(share, before, reporter.advance)

@@ -53,7 +53,7 @@ def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Buil
     builds, uncovered = [], {}
     for number, rows in counts:
         nlist = lists_for(rows, total)
-        covered, reason = _covered(known.get(number), data, rows, total)
+        covered, reason = _covered(known.get(number), data, rows, total, growing)
         uncovered[number] = rows - covered
         if rows > covered:
             builds.append(Build(number, rows, nlist, reason))
@@ -71,8 +71,11 @@ def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Buil
     return needed
 
 
-def _covered(one: Derived | None, data: str, rows: int, total: int) -> tuple[int, str]:
-    """Return how many of a segment's rows its derived file covers, and why not all."""
+def _covered(one: Derived | None, data: str, rows: int, total: int, growing: bool) -> tuple[int, str]:
+    """Return how many of a segment's rows its derived file covers, and why not all.
+
+    While rows are being added it is not read again and again for its checksum.
+    """
     if one is None:
         return 0, "there is none yet"
     if one.faiss != codes.version():
@@ -80,7 +83,7 @@ def _covered(one: Derived | None, data: str, rows: int, total: int) -> tuple[int
     if one.nlist != lists_for(one.rows, total):
         return 0, f"the index has {total:,} rows now"
     path = os.path.join(data, "faiss", one.name)
-    if reason := codes.damage(path, one.bytes, one.crc):
+    if not growing and (reason := codes.damage(path, one.bytes, one.crc)):
         return 0, reason
     return min(one.rows, rows), f"it covers {one.rows:,} of {rows:,} rows"
 
@@ -93,7 +96,7 @@ def build(catalog: Catalog, data: str, identity: Identity, wanted: Build, stop: 
     segment = Segment(
         os.path.join(data, "vectors"), wanted.segment, wanted.rows, identity.dim, identity.fingerprint
     )
-    made = codes.build(segment.rows, wanted.nlist, stop.is_set)
+    made = codes.build(segment.rows, wanted.nlist, stop.is_set, ann.shortlist_for(10, identity.dim))
     if made is None:
         return
     folder = os.path.join(data, "faiss")
@@ -137,17 +140,20 @@ class Deriver:
             self._thread = threading.Thread(target=self._work, args=(True,), name="derive", daemon=True)
             self._thread.start()
 
-    def finish(self) -> int:
-        """Wait for the background, then make what is still due; return how many files that were."""
+    def settle(self) -> None:
+        """Wait for what is being made: compaction takes segments and unnamed files away."""
         if self._thread is not None:
             self._thread.join()
+
+    def finish(self) -> int:
+        """Wait for the background, then make what is still due; return how many files that were."""
+        self.settle()
         return self._work(False)
 
     def stop(self) -> None:
         """Give up what is being made; the next run makes it."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self.settle()
 
     def _work(self, growing: bool) -> int:
         made = 0

@@ -8,6 +8,7 @@ file covers is scanned. Every score that leaves this room is a true one, whichev
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ _Job = Callable[[], _Answer]
 
 # Rows that one thread scans before another one may help it.
 _STRETCH = 32_768
+# Chosen rows read at once: 16 MB of 2,048 dimensions.
+_TAKEN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,23 +205,38 @@ def _placed(
 
 
 def _scores(part: Part, rows: NDArray[np.int64], query: Vectors) -> NDArray[np.float32]:
-    """Return the inner products (1, n) of chosen rows of a segment; their prefix, if the query is one."""
-    found = [np.empty(0, np.float32)]
-    for start in range(0, len(rows), _STRETCH // 8):
-        stored = part.segment.take(rows[start : start + _STRETCH // 8])[:, : query.shape[1]].astype(
-            np.float32
-        )
-        if query.shape[1] < part.segment.dim:
-            stored = unit(stored)
-        found.append(stored @ query[0])
-    return np.concatenate(found)[None]
+    """Return the inner products (1, n) of chosen rows of a segment."""
+    scores = np.empty((1, len(rows)), np.float32)
+    for start in range(0, len(rows), _TAKEN):
+        stored = part.segment.take(rows[start : start + _TAKEN])
+        # The scan turns float16 into numbers ten times faster than NumPy does, and on this thread alone.
+        found, places = scan_rows(stored, query, len(stored))
+        scores[0, start + places[0]] = found[0]
+    return scores
 
 
 def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Run the jobs, one thread a core; one alone stays in this thread."""
-    if len(jobs) < 2:
-        return [job() for job in jobs]
-    return list(_pool().map(lambda job: job(), jobs))
+    """Run the jobs, one thread a core, this one among them, which takes the first."""
+    results: dict[int, T] = {}
+    waiting = deque(enumerate(jobs))
+
+    def work() -> None:
+        while True:
+            try:
+                place, job = waiting.popleft()
+            except IndexError:
+                return
+            results[place] = job()
+
+    others = [_pool().submit(work) for _ in range(min(len(jobs), _cores()) - 1)]
+    work()
+    for other in others:
+        other.result()
+    return [results[place] for place in range(len(jobs))]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _POOLS: dict[int, ThreadPoolExecutor] = {}
@@ -227,6 +245,5 @@ _POOLS: dict[int, ThreadPoolExecutor] = {}
 def _pool() -> ThreadPoolExecutor:
     # By process: threads do not survive a fork.
     if os.getpid() not in _POOLS:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        _POOLS[os.getpid()] = ThreadPoolExecutor(cores, "search")
+        _POOLS[os.getpid()] = ThreadPoolExecutor(_cores(), "search")
     return _POOLS[os.getpid()]

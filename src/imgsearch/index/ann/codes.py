@@ -90,10 +90,12 @@ def _rotation(dim: int) -> Any:
     return _faiss().HadamardRotation(dim, _SEED)
 
 
-def build(rows: Rows, nlist: int = 1, stop: Callable[[], bool] = lambda: False) -> Codes | None:
+def build(
+    rows: Rows, nlist: int = 1, stop: Callable[[], bool] = lambda: False, shortlist: int = 500
+) -> Codes | None:
     """Make the codes of ``rows`` (n, dim) float16; None if ``stop`` says so meanwhile.
 
-    With more than one list, the number of lists to look into is chosen on the rows themselves.
+    With more than one list, the number of lists to look into for a ``shortlist`` is chosen on the rows themselves.
     """
     faiss = _faiss()
 
@@ -108,11 +110,11 @@ def build(rows: Rows, nlist: int = 1, stop: Callable[[], bool] = lambda: False) 
         if stop():
             return None
         index.add(rotate(rows[start : start + _BLOCK].astype(np.float32)))
-    nprobe = 1 if nlist == 1 else choose_nprobe(index, rows)
+    nprobe = 1 if nlist == 1 else choose_nprobe(index, rows, shortlist)
     return Codes(index, len(rows), nlist, nprobe)
 
 
-def choose_nprobe(index: Any, rows: Rows, shortlist: int = 500, sample: int = 128) -> int:
+def choose_nprobe(index: Any, rows: Rows, shortlist: int, sample: int = 128) -> int:
     """Return the smallest number of lists whose shortlists hold ``RECALL`` of the ten nearest of the rows' own.
 
     The questions are ``sample`` of the rows, half of them pulled towards the mean of all and away from their own
