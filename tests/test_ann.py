@@ -42,6 +42,9 @@ class Held:
     def take(self, rows: NDArray[np.int64]) -> Rows:
         return self.rows[rows]
 
+    def read(self, start: int, stop: int) -> Rows:
+        return self.rows[start:stop]
+
 
 def cut(rows: Rows, cuts: list[int]) -> tuple[list[ann.Part], NDArray[np.int64]]:
     """Return rows as segments cut at some places, and where each begins."""
@@ -152,7 +155,7 @@ def pictures(n: int, dim: int, seed: int = 0) -> Vectors:
 def test_codes_and_a_rerank_find_what_the_exact_scan_finds(dim: int, nlist: int) -> None:
     """A shortlist by codes, compared exactly, holds at least 99 % of the ten nearest, whatever the dimension."""
     rows = pictures(20000, dim).astype(np.float16)
-    made = codes.build(rows, nlist)
+    made = codes.build(Held(rows), nlist)
     assert made is not None
     assert made.nlist == nlist
     parts = [ann.Part(Held(rows), made)]
@@ -171,7 +174,7 @@ def test_codes_and_a_rerank_find_what_the_exact_scan_finds(dim: int, nlist: int)
 def test_rows_beyond_the_codes_are_scanned() -> None:
     """Rows added after the codes were made are found all the same."""
     rows = pictures(20000, 64).astype(np.float16)
-    parts = [ann.Part(Held(rows), codes.build(rows[:19000]))]
+    parts = [ann.Part(Held(rows), codes.build(Held(rows[:19000])))]
     for row in (0, 18999, 19000, 19999):
         found = ann.nearest(parts, rows[row].astype(np.float32), 3)
         assert found.row[0] == row
@@ -184,7 +187,7 @@ def test_a_filter_holds_on_every_rung(monkeypatch: pytest.MonkeyPatch, share: fl
     monkeypatch.setattr(ann, "EXACT_ROWS", 1000)
     rows = pictures(20000, 64).astype(np.float16)
     mask = np.random.default_rng(0).random(20000) < share
-    parts = [ann.Part(Held(rows), codes.build(rows))]
+    parts = [ann.Part(Held(rows), codes.build(Held(rows)))]
     query = pictures(1, 64, seed=1)[0]
     found = ann.nearest(parts, query, 10, shortlist=2000, allowed=[mask])
     assert found.rung.name == ("codes" if share > 0.5 else "selected")
@@ -196,7 +199,7 @@ def test_a_filter_holds_on_every_rung(monkeypatch: pytest.MonkeyPatch, share: fl
 def test_more_hits_than_codes_can_shorten_are_found_exactly() -> None:
     """Asking for a good part of the rows goes to the exact scan, and all of them come back."""
     rows = pictures(3000, 64).astype(np.float16)
-    parts = [ann.Part(Held(rows), codes.build(rows))]
+    parts = [ann.Part(Held(rows), codes.build(Held(rows)))]
     found = ann.nearest(parts, pictures(1, 64, seed=1)[0], 3000, shortlist=150_000)
     assert found.rung.name == "exact"
     assert sorted(found.row.tolist()) == list(range(3000))
@@ -205,7 +208,7 @@ def test_more_hits_than_codes_can_shorten_are_found_exactly() -> None:
 def test_codes_come_back_from_the_disk_as_they_were(tmp_path: Path) -> None:
     """Codes that were written and read give the same shortlists."""
     rows = pictures(3000, 64).astype(np.float16)
-    made = codes.build(rows, 4)
+    made = codes.build(Held(rows), 4)
     assert made is not None
     size, crc = codes.write(made, str(tmp_path / "x"), os.fsync)
     assert (tmp_path / "x").stat().st_size == size
@@ -218,7 +221,7 @@ def test_codes_come_back_from_the_disk_as_they_were(tmp_path: Path) -> None:
 def test_damaged_codes_are_refused(tmp_path: Path, damage: str) -> None:
     """A file of codes that is not byte for byte what was written is not handed to FAISS at all."""
     rows = pictures(3000, 64).astype(np.float16)
-    made = codes.build(rows)
+    made = codes.build(Held(rows))
     assert made is not None
     path = tmp_path / "x"
     size, crc = codes.write(made, str(path), os.fsync)
@@ -236,12 +239,12 @@ def test_damaged_codes_are_refused(tmp_path: Path, damage: str) -> None:
 
 def test_a_build_stops_when_it_is_told_to() -> None:
     """A build that is told to stop gives nothing."""
-    assert codes.build(pictures(3000, 64).astype(np.float16), stop=lambda: True) is None
+    assert codes.build(Held(pictures(3000, 64).astype(np.float16)), stop=lambda: True) is None
 
 
 def test_codes_that_can_not_be_written_are_an_error(tmp_path: Path) -> None:
     """A disk that refuses a byte of the file raises OSError, and not something of FAISS's."""
-    made = codes.build(pictures(3000, 64).astype(np.float16))
+    made = codes.build(Held(pictures(3000, 64).astype(np.float16)))
     assert made is not None
     with pytest.raises(OSError, match="No space left"):
         codes.write(made, "/dev/full", os.fsync)

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from imgsearch.dataset import read_dataset
+from imgsearch.dataset.pictures import check_pictures, decode
 from imgsearch.dataset.writing import write_parquet
 from imgsearch.errors import DatasetError, MissingExtra
-from imgsearch.evaluation.pictures import check_pictures, decode
 
 from datasets_drawn import beir, parquet, rows
 from pictures import encode, save, scene

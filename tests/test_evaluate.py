@@ -16,12 +16,12 @@ from PIL import Image
 
 from imgsearch import report
 from imgsearch.dataset import PictureRef, read_dataset
+from imgsearch.dataset.pictures import decode
 from imgsearch.dataset.writing import write_parquet
 from imgsearch.errors import DatasetError, UsageError
 from imgsearch.evaluate import Row, default_dims, evaluate
 from imgsearch.evaluation.contenders import Side
 from imgsearch.evaluation.metrics import NAMES
-from imgsearch.evaluation.pictures import decode
 from imgsearch.types import Vectors
 
 from cli import imgsearch

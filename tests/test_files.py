@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgsearch import files
 from imgsearch.errors import FolderError, PictureError, UsageError
-from imgsearch.files import Walk, WalkOptions, check_root, is_mount, mount_of, open_source
+from imgsearch.files import Walk, WalkOptions, check_root, is_mount, mount_of, mounts, open_source
 from imgsearch.files import opening as opening_module
 
 EXTENSIONS = frozenset({".jpg", ".png"})
@@ -549,7 +548,7 @@ def mount(monkeypatch: pytest.MonkeyPatch, *points: Path) -> None:
         inside = any(path == str(point) or path.startswith(f"{point}/") for point in points)
         return 99 if inside else 7
 
-    monkeypatch.setattr(files, "device_of", faked)
+    monkeypatch.setattr(mounts, "device_of", faked)
 
 
 def test_files_of_another_device_carry_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -600,6 +599,16 @@ def test_an_index_in_the_root_is_not_looked_at(tmp_path: Path) -> None:
     assert (done.others, done.empty) == (0, {""})
     put(tmp_path, "a.jpg", "thumbs up.jpg", "sub/thumbs/b.jpg")
     assert found(tmp_path) == ["a.jpg", "sub/thumbs/b.jpg", "thumbs up.jpg"]
+
+
+def test_a_rebuilt_index_in_the_root_is_not_looked_at(tmp_path: Path) -> None:
+    """An index whose catalogue lies in the folder of a later generation is one too; such a folder alone is not."""
+    put(tmp_path, "manifest.json", "queries.sqlite", "writer.lock", "thumbs/t.jpg")
+    put(tmp_path, "generation-0002/catalog.sqlite", "generation-0002/vectors/00000001.f16")
+    done = walked(tmp_path)
+    assert (done.others, done.empty) == (0, {""})
+    put(tmp_path, "sub/manifest.json", "sub/generation-0002/a.jpg", "sub/thumbs/b.jpg")
+    assert found(tmp_path) == ["sub/generation-0002/a.jpg", "sub/thumbs/b.jpg"]
 
 
 def test_a_walk_that_was_broken_off_prunes_nothing(tmp_path: Path) -> None:

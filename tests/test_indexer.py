@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgsearch import decoding, files, ingest, search
+from imgsearch import decoding, ingest, search
 from imgsearch.errors import (
     CheckpointError,
     FolderError,
@@ -26,6 +26,7 @@ from imgsearch.errors import (
     StorageError,
     UsageError,
 )
+from imgsearch.files import mounts
 from imgsearch.identity import ModelChoice
 from imgsearch.index import runs
 from imgsearch.index.image_index import ImageIndex
@@ -402,7 +403,7 @@ class Mounts:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.at: dict[str, int] = {}
-        real = files.device_of
+        real = mounts.device_of
 
         def device_of(path: str) -> int:
             for mount, device in self.at.items():
@@ -410,7 +411,7 @@ class Mounts:
                     return device
             return real(path)
 
-        patch.setattr(files, "device_of", device_of)
+        patch.setattr(mounts, "device_of", device_of)
 
 
 def test_a_drive_that_is_not_mounted_keeps_its_pictures(

@@ -10,11 +10,11 @@ from functools import partial
 from typing import TypeVar
 
 from imgsearch.dataset import RetrievalDataset
+from imgsearch.dataset.pictures import check_pictures
 from imgsearch.errors import UsageError
 from imgsearch.evaluation import metrics
 from imgsearch.evaluation.contenders import Contender
 from imgsearch.evaluation.metrics import Scores
-from imgsearch.evaluation.pictures import check_pictures
 from imgsearch.evaluation.vector_cache import VectorCache
 from imgsearch.types import Reporter, Silent, Vectors
 

@@ -22,6 +22,9 @@ from imgsearch.model.conventions import (
 from imgsearch.model.transfer import Progress
 from imgsearch.types import Encoder, Identity, PixelBudget, Reporter
 
+IMPORTED = "imported"
+"""The model's name of an index of imported vectors of which nobody said what made them; no checkpoint has it."""
+
 PixelChoice = PixelBudget | Literal["checkpoint"]
 """A pixel budget, or the one of the checkpoint's own image processor."""
 
@@ -139,6 +142,8 @@ def as_before(choice: ModelChoice, old: Identity) -> ModelChoice:
     With the same model everything does. Another model comes with its own conventions; only what the user of the
     old index had chosen against those of the old model is carried over.
     """
+    if old.model == IMPORTED:
+        return choice  # there was no model, so nothing was chosen against its conventions
     prompts = None if choice.instruction else (old.query_prompt, old.document_prompt)
     pixels: PixelChoice | None = choice.pixels or old.pixels
     if choice.model is None:
@@ -166,6 +171,12 @@ def checkpoint_for(
 
     Raises CheckpointError if it is not found, IndexMismatch if what is found is another one.
     """
+    if identity.model == IMPORTED:
+        raise CheckpointError(
+            f"the index in {folder} holds imported vectors and no model: 'imgsearch similar' answers for the photos "
+            "that are in it, words and other pictures need the model that made them; import them with "
+            "'imgsearch import --model NAME|DIR' into an index of their own"
+        )
     model = choice.model
     if model is None and identity.model != weights.DEFAULT_MODEL:
         model = identity.model

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import math
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from imgsearch.dataset import read_dataset
 from imgsearch.errors import (
     DatasetError,
     MissingExtra,
@@ -21,20 +21,14 @@ from imgsearch.errors import (
 )
 from imgsearch.estimate import spoken
 from imgsearch.training import folder
-from imgsearch.training.options import TrainOptions, choose_attention
-from imgsearch.training.settled import Settled, settle
-from imgsearch.types import Reporter, Runtime, Silent
+from imgsearch.training.options import TrainOptions
+from imgsearch.training.settled import settle
+from imgsearch.types import Reporter, Silent
 
 if TYPE_CHECKING:
-    from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
-
-    from imgsearch.training.data import Examples
-    from imgsearch.training.module import Qwen3VLInput
-    from imgsearch.training.pictures import Pictures
     from imgsearch.training.recipe import Trainer
 
 _NEEDED = ("sentence_transformers", "accelerate", "datasets", "pyarrow")
-_Log = tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class TrainResult:
     before: float | None
     after: float | None
     seconds: float
-    log: _Log
+    log: tuple[dict[str, Any], ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the run as ``train --json`` prints it."""
@@ -111,10 +105,10 @@ def _run(
         reporter.say(f"going on from step {first_step:,}")
     done = trainer.train(resume_from_checkpoint=last)
     _check_steps(trainer, options, reporter)
-    log, steps = tuple(trainer.state.log_history), trainer.state.global_step
-    write(log)
+    write()
     if not options.keep_checkpoints:
         folder.remove_checkpoints(out)
+    log, steps = tuple(trainer.state.log_history), trainer.state.global_step
     scores = {entry["step"]: entry["ndcg@10"] for entry in log if "ndcg@10" in entry}
     return TrainResult(
         out=out,
@@ -149,14 +143,14 @@ def _check_steps(trainer: Trainer, options: TrainOptions, reporter: Reporter) ->
 
 def _prepare(
     datasets: Sequence[str], options: TrainOptions, out: str, reporter: Reporter
-) -> tuple[Trainer, Callable[[_Log], None]]:
-    """Check and read everything; return the trainer, and what writes the result from its log."""
-    from imgsearch.model.pixels import read_layout
-
+) -> tuple[Trainer, Callable[[], None]]:
+    """Check and read everything; return the trainer, and what writes the result once it has trained."""
     # What the end of the run needs is imported before it begins: by then the program may have been updated.
-    from imgsearch.training import card, failures, saving  # noqa: F401
-    from imgsearch.training.data import evaluation_set, read_examples
+    from imgsearch.training import failures  # noqa: F401
+    from imgsearch.training.assembly import build_trainer
+    from imgsearch.training.data import read_examples
     from imgsearch.training.pictures import Pictures
+    from imgsearch.training.result import write_result
 
     examples = read_examples(datasets, options.split, options.negatives)
     if len(examples.examples) < options.batch_size:
@@ -164,14 +158,15 @@ def _prepare(
             f"{examples.name} has {len(examples.examples)} examples, fewer than one batch of "
             f"{options.batch_size}; lower --batch-size"
         )
-    measured = evaluation_set(options.evaluate_on, options.evaluation_split) if options.evaluate_on else None
+    measured = None
+    if options.evaluate_on:
+        measured = read_dataset(options.evaluate_on, split=options.evaluation_split)
     settled = settle(options, out, reporter)
     plan = options.hyperparameters() | {"dataset": examples.name, "examples": len(examples.examples)}
     folder.keep_plan(out, plan | {"model": settled.checkpoint.name}, options.resume)
-    layout = read_layout(settled.checkpoint.folder)
     refs = [ref for one in examples.examples for ref in (one.positive, *one.negatives[: examples.negatives])]
     refs += measured.corpus.values() if measured else ()
-    pictures = Pictures(refs, settled.budget, layout, reporter)
+    pictures = Pictures(refs, settled.budget, settled.layout, reporter)
     for line in (
         *examples.notes,
         f"{len(examples.examples):,} examples of {examples.name} with {examples.negatives} hard negatives each, "
@@ -179,123 +174,6 @@ def _prepare(
         *settled.reasons,
     ):
         reporter.say(line)
-
-    from imgsearch.training.progress import Measure
-
-    measure = Measure(measured, pictures, options.mini_batch) if measured else None
-    trainer = _trainer(examples, pictures, settled, options, out, measure, reporter)
-    texts = [one.query for one in examples.examples] + list(measured.queries.values() if measured else ())
-    cast("Qwen3VLInput", trainer.model[0]).check_texts(texts)
-
-    def write(log: _Log) -> None:
-        record = {
-            **options.hyperparameters(),
-            "steps": trainer.state.global_step,
-            "negatives": examples.negatives,
-            "precision": settled.precision,
-            # Of a folder only its own name: where it lies is nobody else's business.
-            "base_model": settled.checkpoint.name
-            if not os.path.isabs(settled.checkpoint.name)
-            else os.path.basename(settled.checkpoint.name),
-            "dataset": examples.name,
-            "examples": len(examples.examples),
-            "evaluation": measured.name if measured else None,
-        }
-        _write(out, trainer, settled, options, record, log)
-
-    return trainer, write
-
-
-def _trainer(
-    examples: Examples,
-    pictures: Pictures,
-    settled: Settled,
-    options: TrainOptions,
-    out: str,
-    measure: Any,
-    reporter: Reporter,
-) -> Trainer:
-    """Load the model and put the recipe together around it."""
-    from imgsearch.model.loading import load_model
-    from imgsearch.model.pixels import check_budget, read_layout
-    from imgsearch.model.prompt import Prompter
-    from imgsearch.training import recipe
-    from imgsearch.training.data import as_table
-    from imgsearch.training.module import Qwen3VLInput
-    from imgsearch.training.progress import Progress
-
-    source = settled.checkpoint.folder
-    layout = read_layout(source)
-    check_budget(settled.budget, layout.factor)
-    model = load_model(source, Runtime(settled.device, "float32", "master weights"))
-    model.requires_grad_(True)
-    if options.gradient_checkpointing:
-        # transformers renamed it in the course of version 5.
-        new, old = "activation_checkpointing_enable", "gradient_checkpointing_enable"
-        getattr(model, new if hasattr(model, new) else old)({"use_reentrant": False})
-    module = Qwen3VLInput(
-        model,
-        Prompter(source, verbatim=True),
-        layout,
-        pictures.patches,
-        *settled.prompts,
-        attention=choose_attention(
-            settled.device, settled.precision, settled.budget.max_pixels // layout.patch**2
-        ),
-        precision=settled.precision,
-    )
-    whole = recipe.build_model(module, settled.device)
-    loss, how = recipe.build_loss(whole, settled.dims, options)
-    reporter.say(how)
-    total = options.steps or math.ceil(options.epochs * (len(examples.examples) // options.batch_size))
-    # Only a forked process shares the model's input module: elsewhere pictures are decoded between the steps.
-    forked = multiprocessing.get_start_method() == "fork"
-    workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if forked and not pictures.in_memory else 0
-    arguments = recipe.build_arguments(
-        options, os.path.join(out, folder.CHECKPOINTS), settled.device, total, workers
-    )
-    a_step = options.batch_size * (1 + examples.negatives)
-    progress = Progress(reporter, measure, options.eval_steps or max(1, total // 10), a_step)
-    return recipe.Trainer(
-        model=whole,
-        args=arguments,
-        train_dataset=as_table(examples, pictures),
-        loss=loss,
-        callbacks=[progress],
-    )
-
-
-def _write(
-    out: str, trainer: Trainer, settled: Settled, options: TrainOptions, record: dict[str, Any], log: _Log
-) -> None:
-    """Write the checkpoint with its card and log."""
-    from imgsearch.training.card import write_card
-    from imgsearch.training.module import Qwen3VLInput
-    from imgsearch.training.saving import Trained, versions, write_checkpoint
-
-    module = trainer.model[0]
-    assert isinstance(module, Qwen3VLInput)
-    record["versions"] = versions()
-    query, document = settled.prompts
-    trained = Trained(
-        source=settled.checkpoint.folder,
-        model=module.model,
-        pixels=settled.budget,
-        query_prompt=query,
-        document_prompt=document,
-        generation_prompt=settled.generation_prompt,
-        truncate_dim=settled.truncate_dim,
-        dims=settled.dims,
-        save_dtype=options.save_dtype,
-        record=record,
-    )
-    settings = {
-        "loss": type(cast("MatryoshkaLoss", trainer.loss).loss).__name__,
-        "dims": ", ".join(map(str, settled.dims)),
-        "least": settled.budget.min_pixels,
-        "most": settled.budget.max_pixels,
-        "query": query,
-        "document": document,
-    }
-    write_card(out, record, settings, log)
-    write_checkpoint(out, trained)
+    trainer = build_trainer(examples, measured, pictures, settled, options, out, reporter)
+    measured_on = measured.name if measured else None
+    return trainer, partial(write_result, trainer, examples, measured_on, settled, options, out)

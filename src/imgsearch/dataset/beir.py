@@ -51,10 +51,7 @@ def _qrels_file(folder: str, split: str | None) -> tuple[str, str]:
 def _corpus(folder: str) -> dict[str, PictureRef]:
     path = os.path.join(folder, "corpus.jsonl")
     corpus: dict[str, PictureRef] = {}
-    for line, entry in _entries(path):
-        name, image = _field(path, line, entry, "_id"), _field(path, line, entry, "image")
-        if name in corpus:
-            raise DatasetError(f"{path}, line {line}: the _id {name} is there twice")
+    for line, name, image in _named(path, "image"):
         full = os.path.join(folder, image)
         if not os.path.isfile(full):
             raise DatasetError(f"{path}, line {line}, field image: there is no picture {full}")
@@ -66,12 +63,7 @@ def _corpus(folder: str) -> dict[str, PictureRef]:
 
 def _queries(folder: str) -> dict[str, str]:
     path = os.path.join(folder, "queries.jsonl")
-    queries: dict[str, str] = {}
-    for line, entry in _entries(path):
-        name, text = _field(path, line, entry, "_id"), _field(path, line, entry, "text")
-        if name in queries:
-            raise DatasetError(f"{path}, line {line}: the _id {name} is there twice")
-        queries[name] = text
+    queries = {name: text for _, name, text in _named(path, "text")}
     if not queries:
         raise DatasetError(f"{path}: there are no queries")
     return queries
@@ -127,6 +119,17 @@ def _judgements(
                 "give it one with a score over 0, or take it out"
             )
     return found
+
+
+def _named(path: str, field: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the line, the _id and one more field of each object of a JSON Lines file; no _id comes twice."""
+    seen: set[str] = set()
+    for line, entry in _entries(path):
+        name, value = _field(path, line, entry, "_id"), _field(path, line, entry, field)
+        if name in seen:
+            raise DatasetError(f"{path}, line {line}: the _id {name} is there twice")
+        seen.add(name)
+        yield line, name, value
 
 
 def _entries(path: str) -> Iterator[tuple[int, dict[str, Any]]]:

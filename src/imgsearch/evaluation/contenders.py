@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Literal, Protocol, TypeVar
 
 from imgsearch.dataset import PictureRef
+from imgsearch.dataset.pictures import FULL, decode_each
 from imgsearch.errors import DatasetError, InputError, MissingExtra
-from imgsearch.evaluation.pictures import FULL, decode_each
 from imgsearch.identity import ModelChoice, choose_identity, find, load_encoder
 from imgsearch.types import Encoder, Input, Reporter, Silent, Vectors
 

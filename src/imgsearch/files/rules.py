@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pathspec import GitIgnoreSpec
 
@@ -21,6 +21,12 @@ _JUNK = re.compile(
       | system\ volume\ information | \.spotlight-v100 | \.fseventsd )\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
+# What is an index's own in the folder it is kept in.
+_INDEX_OWN = re.compile(
+    r"""( manifest\.json(\.new)? | (catalog|queries)\.sqlite.* | writer\.lock | vectors | faiss | thumbs
+      | generation-\d{4,} )""",
+    re.VERBOSE | re.DOTALL,
+)
 _MAX_BYTES = 1 << 20  # of an ignore file; what is larger is something else under its name
 
 _Patterns = tuple[
@@ -34,6 +40,19 @@ Rules = tuple[tuple[int, _Patterns], ...]
 def is_junk(folder: str) -> bool:
     """Whether a folder, by its absolute path, is trash, a cache, or some program's own."""
     return _JUNK.search(folder) is not None
+
+
+def index_own(names: Collection[str]) -> list[str]:
+    """Return which of a folder's entries are an index's own: nobody's pictures, and they fill no folder.
+
+    An index may be kept in a folder of pictures. It has a manifest there and a catalogue or, once it was
+    rebuilt, its writer's lock and the folder of a later generation, which holds the catalogue.
+    """
+    if "manifest.json" not in names:
+        return []
+    own = [name for name in names if _INDEX_OWN.fullmatch(name)]
+    rebuilt = "writer.lock" in own and any(name.startswith("generation-") for name in own)
+    return own if "catalog.sqlite" in own or rebuilt else []
 
 
 def is_hidden(name: str, include_hidden: bool) -> bool:

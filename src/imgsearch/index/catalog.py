@@ -82,6 +82,10 @@ class Catalog(Bulk):
         sql = "SELECT segment, count(*) FROM dead WHERE ?1 IS NULL OR since <= ?1 GROUP BY segment"
         return dict(self._all(_pair, sql, before))
 
+    def waiting(self) -> int:
+        """Return how many pictures without files keep their vectors in case those come back."""
+        return self._all(int, "SELECT count(*) FROM dead WHERE since > 0")[0]
+
     def dead_rows(self, segment: int) -> NDArray[np.int64]:
         """Return the rows of a segment that no search may show, ascending: (n,) int64."""
         rows = self._all(int, "SELECT row FROM dead WHERE segment = ? ORDER BY row", segment)
@@ -148,14 +152,15 @@ class Catalog(Bulk):
 
     def counts(self) -> tuple[int, int, dict[str, int]]:
         """Return the number of indexed files, of their distinct contents, and of skipped files by reason."""
-        reasons = dict(
-            self._all(
-                lambda reason, count: (str(reason), int(count)),
-                "SELECT reason, files FROM tally WHERE files > 0 ORDER BY files DESC",
-            )
+        # One statement, so that it is of one moment.
+        counted = self._all(
+            lambda kind, reason, count: ((str(kind), str(reason)), int(count)),
+            "SELECT 'files', reason, files FROM tally WHERE files > 0 UNION ALL SELECT 'contents', '', "
+            "(SELECT coalesce(sum(rows), 0) FROM segment) - (SELECT count(*) FROM dead) ORDER BY 3 DESC",
         )
-        rows = sum(rows for _, rows in self.segments())
-        return reasons.pop("", 0), rows - sum(self.dead_counts().values()), reasons
+        known = dict(counted)
+        reasons = {reason: count for (kind, reason), count in counted if kind == "files" and reason}
+        return known.get(("files", ""), 0), known["contents", ""], reasons
 
     def meta(self, key: str) -> str | None:
         """Return a remark about the index itself, or None."""

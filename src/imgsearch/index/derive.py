@@ -96,7 +96,7 @@ def build(catalog: Catalog, data: str, identity: Identity, wanted: Build, stop: 
     segment = Segment(
         os.path.join(data, "vectors"), wanted.segment, wanted.rows, identity.dim, identity.fingerprint
     )
-    made = codes.build(segment.rows, wanted.nlist, stop.is_set, ann.shortlist_for(10, identity.dim))
+    made = codes.build(segment, wanted.nlist, stop.is_set, ann.shortlist_for(10, identity.dim))
     if made is None:
         return
     folder = os.path.join(data, "faiss")

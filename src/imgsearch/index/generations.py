@@ -10,12 +10,13 @@ import os
 import re
 import shutil
 import time
+from contextlib import closing
 
-from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing
+from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
 from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.location import GENERATION
-from imgsearch.index.vectors import make_folder, storage_error
+from imgsearch.index.vectors import make_folder, storage_error, sync_folder
 from imgsearch.types import Identity
 
 # What a data folder holds of ours: nothing else is ever removed.
@@ -23,13 +24,22 @@ _DATABASE = re.compile(r"catalog\.sqlite(-wal|-shm|-journal)?")
 _SEGMENT = re.compile(r"(\d{8})\.f16")
 _DERIVED = re.compile(r"[\d-]+[0-9a-f]*\.faiss(\.new)?")
 
+MANIFEST_COPY = "manifest"
+"""The key under which a catalogue keeps a copy of its index's manifest."""
+
 
 def create(folder: str, identity: Identity, data: str) -> None:
     """Make an empty index in ``folder`` whose catalogue and vectors lie in ``data``. Raises StorageError."""
     # The catalogue first: a folder with a manifest is an index, and an index has a catalogue.
+    try:
+        # Whoever made the folder may have been killed before its name was durable.
+        sync_folder(os.path.dirname(data))
+    except OSError as error:
+        raise storage_error(error, data) from error
     catalog = Catalog(data, write=True, create=True)
     try:
         catalog.put_meta("created", repr(time.time()))
+        catalog.put_meta(MANIFEST_COPY, manifest.text(folder, identity, data))
     finally:
         catalog.close()
     manifest.write(folder, identity, data)
@@ -103,16 +113,44 @@ def drop_unfinished(folder: str, data: str) -> bool:
 
 def clear_away(data: str, segments: set[int], derived: set[str]) -> None:
     """Remove the segments and derived files in ``data`` that its catalogue does not name."""
+    for path in unnamed(data, segments, derived):
+        try:
+            os.unlink(path)
+        except OSError:
+            pass  # it costs room and nothing else
+
+
+def unnamed(data: str, segments: set[int], derived: set[str]) -> list[str]:
+    """Return the paths of the segments and derived files in ``data`` that its catalogue does not name."""
+    found = []
     for folder, pattern, named in (
         (os.path.join(data, "vectors"), _SEGMENT, {f"{number:08d}.f16" for number in segments}),
         (os.path.join(data, "faiss"), _DERIVED, derived),
     ):
         try:
-            for name in os.listdir(folder) if os.path.isdir(folder) else []:
-                if pattern.fullmatch(name) and name not in named:
-                    os.unlink(os.path.join(folder, name))
+            names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         except OSError:
-            pass  # it costs room and nothing else
+            names = []
+        found += [
+            os.path.join(folder, name) for name in names if pattern.fullmatch(name) and name not in named
+        ]
+    return found
+
+
+def kept_manifest(folder: str) -> tuple[str, str] | None:
+    """Return the newest copy of a manifest that a catalogue of the index in ``folder`` keeps, and its data folder.
+
+    The copy in a generation's catalogue names that generation from the moment on in which it is published.
+    """
+    for data in [*(os.path.join(folder, name) for name in reversed(_names(folder))), folder]:
+        try:
+            with closing(Catalog(data)) as catalog:
+                kept = catalog.meta(MANIFEST_COPY)
+            if kept and manifest.parse(kept, folder)[1] == data:
+                return kept, data
+        except (IndexDamaged, IndexMismatch, StorageError):
+            pass
+    return None
 
 
 def _names(folder: str) -> list[str]:

@@ -103,8 +103,8 @@ class IndexWriter(ImageIndex):
         self._keep_manifest(self.data if self.unpublished else self.folder)
         self.clear_away()
 
-    def _open_catalog(self) -> Catalog:
-        return Catalog(self.data, write=True)
+    def _open_catalog(self, data: str) -> Catalog:
+        return Catalog(data, write=True)
 
     def clear_away(self) -> None:
         """Remove what a killed writer left: files that the catalogue does not name, generations out of use."""

@@ -54,6 +54,12 @@ def load(folder: str) -> tuple[Identity, str]:
         ) from error
     except OSError as error:
         raise IndexDamaged(f"{path} can't be read ({error.strerror}); {rebuild_hint(folder)}") from error
+    return parse(raw, folder)
+
+
+def parse(raw: bytes | str, folder: str) -> tuple[Identity, str]:
+    """Return what ``load`` does, given the text of the manifest of the index in ``folder``."""
+    path = os.path.join(folder, NAME)
     try:
         data = json.loads(raw)
         version = int(data["format"])
@@ -98,7 +104,11 @@ def write(folder: str, identity: Identity, data_folder: str | None = None) -> No
 
     ``data_folder`` is where catalogue and vectors lie, in ``folder``; it is ``folder`` itself if not given.
     """
-    path = os.path.join(folder, NAME)
+    put(folder, text(folder, identity, data_folder))
+
+
+def text(folder: str, identity: Identity, data_folder: str | None = None) -> str:
+    """Return what ``write`` writes; the catalogue keeps a copy, from which a damaged manifest is restored."""
     data: dict[str, Any] = {
         "format": FORMAT,
         "data": os.path.relpath(data_folder or folder, folder),
@@ -109,11 +119,16 @@ def write(folder: str, identity: Identity, data_folder: str | None = None) -> No
         "pixels": {"image": asdict(identity.pixels)},
     }
     data["checksum"] = _checksum(data)
+    return json.dumps(data, indent=2) + "\n"
+
+
+def put(folder: str, content: str) -> None:
+    """Put a manifest's text in its place: beside, synced, renamed. Raises StorageError if the disk refuses."""
+    path = os.path.join(folder, NAME)
     beside = path + ".new"
     try:
         with open(beside, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=2)
-            file.write("\n")
+            file.write(content)
             file.flush()
             sync_file(file.fileno())
         os.replace(beside, path)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, UsageError, repair_hint
-from imgsearch.index import ann, manifest
+from imgsearch.index import ann, filters, manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Place
 from imgsearch.index.shelf import Shelf
@@ -25,6 +25,8 @@ _SPARE = 32
 # Rows whose scores, in float32, are closer than this may change places when they are computed in float64.
 _CLOSE = 2e-6
 _TRIES = 8
+SHORTLIST = "shortlist"
+"""The key under which a catalogue keeps by how much this index's shortlists are to be longer."""
 
 
 class ImageIndex:
@@ -32,8 +34,11 @@ class ImageIndex:
 
     ``folder`` is the index, ``data`` the folder in it where catalogue, vectors and derived files lie; ``identity``
     says what it was made with, ``catalog`` which files it knows. After a search, ``rung`` says how it was done, and
-    ``scanned`` how many vectors no derived file covered. Use it as a context manager.
+    ``scanned`` how many vectors no derived file covered. ``shortlist_factor`` is how many times the usual number of
+    vectors are compared exactly where codes are used; None leaves it to the catalogue. Use it as a context manager.
     """
+
+    shortlist_factor: int | None = None
 
     def __init__(self, folder: str) -> None:
         """Open the index in ``folder``.
@@ -59,19 +64,18 @@ class ImageIndex:
                 identity, data = now
 
     def _open_data(self, identity: Identity, data: str) -> None:
-        self.identity: Identity = identity
-        self.data = data
-        self.shelf = Shelf(data, identity)
-        self.catalog = self._open_catalog()
+        catalog, shelf = self._open_catalog(data), Shelf(data, identity)
         try:
             # Damage is better said before a model is loaded than after.
-            self._in_one_moment(lambda: self.shelf.parts(self.catalog, fast=False), reopen=False)
+            _retried(catalog, lambda: shelf.parts(catalog, fast=False))
         except BaseException:
-            self.catalog.close()
+            catalog.close()
             raise
+        # Only now: who fails to open the new one still has the old one to ask again with.
+        self.identity, self.data, self.catalog, self.shelf = identity, data, catalog, shelf
 
-    def _open_catalog(self) -> Catalog:
-        return Catalog(self.data)
+    def _open_catalog(self, data: str) -> Catalog:
+        return Catalog(data)
 
     def __enter__(self) -> Self:
         """Return self."""
@@ -88,20 +92,18 @@ class ImageIndex:
         self.catalog.close()
         self.shelf.close()
 
-    def _in_one_moment(self, work: Callable[[], T], reopen: bool = True) -> T:
-        """Run ``work`` in one snapshot of the catalogue; in a new one, if compaction has just taken a segment away."""
-        if reopen and self._stamp != (stamp := manifest.stamp(self.folder)):
-            self._stamp = stamp
+    def _in_one_moment(self, work: Callable[[], T]) -> T:
+        """Run ``work`` in one snapshot of the catalogue: of the index that is in use now, if another took its place."""
+        stamp = manifest.stamp(self.folder)
+        if stamp != self._stamp:
             self._reopened()
-        for _ in range(_TRIES):
-            with self.catalog.transaction("DEFERRED"):
-                try:
-                    return work()
-                except SegmentMissing as error:
-                    missing = error
-            if missing.number in dict(self.catalog.segments()) and not (reopen and self._reopened()):
-                break
-        raise missing
+            self._stamp = stamp
+        while True:
+            try:
+                return _retried(self.catalog, work)
+            except SegmentMissing:
+                if not self._reopened():
+                    raise
 
     def _reopened(self) -> bool:
         """Whether a rebuilt index has taken this one's place; then that one is open now."""
@@ -153,7 +155,7 @@ class ImageIndex:
         fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
         parts = self.shelf.parts(self.catalog, fast)
         self.scanned = sum(len(part.segment) - part.covered for part in parts) if fast else 0
-        allowed = self._below(parts, below) if below else None
+        allowed = filters.below(self.catalog, parts, below) if below else None
         return [self._nearest(parts, query, k, dim, exact, allowed) for query in vectors]
 
     def _nearest(
@@ -167,7 +169,8 @@ class ImageIndex:
     ) -> list[tuple[Record, float]]:
         """Widen the search until there are k pictures with files, and nothing left out may tie with the last one."""
         total = sum(len(part.segment) for part in parts)
-        wanted, shortlist, alive = k + _SPARE, ann.shortlist_for(k, self.identity.dim), False
+        wanted, alive = k + _SPARE, False
+        shortlist = ann.shortlist_for(k, self.identity.dim) * self.shortlist_times()
         while True:
             found = ann.nearest(
                 parts, query, wanted, shortlist=shortlist, dim=dim, exact=exact, allowed=allowed
@@ -178,10 +181,19 @@ class ImageIndex:
                 return hits
             if len(hits) < k and not alive:
                 # So many of the nearest have no file any more that it is better to look only at those that have.
-                allowed, alive = self._alive(parts, allowed), True
+                allowed, alive = filters.alive(self.catalog, parts, allowed), True
             if len(found.row) < wanted:
                 exact = True  # the shortlists hold no more
             wanted, shortlist = min(4 * wanted, total), 4 * shortlist
+
+    def shortlist_times(self) -> int:
+        """Return by how much shortlists are longer than usual, as `doctor --recall --repair` has found it right."""
+        kept = self.shortlist_factor or self.catalog.meta(SHORTLIST) or "1"
+        return int(kept) if str(kept).isdecimal() and 1 <= int(kept) <= 64 else 1
+
+    def with_parts(self, work: Callable[[list[ann.Part]], T]) -> T:
+        """Return what ``work`` makes of every segment that has rows; it may be called again with a later snapshot."""
+        return self._in_one_moment(lambda: work(self.shelf.parts(self.catalog, fast=False)))
 
     def _hits(
         self, parts: list[ann.Part], found: ann.Found, query: Vectors, k: int, dim: int | None
@@ -201,36 +213,6 @@ class ImageIndex:
             self._check(stored[0], crc, segment.number, row)
             hits.append((record, float(ann.exact_scores(stored, query, dim)[0])))
         return _ordered(hits)[:k], False
-
-    def _below(self, parts: list[ann.Part], below: Sequence[str]) -> list[NDArray[np.bool_]] | None:
-        """Return for each part which rows have a file at or below one of some absolute paths; None if all have."""
-        masks = {part.segment.number: np.zeros(len(part.segment), bool) for part in parts}
-        roots = self.catalog.roots()
-        if all(any(_within(root.path, path) for path in below) for root in roots):
-            return None
-        for root in roots:
-            for path in below:
-                if _within(root.path, path):
-                    places = self.catalog.rows_below(root.id)
-                elif _within(path, root.path):
-                    places = self.catalog.rows_below(root.id, os.path.relpath(path, root.path))
-                else:
-                    continue
-                found = np.array(places, np.int64).reshape(-1, 2)
-                for number, mask in masks.items():
-                    rows = found[found[:, 0] == number, 1]
-                    mask[rows[rows < len(mask)]] = True
-        return list(masks.values())
-
-    def _alive(
-        self, parts: list[ann.Part], allowed: list[NDArray[np.bool_]] | None
-    ) -> list[NDArray[np.bool_]]:
-        """Return for each part which of the allowed rows belong to a picture that has a file."""
-        masks = [np.ones(len(part.segment), bool) for part in parts] if allowed is None else allowed
-        for part, mask in zip(parts, masks, strict=True):
-            dead = self.catalog.dead_rows(part.segment.number)
-            mask[dead[dead < len(mask)]] = False
-        return masks
 
     def vector(self, sha256: bytes, page: int = 0) -> Vectors | None:
         """Return the stored vector of a content as (1, dim) float32, or None if there is none.
@@ -286,9 +268,17 @@ class ImageIndex:
         return total
 
 
-def _within(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies below it."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+def _retried(catalog: Catalog, work: Callable[[], T]) -> T:
+    """Run ``work`` in a snapshot; in a new one, if compaction has taken a segment away that the old one named."""
+    for _ in range(_TRIES):
+        with catalog.transaction("DEFERRED"):
+            try:
+                return work()
+            except SegmentMissing as error:
+                missing = error
+        if missing.number in dict(catalog.segments()):
+            break
+    raise missing
 
 
 def _ordered(hits: list[tuple[Record, float]]) -> list[tuple[Record, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from imgsearch.index import ann
 from imgsearch.index.ann import codes
@@ -25,6 +26,12 @@ class Shelf:
     def close(self) -> None:
         """Let go of every file."""
         self._segments, self._codes = {}, {}
+
+    def look_wider(self, times: int) -> None:
+        """Let searches look into so many times the inverted lists; only of the derived files that are open now."""
+        self._codes = {
+            name: replace(one, nprobe=min(times * one.nprobe, one.nlist)) for name, one in self._codes.items()
+        }
 
     def segment(self, number: int, rows: int) -> Segment:
         """Return a segment with so many committed rows. Raises IndexDamaged, SegmentMissing if its file is gone."""

@@ -10,19 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
 
 from imgsearch.errors import UsageError
+from imgsearch.model.random_tokenizer import CHAT_TEMPLATE, SENTENCES, tokenizer_config, train_tokenizer
 
 PUBLISHED_2B: dict[str, Any] = {
     "architectures": ["Qwen3VLForConditionalGeneration"],
@@ -88,33 +78,6 @@ TINY: dict[str, Any] = PUBLISHED_2B | {
 }
 """The same architecture in four small layers a tower, deepstack on: loads and runs in no time."""
 
-SPECIAL_TOKENS = (
-    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
-    *("<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
-)
-CHAT_TEMPLATE = """\
-{%- for message in messages %}
-    {{- '<|im_start|>' + message.role + '\\n' }}
-    {%- for part in message.content %}
-        {{- '<|vision_start|><|image_pad|><|vision_end|>' if part.type == 'image' else part.text }}
-    {%- endfor %}
-    {{- '<|im_end|>\\n' }}
-{%- endfor %}
-{{- '<|im_start|>assistant\\n' if add_generation_prompt }}
-"""
-# What the tiny tokenizer learns its merges from.
-_SENTENCES = (
-    "Represent the user's input. system user assistant",
-    "a photograph of a cat on the grass in the evening light, and a dog that looks the other way",
-    "red, green and blue circles, squares and stripes on a white ground; two of them touch each other",
-    "mountains over the lake at sunrise, a boat with three people, snow, clouds and a long shadow",
-    "the menu of a small restaurant with prices; a handwritten letter; a map of the old town",
-)
-# How Qwen's published tokenizer.json cuts text into words before merging.
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}  # torch's names and those of safetensors
 _PIECE = 2**22  # numbers that are drawn and written at a time
 
@@ -129,7 +92,7 @@ def write_random_checkpoint(
     dtype: str = "float32",
     post_processor_eot: bool = False,
     shard_bytes: int | None = None,
-    sentences: Sequence[str] = _SENTENCES,
+    sentences: Sequence[str] = SENTENCES,
 ) -> None:
     """Write every file of a Qwen3-VL embedding checkpoint with random weights into ``folder``.
 
@@ -147,7 +110,7 @@ def write_random_checkpoint(
         raise UsageError(f"a random checkpoint can be {', '.join(_DTYPES)}, not '{dtype}'")
     os.makedirs(folder, exist_ok=True)
     config = copy.deepcopy(TINY if config is None else config)
-    tokenizer = _tokenizer(post_processor_eot, sentences)
+    tokenizer = train_tokenizer(post_processor_eot, sentences)
     for name in ("image", "video"):
         config[f"{name}_token_id"] = tokenizer.token_to_id(f"<|{name}_pad|>")
     for name in ("start", "end"):
@@ -159,54 +122,9 @@ def write_random_checkpoint(
     with open(os.path.join(folder, "chat_template.jinja"), "w", encoding="utf-8") as file:
         file.write(CHAT_TEMPLATE)
     _write_json(folder, "config.json", config)
-    _write_json(folder, "tokenizer_config.json", _tokenizer_config(tokenizer))
+    _write_json(folder, "tokenizer_config.json", tokenizer_config(tokenizer))
     _write_json(folder, "preprocessor_config.json", _preprocessor_config(config["vision_config"]))
     _write_weights(folder, _shapes(config), dtype, seed, shard_bytes)
-
-
-def _tokenizer(post_processor_eot: bool, sentences: Sequence[str]) -> Tokenizer:
-    """Train a small byte-level BPE tokenizer that splits as Qwen's does and has its special tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer.train_from_iterator(
-        sentences, trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
-    )
-    tokenizer.add_special_tokens(
-        [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
-    )
-    if post_processor_eot:
-        end = SPECIAL_TOKENS[0]
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"$A {end}", special_tokens=[(end, tokenizer.token_to_id(end))]
-        )
-    else:
-        tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    return tokenizer
-
-
-def _tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return tokenizer_config.json with the keys of the published one that say something."""
-    plain = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
-    added = {str(tokenizer.token_to_id(token)): {"content": token} | plain for token in SPECIAL_TOKENS}
-    return {
-        "add_bos_token": False,
-        "add_prefix_space": False,
-        "added_tokens_decoder": added,
-        "eos_token": "<|im_end|>",
-        "model_max_length": 262144,
-        "pad_token": "<|endoftext|>",
-        "split_special_tokens": False,
-        "tokenizer_class": "Qwen2Tokenizer",
-        "unk_token": None,
-    }
 
 
 def _preprocessor_config(vision: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
-from imgsearch.dataset import Example, RetrievalDataset, read_dataset
+from imgsearch.dataset import Example, read_dataset
 from imgsearch.errors import DatasetError, UsageError
 from imgsearch.training.pictures import Pictures
 
@@ -56,8 +56,3 @@ def as_table(examples: Examples, pictures: Pictures) -> Dataset:
             pictures.number(example.negatives[place]) for example in examples.examples
         ]
     return Dataset.from_dict(columns)
-
-
-def evaluation_set(path: str, split: str | None) -> RetrievalDataset:
-    """Read the dataset that the run is measured on. Raises DatasetError."""
-    return read_dataset(path, split=split)

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Iterable
 
-from imgsearch import media
 from imgsearch.dataset import PictureRef
-from imgsearch.errors import DatasetError, PictureError
+from imgsearch.dataset.pictures import decode, placed, work_ahead
 from imgsearch.model import pixels
 from imgsearch.types import RGB, Patches, PixelBudget, Reporter
 
-_S = TypeVar("_S")
-_T = TypeVar("_T")
 _AHEAD = 64  # pictures that are read ahead of their turn
 
 
@@ -51,7 +43,7 @@ class Pictures:
         by_content: dict[bytes, int] = {}
         reporter.start(len(wanted), "pictures")
         try:
-            for ref, digest, picture in _ahead(self._read, wanted):
+            for ref, digest, picture in work_ahead(self._read, wanted, _AHEAD):
                 number = by_content.setdefault(digest, len(self._places))
                 self._numbers[ref] = number
                 if number == len(self._places):
@@ -72,39 +64,17 @@ class Pictures:
 
     def patches(self, number: int) -> Patches:
         """Return a picture as the vision tower takes it."""
-        if self.in_memory:
-            image = self._kept[number]
-        else:
-            ref = self._places[number]
-            image = self._decode(ref, ref.read())
+        image = self._kept[number] if self.in_memory else self._resized(self._places[number])
         return pixels.prepare(image, self._budget, self._layout)
 
     def _read(self, ref: PictureRef) -> tuple[PictureRef, bytes, RGB]:
         content = ref.read()
-        return ref, hashlib.sha256(content).digest(), self._decode(ref, content)
+        return ref, hashlib.sha256(content).digest(), self._resized(ref, content)
 
-    def _decode(self, ref: PictureRef, content: bytes) -> RGB:
+    def _resized(self, ref: PictureRef, content: bytes | None = None) -> RGB:
         """Return a picture in the size that the model sees it in."""
-        try:
-            for picture in media.load_pictures(io.BytesIO(content), ref.path, self._budget):
-                return pixels.resize(picture.pixels, self._budget, self._layout)
-        except PictureError as error:
-            raise DatasetError(f"{ref.where}: {error}") from error
-        raise DatasetError(f"{ref.where}: holds no picture")
-
-
-def _ahead(read: Callable[[_S], _T], refs: Sequence[_S]) -> Iterator[_T]:
-    """Run ``read`` in threads, a little ahead, and yield its results in order."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        left = iter(refs)
-        waiting = deque(pool.submit(read, ref) for ref in islice(left, _AHEAD))
-        try:
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(read, ref) for ref in islice(left, 1))
-        finally:
-            for future in waiting:
-                future.cancel()
+        with placed(ref):  # the model may refuse a picture for its shape
+            return pixels.resize(decode(ref, self._budget, content), self._budget, self._layout)
 
 
 def _memory() -> int:

@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from imgsearch.index.vectors import Rows
 from imgsearch.types import Vectors
 
-# Rows rotated and added at once: as float32 of 2,048 dimensions, 32 MB, twice.
-_BLOCK = 4096
+# Rows rotated and added at once: as float32 of 2,048 dimensions, 8 MB, twice; more at once is no faster.
+_BLOCK = 1024
 # What one centroid is trained on: FAISS takes at most 256 a centroid, and warns below 39.
 _TRAIN = 64
 _SEED = 20_240_501
@@ -90,52 +90,69 @@ def _rotation(dim: int) -> Any:
     return _faiss().HadamardRotation(dim, _SEED)
 
 
+class Source(Protocol):
+    """What codes are made from: a segment, read in pieces, since a mapping would count as this process's memory."""
+
+    dim: int
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def read(self, start: int, stop: int) -> Rows:
+        """Return the rows from ``start`` to before ``stop``."""
+
+    def take(self, rows: NDArray[np.int64]) -> Rows:
+        """Return some rows."""
+
+
 def build(
-    rows: Rows, nlist: int = 1, stop: Callable[[], bool] = lambda: False, shortlist: int = 500
+    source: Source, nlist: int = 1, stop: Callable[[], bool] = lambda: False, shortlist: int = 500
 ) -> Codes | None:
-    """Make the codes of ``rows`` (n, dim) float16; None if ``stop`` says so meanwhile.
+    """Make the codes of all rows of ``source``; None if ``stop`` says so meanwhile.
 
     With more than one list, the number of lists to look into for a ``shortlist`` is chosen on the rows themselves.
     """
     faiss = _faiss()
-
     faiss.omp_set_num_threads(1)
-    padded = rotate(np.zeros((1, rows.shape[1]), np.float32)).shape[1]
+    padded = rotate(np.zeros((1, source.dim), np.float32)).shape[1]
     coarse = faiss.IndexFlatIP(padded)
     index = faiss.IndexIVFRaBitQFastScan(coarse, padded, nlist, faiss.METRIC_INNER_PRODUCT)
     index.cp.spherical = nlist > 1
-    step = max(1, len(rows) // (_TRAIN * max(nlist, 64)))
-    index.train(rotate(rows[::step].astype(np.float32)))
-    for start in range(0, len(rows), _BLOCK):
+    step = max(1, len(source) // (_TRAIN * max(nlist, 64)))
+    index.train(rotate(source.take(np.arange(0, len(source), step)).astype(np.float32)))
+    for start in range(0, len(source), _BLOCK):
         if stop():
             return None
-        index.add(rotate(rows[start : start + _BLOCK].astype(np.float32)))
-    nprobe = 1 if nlist == 1 else choose_nprobe(index, rows, shortlist)
-    return Codes(index, len(rows), nlist, nprobe)
+        index.add(rotate(source.read(start, start + _BLOCK).astype(np.float32)))
+    nprobe = 1 if nlist == 1 else choose_nprobe(index, source, shortlist)
+    return Codes(index, len(source), nlist, nprobe)
 
 
-def choose_nprobe(index: Any, rows: Rows, shortlist: int, sample: int = 128) -> int:
+def choose_nprobe(index: Any, source: Source, shortlist: int, sample: int = 128) -> int:
     """Return the smallest number of lists whose shortlists hold ``RECALL`` of the ten nearest of the rows' own.
 
-    The questions are ``sample`` of the rows, half of them pulled towards the mean of all and away from their own
-    kind, as words are from pictures. What is enough is doubled once more, because these are only a sample.
+    The questions are ``sample`` of the rows, half of them pulled away from their own kind, as words are from
+    pictures. What is enough is doubled once more, because these are only a sample.
     """
-    from imgsearch.index.ann.scan import scan_rows, unit
+    from imgsearch.index.ann.scan import Best, scan_rows, unit
 
     faiss = _faiss()
     rng = np.random.default_rng(_SEED)
-    picked = np.sort(rng.choice(len(rows), min(sample, len(rows)), replace=False))
-    asked = rows[picked].astype(np.float32)
+    picked = np.sort(rng.choice(len(source), min(sample, len(source)), replace=False))
+    asked = source.take(picked).astype(np.float32)
     away = rng.standard_normal(asked.shape, dtype=np.float32)
     asked[::2] = unit(asked[::2]) + 0.8 * unit(away[::2])
     asked = unit(asked)
-    _, truth = scan_rows(rows, asked, 10)
+    truth = Best(len(asked), 10)
+    for start in range(0, len(source), _BLOCK):
+        scores, rows = scan_rows(source.read(start, start + _BLOCK), asked, 10)
+        truth.take(scores, np.where(rows >= 0, rows + start, -1))
     turned = rotate(asked)
     nprobe = 1
     while nprobe < index.nlist:
         parameters = faiss.IVFRaBitQSearchParameters(nprobe=nprobe, qb=_QUERY_BITS)
-        _, found = index.search(turned, min(shortlist, len(rows)), params=parameters)
-        hit = np.mean([np.isin(true, got).mean() for true, got in zip(truth, found, strict=True)])
+        _, found = index.search(turned, min(shortlist, len(source)), params=parameters)
+        hit = np.mean([np.isin(true, got).mean() for true, got in zip(truth.ids, found, strict=True)])
         if hit >= RECALL:
             break
         nprobe *= 2

@@ -1,4 +1,4 @@
-"""The pictures of a dataset, checked before anything is embedded, and decoded in threads ahead of the model."""
+"""The pictures of a dataset: checked, decoded with their place in every error, and decoded in threads ahead of use."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from imgsearch import media
@@ -15,6 +16,7 @@ from imgsearch.dataset import PictureRef, RetrievalDataset
 from imgsearch.errors import DatasetError, PictureError
 from imgsearch.types import RGB, PixelBudget, Reporter, Silent
 
+S = TypeVar("S")
 T = TypeVar("T")
 FULL = PixelBudget(1, 1 << 60)
 """A budget that lets a decoder skip nothing."""
@@ -32,10 +34,8 @@ def check_pictures(dataset: RetrievalDataset, reporter: Reporter | None = None) 
     try:
         for doc, ref in dataset.corpus.items():
             data = ref.read()
-            try:
+            with placed(ref):
                 media.check_picture(io.BytesIO(data), ref.path)
-            except PictureError as error:
-                raise DatasetError(f"{ref.where}: {error}") from error
             hashes[doc] = hashlib.sha256(data).digest()
             reporter.advance()
     finally:
@@ -43,13 +43,15 @@ def check_pictures(dataset: RetrievalDataset, reporter: Reporter | None = None) 
     return hashes
 
 
-def decode(ref: PictureRef, budget: PixelBudget = FULL) -> RGB:
-    """Decode one picture: (h, w, 3) uint8. Raises DatasetError that names its file, or its row and column."""
-    try:
-        for picture in media.load_pictures(io.BytesIO(ref.read()), ref.path, budget):
+def decode(ref: PictureRef, budget: PixelBudget = FULL, content: bytes | None = None) -> RGB:
+    """Decode one picture: (h, w, 3) uint8. ``content`` are its bytes where they have been read already.
+
+    Raises DatasetError that names its file, or its row and column.
+    """
+    data = ref.read() if content is None else content
+    with placed(ref):
+        for picture in media.load_pictures(io.BytesIO(data), ref.path, budget):
             return picture.pixels
-    except PictureError as error:
-        raise DatasetError(f"{ref.where}: {error}") from error
     raise DatasetError(f"{ref.where}: holds no picture")
 
 
@@ -59,16 +61,19 @@ def decode_each(
     """Yield ``prepare`` of each picture, in order, at most ``ahead`` of them in memory; made in threads."""
 
     def work(ref: PictureRef) -> T:
-        try:
+        with placed(ref):  # the model, too, may refuse a picture, for its shape
             return prepare(decode(ref, budget))
-        except PictureError as error:  # the model, too, may refuse a picture, for its shape
-            raise DatasetError(f"{ref.where}: {error}") from error
 
+    return work_ahead(work, refs, ahead)
+
+
+def work_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Iterator[T]:
+    """Run ``work`` on each item in threads; yield the results in order, at most ``ahead`` of them in memory."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1), thread_name_prefix="decode") as pool:
         try:
-            for ref in refs:
-                waiting.append(pool.submit(work, ref))
+            for item in items:
+                waiting.append(pool.submit(work, item))
                 if len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -76,3 +81,12 @@ def decode_each(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextmanager
+def placed(ref: PictureRef) -> Iterator[None]:
+    """Turn a PictureError into a DatasetError that names the picture's file, or its row and column."""
+    try:
+        yield
+    except PictureError as error:
+        raise DatasetError(f"{ref.where}: {error}") from error

@@ -1,0 +1,183 @@
+"""Use case: what an index holds, as one parquet file, or as an array with a list of paths beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsearch.errors import FolderError, IndexDamaged, UsageError
+from imgsearch.estimate import spoken
+from imgsearch.exchange import origin
+from imgsearch.exchange.npy import ArrayWriter
+from imgsearch.exchange.parquet import NoText, TableWriter
+from imgsearch.exchange.path_list import PathWriter
+from imgsearch.exchange.replacing import Replacing
+from imgsearch.exchange.source import json_beside
+from imgsearch.files import shown
+from imgsearch.index.image_index import ImageIndex
+from imgsearch.index.rows import Stored
+from imgsearch.index.vectors import Segment, SegmentMissing, row_crc
+from imgsearch.types import Reporter, Silent
+
+Dtype = Literal["float16", "float32"]
+_GROUP_BYTES = 8 << 20
+_MOST_ROWS = 65_536
+_TRIES = 5
+
+
+@dataclass(slots=True)
+class Exported:
+    """What was written: ``pictures`` of ``dim`` numbers each, ``files``; ``damaged`` vectors were left out."""
+
+    pictures: int
+    dim: int
+    files: tuple[str, ...]
+    damaged: int = 0
+    seconds: float = 0.0
+
+    def summary(self) -> str:
+        """Say in one line what was written and where."""
+        left_out = f"; {self.damaged:,} damaged vectors left out" if self.damaged else ""
+        files = ", ".join(map(shown, self.files))
+        return (
+            f"{self.pictures:,} pictures, {self.dim} dimensions, in {files}{left_out}; {spoken(self.seconds)}"
+        )
+
+
+def export(
+    out: str,
+    folder: str,
+    *,
+    paths: str | None = None,
+    dtype: Dtype = "float16",
+    skip_bad: bool = False,
+    reporter: Reporter | None = None,
+) -> Exported:
+    """Write every picture of the index in ``folder`` that has a file, one row each, in the order of indexing.
+
+    ``out`` ends in .parquet, or in .npy: then ``paths`` (default: OUT with the ending .paths.txt) is written too,
+    and a .json that says what made the vectors. Files that are there give way only to complete ones. All rows are
+    of one moment; what is written meanwhile is not among them. A vector that does not match its checksum is
+    IndexDamaged, as nobody can tell it from a sound one afterwards; ``skip_bad`` leaves it out and counts it.
+
+    Raises UsageError, FolderError, MissingExtra, DatasetError (a path that a list of lines can't hold), StorageError,
+    and whatever opening the index does.
+    """
+    started, reporter = time.monotonic(), reporter or Silent()
+    ending = os.path.splitext(out)[1].lower()
+    if ending not in (".parquet", ".npy"):
+        raise UsageError(f"{shown(out)}: the name of the file to write ends in .parquet or .npy")
+    if ending == ".parquet" and paths is not None:
+        raise UsageError("--paths goes with a .npy file; a parquet file holds the paths itself")
+    parent = os.path.dirname(os.path.abspath(out))
+    if not os.path.isdir(parent):
+        raise FolderError(
+            f"{shown(parent)} is no folder; {shown(os.path.basename(out))} can't be written there"
+        )
+    for tries in range(1, _TRIES + 1):
+        with ImageIndex(folder) as index, index.catalog.transaction("DEFERRED"):
+            try:
+                run = _Export(index, dtype, skip_bad, reporter)
+            except SegmentMissing:
+                # Compaction has just replaced it; the next snapshot knows that.
+                if tries == _TRIES:
+                    raise
+                continue
+            try:
+                result = run.table(out) if ending == ".parquet" else run.array(out, paths)
+            finally:
+                reporter.stop()
+            break
+    result.seconds = time.monotonic() - started
+    return result
+
+
+class _Export:
+    """One export, in one snapshot of the index."""
+
+    def __init__(self, index: ImageIndex, dtype: Dtype, skip_bad: bool, reporter: Reporter) -> None:
+        """Open every segment, so that compaction can't take one away any more."""
+        self.index, self.dtype, self.skip_bad, self.reporter = index, dtype, skip_bad, reporter
+        self.segments: dict[int, Segment] = {
+            part.segment.number: part.segment for part in index.shelf.parts(index.catalog, fast=False)
+        }
+        self.damaged = 0
+
+    def table(self, out: str) -> Exported:
+        """Write a parquet file."""
+        for as_bytes in (False, True):
+            try:
+                return self._table(out, as_bytes)
+            except NoText:
+                continue
+        raise AssertionError("with columns of bytes every name fits")
+
+    def _table(self, out: str, as_bytes: bool) -> Exported:
+        done = 0
+        with (
+            Replacing() as files,
+            TableWriter(files.open(out), self.index.identity, self.dtype, as_bytes) as writer,
+        ):
+            for pictures, rows in self._groups():
+                writer.write(pictures, rows)
+                done += len(rows)
+        return Exported(done, self.index.identity.dim, (out,), self.damaged)
+
+    def array(self, out: str, paths: str | None) -> Exported:
+        """Write a .npy file, its list of paths and its .json."""
+        paths = paths or os.path.splitext(out)[0] + ".paths.txt"
+        about = json_beside(out)
+        if len({os.path.realpath(path) for path in (out, paths, about)}) < 3:
+            raise UsageError(
+                f"{shown(paths)} is written for something else; choose another name for the paths"
+            )
+        with Replacing() as files:
+            names = PathWriter(files.open(paths), paths)
+            note = files.open(about)
+            writer = ArrayWriter(files.open(out), self.index.identity.dim, self.dtype)
+            for pictures, rows in self._groups():
+                writer.write(rows)
+                for picture in pictures:
+                    names.write(picture.paths[0])
+            writer.finish()
+            said = {origin.KEY: origin.to_json(self.index.identity), "rows": writer.rows}
+            note.write(json.dumps(said, indent=2).encode() + b"\n")
+        return Exported(writer.rows, self.index.identity.dim, (out, paths, about), self.damaged)
+
+    def _groups(self) -> Iterator[tuple[list[Stored], NDArray[np.float16]]]:
+        """Yield the pictures and their rows, at most 32 MiB at a time, with every checksum compared."""
+        self.damaged = 0
+        size = max(1, min(_MOST_ROWS, _GROUP_BYTES // (2 * self.index.identity.dim)))
+        self.reporter.start(self.index.catalog.picture_count(), "pictures")
+        group: list[Stored] = []
+        for picture in self.index.catalog.pictures():
+            if group and (len(group) == size or picture.segment != group[0].segment):
+                yield from self._checked(group)
+                group = []
+            group.append(picture)
+        if group:
+            yield from self._checked(group)
+
+    def _checked(self, group: list[Stored]) -> Iterator[tuple[list[Stored], NDArray[np.float16]]]:
+        segment = self.segments[group[0].segment]
+        rows = segment.take(np.array([picture.row for picture in group], np.int64))
+        sound = [place for place, picture in enumerate(group) if row_crc(rows[place]) == picture.crc]
+        self.reporter.advance(len(group))
+        if len(sound) < len(group):
+            if not self.skip_bad:
+                first = next(place for place in range(len(group)) if place not in sound)
+                raise IndexDamaged(
+                    f"{segment.path} is damaged: vector {group[first].row} does not match its checksum; nothing was "
+                    "written. 'imgsearch verify --repair' embeds such pictures again; --skip-bad exports the others"
+                )
+            self.damaged += len(group) - len(sound)
+            group, rows = [group[place] for place in sound], rows[sound]
+        if group:
+            yield group, rows

@@ -1,0 +1,284 @@
+"""The work of an import, once everything was found to be in order: files looked at, rows normalised, committed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+
+from imgsearch.errors import PictureError
+from imgsearch.estimate import spoken
+from imgsearch.exchange.checking import block_rows
+from imgsearch.exchange.places import Places, device, new_root
+from imgsearch.exchange.source import Named, Source
+from imgsearch.exchange.unit import unit_rows
+from imgsearch.files import open_source, shown
+from imgsearch.files.rules import is_hidden
+from imgsearch.index.catalog import Catalog
+from imgsearch.index.derive import Deriver
+from imgsearch.index.image_index import IndexWriter
+from imgsearch.index.rows import FileState, Root
+from imgsearch.media import EXTENSIONS
+from imgsearch.plan import is_current
+from imgsearch.types import Reporter, Skipped, SourceFile, Vectors
+
+_SAID = 10
+_ABSENT = -1
+"""The size noted of a file that was not there: whatever appears in its place is another one, and is read."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import did, in files: ``imported`` with a new vector, ``reused`` with one that was there already.
+
+    ``unchanged`` were in the index as they are; ``skipped`` counts files by reason, ``bad`` rows that are no
+    vectors or name nothing.
+    """
+
+    imported: int = 0
+    reused: int = 0
+    unchanged: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    bad: int = 0
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as `import --json` prints it."""
+        return {
+            "imported": self.imported,
+            "reused": self.reused,
+            "unchanged": self.unchanged,
+            "skipped": dict(self.skipped),
+            "bad": self.bad,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def summary(self, index_flag: str = "") -> str:
+        """Say in one line what was done and what to try next, with the flag that finds this index."""
+        parts = [f"{self.imported:,} imported"]
+        if self.reused:
+            parts.append(f"{self.reused:,} with a vector that the index had")
+        if self.unchanged:
+            parts.append(f"{self.unchanged:,} unchanged")
+        if self.skipped:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
+            parts.append(f"{self.skipped.total():,} skipped ({reasons})")
+        if self.bad:
+            parts.append(f"{self.bad:,} bad rows left out")
+        return f"{'; '.join(parts)}; {spoken(self.seconds)}. Try: imgsearch similar PHOTO{index_flag}"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of a row. ``content`` is its key, None until its bytes have been read."""
+
+    row: int
+    named: Named
+    root: Root | str
+    source: SourceFile
+    content: bytes | None = None
+
+
+class Intake:
+    """One import into an index, under the writer lock."""
+
+    def __init__(
+        self,
+        source: Source,
+        bad: Collection[int],
+        places: Places,
+        writer: IndexWriter | Callable[[], IndexWriter],
+        *,
+        files: bool,
+        reporter: Reporter,
+    ) -> None:
+        """Take the rows but for the ``bad`` ones, and the index, open or made when there is a first picture."""
+        self.source, self.bad, self.places, self.reporter = source, bad, places, reporter
+        self.result = Imported(bad=len(bad))
+        self._files = files
+        self._writer = writer
+        self._roots: dict[str, int] = {}
+        self._devices: dict[str, int] = {}
+        self._unsaid = 0
+        self._unseen = 0
+        self._deriver: Deriver | None = None
+
+    def carry_out(self) -> Imported:
+        """Import block by block, each durable before the next one begins; then make what makes searches fast."""
+        self.reporter.start(self.source.rows, "vectors")
+        try:
+            self._import_all()
+            self.reporter.stop()
+            self._say_left_out()
+            if self._deriver:
+                self._deriver.finish()
+        finally:
+            self.reporter.stop()
+            if self._deriver:
+                self._deriver.stop()
+        return self.result
+
+    def _import_all(self) -> None:
+        names = self.source.names()
+        start = 0
+        with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
+            for block in self.source.blocks(block_rows(self.source)):
+                files: list[_File] = []
+                for row, named in enumerate(islice(names, len(block.rows))):
+                    if start + row not in self.bad:
+                        files += self._look(row, named)
+                if self._files:
+                    files = [file for read in pool.map(_read, files) if (file := self._good(read))]
+                if files:
+                    self._commit(files, unit_rows(block.rows))
+                start += len(block.rows)
+                self.reporter.advance(len(block.rows))
+
+    def _say_left_out(self) -> None:
+        if self._unsaid:
+            self.reporter.say(f"and {self._unsaid:,} more that were left out")
+        if self._unseen:
+            self.reporter.say(
+                f"{self._unseen:,} of the files are hidden or have no picture's ending: 'imgsearch index' does not "
+                "look at such files, and forgets them when it runs over their folder"
+            )
+
+    @property
+    def _catalog(self) -> Catalog | None:
+        return self._writer.catalog if isinstance(self._writer, IndexWriter) else None
+
+    def _look(self, row: int, named: Named) -> list[_File]:
+        """Find a row's files on the disk, all but those that the index has as they are."""
+        found = []
+        for path in named.paths:
+            file, _ = self.places.file(path)
+            state = _state(file)
+            if state is not None and stat.S_ISLNK(state.st_mode):
+                file = os.path.realpath(file)
+                state = _state(file)
+            root = self.places.root(file) if file else None
+            if root is None:
+                self._skip(path, "outside of the indexed folders")
+            elif state is None and self._files:
+                self._skip(path, "not there")
+            elif state is not None and not stat.S_ISREG(state.st_mode):
+                self._skip(path, "no regular file")
+            else:
+                source = self._source(file, root, state)
+                if self._is_known(root, source):
+                    self.result.unchanged += 1
+                else:
+                    content = None if self._files else named.sha256 or _invented(file, named.page)
+                    found.append(_File(row, named, root, source, content))
+        return found
+
+    def _source(self, file: str, root: Root | str, state: os.stat_result | None) -> SourceFile:
+        folder = root if isinstance(root, str) else root.path
+        path = file[len(folder.rstrip(os.sep)) + 1 :]
+        if state is None:
+            return SourceFile(folder, path, _ABSENT, 0)
+        if folder not in self._devices:
+            self._devices[folder] = device(folder)
+        own = state.st_dev == self._devices[folder]
+        return SourceFile(folder, path, state.st_size, state.st_mtime_ns, 0 if own else state.st_dev)
+
+    def _is_known(self, root: Root | str, source: SourceFile) -> bool:
+        """Whether the index has a file as it is now, from an earlier import or from a run of the model."""
+        id = self._roots.get(source.root) if isinstance(root, str) else root.id
+        if id is None or self._catalog is None:
+            return False
+        row = self._catalog.file(id, source.path)
+        return is_current(row, source)[0] and row is not None and row.content is not None
+
+    def _good(self, file: _File | Skipped) -> _File | None:
+        """Return a file that was read, if it is the one that its vector was made of."""
+        if isinstance(file, Skipped):
+            self._skip(os.path.join(file.source.root, file.source.path), file.reason, file.detail)
+            return None
+        if file.named.sha256 not in (None, file.content):
+            path = os.path.join(file.source.root, file.source.path)
+            self._skip(path, "changed since its vector was exported")
+            return None
+        return file
+
+    def _commit(self, files: list[_File], vectors: Vectors) -> None:
+        """Store the files of one block, and the vectors of those whose contents the index does not have."""
+        if not isinstance(self._writer, IndexWriter):
+            self._writer = self._writer()
+        writer = self._writer
+        if self._deriver is None:
+            self._deriver = Deriver(writer.data, writer.identity, self.reporter)
+        contents: list[tuple[bytes, int, int, int]] = []
+        rows: list[int] = []
+        states: list[FileState] = []
+        pending: set[tuple[bytes, int]] = set()
+        for file in files:
+            assert file.content is not None
+            self._unseen += not _is_seen(file.source.path)
+            states.append(FileState(self._root_id(file.root, writer), file.source, file.content))
+            key = file.content, file.named.page
+            if key in pending or writer.catalog.place(*key):
+                self.result.reused += 1
+                continue
+            pending.add(key)
+            contents.append((*key, file.named.width, file.named.height))
+            rows.append(file.row)
+            self.result.imported += 1
+        every = len(rows) == len(vectors)  # and in order, so that nothing has to be copied
+        writer.commit(contents, vectors if every else vectors[np.array(rows, np.int64)], states)
+        self._deriver.poke()
+
+    def _root_id(self, root: Root | str, writer: IndexWriter) -> int:
+        if isinstance(root, Root):
+            return root.id
+        if root not in self._roots:
+            self._roots[root] = writer.catalog.put_root(*new_root(root))
+            self.reporter.say(
+                f"{shown(root)} is a folder of the index from now on: 'imgsearch index' keeps it up to date"
+            )
+        return self._roots[root]
+
+    def _skip(self, path: str, reason: str, detail: str = "") -> None:
+        self.result.skipped[reason] += 1
+        if self.result.skipped.total() <= _SAID:
+            self.reporter.say(f"{shown(path)}: {reason}" + (f" ({detail})" if detail else ""))
+        else:
+            self._unsaid += 1
+
+
+def _read(file: _File) -> _File | Skipped:
+    """Hash a file's bytes, or say why they can't be had."""
+    path = os.path.join(file.source.root, file.source.path)
+    try:
+        with open_source(path) as opened:
+            # What counts is the file as it is read, which may be newer than what was looked at.
+            source = replace(file.source, size=opened.size, mtime_ns=opened.mtime_ns)
+            return replace(file, source=source, content=opened.sha256)
+    except PictureError as error:
+        return Skipped(file.source, error.reason, error.detail)
+
+
+def _is_seen(path: str) -> bool:
+    """Whether a walk takes in a file by its name, which is relative to its root."""
+    if os.path.splitext(path)[1].lower() not in EXTENSIONS:
+        return False
+    return not any(is_hidden(name, False) for name in path.split(os.sep))
+
+
+def _state(file: str) -> os.stat_result | None:
+    try:
+        return os.lstat(file)
+    except (OSError, ValueError):
+        return None
+
+
+def _invented(file: str, page: int) -> bytes:
+    """Return the key of a picture whose bytes nobody has looked at; no sha256 of a file is known to be the same."""
+    return hashlib.sha256(b"imported:" + os.fsencode(file) + b"\0" + str(page).encode()).digest()

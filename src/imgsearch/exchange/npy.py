@@ -1,0 +1,107 @@
+"""Arrays in .npy files, read and written a block of rows at a time; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from imgsearch.errors import DatasetError
+from imgsearch.files import shown
+
+MAGIC = b"\x93NUMPY"
+
+
+class Array(NamedTuple):
+    """A (rows, dim) array of floats in a file, in C order, from byte ``offset`` on."""
+
+    path: str
+    rows: int
+    dim: int
+    dtype: np.dtype[Any]
+    offset: int
+
+    def blocks(self, size: int) -> Iterator[NDArray[np.floating[Any]]]:
+        """Yield the rows, ``size`` at a time: (n, dim) of ``dtype``. Read, not mapped: a file may be cut meanwhile."""
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset)
+            for start in range(0, self.rows, size):
+                block = np.empty((min(size, self.rows - start), self.dim), self.dtype)
+                view = block.view(np.uint8).reshape(-1).data
+                while view:
+                    got = file.readinto(view)
+                    if not got:
+                        raise DatasetError(f"{shown(self.path)} became shorter while it was read")
+                    view = view[got:]
+                yield block
+
+
+def open_array(path: str, file: BinaryIO) -> Array:
+    """Read a file's header and hold it against its size. Raises DatasetError for anything but (n, dim) floats."""
+    name = shown(path)
+    try:
+        version = npy.read_magic(file)
+        # Version 3 differs from 2 in field names only, and an array of floats has none.
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    # numpy reads it as a Python literal: any of tokenize's, ast's and its own errors has a file to go with it.
+    except Exception as error:
+        raise DatasetError(f"{name} is no whole .npy file: {' '.join(str(error).split())[:200]}") from error
+    if dtype.hasobject:
+        raise DatasetError(f"{name} holds Python objects, which are never unpickled; save an array of floats")
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+        raise DatasetError(f"{name} holds {dtype}; vectors are float16, float32 or float64")
+    if len(shape) != 2:
+        raise DatasetError(
+            f"{name} has the shape {shape}; one row a picture is needed: (pictures, dimensions)"
+        )
+    rows, dim = map(int, shape)
+    if rows < 1 or dim < 1:
+        raise DatasetError(f"{name} has the shape {shape}: there are no vectors in it")
+    if fortran and rows > 1 and dim > 1:
+        raise DatasetError(
+            f"{name} is stored column by column; save it row by row: np.save(..., np.ascontiguousarray(x))"
+        )
+    offset, size = file.tell(), os.fstat(file.fileno()).st_size
+    needed = offset + rows * dim * dtype.itemsize
+    if size != needed:
+        how = "is cut off" if size < needed else "holds more than one array"
+        raise DatasetError(
+            f"{name} {how}: its header says {rows} × {dim} {dtype.name}, {needed} bytes, and it has {size}"
+        )
+    return Array(path, rows, dim, dtype, offset)
+
+
+class ArrayWriter:
+    """Appends rows of ``dim`` to a file; the header is put right at the end, when their number is known."""
+
+    def __init__(self, file: BinaryIO, dim: int, dtype: str) -> None:
+        """Write the header; ``dtype`` is "float16" or "float32", stored in little-endian order."""
+        self._file, self._dim = file, dim
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self._length = file.write(self._header(0))
+        self.rows = 0
+
+    def write(self, rows: NDArray[np.floating[Any]]) -> None:
+        """Append rows (n, dim)."""
+        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
+        self.rows += len(rows)
+
+    def finish(self) -> None:
+        """Write the number of rows into the header."""
+        header = self._header(self.rows)
+        if len(header) != self._length:
+            raise AssertionError("numpy pads headers so that the first axis may grow")
+        self._file.seek(0)
+        self._file.write(header)
+
+    def _header(self, rows: int) -> bytes:
+        out = io.BytesIO()
+        descr = npy.dtype_to_descr(self._dtype)
+        npy.write_array_header_1_0(out, {"descr": descr, "fortran_order": False, "shape": (rows, self._dim)})
+        return out.getvalue()

@@ -1,0 +1,288 @@
+"""The walk: which files there are below a folder, and which of those that are missing may be pruned."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from imgsearch.files import mounts
+from imgsearch.files.opening import said, shown
+from imgsearch.files.rules import (
+    IGNORE_FILE,
+    Rules,
+    excluded,
+    file_rules,
+    index_own,
+    is_hidden,
+    is_junk,
+    option_rules,
+)
+from imgsearch.types import SourceFile
+
+NOT_MOUNTED = "the drive it was on is not mounted"
+
+
+@dataclass(frozen=True, slots=True)
+class WalkOptions:
+    """What a walk takes: gitignore patterns to leave out, and two switches.
+
+    ``above`` and ``anchor`` are absolute folders above the root, or "" for the root itself: the topmost one
+    whose ignore files count, and the one that the patterns are relative to.
+    """
+
+    exclude: tuple[str, ...] = ()
+    include_hidden: bool = False
+    follow_symlinks: bool = False
+    above: str = ""
+    anchor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    path: str  # relative to the root, "" for the root itself
+    device: int  # 0 on the root's own device
+    rules: Rules  # of its ignore file and those above it, the deepest first
+    linked: bool  # reached through a symbolic link
+
+
+class Walk:
+    """The candidate files below a folder: iterate it once, then ask what it could not see.
+
+    Yields SourceFile in the order of their path components as bytes; files reached through symbolic links
+    come after all others. ``root`` is an absolute real path. ``extensions`` are lower case with the dot.
+    ``below`` (a folder or file relative to the root) restricts what is yielded and changes nothing else:
+    excludes and ignore files above it still apply. ``skip`` are absolute folders, roots of their own, that
+    are not entered, nor links into them. ``seen`` holds (st_dev, st_ino) of what was reached while links are
+    followed; walks that share it yield what is behind a link once. Real entries are always yielded, so hard
+    links are files of their own.
+
+    Raises UsageError for an invalid pattern, here or while iterating (in an ignore file, or one that can't
+    be read). A folder that can't be listed stands in ``unlisted`` instead.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        options: WalkOptions,
+        extensions: Collection[str],
+        *,
+        below: str = "",
+        skip: Collection[str] = (),
+        seen: set[tuple[int, int]] | None = None,
+    ) -> None:
+        """Compile the excludes; the disk is not touched before iteration."""
+        self.root = root
+        self.options = options
+        self.unlisted: dict[str, str] = {}
+        """Folders (relative) that could not be listed, with the reason."""
+        self.empty: set[str] = set()
+        """Folders (relative) that hold no file at all, however deep; known after the walk."""
+        self.others = 0
+        """Files in the folders walked that are no candidates: another extension, or no regular file."""
+        self.complete = False
+        """Whether the walk ran to its end."""
+        self._extensions = frozenset(extensions)
+        self._below = "" if below in ("", ".") else os.path.normpath(below)
+        self._skip = frozenset(skip) - {root}
+        self._seen = set() if seen is None else seen
+        # Rules see paths relative to the topmost folder that has a word on this walk.
+        self._top = min((folder for folder in (root, options.above, options.anchor) if folder), key=len)
+        self._lead = self._prefix(root)
+        self._exclude = option_rules(options.exclude, len(self._prefix(options.anchor or root)))
+        self._filled: set[str] = set()  # folders with a file in them or below
+        self._visited: set[str] = set()
+        self._closed: list[str] = []  # folders that were left out, so nothing is known of their files
+        self._links: deque[tuple[str, _Folder]] = deque()
+        self._own_device = 0
+
+    def __iter__(self) -> Iterator[SourceFile]:
+        """Walk; the stack is our own, so that no depth of folders is too deep."""
+        stack: list[tuple[str, str, _Folder]] = []
+        try:
+            self._own_device = mounts.device_of(self.root)
+            above = self._rules_above()
+            stack = [] if above is None else self._enter("", above, linked=False)
+        except OSError as error:
+            self.unlisted[""] = said(error)
+        while stack or self._links:
+            if not stack:
+                stack += self._resolve(*self._links.popleft())
+                continue
+            kind, path, parent = stack.pop()
+            try:
+                if kind == "folder":
+                    stack += self._enter(path, parent.rules, linked=parent.linked)
+                elif (found := self._file(path, parent, through_link=kind == "link")) is not None:
+                    yield found
+            except (FileNotFoundError, NotADirectoryError):
+                if kind == "folder":
+                    self.unlisted[path] = "vanished during the walk"
+            except OSError as error:
+                if kind != "link":  # links that lead round in circles are nobody's loss
+                    self.unlisted[path if kind == "folder" else parent.path] = said(error)
+        for path in self._closed:
+            if _parent(path) not in self._filled and _holds_a_file(self._absolute(path)):
+                self._fill(_parent(path))
+        self.empty = self._visited - self._filled
+        self.complete = True
+
+    def gone(
+        self,
+        path: str,
+        device: int,
+        prune_empty: bool = False,
+        was: Mapping[int, Collection[int]] | None = None,
+    ) -> tuple[bool, str]:
+        """Say whether a catalogued file that this walk did not yield may be pruned, and why or why not.
+
+        ``path`` and ``device`` are those of its SourceFile at the time; ``was`` gives, by today's devices,
+        those that the files found on them had then. The answer is no where the walk could not have seen the
+        file even if it were there: absence alone is no proof of deletion.
+        """
+        if not self.complete:
+            return False, "the walk did not reach its end"
+        folders = [folder := _parent(path)]
+        while folder:
+            folders.append(folder := _parent(folder))
+        for folder in folders:
+            if folder in self.unlisted:
+                return False, f"{shown(folder or self.root)} could not be listed: {self.unlisted[folder]}"
+        present = next((there for folder in folders if os.path.isdir(there := self._absolute(folder))), None)
+        try:
+            here = 0 if present is None else self._device(present)
+            # Device numbers change with every boot, so another number alone says nothing.
+            if present is None or (device and (here == 0 or device not in (was or {}).get(here, (device,)))):
+                return False, NOT_MOUNTED
+        except OSError as error:
+            return False, said(error)
+        if not prune_empty and not self.empty.isdisjoint(folders):
+            return False, "its folder is empty as a whole; --prune-empty if that is meant"
+        return True, "excluded now" if os.path.exists(self._absolute(path)) else "deleted"
+
+    def _enter(self, path: str, above: Rules, *, linked: bool) -> list[tuple[str, str, _Folder]]:
+        """List a folder and return its entries (kind, path, folder) that are to be visited, last one first."""
+        absolute = self._absolute(path)
+        if self.options.follow_symlinks and not self._first_time(os.stat(absolute), linked):
+            return []
+        device = self._device(absolute)
+        with os.scandir(absolute) as entries:
+            kinds = {entry.name: _kind(entry) for entry in entries}
+        for name in index_own(kinds):
+            del kinds[name]
+        self._visited.add(path)
+        if any(kind != "folder" for kind in kinds.values()):
+            self._fill(path)
+        rules = above
+        if kinds.get(IGNORE_FILE, "folder") != "folder":
+            rules = file_rules(self._top, (self._lead + path).rstrip("/")) + above
+        folder = _Folder(path, device, rules, linked)
+        wanted = []
+        for name in sorted(kinds, key=os.fsencode):
+            kind = kinds[name]
+            inside = f"{path}/{name}" if path else name
+            if not self._in_scope(inside, kind) or self._left_out(inside, name, kind, folder):
+                if kind == "folder":
+                    self._closed.append(inside)
+            elif kind != "link":
+                wanted.append((kind, inside, folder))
+            elif self.options.follow_symlinks:
+                self._links.append((inside, folder))
+        return wanted[::-1]
+
+    def _resolve(self, path: str, parent: _Folder) -> list[tuple[str, str, _Folder]]:
+        """Return what a symbolic link stands for, as an entry to visit; nothing where it leads nowhere new."""
+        real = os.path.realpath(self._absolute(path))
+        if any(real == root or real.startswith(os.path.join(root, "")) for root in self._skip):
+            return []
+        if not os.path.isdir(real):
+            return [("link", path, parent)]
+        if self._left_out(path, os.path.basename(path), "folder", parent):
+            return []
+        return [("folder", path, _Folder(parent.path, parent.device, parent.rules, linked=True))]
+
+    def _file(self, path: str, parent: _Folder, *, through_link: bool) -> SourceFile | None:
+        """Return the entry as a SourceFile if it is a regular file of a known extension and not yet yielded."""
+        candidate = os.path.splitext(path)[1].lower() in self._extensions
+        known = os.stat(self._absolute(path), follow_symlinks=through_link) if candidate else None
+        if known is None or not stat.S_ISREG(known.st_mode):
+            self.others += 1
+            return None
+        behind_link = through_link or parent.linked
+        if self.options.follow_symlinks and not self._first_time(known, behind_link):
+            return None
+        device = parent.device
+        if through_link:
+            device = self._device(os.path.dirname(os.path.realpath(self._absolute(path))))
+        return SourceFile(self.root, path, known.st_size, known.st_mtime_ns, device)
+
+    def _first_time(self, known: os.stat_result, linked: bool) -> bool:
+        """Remember a file or folder; False if it lies behind a link and was reached before."""
+        key = (known.st_dev, known.st_ino)
+        if linked and key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    def _in_scope(self, path: str, kind: str) -> bool:
+        """Whether an entry lies in ``below`` or, for what may lead there, on the way to it."""
+        below = self._below
+        if not below or path == below or path.startswith(f"{below}/"):
+            return True
+        return kind in ("folder", "link") and below.startswith(f"{path}/")
+
+    def _left_out(self, path: str, name: str, kind: str, parent: _Folder) -> bool:
+        """Whether an entry is hidden, junk, a root of its own, or excluded by a pattern."""
+        if is_hidden(name, self.options.include_hidden):
+            return True
+        full = self._absolute(path)
+        if kind == "folder" and is_junk(full):
+            return True
+        if self._skip and (os.path.realpath(full) if parent.linked else full) in self._skip:
+            return True
+        return excluded(self._lead + path, kind == "folder", self._exclude + parent.rules)
+
+    def _rules_above(self) -> Rules | None:
+        """Return the rules of the ignore files above the root; None if they leave out the root itself."""
+        rules: Rules = ()
+        folder = self.options.above or self.root
+        while folder != self.root:
+            if not os.path.isdir(os.path.join(folder, IGNORE_FILE)):
+                rules = file_rules(self._top, self._prefix(folder).rstrip("/")) + rules
+            folder = os.path.join(folder, os.path.relpath(self.root, folder).split("/")[0])
+            if excluded(self._prefix(folder).rstrip("/"), True, self._exclude + rules):
+                return None
+        return rules
+
+    def _prefix(self, folder: str) -> str:
+        """Return the path of a folder as seen from the topmost one, with a slash at the end; "" for that one."""
+        return "" if folder == self._top else os.path.relpath(folder, self._top) + "/"
+
+    def _fill(self, folder: str) -> None:
+        """Note that a folder, and so every one above it, holds a file."""
+        while folder not in self._filled:
+            self._filled.add(folder)
+            folder = _parent(folder)
+
+    def _device(self, path: str) -> int:
+        device = mounts.device_of(path)
+        return 0 if device == self._own_device else device
+
+    def _absolute(self, path: str) -> str:
+        return os.path.join(self.root, path) if path else self.root
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return "link"
+    return "folder" if entry.is_dir(follow_symlinks=False) else "file"
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _holds_a_file(folder: str) -> bool:
+    return any(files for _, _, files in os.walk(folder))

@@ -1,0 +1,171 @@
+"""Use case: folders of an index lie somewhere else now: they get their new names, and no file is read again."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from imgsearch.errors import FolderError, UsageError
+from imgsearch.files import check_root, mount_of, shown
+from imgsearch.index.catalog import Catalog
+from imgsearch.index.image_index import IndexWriter
+from imgsearch.index.location import index_flag
+from imgsearch.index.rows import FileRow, Root
+from imgsearch.plan import is_current
+from imgsearch.targets import inside, owner_of
+from imgsearch.types import Reporter, Silent, SourceFile
+
+_LOOKED_AT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Relocated:
+    """What has moved: ``roots`` with ``files`` known files.
+
+    ``looked_at`` of these were looked for at the new place, ``there`` were found, ``changed`` of those with
+    another size or time.
+    """
+
+    roots: int
+    files: int
+    looked_at: int
+    there: int
+    changed: int
+
+
+def relocate(
+    old: str, new: str, folder: str, *, force: bool = False, reporter: Reporter | None = None
+) -> Relocated:
+    """Give the known folder ``old``, or every one inside it, its place in ``new`` in the index in ``folder``.
+
+    No picture is read: some of the known files are looked for at the new place, and if none is there nothing is
+    changed, unless ``force``. All of the folders move in one transaction. Raises UsageError, FolderError,
+    IndexMissing, IndexLocked, IndexDamaged, StorageError.
+    """
+    reporter = reporter or Silent()
+    target = check_root(new)
+    if not os.path.isdir(target):
+        raise FolderError(f"{shown(new)} is a file; relocate takes the folder that has a new place")
+    with IndexWriter(folder) as writer:
+        known = writer.catalog.roots()
+        source = _source(old, known, folder)
+        moving = [root for root in known if root.path == source or inside(root.path, source)]
+        if source == target:
+            raise UsageError(f"{shown(old)} and {shown(new)} are the same folder")
+        moved = [_moved(root, source, target, reporter) for root in moving]
+        _check_room(moved, [root for root in known if root not in moving], writer.folder)
+        result = _look(moving, moved, writer.catalog)
+        found = f"{result.there:,} of {result.looked_at:,} files looked at are there"
+        if result.looked_at and not result.there and not force:
+            raise FolderError(
+                f"{found}: {shown(target)} does not seem to be what was {shown(source)}; nothing was changed "
+                "(--force if it is right all the same)"
+            )
+        writer.catalog.move_roots(moved)
+    for before, after in zip(moving, moved, strict=True):
+        reporter.say(f"{shown(before.path)} is {shown(after.path)} now")
+    if result.changed:
+        found += f", {result.changed:,} of them with another size or time: the next 'imgsearch index' reads those again"
+    if result.looked_at:
+        reporter.say(found)
+    return result
+
+
+def _source(old: str, known: Sequence[Root], folder: str) -> str:
+    """Return the absolute path that is meant by ``old``: as it was given, or with its links resolved."""
+    if not old:
+        raise FolderError("the path is empty")
+    # As in remove: what ".." leads to is for the disk to say, and a folder that is gone has only its name.
+    given = os.path.realpath(old) if ".." in old.split(os.sep) else os.path.abspath(old)
+    real = os.path.realpath(old)
+    for path in (given, real):
+        if any(root.path == path or inside(root.path, path) for root in known):
+            return path
+    for path in (given, real):
+        around = owner_of(path, known) or next((root for root in known if inside(path, root.path)), None)
+        if around is not None:
+            raise UsageError(
+                f"{shown(old)} lies in {shown(around.path)}, which is kept indexed as a whole: what moves inside it "
+                f"'imgsearch index{index_flag(os.path.abspath(folder))}' finds by itself, without the model"
+            )
+    names = ", ".join(shown(root.path) for root in known[:10]) + (", …" if len(known) > 10 else "")
+    raise UsageError(f"{shown(old)} is no folder of this index; it knows {names or 'none'}")
+
+
+def _moved(root: Root, source: str, target: str, reporter: Reporter) -> Root:
+    """Return a root as it is at its new place, with the folders that its options name."""
+    path = _at(root.path, source, target)
+    options = dict(root.options)
+    for name in ("above", "anchor"):
+        place = str(options.get(name) or "")
+        if not place:
+            continue
+        moved = _at(place, source, target)
+        if inside(path, moved):
+            options[name] = moved
+        else:
+            # The folder whose rules held here is not above it any more.
+            options[name] = ""
+            what = "the ignore files above it" if name == "above" else "where its --exclude patterns began"
+            reporter.say(f"{shown(path)} is no longer below {shown(place)}, and with it loses {what}")
+    return replace(root, path=path, options=options, mount=_mount(path))
+
+
+def _at(path: str, source: str, target: str) -> str:
+    """Return where ``path`` is after ``source`` has become ``target``; what lies elsewhere stays."""
+    if path == source:
+        return target
+    return os.path.join(target, os.path.relpath(path, source)) if inside(path, source) else path
+
+
+def _mount(path: str) -> str:
+    """Return the mount point of a path, or of the nearest folder above it that is there."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return mount_of(path)[0]
+
+
+def _check_room(moved: Sequence[Root], staying: Sequence[Root], folder: str) -> None:
+    """Refuse a place that is, holds, or lies in a folder of the index that stays where it is: UsageError."""
+    for root in moved:
+        here = shown(root.path)
+        around = owner_of(root.path, staying)
+        other = next((one for one in staying if one.path == root.path or inside(one.path, root.path)), around)
+        if other is None:
+            continue
+        how = "is a folder of this index already"
+        if other.path != root.path:
+            how = f"{'lies in' if other is around else 'holds'} {shown(other.path)}, which this index knows already"
+        flag = index_flag(folder)
+        raise UsageError(
+            f"{here} {how}; take that one out first if it is to give way: "
+            f"imgsearch remove {shlex.quote(other.path)}{flag}"
+        )
+
+
+def _look(moving: Sequence[Root], moved: Sequence[Root], catalog: Catalog) -> Relocated:
+    """Look for some of the known files at their new places."""
+    files = looked_at = there = changed = 0
+    share = max(1, _LOOKED_AT // len(moving))
+    for before, after in zip(moving, moved, strict=True):
+        rows, count = catalog.sample(before.id, share)
+        files += count
+        looked_at += len(rows)
+        for row in rows:
+            found, same = _found(row, after.path)
+            there += found
+            changed += found and not same
+    return Relocated(len(moving), files, looked_at, there, changed)
+
+
+def _found(row: FileRow, folder: str) -> tuple[bool, bool]:
+    """Say whether a known file is in its root's new folder, and whether as it was."""
+    try:
+        state = os.stat(os.path.join(folder, row.path))
+    except (OSError, ValueError):
+        return False, False
+    source = SourceFile(folder, row.path, state.st_size, state.st_mtime_ns)
+    return stat.S_ISREG(state.st_mode), is_current(row, source, retry=())[0]

@@ -1,0 +1,69 @@
+"""Writes what a run made: the checkpoint, with the record of the run in it, its card and its log."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, cast
+
+from imgsearch.training.card import write_card
+from imgsearch.training.data import Examples
+from imgsearch.training.module import Qwen3VLInput
+from imgsearch.training.options import TrainOptions
+from imgsearch.training.recipe import Trainer
+from imgsearch.training.saving import Trained, versions, write_checkpoint
+from imgsearch.training.settled import Settled
+
+if TYPE_CHECKING:
+    from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
+
+
+def write_result(
+    trainer: Trainer,
+    examples: Examples,
+    measured_on: str | None,
+    settled: Settled,
+    options: TrainOptions,
+    out: str,
+) -> None:
+    """Write the trained checkpoint with its card and log into ``out``.
+
+    ``measured_on`` is the name of the evaluation set, None without one. Raises OSError, or what safetensors
+    raises where the disk refuses.
+    """
+    module = trainer.model[0]
+    assert isinstance(module, Qwen3VLInput)
+    base, (query, document) = settled.checkpoint.name, settled.prompts
+    record = {
+        **options.hyperparameters(),
+        "steps": trainer.state.global_step,
+        "negatives": examples.negatives,
+        "precision": settled.precision,
+        # Of a folder only its own name: where it lies is nobody else's business.
+        "base_model": os.path.basename(base) if os.path.isabs(base) else base,
+        "dataset": examples.name,
+        "examples": len(examples.examples),
+        "evaluation": measured_on,
+        "versions": versions(),
+    }
+    settings = {
+        "loss": type(cast("MatryoshkaLoss", trainer.loss).loss).__name__,
+        "dims": ", ".join(map(str, settled.dims)),
+        "least": settled.budget.min_pixels,
+        "most": settled.budget.max_pixels,
+        "query": query,
+        "document": document,
+    }
+    trained = Trained(
+        source=settled.checkpoint.folder,
+        model=module.model,
+        pixels=settled.budget,
+        query_prompt=query,
+        document_prompt=document,
+        generation_prompt=settled.generation_prompt,
+        truncate_dim=settled.truncate_dim,
+        dims=settled.dims,
+        save_dtype=options.save_dtype,
+        record=record,
+    )
+    write_card(out, record, settings, trainer.state.log_history)
+    write_checkpoint(out, trained)
