@@ -66,14 +66,14 @@ class Database:
         uri = "file:" + urllib.parse.quote(os.fsencode(self.path))
         if write:
             return self._open(uri + "?mode=rwc")
-        connection = self._open(uri + "?mode=ro")
         try:
-            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-            return connection
+            return self._probed(uri + "?mode=ro")
         except sqlite3.OperationalError as error:
+            if os.access(self.folder, os.W_OK):
+                # The last writer may just have taken its log away.
+                return self._probed(uri + "?mode=ro")
             # A folder that may not be written has no place for the -shm file that a WAL reader needs.
             # Without a -wal the database file is all there is, and may be read as it stands.
-            connection.close()
             log = self.path + "-wal"
             if os.path.exists(log) and os.path.getsize(log) > 0:
                 raise StorageError(
@@ -81,6 +81,16 @@ class Database:
                     f"can't be written ({error}); run 'imgsearch index' once where it can"
                 ) from error
             return self._open(uri + "?mode=ro&immutable=1")
+
+    def _probed(self, uri: str) -> sqlite3.Connection:
+        """Return a connection that has read something: opening alone touches nothing."""
+        connection = self._open(uri)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @staticmethod
     def _open(uri: str) -> sqlite3.Connection:
@@ -129,8 +139,9 @@ class Database:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> IndexDamaged:
+        said = " ".join(str(error).split())[:100]  # SQLite may quote the whole schema
         return IndexDamaged(
-            f"{self.path} is damaged ({error}): it no longer says which vector is whose; "
+            f"{self.path} is damaged ({said}): it no longer says which vector is whose; "
             f"{rebuild_hint(index_of(self.folder))}"
         )
 

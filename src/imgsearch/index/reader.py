@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.errors import IndexDamaged, IndexMismatch, UsageError, repair_hint
+from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError, UsageError, repair_hint
 from imgsearch.index import ann, filters, manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Place
@@ -56,8 +56,8 @@ class ImageIndex:
             try:
                 self._open_data(identity, data)
                 return
-            except IndexDamaged:
-                # A rebuilt index may just have taken this one's place.
+            except (IndexDamaged, StorageError):
+                # A rebuilt index may just have taken this one's place, and its files with it.
                 now = manifest.load(self.folder)
                 if now == (identity, data):
                     raise
