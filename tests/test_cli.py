@@ -290,7 +290,25 @@ def test_a_query_takes_the_identity_from_the_index(
 
 @pytest.mark.parametrize(
     "command",
-    ["", "index", "query", "similar", "status", "remove", "embed", "download", "demo", "eval", "train"],
+    [
+        "",
+        "index",
+        "query",
+        "similar",
+        "status",
+        "remove",
+        "embed",
+        "download",
+        "demo",
+        "eval",
+        "train",
+        "import",
+        "export",
+        "relocate",
+        "verify",
+        "compact",
+        "doctor",
+    ],
 )
 def test_help_is_the_text_that_was_read_and_approved(command: str) -> None:
     """Each help text is the golden one; after a change, read the new text and write it with UPDATE_GOLDEN=1."""

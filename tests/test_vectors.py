@@ -118,7 +118,7 @@ def test_a_segment_of_another_index_is_refused(folder: str, dim: int, mark: str)
     """Vectors of another dimension or model can't be slipped in."""
     written(folder, rows(4))
     with pytest.raises(IndexDamaged, match=r"does not begin with this index's header.*--repair"):
-        Segment(folder, 1, 2, dim, mark).rows
+        Segment(folder, 1, 2, dim, mark)
 
 
 @pytest.mark.parametrize("size", [0, 100, HEADER_BYTES, HEADER_BYTES + 3 * DIM * 2 - 1])

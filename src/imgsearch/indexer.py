@@ -63,9 +63,10 @@ def index_pictures(
             )
     else:
         if generations.unfinished(folder):
+            flag = index_flag(folder)
             reporter.say(
                 "an index that is to take this one's place was begun and is not complete; go on with it: "
-                f"imgsearch index --rebuild{index_flag(folder)}; or drop it: imgsearch compact{index_flag(folder)}"
+                f"imgsearch index --rebuild{flag}; or drop it: imgsearch compact --all{flag}"
             )
         with IndexWriter(folder) as writer:
             writer.move_model(_check(writer, options, paths))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imgsearch.index import runs
+from imgsearch.index import ann, generations, runs
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.index.rows import Root
 from imgsearch.types import Identity
@@ -17,6 +18,9 @@ class Status:
 
     ``errors`` counts skipped files by reason; ``bytes_on_disk`` is the size of the index's own files;
     ``created`` is in seconds since 1970; ``last_run`` is the last run that loaded the model, if it is remembered.
+    ``vectors`` are all stored rows, ``dead`` those of pictures that are gone, of which ``waiting`` are kept in case
+    the files come back; ``covered`` are those that derived files make fast to search. ``rebuilding`` says that
+    an index that is to take this one's place was begun.
     """
 
     folder: str
@@ -28,6 +32,16 @@ class Status:
     bytes_on_disk: int
     last_run: runs.Run | None
     created: float
+    vectors: int
+    dead: int
+    waiting: int
+    covered: int
+    rebuilding: bool
+
+    @property
+    def fast(self) -> bool:
+        """Whether the index is large enough for derived files."""
+        return self.vectors >= ann.EXACT_ROWS
 
 
 def read_status(folder: str) -> Status:
@@ -44,7 +58,25 @@ def read_status(folder: str) -> Status:
             bytes_on_disk=index.bytes_on_disk(),
             last_run=runs.last(index.folder),
             created=index.created,
+            vectors=sum(rows for _, rows in index.catalog.segments()),
+            dead=sum(index.catalog.dead_counts().values()),
+            waiting=index.catalog.waiting(),
+            covered=_covered(index),
+            rebuilding=generations.unfinished(index.folder) is not None,
         )
+
+
+def _covered(index: ImageIndex) -> int:
+    """Return how many vectors have a derived file, as far as can be told without reading it."""
+    counts = dict(index.catalog.segments())
+    covered = 0
+    for one in index.catalog.derived().values():
+        try:
+            if os.path.getsize(os.path.join(index.data, "faiss", one.name)) == one.bytes:
+                covered += min(one.rows, counts.get(one.segment, 0))
+        except OSError:
+            pass  # it is gone: the next run makes it again
+    return covered
 
 
 def skipped_files(folder: str) -> Iterator[tuple[str, str, str]]:

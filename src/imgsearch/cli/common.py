@@ -121,6 +121,11 @@ def _have_a_folder() -> bool:
         return False
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a count with its noun: 1 picture, 2,000 pictures."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def pixel_choice(detail: Detail | None, max_pixels: int | None) -> PixelChoice | None:
     """Turn --detail or --max-pixels into a choice of budget, None if neither was given. Raises UsageError."""
     if detail == "checkpoint" and max_pixels is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,6 +11,9 @@ from imgsearch import output
 from imgsearch.cli import common
 from imgsearch.errors import UsageError
 from imgsearch.index.location import find_index, index_flag
+
+if TYPE_CHECKING:
+    from imgsearch.status import Status
 
 
 def register(app: typer.Typer) -> None:
@@ -144,11 +147,24 @@ def status(
                 "created": state.created,
                 "bytes": state.bytes_on_disk,
                 "roots": [root.path for root in state.roots],
+                "vectors": state.vectors,
+                "dead": state.dead,
+                "covered": state.covered,
+                "rebuilding": state.rebuilding,
             }
         )
         return 0
     output.line(f"index      {state.folder}, {state.bytes_on_disk / 1e6:,.1f} MB, made {_day(state.created)}")
     output.line(f"pictures   {state.files:,} files, {state.contents:,} distinct")
+    output.line(f"search     {_search(state)}")
+    if state.dead:
+        output.line(
+            f"gone       {_gone(state)}, their room comes back with: imgsearch compact --all{index_flag(folder)}"
+        )
+    if state.rebuilding:
+        output.line(
+            f"rebuild    begun and not complete; to go on: imgsearch index --rebuild{index_flag(folder)}"
+        )
     for root in state.roots:
         output.line(f"folder     {root.path}{_chosen(root.options)}")
     output.line(f"model      {identity.model} ({identity.fingerprint[:8]}), {identity.dim} dimensions")
@@ -167,6 +183,25 @@ def status(
     if state.errors:
         output.line(f"           (which: imgsearch status --errors{index_flag(folder)})")
     return 0
+
+
+def _search(state: Status) -> str:
+    """Say how searches of the index are done."""
+    if not state.fast:
+        return f"exact, {state.vectors:,} vectors"
+    return f"fast: {state.covered:,} of {state.vectors:,} vectors covered"
+
+
+def _gone(state: Status) -> str:
+    """Say how many vectors no search may show, and why they are still there."""
+    from imgsearch.index.image_index import GRACE_SECONDS
+
+    days = round(GRACE_SECONDS / 86_400)
+    forgotten = state.dead - state.waiting
+    waiting = common.counted(state.waiting, "vector waits", "vectors wait")
+    parts = [f"{waiting} for their files ({days} days)"] if state.waiting else []
+    parts += [f"{common.counted(forgotten, 'vector is', 'vectors are')} given up"] if forgotten else []
+    return ", ".join(parts)
 
 
 def _chosen(options: dict[str, object]) -> str:

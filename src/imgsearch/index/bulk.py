@@ -1,18 +1,21 @@
-"""What is asked of the catalogue, or done to it, wholesale: every picture in order, a sample, roots that move."""
+"""What is asked of the catalogue, or done to it, wholesale: every picture in order, roots and rows that move."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgsearch.index.database import Database
 from imgsearch.index.rows import FileRow, Root, Stored, file_row, stored_row
 
+if TYPE_CHECKING:
+    import sqlite3
+
 
 class Bulk(Database):
-    """The part of the catalogue's interface that export and relocate use."""
+    """The part of the catalogue's interface that export, relocate and compaction use."""
 
     def sample(self, root: int, limit: int) -> tuple[list[FileRow], int]:
         """Return at most ``limit`` files of a root, evenly spread over their paths, and how many it has in all."""
@@ -77,6 +80,55 @@ class Bulk(Database):
                 ),
             )
 
+    def living(
+        self, segment: int, first_row: int, limit: int, before: float | None = None
+    ) -> list[tuple[int, int, int]]:
+        """Return (content id, row, crc) of at most ``limit`` pictures with files, from ``first_row`` of a segment.
+
+        With ``before``, those whose last file went later than that are among them.
+        """
+        sql = (
+            "SELECT id, row, crc FROM content LEFT JOIN dead USING (segment, row) WHERE segment = ? AND row >= ? "
+            "AND (dead.since IS NULL OR dead.since > ?) ORDER BY row LIMIT ?"
+        )
+        never = 1e18  # no file went after the end of time
+        return self._all(_triple, sql, segment, first_row, never if before is None else before, limit)
+
+    def move(self, moves: Sequence[tuple[int, int]], segment: int, rows: int) -> None:
+        """Give contents new places in ``segment``, which has ``rows`` rows now: ``moves`` are (content id, row).
+
+        The rows that they leave are dead from then on.
+        """
+        with self.transaction() as db:
+            self._put_segment(db, segment, rows)
+            db.executemany(
+                "UPDATE content SET segment = ?, row = ? WHERE id = ?",
+                ((segment, row, id) for id, row in moves),
+            )
+
+    def drop_segment(self, segment: int, next_segment: int) -> None:
+        """Forget a segment whose rows are all dead, and the contents without files that still lie in it.
+
+        ``next_segment`` is the one that takes the next row: a number is never given twice.
+        """
+        with self.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO segment (id, rows) VALUES (?, 0)", (next_segment,))
+            db.execute("DELETE FROM content WHERE segment = ? AND files = 0", (segment,))
+            db.execute("DELETE FROM dead WHERE segment = ?", (segment,))
+            db.execute("DELETE FROM ann WHERE segment = ?", (segment,))
+            db.execute("DELETE FROM segment WHERE id = ?", (segment,))
+
+    @staticmethod
+    def _put_segment(db: sqlite3.Connection, segment: int, rows: int) -> None:
+        db.execute(
+            "INSERT INTO segment (id, rows) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET rows = excluded.rows",
+            (segment, rows),
+        )
+
 
 def _join(folder: bytes, name: bytes) -> bytes:
     return os.path.join(folder, name)
+
+
+def _triple(first: int, second: int, third: int) -> tuple[int, int, int]:
+    return int(first), int(second), int(third)

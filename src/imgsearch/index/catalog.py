@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from imgsearch.index.rows import (
 from imgsearch.types import Record
 
 if TYPE_CHECKING:
-    import sqlite3
+    pass
 
 
 class Catalog(Bulk):
@@ -104,20 +104,6 @@ class Catalog(Bulk):
         """Return by segment the derived FAISS file that belongs to it."""
         sql = "SELECT segment, rows, name, faiss, bytes, crc, nlist, nprobe FROM ann"
         return {found.segment: found for found in self._all(Derived, sql)}
-
-    def living(
-        self, segment: int, first_row: int, limit: int, before: float | None = None
-    ) -> list[tuple[int, int, int]]:
-        """Return (content id, row, crc) of at most ``limit`` pictures with files, from ``first_row`` of a segment.
-
-        With ``before``, those whose last file went later than that are among them.
-        """
-        sql = (
-            "SELECT id, row, crc FROM content LEFT JOIN dead USING (segment, row) WHERE segment = ? AND row >= ? "
-            "AND (dead.since IS NULL OR dead.since > ?) ORDER BY row LIMIT ?"
-        )
-        never = 1e18  # no file went after the end of time
-        return self._all(_triple, sql, segment, first_row, never if before is None else before, limit)
 
     def record(self, segment: int, row: int) -> tuple[Record, int] | None:
         """Return the picture at a place with its row's crc32, or None if no file has that picture any more."""
@@ -250,30 +236,6 @@ class Catalog(Bulk):
                         (row[0],),
                     )
 
-    def move(self, moves: Sequence[tuple[int, int]], segment: int, rows: int) -> None:
-        """Give contents new places in ``segment``, which has ``rows`` rows now: ``moves`` are (content id, row).
-
-        The rows that they leave are dead from then on.
-        """
-        with self.transaction() as db:
-            self._put_segment(db, segment, rows)
-            db.executemany(
-                "UPDATE content SET segment = ?, row = ? WHERE id = ?",
-                ((segment, row, id) for id, row in moves),
-            )
-
-    def drop_segment(self, segment: int, next_segment: int) -> None:
-        """Forget a segment whose rows are all dead, and the contents without files that still lie in it.
-
-        ``next_segment`` is the one that takes the next row: a number is never given twice.
-        """
-        with self.transaction() as db:
-            db.execute("INSERT OR IGNORE INTO segment (id, rows) VALUES (?, 0)", (next_segment,))
-            db.execute("DELETE FROM content WHERE segment = ? AND files = 0", (segment,))
-            db.execute("DELETE FROM dead WHERE segment = ?", (segment,))
-            db.execute("DELETE FROM ann WHERE segment = ?", (segment,))
-            db.execute("DELETE FROM segment WHERE id = ?", (segment,))
-
     def put_derived(self, derived: Derived) -> None:
         """Register a derived file in place of the one that the segment had."""
         with self.transaction() as db:
@@ -283,13 +245,6 @@ class Catalog(Bulk):
         """Forget a segment's derived file."""
         with self.transaction() as db:
             db.execute("DELETE FROM ann WHERE segment = ?", (segment,))
-
-    @staticmethod
-    def _put_segment(db: sqlite3.Connection, segment: int, rows: int) -> None:
-        db.execute(
-            "INSERT INTO segment (id, rows) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET rows = excluded.rows",
-            (segment, rows),
-        )
 
     def drop_root(self, id: int) -> None:
         """Forget a root; its files must have been dropped before."""
@@ -302,10 +257,6 @@ _FILE = "id, path, size, mtime_ns, device, content, error, detail"
 
 def _pair(first: int, second: int) -> tuple[int, int]:
     return int(first), int(second)
-
-
-def _triple(first: int, second: int, third: int) -> tuple[int, int, int]:
-    return int(first), int(second), int(third)
 
 
 def _within(below: str) -> tuple[str, tuple[bytes, ...]]:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
@@ -70,8 +70,9 @@ class Database:
             return self._probed(uri + "?mode=ro")
         except sqlite3.OperationalError as error:
             if os.access(self.folder, os.W_OK):
-                # The last writer may just have taken its log away.
-                return self._probed(uri + "?mode=ro")
+                # The last writer may just have taken its log away; and a full disk is no better than no right.
+                with suppress(sqlite3.OperationalError):
+                    return self._probed(uri + "?mode=ro")
             # A folder that may not be written has no place for the -shm file that a WAL reader needs.
             # Without a -wal the database file is all there is, and may be read as it stands.
             log = self.path + "-wal"

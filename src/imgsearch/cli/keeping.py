@@ -1,0 +1,206 @@
+"""The commands that look after an index: verify, compact, doctor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgsearch import output
+from imgsearch.cli import common
+from imgsearch.errors import UsageError
+from imgsearch.index.location import find_index, index_flag
+
+if TYPE_CHECKING:
+    from imgsearch.recall import Measured
+    from imgsearch.verify import Report
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(common.handled(verify))
+    app.command()(common.handled(compact))
+    app.command()(common.handled(doctor))
+
+
+def verify(
+    index: common.IndexFolder = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Mend what can be mended, and embed again the pictures whose vectors are lost."
+        ),
+    ] = False,
+    model: common.ModelFolder = None,
+    device: common.Device = "auto",
+    dtype: common.Dtype = "auto",
+    json: common.Json = False,
+) -> int:
+    """Read every checksum of the index, name what is damaged, and list the pictures that lose their vectors by it.
+
+    Exit code 0: sound, or mended; 1: mended, but some pictures could not be embedded again yet; 2: damaged.
+    """
+    from imgsearch.verify import repair_index, verify_index
+
+    folder, talker = find_index(index), output.Talker()
+    if not repair:
+        report = verify_index(folder, talker)
+        _show(report, json, talker)
+        talker.say(report.summary())
+        return 2 if report.damages else 0
+    repaired = repair_index(
+        folder,
+        common.model_choice(model, device=device, dtype=dtype),
+        talker,
+        lambda found: _show(found, json, talker),
+    )
+    if not repaired.report.mendable or not repaired.report.damages:
+        talker.say(repaired.report.summary())
+        return 2 if repaired.report.damages else 0
+    talker.say(f"mended; {common.counted(repaired.embedded, 'picture')} embedded again")
+    if repaired.left:
+        talker.say(
+            f"{common.counted(len(repaired.left), 'picture is', 'pictures are')} not there now (a drive that is not "
+            "mounted?); when back: "
+            f"imgsearch index{index_flag(folder)}"
+        )
+    return 1 if repaired.left else 0
+
+
+def _show(report: Report, json: bool, talker: output.Talker) -> None:
+    """Name what is damaged on stderr, and the pictures to embed again on stdout."""
+    for damage in report.damages:
+        lost = report.lost.get(damage.path, [])
+        if json and not (lost and (damage.contents or damage.kind == "files")):
+            output.json_line({"damaged": damage.path, "what": damage.what, "path": None})
+        talker.say(f"damaged: {damage.path} {damage.what}")
+    what = {damage.path: damage.what for damage in reversed(report.damages)}
+    for path, files in report.lost.items():
+        for file in files:
+            if json:
+                output.json_line({"damaged": path, "what": what[path], "path": file.whole})
+            else:
+                output.line(file.whole)
+    if report.waiting:
+        talker.say(f"{common.counted(report.waiting, 'lost vector')} waited for their files to come back")
+    for orphan in report.orphans:
+        talker.say(f"not in use, and cleared away by the next 'imgsearch index': {orphan}")
+
+
+def compact(
+    index: common.IndexFolder = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="However little it is; also drop an unfinished rebuild.")
+    ] = False,
+) -> int:
+    """Give back the room of vectors whose pictures are gone. It happens by itself when a quarter of them is."""
+    from imgsearch.compact import compact_index
+
+    folder, talker = find_index(index), output.Talker()
+    done = compact_index(folder, everything, talker)
+    if done:
+        parts = [f"{done.given_back / 1e6:,.1f} MB given back"]
+        if done.vectors.segments:
+            parts.append(
+                f"{common.counted(done.vectors.dropped, 'vector')} dropped, {done.vectors.moved:,} written anew"
+            )
+        if done.rebuild:
+            parts.append("an unfinished rebuild dropped")
+        if done.catalogue:
+            parts.append("the catalogue written anew")
+        talker.say("; ".join(parts))
+    else:
+        talker.say("nothing to compact")
+    if done.left:
+        left = common.counted(done.left, "vector is", "vectors are")
+        talker.say(
+            f"{left} of pictures that are gone, less than a quarter of any segment; to drop them all the same: "
+            f"imgsearch compact --all{index_flag(folder)}"
+        )
+    return 0
+
+
+def doctor(
+    index: common.IndexFolder = None,
+    recall: Annotated[
+        bool,
+        typer.Option(
+            "--recall",
+            help="Measure how many of the ten nearest pictures a search finds, against the exact search.",
+        ),
+    ] = False,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", help="With --recall: how many questions to ask.")
+    ] = 200,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="With --recall: keep the setting that helps, if one is needed.")
+    ] = False,
+    json: common.Json = False,
+) -> int:
+    """Say how the index is doing and what to do for it. Exit code 0: all is well; 1: there is something to do."""
+    folder, talker = find_index(index), output.Talker()
+    if recall:
+        return _recall(folder, sample, repair, json, talker)
+    if repair:
+        raise UsageError(
+            "--repair goes with --recall; damaged files are mended by: imgsearch verify --repair"
+            + index_flag(folder)
+        )
+    from imgsearch.doctor import examine
+
+    findings = examine(folder)
+    for finding in findings:
+        if json:
+            output.json_line(asdict(finding))
+        else:
+            output.line(f"{finding.topic:<10} {'OK   ' if finding.well else 'TO DO'}  {finding.text}")
+    return 0 if all(finding.well for finding in findings) else 1
+
+
+def _recall(folder: str, sample: int, repair: bool, json: bool, talker: output.Talker) -> int:
+    from imgsearch.index.image_index import ImageIndex
+    from imgsearch.recall import keep, measure_recall
+
+    with ImageIndex(folder) as index:
+        measured = measure_recall(index, sample, talker)
+    if measured is None:
+        talker.say("the index holds no picture: there is nothing to measure")
+        return 0
+    kept = repair and measured.best is not None
+    if measured.best is not None and repair:
+        keep(folder, measured.best)
+    if json:
+        output.json_line({**asdict(measured), "kept": kept})
+    else:
+        _say_recall(measured, kept, index_flag(folder))
+    return 0 if measured.recall.enough or kept else 1
+
+
+def _say_recall(measured: Measured, kept: bool, flag: str) -> None:
+    now, rung = measured.recall, measured.rung
+    output.line(f"recall@10   {now.stored:.4f} stored vectors, {now.text_like:.4f} text-like questions")
+    output.line(
+        f"worst       {now.worst:.2f} of {measured.questions} questions among {measured.vectors:,} vectors"
+    )
+    output.line(f"search      {rung.name}: {rung.reason}; {now.milliseconds:.1f} ms (median)")
+    if rung.name == "exact":
+        output.line("            every vector is compared: nothing can be missed")
+    for trial in measured.trials:
+        setting = "--exact" if trial.setting == "exact" else f"{trial.setting} x {trial.value}"
+        found = trial.recall
+        output.line(
+            f"{setting:<11} {found.stored:.4f} stored vectors, {found.text_like:.4f} text-like questions; "
+            f"{found.milliseconds:.1f} ms"
+        )
+    if now.enough:
+        output.line("to do       nothing")
+    elif measured.best is None:
+        output.line("to do       ask with --exact where every picture matters; no setting finds them all")
+    else:
+        chosen = f"{measured.best.setting} x {measured.best.value}"
+        output.line(
+            f"to do       nothing more: {chosen} is kept"
+            if kept
+            else f"to do       keep {chosen}: imgsearch doctor --recall --repair{flag}"
+        )

@@ -1,0 +1,77 @@
+"""Use case: give back the room of what an index no longer needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+
+from imgsearch.errors import StorageError
+from imgsearch.index import generations
+from imgsearch.index.derive import Deriver
+from imgsearch.index.image_index import DEAD_SHARE, Compacted, IndexWriter
+from imgsearch.ingest import tidy
+from imgsearch.types import Reporter, Silent
+
+# Share of the catalogue's pages that must be free for writing it anew to be worth it.
+_FREE_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """What was given up: ``vectors`` of segments, an unfinished ``rebuild``, free pages of the ``catalogue``.
+
+    ``given_back`` is in bytes, ``left`` counts vectors of pictures that are gone and too few to be worth it.
+    """
+
+    vectors: Compacted
+    rebuild: bool = False
+    catalogue: bool = False
+    given_back: int = 0
+    left: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether there was anything to do."""
+        return bool(self.vectors.segments or self.rebuild or self.catalogue)
+
+
+def compact_index(folder: str, everything: bool = False, reporter: Reporter | None = None) -> Tidied:
+    """Give back the room of vectors whose pictures are gone, also of those that wait for their files.
+
+    That is of segments of which a quarter is dead; with ``everything``, of all segments, and an unfinished
+    rebuild is dropped. It may be broken off at any time; what was done stays done. Raises IndexMissing,
+    IndexLocked, IndexDamaged, StorageError (the disk has no room for the vectors that are written anew).
+    """
+    reporter = reporter or Silent()
+    with IndexWriter(folder) as writer:
+        before = writer.bytes_on_disk()
+        rebuild = everything and generations.drop_unfinished(writer.folder, writer.data)
+        deriver = Deriver(writer.data, writer.identity, reporter)
+        try:
+            done = tidy(writer, deriver, reporter, 0.0 if everything else DEAD_SHARE)
+        finally:
+            deriver.stop()
+        vacuumed = _vacuum(writer, reporter)
+        left = sum(writer.catalog.dead_counts().values())
+    # Once more when all is closed, and the catalogue's log with it.
+    given_back = before - writer.bytes_on_disk()
+    return Tidied(done, rebuild, vacuumed, max(0, given_back), left)
+
+
+def _vacuum(writer: IndexWriter, reporter: Reporter) -> bool:
+    """Write the catalogue anew if much of it is free and there is room for that."""
+    catalog = writer.catalog
+    if catalog.free_share() < _FREE_SHARE:
+        return False
+    needed = 2 * os.path.getsize(catalog.path)
+    if shutil.disk_usage(writer.data).free < needed:
+        reporter.say(
+            f"the catalogue could be smaller, but to write it anew takes {needed / 1e6:,.1f} MB of free disk"
+        )
+        return False
+    try:
+        catalog.vacuum()
+    except StorageError as error:
+        reporter.say(f"the catalogue could not be made smaller: {error}")
+        return False
+    return True

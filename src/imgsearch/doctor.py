@@ -1,0 +1,150 @@
+"""Use case: how an index is doing: where it lies, what it needs, and what a person could do for it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imgsearch.errors import ImgsearchError, IndexMissing
+from imgsearch.files import is_mount, shown
+from imgsearch.index import ann, generations, manifest
+from imgsearch.index.ann import codes
+from imgsearch.index.database import sqlite_version
+from imgsearch.index.derive import plan_builds
+from imgsearch.index.filesystem import advice, kind_of
+from imgsearch.index.image_index import DEAD_SHARE, GRACE_SECONDS, ImageIndex
+from imgsearch.index.location import index_flag
+from imgsearch.index.vectors import SEGMENT_BYTES, rows_per_segment
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: ``well`` says whether there is nothing to do; ``text`` says what it is, or what to do."""
+
+    topic: str
+    well: bool
+    text: str
+
+
+def examine(folder: str) -> list[Finding]:
+    """Look at the index in ``folder`` from all sides; takes no lock, reads no vectors. Raises IndexMissing."""
+    folder = os.path.abspath(folder)
+    if not manifest.exists(folder):
+        manifest.load(folder)  # raises IndexMissing with what to do
+    found = [_place(folder), _writable(folder)]
+    try:
+        with ImageIndex(folder) as index:
+            found += [_room(index), _format(index), _rebuild(index), *_gone(index), _fast(index)]
+            found += _roots(index)
+    except IndexMissing:
+        raise
+    except ImgsearchError as error:
+        found.append(Finding("index", False, str(error)))
+    libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {codes.version()}"
+    found.append(Finding("libraries", True, libraries))
+    return found
+
+
+def _place(folder: str) -> Finding:
+    kind = kind_of(folder)
+    if warning := advice(folder):
+        return Finding("place", False, warning)
+    return Finding("place", True, f"{folder}, {kind.name or 'an unknown file system'} ({kind.reason})")
+
+
+def _writable(folder: str) -> Finding:
+    data = generations.in_use(folder) or folder
+    for path in (folder, data, os.path.join(data, "catalog.sqlite"), os.path.join(data, "vectors")):
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            return Finding(
+                "writing", False, f"{path} can't be written: it can be searched, not be kept up to date"
+            )
+    return Finding("writing", True, "the index may be written")
+
+
+def _room(index: ImageIndex) -> Finding:
+    """Compaction writes a segment anew before the old one goes, and derived files are written beside."""
+    catalog = os.path.getsize(index.catalog.path)
+    segments = [rows for _, rows in index.catalog.segments()]
+    derived = sum(one.bytes for one in index.catalog.derived().values())
+    segment = min(SEGMENT_BYTES, max(segments, default=0) * 2 * index.identity.dim)
+    need = segment + catalog + derived + (16 << 20)
+    free = shutil.disk_usage(index.data).free
+    text = f"{free / 1e9:,.1f} GB free, {need / 1e9:,.2f} GB needed to look after the index"
+    return Finding("disk", free >= need, text if free >= need else f"{text}: free some")
+
+
+def _format(index: ImageIndex) -> Finding:
+    text = f"manifest {manifest.FORMAT}, catalogue {index.catalog.version}, {index.identity.dim} dimensions"
+    segments = index.catalog.segments()
+    text += f", {len(segments)} {'segment' if len(segments) == 1 else 'segments'}"
+    return Finding("format", True, f"{text} of at most {rows_per_segment(index.identity.dim):,} vectors")
+
+
+def _rebuild(index: ImageIndex) -> Finding:
+    if not generations.unfinished(index.folder):
+        return Finding("rebuild", True, "none is unfinished")
+    flag = index_flag(index.folder)
+    return Finding(
+        "rebuild",
+        False,
+        f"one was begun and is not complete; go on with it: imgsearch index --rebuild{flag}; or drop it: "
+        f"imgsearch compact --all{flag}",
+    )
+
+
+def _gone(index: ImageIndex) -> Iterator[Finding]:
+    rows = sum(count for _, count in index.catalog.segments())
+    dead = index.catalog.dead_counts()
+    due = index.catalog.dead_counts(time.time() - GRACE_SECONDS)
+    total = sum(dead.values())
+    text = f"{total:,} of {rows:,} vectors are of pictures that are gone ({total / max(rows, 1):.0%})"
+    if any(due.get(number, 0) >= DEAD_SHARE * count > 0 for number, count in index.catalog.segments()):
+        yield Finding("gone", True, f"{text}; the next 'imgsearch index' gives up their room")
+    elif total:
+        days = GRACE_SECONDS / 86_400
+        yield Finding(
+            "gone",
+            True,
+            f"{text}; their room is given up when they are a quarter of a segment for {days:.0f} days, or at once "
+            f"by: imgsearch compact --all{index_flag(index.folder)}",
+        )
+    else:
+        yield Finding("gone", True, text)
+
+
+def _fast(index: ImageIndex) -> Finding:
+    rows = sum(count for _, count in index.catalog.segments())
+    if rows < ann.EXACT_ROWS:
+        return Finding("search", True, f"exact: {rows:,} vectors need nothing to make it fast")
+    counts = dict(index.catalog.segments())
+    builds = plan_builds(index.catalog, index.data)
+    unusable = {build.segment for build in builds if not build.reason.startswith("it covers")}
+    covered = sum(
+        min(one.rows, counts[one.segment])
+        for one in index.catalog.derived().values()
+        if one.segment in counts and one.segment not in unusable
+    )
+    text = f"fast: {covered:,} of {rows:,} vectors covered"
+    if not builds:
+        return Finding("search", True, text)
+    reasons = "; ".join(f"segment {build.segment}: {build.reason}" for build in builds)
+    return Finding("search", False, f"{text} ({reasons}); the next 'imgsearch index' mends that")
+
+
+def _roots(index: ImageIndex) -> Iterator[Finding]:
+    away = [
+        root for root in index.catalog.roots() if not is_mount(root.mount) or not os.path.isdir(root.path)
+    ]
+    for root in away:
+        yield Finding(
+            "folder",
+            False,
+            f"{shown(root.path)} is not there now (a drive that is not mounted?): its pictures stay",
+        )
+    here = len(index.catalog.roots()) - len(away)
+    yield Finding("folders", True, f"{here} kept indexed and there")

@@ -1,0 +1,214 @@
+"""Use case: how many of the ten nearest pictures a search of this index finds, measured, and what would find more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsearch.errors import UsageError
+from imgsearch.index import ann
+from imgsearch.index.ann.scan import Best, exact_scores, scan_rows, unit
+from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.index.reader import SHORTLIST
+from imgsearch.types import Reporter, Silent, Vectors
+
+K = 10
+ENOUGH = 0.99
+"""Recall at which nothing needs to be done."""
+
+# Scores that differ by less are ties.
+_TIE = 1e-6
+# Rows beyond K that the float32 pass keeps, so that their float64 scores can put them in order.
+_SPARE = 8
+_BLOCK = 16_384
+_SEED = 20_240_502
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Shares of the ten nearest that searches found: for ``stored`` vectors and for ``text_like`` questions.
+
+    ``worst`` is that of a single question; ``milliseconds`` is the median time of a search.
+    """
+
+    stored: float
+    text_like: float
+    worst: float
+    milliseconds: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether nothing needs to be done."""
+        return min(self.stored, self.text_like) >= ENOUGH
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Recall with a setting changed: "shortlist" or "nprobe" times ``value``, or "exact"."""
+
+    setting: str
+    value: int
+    recall: Recall
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The outcome: ``recall`` as the index is, by ``rung`` of the ladder, and what each change would do.
+
+    ``best`` is the fastest of the trials with enough recall, None if nothing needs to be done or nothing helps.
+    """
+
+    vectors: int
+    questions: int
+    rung: ann.Rung
+    recall: Recall
+    trials: tuple[Trial, ...] = ()
+    best: Trial | None = None
+
+
+def measure_recall(index: ImageIndex, sample: int = 200, reporter: Reporter | None = None) -> Measured | None:
+    """Compare searches of an open index with the exact answers to ``sample`` questions; None if it holds no picture.
+
+    Half of the questions are stored vectors. The other half are as words are: the picture's own part without what
+    all pictures have in common, and away from every picture. Raises UsageError, IndexDamaged.
+    """
+    if sample < 2:
+        raise UsageError(f"--sample {sample}: it takes two questions at least, one of each kind")
+    reporter = reporter or Silent()
+    vectors, drawn = index.with_parts(lambda parts: _draw(index, parts, sample))
+    if not len(drawn):
+        return None
+    questions = np.concatenate([drawn[::2], _text_like(drawn, 1)])
+    kinds = np.arange(len(questions)) < len(drawn[::2])
+    reporter.start(vectors, "vectors compared")
+    try:
+        truth = index.with_parts(lambda parts: _exact(index, parts, questions, reporter.advance))
+    finally:
+        reporter.stop()
+    recall = _ask(index, questions, kinds, truth)
+    rung = index.rung or ann.Rung("exact", "there is nothing else to do")
+    trials = () if recall.enough else _try_all(index, questions, kinds, truth)
+    helping = [trial for trial in trials if trial.recall.enough and trial.setting != "exact"]
+    best = min(helping, key=lambda trial: trial.recall.milliseconds, default=None)
+    return Measured(vectors, len(questions), rung, recall, trials, best)
+
+
+def keep(folder: str, trial: Trial) -> None:
+    """Let the index in ``folder`` always be searched as in ``trial``. Raises IndexLocked, StorageError."""
+    with IndexWriter(folder) as writer:
+        if trial.setting == "shortlist":
+            writer.catalog.put_meta(SHORTLIST, str(trial.value))
+        elif trial.setting == "nprobe":
+            for one in writer.catalog.derived().values():
+                writer.catalog.put_derived(replace(one, nprobe=min(one.nlist, trial.value * one.nprobe)))
+
+
+def _alive(index: ImageIndex, part: ann.Part) -> NDArray[np.bool_]:
+    mask = np.ones(len(part.segment), bool)
+    dead = index.catalog.dead_rows(part.segment.number)
+    mask[dead[dead < len(mask)]] = False
+    return mask
+
+
+def _draw(index: ImageIndex, parts: list[ann.Part], sample: int) -> tuple[int, Vectors]:
+    """Return the number of pictures that a search may find, and vectors of some of them: (n, dim) float32."""
+    masks = [np.flatnonzero(_alive(index, part)) for part in parts]
+    total = sum(map(len, masks))
+    picked = np.random.default_rng(_SEED).choice(total, min(sample, total), replace=False)
+    ends = np.cumsum([0, *map(len, masks)])
+    found = [np.empty((0, index.identity.dim), np.float32)]
+    for part, rows, start in zip(parts, masks, ends, strict=False):
+        mine = np.sort(picked[(picked >= start) & (picked < start + len(rows))]) - start
+        found.append(part.segment.take(rows[mine]).astype(np.float32))
+    return total, np.concatenate(found)
+
+
+def _text_like(drawn: Vectors, start: int) -> Vectors:
+    """Return questions (n, dim) that are as far from any picture as words are."""
+    own = unit(drawn[start % len(drawn) :: 2] - drawn.mean(axis=0))
+    away = np.random.default_rng(_SEED).standard_normal(own.shape, dtype=np.float32)
+    return unit(own + 0.8 * unit(away))
+
+
+def _exact(
+    index: ImageIndex, parts: list[ann.Part], questions: Vectors, advance: Callable[[int], None]
+) -> NDArray[np.float64]:
+    """Return the exact scores of the ten nearest of each question, best first: (n, 10), fewer if there are fewer."""
+    best = Best(len(questions), K + _SPARE)
+    start = 0
+    for part in parts:
+        mask = _alive(index, part)
+        for first in range(0, len(mask), _BLOCK):
+            rows = part.segment.rows[first : first + _BLOCK]
+            scores, ids = scan_rows(rows, questions, K + _SPARE, mask[first : first + _BLOCK])
+            best.take(scores, np.where(ids >= 0, ids + start + first, -1))
+            advance(len(rows))
+        start += len(mask)
+    starts = np.cumsum([0, *(len(part.segment) for part in parts)])
+    exact = []
+    for question, ids in zip(questions, best.ids, strict=True):
+        true = []
+        for id in ids[ids >= 0]:
+            place = int(np.searchsorted(starts, id, side="right")) - 1
+            row = parts[place].segment.take(np.array([id - starts[place]]))
+            true.append(float(exact_scores(row, question)[0]))
+        exact.append(sorted(true, reverse=True)[:K])
+    return np.array(exact, np.float64)
+
+
+def _ask(
+    index: ImageIndex,
+    questions: Vectors,
+    kinds: NDArray[np.bool_],
+    truth: NDArray[np.float64],
+    exact: bool = False,
+) -> Recall:
+    shares, times = [], []
+    index.search(questions[:1], K, exact=exact)  # what is read once is not what a search takes
+    for question, scores in zip(questions, truth, strict=True):
+        began = time.perf_counter()
+        hits = index.search(question[None], K, exact=exact)[0]
+        times.append(time.perf_counter() - began)
+        # Of pictures that tie for the tenth place any is right.
+        right = sum(score >= scores[-1] - _TIE for _, score in hits)
+        shares.append(right / len(scores))
+    found = np.array(shares)
+    text_like = found[~kinds] if (~kinds).any() else found
+    return Recall(
+        float(found[kinds].mean()),
+        float(text_like.mean()),
+        float(found.min()),
+        1000 * float(np.median(times)),
+    )
+
+
+def _try_all(
+    index: ImageIndex, questions: Vectors, kinds: NDArray[np.bool_], truth: NDArray[np.float64]
+) -> tuple[Trial, ...]:
+    """Measure what would help: longer shortlists, then more of the inverted lists; last, every vector compared."""
+    trials = []
+    kept = index.shortlist_times()
+    try:
+        for value in (2 * kept, 4 * kept, 8 * kept):
+            index.shortlist_factor = value
+            found = _ask(index, questions, kinds, truth)
+            if index.rung is None or index.rung.name != "codes":
+                break  # so long that it is the exact search
+            trials.append(Trial("shortlist", value, found))
+            if found.enough:
+                break
+    finally:
+        index.shortlist_factor = None
+    if any(one.nprobe < one.nlist for one in index.catalog.derived().values()):
+        for value in (2, 4):
+            index.shelf.look_wider(2)
+            trials.append(Trial("nprobe", value, _ask(index, questions, kinds, truth)))
+            if trials[-1].recall.enough:
+                break
+    few = slice(None, None, max(1, len(questions) // 6))
+    trials.append(Trial("exact", 1, _ask(index, questions[few], kinds[few], truth[few], exact=True)))
+    return tuple(trials)

@@ -1,0 +1,258 @@
+"""Use case: read every checksum of an index, name what is damaged and what that costs, and mend it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from imgsearch.errors import FolderError, ImgsearchError, IndexDamaged, NothingToIndex, StorageError
+from imgsearch.identity import ModelChoice
+from imgsearch.index import generations, manifest
+from imgsearch.index.audit import Audit, LostFile
+from imgsearch.index.checking import Damage, Findings, check
+from imgsearch.index.database import NAME as CATALOGUE
+from imgsearch.index.derive import Deriver
+from imgsearch.index.image_index import IndexWriter
+from imgsearch.index.location import index_flag
+from imgsearch.index.lock import WriterLock
+from imgsearch.index.mending import mend
+from imgsearch.index.vectors import HEADER_BYTES, header_says
+from imgsearch.indexer import index_pictures
+from imgsearch.job import IndexOptions
+from imgsearch.types import Reporter, Silent
+
+_TRIES = 8
+# Up to so many pictures are embedded again by their names; for more of them, every folder is walked.
+_BY_NAME = 1000
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found. ``lost`` holds by file of the index the pictures that lose their vectors by its damage.
+
+    ``waiting`` counts vectors lost that only waited for their files to come back. ``mendable`` says whether
+    ``repair_index`` can help; where it can't, only making the index anew does. ``seconds`` is how long it took.
+    """
+
+    folder: str
+    data: str
+    damages: list[Damage] = field(default_factory=list)
+    lost: dict[str, list[LostFile]] = field(default_factory=dict)
+    waiting: int = 0
+    orphans: list[str] = field(default_factory=list)
+    vectors: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    mendable: bool = True
+
+    @property
+    def lost_paths(self) -> list[str]:
+        """The absolute paths of the pictures to embed again."""
+        return [file.whole for file in self._lost_files()]
+
+    def _lost_files(self) -> list[LostFile]:
+        return [file for files in self.lost.values() for file in files]
+
+    def summary(self) -> str:
+        """Say in one line how much was read, and what came of it."""
+        speed = self.bytes / max(self.seconds, 1e-9)
+        read = f"{self.bytes / 1e6:,.1f} MB read at {speed / 1e9:.2f} GB/s, {self.vectors:,} vectors"
+        if not self.damages:
+            return f"sound: {read}, and every checksum matches"
+        things = "1 thing" if len(self.damages) == 1 else f"{len(self.damages):,} things"
+        lost = len(self._lost_files())
+        flag = index_flag(self.folder)
+        what_now = (
+            f"mend it and embed again what is lost with: imgsearch verify --repair{flag}"
+            if self.mendable
+            else f"it can't be mended; your pictures are untouched, embed them again with: "
+            f"imgsearch index FOLDER --rebuild{flag}"
+        )
+        pictures = "1 picture" if lost == 1 else f"{lost:,} pictures"
+        return f"{things} damaged, {pictures} to embed again ({read}); {what_now}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair did: what it found, how many pictures are ``embedded`` again, and which are still ``left``."""
+
+    report: Report
+    embedded: int = 0
+    left: tuple[str, ...] = ()
+
+
+def verify_index(folder: str, reporter: Reporter | None = None) -> Report:
+    """Read every checksum of the index in ``folder`` and return what is wrong. Takes no lock, changes nothing.
+
+    What can't be opened to be searched is reported, too. Raises IndexMissing, IndexMismatch (an older or newer
+    format), StorageError.
+    """
+    reporter, folder = reporter or Silent(), os.path.abspath(folder)
+    for _ in range(_TRIES):
+        stamp = manifest.stamp(folder)
+        report = _check(folder, reporter)
+        if not report.damages or not _moved_on(report, stamp):
+            break
+    return report
+
+
+def repair_index(
+    folder: str,
+    model: ModelChoice | None = None,
+    reporter: Reporter | None = None,
+    show: Callable[[Report], None] = lambda report: None,
+) -> Repaired:
+    """Check the index in ``folder`` under the writer lock, mend what is damaged, and embed again what is lost.
+
+    ``model`` says where the checkpoint lies and on which device it computes; ``show`` is told what was found before
+    anything is changed. Pictures that are not there now, or
+    an embedding that is broken off, are left to the next run of ``index``. Raises IndexLocked, StorageError, and
+    what ``index_pictures`` raises.
+    """
+    reporter, folder = reporter or Silent(), os.path.abspath(folder)
+    if not manifest.exists(folder):
+        manifest.load(folder)  # raises that there is no index
+    lock = WriterLock(folder)
+    try:
+        report = _check(folder, reporter, write=True)
+        show(report)
+        if not report.mendable:
+            return Repaired(report)
+        for damage in report.damages:
+            if damage.kind == "refused":
+                raise StorageError(
+                    f"{damage.path} {damage.what}: nothing was changed; let it be read, and run this again"
+                )
+        _mend(report)
+    finally:
+        lock.release()
+    if not report.damages and not report.orphans:
+        return Repaired(report)
+    lost = list({(file.root, file.path): file for file in report._lost_files()}.values())
+    if lost:
+        _embed(folder, lost, model or ModelChoice(), reporter)
+    with IndexWriter(folder) as writer:  # which clears away what nothing names
+        Deriver(writer.data, writer.identity, reporter).finish()
+        left = [file.whole for file in lost if writer.catalog.file(file.root, file.path) is None]
+    return Repaired(report, len(lost) - len(left), tuple(left))
+
+
+def _check(folder: str, reporter: Reporter, write: bool = False) -> Report:
+    began = time.monotonic()
+    report, kind = _manifest(folder)
+    try:
+        with closing(Audit(report.data, write=write)) as audit:
+            try:
+                found = check(audit, kind, lambda size: reporter.start(size, "bytes"), reporter.advance)
+            finally:
+                reporter.stop()
+            _take(report, found, audit)
+    except IndexDamaged as error:
+        path = os.path.join(report.data, CATALOGUE)
+        what = "is missing" if not os.path.exists(path) else f"can't be read ({error.__cause__ or error})"
+        report.damages.append(Damage("catalogue", path, what))
+    for place, damage in enumerate(report.damages):
+        if damage.kind == "catalogue":
+            report.mendable = False
+            cost = (
+                f"{damage.what}: nothing says any more whose the {_stored(report.data):,} stored vectors are"
+            )
+            report.damages[place] = Damage("catalogue", damage.path, cost)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _manifest(folder: str) -> tuple[Report, tuple[int, str] | None]:
+    """Find the data folder, dimension and fingerprint; by the copy of the manifest, if that itself is damaged."""
+    try:
+        identity, data = manifest.load(folder)
+        return Report(folder, data), (identity.dim, identity.fingerprint)
+    except IndexDamaged:
+        path = os.path.join(folder, manifest.NAME)
+        what = "is damaged" if os.path.exists(path) else "is missing"
+        kept = generations.kept_manifest(folder)
+        if kept:
+            identity, data = manifest.parse(kept[0], folder)
+            report = Report(folder, data, [Damage("manifest", path, f"{what}; the catalogue keeps a copy")])
+            return report, (identity.dim, identity.fingerprint)
+        what += ": nothing says what the vectors were made with"
+        return Report(folder, folder, [Damage("manifest", path, what)], mendable=False), None
+
+
+def _take(report: Report, found: Findings, audit: Audit) -> None:
+    """Put what was found into the report, with the pictures that it costs."""
+    report.damages += found.damages
+    report.orphans = found.orphans
+    report.vectors, report.bytes = found.vectors, found.bytes
+    known: set[tuple[int, str]] = set()
+    for damage in found.damages:
+        files: list[LostFile] = audit.without_content() if damage.kind == "files" else []
+        for content in damage.contents:
+            having = audit.files_of(content)
+            report.waiting += not having
+            files += having
+        new = [file for file in files if (file.root, file.path) not in known]
+        known.update((file.root, file.path) for file in new)
+        if new:
+            report.lost.setdefault(damage.path, []).extend(new)
+
+
+def _moved_on(report: Report, stamp: tuple[int, int]) -> bool:
+    """Whether a writer has meanwhile taken away what seemed damaged: then it must be looked at again."""
+    if manifest.stamp(report.folder) != stamp:
+        return True
+    missing = {damage.segment for damage in report.damages if damage.kind == "missing"}
+    derived = {os.path.basename(damage.path) for damage in report.damages if damage.kind == "derived"}
+    if not missing and not derived:
+        return False
+    with closing(Audit(report.data)) as audit:
+        numbers = {number for number, _ in audit.segments()}
+        names = {one.name for one in audit.derived().values()}
+    return not (missing <= numbers and derived <= names)
+
+
+def _stored(data: str) -> int:
+    """Return how many vectors there are by the sizes of the segments' files."""
+    total = 0
+    folder = os.path.join(data, "vectors")
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                if said := header_says(file.read(HEADER_BYTES)):
+                    total += (os.fstat(file.fileno()).st_size - HEADER_BYTES) // (2 * said[0])
+        except OSError:
+            pass  # this is only to say about how much there is
+    return total
+
+
+def _mend(report: Report) -> None:
+    if any(damage.kind == "manifest" for damage in report.damages):
+        kept = generations.kept_manifest(report.folder)
+        assert kept is not None  # else it would not be mendable
+        manifest.put(report.folder, kept[0])
+    rest = Findings([damage for damage in report.damages if damage.kind != "manifest"])
+    if rest.damages:
+        identity = manifest.read(report.folder)
+        with closing(Audit(report.data, write=True)) as audit:
+            mend(audit, rest, (identity.dim, identity.fingerprint))
+
+
+def _embed(folder: str, lost: Iterable[LostFile], model: ModelChoice, reporter: Reporter) -> None:
+    """Embed again what is there now; the rest is for the next run that finds it."""
+    there = [file.whole for file in lost if os.path.isfile(file.whole) and os.access(file.whole, os.R_OK)]
+    if not there:
+        return
+    paths = there if len(there) <= _BY_NAME else []
+    try:
+        index_pictures(paths, folder, IndexOptions(model=model, prune=False), reporter)
+    except (FolderError, NothingToIndex) as error:
+        reporter.say(str(error))  # it went away, or an --exclude names it by now
+    except ImgsearchError:
+        reporter.say(
+            f"what is damaged is out of the index; still to be embedded again ({len(there):,}): "
+            f"imgsearch index{index_flag(folder)}"
+        )
+        raise

@@ -1,0 +1,615 @@
+"""verify names everything that is damaged and what it costs; --repair leaves a sound index that finds everything."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgsearch.errors import CheckpointError, IndexLocked, IndexMissing, StorageError
+from imgsearch.index import ann, manifest, vectors
+from imgsearch.index.checking import Damage
+from imgsearch.index.derive import Deriver
+from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.index.vectors import HEADER_BYTES
+from imgsearch.verify import Report, repair_index, verify_index
+
+import fakes
+from cli import imgsearch
+from fakes import COLOURS, DIM, FakeModel, Notes, identity, paint, run, sha, state, unit, vector
+
+fake_model = fakes.fake_model
+
+WIDTH = 2 * DIM
+FIRST = "vectors/00000001.f16"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Give a folder of one picture of each colour, and a copy of the red one."""
+    for colour in COLOURS:
+        paint(tmp_path / "photos" / f"{colour}.png", colour)
+    shutil.copy(tmp_path / "photos" / "red.png", tmp_path / "photos" / "rosso.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def index(photos: Path, tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an index of the pictures, four vectors a segment."""
+    monkeypatch.setattr(vectors, "SEGMENT_BYTES", HEADER_BYTES + 4 * WIDTH)
+    run(tmp_path / "index", photos, batch_size=2)
+    fake_model.embedded = 0
+    return tmp_path / "index"
+
+
+def flip(path: Path, offset: int, length: int = 1) -> None:
+    """Invert some bytes of a file."""
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        found = file.read(length)
+        file.seek(offset)
+        file.write(bytes(255 - byte for byte in found))
+
+
+def sql(index: Path, *statements: str) -> None:
+    """Change the catalogue behind its back, with its triggers out of the way."""
+    with closing(sqlite3.connect(index / "catalog.sqlite")) as db, db:
+        for name, made in db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {name}")
+            statements = (*statements, made)
+        for statement in statements:
+            db.execute(statement)
+
+
+def place_of(index: Path, colour: str) -> tuple[Path, int]:
+    """Return the segment file of a picture's vector, and where in it the vector begins."""
+    with ImageIndex(str(index)) as opened:
+        root = opened.catalog.roots()[0]
+        row = opened.catalog.file(root.id, f"{colour}.png")
+        assert row is not None
+        assert row.content is not None
+        found = opened.catalog.place(row.content)
+        assert found is not None
+    return index / "vectors" / f"{found.segment:08d}.f16", HEADER_BYTES + found.row * WIDTH
+
+
+def finds_everything(index: Path) -> None:
+    """Every colour is its own best hit, and the red one has its copy."""
+    with ImageIndex(str(index)) as opened:
+        for colour, value in COLOURS.items():
+            record, score = opened.search(vector(value), 1)[0][0]
+            assert score > 0.98
+            assert os.path.basename(record.paths[0]) == f"{colour}.png"
+        assert len(opened.search(vector(COLOURS["red"]), 1)[0][0][0].paths) == 2
+
+
+def kinds(report: Report) -> list[str]:
+    return [damage.kind for damage in report.damages]
+
+
+def names(report: Report) -> list[str]:
+    return sorted(os.path.basename(path) for path in report.lost_paths)
+
+
+# ---- a sound index --------------------------------------------------------------------------------------------
+
+
+def test_a_sound_index_is_sound_and_untouched(index: Path) -> None:
+    """Everything is read, nothing is found and nothing is written, also with pictures that wait or are forgotten."""
+    with IndexWriter(str(index)) as writer:
+        rows = list(writer.catalog.files(1))
+        writer.catalog.drop_files([rows[0].id])
+        writer.catalog.drop_files([rows[1].id], contents=True)
+    before = {path: path.read_bytes() for path in index.rglob("*") if path.is_file()}
+    done = imgsearch("verify", "--index", index)
+    assert done.code == 0
+    assert done.out == b""
+    assert "9 vectors, and every checksum matches" in done.err
+    for path, was in before.items():
+        if not path.name.endswith("-shm"):
+            assert path.read_bytes() == was
+    repaired = imgsearch("verify", "--repair", "--index", index)
+    assert repaired.code == 0
+    assert "sound" in repaired.err
+
+
+def test_where_there_is_no_index_it_says_so(tmp_path: Path) -> None:
+    """verify of nothing is one line, and makes nothing."""
+    for flags in ((), ("--repair",)):
+        done = imgsearch("verify", *flags, "--index", tmp_path / "none")
+        assert done.code == 2
+        assert "there is no index" in done.err
+    with pytest.raises(IndexMissing):
+        repair_index(str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_empty_index_is_sound(tmp_path: Path) -> None:
+    """An index without a picture has nothing that could be damaged."""
+    with IndexWriter(str(tmp_path), identity()):
+        pass
+    assert verify_index(str(tmp_path)).damages == []
+
+
+# ---- what is named --------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_vector_costs_its_picture(index: Path, photos: Path) -> None:
+    """The segment, the row and every file with that picture are named; JSON says the same."""
+    path, start = place_of(index, "red")
+    flip(path, start + 5)
+    done = imgsearch("verify", "--index", index)
+    assert done.code == 2
+    assert done.lines == [str(photos / "red.png"), str(photos / "rosso.png")]
+    assert f"damaged: {path}" in done.err
+    assert "1 of" in done.err
+    assert done.err.splitlines()[-1].endswith(f"imgsearch verify --repair --index {index}")
+    objects = imgsearch("verify", "--json", "--index", index).objects
+    assert [(one["damaged"], one["path"]) for one in objects] == [
+        (str(path), str(photos / name)) for name in ("red.png", "rosso.png")
+    ]
+
+
+def _zero(index: Path) -> None:
+    """Let a vector be zeros with a checksum that fits."""
+    path, start = place_of(index, "blue")
+    with open(path, "r+b") as file:
+        file.seek(start)
+        file.write(bytes(WIDTH))
+    crc = vectors.row_crc(np.zeros(DIM, np.float16))
+    number, row = int(path.stem), (start - HEADER_BYTES) // WIDTH
+    sql(index, f"UPDATE content SET crc = {crc} WHERE segment = {number} AND row = {row}")
+
+
+def _not_a_number(index: Path) -> None:
+    path, start = place_of(index, "blue")
+    bad = np.full(DIM, np.nan, np.float16)
+    with open(path, "r+b") as file:
+        file.seek(start)
+        file.write(bad.tobytes())
+    number, row = int(path.stem), (start - HEADER_BYTES) // WIDTH
+    sql(index, f"UPDATE content SET crc = {vectors.row_crc(bad)} WHERE segment = {number} AND row = {row}")
+
+
+def _bad_row(index: Path) -> None:
+    path, start = place_of(index, "green")
+    flip(path, start, WIDTH)
+
+
+def _two_bad_rows(index: Path) -> None:
+    flip(index / FIRST, HEADER_BYTES, 2 * WIDTH)
+
+
+def _bad_header(index: Path) -> None:
+    flip(index / FIRST, 20, 30)
+
+
+def _cut(index: Path) -> None:
+    os.truncate(index / FIRST, HEADER_BYTES + WIDTH + 3)
+
+
+def _cut_into_the_header(index: Path) -> None:
+    os.truncate(index / FIRST, 77)
+
+
+def _last_cut(index: Path) -> None:
+    last = max((index / "vectors").iterdir())
+    os.truncate(last, os.path.getsize(last) - 1)
+
+
+def _missing(index: Path) -> None:
+    (index / FIRST).unlink()
+
+
+def _last_missing(index: Path) -> None:
+    max((index / "vectors").iterdir()).unlink()
+
+
+def _all_missing(index: Path) -> None:
+    shutil.rmtree(index / "vectors")
+
+
+def _everything_bad(index: Path) -> None:
+    size = os.path.getsize(index / FIRST)
+    (index / FIRST).write_bytes(os.urandom(size))
+
+
+def _wrong_tally(index: Path) -> None:
+    sql(index, "UPDATE tally SET files = files + 1")
+
+
+def _wrong_files(index: Path) -> None:
+    sql(index, "UPDATE content SET files = 0 WHERE id = 2", "UPDATE content SET files = 5 WHERE id = 3")
+
+
+def _wrongly_dead(index: Path) -> None:
+    sql(
+        index,
+        "INSERT INTO dead VALUES (1, 0, 0)",
+        "INSERT INTO dead VALUES (1, 99, 0)",
+        "INSERT INTO dead VALUES (9, 0, 0)",
+    )
+
+
+def _not_dead(index: Path) -> None:
+    sql(index, "DELETE FROM file WHERE path = CAST('cyan.png' AS BLOB)", "DELETE FROM dead")
+
+
+def _outside(index: Path) -> None:
+    sql(index, "UPDATE content SET row = 4000 WHERE id = 2")
+
+
+def _stray_files(index: Path) -> None:
+    sql(index, "DELETE FROM content WHERE id = 2", "INSERT INTO dead SELECT 1, 1, 0")
+
+
+def _manifest_gone(index: Path) -> None:
+    (index / "manifest.json").unlink()
+
+
+def _manifest_bad(index: Path) -> None:
+    flip(index / "manifest.json", 40, 9)
+
+
+def _many(index: Path) -> None:
+    for damage in (_bad_row, _bad_header, _last_cut, _wrong_tally, _manifest_bad):
+        damage(index)
+
+
+DAMAGE: dict[Callable[[Path], None], tuple[set[str], int | None]] = {
+    _zero: ({"vectors"}, 1),
+    _not_a_number: ({"vectors"}, 1),
+    _bad_row: ({"vectors"}, 1),
+    _two_bad_rows: ({"vectors"}, None),
+    _bad_header: ({"header"}, 0),
+    _cut: ({"short"}, None),
+    _cut_into_the_header: ({"short", "header"}, None),
+    _last_cut: ({"short"}, 1),
+    _missing: ({"missing"}, None),
+    _last_missing: ({"missing"}, None),
+    _all_missing: ({"missing"}, len(COLOURS) + 1),
+    _everything_bad: ({"header", "vectors"}, None),
+    _wrong_tally: ({"counters"}, 0),
+    _wrong_files: ({"counters"}, 0),
+    _wrongly_dead: ({"counters"}, 0),
+    _not_dead: ({"counters"}, 0),
+    _outside: ({"places", "counters"}, None),
+    _stray_files: ({"files"}, None),
+    _manifest_gone: ({"manifest"}, 0),
+    _manifest_bad: ({"manifest"}, 0),
+    _many: ({"vectors", "header", "short", "counters", "manifest"}, 2),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__.strip("_"))
+def test_what_is_damaged_is_named_and_mended(
+    index: Path,
+    photos: Path,
+    fake_model: FakeModel,
+    damage: Callable[[Path], None],
+) -> None:
+    """Each damage is named with what it costs; after a repair the index is sound, complete, and a repair idle."""
+    expected, cost = DAMAGE[damage]
+    damage(index)
+    report = verify_index(str(index))
+    assert set(kinds(report)) == expected
+    assert cost is None or len(report.lost_paths) == cost
+    assert imgsearch("verify", "--index", index).code == 2
+    repaired = repair_index(str(index), reporter=Notes())
+    assert repaired.left == ()
+    assert repaired.report.lost_paths == report.lost_paths
+    lost = {name for name in names(report) if name != "rosso.png"}
+    assert fake_model.embedded == len(lost)
+    after = verify_index(str(index))
+    assert after.damages == []
+    if damage is not _not_dead:  # there the file is what was taken away
+        assert len(after.lost_paths) == 0
+        finds_everything(index)
+    assert repair_index(str(index)).embedded == 0
+    result = run(index, photos)
+    assert result.indexed == 0
+
+
+def test_a_derived_file_that_is_damaged_or_gone_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No picture is lost by it; the repair makes the file again and clears away what nothing names."""
+    monkeypatch.setattr(ann, "EXACT_ROWS", 30)
+    folder = tmp_path / "index"
+    with IndexWriter(str(folder), identity(64)) as writer:
+        root = writer.catalog.put_root("/pictures", {})
+        writer.commit(
+            [(sha(n), 0, 1, 1) for n in range(40)],
+            unit(40, dim=64),
+            [state(root, f"{n}.jpg", sha(n)) for n in range(40)],
+        )
+        Deriver(writer.data, writer.identity).finish()
+    (path,) = (folder / "faiss").iterdir()
+    for damage in (lambda: flip(path, 100), path.unlink, lambda: os.truncate(path, 30)):
+        damage()
+        (folder / "faiss" / "00000009-12345678.faiss").write_bytes(b"nobody's")
+        report = verify_index(str(folder))
+        assert kinds(report) == ["derived"]
+        assert report.lost_paths == []
+        assert [os.path.basename(orphan) for orphan in report.orphans] == ["00000009-12345678.faiss"]
+        assert repair_index(str(folder)).report.damages == report.damages
+        assert verify_index(str(folder)).damages == []
+        assert [found.name for found in (folder / "faiss").iterdir()] == [path.name]
+
+
+def test_files_that_nothing_names_are_mentioned_and_no_damage(index: Path) -> None:
+    """What a killed writer left costs room only; a repair clears it away."""
+    (index / "vectors" / "00000077.f16").write_bytes(b"torn")
+    (index / "vectors" / "notes.txt").write_text("somebody's own")
+    done = imgsearch("verify", "--index", index)
+    assert done.code == 0
+    assert "00000077.f16" in done.err
+    assert "notes.txt" not in done.err
+    assert imgsearch("verify", "--repair", "--index", index).code == 0
+    assert sorted(path.name for path in (index / "vectors").iterdir())[-1] == "notes.txt"
+    assert not (index / "vectors" / "00000077.f16").exists()
+
+
+# ---- what can't be mended -------------------------------------------------------------------------------------
+
+
+def _no_database(index: Path) -> None:
+    (index / "catalog.sqlite").write_bytes(b"this is no database" * 1000)
+
+
+def _no_catalogue(index: Path) -> None:
+    (index / "catalog.sqlite").unlink()
+
+
+def _torn_pages(index: Path) -> None:
+    flip(index / "catalog.sqlite", 4096, os.path.getsize(index / "catalog.sqlite") - 4096)
+
+
+@pytest.mark.parametrize("damage", [_no_database, _no_catalogue, _torn_pages])
+def test_a_lost_catalogue_costs_everything_and_says_so(index: Path, damage: Callable[[Path], None]) -> None:
+    """How many vectors that is is said, with the command that makes the index anew; nothing is touched."""
+    damage(index)
+    before = {path: path.read_bytes() for path in index.rglob("*.f16")}
+    for flags in ((), ("--repair",)):
+        done = imgsearch("verify", *flags, "--index", index)
+        assert done.code == 2
+        assert done.out == b""
+        assert f"{len(COLOURS)} stored vectors" in done.err
+        assert "--rebuild" in done.err.splitlines()[-1]
+        assert "Traceback" not in done.err
+    assert {path: path.read_bytes() for path in index.rglob("*.f16")} == before
+
+
+def test_a_manifest_without_a_copy_can_not_be_mended(index: Path) -> None:
+    """The vectors are checked all the same, against their segments' headers."""
+    sql(index, "DELETE FROM meta WHERE key = 'manifest'")
+    _bad_row(index)
+    _manifest_gone(index)
+    report = verify_index(str(index))
+    assert kinds(report) == ["manifest", "vectors"]
+    assert names(report) == ["green.png"]
+    assert not report.mendable
+    done = imgsearch("verify", "--repair", "--index", index)
+    assert done.code == 2
+    assert "--rebuild" in done.err.splitlines()[-1]
+
+
+def test_any_flipped_byte_is_found_or_harmless(index: Path) -> None:
+    """Wherever a byte of the index changes, verify says so in words or nothing that a search uses has changed."""
+    draw = random.Random(4)
+    with closing(sqlite3.connect(index / "catalog.sqlite")) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    files = [index / "manifest.json", index / "catalog.sqlite", *(index / "vectors").iterdir()]
+    for _ in range(40):
+        path = draw.choice(files)
+        offset = draw.randrange(path.stat().st_size)
+        flip(path, offset)
+        done = imgsearch("verify", "--index", index)
+        assert done.code in (0, 2)
+        if done.code == 0:
+            finds_everything(index)
+        flip(path, offset)
+
+
+# ---- repairs --------------------------------------------------------------------------------------------------
+
+
+def test_a_repair_that_is_broken_off_is_finished_by_the_next_run(
+    index: Path,
+    photos: Path,
+    fake_model: FakeModel,
+) -> None:
+    """Killed between forgetting and embedding, the index is sound, and `index` embeds what is left."""
+
+    def fail(done: int) -> None:
+        raise CheckpointError("the model has gone")
+
+    _bad_row(index)
+    fake_model.before = fail
+    notes = Notes()
+    with pytest.raises(CheckpointError):
+        repair_index(str(index), reporter=notes)
+    assert "still to be embedded again (1): imgsearch index" in notes.text
+    assert verify_index(str(index)).damages == []
+    fake_model.before = None
+    assert run(index, photos).indexed == 1
+    finds_everything(index)
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_a_repair_killed_at_any_step_is_repaired_by_the_next(
+    index: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of the catalogue's changes was the last, the next repair leaves a sound and complete index."""
+    from imgsearch.index.audit import Audit
+
+    _many(index)
+    _missing(index)
+    done = 0
+    real = Audit.transaction
+
+    def transaction(self: Audit, kind: str = "IMMEDIATE") -> object:
+        nonlocal done
+        if kind == "IMMEDIATE":
+            done += 1
+            if done > step:
+                raise KeyboardInterrupt
+        return real(self, kind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Audit, "transaction", transaction)
+        try:
+            repair_index(str(index))
+        except KeyboardInterrupt:
+            pass
+    repair_index(str(index))
+    assert verify_index(str(index)).damages == []
+    run(index)
+    finds_everything(index)
+
+
+def test_pictures_that_are_not_there_are_left_to_a_later_run(index: Path, photos: Path) -> None:
+    """What lies on a drive that is away can't be embedded now: that is said, and it comes back with its drive."""
+    _bad_row(index)
+    away = photos.rename(photos.with_name("away"))
+    done = imgsearch("verify", "--repair", "--index", index)
+    assert done.code == 1
+    assert "1 picture is not there now" in done.err
+    assert verify_index(str(index)).damages == []
+    away.rename(photos)
+    assert run(index).indexed == 1
+    finds_everything(index)
+
+
+def test_a_repair_touches_no_other_file_of_the_folders(
+    index: Path,
+    photos: Path,
+    fake_model: FakeModel,
+) -> None:
+    """Only what is lost is embedded: what is new waits for `index`, what is gone stays known."""
+    paint(photos / "new.png", (9, 99, 199))
+    (photos / "blue.png").unlink()
+    _bad_row(index)
+    repaired = repair_index(str(index))
+    assert (repaired.embedded, fake_model.embedded) == (1, 1)
+    with ImageIndex(str(index)) as opened:
+        known = {row.path for row in opened.catalog.files(1)}
+    assert "blue.png" in known
+    assert "new.png" not in known
+
+
+def test_vectors_that_wait_for_their_files_are_counted(index: Path) -> None:
+    """A damaged vector of a picture without files costs no picture; the repair forgets it."""
+    path, start = place_of(index, "green")
+    with IndexWriter(str(index)) as writer:
+        row = writer.catalog.file(1, "green.png")
+        assert row is not None
+        writer.catalog.drop_files([row.id])
+    flip(path, start)
+    report = verify_index(str(index))
+    assert (report.lost_paths, report.waiting) == ([], 1)
+    assert "1 lost vector waited" in imgsearch("verify", "--index", index).err
+    repair_index(str(index))
+    assert verify_index(str(index)).damages == []
+
+
+def test_a_segment_that_may_not_be_read_is_not_given_up(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that the system refuses to open is named, and a repair changes nothing until it can be read."""
+    real = os.open
+
+    def refuse(path: str, *args: int, **kwargs: int) -> int:
+        if path == str(index / FIRST):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        report = verify_index(str(index))
+        assert (kinds(report), report.lost_paths) == (["refused"], [])
+        with pytest.raises(StorageError, match="nothing was changed"):
+            repair_index(str(index))
+    assert verify_index(str(index)).damages == []
+    finds_everything(index)
+
+
+def test_a_repair_waits_for_no_other_writer(index: Path) -> None:
+    """While another process writes, a repair is refused, and a check is not."""
+    with IndexWriter(str(index)):
+        assert verify_index(str(index)).damages == []
+        with pytest.raises(IndexLocked):
+            repair_index(str(index))
+
+
+def test_a_rebuilt_index_keeps_a_copy_of_its_manifest_too(
+    index: Path,
+    photos: Path,
+    fake_model: FakeModel,
+) -> None:
+    """The manifest of a later generation is restored from that generation's catalogue."""
+    run(index, photos, rebuild=True)
+    assert manifest.load(str(index))[1] == str(index / "generation-0002")
+    was = (index / "manifest.json").read_bytes()
+    _manifest_bad(index)
+    assert kinds(verify_index(str(index))) == ["manifest"]
+    repair_index(str(index))
+    assert (index / "manifest.json").read_bytes() == was
+    finds_everything(index)
+
+
+def test_an_unfinished_rebuild_is_not_taken_for_the_index(
+    index: Path,
+    photos: Path,
+    fake_model: FakeModel,
+) -> None:
+    """While a new generation is incomplete, a damaged manifest is restored to name the old one."""
+    was = (index / "manifest.json").read_bytes()
+    with IndexWriter(str(index), identity(), rebuild=True) as writer:
+        assert writer.unpublished
+    _manifest_bad(index)
+    repair_index(str(index))
+    assert (index / "manifest.json").read_bytes() == was
+    finds_everything(index)
+
+
+# ---- beside a writer ------------------------------------------------------------------------------------------
+
+
+def test_a_check_beside_a_writer_that_compacts_finds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments that come and go while they are read are no damage."""
+    monkeypatch.setattr(vectors, "SEGMENT_BYTES", HEADER_BYTES + 8 * WIDTH)
+    folder = str(tmp_path / "index")
+    found: list[Damage] = []
+    with IndexWriter(folder, identity()) as writer:
+        root = writer.catalog.put_root("/pictures", {})
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.is_set():
+                found.extend(verify_index(folder).damages)
+
+        looker = threading.Thread(target=look)
+        looker.start()
+        try:
+            for turn in range(25):
+                keys = [sha((turn, number)) for number in range(5)]
+                files = [state(root, f"{turn}-{number}.jpg", key) for number, key in enumerate(keys)]
+                writer.commit([(key, 0, 1, 1) for key in keys], unit(5, turn), files)
+                writer.catalog.drop_files(
+                    [row.id for row in writer.catalog.files(root)][: 3 if turn > 3 else 0]
+                )
+                writer.compact(0.0)
+        finally:
+            over.set()
+            looker.join()
+    assert found == []
