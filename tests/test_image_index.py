@@ -199,6 +199,35 @@ def test_a_stored_vector_comes_back(folder: str) -> None:
     np.testing.assert_allclose(stored, rows[2:3], atol=1e-3)
 
 
+def test_near_duplicates_stand_in_the_order_of_their_cosines(folder: str) -> None:
+    """Of a burst of photos that differ less than float16 can tell a length, the k largest true cosines are found."""
+    rng = np.random.default_rng(5)
+    rows = unit(1, dim=64) + 0.002 * rng.standard_normal((300, 64), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    with IndexWriter(folder, identity(dim=64)) as writer:
+        add(writer, range(300), rows)
+    stored = rows.astype(np.float16).astype(np.float64)
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    with ImageIndex(folder) as index:
+        for query in rows[:20]:
+            cosines = stored @ (query / np.linalg.norm(query.astype(np.float64)))
+            wanted = np.argsort(-cosines)[:10]
+            hits = index.search(query[None], 10)[0]
+            assert names(hits) == [str(name) for name in wanted]
+            np.testing.assert_allclose([score for _, score in hits], cosines[wanted], atol=1e-9)
+
+
+def test_of_equal_vectors_the_first_ones_are_found(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more equal vectors than were asked for, over several segments, those that were indexed first come back."""
+    monkeypatch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 40 * DIM * 2)
+    with IndexWriter(folder, identity()) as writer:
+        add(writer, range(45), unit(45, seed=1))
+        add(writer, range(45, 145), np.repeat(unit(1, seed=2), 100, axis=0))
+    with ImageIndex(folder) as index:
+        hits = index.search(unit(1, seed=2), 7)[0]
+    assert names(hits) == [str(name) for name in range(45, 52)]
+
+
 def test_searches_may_run_side_by_side(folder: str) -> None:
     """One opened index answers several threads at once."""
     rows = make(folder, 50)

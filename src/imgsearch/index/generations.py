@@ -86,8 +86,11 @@ def in_use(folder: str) -> str | None:
 
 
 def drop_older(folder: str, data: str) -> None:
-    """Remove the generations of the index in ``folder`` that came before the one in ``data``."""
+    """Remove the generations of the index in ``folder`` that came before the one in ``data``, and a torn manifest."""
     try:
+        beside = os.path.join(folder, manifest.NAME + ".new")
+        if os.path.lexists(beside):
+            os.unlink(beside)
         if data != folder:
             _drop(folder)
         for name in _names(folder):

@@ -22,7 +22,9 @@ T = TypeVar("T")
 
 # Rows asked for beyond k: pictures whose files are gone are passed over, and ties may stand behind the last place.
 _SPARE = 32
-# Rows whose scores, in float32, are closer than this may change places when they are computed in float64.
+# How far a stored row's length may be from 1 (float16, and what import takes as it is), and an inner product in
+# float32 from the true one.
+_LENGTH = 2.0**-10
 _CLOSE = 2e-6
 _TRIES = 8
 SHORTLIST = "shortlist"
@@ -199,20 +201,25 @@ class ImageIndex:
         self, parts: list[ann.Part], found: ann.Found, query: Vectors, k: int, dim: int | None
     ) -> tuple[list[tuple[Record, float]], bool]:
         """Return the best k pictures among the rows found, and whether no row that was not found could be one."""
+        cosines = ann.cosines(parts, found, query, dim)
         hits: list[tuple[Record, float]] = []
-        places = list(zip(found.scores.tolist(), found.part.tolist(), found.row.tolist(), strict=True))
-        for score, part, row in places:
-            if len(hits) >= k and score < sorted((hit[1] for hit in hits), reverse=True)[k - 1] - _CLOSE:
-                return _ordered(hits)[:k], True
-            segment = parts[part].segment
+        for place in np.argsort(-cosines, kind="stable").tolist():
+            # Of pictures that tie with the last one, those that were indexed first are to be seen.
+            if len(hits) >= k and cosines[place] < hits[k - 1][1]:
+                break
+            segment, row = parts[found.part[place]].segment, int(found.row[place])
             named = self.catalog.record(segment.number, row)
             if named is None:
                 continue
             record, crc = named
-            stored = segment.take(np.array([row]))
-            self._check(stored[0], crc, segment.number, row)
-            hits.append((record, float(ann.exact_scores(stored, query, dim)[0])))
-        return _ordered(hits)[:k], False
+            self._check(segment.take(np.array([row]))[0], crc, segment.number, row)
+            hits.append((record, float(cosines[place])))
+        hits = sorted(hits, key=lambda hit: (-hit[1], hit[0].id))[:k]
+        if len(hits) < k or not len(found.scores):
+            return hits, False
+        # What was not found has at most the last inner product, and a stored row's length is 1 only nearly.
+        last = float(found.scores[-1])
+        return hits, hits[-1][1] > last + abs(last) * _LENGTH + _CLOSE
 
     def vector(self, sha256: bytes, page: int = 0) -> Vectors | None:
         """Return the stored vector of a content as (1, dim) float32, or None if there is none.
@@ -279,7 +286,3 @@ def _retried(catalog: Catalog, work: Callable[[], T]) -> T:
         if missing.number in dict(catalog.segments()):
             break
     raise missing
-
-
-def _ordered(hits: list[tuple[Record, float]]) -> list[tuple[Record, float]]:
-    return sorted(hits, key=lambda hit: (-hit[1], hit[0].id))

@@ -29,6 +29,7 @@ __all__ = [
     "Part",
     "Rung",
     "choose",
+    "cosines",
     "exact_scores",
     "nearest",
     "shortlist_for",
@@ -150,6 +151,18 @@ def nearest(
     scores, places = scores[order], places[order]
     part = np.searchsorted(starts, places, side="right") - 1
     return Found(scores, part, places - starts[part], rung)
+
+
+def cosines(
+    parts: Sequence[Part], found: Found, query: Vectors, dim: int | None = None
+) -> NDArray[np.float64]:
+    """Return the cosines of the found rows with ``query`` (dim,), or of their prefixes, in float64: (k,)."""
+    scores = np.empty(len(found.row))
+    for number, part in enumerate(parts):
+        here = found.part == number
+        if here.any():
+            scores[here] = exact_scores(part.segment.take(found.row[here]), query, dim)
+    return scores
 
 
 def _climb(

@@ -118,6 +118,7 @@ def build(
     coarse = faiss.IndexFlatIP(padded)
     index = faiss.IndexIVFRaBitQFastScan(coarse, padded, nlist, faiss.METRIC_INNER_PRODUCT)
     index.cp.spherical = nlist > 1
+    index.cp.min_points_per_centroid = 1  # few rows are no reason for a line of FAISS's own on stderr
     step = max(1, len(source) // (_TRAIN * max(nlist, 64)))
     index.train(rotate(source.take(np.arange(0, len(source), step)).astype(np.float32)))
     for start in range(0, len(source), _BLOCK):
