@@ -6,13 +6,19 @@ READY := $(VENV)/.ready
 # sentence-transformers as its users have it, with torchvision: what the parity tests compare with.
 REFERENCE := .venv-reference
 
-.PHONY: demo test reference smoke lint types check clean
+.PHONY: demo test faults reference smoke lint types check clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
 
 test: $(READY) reference
 	$(BIN)/python -m pytest
+
+# The fault tests in full: every failing call, thousands of power cuts and flipped bytes, 500 kills. An hour;
+# `make test` runs seeded samples of the same.
+faults: $(READY)
+	IMGSEARCH_FAULTS=full $(BIN)/python -m pytest tests/test_sigkill.py tests/test_concurrency.py tests/test_stateful.py \
+		tests/test_flipped_bytes.py tests/test_io_faults.py tests/test_power_loss.py tests/test_full_disk.py
 
 reference: $(REFERENCE)/.ready
 

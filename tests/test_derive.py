@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from imgsearch.errors import IndexDamaged
 from imgsearch.index import ann, derive, vectors
 from imgsearch.index.ann import codes
 from imgsearch.index.derive import Deriver, lists_for, plan_builds
@@ -255,3 +258,44 @@ def test_an_open_index_sees_derived_files_as_they_come(folder: str) -> None:
         [hit[0].id for hit in hits[:1]] for hits in after
     ]
     assert np.allclose([hits[0][1] for hits in before], [hits[0][1] for hits in after], atol=0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["name = NULL", "name = '../../etc/passwd'", "rows = 'many'", "rows = -1", "crc = x'00'", "faiss = NULL"],
+)
+def test_a_row_about_a_derived_file_that_makes_no_sense_stops_nothing(folder: str, damage: str) -> None:
+    """Whatever the catalogue says of its derived files, searches answer, and the next run makes them anew."""
+    rows = make(folder)
+    with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db, db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'ann'")
+    with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db, db:
+        db.execute(f"UPDATE ann SET {damage}")
+    assert answers(folder, rows[::499])[:2] == (names(0, 499, 998), "exact")
+    assert len(derive_again(folder)) == 3
+    assert answers(folder, rows[::499])[1] == "codes"
+
+
+def test_a_catalogue_that_lost_its_folders_is_damaged(folder: str) -> None:
+    """Files without a single folder to lie in are damage, and not an index that finds nothing."""
+    make(folder, 50)
+    with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db, db:
+        db.execute("PRAGMA foreign_keys = OFF")
+        db.execute("DELETE FROM root")
+    for opener in (ImageIndex, IndexWriter):
+        with pytest.raises(IndexDamaged, match="its folders are lost"):
+            opener(folder)
+
+
+def test_a_row_number_of_nonsense_is_damage(folder: str) -> None:
+    """A place that no segment has, and a segment that can't be read, are one line and not a traceback."""
+    rows = make(folder, 50)
+    with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db, db:
+        db.execute("UPDATE content SET row = -7 WHERE sha256 = ?", (sha(3),))
+        db.execute("UPDATE content SET segment = x'41' WHERE sha256 = ?", (sha(4),))
+    with ImageIndex(folder) as index:
+        for number in (3, 4):
+            with pytest.raises(IndexDamaged):
+                index.vector(sha(number))
+        assert index.search(rows[:1], 1)[0][0][0].paths == ("/pictures/0.jpg",)

@@ -99,7 +99,7 @@ class Bulk(Database):
 
         The rows that they leave are dead from then on.
         """
-        with self.transaction() as db:
+        with self._consistent(), self.transaction() as db:
             self._put_segment(db, segment, rows)
             db.executemany(
                 "UPDATE content SET segment = ?, row = ? WHERE id = ?",
@@ -111,7 +111,7 @@ class Bulk(Database):
 
         ``next_segment`` is the one that takes the next row: a number is never given twice.
         """
-        with self.transaction() as db:
+        with self._consistent(), self.transaction() as db:
             db.execute("INSERT OR IGNORE INTO segment (id, rows) VALUES (?, 0)", (next_segment,))
             db.execute("DELETE FROM content WHERE segment = ? AND files = 0", (segment,))
             db.execute("DELETE FROM dead WHERE segment = ?", (segment,))

@@ -23,7 +23,9 @@ from imgsearch.index.rows import (
     NewContent,
     Place,
     Root,
+    derived_row,
     file_row,
+    place_row,
     root_row,
     skipped_row,
 )
@@ -37,6 +39,12 @@ class Catalog(Bulk):
     """The sidecar's tables, read and written as the index's nouns."""
 
     # ---- reading -------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise IndexDamaged if there are files and not one folder that they could lie in."""
+        sql = "SELECT EXISTS (SELECT 1 FROM tally WHERE files > 0) AND NOT EXISTS (SELECT 1 FROM root)"
+        if self._all(bool, sql)[0]:
+            raise self._damaged(ValueError("its folders are lost"))
 
     def roots(self) -> list[Root]:
         """Return the known roots in the order in which they were added."""
@@ -66,7 +74,7 @@ class Catalog(Bulk):
     def place(self, sha256: bytes, page: int = 0) -> Place | None:
         """Return where the vector of a content lies, or None if there is none."""
         rows = self._all(
-            Place, "SELECT id, segment, row, crc FROM content WHERE sha256 = ? AND page = ?", sha256, page
+            place_row, "SELECT id, segment, row, crc FROM content WHERE sha256 = ? AND page = ?", sha256, page
         )
         return rows[0] if rows else None
 
@@ -103,12 +111,12 @@ class Catalog(Bulk):
     def derived(self) -> dict[int, Derived]:
         """Return by segment the derived FAISS file that belongs to it."""
         sql = "SELECT segment, rows, name, faiss, bytes, crc, nlist, nprobe FROM ann"
-        return {found.segment: found for found in self._all(Derived, sql)}
+        return {found.segment: found for found in self._all(derived_row, sql) if found}
 
     def record(self, segment: int, row: int) -> tuple[Record, int] | None:
         """Return the picture at a place with its row's crc32, or None if no file has that picture any more."""
         found = self._all(
-            lambda *row: row,
+            lambda id, sha256, *rest: (int(id), bytes(sha256), *map(int, rest)),
             "SELECT id, sha256, page, width, height, crc FROM content WHERE segment = ? AND row = ?",
             segment,
             row,

@@ -139,6 +139,14 @@ class Database:
                 raise  # a bug of ours
             raise self._damaged(error) from error
 
+    @contextmanager
+    def _consistent(self) -> Iterator[None]:
+        """Say that the catalogue is damaged where what it says of its own rows contradicts itself."""
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise self._damaged(error) from error
+
     def _damaged(self, error: Exception) -> IndexDamaged:
         said = " ".join(str(error).split())[:100]  # SQLite may quote the whole schema
         return IndexDamaged(

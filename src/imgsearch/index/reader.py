@@ -69,6 +69,7 @@ class ImageIndex:
         catalog, shelf = self._open_catalog(data), Shelf(data, identity)
         try:
             # Damage is better said before a model is loaded than after.
+            catalog.check()
             _retried(catalog, lambda: shelf.parts(catalog, fast=False))
         except BaseException:
             catalog.close()

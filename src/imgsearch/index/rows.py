@@ -112,6 +112,20 @@ def root_row(id: int, path: bytes, options: str, mount: bytes) -> Root:
     return Root(id, os.fsdecode(path), dict(json.loads(options)), os.fsdecode(mount))
 
 
+def place_row(*columns: Any) -> Place:
+    """Read where a content lies."""
+    return Place(*map(int, columns))
+
+
+def derived_row(segment: int, rows: int, name: str, faiss: str, *rest: Any) -> Derived | None:
+    """Read a derived file's row; None if it makes no sense: a derived file is never worth an error."""
+    try:
+        found = Derived(int(segment), int(rows), str(name), str(faiss), *map(int, rest))
+    except (ValueError, TypeError):
+        return None
+    return found if found.rows > 0 and name and os.sep not in found.name else None
+
+
 def file_row(id: int, path: bytes, *rest: Any) -> FileRow:
     """Read a row of the file table."""
     return FileRow(id, os.fsdecode(path), *rest)
