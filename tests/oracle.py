@@ -156,7 +156,7 @@ def small(rows_a_segment: int, exact_rows: int, dim: int = DIM) -> Iterator[None
     with (
         patch.object(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + rows_a_segment * dim * 2),
         patch.object(ann, "EXACT_ROWS", exact_rows),
-        patch.object(ann, "shortlist_for", lambda k, dim: 2 * k + 8),
+        patch.object(ann, "shortlist_for", lambda k, dim, rows=0: 2 * k + 8),
         patch.object(derive, "lists_for", lists),
     ):
         yield

@@ -28,7 +28,7 @@ DIM = 64
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a hundred rows be many, and four hundred fill a segment."""
     monkeypatch.setattr(ann, "EXACT_ROWS", 100)
-    monkeypatch.setattr(ann, "shortlist_for", lambda k, dim: 60)
+    monkeypatch.setattr(ann, "shortlist_for", lambda k, dim, rows=0: 60)
     monkeypatch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 400 * DIM * 2)
 
 

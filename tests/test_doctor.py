@@ -48,7 +48,7 @@ def make(folder: Path, n: int, lost: int = 0) -> None:
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an index that counts as large: 6,000 pictures, searched through codes."""
     monkeypatch.setattr(ann, "EXACT_ROWS", 100)
-    monkeypatch.setattr(ann, "shortlist_for", lambda k, dim: 600)
+    monkeypatch.setattr(ann, "shortlist_for", lambda k, dim, rows=0: 600)
     make(tmp_path / "index", 6000, lost=20)
     return tmp_path / "index"
 
@@ -236,7 +236,7 @@ def test_the_exact_answers_are_those_of_a_full_comparison(large: Path) -> None:
 @pytest.fixture
 def blind(large: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the codes hold the nearest back: only a longer shortlist than usual has them."""
-    monkeypatch.setattr(ann, "shortlist_for", lambda k, dim: 300)
+    monkeypatch.setattr(ann, "shortlist_for", lambda k, dim, rows=0: 300)
     real = Codes.shortlist
 
     def shortlist(self: Codes, query: Vectors, count: int, mask: Any = None) -> Any:
@@ -286,7 +286,7 @@ def test_looking_into_more_lists_is_measured_and_kept(
 
     monkeypatch.setattr(ann, "EXACT_ROWS", 100)
     monkeypatch.setattr(ann, "LISTED_ROWS", 1000)
-    monkeypatch.setattr(ann, "shortlist_for", lambda k, dim: 700)
+    monkeypatch.setattr(ann, "shortlist_for", lambda k, dim, rows=0: 700)
     folder = tmp_path / "index"
     make(folder, 12_000)
     with IndexWriter(str(folder)) as writer:

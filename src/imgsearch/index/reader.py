@@ -173,7 +173,7 @@ class ImageIndex:
         """Widen the search until there are k pictures with files, and nothing left out may tie with the last one."""
         total = sum(len(part.segment) for part in parts)
         wanted, alive = k + _SPARE, False
-        shortlist = ann.shortlist_for(k, self.identity.dim) * self.shortlist_times()
+        shortlist = ann.shortlist_for(k, self.identity.dim, total) * self.shortlist_times()
         while True:
             found = ann.nearest(
                 parts, query, wanted, shortlist=shortlist, dim=dim, exact=exact, allowed=allowed

@@ -83,13 +83,15 @@ class Found:
     rung: Rung
 
 
-def shortlist_for(k: int, dim: int) -> int:
-    """Return how many rows, chosen by estimate, are compared exactly to find ``k``.
+def shortlist_for(k: int, dim: int, rows: int = 0) -> int:
+    """Return how many rows, chosen by estimate, are compared exactly to find ``k`` among ``rows``.
 
     The fewer dimensions, the fewer bits an estimate has and the cheaper a row is to read: 500 rows of 2,048
-    dimensions, 2,000 of 512 and less.
+    dimensions, 2,000 of 512 and less. Among so many rows that there are inverted lists, twice as many: at
+    10,000,000 × 512 that takes the recall of text-like questions from 0.984 to 0.998.
     """
-    return max(50 * k, min(max(500, 1_000_000 // dim), 2000))
+    usual = max(50 * k, min(max(500, 1_000_000 // dim), 2000))
+    return 2 * usual if rows > LISTED_ROWS else usual
 
 
 def choose(
