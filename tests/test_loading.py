@@ -42,7 +42,7 @@ def _configure(folder: str, **changes) -> None:
 @pytest.mark.parametrize("target", ["float32", "bfloat16", "float16"])
 def test_every_tensor_is_the_stored_one(tmp_path, stored: str, target: str, monkeypatch: pytest.MonkeyPatch):
     """Every parameter equals the stored tensor converted to the target dtype, also when it is read in pieces."""
-    monkeypatch.setattr("imgsearch.model.tensors.CHUNK", 10_000)
+    monkeypatch.setattr("imgsearch.model.loading.CHUNK", 10_000)
     folder = str(tmp_path)
     write_random_checkpoint(folder, dtype=stored)
     model = load_model(folder, _cpu(target))
