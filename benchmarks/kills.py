@@ -330,7 +330,11 @@ class Bench:
         stored: dict[bytes, np.ndarray] = {}
         ids = set()
         with ImageIndex(index) as opened:
-            mapped = {number: opened._map(number, rows) for number, rows in opened.catalog.segments()}
+            mapped = {
+                number: opened.shelf.segment(number, rows).rows
+                for number, rows in opened.catalog.segments()
+                if rows
+            }
             for sha256, segment, row, crc in contents:
                 vector = mapped[segment][row]
                 require(row_crc(vector) == crc, f"checksum of row {row}")

@@ -205,6 +205,14 @@ def test_more_hits_than_codes_can_shorten_are_found_exactly() -> None:
     assert sorted(found.row.tolist()) == list(range(3000))
 
 
+def test_a_shortlist_takes_no_more_memory_than_there_are_rows() -> None:
+    """A shortlist of any length, as a large -n asks for, finds what is there."""
+    rows = unit(50).astype(np.float16)
+    parts, _ = cut(rows, [])
+    found = ann.nearest(parts, rows[7].astype(np.float32), 3, shortlist=10**12)
+    assert found.row[0] == 7
+
+
 def test_codes_come_back_from_the_disk_as_they_were(tmp_path: Path) -> None:
     """Codes that were written and read give the same shortlists."""
     rows = pictures(3000, 64).astype(np.float16)

@@ -283,7 +283,7 @@ def test_a_damaged_file_is_named_with_the_command_to_rebuild(
 ) -> None:
     """A damaged manifest, database or vector file is named in one line, and the command that it says mends it."""
     path = index / name
-    fix = "verify --repair" if name.startswith("vectors") else "--rebuild"
+    fix = "--rebuild" if name == "catalog.sqlite" else "verify --repair"
     if how == "deleted":
         path.unlink()
     else:

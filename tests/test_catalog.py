@@ -50,7 +50,7 @@ def answers(folder: Path | str) -> tuple[object, ...]:
             catalog.roots(),
             [list(catalog.files(root.id)) for root in catalog.roots()],
             catalog.segments(),
-            [catalog.record(segment, row) for segment, rows in catalog.segments() for row in range(rows)],
+            catalog.records([(segment, row) for segment, rows in catalog.segments() for row in range(rows)]),
             list(catalog.errors()),
             catalog.counts(),
             catalog.meta("created"),
@@ -72,7 +72,7 @@ def test_a_reopened_catalogue_answers_what_it_was_told(tmp_path: Path) -> None:
         "sub/broken.jpg",
     ]
     assert catalog.segments() == [(1, 2)]
-    found = catalog.record(1, 0)
+    found = catalog.records([(1, 0)]).get((1, 0))
     assert found is not None
     record, crc = found
     assert (record.sha256, record.width, record.height, crc) == (sha("a"), 40, 30, 7)
@@ -203,7 +203,7 @@ def test_a_picture_without_a_file_is_no_record_but_keeps_its_vector(tmp_path: Pa
     filled(tmp_path)
     catalog = Catalog(str(tmp_path), write=True)
     catalog.drop_files([row.id for row in catalog.files(1, "sub")])
-    assert catalog.record(1, 1) is None
+    assert catalog.records([(1, 1)]) == {}
     assert catalog.place(sha("b")) is not None
     catalog.close()
 

@@ -450,3 +450,67 @@ def test_the_entry_loads_nothing_before_it_is_ready_for_ctrl_c() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['imgsearch', 'imgsearch.__main__']"
+
+
+def test_in_finds_only_what_lies_there(indexed: Path, tmp_path: Path) -> None:
+    """A folder, however it is written, a file, several of them, and what holds a whole root: each cuts the hits."""
+    (tmp_path / "link").symlink_to(indexed)
+    trip = {str(indexed / "trip" / "4.JPG"), str(indexed / "trip" / "5.JPG")}
+    everything = {str(path) for path in indexed.rglob("*.*")}
+    for below, expected in (
+        ([indexed / "trip"], trip),
+        ([f"{indexed}/trip/"], trip),
+        ([tmp_path / "link" / "trip"], trip),
+        ([indexed / "0.png"], {str(indexed / "0.png")}),
+        ([indexed / "0.png", indexed / "trip"], trip | {str(indexed / "0.png")}),
+        ([tmp_path], everything),
+        (["/"], everything),
+    ):
+        flags = [part for path in below for part in ("--in", path)]
+        for more in ((), ("--exact",), ("--dim", 8)):
+            assert set(imgsearch("query", "a dog", "--paths", *flags, *more).lines) == expected
+            assert set(imgsearch("similar", indexed / "1.png", "--paths", *flags, *more).lines) == expected
+
+
+@pytest.mark.parametrize("command", ["query", "similar"])
+def test_in_outside_of_the_indexed_folders_is_said(indexed: Path, tmp_path: Path, command: str) -> None:
+    """A place where the index knows no folder is an error that names the ones it knows, and so is an empty path."""
+    (tmp_path / "photos of others").mkdir()
+    done = imgsearch(command, indexed / "0.png", "--in", tmp_path / "photos of others")
+    assert done.code == 2
+    assert done.err.splitlines()[-1].endswith(f"is outside of the indexed folders, which are {indexed}")
+    assert not done.out
+    done = imgsearch(command, indexed / "0.png", "--in", "")
+    assert (done.code, done.err) == (2, "imgsearch: --in: the path is empty\n")
+    assert imgsearch(command, indexed / "0.png", "--in", indexed / "typo").code == 1
+
+
+def test_any_number_of_hits_may_be_asked_for(indexed: Path) -> None:
+    """-n far beyond what any index holds gives all that there is."""
+    done = imgsearch("similar", indexed / "0.png", "--paths", "-n", 10**12)
+    assert len(done.lines) == 6
+
+
+def test_an_indexed_photo_that_is_away_answers_from_its_vector(indexed: Path) -> None:
+    """A photo whose drive is not mounted now still says what is like it; one that nobody knows is an error."""
+    before = imgsearch("similar", indexed / "0.png", "--json").objects
+    indexed.rename(indexed.parent / "away")
+    after = imgsearch("similar", indexed / "0.png", "--json").objects
+    assert [(hit["path"], hit["score"]) for hit in after] == [(hit["path"], hit["score"]) for hit in before]
+    assert all(hit["missing"] for hit in after)
+    done = imgsearch("similar", indexed / "unknown.png")
+    assert done.code == 2
+    assert "No such file" in done.err
+
+
+def test_one_picture_is_one_picture(
+    photos: Path, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing counts "1 pictures", "1 files" or "1 vectors"."""
+    monkeypatch.setenv("IMGSEARCH_INDEX", str(tmp_path / "index"))
+    done = imgsearch("index", photos / "0.png", "--model", tiny_checkpoint)
+    assert done.err.startswith("1 picture: 1 new or changed")
+    lines = imgsearch("status").lines
+    assert "pictures   1 file, 1 distinct" in lines
+    assert "search     exact, 1 vector" in lines
+    assert imgsearch("verify").err == "sound: 1 vector read, and every checksum matches\n"

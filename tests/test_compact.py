@@ -161,3 +161,26 @@ def test_derived_files_are_made_anew_with_the_segments(
         assert [one.rows for one in opened.catalog.derived().values()] == [50]
     state_now = imgsearch("status", "--json", "--index", folder).objects[0]
     assert (state_now["vectors"], state_now["dead"], state_now["covered"]) == (50, 0, 50)
+
+
+def test_a_folder_of_the_users_is_no_unfinished_rebuild(index: Path) -> None:
+    """A folder that has a generation's name and somebody's pictures in it is neither dropped nor written to."""
+    theirs = index / "generation-0002" / "grandma.jpg"
+    theirs.parent.mkdir()
+    theirs.write_text("mine")
+    assert imgsearch("compact", "--all", "--index", index).err == "nothing to compact\n"
+    with IndexWriter(str(index), identity(), rebuild=True) as writer:
+        assert writer.data == str(index / "generation-0003")
+    (index / "generation-0003" / "notes.txt").write_text("mine, too")
+    assert "an unfinished rebuild dropped" in imgsearch("compact", "--all", "--index", index).err
+    assert {path.name for path in index.rglob("generation-*/*")} == {"grandma.jpg", "notes.txt"}
+    assert imgsearch("compact", "--all", "--index", index).err == "nothing to compact\n"
+
+
+def test_a_vector_is_moved_once(index: Path) -> None:
+    """With the last segment among those to be given up, no vector is written into it only to be moved again."""
+    prune(index, [0, 1, 2, 8, 9, 10, 16, 17])
+    with IndexWriter(str(index)) as writer:
+        done = writer.compact()
+    assert (done.segments, done.moved, done.dropped) == (3, 12, 8)
+    assert found(index) == set(range(20)) - {0, 1, 2, 8, 9, 10, 16, 17}

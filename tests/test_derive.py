@@ -299,3 +299,32 @@ def test_a_row_number_of_nonsense_is_damage(folder: str) -> None:
             with pytest.raises(IndexDamaged):
                 index.vector(sha(number))
         assert index.search(rows[:1], 1)[0][0][0].paths == ("/pictures/0.jpg",)
+
+
+def test_too_little_memory_for_codes_is_said(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where codes can't be made for want of memory that is one line; what was committed is found all the same."""
+
+    def build(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(codes, "build", build)
+    rows, notes = make(folder), Notes()
+    with IndexWriter(folder) as writer:
+        assert Deriver(writer.data, writer.identity, notes).finish() == 0
+    assert "not enough memory" in notes.text
+    assert answers(folder, rows[::499])[:2] == (names(0, 499, 998), "exact")
+
+
+def test_what_can_not_be_made_is_said_once(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk without room for derived files is one line of a long run, and not one line a commit."""
+    notes = Notes()
+    with IndexWriter(folder, identity(dim=DIM)) as writer:
+        os.mkdir(os.path.join(folder, "faiss"))
+        monkeypatch.setattr(codes, "write", lambda *_: os.mkdir(os.path.join(folder, "faiss")))
+        deriver = Deriver(writer.data, writer.identity, notes)
+        for start in (0, 1000):
+            add(writer, start, unit(1000, dim=DIM))
+            deriver.poke()
+            deriver.settle()
+        deriver.finish()
+    assert notes.text.count("could not be made") == 1

@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 
+from imgsearch.exchange.importing import import_vectors
 from imgsearch.index.filesystem import advice, kind_of
+
+import fakes
+from fakes import FakeModel, Notes, paint, run, unit
+
+fake_model = fakes.fake_model
 
 
 @pytest.fixture
@@ -89,3 +96,24 @@ def test_no_mount_table_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_real_mount_table_is_read() -> None:
     """The root of this machine's file system is of some kind."""
     assert kind_of("/").name
+
+
+@pytest.mark.parametrize("how", ["index", "import"])
+def test_who_makes_an_index_on_a_network_file_system_is_told_once(
+    tmp_path: Path, mounted: dict[str, str], fake_model: FakeModel, how: str
+) -> None:
+    """The line is said as the index is made, and not by every run after that."""
+    mounted[str(tmp_path)] = "nfs4"
+    paint(tmp_path / "photos" / "red.png", "red")
+    index = str(tmp_path / "index")
+    np.save(tmp_path / "vectors.npy", unit(1))
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/photos/red.png\n")
+    told = []
+    for _ in range(2):
+        notes = Notes()
+        if how == "index":
+            run(index, tmp_path / "photos", reporter=notes)
+        else:
+            import_vectors(str(tmp_path / "vectors.npy"), str(tmp_path / "list.txt"), index, reporter=notes)
+        told.append(sum("network file system" in line for line in notes.lines))
+    assert told == [1, 0]

@@ -319,7 +319,7 @@ def test_the_frequent_questions_are_answered_by_indexes(tmp_path: Path) -> None:
         assert catalog.file(root, "7.jpg") is not None
         assert len(list(catalog.files(root))) == 39
         assert len(list(catalog.files(root, "7.jpg"))) == 1
-        assert catalog.record(1, 7) is not None
+        assert catalog.records([(1, 7)])
         assert len(catalog.paths(sha("7.jpg"))) == 1
         assert len(catalog.rows_below(root)) == 39
         assert len(catalog.rows_below(root, "7.jpg")) == 1

@@ -612,6 +612,8 @@ def test_a_rebuild_removes_only_what_is_ours(folder: str) -> None:
         "thumbs/me.jpg",
         "faiss/paper.pdf",
         "queries.sqlite.txt",
+        "generation-0002/grandma.jpg",
+        "generation-0007/vectors/logo.svg",
     ]
     for name in theirs:
         os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)

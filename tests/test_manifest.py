@@ -58,9 +58,9 @@ def test_no_altered_byte_changes_the_identity(tmp_path: Path, flip: int) -> None
     "data", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"format": 1}', b'{"format": {}}']
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
-    """A manifest that is empty, cut off or something else is named as damaged, with the way to rebuild."""
+    """A manifest that is empty, cut off or something else is named as damaged, with the way to mend it."""
     (tmp_path / manifest.NAME).write_bytes(data)
-    with pytest.raises(IndexDamaged, match=r"manifest\.json.*--rebuild --index"):
+    with pytest.raises(IndexDamaged, match=r"manifest\.json.*verify --repair --index"):
         manifest.read(str(tmp_path))
 
 

@@ -113,7 +113,7 @@ def test_a_sound_index_is_sound_and_untouched(index: Path) -> None:
     done = imgsearch("verify", "--index", index)
     assert done.code == 0
     assert done.out == b""
-    assert "9 vectors, and every checksum matches" in done.err
+    assert "9 vectors read, and every checksum matches" in done.err
     for path, was in before.items():
         if not path.name.endswith("-shm"):
             assert path.read_bytes() == was
@@ -613,3 +613,30 @@ def test_a_check_beside_a_writer_that_compacts_finds_nothing(
             over.set()
             looker.join()
     assert found == []
+
+
+def test_every_picture_is_listed_with_its_own_damage(index: Path) -> None:
+    """With --json, two things that are wrong in one file are told apart: each has its line, or its pictures'."""
+    with ImageIndex(str(index)) as opened:
+        (known,) = [file for file in opened.catalog.files(1) if file.path == "blue.png"]
+    sql(index, "UPDATE tally SET files = 77", f"DELETE FROM content WHERE sha256 = x'{known.content.hex()}'")
+    objects = imgsearch("verify", "--json", "--index", index).objects
+    assert [(one["what"].split()[0], one["path"] and os.path.basename(one["path"])) for one in objects] == [
+        ("miscounts", None),
+        ("miscounts", None),
+        ("has", "blue.png"),
+    ]
+
+
+def test_another_model_is_refused_before_anything_is_changed(
+    index: Path, fake_model: FakeModel, tmp_path: Path
+) -> None:
+    """A --model that the vectors can't come from ends the repair at once: the damage is as it was."""
+    segment, place = place_of(index, "blue")
+    flip(segment, place)
+    done = imgsearch("verify", "--repair", "--model", tmp_path / "other", "--index", index)
+    assert done.code == 2
+    assert "mended" not in done.err
+    assert names(verify_index(str(index))) == ["blue.png"]
+    assert imgsearch("verify", "--repair", "--index", index).code == 0
+    finds_everything(index)

@@ -102,7 +102,7 @@ def _gone(index: ImageIndex) -> Iterator[Finding]:
     dead = index.catalog.dead_counts()
     due = index.catalog.dead_counts(time.time() - GRACE_SECONDS)
     total = sum(dead.values())
-    text = f"{total:,} of {rows:,} vectors are of pictures that are gone ({total / max(rows, 1):.0%})"
+    text = f"no picture for {total:,} of {rows:,} vectors ({total / max(rows, 1):.0%})"
     if any(due.get(number, 0) >= DEAD_SHARE * count > 0 for number, count in index.catalog.segments()):
         yield Finding("gone", True, f"{text}; the next 'imgsearch index' gives up their room")
     elif total:
@@ -133,7 +133,12 @@ def _fast(index: ImageIndex) -> Finding:
     if not builds:
         return Finding("search", True, text)
     reasons = "; ".join(f"segment {build.segment}: {build.reason}" for build in builds)
-    return Finding("search", False, f"{text} ({reasons}); the next 'imgsearch index' mends that")
+    flag = index_flag(index.folder)
+    return Finding(
+        "search",
+        False,
+        f"{text} ({reasons}); the next run of 'imgsearch index' mends that, and so does: imgsearch compact{flag}",
+    )
 
 
 def _roots(index: ImageIndex) -> Iterator[Finding]:

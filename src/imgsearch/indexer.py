@@ -27,7 +27,7 @@ from imgsearch.identity import (
     chosen_pixels,
     load_encoder,
 )
-from imgsearch.index import generations, manifest, runs
+from imgsearch.index import filesystem, generations, manifest, runs
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.image_index import ImageIndex, IndexWriter
 from imgsearch.index.location import index_flag
@@ -141,6 +141,8 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
             "an accelerator has time for more than the fastest setting: --detail standard sees small text and "
             "small things too; it is chosen once, when an index is made"
         )
+    if not manifest.exists(folder) and (warning := filesystem.advice(folder)):
+        reporter.say(warning)
     # Only now, with pictures and a model at hand, does an old index give way to a new one.
     plan.targets = [replace(target, known=None, carved=None) for target in plan.targets]
     if old_roots:
@@ -213,7 +215,8 @@ def _say_plan(
     plan: Plan, options: IndexOptions, reporter: Reporter, folder: str, identity: Identity | None
 ) -> None:
     """Say how many pictures there are, how many of them need work, and about how long that takes."""
-    parts = [f"{plan.found:,} pictures: {len(plan.todo):,} new or changed"]
+    pictures = "1 picture" if plan.found == 1 else f"{plan.found:,} pictures"
+    parts = [f"{pictures}: {len(plan.todo):,} new or changed"]
     if plan.unchanged:
         parts.append(f"{plan.unchanged:,} unchanged")
     if plan.unchanged_errors:

@@ -265,7 +265,8 @@ def tidy(
             done = writer.compact(share, before, reporter.advance)
         finally:
             reporter.stop()
-        reporter.say(f"compacted: {done.dropped:,} vectors of pictures that are gone given up")
+        vectors = "1 vector" if done.dropped == 1 else f"{done.dropped:,} vectors"
+        reporter.say(f"compacted: {vectors} without a picture given up")
     deriver.finish()
     return done
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from imgsearch import media
 from imgsearch.errors import FolderError, InputError, PictureError, UsageError
-from imgsearch.files import open_source
+from imgsearch.files import open_source, shown
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.plan import is_current
+from imgsearch.targets import inside
 from imgsearch.types import RGB, Encoder, Hit, Input, PixelBudget, Record, SourceFile, Vectors
 
 
@@ -52,6 +53,17 @@ def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) 
     except PictureError as error:
         raise InputError(f"{path}: {_said(error)}") from error
     raise InputError(f"{path}: holds no picture")
+
+
+def check_below(index: ImageIndex, below: Sequence[str]) -> None:
+    """Raise UsageError for an absolute path at, below and above which the index has no folder."""
+    roots = [root.path for root in index.catalog.roots()]
+    for path in below:
+        if not any(path == root or inside(path, root) or inside(root, path) for root in roots):
+            names = ", ".join(map(shown, roots[:10])) + (", …" if len(roots) > 10 else "")
+            raise UsageError(
+                f"--in: {shown(path)} is outside of the indexed folders, which are {names or 'none'}"
+            )
 
 
 def _said(error: PictureError) -> str:
@@ -102,22 +114,28 @@ def similar(
 def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
     """Return the vector (1, dim) that the index already holds for a picture file, or None.
 
-    Raises FolderError if there is no such file.
+    A file that is away, as on a drive that is not mounted, has the one that it had. Raises FolderError if there is
+    no such file and the index knows none.
     """
     real = os.path.realpath(path)
+    state, failure = None, None
     try:
         state = os.stat(real)
     except OSError as error:
-        raise FolderError(f"{path}: {error.strerror}; give the path of a picture") from error
+        failure = error
     content: bytes | None = None
     for root in index.catalog.roots():
         if not real.startswith(root.path.rstrip(os.sep) + os.sep):
             continue
         relative = os.path.relpath(real, root.path)
         row = index.catalog.file(root.id, relative)
-        current, _ = is_current(row, SourceFile(root.path, relative, state.st_size, state.st_mtime_ns))
-        if row and current:
+        if row and (
+            state is None
+            or is_current(row, SourceFile(root.path, relative, state.st_size, state.st_mtime_ns))[0]
+        ):
             content = row.content
+    if content is None and failure is not None:
+        raise FolderError(f"{path}: {failure.strerror}; give the path of a picture") from failure
     if content is None:
         try:
             with open_source(real) as opened:

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from imgsearch.errors import FolderError, ImgsearchError, IndexDamaged, NothingToIndex, StorageError
-from imgsearch.identity import ModelChoice
+from imgsearch.identity import ModelChoice, checkpoint_for
 from imgsearch.index import generations, manifest
 from imgsearch.index.audit import Audit, LostFile
 from imgsearch.index.checking import Damage, Findings, check
@@ -22,7 +22,7 @@ from imgsearch.index.mending import mend
 from imgsearch.index.vectors import HEADER_BYTES, header_says
 from imgsearch.indexer import index_pictures
 from imgsearch.job import IndexOptions
-from imgsearch.types import Reporter, Silent
+from imgsearch.types import Identity, Reporter, Silent
 
 _TRIES = 8
 # Up to so many pictures are embedded again by their names; for more of them, every folder is walked.
@@ -31,16 +31,18 @@ _BY_NAME = 1000
 
 @dataclass(slots=True)
 class Report:
-    """What a check found. ``lost`` holds by file of the index the pictures that lose their vectors by its damage.
+    """What a check found. ``lost`` holds by damage the pictures that lose their vectors by it.
 
-    ``waiting`` counts vectors lost that only waited for their files to come back. ``mendable`` says whether
-    ``repair_index`` can help; where it can't, only making the index anew does. ``seconds`` is how long it took.
+    ``identity`` is what the index was made with, None if nothing says it any more. ``waiting`` counts vectors lost
+    that only waited for their files to come back. ``mendable`` says whether ``repair_index`` can help; where it
+    can't, only making the index anew does. ``seconds`` is how long it took.
     """
 
     folder: str
     data: str
+    identity: Identity | None = None
     damages: list[Damage] = field(default_factory=list)
-    lost: dict[str, list[LostFile]] = field(default_factory=dict)
+    lost: dict[Damage, list[LostFile]] = field(default_factory=dict)
     waiting: int = 0
     orphans: list[str] = field(default_factory=list)
     vectors: int = 0
@@ -58,8 +60,10 @@ class Report:
 
     def summary(self) -> str:
         """Say in one line how much was read, and what came of it."""
-        speed = self.bytes / max(self.seconds, 1e-9)
-        read = f"{self.bytes / 1e6:,.1f} MB read at {speed / 1e9:.2f} GB/s, {self.vectors:,} vectors"
+        read = "1 vector read" if self.vectors == 1 else f"{self.vectors:,} vectors read"
+        if self.bytes >= 1e8:  # less is a matter of a moment
+            speed = self.bytes / max(self.seconds, 1e-9)
+            read += f", {self.bytes / 1e6:,.0f} MB at {speed / 1e9:.2f} GB/s"
         if not self.damages:
             return f"sound: {read}, and every checksum matches"
         things = "1 thing" if len(self.damages) == 1 else f"{len(self.damages):,} things"
@@ -108,9 +112,8 @@ def repair_index(
     """Check the index in ``folder`` under the writer lock, mend what is damaged, and embed again what is lost.
 
     ``model`` says where the checkpoint lies and on which device it computes; ``show`` is told what was found before
-    anything is changed. Pictures that are not there now, or
-    an embedding that is broken off, are left to the next run of ``index``. Raises IndexLocked, StorageError, and
-    what ``index_pictures`` raises.
+    anything is changed. Pictures that are not there now, or an embedding that is broken off, are left to the next
+    run of ``index``. Raises IndexLocked, StorageError, and what ``index_pictures`` raises.
     """
     reporter, folder = reporter or Silent(), os.path.abspath(folder)
     if not manifest.exists(folder):
@@ -121,6 +124,9 @@ def repair_index(
         show(report)
         if not report.mendable:
             return Repaired(report)
+        if report.lost and report.identity and model and model.model:
+            # Another model than the vectors' own is refused before anything is changed.
+            checkpoint_for(folder, report.identity, model, reporter)
         for damage in report.damages:
             if damage.kind == "refused":
                 raise StorageError(
@@ -169,17 +175,17 @@ def _manifest(folder: str) -> tuple[Report, tuple[int, str] | None]:
     """Find the data folder, dimension and fingerprint; by the copy of the manifest, if that itself is damaged."""
     try:
         identity, data = manifest.load(folder)
-        return Report(folder, data), (identity.dim, identity.fingerprint)
+        return Report(folder, data, identity), (identity.dim, identity.fingerprint)
     except IndexDamaged:
         path = os.path.join(folder, manifest.NAME)
         what = "is damaged" if os.path.exists(path) else "is missing"
         kept = generations.kept_manifest(folder)
         if kept:
             identity, data = manifest.parse(kept[0], folder)
-            report = Report(folder, data, [Damage("manifest", path, f"{what}; the catalogue keeps a copy")])
-            return report, (identity.dim, identity.fingerprint)
+            damage = Damage("manifest", path, f"{what}; the catalogue keeps a copy")
+            return Report(folder, data, identity, [damage]), (identity.dim, identity.fingerprint)
         what += ": nothing says what the vectors were made with"
-        return Report(folder, folder, [Damage("manifest", path, what)], mendable=False), None
+        return Report(folder, folder, None, [Damage("manifest", path, what)], mendable=False), None
 
 
 def _take(report: Report, found: Findings, audit: Audit) -> None:
@@ -197,7 +203,7 @@ def _take(report: Report, found: Findings, audit: Audit) -> None:
         new = [file for file in files if (file.root, file.path) not in known]
         known.update((file.root, file.path) for file in new)
         if new:
-            report.lost.setdefault(damage.path, []).extend(new)
+            report.lost[damage] = new
 
 
 def _moved_on(report: Report, stamp: tuple[int, int]) -> bool:

@@ -155,11 +155,11 @@ def status(
         )
         return 0
     output.line(f"index      {state.folder}, {state.bytes_on_disk / 1e6:,.1f} MB, made {_day(state.created)}")
-    output.line(f"pictures   {state.files:,} files, {state.contents:,} distinct")
+    output.line(f"pictures   {common.counted(state.files, 'file')}, {state.contents:,} distinct")
     output.line(f"search     {_search(state)}")
     if state.dead:
         output.line(
-            f"gone       {_gone(state)}, their room comes back with: imgsearch compact --all{index_flag(folder)}"
+            f"gone       {_gone(state)}; to give back the room: imgsearch compact --all{index_flag(folder)}"
         )
     if state.rebuilding:
         output.line(
@@ -168,7 +168,7 @@ def status(
     for root in state.roots:
         output.line(f"folder     {root.path}{_chosen(root.options)}")
     output.line(f"model      {identity.model} ({identity.fingerprint[:8]}), {identity.dim} dimensions")
-    output.line(f"pixels     at most {identity.pixels.max_pixels:,} a picture")
+    output.line(f"pixels     {_pixels(identity.pixels.max_pixels)}")
     if identity.query_prompt == identity.document_prompt:
         output.line(f"prompt     {identity.document_prompt or 'none'}")
     else:
@@ -188,7 +188,7 @@ def status(
 def _search(state: Status) -> str:
     """Say how searches of the index are done."""
     if not state.fast:
-        return f"exact, {state.vectors:,} vectors"
+        return f"exact, {common.counted(state.vectors, 'vector')}"
     return f"fast: {state.covered:,} of {state.vectors:,} vectors covered"
 
 
@@ -198,10 +198,15 @@ def _gone(state: Status) -> str:
 
     days = round(GRACE_SECONDS / 86_400)
     forgotten = state.dead - state.waiting
-    waiting = common.counted(state.waiting, "vector waits", "vectors wait")
-    parts = [f"{waiting} for their files ({days} days)"] if state.waiting else []
+    waiting = common.counted(state.waiting, "vector waits for its file", "vectors wait for their files")
+    parts = [f"{waiting} ({days} days)"] if state.waiting else []
     parts += [f"{common.counted(forgotten, 'vector is', 'vectors are')} given up"] if forgotten else []
     return ", ".join(parts)
+
+
+def _pixels(most: int) -> str:
+    """Say with how many pixels the model sees a picture; vectors that were imported may not say."""
+    return f"at most {most:,} a picture" if most else "not known: nothing says how the vectors were made"
 
 
 def _chosen(options: dict[str, object]) -> str:

@@ -71,15 +71,13 @@ def verify(
 def _show(report: Report, json: bool, talker: output.Talker) -> None:
     """Name what is damaged on stderr, and the pictures to embed again on stdout."""
     for damage in report.damages:
-        lost = report.lost.get(damage.path, [])
-        if json and not (lost and (damage.contents or damage.kind == "files")):
+        if json and damage not in report.lost:
             output.json_line({"damaged": damage.path, "what": damage.what, "path": None})
         talker.say(f"damaged: {damage.path} {damage.what}")
-    what = {damage.path: damage.what for damage in reversed(report.damages)}
-    for path, files in report.lost.items():
+    for damage, files in report.lost.items():
         for file in files:
             if json:
-                output.json_line({"damaged": path, "what": what[path], "path": file.whole})
+                output.json_line({"damaged": damage.path, "what": damage.what, "path": file.whole})
             else:
                 output.line(file.whole)
     if report.waiting:
@@ -94,7 +92,10 @@ def compact(
         bool, typer.Option("--all", help="However little it is; also drop an unfinished rebuild.")
     ] = False,
 ) -> int:
-    """Give back the room of vectors whose pictures are gone. It happens by itself when a quarter of them is."""
+    """Give back the room of vectors whose pictures are gone, and make the files for fast search where they lack.
+
+    Both happen by themselves in runs of index: the first when a quarter of a segment has been gone for 30 days.
+    """
     from imgsearch.compact import compact_index
 
     folder, talker = find_index(index), output.Talker()

@@ -47,7 +47,9 @@ def _style(json: bool, paths: bool, nul: bool) -> str:
 
 
 def _absolute(paths: list[str] | None) -> tuple[str, ...]:
-    """Return the paths as the index knows them, links resolved."""
+    """Return the paths as the index knows them, links resolved. Raises UsageError for an empty one."""
+    if paths and "" in paths:
+        raise UsageError("--in: the path is empty")
     return tuple(os.path.realpath(os.path.expanduser(path)) for path in paths or ())
 
 
@@ -81,6 +83,7 @@ def query(
         raise InputError("the question is empty; say in words what is in the picture")
     with ImageIndex(find_index(index)) as opened:
         opened.check_dim(dim)
+        search.check_below(opened, options.below)
         picture = search.read_picture(image, opened.identity.pixels) if image else None
         choice = common.model_choice(model, device=device, dtype=dtype)
         encoder = _encoder(opened, choice, talker)
@@ -145,6 +148,7 @@ def similar(
     talker = output.Talker()
     with ImageIndex(find_index(index)) as opened:
         opened.check_dim(dim)
+        search.check_below(opened, options.below)
 
         def load() -> Encoder:
             encoder = _encoder(opened, common.model_choice(model, device=device, dtype=dtype), talker)
@@ -161,7 +165,7 @@ def similar(
 
 def _advise(opened: ImageIndex, talker: output.Talker) -> None:
     if opened.advice:
-        talker.say(f"{opened.advice}; make them with: imgsearch index{index_flag(opened.folder)}")
+        talker.say(f"{opened.advice}; make them with: imgsearch compact{index_flag(opened.folder)}")
 
 
 def _encoder(opened: ImageIndex, choice: ModelChoice, talker: output.Talker) -> Encoder:

@@ -14,7 +14,7 @@ from imgsearch.exchange.places import Places
 from imgsearch.exchange.source import Source, open_source
 from imgsearch.files import shown
 from imgsearch.identity import IMPORTED, ModelChoice, choose_identity, find
-from imgsearch.index import manifest
+from imgsearch.index import filesystem, manifest
 from imgsearch.index.image_index import IndexWriter
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.types import Identity, Reporter, Silent
@@ -65,6 +65,8 @@ def import_vectors(
             )
         if faults.rows:
             reporter.say(faults.text())
+        if writer is None and (warning := filesystem.advice(folder)):
+            reporter.say(warning)
         places.settle(options.files)
         intake = Intake(
             source,

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +25,11 @@ from imgsearch.index.rows import (
     derived_row,
     file_row,
     place_row,
+    record_row,
     root_row,
     skipped_row,
 )
 from imgsearch.types import Record
-
-if TYPE_CHECKING:
-    pass
 
 
 class Catalog(Bulk):
@@ -113,19 +110,30 @@ class Catalog(Bulk):
         sql = "SELECT segment, rows, name, faiss, bytes, crc, nlist, nprobe FROM ann"
         return {found.segment: found for found in self._all(derived_row, sql) if found}
 
-    def record(self, segment: int, row: int) -> tuple[Record, int] | None:
-        """Return the picture at a place with its row's crc32, or None if no file has that picture any more."""
+    def records(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[Record, int]]:
+        """Return the pictures at some places (segment, row), each with its row's crc32, in one question.
+
+        A place whose picture no file has any more is left out. At most a few hundred at a time.
+        """
+        values = ", ".join(["(?, ?)"] * len(places))
+        # CROSS JOIN keeps the order: from the few places to their files, all by indexes.
         found = self._all(
-            lambda id, sha256, *rest: (int(id), bytes(sha256), *map(int, rest)),
-            "SELECT id, sha256, page, width, height, crc FROM content WHERE segment = ? AND row = ?",
-            segment,
-            row,
+            record_row,
+            f"WITH wanted (segment, row) AS (VALUES {values}) "
+            "SELECT segment, row, content.id, sha256, page, width, height, crc, root.path, file.path FROM wanted "
+            "CROSS JOIN content USING (segment, row) CROSS JOIN file ON file.content = content.sha256 "
+            "CROSS JOIN root ON root.id = file.root",
+            *(number for place in places for number in place),
         )
-        if not found:
-            return None
-        content, sha256, page, width, height, crc = found[0]
-        paths = self.paths(sha256)
-        return (Record(content, sha256, page, width, height, paths), crc) if paths else None
+        records: dict[tuple[int, int], tuple[Record, int]] = {}
+        paths: dict[tuple[int, int], list[bytes]] = {}
+        for place, record, crc, path in found:
+            records[place] = record, crc
+            paths.setdefault(place, []).append(path)
+        return {
+            place: (replace(record, paths=tuple(map(os.fsdecode, sorted(paths[place])))), crc)
+            for place, (record, crc) in records.items()
+        }
 
     def paths(self, sha256: bytes) -> tuple[str, ...]:
         """Return the absolute paths of all files with a content, sorted by their bytes."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
-from imgsearch.index.location import index_of
+from imgsearch.index.location import index_flag, index_of
 from imgsearch.index.migrations import MIGRATIONS
 
 NAME = "catalog.sqlite"
@@ -108,7 +108,8 @@ class Database:
             raise IndexDamaged(f"{self.path} holds no catalogue; {rebuild_hint(index_of(self.folder))}")
         if version < len(MIGRATIONS) and not write:
             raise IndexMismatch(
-                f"{self.path} has an older format; run 'imgsearch index' once to bring it up to date"
+                f"{self.path} has an older format; bring it up to date once with: "
+                f"imgsearch index{index_flag(index_of(self.folder))}"
             )
         for number in range(version, len(MIGRATIONS)):
             self._db.execute("BEGIN IMMEDIATE")

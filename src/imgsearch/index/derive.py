@@ -11,7 +11,7 @@ import threading
 from contextlib import closing
 from dataclasses import dataclass
 
-from imgsearch.errors import ImgsearchError
+from imgsearch.errors import ImgsearchError, StorageError
 from imgsearch.index import ann
 from imgsearch.index.ann import codes
 from imgsearch.index.catalog import Catalog
@@ -96,7 +96,12 @@ def build(catalog: Catalog, data: str, identity: Identity, wanted: Build, stop: 
     segment = Segment(
         os.path.join(data, "vectors"), wanted.segment, wanted.rows, identity.dim, identity.fingerprint
     )
-    made = codes.build(segment, wanted.nlist, stop.is_set, ann.shortlist_for(10, identity.dim))
+    try:
+        made = codes.build(segment, wanted.nlist, stop.is_set, ann.shortlist_for(10, identity.dim))
+    except MemoryError as error:
+        raise StorageError(
+            f"there is not enough memory for the {wanted.rows:,} rows of {segment.path}"
+        ) from error
     if made is None:
         return
     folder = os.path.join(data, "faiss")
@@ -132,6 +137,7 @@ class Deriver:
         """Start nothing yet. ``reporter`` is told what could not be made."""
         self.data, self.identity, self.reporter = data, identity, reporter or Silent()
         self._stop = threading.Event()
+        self._said = ""
         self._thread: threading.Thread | None = None
 
     def poke(self) -> None:
@@ -170,6 +176,8 @@ class Deriver:
                     build(catalog, self.data, self.identity, wanted, self._stop)
                     made += 1
         except ImgsearchError as error:
-            # Searches go on without it.
-            self.reporter.say(f"the files that make searching fast could not be made: {error}")
+            # Searches go on without it. Every commit tries again, and one line is enough.
+            if str(error) != self._said:
+                self._said = str(error)
+                self.reporter.say(f"the files that make searching fast could not be made: {error}")
         return made

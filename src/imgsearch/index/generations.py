@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
 from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.database import NAME as DATABASE
 from imgsearch.index.location import GENERATION
 from imgsearch.index.vectors import make_folder, storage_error, sync_folder
 from imgsearch.types import Identity
 
 # What a data folder holds of ours: nothing else is ever removed.
 _DATABASE = re.compile(r"catalog\.sqlite(-wal|-shm|-journal)?")
+_MANIFEST = re.compile(r"manifest\.json(\.new)?")
 _SEGMENT = re.compile(r"(\d{8})\.f16")
 _DERIVED = re.compile(r"[\d-]+[0-9a-f]*\.faiss(\.new)?")
 
@@ -53,9 +54,9 @@ def begin(folder: str, identity: Identity, anew: bool = False) -> str:
     current = in_use(folder)
     try:
         numbers = [1, *(int(name.removeprefix(GENERATION)) for name in _names(folder))]
-        for name in _names(folder):
-            if os.path.join(folder, name) != current:
-                _drop(os.path.join(folder, name))
+        for made in _made(folder):
+            if made != current:
+                _drop(made)
         data = os.path.join(folder, f"{GENERATION}{max(numbers) + 1:04d}")
         make_folder(data)
     except OSError as error:
@@ -93,9 +94,9 @@ def drop_older(folder: str, data: str) -> None:
             os.unlink(beside)
         if data != folder:
             _drop(folder)
-        for name in _names(folder):
-            if os.path.join(folder, name) < data:
-                _drop(os.path.join(folder, name))
+        for made in _made(folder):
+            if made < data:
+                _drop(made)
     except OSError:
         pass  # it is out of use; the next writer tries again
 
@@ -105,10 +106,10 @@ def drop_unfinished(folder: str, data: str) -> bool:
 
     Raises StorageError.
     """
-    newer = [name for name in _names(folder) if os.path.join(folder, name) > data]
     try:
-        for name in newer:
-            _drop(os.path.join(folder, name))
+        newer = [made for made in _made(folder) if made > data]
+        for made in newer:
+            _drop(made)
     except OSError as error:
         raise storage_error(error, folder) from error
     return bool(newer)
@@ -157,7 +158,7 @@ def kept_manifest(folder: str) -> tuple[str, str] | None:
 
 
 def _names(folder: str) -> list[str]:
-    """Return the generation folders in ``folder``, oldest first."""
+    """Return the names in ``folder`` that a generation has or may have, oldest first."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
@@ -169,11 +170,24 @@ def _names(folder: str) -> list[str]:
     )
 
 
+def _made(folder: str) -> list[str]:
+    """Return the generation folders in ``folder`` that are ours, oldest first; a person may have one of such a name."""
+    return [data for name in _names(folder) if _is_ours(data := os.path.join(folder, name))]
+
+
+def _is_ours(data: str) -> bool:
+    held = set(os.listdir(data))
+    # Killed before it had a catalogue it is empty; killed while it was dropped it has one of its folders.
+    return not held or not held.isdisjoint((DATABASE, "vectors", "faiss"))
+
+
 def _drop(data: str) -> None:
-    """Remove what is ours in a data folder, the catalogue first, and the folder itself if it is a generation's."""
-    for name in sorted(os.listdir(data)):
-        if _DATABASE.fullmatch(name):
+    """Remove what is ours in a data folder, the catalogue first, and what is empty then of a generation's folders."""
+    generation = os.path.basename(data).startswith(GENERATION)
+    for pattern in (_MANIFEST, _DATABASE) if generation else (_DATABASE,):
+        for name in sorted(filter(pattern.fullmatch, os.listdir(data))):
             os.unlink(os.path.join(data, name))
     clear_away(data, set(), set())
-    if os.path.basename(data).startswith(GENERATION):
-        shutil.rmtree(data)
+    for emptied in ("vectors", "faiss", "") if generation else ():
+        with suppress(OSError):  # it holds what is not ours
+            os.rmdir(os.path.join(data, emptied))

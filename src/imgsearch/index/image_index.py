@@ -182,15 +182,18 @@ class IndexWriter(ImageIndex):
         victims = self.dead_segments(share, before)
         for victim in victims:
             try:
-                count, rows = self._empty(victim, before, advance)
+                # Nothing goes to the last one of them, from where it would be moved once more.
+                count, rows = self._empty(victim, victims[-1], before, advance)
             except BaseException:
                 self._number = 0
                 raise
             moved, dropped = moved + count, dropped + rows - count
         return Compacted(len(victims), moved, dropped)
 
-    def _empty(self, victim: int, before: float | None, advance: Callable[[int], None]) -> tuple[int, int]:
-        """Move the living rows of a segment behind the last one's, and drop it; return moved rows and all it had."""
+    def _empty(
+        self, victim: int, last: int, before: float | None, advance: Callable[[int], None]
+    ) -> tuple[int, int]:
+        """Move the living rows of a segment to the end, behind ``last``; drop it; return moved rows and all it had."""
         rows = dict(self.catalog.segments())[victim]
         source = Segment(
             os.path.join(self.data, "vectors"), victim, rows, self.identity.dim, self.identity.fingerprint
@@ -199,7 +202,7 @@ class IndexWriter(ImageIndex):
         while living := self.catalog.living(victim, first, _MOVED, before):
             first = living[-1][1] + 1
             while living:
-                room = self._make_room(but_not=victim)
+                room = self._make_room(but_not=last)
                 now, living = living[:room], living[room:]
                 stored = source.take(np.array([row for _, row, _ in now]))
                 for (_, row, crc), vector in zip(now, stored, strict=True):
@@ -210,7 +213,7 @@ class IndexWriter(ImageIndex):
                 self._rows += len(now)
                 moved += len(now)
                 advance(len(now))
-        self._make_room(but_not=victim)
+        self._make_room(but_not=last)
         self.catalog.drop_segment(victim, self._number)
         self.clear_away()
         return moved, rows

@@ -32,7 +32,7 @@ class WriterLock:
                 raise storage_error(error, path) from error
             raise IndexLocked(
                 f"the index in {folder} is being written by {holder}; searching it goes on meanwhile, "
-                "index again when that has ended"
+                "run this again when that has ended"
             ) from error
         try:
             os.ftruncate(self._descriptor, 0)

@@ -8,7 +8,7 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, rebuild_hint
+from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, rebuild_hint, repair_hint
 from imgsearch.index.location import GENERATION, index_flag
 from imgsearch.index.vectors import storage_error, sync_file, sync_folder
 from imgsearch.types import Identity, PixelBudget
@@ -169,5 +169,5 @@ def _checksum(data: dict[str, Any]) -> str:
 def _damaged(folder: str) -> IndexDamaged:
     path = os.path.join(folder, NAME)
     return IndexDamaged(
-        f"{path} is missing or damaged: nothing says what the vectors were made with; {rebuild_hint(folder)}"
+        f"{path} is missing or damaged: nothing says what the vectors were made with; {repair_hint(folder)}"
     )

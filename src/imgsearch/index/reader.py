@@ -172,6 +172,10 @@ class ImageIndex:
     ) -> list[tuple[Record, float]]:
         """Widen the search until there are k pictures with files, and nothing left out may tie with the last one."""
         total = sum(len(part.segment) for part in parts)
+        k = min(k, total)
+        if not k:
+            self.rung = ann.Rung("exact", "there is nothing to search")
+            return []
         wanted, alive = k + _SPARE, False
         shortlist = ann.shortlist_for(k, self.identity.dim, total) * self.shortlist_times()
         while True:
@@ -202,25 +206,28 @@ class ImageIndex:
         self, parts: list[ann.Part], found: ann.Found, query: Vectors, k: int, dim: int | None
     ) -> tuple[list[tuple[Record, float]], bool]:
         """Return the best k pictures among the rows found, and whether no row that was not found could be one."""
-        cosines = ann.cosines(parts, found, query, dim)
-        hits: list[tuple[Record, float]] = []
-        for place in np.argsort(-cosines, kind="stable").tolist():
-            # Of pictures that tie with the last one, those that were indexed first are to be seen.
-            if len(hits) >= k and cosines[place] < hits[k - 1][1]:
-                break
-            segment, row = parts[found.part[place]].segment, int(found.row[place])
-            named = self.catalog.record(segment.number, row)
-            if named is None:
-                continue
-            record, crc = named
-            self._check(segment.take(np.array([row]))[0], crc, segment.number, row)
-            hits.append((record, float(cosines[place])))
-        hits = sorted(hits, key=lambda hit: (-hit[1], hit[0].id))[:k]
+        cosines, rows = ann.cosines(parts, found, query, dim)
+        order = np.argsort(-cosines, kind="stable").tolist()
+        hits: list[tuple[float, Record, int, int]] = []
+        at_once = min(max(k, 8), 200)
+        # Of pictures that tie with the last one, those that were indexed first are to be seen.
+        while order and not (len(hits) >= k and cosines[order[0]] < hits[k - 1][0]):
+            now, order = order[:at_once], order[at_once:]
+            where = [(parts[found.part[place]].segment.number, int(found.row[place])) for place in now]
+            named = self.catalog.records(where)
+            for place, at in zip(now, where, strict=True):
+                if at in named:
+                    hits.append((float(cosines[place]), *named[at], place))
+        hits = sorted(hits, key=lambda hit: (-hit[0], hit[1].id))[:k]
+        for _, _, crc, place in hits:
+            segment = parts[found.part[place]].segment.number
+            self._check(rows[place], crc, segment, int(found.row[place]))
+        shown = [(record, score) for score, record, _, _ in hits]
         if len(hits) < k or not len(found.scores):
-            return hits, False
+            return shown, False
         # What was not found has at most the last inner product, and a stored row's length is 1 only nearly.
         last = float(found.scores[-1])
-        return hits, hits[-1][1] > last + abs(last) * _LENGTH + _CLOSE
+        return shown, hits[-1][0] > last + abs(last) * _LENGTH + _CLOSE
 
     def vector(self, sha256: bytes, page: int = 0) -> Vectors | None:
         """Return the stored vector of a content as (1, dim) float32, or None if there is none.

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from imgsearch.types import SourceFile
+from imgsearch.types import Record, SourceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,14 @@ def derived_row(segment: int, rows: int, name: str, faiss: str, *rest: Any) -> D
     except (ValueError, TypeError):
         return None
     return found if found.rows > 0 and name and os.sep not in found.name else None
+
+
+def record_row(
+    segment: int, row: int, id: int, sha256: bytes, page: int, width: int, height: int, crc: int, *path: bytes
+) -> tuple[tuple[int, int], Record, int, bytes]:
+    """Read a picture with one of its files: its place, itself without paths, its row's crc32, the file's path."""
+    record = Record(int(id), bytes(sha256), int(page), int(width), int(height), ())
+    return (int(segment), int(row)), record, int(crc), os.path.join(*path)
 
 
 def file_row(id: int, path: bytes, *rest: Any) -> FileRow:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from imgsearch.index.ann.codes import Codes
 from imgsearch.index.ann.scan import Best, exact_scores, scan_prefix, scan_rows, unit
-from imgsearch.index.vectors import Segment
+from imgsearch.index.vectors import Rows, Segment
 from imgsearch.types import Vectors
 
 __all__ = [
@@ -157,14 +157,18 @@ def nearest(
 
 def cosines(
     parts: Sequence[Part], found: Found, query: Vectors, dim: int | None = None
-) -> NDArray[np.float64]:
-    """Return the cosines of the found rows with ``query`` (dim,), or of their prefixes, in float64: (k,)."""
-    scores = np.empty(len(found.row))
+) -> tuple[NDArray[np.float64], Rows]:
+    """Return the cosines of the found rows with ``query`` (dim,), or of their prefixes, in float64, and the rows.
+
+    (k,) and (k, dim).
+    """
+    scores, rows = np.empty(len(found.row)), np.empty((len(found.row), len(query)), np.float16)
     for number, part in enumerate(parts):
         here = found.part == number
         if here.any():
-            scores[here] = exact_scores(part.segment.take(found.row[here]), query, dim)
-    return scores
+            rows[here] = part.segment.take(found.row[here])
+            scores[here] = exact_scores(rows[here], query, dim)
+    return scores, rows
 
 
 def _climb(
@@ -178,7 +182,7 @@ def _climb(
 ) -> None:
     """Let every part be searched, several at a time, and take what they find."""
     k = best.ids.shape[1]
-    estimates = Best(1, shortlist)
+    estimates = Best(1, min(shortlist, int(starts[-1])))
     jobs: list[_Job] = []
 
     def by_codes(number: int) -> _Job:
