@@ -12,6 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from imgsearch.model.embedder import Qwen3VLEmbedder
 
+# So that "auto" is float32 on every machine, also in the processes that tests start.
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
+
 # torch and transformers take seconds to import: only the tests that ask for a checkpoint pay for them.
 
 

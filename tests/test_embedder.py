@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import warnings
@@ -11,9 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError, InputError, NonFiniteError, PictureError, UsageError
+from imgsearch.model import embedder as embedder_module
 from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.engine import Engine
+from imgsearch.model.reference import Reference, pool_last
 from imgsearch.types import Input, PixelBudget
 
 from pictures import encode, scene
@@ -188,7 +193,7 @@ def test_cut_text_is_said(tiny_checkpoint: str, tiny_embedder: Qwen3VLEmbedder):
 def test_pooling_takes_the_last_token(mask: list[list[int]], expected: list[int]):
     """The last token that is no padding is taken under right, left and mixed padding."""
     hidden = torch.arange(2 * 4 * 3, dtype=torch.float32).view(2, 4, 3)
-    pooled = Qwen3VLEmbedder._pooling_last(hidden, torch.tensor(mask))
+    pooled = pool_last(hidden, torch.tensor(mask))
     assert torch.equal(pooled, torch.stack([hidden[row, place] for row, place in enumerate(expected)]))
 
 
@@ -201,32 +206,56 @@ def test_half_precision(half_embedder: Qwen3VLEmbedder, tiny_embedder: Qwen3VLEm
     assert ((rows * tiny_embedder.embed(inputs)).sum(axis=1) > 0.999).all()
 
 
-def test_overflow_is_computed_again_in_float32(half_embedder: Qwen3VLEmbedder):
-    """A batch that overflows in float16 is computed once more in float32, and the model stays float16 as it was."""
-    language = half_embedder.model.model.language_model
-    with torch.no_grad():
-        for layer in language.layers:
-            layer.mlp.up_proj.weight *= 300
-            layer.mlp.down_proj.weight *= 300
-    before = {name: tensor.clone() for name, tensor in half_embedder.model.state_dict().items()}
-    with torch.inference_mode():
-        assert not torch.isfinite(half_embedder._forward([half_embedder._ready("a cat", 0, 1)])).all()
-    rows = half_embedder.embed(["a cat", "a dog"])
+@pytest.fixture(params=["engine", "reference"])
+def half_of(request: pytest.FixtureRequest, tiny_copy: str, monkeypatch: pytest.MonkeyPatch):
+    """Give a function that changes the stored tensors and loads them in float16, for either forward."""
+
+    def load(change) -> Qwen3VLEmbedder:
+        path = os.path.join(tiny_copy, "model.safetensors")
+        tensors = {name: tensor.to(torch.float16).clone() for name, tensor in load_file(path).items()}
+        change(tensors)
+        save_file(tensors, path)
+        if request.param == "reference":
+            monkeypatch.setattr(embedder_module, "read_architecture", _unknown)
+        embedder = Qwen3VLEmbedder(tiny_copy, device="cpu", dtype="float16")
+        assert isinstance(embedder.forward, Reference if request.param == "reference" else Engine)
+        return embedder
+
+    return load
+
+
+def _unknown(folder: str) -> None:
+    raise CheckpointError(f"{folder}: made unknown for a test")
+
+
+def test_overflow_is_computed_again_in_float32(half_of):
+    """Rows that overflow in float16 are computed once more in float32, and the model stays float16 as it was."""
+
+    def enlarge(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in tensors.items():
+            if "language_model" in name and name.endswith(("up_proj.weight", "down_proj.weight")):
+                tensor *= 300
+
+    embedder = half_of(enlarge)
+    ready = [embedder._ready(item, 0, 1) for item in ("a cat", {"image": _picture(1)})]
+    assert not torch.isfinite(embedder.forward(ready)).all()
+    rows = embedder.embed(["a cat", "a dog", {"image": _picture(1)}])
     assert np.isfinite(rows).all()
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
-    for name, tensor in half_embedder.model.state_dict().items():
-        assert tensor.dtype == torch.float16
-        assert torch.equal(tensor, before[name]), name
+    assert len({row.tobytes() for row in rows}) == 3
+    assert not torch.isfinite(embedder.forward(ready)).all()
 
 
-def test_rows_that_are_never_finite(half_embedder: Qwen3VLEmbedder):
+def test_rows_that_are_never_finite(half_of, tiny_embedder: Qwen3VLEmbedder):
     """Rows that are not finite in float32 either raise an error with the places of exactly these inputs."""
-    encode = half_embedder._prompter.encode
+    encode = tiny_embedder._prompter.encode
     own = set(encode("€").ids.tolist()) - set(encode("a cat a dog").ids.tolist())
-    with torch.no_grad():
-        half_embedder.model.model.language_model.embed_tokens.weight[sorted(own)] = float("nan")
+
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.language_model.embed_tokens.weight"][sorted(own)] = float("nan")
+
     with pytest.raises(NonFiniteError) as caught:
-        half_embedder.embed(["a cat", "€", "a dog", "a €"], batch_size=3)
+        half_of(spoil).embed(["a cat", "€", "a dog", "a €"], batch_size=3)
     assert caught.value.rows == [1, 3]
 
 

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError
+from imgsearch.model.checkpoint import describe
+from imgsearch.model.engine import Engine
 from imgsearch.model.loading import cast_parameters, load_model
 from imgsearch.model.modeling import Qwen3VLForEmbedding
 from imgsearch.model.random_checkpoint import write_random_checkpoint
@@ -42,7 +44,7 @@ def _configure(folder: str, **changes) -> None:
 @pytest.mark.parametrize("target", ["float32", "bfloat16", "float16"])
 def test_every_tensor_is_the_stored_one(tmp_path, stored: str, target: str, monkeypatch: pytest.MonkeyPatch):
     """Every parameter equals the stored tensor converted to the target dtype, also when it is read in pieces."""
-    monkeypatch.setattr("imgsearch.model.loading.CHUNK", 10_000)
+    monkeypatch.setattr("imgsearch.model.tensors.CHUNK", 10_000)
     folder = str(tmp_path)
     write_random_checkpoint(folder, dtype=stored)
     model = load_model(folder, _cpu(target))
@@ -109,81 +111,87 @@ def test_names_of_a_bare_model(tiny_checkpoint: str, tiny_copy: str):
         assert torch.equal(left, right), name
 
 
-def test_missing_tensors(tiny_copy: str):
+@pytest.fixture(params=[load_model, Engine], ids=["reference", "engine"])
+def load(request: pytest.FixtureRequest):
+    """Give each of the two ways to load a checkpoint, which refuse the same."""
+    return request.param
+
+
+def test_missing_tensors(load, tiny_copy: str):
     """Weights that lack tensors are refused, with the first few names and how many more there are."""
     _rewrite(tiny_copy, lambda tensors: {n: t for n, t in tensors.items() if ".visual.blocks.1." not in n})
     with pytest.raises(CheckpointError, match=r"lack model\.visual\.blocks\.1\..* and 9 more"):
-        load_model(tiny_copy, _cpu("float32"))
+        load(tiny_copy, _cpu("float32"))
 
 
-def test_unexpected_tensors(tiny_copy: str):
+def test_unexpected_tensors(load, tiny_copy: str):
     """Weights that hold a tensor the model has no place for are refused by its name."""
     _rewrite(tiny_copy, lambda tensors: tensors | {"model.adapter.weight": torch.zeros(2)})
     with pytest.raises(CheckpointError, match=r"model\.adapter\.weight"):
-        load_model(tiny_copy, _cpu("float32"))
+        load(tiny_copy, _cpu("float32"))
 
 
-def test_language_model_head(tiny_copy: str):
+def test_language_model_head(load, tiny_copy: str):
     """A head that is tied to the input embeddings is a copy and left out; one of its own marks another model."""
     _rewrite(tiny_copy, lambda tensors: tensors | {"lm_head.weight": torch.zeros(4, 4)})
-    load_model(tiny_copy, _cpu("float32"))
+    load(tiny_copy, _cpu("float32"))
     _configure(tiny_copy, tie_word_embeddings=False)
     with pytest.raises(CheckpointError, match="generates text"):
-        load_model(tiny_copy, _cpu("float32"))
+        load(tiny_copy, _cpu("float32"))
 
 
-def test_wrong_shape(tiny_copy: str):
+def test_wrong_shape(load, tiny_copy: str):
     """A tensor of another shape than the config says is refused with its name and both shapes."""
     name = "model.language_model.norm.weight"
     _rewrite(tiny_copy, lambda tensors: tensors | {name: torch.zeros(7)})
     with pytest.raises(
         CheckpointError, match=r"norm\.weight has the shape \(7,\), config\.json says \(128,\)"
     ):
-        load_model(tiny_copy, _cpu("float32"))
+        load(tiny_copy, _cpu("float32"))
 
 
-def test_wrong_dtype(tiny_copy: str):
+def test_wrong_dtype(load, tiny_copy: str):
     """Quantised weights are refused by the name of their dtype."""
     name = "model.language_model.norm.weight"
     _rewrite(tiny_copy, lambda tensors: tensors | {name: torch.zeros(128, dtype=torch.int8)})
     with pytest.raises(CheckpointError, match="stored as I8"):
-        load_model(tiny_copy, _cpu("float32"))
+        load(tiny_copy, _cpu("float32"))
 
 
 @pytest.mark.parametrize("keep", [0, 5, 200, -1])
-def test_truncated_file(tiny_copy: str, keep: int):
+def test_truncated_file(load, tiny_copy: str, keep: int):
     """A weights file that is cut off anywhere is refused by its name before anything is loaded."""
     path = os.path.join(tiny_copy, "model.safetensors")
     os.truncate(path, keep if keep >= 0 else os.path.getsize(path) - 1)
     with pytest.raises(CheckpointError, match=r"model\.safetensors") as caught:
-        load_model(tiny_copy, _cpu("float32"))
+        load(tiny_copy, _cpu("float32"))
     assert "download" in str(caught.value)
 
 
-def test_no_pickles(tiny_copy: str):
+def test_no_pickles(load, tiny_copy: str):
     """A checkpoint that has its weights only as a pickle is refused, and the message says why."""
     path = os.path.join(tiny_copy, "model.safetensors")
     os.rename(path, os.path.join(tiny_copy, "pytorch_model.bin"))
     with pytest.raises(CheckpointError, match=r"never from \.bin"):
-        load_model(tiny_copy, _cpu("float32"))
+        load(tiny_copy, _cpu("float32"))
 
 
-def test_missing_shard(tmp_path):
+def test_missing_shard(load, tmp_path):
     """A shard that the index names and the folder lacks is named."""
     folder = str(tmp_path)
     write_random_checkpoint(folder, shard_bytes=500_000)
     lost = sorted(name for name in os.listdir(folder) if name.endswith(".safetensors"))[1]
     os.remove(os.path.join(folder, lost))
     with pytest.raises(CheckpointError, match=lost):
-        load_model(folder, _cpu("float32"))
+        load(folder, _cpu("float32"))
 
 
 @pytest.mark.parametrize("change", [{"model_type": "clip"}, {"text_config": {"hidden_size": "x"}}])
-def test_config_of_another_kind(tiny_copy: str, change: dict):
+def test_config_of_another_kind(load, tiny_copy: str, change: dict):
     """A config of another family, or one that makes no sense, is refused in one line."""
     _configure(tiny_copy, **change)
     with pytest.raises(CheckpointError) as caught:
-        load_model(tiny_copy, _cpu("float32"))
+        load(tiny_copy, _cpu("float32"))
     assert tiny_copy in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -191,15 +199,23 @@ def test_config_of_another_kind(tiny_copy: str, change: dict):
 _MEASURE = """
 import resource, sys
 import torch
-import imgsearch.model.modeling
+if sys.argv[3] == "reference":
+    import imgsearch.model.modeling
+from imgsearch.model.engine import Engine
 from imgsearch.model.loading import load_model
 from imgsearch.types import Runtime
 
 unit = 1 if sys.platform == "darwin" else 1024
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-model = load_model(sys.argv[1], Runtime("cpu", sys.argv[2], "for a test"))
+runtime = Runtime("cpu", sys.argv[2], "for a test")
+if sys.argv[3] == "reference":
+    model = load_model(sys.argv[1], runtime)
+else:
+    engine = Engine(sys.argv[1], runtime)
+    engine.load_vision()
+    engine.pack()
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-weights = sum(parameter.numel() * parameter.itemsize for parameter in model.parameters())
+weights = int(sys.argv[4]) * getattr(torch, sys.argv[2]).itemsize
 print((after - before) / weights, weights)
 """
 
@@ -216,10 +232,12 @@ def medium_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
+@pytest.mark.parametrize("way", ["reference", "engine"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_memory_while_loading(medium_checkpoint: str, dtype: str):
+def test_memory_while_loading(medium_checkpoint: str, dtype: str, way: str):
     """Loading raises the peak of resident memory by at most 1.2 times the weights' size in the target dtype."""
-    command = [sys.executable, "-c", _MEASURE, medium_checkpoint, dtype]
+    count = str(describe(medium_checkpoint).parameters)
+    command = [sys.executable, "-c", _MEASURE, medium_checkpoint, dtype, way, count]
     ratio, weights = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert int(weights) > 150_000_000
     assert float(ratio) <= 1.2

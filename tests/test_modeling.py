@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.loading import load_model
 from imgsearch.model.modeling import Qwen3VLConfig, Qwen3VLForEmbedding
 from imgsearch.model.random_checkpoint import PUBLISHED_2B
+from imgsearch.types import Runtime
 
 
 def test_full_size_has_the_published_names():
@@ -47,6 +49,12 @@ def test_published_positions_are_understood():
     assert rotary.mrope_section == [24, 20, 20]
 
 
+@pytest.fixture(scope="module")
+def tiny_model(tiny_checkpoint: str) -> Qwen3VLForEmbedding:
+    """Give the tiny checkpoint as transformers' module."""
+    return load_model(tiny_checkpoint, Runtime("cpu", "float32", "for a test"))
+
+
 def _picture_inputs(embedder: Qwen3VLEmbedder) -> dict[str, torch.Tensor]:
     """Return the model's inputs for one prompt with a picture of 2 by 3 tokens."""
     tokens = embedder._prompter.encode("a cat", 6)
@@ -61,27 +69,29 @@ def _picture_inputs(embedder: Qwen3VLEmbedder) -> dict[str, torch.Tensor]:
 
 
 @torch.inference_mode()
-def test_token_types_reach_the_positions(tiny_embedder: Qwen3VLEmbedder):
+def test_token_types_reach_the_positions(tiny_embedder: Qwen3VLEmbedder, tiny_model: Qwen3VLForEmbedding):
     """With the type ids all zero a picture's tokens lose their rows and columns, and the vector is another one."""
     inputs = _picture_inputs(tiny_embedder)
-    right = tiny_embedder.model(**inputs).last_hidden_state[0, -1]
+    right = tiny_model(**inputs).last_hidden_state[0, -1]
     inputs["mm_token_type_ids"] = torch.zeros_like(inputs["mm_token_type_ids"])
-    flat = tiny_embedder.model(**inputs).last_hidden_state[0, -1]
+    flat = tiny_model(**inputs).last_hidden_state[0, -1]
     assert torch.cosine_similarity(right, flat, dim=0) < 0.9999
 
 
-def test_pictures_without_token_types_are_an_error(tiny_embedder: Qwen3VLEmbedder):
+def test_pictures_without_token_types_are_an_error(
+    tiny_embedder: Qwen3VLEmbedder, tiny_model: Qwen3VLForEmbedding
+):
     """Type ids that are dropped on the way raise an error instead of giving wrong vectors."""
     inputs = _picture_inputs(tiny_embedder)
     del inputs["mm_token_type_ids"]
     with pytest.raises(ValueError, match="mm_token_type_ids"):
-        tiny_embedder.model(**inputs)
+        tiny_model(**inputs)
 
 
 @torch.inference_mode()
-def test_output_carries_the_mask(tiny_embedder: Qwen3VLEmbedder):
+def test_output_carries_the_mask(tiny_embedder: Qwen3VLEmbedder, tiny_model: Qwen3VLForEmbedding):
     """The output has the last hidden state of every token and the mask that pooling needs."""
     inputs = _picture_inputs(tiny_embedder)
-    output = tiny_embedder.model(**inputs)
+    output = tiny_model(**inputs)
     assert output.last_hidden_state.shape == (*inputs["input_ids"].shape, tiny_embedder.dim)
     assert output.attention_mask is inputs["attention_mask"]

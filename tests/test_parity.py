@@ -16,9 +16,12 @@ import torch
 from PIL import Image
 from transformers import Qwen3VLModel, Qwen3VLProcessor
 
+from imgsearch.model import reference as plain
 from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.loading import load_model
 from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS
 from imgsearch.model.prompt import pad_batch
+from imgsearch.types import Runtime
 
 from pictures import encode, scene
 
@@ -61,6 +64,7 @@ class Reference:
     """The published recipe on transformers alone."""
 
     def __init__(self, folder: str) -> None:
+        self.folder = folder
         self.processor = ImageProcessor.from_pretrained(folder, backend="pil")
         self.model, report = Qwen3VLModel.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True
@@ -150,17 +154,18 @@ def test_batches(sides: tuple[Qwen3VLEmbedder, Reference], side: str):
     assert padded.ids.tolist() == expected["input_ids"].tolist()
     assert padded.attention.tolist() == expected["attention_mask"].tolist()
     assert padded.types.tolist() == expected["mm_token_type_ids"].tolist()
-    embedder._padding_side = side
     ours = embedder.embed([_ours(case) for case in cases], batch_size=len(cases))
     _assert_near(ours, reference.vectors(expected))
     alone = [reference.vectors(reference.inputs([case], side)) for case in cases]
     _assert_near(ours, np.concatenate(alone))
+    padded_by_us = plain.Reference(reference.folder, embedder.runtime, side, embedder._prompter.pad_id)(ready)
+    _assert_near(torch.nn.functional.normalize(padded_by_us, dim=-1).numpy(), reference.vectors(expected))
 
 
 def test_the_side_and_token_of_padding(sides: tuple[Qwen3VLEmbedder, Reference]):
     """Where nothing is asked for, padding is on the side and with the token of transformers' tokenizer."""
     embedder, reference = sides
-    assert embedder._padding_side == reference.processor.tokenizer.padding_side
+    assert embedder._prompter.padding_side == reference.processor.tokenizer.padding_side
     assert embedder._prompter.pad_id == reference.processor.tokenizer.pad_token_id
 
 
@@ -174,12 +179,13 @@ def test_dropping_the_token_types_would_be_seen(sides: tuple[Qwen3VLEmbedder, Re
     assert (ours * reference.vectors(flat)).sum() < 0.9999
 
 
-def test_loading_by_transformers_gives_the_same_model(tiny_checkpoint: str, tiny_embedder: Qwen3VLEmbedder):
+def test_loading_by_transformers_gives_the_same_model(tiny_checkpoint: str):
     """Our way of loading and transformers' own give equal parameters and buffers."""
     from imgsearch.model.modeling import Qwen3VLForEmbedding
 
     other = Qwen3VLForEmbedding.from_pretrained(tiny_checkpoint, dtype=torch.float32)
-    ours = dict((*tiny_embedder.model.named_parameters(), *tiny_embedder.model.named_buffers()))
+    own = load_model(tiny_checkpoint, Runtime("cpu", "float32", "for a test"))
+    ours = dict((*own.named_parameters(), *own.named_buffers()))
     theirs = dict((*other.named_parameters(), *other.named_buffers()))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from imgsearch.errors import UsageError
+from imgsearch.model import runtime
+from imgsearch.model.runtime import bfloat16_unit as UNIT
 from imgsearch.model.runtime import choose
 
 
@@ -19,7 +21,51 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
     pretend()
+    monkeypatch.setattr(runtime, "bfloat16_unit", lambda: None)
     return pretend
+
+
+AMX, AVX = {"amx_tile", "amx_bf16"}, {"avx512_bf16"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "torch_says", "unit"),
+    [
+        (AMX | AVX, {"_is_amx_tile_supported", "_init_amx", "_is_avx512_bf16_supported"}, "AMX"),
+        (AMX | AVX, {"_is_avx512_bf16_supported"}, "AVX512-BF16"),
+        (AMX | AVX, {"_is_amx_tile_supported", "_is_avx512_bf16_supported"}, "AVX512-BF16"),
+        (AVX, {"_is_amx_tile_supported", "_init_amx", "_is_avx512_bf16_supported"}, "AVX512-BF16"),
+        (AMX | AVX, set(), None),
+        (set(), {"_is_amx_tile_supported", "_init_amx", "_is_avx512_bf16_supported"}, None),
+    ],
+)
+def test_bfloat16_needs_hardware_that_both_confirm(
+    machine, monkeypatch: pytest.MonkeyPatch, flags: set[str], torch_says: set[str], unit: str | None
+):
+    """bfloat16 is the CPU's choice where system and processor agree on its hardware; the reason says so."""
+    for question in ("_is_amx_tile_supported", "_init_amx", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, question, lambda q=question: q in torch_says, raising=False)
+    monkeypatch.setattr(runtime, "_cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(runtime, "bfloat16_unit", UNIT.__wrapped__)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    chosen = choose()
+    assert chosen.dtype == ("float32" if unit is None else "bfloat16")
+    assert chosen.reason.endswith(
+        "float32 is the CPU's dtype" if unit is None else f"bfloat16: the CPU has {unit}"
+    )
+    assert choose("cpu", "float32").dtype == "float32"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
+    assert choose().dtype == "float32"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX")
+    assert choose().dtype == chosen.dtype
+
+
+def test_torch_without_its_own_detection(machine, monkeypatch: pytest.MonkeyPatch):
+    """A torch that can't say what the processor has leaves the CPU at float32."""
+    for question in ("_is_amx_tile_supported", "_init_amx", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, question, raising=False)
+    monkeypatch.setattr(runtime, "_cpu_flags", lambda: frozenset(AMX | AVX))
+    assert UNIT.__wrapped__() is None
 
 
 @pytest.mark.parametrize(
@@ -29,8 +75,8 @@ def machine(monkeypatch: pytest.MonkeyPatch):
 def test_automatic_choice(machine, cuda: int, mps: bool, device: str, dtype: str):
     """CUDA comes before MPS and MPS before the CPU; the first two compute in float16, the CPU in float32."""
     machine(cuda, mps)
-    runtime = choose()
-    assert (runtime.device, runtime.dtype) == (device, dtype)
+    chosen = choose()
+    assert (chosen.device, chosen.dtype) == (device, dtype)
 
 
 def test_reason_on_a_plain_machine(machine):
@@ -41,9 +87,9 @@ def test_reason_on_a_plain_machine(machine):
 def test_overrides_are_taken(machine):
     """What was asked for is used although something else would be chosen, and the reason says that it was asked."""
     machine(cuda=2)
-    runtime = choose("cpu", "bfloat16")
-    assert (runtime.device, runtime.dtype) == ("cpu", "bfloat16")
-    assert runtime.reason == "CPU was asked for; bfloat16 was asked for"
+    chosen = choose("cpu", "bfloat16")
+    assert (chosen.device, chosen.dtype) == ("cpu", "bfloat16")
+    assert chosen.reason == "CPU was asked for; bfloat16 was asked for"
     assert choose("cuda:1").device == "cuda:1"
     assert choose("cuda:1").dtype == "float16"
 

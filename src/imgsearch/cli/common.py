@@ -50,7 +50,10 @@ Device = Annotated[
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
-    typer.Option("--dtype", help="Precision. auto: float16 on CUDA and MPS, float32 on the CPU."),
+    typer.Option(
+        "--dtype",
+        help="Precision. auto: float16 on CUDA and MPS, on a CPU bfloat16 if it multiplies that, else float32.",
+    ),
 ]
 Dim = Annotated[
     int | None,

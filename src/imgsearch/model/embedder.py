@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from imgsearch.errors import InputError, NonFiniteError, UsageError
+from imgsearch.errors import CheckpointError, InputError, NonFiniteError, UsageError
 from imgsearch.model import pixels
+from imgsearch.model.architecture import read_architecture
 from imgsearch.model.conventions import read_conventions
-from imgsearch.model.loading import cast_parameters, load_model
-from imgsearch.model.prompt import MAX_LENGTH, Prompter, Tokens, pad_batch
+from imgsearch.model.engine import Engine
+from imgsearch.model.prompt import MAX_LENGTH, Prompter, Ready
+from imgsearch.model.reference import Reference
 from imgsearch.model.runtime import choose
 from imgsearch.types import RGB, Input, Patches, PixelBudget, Runtime, Vectors
 
@@ -21,13 +24,12 @@ BATCH_SIZE = 8
 Embeddable = Input | str | Mapping[str, Any]
 """A text as str; text, image and instruction as Input or as a mapping with these keys."""
 
-_Ready = tuple[Tokens, Patches | None]
-
 
 class Qwen3VLEmbedder:
     """A loaded checkpoint that embeds texts, pictures, or both; an ``Encoder``.
 
-    ``model`` is the transformers module, ``budget`` the pixel budget, ``instruction`` the default instruction.
+    ``forward`` is the engine, or the reference where config.json asks for what the engine does not know; ``budget``
+    the pixel budget, ``instruction`` the default instruction.
     """
 
     def __init__(
@@ -50,7 +52,8 @@ class Qwen3VLEmbedder:
         the checkpoint wants them if not given (``conventions``; of its prompts, the documents'): for a plain one
         4,096 to 57,600 pixels, the published instruction, all numbers. ``dim`` cuts every vector to its first
         numbers (Matryoshka). ``verbatim`` takes instructions as they stand, as sentence-transformers does, False
-        ends them in punctuation; not given, it follows the checkpoint. ``padding_side`` overrides the tokenizer's.
+        ends them in punctuation; not given, it follows the checkpoint. ``padding_side`` overrides the tokenizer's
+        (only the reference pads on a side).
         ``notice`` takes lines such as that a text was cut; without it they are warnings.
 
         Raises CheckpointError, and UsageError for a device, dim, budget or side that does not exist.
@@ -62,15 +65,14 @@ class Qwen3VLEmbedder:
         self._layout = pixels.read_layout(folder)
         self._prompter = Prompter(folder, verbatim=own.verbatim if verbatim is None else verbatim)
         self._max_length = min(max_length or MAX_LENGTH, own.max_length or MAX_LENGTH)
-        self._padding_side = padding_side or self._prompter.padding_side
+        side = padding_side or self._prompter.padding_side
         self._notice = notice or _warn
-        if self._padding_side not in ("left", "right"):
-            raise UsageError(f"the padding side is left or right, not '{self._padding_side}'")
+        if side not in ("left", "right"):
+            raise UsageError(f"the padding side is left or right, not '{side}'")
         pixels.check_budget(self.budget, self._layout.factor)
         self._check_length()
-        self.model = load_model(folder, self.runtime)
-        self._dtype: torch.dtype = getattr(torch, self.runtime.dtype)
-        hidden = self.model.model.language_model.config.hidden_size
+        self.forward = _load(folder, self.runtime, side, self._prompter.pad_id)
+        hidden = self.forward.hidden
         if dim is not None and not 1 <= dim <= hidden:
             raise UsageError(
                 f"this model's vectors have {hidden} numbers; choose a dim from 1 to {hidden}, not {dim}"
@@ -92,7 +94,7 @@ class Qwen3VLEmbedder:
         An input's image is a (height, width, 3) uint8 array, ``Patches``, or anything like a Pillow image; it
         stands before the text in the prompt. ``batch_size`` inputs are computed at a time.
 
-        A batch with a row that is not finite is computed once more in float32. Raises NonFiniteError with the
+        A row that is not finite is computed once more in float32. Raises NonFiniteError with the
         places of the rows that are not finite even then, InputError or PictureError for an input that can't be
         taken (its message says which), and never gives fewer rows than inputs.
         """
@@ -121,18 +123,7 @@ class Qwen3VLEmbedder:
                 f"tokens; give at most --max-pixels {(self._max_length - prompt) * area}"
             )
 
-    @staticmethod
-    def _pooling_last(hidden_state: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return the hidden state of each row's last token that is no padding, whichever side the padding is on.
-
-        ``hidden_state``: (batch, length, hidden); ``attention_mask``: (batch, length), 0 on padding. The result
-        is (batch, hidden) in the same dtype.
-        """
-        places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-        last = (places * (attention_mask != 0)).amax(dim=1)
-        return hidden_state[torch.arange(hidden_state.shape[0], device=hidden_state.device), last]
-
-    def _ready(self, item: Embeddable, place: int, total: int) -> _Ready:
+    def _ready(self, item: Embeddable, place: int, total: int) -> Ready:
         """Tokenise one input and cut its picture; an InputError says which input it was."""
         try:
             given = _as_input(item)
@@ -157,42 +148,29 @@ class Qwen3VLEmbedder:
             image = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
         return self.prepare(image)
 
-    def _rows(self, batch: Sequence[_Ready], normalize: bool) -> Vectors:
+    def _rows(self, batch: Sequence[Ready], normalize: bool) -> Vectors:
         """Compute one batch; rows that are not finite in the model's dtype get a second chance in float32."""
-        rows = self._forward(batch)
-        if self._dtype != torch.float32 and not bool(torch.isfinite(rows).all()):
-            # Half precision to float32 and back changes no bit of the weights.
-            try:
-                cast_parameters(self.model, torch.float32)
-                rows = self._forward(batch)
-            except torch.OutOfMemoryError:
-                pass  # no room for the second chance: the rows stay as they are and are reported
-            finally:
-                cast_parameters(self.model, self._dtype)
+        rows = self.forward(batch).clone()  # an ordinary tensor again, that may be written to
+        bad = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
+        if bad and self.runtime.dtype != "float32":
+            # Without room for the second chance the rows stay as they are and are reported.
+            with contextlib.suppress(torch.OutOfMemoryError):
+                rows[bad] = self.forward.in_float32([batch[place] for place in bad])
         rows = rows[:, : self.dim]
         if normalize:
             rows = rows / rows.norm(dim=1, keepdim=True)
-        result: Vectors = rows.cpu().numpy()
+        result: Vectors = rows.numpy()
         return result
 
-    @torch.inference_mode()
-    def _forward(self, batch: Sequence[_Ready]) -> torch.Tensor:
-        """Run the model over one padded batch and return the (batch, hidden) float32 rows, not normalised."""
-        device = self.runtime.device
-        padded = pad_batch([tokens for tokens, _ in batch], self._padding_side, self._prompter.pad_id)
-        pictures = [patches for _, patches in batch if patches is not None]
-        vision: dict[str, torch.Tensor] = {}
-        if pictures:
-            values = np.concatenate([patches.pixel_values for patches in pictures])
-            vision["pixel_values"] = torch.from_numpy(values).to(device)
-            vision["image_grid_thw"] = torch.tensor([patches.grid for patches in pictures], device=device)
-        output = self.model(
-            input_ids=torch.from_numpy(padded.ids).to(device),
-            attention_mask=torch.from_numpy(padded.attention).to(device),
-            mm_token_type_ids=torch.from_numpy(padded.types).to(device),
-            **vision,
-        )
-        return self._pooling_last(output.last_hidden_state, output.attention_mask).float()
+
+def _load(folder: str, runtime: Runtime, padding_side: str, pad_id: int) -> Engine | Reference:
+    """Load the engine, or the reference for an architecture that the engine does not know."""
+    try:
+        architecture = read_architecture(folder)
+    except CheckpointError:
+        # transformers has the last word on what is no model at all, and says so.
+        return Reference(folder, runtime, padding_side, pad_id)
+    return Engine(folder, runtime, architecture)
 
 
 def _as_input(item: Embeddable) -> Input:

@@ -25,6 +25,7 @@ from tokenizers import Tokenizer
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import MEND, MODULES, chat_template, check_family, generation_prompt
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION as DEFAULT_INSTRUCTION
+from imgsearch.types import Patches
 
 MAX_LENGTH = 8192
 Notice = Callable[[str], None]
@@ -35,10 +36,18 @@ _VISION_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vis
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tokens:
-    """One prompt: ``ids`` and ``types`` are (length,) int64; a type is 1 where a picture's token stands, else 0."""
+    """One prompt: ``ids`` and ``types`` are (length,) int64; a type is 1 where a picture's token stands, else 0.
+
+    ``opening`` is how many of the first tokens every prompt of this kind and instruction begins with.
+    """
 
     ids: NDArray[np.int64]
     types: NDArray[np.int64]
+    opening: int = 0
+
+
+Ready = tuple[Tokens, Patches | None]
+"""What the model is given for one input: its prompt, and the patches whose place is in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +79,7 @@ class Prompter:
         opened = generation_prompt(folder)
         self._render = functools.partial(self._template.render, add_generation_prompt=opened, **named)
         self._folder = folder
+        self._opening = functools.lru_cache(maxsize=16)(self._opening_of)
 
         self.image_id = config.get("image_token_id")
         self._reserved = [
@@ -119,7 +129,14 @@ class Prompter:
         if len(ids) > max_length:
             ids = self._shortened(instruction, text, image_tokens, max_length, ids, notice)
         array = np.asarray(ids, dtype=np.int64)
-        return Tokens(array, (array == self.image_id).astype(np.int64))
+        types = (array == self.image_id).astype(np.int64)
+        opening = int(types.argmax()) if image_tokens else _alike(ids, self._opening(instruction))
+        return Tokens(array, types, opening)
+
+    def _opening_of(self, instruction: str) -> list[int]:
+        """Return the tokens that stand before a text: what the prompts of two different texts begin with."""
+        one, other = (self._ids(instruction, text, 0) for text in ("a", "1"))
+        return one[: _alike(one, other)]
 
     def _shortened(
         self,
@@ -207,6 +224,12 @@ def pad_batch(prompts: Sequence[Tokens], side: str, pad_id: int) -> PaddedTokens
         place = slice(shape[1] - length, None) if side == "left" else slice(length)
         ids[row, place], types[row, place], attention[row, place] = prompt.ids, prompt.types, 1
     return PaddedTokens(ids, types, attention)
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """Count the first tokens that two prompts have in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _valid(text: str) -> str:

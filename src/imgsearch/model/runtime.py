@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
+from typing import Any
+
 from imgsearch.errors import UsageError
 from imgsearch.types import Runtime
 
@@ -12,7 +16,9 @@ LABEL = {"cuda": "CUDA", "mps": "MPS", "cpu": "CPU"}
 
 
 def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
-    """Return where to compute: CUDA, else MPS, else the CPU; float16 on the first two, float32 on the CPU.
+    """Return where to compute: CUDA, else MPS, else the CPU; float16 on the first two.
+
+    On a CPU it is bfloat16 where the processor multiplies it in hardware (AMX, AVX512-BF16), else float32.
 
     ``device`` is "auto", "cuda", "cuda:N", "mps" or "cpu"; ``dtype`` is "auto", "float32", "bfloat16" or
     "float16". What is not "auto" is taken as it is. Raises UsageError for a name that does not exist and for a
@@ -27,12 +33,56 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
     else:
         chosen, kind = device, _check(device, found)
         why = f"{LABEL[kind]} was asked for"
-    if dtype == "auto":
+    if dtype == "auto" and kind == "cpu" and (unit := bfloat16_unit()):
+        dtype = "bfloat16"
+        why += f"; bfloat16: the CPU has {unit}"
+    elif dtype == "auto":
         dtype = NATURAL_DTYPE[kind]
         why += f"; {dtype} is the {LABEL[kind]}'s dtype"
     else:
         why += f"; {dtype} was asked for"
     return Runtime(device=chosen, dtype=dtype, reason=why)
+
+
+@functools.cache
+def bfloat16_unit() -> str | None:
+    """Name what the CPU multiplies bfloat16 with, "AMX" or "AVX512-BF16"; None if it has neither.
+
+    Two witnesses must agree: the flags that the system shows, and the processor itself as torch asks it. In a
+    container or a virtual machine one of them may speak of hardware that is not there. ``ONEDNN_MAX_CPU_ISA``, by
+    which oneDNN is kept from newer instructions, is heeded.
+    """
+    import torch
+
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if limit not in ("", "DEFAULT", "ALL") and not any(name in limit for name in ("BF16", "FP16", "AMX")):
+        return None
+    flags = _cpu_flags()
+    if {"amx_tile", "amx_bf16"} <= flags and _torch_says(torch.cpu, "_is_amx_tile_supported", "_init_amx"):
+        return "AMX"
+    if "avx512_bf16" in flags and _torch_says(torch.cpu, "_is_avx512_bf16_supported"):
+        return "AVX512-BF16"
+    return None
+
+
+def _cpu_flags() -> frozenset[str]:
+    """Return the features that Linux names for the first processor; none on other systems."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            lines = (line.partition(":") for line in file)
+            return next(
+                (frozenset(value.split()) for key, _, value in lines if key.strip() == "flags"), frozenset()
+            )
+    except OSError:
+        return frozenset()
+
+
+def _torch_says(module: Any, *questions: str) -> bool:
+    """Ask torch's own detection, which has no public name; a version without it says no."""
+    try:
+        return all(getattr(module, question)() for question in questions)
+    except (AttributeError, RuntimeError):
+        return False
 
 
 def _found() -> list[str]:

@@ -1,0 +1,164 @@
+"""The quick forward of a Qwen3-VL embedding model: prompts in, the hidden state of each one's last token out.
+
+It needs torch and safetensors, not transformers. ``reference.Reference`` computes the same by transformers' own
+modules, and is what the engine is compared with.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imgsearch.errors import InputError
+from imgsearch.model.architecture import Architecture, read_architecture
+from imgsearch.model.language import Language, Past
+from imgsearch.model.linear import Weights
+from imgsearch.model.prompt import Ready, Tokens
+from imgsearch.model.rotary import Grid, Rotary, token_rotary
+from imgsearch.model.tensors import find_tensors
+from imgsearch.model.vision import VisionTower
+from imgsearch.types import Patches, Runtime
+
+_OPENINGS = 4  # beginnings of prompts whose keys and values are remembered
+_LONGEST_OPENING = 512  # tokens; longer ones are computed with each prompt
+_PACK_AFTER = (
+    20_000  # tokens: packing 2 billion weights takes seconds and saves some hundredths of each picture
+)
+
+
+class Engine:
+    """A loaded checkpoint. ``hidden`` is how many numbers the hidden state has.
+
+    The vision tower is loaded with the first picture. On the CPU, weights that are stored in the dtype of the
+    computation are the mapped files themselves, so that loading takes no time and no memory of its own.
+    """
+
+    def __init__(
+        self, folder: str, runtime: Runtime, architecture: Architecture | None = None, *, keep: bool = True
+    ) -> None:
+        """Load the checkpoint in ``folder``, its language layers first.
+
+        ``architecture`` is what ``read_architecture`` gives, if that has been read already. Without ``keep`` the
+        weights are read anew, layer by layer, at each call: slow, in little memory.
+
+        Raises CheckpointError for an architecture that the engine does not know, for a missing, unexpected or
+        misshapen tensor of either tower, and for a damaged file.
+        """
+        self._sizes = architecture or read_architecture(folder)
+        stored = find_tensors(folder, self._sizes.shapes(), tied=self._sizes.tied)
+        self._weights = Weights(stored, torch.device(runtime.device), getattr(torch, runtime.dtype))
+        self._folder, self._runtime, self._keep = folder, runtime, keep
+        self._language = Language(self._weights, self._sizes.text, keep=keep)
+        self._vision: VisionTower | None = None
+        self._openings: OrderedDict[bytes, Past] = OrderedDict()
+        self._tokens = 0
+        self._rotary = functools.lru_cache(maxsize=64)(self._compute_rotary)
+        self.hidden = self._sizes.text.hidden
+
+    def load_vision(self) -> VisionTower:
+        """Load the vision tower, if that has not happened yet."""
+        if self._vision is None:
+            self._vision = VisionTower(self._weights, self._sizes.vision, keep=self._keep)
+        return self._vision
+
+    def pack(self) -> None:
+        """Lay the loaded weights out for bulk work; ``__call__`` does it by itself once there is bulk work."""
+        for product in (*self._language.linears(), *(self._vision.linears() if self._vision else ())):
+            product.pack()
+
+    @torch.inference_mode()
+    def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
+        """Return the hidden state of each prompt's last token after the final norm: (prompts, hidden) float32.
+
+        ``prompts`` are computed in groups that begin alike and whose pictures have the same grid. Raises InputError
+        for patches that are of no still picture.
+        """
+        rows = torch.empty(len(prompts), self.hidden)
+        groups: dict[tuple[bytes, int, Grid | None], list[int]] = {}
+        for number, (tokens, patches) in enumerate(prompts):
+            # Where a picture begins is 0 without one.
+            alike = (self._opening(tokens).tobytes(), int(tokens.types.argmax()), _grid(patches))
+            groups.setdefault(alike, []).append(number)
+        for (_, begin, grid), numbers in groups.items():
+            texts = [prompts[number][0] for number in numbers]
+            pictures = [patches for number in numbers if (patches := prompts[number][1]) is not None]
+            rows[numbers] = self._group(texts, pictures, begin, grid).float().cpu()
+        if self._tokens >= _PACK_AFTER:
+            self.pack()
+        return rows
+
+    def in_float32(self, prompts: Sequence[Ready]) -> torch.Tensor:
+        """Compute the same in float32, layer by layer from the files."""
+        runtime = replace(self._runtime, dtype="float32")
+        return Engine(self._folder, runtime, self._sizes, keep=False)(prompts)
+
+    def _group(
+        self, prompts: Sequence[Tokens], pictures: Sequence[Patches], begin: int, grid: Grid | None
+    ) -> torch.Tensor:
+        """Compute prompts that begin alike and have pictures of the same grid from token ``begin`` on, or none."""
+        opening = self._opening(prompts[0])
+        known = len(opening)
+        past = self._past(opening) if known else None
+        lengths = [len(tokens.ids) - known for tokens in prompts]
+        ids = np.zeros((len(prompts), max(lengths)), dtype=np.int64)
+        for row, tokens, length in zip(ids, prompts, lengths, strict=True):
+            row[:length] = tokens.ids[known:]
+        self._tokens += ids.size
+        hidden = self._language.embed(torch.from_numpy(ids))
+        rotary = self._rotary(begin, grid, known + ids.shape[1]).part(known, None)
+        if grid is None:
+            return self._language.last(hidden, rotary, lengths, past)
+        seen = self.load_vision()(self._frames(pictures), grid)
+        place = begin - known
+        hidden[:, place : place + seen.tokens.shape[1]] = seen.tokens
+        return self._language.last(hidden, rotary, lengths, past, deepstack=seen.deepstack, picture=place)
+
+    def _opening(self, prompt: Tokens) -> NDArray[np.int64]:
+        """Return the first tokens whose keys and values are, or will be, remembered; always less than all."""
+        length = min(prompt.opening, len(prompt.ids) - 1)
+        return prompt.ids[: length if self._keep and length <= _LONGEST_OPENING else 0]
+
+    def _past(self, opening: NDArray[np.int64]) -> Past:
+        """Return the keys and values of an opening, computed when it is met first.
+
+        They are always computed alone, so that the same prompt gets the same vector first and later.
+        """
+        key = opening.tobytes()
+        if key not in self._openings:
+            hidden = self._language.embed(torch.from_numpy(opening)[None])
+            self._openings[key] = self._language.remember(hidden, self._rotary(0, None, len(opening)))
+            if len(self._openings) > _OPENINGS:
+                self._openings.popitem(last=False)
+        self._openings.move_to_end(key)
+        return self._openings[key]
+
+    def _frames(self, pictures: Sequence[Patches]) -> torch.Tensor:
+        """Return one frame of each picture: (pictures, patches, channels · patch · patch), in the model's dtype."""
+        sizes = self._sizes.vision
+        frames = []
+        for patches in pictures:
+            values = patches.pixel_values.reshape(
+                len(patches.pixel_values), sizes.channels, sizes.temporal, -1
+            )
+            if patches.grid[0] != 1 or not (values == values[:, :, :1]).all():
+                raise InputError("the patches are of a moving picture; only still ones can be embedded")
+            frames.append(values[:, :, 0].reshape(len(values), -1))
+        return torch.from_numpy(np.stack(frames)).to(self._weights.device, self._weights.dtype)
+
+    def _compute_rotary(self, begin: int, grid: Grid | None, length: int) -> Rotary:
+        """Return the angles of a prompt with a picture from token ``begin`` on, or without one."""
+        merge = self._sizes.vision.merge
+        tokens = None if grid is None else (grid[0] // merge, grid[1] // merge)
+        rest = length - begin - (tokens[0] * tokens[1] if tokens else 0)
+        return token_rotary(begin, tokens, rest, self._sizes.text, self._weights.device)
+
+
+def _grid(patches: Patches | None) -> Grid | None:
+    """Return the rows and columns of a picture's patches, None without a picture."""
+    return None if patches is None else patches.grid[1:]

@@ -1,0 +1,152 @@
+"""The language layers: from the tokens of prompts to the hidden state of each prompt's last token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from imgsearch.model.architecture import LANGUAGE, TextSizes
+from imgsearch.model.linear import Linear, Weights
+from imgsearch.model.rotary import Rotary
+
+
+class Past(NamedTuple):
+    """Keys and values of tokens that stand before others: of each layer (1, key heads, tokens, head) twice."""
+
+    keys: list[torch.Tensor]
+    values: list[torch.Tensor]
+
+    def __len__(self) -> int:
+        """Return how many tokens it holds."""
+        return self.keys[0].shape[2] if self.keys else 0
+
+
+class Language:
+    """The layers with their weights, for inference."""
+
+    def __init__(self, weights: Weights, sizes: TextSizes, *, keep: bool = True) -> None:
+        """Take the weights. With ``keep`` all of them stay, without it a layer's are read when it is used."""
+        self._weights, self._sizes = weights, sizes
+        self._table = weights.table(f"{LANGUAGE}.embed_tokens.weight")
+        self._norm = weights.read(f"{LANGUAGE}.norm.weight")
+        self._kept = [_Layer(weights, number) for number in range(sizes.layers)] if keep else None
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings of token ids: (batch, length) int64 to (batch, length, hidden)."""
+        return self._table[ids.to(self._table.device)].to(self._weights.dtype)
+
+    def linears(self) -> list[Linear]:
+        """List the products whose weights are kept."""
+        return [product for layer in self._kept or [] for product in layer.linears()]
+
+    def remember(self, hidden: torch.Tensor, rotary: Rotary) -> Past:
+        """Return the keys and values of one prompt's first tokens, for ``last`` to go on from.
+
+        ``hidden``: (1, length, hidden), embeddings of text; of the last layer nothing else is computed.
+        """
+        past = Past([], [])
+        for number in range(self._sizes.layers):
+            layer = self._layer(number)
+            normed = self._rms_norm(hidden, layer.before)
+            key, value = self._keys(layer, normed, rotary)
+            past.keys.append(key)
+            past.values.append(value)
+            if number < self._sizes.layers - 1:
+                query = self._queries(layer, normed, rotary)
+                mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+                hidden = self._finish(layer, mixed, hidden)
+        return past
+
+    def last(
+        self,
+        hidden: torch.Tensor,
+        rotary: Rotary,
+        lengths: Sequence[int],
+        past: Past | None = None,
+        *,
+        deepstack: Sequence[torch.Tensor] = (),
+        picture: int = 0,
+    ) -> torch.Tensor:
+        """Return the hidden state of each prompt's last token after the final norm: (batch, hidden).
+
+        ``hidden``: (batch, length, hidden), embeddings, a shorter prompt filled up with anything on the right;
+        ``lengths`` are the true ones. ``past`` holds what stands before all of them. ``deepstack`` is added behind
+        the first layers, one each, from token ``picture`` on.
+        """
+        known, (batch, length, _) = len(past or ()), hidden.shape
+        device = hidden.device
+        ends = torch.tensor(lengths, device=device) - 1
+        every = torch.arange(batch, device=device)
+        places = torch.arange(known + length, device=device)
+        # A token sees what stands before it and itself; what is filled up stands behind everything.
+        seen = None if not known else places <= places[known:, None]
+        for number in range(self._sizes.layers):
+            layer = self._layer(number)
+            normed = self._rms_norm(hidden, layer.before)
+            key, value = self._keys(layer, normed, rotary)
+            if past:
+                key = torch.cat((past.keys[number].expand(batch, -1, -1, -1), key), dim=2)
+                value = torch.cat((past.values[number].expand(batch, -1, -1, -1), value), dim=2)
+            if number == self._sizes.layers - 1:
+                # Nobody reads what the last layer makes of the other tokens.
+                hidden, normed = hidden[every, ends][:, None], normed[every, ends][:, None]
+                query = self._queries(layer, normed, Rotary(*(table[ends][:, None] for table in rotary)))
+                seen = (places <= known + ends[:, None])[:, None, None]
+            else:
+                query = self._queries(layer, normed, rotary)
+            mixed = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=seen, is_causal=seen is None, enable_gqa=True
+            )
+            hidden = self._finish(layer, mixed, hidden)
+            if number < min(len(deepstack), self._sizes.layers - 1):
+                hidden[:, picture : picture + deepstack[number].shape[1]] += deepstack[number]
+        return self._rms_norm(hidden[:, 0], self._norm)
+
+    def _layer(self, number: int) -> _Layer:
+        return self._kept[number] if self._kept else _Layer(self._weights, number)
+
+    def _queries(self, layer: _Layer, normed: torch.Tensor, rotary: Rotary) -> torch.Tensor:
+        """Return (batch, heads, length, head)."""
+        query = layer.query(normed).view(*normed.shape[:2], self._sizes.heads, -1)
+        return rotary.turn(self._rms_norm(query, layer.query_norm)).transpose(1, 2)
+
+    def _keys(self, layer: _Layer, normed: torch.Tensor, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values, both (batch, key heads, length, head)."""
+        shape = (*normed.shape[:2], self._sizes.key_heads, -1)
+        key = layer.key(normed).view(shape)
+        value = layer.value(normed).view(shape)
+        return rotary.turn(self._rms_norm(key, layer.key_norm)).transpose(1, 2), value.transpose(1, 2)
+
+    def _finish(self, layer: _Layer, mixed: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """Bring the heads together, then the MLP; each adds to the hidden state."""
+        hidden = layer.out.plus(mixed.transpose(1, 2).flatten(2), hidden)
+        normed = self._rms_norm(hidden, layer.between)
+        return layer.down.plus(layer.up.times(normed, layer.gate.silu(normed)), hidden)
+
+    def _rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Divide by the root of the mean square, which torch takes in float32 in any dtype."""
+        return F.rms_norm(x, weight.shape, weight, self._sizes.epsilon)
+
+
+class _Layer:
+    """The weights of one decoder layer."""
+
+    def __init__(self, weights: Weights, number: int) -> None:
+        name = f"{LANGUAGE}.layers.{number}"
+        self.before = weights.read(f"{name}.input_layernorm.weight")
+        self.between = weights.read(f"{name}.post_attention_layernorm.weight")
+        self.query_norm = weights.read(f"{name}.self_attn.q_norm.weight")
+        self.key_norm = weights.read(f"{name}.self_attn.k_norm.weight")
+        self.query, self.key, self.value, self.out = (
+            weights.linear(f"{name}.self_attn.{letter}_proj", bias=False) for letter in "qkvo"
+        )
+        self.gate, self.up, self.down = (
+            weights.linear(f"{name}.mlp.{which}_proj", bias=False) for which in ("gate", "up", "down")
+        )
+
+    def linears(self) -> list[Linear]:
+        """List the products."""
+        return [self.query, self.key, self.value, self.out, self.gate, self.up, self.down]

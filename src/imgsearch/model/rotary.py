@@ -1,0 +1,89 @@
+"""Rotary positions: pairs of numbers that turn by an angle, over rows and columns of patches and of tokens."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from imgsearch.model.architecture import TextSizes, VisionSizes
+
+Grid = tuple[int, int]
+"""Rows and columns."""
+
+
+class Rotary(NamedTuple):
+    """Cosines and sines of the angles, float32, each (length, 1, half of a head)."""
+
+    cosine: torch.Tensor
+    sine: torch.Tensor
+
+    def turn(self, x: torch.Tensor) -> torch.Tensor:
+        """Turn (batch, length, heads, head): number i of a head is paired with number i + half.
+
+        Computed in float32, returned in the dtype of ``x``.
+        """
+        first, second = x.float().chunk(2, dim=-1)
+        turned = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        low, high = turned.chunk(2, dim=-1)
+        low.copy_(torch.addcmul(first * self.cosine, second, self.sine, value=-1))
+        high.copy_(torch.addcmul(second * self.cosine, first, self.sine))
+        return turned
+
+    def part(self, start: int, stop: int | None) -> Rotary:
+        """Return the angles of some positions."""
+        return Rotary(self.cosine[start:stop], self.sine[start:stop])
+
+
+def patch_places(grid: Grid, merge: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return row and column of every patch, in the order of ``pixels.prepare``: block by block, then inside."""
+    rows, columns = grid
+    inner = torch.arange(merge)
+    row = (torch.arange(0, rows, merge)[:, None, None, None] + inner[:, None]).expand(
+        -1, columns // merge, -1, merge
+    )
+    column = (torch.arange(0, columns, merge)[:, None, None] + inner).expand(rows // merge, -1, merge, -1)
+    return row.flatten(), column.flatten()
+
+
+def patch_rotary(grid: Grid, sizes: VisionSizes, device: torch.device) -> Rotary:
+    """Return the angles of a picture's patches: of a head's pairs, half turn with the row and half with the column."""
+    frequencies = _frequencies(sizes.hidden // sizes.heads // 2, sizes.theta)
+    turns = [place.float()[:, None] * frequencies for place in patch_places(grid, sizes.merge)]
+    return _rotary(torch.cat(turns, dim=1), device)
+
+
+def token_rotary(
+    before: int, grid: Grid | None, after: int, sizes: TextSizes, device: torch.device
+) -> Rotary:
+    """Return the angles of a prompt: ``before`` tokens, a picture of ``grid`` tokens, ``after`` tokens.
+
+    Text counts on in all of time, row and column. A picture stands still in time, its rows and columns count from
+    where it begins, and the text behind it begins where the longer of the two has ended. The frequencies are
+    dealt out to time, row and column in turns (``mrope_interleaved``).
+    """
+    places = torch.arange(before)[None].expand(3, -1)
+    begin = before
+    if grid is not None:
+        rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+        picture = torch.stack((torch.zeros(grid, dtype=torch.int64), rows, columns)).flatten(1) + before
+        places = torch.cat((places, picture), dim=1)
+        begin = before + max(grid)
+    places = torch.cat((places, (torch.arange(after) + begin)[None].expand(3, -1)), dim=1)
+    turns = places.float()[..., None] * _frequencies(sizes.head, sizes.theta)
+    angles = turns[0].clone()
+    for axis in (1, 2):
+        chosen = slice(axis, 3 * sizes.sections[axis], 3)
+        angles[:, chosen] = turns[axis, :, chosen]
+    return _rotary(angles, device)
+
+
+def _frequencies(size: int, theta: float) -> torch.Tensor:
+    """Return the falling frequencies of ``size`` numbers, one a pair, in float32 as transformers computes them."""
+    return 1.0 / (theta ** (torch.arange(0, size, 2, dtype=torch.float32) / size))
+
+
+def _rotary(angles: torch.Tensor, device: torch.device) -> Rotary:
+    """Return cosine and sine of (length, pairs)."""
+    angles = angles[:, None]
+    return Rotary(angles.cos().to(device), angles.sin().to(device))

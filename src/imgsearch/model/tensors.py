@@ -1,0 +1,192 @@
+"""Finds, checks, reads and maps the tensors of a checkpoint's safetensors files."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from imgsearch.errors import CheckpointError
+from imgsearch.model.checkpoint import MEND, weight_files
+
+CHUNK = 16 * 2**20  # bytes that are read and converted at a time
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+_HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where one tensor lies: file, position and length in bytes, shape, and dtype in safetensors' words."""
+
+    path: str
+    start: int
+    size: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def find_tensors(folder: str, shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> dict[str, Stored]:
+    """List the tensors of a checkpoint under the names of ``shapes``; nothing but headers is read.
+
+    Fine-tunes saved from a bare Qwen3VLModel lack the prefix ``model.``: it is put in front of all names or of
+    none. A ``lm_head.weight`` is left out if the config ties it to the input embeddings (``tied``), since then it
+    is a copy of a tensor that is there; where the two are not tied it marks a model that generates text, whose
+    vectors mean nothing, and is refused as any other unexpected tensor (the published embedding models
+    have none, also the untied 8B).
+
+    Raises CheckpointError for a missing, unexpected or misshapen tensor and for a damaged file.
+    """
+    stored: dict[str, Stored] = {}
+    for name in weight_files(folder):
+        tensors = _read_header(os.path.join(folder, name))
+        if twice := sorted(set(tensors) & set(stored)):
+            raise CheckpointError(f"{folder}: two files of the weights hold {_some(twice)}; {MEND}")
+        stored |= tensors
+    if tied:
+        stored.pop(_HEAD, None)
+    if stored and all(name.startswith(("language_model.", "visual.")) for name in stored):
+        stored = {f"model.{name}": where for name, where in stored.items()}
+    _check(stored, shapes, folder)
+    return stored
+
+
+def read_tensor(
+    where: Stored, dtype: torch.dtype, device: torch.device, into: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Read one tensor, directly into its place if nothing is to be converted, else in pieces of 16 MiB.
+
+    ``into`` is a contiguous tensor of that shape, dtype and device to be filled; without it a new one is made.
+    """
+    source = _DTYPES[where.dtype]
+    result = torch.empty(where.shape, dtype=dtype, device=device) if into is None else into
+    with open(where.path, "rb", buffering=0) as file:
+        file.seek(where.start)
+        if source == dtype and device.type == "cpu":
+            _fill(file, result.view(-1).view(torch.uint8).numpy().data, where.path)
+            return result
+        flat, position = result.view(-1), 0
+        piece = torch.empty(min(CHUNK, where.size) // source.itemsize, dtype=source)
+        raw = piece.view(torch.uint8).numpy().data
+        while position < flat.numel():
+            count = min(piece.numel(), flat.numel() - position)
+            _fill(file, raw[: count * source.itemsize], where.path)
+            # Converted on the CPU: not every device knows every dtype.
+            flat[position : position + count].copy_(piece[:count].to(dtype))
+            position += count
+    return result
+
+
+class MappedFiles:
+    """Tensors that stand in memory as the files' own pages, in the dtype that they are stored in.
+
+    Nothing is copied and only what is touched is read. The files must stay as they are while they are in use:
+    replacing one under its name is harmless, cutting it short kills the process.
+    """
+
+    def __init__(self) -> None:
+        """Map nothing yet."""
+        self._maps: dict[str, mmap.mmap] = {}
+
+    def tensor(self, where: Stored) -> torch.Tensor | None:
+        """Return one tensor; None where its bytes do not lie as the processor wants them."""
+        dtype = _DTYPES[where.dtype]
+        if where.start % dtype.itemsize or not where.size:
+            return None
+        if where.path not in self._maps:
+            with open(where.path, "rb") as file:
+                self._maps[where.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        count = where.size // dtype.itemsize
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given buffer is not writable")  # and nobody writes to it
+            flat = torch.frombuffer(self._maps[where.path], dtype=dtype, count=count, offset=where.start)
+        return flat.view(where.shape)
+
+    def expect(self, where: Stored) -> None:
+        """Tell the system that a tensor will be read soon, so that it comes from the disk in large pieces."""
+        self._advise(where, "MADV_WILLNEED")
+
+    def release(self, where: Stored) -> None:
+        """Give back the memory of a tensor that was copied; touched again, it is read again."""
+        self._advise(where, "MADV_DONTNEED")
+
+    def _advise(self, where: Stored, advice: str) -> None:
+        """Advise the system on the whole pages inside of a tensor; systems without such advice do without."""
+        option = getattr(mmap, advice, None)
+        first = -(-where.start // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = (where.start + where.size - first) // mmap.PAGESIZE * mmap.PAGESIZE
+        if option is not None and length > 0 and where.path in self._maps:
+            self._maps[where.path].madvise(option, first, length)
+
+
+def dtype_of(where: Stored) -> torch.dtype:
+    """Return the dtype that a tensor is stored in."""
+    return _DTYPES[where.dtype]
+
+
+def _read_header(path: str) -> dict[str, Stored]:
+    """List the tensors of one safetensors file, after checking that its header is sound and no byte is missing."""
+    try:
+        # The library maps the file to check the header against its length; no page of the data is touched.
+        with safe_open(path, framework="np"):
+            pass
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path} is missing (weights are read from safetensors files only, never from .bin); {MEND}"
+        ) from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or incomplete ({error}); delete it and {MEND}") from error
+    header.pop("__metadata__", None)
+    found = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        found[name] = Stored(path, 8 + length + start, end - start, tuple(entry["shape"]), entry["dtype"])
+    return found
+
+
+def _check(stored: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]], folder: str) -> None:
+    """Raise CheckpointError unless the stored tensors are exactly those of the model."""
+    missing, unexpected = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
+    if missing:
+        raise CheckpointError(f"{folder}: the weights lack {_some(missing)}; {MEND}")
+    if unexpected:
+        hint = "this is a model that generates text, not an embedding model" if _HEAD in unexpected else MEND
+        raise CheckpointError(
+            f"{folder}: the weights hold more than the model has: {_some(unexpected)}; {hint}"
+        )
+    for name, where in stored.items():
+        if where.shape != tuple(wanted[name]):
+            raise CheckpointError(
+                f"{where.path}: {name} has the shape {where.shape}, config.json says {tuple(wanted[name])}; {MEND}"
+            )
+        if where.dtype not in _DTYPES:
+            raise CheckpointError(
+                f"{where.path}: {name} is stored as {where.dtype}; only {', '.join(_DTYPES)} can be loaded"
+            )
+
+
+def _fill(file: BinaryIO, view: memoryview, path: str) -> None:
+    """Read until ``view`` is full; CheckpointError if the file ends before."""
+    done = 0
+    while done < len(view):
+        try:
+            count = file.readinto(view[done : done + 2**30])  # type: ignore[attr-defined]
+        except OSError as error:
+            raise CheckpointError(f"{path} can't be read ({error}); {MEND}") from error
+        if not count:
+            raise CheckpointError(f"{path} ends too early; delete it and {MEND}")
+        done += count
+
+
+def _some(names: list[str]) -> str:
+    """Name the first few of many."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,171 @@
+"""The vision tower: patches of pictures of one size to the tokens that the language layers read."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from imgsearch.model.architecture import VISION, VisionSizes
+from imgsearch.model.linear import Linear, Weights
+from imgsearch.model.rotary import Grid, Rotary, patch_places, patch_rotary
+from imgsearch.model.runtime import bfloat16_unit
+
+_EPSILON = 1e-6  # of every layer norm; the published code has it fixed
+_SCORES = 2**22  # numbers of attention that are held at a time: 8 MB in bfloat16, which stay in the cache
+_GRIDS = 256  # sizes of pictures whose positions are remembered
+
+
+class Seen(NamedTuple):
+    """What the tower makes of pictures: ``tokens`` and, for the first language layers, ``deepstack``.
+
+    All are (pictures, tokens, hidden size of the language layers).
+    """
+
+    tokens: torch.Tensor
+    deepstack: list[torch.Tensor]
+
+
+class VisionTower:
+    """The tower with its weights, for inference."""
+
+    def __init__(self, weights: Weights, sizes: VisionSizes, *, keep: bool = True) -> None:
+        """Take the weights. With ``keep`` all of them stay, without it a block's are read when it is used."""
+        self._weights, self._sizes = weights, sizes
+        self._patches = _patch_weight(weights, sizes)
+        self._patch_bias = weights.read(f"{VISION}.patch_embed.proj.bias")
+        self._places = weights.read(f"{VISION}.pos_embed.weight")
+        self._kept = [_Block(weights, number) for number in range(sizes.depth)] if keep else None
+        stacks = [f"{VISION}.deepstack_merger_list.{number}" for number in range(len(sizes.deepstack))]
+        self._stacks = [_Merger(weights, name, sizes, after=True) for name in stacks]
+        self._merger = _Merger(weights, f"{VISION}.merger", sizes, after=False)
+        self._positions = functools.lru_cache(maxsize=_GRIDS)(self._compute_positions)
+
+    def __call__(self, frames: torch.Tensor, grid: Grid) -> Seen:
+        """Return the tokens of pictures that all have ``grid`` patches.
+
+        ``frames``: (pictures, patches, channels · patch · patch), in the order of ``pixels.prepare``.
+        """
+        places, rotary = self._positions(grid)
+        hidden = F.linear(frames, self._patches, self._patch_bias) + places
+        deepstack: list[torch.Tensor] = []
+        for number in range(self._sizes.depth):
+            block = self._kept[number] if self._kept else _Block(self._weights, number)
+            hidden = block(hidden, rotary, self._sizes.heads)
+            if number in self._sizes.deepstack:
+                deepstack.append(self._stacks[len(deepstack)](hidden))
+        return Seen(self._merger(hidden), deepstack)
+
+    def linears(self) -> list[Linear]:
+        """List the products whose weights are kept."""
+        blocks = [product for block in self._kept or [] for product in block.linears()]
+        return blocks + [product for merger in (*self._stacks, self._merger) for product in merger.linears()]
+
+    def _compute_positions(self, grid: Grid) -> tuple[torch.Tensor, Rotary]:
+        """Return the position embeddings of a grid, (patches, hidden), and its rotary angles.
+
+        The embeddings are learned on a square; a picture's outermost patches stand on its rim, and in between
+        the four nearest are mixed (bilinear).
+        """
+        side, device = self._sizes.side, self._weights.device
+        corners: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
+        for place, length in zip(patch_places(grid, self._sizes.merge), grid, strict=True):
+            exact = place.float() * (side - 1) / max(length - 1, 1)
+            low = exact.floor()
+            share = exact - low
+            corners.append([(low.long(), 1 - share), ((low.long() + 1).clamp(max=side - 1), share)])
+        table = self._places
+        mixed = torch.zeros((), device=device)
+        for row, row_share in corners[0]:
+            for column, column_share in corners[1]:
+                share = (row_share * column_share)[:, None].to(device)
+                mixed = mixed + table[(row * side + column).to(device)] * share
+        return mixed.to(self._weights.dtype), patch_rotary(grid, self._sizes, device)
+
+
+class _Block:
+    """One transformer block: attention over all patches of a picture, then the MLP."""
+
+    def __init__(self, weights: Weights, number: int) -> None:
+        name = f"{VISION}.blocks.{number}"
+        cpu = weights.device.type == "cpu" and weights.dtype == torch.bfloat16
+        self._attend = _attend_by_products if cpu and bfloat16_unit() == "AVX512-BF16" else _attend
+        self._norms = [_Norm(weights, f"{name}.norm{which}") for which in (1, 2)]
+        self._qkv = weights.linear(f"{name}.attn.qkv", bias=True)
+        self._out = weights.linear(f"{name}.attn.proj", bias=True)
+        self._up = weights.linear(f"{name}.mlp.linear_fc1", bias=True)
+        self._down = weights.linear(f"{name}.mlp.linear_fc2", bias=True)
+
+    def __call__(self, hidden: torch.Tensor, rotary: Rotary, heads: int) -> torch.Tensor:
+        mixed = self._qkv(self._norms[0](hidden)).view(*hidden.shape[:2], 3 * heads, -1)
+        # Queries and keys lie side by side and turn together.
+        query, key = rotary.turn(mixed[:, :, : 2 * heads]).transpose(1, 2).chunk(2, dim=1)
+        value = mixed[:, :, 2 * heads :].transpose(1, 2)
+        mixed = self._attend(query, key, value).transpose(1, 2).flatten(2)
+        hidden = self._out.plus(mixed, hidden)
+        return self._down.plus(self._up.gelu(self._norms[1](hidden), "tanh"), hidden)
+
+    def linears(self) -> list[Linear]:
+        return [self._qkv, self._out, self._up, self._down]
+
+
+class _Merger:
+    """Makes one token of each block of patches; the norm is taken of a patch or, ``after`` joining, of the block."""
+
+    def __init__(self, weights: Weights, name: str, sizes: VisionSizes, *, after: bool) -> None:
+        self._joined, self._after = sizes.hidden * sizes.merge**2, after
+        self._norm = _Norm(weights, f"{name}.norm")
+        self._up = weights.linear(f"{name}.linear_fc1", bias=True)
+        self._down = weights.linear(f"{name}.linear_fc2", bias=True)
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        shape = (len(hidden), -1, self._joined)
+        joined = self._norm(hidden.reshape(shape)) if self._after else self._norm(hidden).reshape(shape)
+        return self._down(self._up.gelu(joined, "none"))
+
+    def linears(self) -> list[Linear]:
+        return [self._up, self._down]
+
+
+class _Norm:
+    """A layer norm; torch takes its statistics in float32 in any dtype."""
+
+    def __init__(self, weights: Weights, name: str) -> None:
+        self._weight, self._bias = weights.read(f"{name}.weight"), weights.read(f"{name}.bias")
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, self._weight.shape, self._weight, self._bias, _EPSILON)
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Attend by torch's fused kernel; all are (pictures, heads, patches, head)."""
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Attend by two products and a softmax, a few heads at a time.
+
+    On a CPU with AVX512-BF16 but no AMX, torch's fused kernel multiplies bfloat16 at the speed of float32, plain
+    products do not. The softmax is taken in float32 of scores that were rounded to bfloat16.
+    """
+    pictures, heads, patches, _ = query.shape
+    query, key, value = (part.flatten(0, 1) for part in (query * query.shape[-1] ** -0.5, key, value))
+    mixed = torch.empty_like(query)
+    step = max(1, _SCORES // patches**2)
+    for start in range(0, pictures * heads, step):
+        part = slice(start, start + step)
+        scores = torch.bmm(query[part], key[part].transpose(1, 2))
+        torch.bmm(scores.softmax(dim=-1), value[part], out=mixed[part])
+    return mixed.view(pictures, heads, patches, -1)
+
+
+def _patch_weight(weights: Weights, sizes: VisionSizes) -> torch.Tensor:
+    """Return the patch embedding as a matrix for one frame: (hidden, channels · patch · patch).
+
+    The published convolution has steps as long as its kernel, so each patch is one product; and a still picture
+    fills all frames alike, so the kernel's frames can be summed, in float32, before rather than after.
+    """
+    kernel = weights.read(f"{VISION}.patch_embed.proj.weight", torch.float32)
+    return kernel.sum(dim=2).flatten(1).to(weights.dtype)
