@@ -320,7 +320,6 @@ def test_the_frequent_questions_are_answered_by_indexes(tmp_path: Path) -> None:
         assert len(list(catalog.files(root))) == 39
         assert len(list(catalog.files(root, "7.jpg"))) == 1
         assert catalog.records([(1, 7)])
-        assert len(catalog.paths(sha("7.jpg"))) == 1
         assert len(catalog.rows_below(root)) == 39
         assert len(catalog.rows_below(root, "7.jpg")) == 1
         assert catalog.dead_rows(1).tolist() == [2]

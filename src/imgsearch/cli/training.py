@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal
 
 import typer
@@ -122,9 +121,6 @@ def train(
     json: common.Json = False,
 ) -> int:
     """Fine-tune a model on queries and the pictures that answer them; needs the extra 'train'."""
-    # Read when torch is loaded. Threads that wait for each other busily take the cores from one another as soon as
-    # anything else runs: 5.0 s a step of a small model with two threads on two cores, 1.5 s with this.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from imgsearch.train import train as run
     from imgsearch.training.options import TrainOptions
 

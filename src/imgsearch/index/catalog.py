@@ -135,15 +135,6 @@ class Catalog(Bulk):
             for place, (record, crc) in records.items()
         }
 
-    def paths(self, sha256: bytes) -> tuple[str, ...]:
-        """Return the absolute paths of all files with a content, sorted by their bytes."""
-        paths = self._all(
-            os.path.join,
-            "SELECT root.path, file.path FROM file JOIN root ON root.id = file.root WHERE content = ?",
-            sha256,
-        )
-        return tuple(os.fsdecode(path) for path in sorted(paths))
-
     def errors(self) -> Iterator[tuple[str, str, str]]:
         """Yield (absolute path, reason, detail) of every file that was skipped."""
         yield from self._all(
