@@ -1,12 +1,17 @@
 """Fixtures that many test files share, and how the property tests run."""
 
 import os
+import tempfile
 
 from hypothesis import HealthCheck, settings
 
 from checkpoints import tiny_checkpoint, tiny_checkpoint_eot, tiny_copy, tiny_embedder
 from clip import tiny_clip
 
+# No server of whoever runs the tests may answer for them.
+os.environ["IMGSEARCH_RUNTIME_DIR"] = os.path.join(
+    tempfile.gettempdir(), f"imgsearch-no-server-{os.getpid()}"
+)
 # Users don't set it, and it hides what Python's exit does with a stream that could not be written.
 os.environ.pop("PYTHONUNBUFFERED", None)
 

@@ -110,11 +110,23 @@ class FakeEncoder:
         """A fixed place."""
         return Runtime("cpu", "float32", "the fake model knows no other")
 
+    @property
+    def batch_size(self) -> int:
+        """As large as a real one on a CPU."""
+        return 8
+
+    @property
+    def batch_reason(self) -> str:
+        """No memory is looked at."""
+        return "the fake model needs none"
+
     def prepare(self, image: RGB) -> Patches:
         """Keep the mean colours of the quarters."""
         return Patches(quarters_of(image), (1, 2, 2))
 
-    def embed(self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int = 8) -> Vectors:
+    def embed(
+        self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
+    ) -> Vectors:
         """Return the rows, or what a real model would raise."""
         pictures = sum(item.image is not None for item in inputs)
         if pictures and self.model.before:
@@ -159,7 +171,7 @@ def _fingerprint(folder: str) -> str:
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     """Put a fresh fake in the place of every checkpoint; another ``--model`` name is another fingerprint."""
     # Imported before anything is patched, so that none of them keeps a fake for good.
-    users = [import_module(f"imgsearch.{name}") for name in ("identity", "indexer", "cli.searching", "embed")]
+    users = [import_module(f"imgsearch.{name}") for name in ("encoders", "indexer", "embed")]
     fake = FakeModel()
 
     def find_checkpoint(model: str | None = None, **_: object) -> weights.Checkpoint:

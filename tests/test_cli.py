@@ -308,6 +308,7 @@ def test_a_query_takes_the_identity_from_the_index(
         "verify",
         "compact",
         "doctor",
+        "serve",
     ],
 )
 def test_help_is_the_text_that_was_read_and_approved(command: str) -> None:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -250,6 +251,27 @@ def test_onednn_is_refused_when_it_is_not_right(monkeypatch: pytest.MonkeyPatch)
     assert not linear.onednn_fits.__wrapped__(torch.float32)
 
 
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("could not create a primitive"), NotImplementedError("no such CPU dispatch")]
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_onednn_that_fails_when_it_runs(
+    tiny: Sides, monkeypatch: pytest.MonkeyPatch, dtype: str, failure: Exception
+):
+    """Where oneDNN says that it is there and then fails, as below an emulated processor, plain products take over."""
+
+    def fail(*_: Any) -> torch.Tensor:
+        raise failure
+
+    operators = SimpleNamespace(_reorder_linear_weight=fail, _linear_pointwise=fail)
+    monkeypatch.setattr(torch.ops, "mkldnn", operators, raising=False)
+    monkeypatch.setattr(linear, "onednn_fits", linear.onednn_fits.__wrapped__)
+    plain = Engine(tiny.folder, Runtime("cpu", dtype, "for a test"))
+    plain.pack()
+    near = torch.cosine_similarity(plain(tiny.ready(MIXED)), tiny.reference(tiny.ready(MIXED)))
+    assert near.min() >= (0.99999 if dtype == "float32" else 0.99)
+
+
 def test_openings_that_are_too_long_are_computed_each_time(tiny: Sides, monkeypatch: pytest.MonkeyPatch):
     """A long instruction changes nothing but that its keys are not kept."""
     monkeypatch.setattr(engine_module, "_LONGEST_OPENING", 4)
@@ -380,3 +402,19 @@ def test_transformers_is_never_imported(tiny_checkpoint: str):
         [sys.executable, "-c", _WHOLE, tiny_checkpoint], capture_output=True, text=True, check=True
     )
     assert "transformers" not in done.stdout
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_compiler_is_needed(tiny_checkpoint: str, tmp_path: Path, dtype: str):
+    """A text and a picture are embedded where no program can be found, least of all a compiler."""
+    nowhere = str(tmp_path / "nowhere")
+    environment = {**os.environ, "PATH": nowhere, "CC": nowhere, "CXX": nowhere}
+    whole = _WHOLE.replace('device="cpu"', f'device="cpu", dtype="{dtype}"')
+    done = subprocess.run(
+        [sys.executable, "-c", whole, tiny_checkpoint],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

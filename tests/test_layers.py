@@ -16,6 +16,7 @@ MODULES = sorted(path.relative_to(SOURCE).with_suffix("").as_posix() for path in
 STOREYS = (
     {"__main__"},
     {"cli"},
+    {"serve"},
     {"demo", "verify"},
     {
         "indexer",
@@ -30,17 +31,19 @@ STOREYS = (
         "output",
         "report",
     },
+    {"remembering"},
     {"ingest", "search", "evaluate", "train"},
     {"job", "evaluation", "training"},
+    {"encoders"},
     {"plan", "identity", "decoding", "dataset"},
-    {"targets"},
+    {"targets", "remote"},
     {"index", "media", "model", "files", "estimate", "drawing"},
     {"types"},
     {"errors"},
 )
 ONLY_IN = {
     "faiss": {"index/ann"},
-    "sqlite3": {"index/database", "index/runs"},
+    "sqlite3": {"index/database", "index/memory"},
     "PIL": {"drawing/", "media/", "model/peers", "model/pixels"},
     "pillow_heif": {"media/heif"},
     "torch": {"model/", "training/"},
@@ -52,7 +55,9 @@ ONLY_IN = {
     "matplotlib": {"report"},
     "sentence_transformers": {"model/peers", "training/"},
     "typer": {"cli/"},
-    "psutil": {"index/filesystem"},
+    "psutil": {"index/filesystem", "model/batching"},
+    "starlette": {"serve/"},
+    "uvicorn": {"serve/server"},
     "tqdm": {"output"},
     "pathspec": {"files"},
 }

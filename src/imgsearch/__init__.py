@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imgsearch.dataset import RetrievalDataset, read_dataset
     from imgsearch.embed import embed_inputs
+    from imgsearch.encoders import load_encoder
     from imgsearch.errors import ImgsearchError
-    from imgsearch.identity import ModelChoice, checkpoint_for, download, load_encoder
+    from imgsearch.identity import ModelChoice, checkpoint_for, download
     from imgsearch.index.image_index import ImageIndex
     from imgsearch.index.location import find_index
     from imgsearch.indexer import index_pictures
@@ -46,7 +47,7 @@ _HOME = {
     "find_checkpoint": "model.weights",
     "find_index": "index.location",
     "index_pictures": "indexer",
-    "load_encoder": "identity",
+    "load_encoder": "encoders",
     "load_pictures": "media",
     "query": "search",
     "read_dataset": "dataset",

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from imgsearch.drawing.gallery import ALIKE, QUESTIONS, RIGHT, Question, draw_gallery
 from imgsearch.drawing.scene import Scene
 from imgsearch.drawing.sheet import Cell, draw_contact_sheet
+from imgsearch.encoders import load_encoder
 from imgsearch.errors import StorageError
-from imgsearch.identity import ModelChoice, checkpoint_for, load_encoder
+from imgsearch.identity import ModelChoice, checkpoint_for
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.indexer import index_pictures
 from imgsearch.job import IndexOptions

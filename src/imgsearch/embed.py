@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from imgsearch.encoders import load_encoder
 from imgsearch.errors import InputError
-from imgsearch.identity import ModelChoice, choose_identity, load_encoder
+from imgsearch.identity import ModelChoice, choose_identity
 from imgsearch.search import read_picture
 from imgsearch.types import Input, Reporter, Silent, Vectors
 

@@ -55,6 +55,10 @@ class NonFiniteError(ImgsearchError):
         self.rows = rows
 
 
+class ModelOutOfMemory(ImgsearchError):
+    """The model's weights, or the pass of a single input, need more memory than the device has."""
+
+
 class DatasetError(ImgsearchError):
     """A dataset that can't be used as it is; the message names the file, the line or row, and the column."""
 
@@ -99,6 +103,10 @@ class IndexMismatch(ImgsearchError):
 
 class IndexLocked(ImgsearchError):
     """Another process is writing to the index."""
+
+
+class ServerRunning(ImgsearchError):
+    """A server of this user runs already."""
 
 
 class StorageError(ImgsearchError):

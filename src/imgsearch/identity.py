@@ -20,7 +20,7 @@ from imgsearch.model.conventions import (
     read_conventions,
 )
 from imgsearch.model.transfer import Progress
-from imgsearch.types import Encoder, Identity, PixelBudget, Reporter
+from imgsearch.types import Identity, PixelBudget, Reporter
 
 IMPORTED = "imported"
 """The model's name of an index of imported vectors of which nobody said what made them; no checkpoint has it."""
@@ -48,11 +48,17 @@ class ModelChoice:
     prompts: tuple[str, str] | None = None
 
 
-def find(model: str | None, revision: str | None, reporter: Reporter) -> weights.Checkpoint:
+def find(
+    model: str | None, revision: str | None, reporter: Reporter, *, download: bool = True
+) -> weights.Checkpoint:
     """Find the checkpoint, or download it with a progress bar. Raises CheckpointError or DownloadError."""
     try:
         return weights.find_checkpoint(
-            model, revision=revision, progress=_progress(reporter), talk=reporter.say
+            model,
+            revision=revision,
+            download=download,
+            progress=_progress(reporter),
+            talk=reporter.say,
         )
     finally:
         reporter.stop()
@@ -165,11 +171,12 @@ def as_before(choice: ModelChoice, old: Identity) -> ModelChoice:
 
 
 def checkpoint_for(
-    folder: str, identity: Identity, choice: ModelChoice, reporter: Reporter
+    folder: str, identity: Identity, choice: ModelChoice, reporter: Reporter, *, download: bool = True
 ) -> weights.Checkpoint:
     """Find the checkpoint that the index in ``folder`` was made with, there or where the user says it is now.
 
-    Raises CheckpointError if it is not found, IndexMismatch if what is found is another one.
+    Without ``download`` it is looked for on this machine only. Raises CheckpointError if it is not found,
+    IndexMismatch if what is found is another one.
     """
     if identity.model == IMPORTED:
         raise CheckpointError(
@@ -187,7 +194,7 @@ def checkpoint_for(
                     "say where it is with --model DIR"
                 )
             model = None
-    checkpoint = find(model, choice.revision, reporter)
+    checkpoint = find(model, choice.revision, reporter, download=download)
     found = checkpoints.fingerprint(checkpoint.folder)
     if found != identity.fingerprint:
         raise IndexMismatch(
@@ -267,29 +274,3 @@ def _flags(choice: ModelChoice) -> str:
     if choice.instruction is not None:
         flags.append(f"--instruction {shlex.quote(choice.instruction)}")
     return " ".join(flags)
-
-
-def load_encoder(
-    checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice, reporter: Reporter
-) -> Encoder:
-    """Load the model as the index's identity wants it, and say which device and dtype were chosen and why.
-
-    Raises CheckpointError, UsageError (a device or dtype that is not to be had).
-    """
-    from imgsearch.model.embedder import Qwen3VLEmbedder
-
-    encoder = Qwen3VLEmbedder(
-        checkpoint.folder,
-        device=choice.device,
-        dtype=choice.dtype,
-        budget=identity.pixels,
-        instruction=identity.document_prompt,
-        dim=identity.dim,
-        verbatim=True,  # the identity's prompts are ready for use, whatever has become of the folder
-        notice=reporter.say,
-    )
-    runtime = encoder.runtime
-    reporter.say(
-        f"{checkpoint.name} ({checkpoint.reason}) on {runtime.device} in {runtime.dtype}: {runtime.reason}"
-    )
-    return encoder

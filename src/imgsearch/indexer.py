@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from imgsearch import estimate, media
+from imgsearch.encoders import load_encoder
 from imgsearch.errors import (
     FolderError,
     ImgsearchError,
@@ -25,7 +26,6 @@ from imgsearch.identity import (
     checkpoint_for,
     choose_identity,
     chosen_pixels,
-    load_encoder,
 )
 from imgsearch.index import filesystem, generations, manifest, runs
 from imgsearch.index.catalog import Catalog

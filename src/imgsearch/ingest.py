@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from imgsearch.decoding import Decoded, Page, decode_ahead
-from imgsearch.errors import NonFiniteError
+from imgsearch.errors import ModelOutOfMemory, NonFiniteError
 from imgsearch.index import runs
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.derive import Deriver
@@ -100,8 +100,9 @@ class Ingest:
                     # In the main thread, where Ctrl-C ends even a long load or download.
                     encoder = load()
                     self._embed_rest(encoder, roots, known, done)
-            except KeyboardInterrupt:
-                # What has been computed is kept; what has not, the next run does.
+            except (KeyboardInterrupt, ModelOutOfMemory):
+                # What has been computed is kept; what has not, the next run does. Memory that is too small for one
+                # picture is so for all of them, since the pixel budget is the same: so that ends the run.
                 self._commit()
                 raise
 
@@ -142,6 +143,7 @@ class Ingest:
                 self._embed(encoder)
         finally:
             self.reporter.stop()
+            self.result.batch = self._spoken_size(encoder)
             # A rate to guess the next run by: only from a run that was mostly embedding.
             enough = self.result.indexed >= 8 and self.result.indexed > self.result.reused - reused
             rate = self.result.indexed / max(time.monotonic() - began, 1e-9)
@@ -159,7 +161,12 @@ class Ingest:
 
     def _size(self, encoder: Encoder) -> int:
         """Return how many pictures make a batch."""
-        return self.options.batch_size or (8 if encoder.runtime.device == "cpu" else 32)
+        return self.options.batch_size or encoder.batch_size
+
+    def _spoken_size(self, encoder: Encoder) -> str:
+        """Say how many pictures made a batch at last, and why."""
+        reason = "as asked for" if self.options.batch_size else encoder.batch_reason
+        return f"{self._size(encoder)} ({reason})"
 
     def _take(self, item: Decoded | Skipped, root: int, encoder: Encoder | None) -> None:
         if isinstance(item, Skipped):
@@ -203,7 +210,8 @@ class Ingest:
             began = time.monotonic()
             try:
                 inputs = [Input(image=page.patches, instruction=prompt) for _, page in pages]
-                vectors = encoder.embed(inputs, batch_size=len(inputs))
+                # Files of many pages make batches that are larger than what fits into memory at a time.
+                vectors = encoder.embed(inputs, batch_size=self._size(encoder))
             except NonFiniteError as error:
                 bad = {id(pages[row][0]) for row in error.rows}
                 for waiting in [waiting for waiting in self.batch if id(waiting) in bad]:

@@ -59,7 +59,8 @@ class IndexOptions:
 class IndexResult:
     """What a run did. ``skipped`` counts by reason what this run skipped, ``kept`` what pruning spared and why.
 
-    ``waiting`` is the share of ``seconds`` in which the model waited for pictures.
+    Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for pictures; the rest went into the walk,
+    loading and committing. ``batch`` says how many pictures the model took at a time, and why.
     """
 
     indexed: int = 0
@@ -74,6 +75,7 @@ class IndexResult:
     seconds: float = 0.0
     embedding: float = 0.0
     waiting: float = 0.0
+    batch: str = ""
 
     def as_json(self) -> dict[str, object]:
         """Return the run as `index --json` prints it: every picture found is counted once.
@@ -116,7 +118,8 @@ class IndexResult:
         busy = self.embedding + self.waiting
         share = 100 * self.waiting / busy if busy else 0.0
         rate = self.indexed / busy if busy else 0.0
+        batch = f"; batches of {self.batch}" if self.batch else ""
         return (
-            f"{self.seconds:.1f} s in all; model {self.embedding:.1f} s; it waited {self.waiting:.1f} s "
-            f"({share:.0f} %) for pictures; {figure(rate)} pictures a second"
+            f"{self.seconds:.1f} s in all; the model worked {self.embedding:.1f} s and waited {share:.0f} % of the "
+            f"time for pictures ({self.waiting:.1f} s); {figure(rate)} pictures a second{batch}"
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from imgsearch.index import ann, generations, runs
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.index.rows import Root
+from imgsearch.remote.connection import ServerState, find_server
 from imgsearch.types import Identity
 
 
@@ -20,7 +21,7 @@ class Status:
     ``created`` is in seconds since 1970; ``last_run`` is the last run that loaded the model, if it is remembered.
     ``vectors`` are all stored rows, ``dead`` those of pictures that are gone, of which ``waiting`` are kept in case
     the files come back; ``covered`` are those that derived files make fast to search. ``rebuilding`` says that
-    an index that is to take this one's place was begun.
+    an index that is to take this one's place was begun. ``server`` is this user's running server, if there is one.
     """
 
     folder: str
@@ -37,6 +38,7 @@ class Status:
     waiting: int
     covered: int
     rebuilding: bool
+    server: ServerState | None
 
     @property
     def fast(self) -> bool:
@@ -63,6 +65,7 @@ def read_status(folder: str) -> Status:
             waiting=index.catalog.waiting(),
             covered=_covered(index),
             rebuilding=generations.unfinished(index.folder) is not None,
+            server=find_server(),
         )
 
 

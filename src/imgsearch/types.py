@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    # A tenth of a second, which --help need not wait for.
+    import numpy as np
+    from numpy.typing import NDArray
 
-RGB = NDArray[np.uint8]
+RGB: TypeAlias = "NDArray[np.uint8]"
 """A picture: (height, width, 3) uint8, upright, no alpha."""
 
-Vectors = NDArray[np.float32]
+Vectors: TypeAlias = "NDArray[np.float32]"
 """Embeddings: (n, dim) float32, rows of unit length unless said otherwise."""
 
 
@@ -104,11 +106,24 @@ class Encoder(Protocol):
     def runtime(self) -> Runtime:
         """Device and dtype with the reason."""
 
+    @property
+    def batch_size(self) -> int:
+        """How many pictures of the pixel budget fit into memory at a time."""
+
+    @property
+    def batch_reason(self) -> str:
+        """Why it is that many."""
+
     def prepare(self, image: RGB) -> Patches:
         """Resize and cut a picture into patches; may be called from many threads."""
 
-    def embed(self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int = 8) -> Vectors:
-        """Return one float32 row an input, ``batch_size`` computed at a time; or InputError, NonFiniteError."""
+    def embed(
+        self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
+    ) -> Vectors:
+        """Return one float32 row an input, ``batch_size`` computed at a time; not given, it is the encoder's own.
+
+        Raises InputError, NonFiniteError, and ModelOutOfMemory if a single input does not fit into memory.
+        """
 
 
 @dataclass(frozen=True, slots=True)

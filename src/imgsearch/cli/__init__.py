@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from imgsearch.cli import evaluating, exchange, indexing, keeping, models, searching, training
+from imgsearch.cli import evaluating, exchange, indexing, keeping, models, searching, serving, training
 
 app = typer.Typer(
     name="imgsearch",
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (indexing, searching, keeping, exchange, models, evaluating, training):
+for group in (indexing, searching, keeping, exchange, models, serving, evaluating, training):
     group.register(app)
 
 

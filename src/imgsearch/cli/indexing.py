@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -13,6 +14,7 @@ from imgsearch.errors import UsageError
 from imgsearch.index.location import find_index, index_flag
 
 if TYPE_CHECKING:
+    from imgsearch.remote.connection import ServerState
     from imgsearch.status import Status
 
 
@@ -151,6 +153,7 @@ def status(
                 "dead": state.dead,
                 "covered": state.covered,
                 "rebuilding": state.rebuilding,
+                "server": asdict(state.server) if state.server else None,
             }
         )
         return 0
@@ -178,11 +181,23 @@ def status(
         output.line(
             f"last run   {_day(run.at)} on {run.runtime.device} in {run.runtime.dtype}: {run.runtime.reason}"
         )
+    if state.server:
+        output.line(f"server     {_server(state.server)}")
     for reason, count in state.errors.items():
         output.line(f"skipped    {count:,} {reason}")
     if state.errors:
         output.line(f"           (which: imgsearch status --errors{index_flag(folder)})")
     return 0
+
+
+def _server(server: ServerState) -> str:
+    """Say what this user's running server is and has in memory."""
+    from imgsearch.remote import wire
+
+    at = f" and {server.http}" if server.http else ""
+    had = f"{server.model} on {server.device} in {server.dtype}" if server.model else "no model in memory now"
+    other = "" if server.version == wire.version() else f", imgsearch {server.version}: restart it to use it"
+    return f"process {server.pid}{at}, since {_day(server.since)}{other}; {had}"
 
 
 def _search(state: Status) -> str:

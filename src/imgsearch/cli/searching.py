@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgsearch import output
 from imgsearch.cli import common
 from imgsearch.errors import InputError, UsageError
-from imgsearch.identity import ModelChoice, checkpoint_for, load_encoder
-from imgsearch.index.image_index import ImageIndex
+from imgsearch.identity import ModelChoice, checkpoint_for
 from imgsearch.index.location import find_index, index_flag
 from imgsearch.types import Encoder, Input
+
+if TYPE_CHECKING:
+    # The others import it on use: it loads NumPy.
+    from imgsearch.index.image_index import ImageIndex
 
 Count = Annotated[int, typer.Option("-n", metavar="N", help="At most this many.")]
 MinScore = Annotated[
@@ -32,6 +35,14 @@ Below = Annotated[
 ]
 Paths = Annotated[bool, typer.Option("--paths", help="Only the paths.")]
 Nul = Annotated[bool, typer.Option("-0", help="Only the paths, each ended by a NUL byte, as for xargs -0.")]
+NoRemember = Annotated[
+    bool,
+    typer.Option(
+        "--no-remember",
+        help="Neither look up nor keep the vectors of questions, which are kept beside the index, so that a "
+        "repeated question loads no model.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -71,10 +82,12 @@ def query(
     model: common.ModelFolder = None,
     device: common.Device = "auto",
     dtype: common.Dtype = "auto",
+    no_remember: NoRemember = False,
 ) -> int:
     """Find pictures by words, or by words and a picture together."""
     from imgsearch import search
-    from imgsearch.index import runs
+    from imgsearch.index.image_index import ImageIndex
+    from imgsearch.remembering import RememberingEncoder
 
     style = _style(json, paths, nul)
     options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
@@ -86,8 +99,9 @@ def query(
         search.check_below(opened, options.below)
         picture = search.read_picture(image, opened.identity.pixels) if image else None
         choice = common.model_choice(model, device=device, dtype=dtype)
-        encoder = _encoder(opened, choice, talker)
-        runs.record(opened.folder, "query", encoder.runtime)
+        encoder = RememberingEncoder(
+            opened, choice, lambda: _encoder(opened, "query", choice, talker), remember=not no_remember
+        )
 
         def answer(question: str, shown: str | None) -> bool:
             (hits,) = search.query(opened, encoder, [Input(text=question or None, image=picture)], options)
@@ -141,7 +155,7 @@ def similar(
 ) -> int:
     """Find pictures that look like one. An indexed photo answers at once, without the model."""
     from imgsearch import search
-    from imgsearch.index import runs
+    from imgsearch.index.image_index import ImageIndex
 
     style = _style(json, paths, nul)
     options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
@@ -150,12 +164,8 @@ def similar(
         opened.check_dim(dim)
         search.check_below(opened, options.below)
 
-        def load() -> Encoder:
-            encoder = _encoder(opened, common.model_choice(model, device=device, dtype=dtype), talker)
-            runs.record(opened.folder, "similar", encoder.runtime)
-            return encoder
-
-        hits = search.similar(opened, image, load, options)
+        choice = common.model_choice(model, device=device, dtype=dtype)
+        hits = search.similar(opened, image, lambda: _encoder(opened, "similar", choice, talker), options)
         output.hits(hits, style)
         _advise(opened, talker)
     if not hits:
@@ -168,7 +178,11 @@ def _advise(opened: ImageIndex, talker: output.Talker) -> None:
         talker.say(f"{opened.advice}; make them with: imgsearch compact{index_flag(opened.folder)}")
 
 
-def _encoder(opened: ImageIndex, choice: ModelChoice, talker: output.Talker) -> Encoder:
-    return load_encoder(
-        checkpoint_for(opened.folder, opened.identity, choice, talker), opened.identity, choice, talker
-    )
+def _encoder(opened: ImageIndex, command: str, choice: ModelChoice, talker: output.Talker) -> Encoder:
+    from imgsearch import encoders
+    from imgsearch.index import runs
+
+    checkpoint = checkpoint_for(opened.folder, opened.identity, choice, talker)
+    encoder = encoders.load_encoder(checkpoint, opened.identity, choice, talker)
+    runs.record(opened.folder, command, encoder.runtime)
+    return encoder

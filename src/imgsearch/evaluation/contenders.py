@@ -11,8 +11,9 @@ from typing import Literal, Protocol, TypeVar
 
 from imgsearch.dataset import PictureRef
 from imgsearch.dataset.pictures import FULL, decode_each
+from imgsearch.encoders import load_here
 from imgsearch.errors import DatasetError, InputError, MissingExtra
-from imgsearch.identity import ModelChoice, choose_identity, find, load_encoder
+from imgsearch.identity import ModelChoice, choose_identity, find
 from imgsearch.types import Encoder, Input, Reporter, Silent, Vectors
 
 Side = Literal["query", "document"]
@@ -144,7 +145,7 @@ class OwnModel:
 
     def _loaded(self) -> Encoder:
         if self._encoder is None:
-            self._encoder = load_encoder(self._checkpoint, self._identity, self._choice, self._reporter)
+            self._encoder = load_here(self._checkpoint, self._identity, self._choice, self._reporter)
         return self._encoder
 
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, Self
 
 from imgsearch.errors import FolderError, StorageError
 from imgsearch.files import shown
-from imgsearch.index.vectors import sync_file, sync_folder
+from imgsearch.index.durable import sync_file, sync_folder
 
 
 class Replacing:

@@ -15,8 +15,9 @@ from imgsearch.errors import ImgsearchError, StorageError
 from imgsearch.index import ann
 from imgsearch.index.ann import codes
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.durable import make_folder, storage_error, sync_file, sync_folder
 from imgsearch.index.rows import Derived
-from imgsearch.index.vectors import Segment, make_folder, storage_error, sync_file, sync_folder
+from imgsearch.index.vectors import Segment
 from imgsearch.types import Identity, Reporter, Silent
 
 # While rows are still being added, a segment's codes are made anew only when they have grown by this share.

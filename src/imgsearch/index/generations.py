@@ -15,8 +15,8 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageE
 from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import NAME as DATABASE
+from imgsearch.index.durable import make_folder, storage_error, sync_folder
 from imgsearch.index.location import GENERATION
-from imgsearch.index.vectors import make_folder, storage_error, sync_folder
 from imgsearch.types import Identity
 
 # What a data folder holds of ours: nothing else is ever removed.

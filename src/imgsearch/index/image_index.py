@@ -15,17 +15,11 @@ import numpy as np
 from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError
 from imgsearch.index import generations, manifest
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.durable import make_folder, storage_error
 from imgsearch.index.lock import WriterLock
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState, NewContent
-from imgsearch.index.vectors import (
-    Segment,
-    SegmentWriter,
-    make_folder,
-    row_crc,
-    rows_per_segment,
-    storage_error,
-)
+from imgsearch.index.vectors import Segment, SegmentWriter, row_crc, rows_per_segment
 from imgsearch.types import Identity, Vectors
 
 __all__ = ["ImageIndex", "IndexWriter"]

@@ -8,7 +8,7 @@ import os
 import socket
 
 from imgsearch.errors import IndexLocked
-from imgsearch.index.vectors import close_quietly, storage_error
+from imgsearch.index.durable import close_quietly, storage_error
 
 NAME = "writer.lock"
 

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, rebuild_hint, repair_hint
+from imgsearch.index.durable import storage_error, sync_file, sync_folder
 from imgsearch.index.location import GENERATION, index_flag
-from imgsearch.index.vectors import storage_error, sync_file, sync_folder
 from imgsearch.types import Identity, PixelBudget
 
 NAME = "manifest.json"

@@ -1,16 +1,14 @@
-"""When and how the model last ran, kept best effort in queries.sqlite: losing it costs nothing but the memory of it."""
+"""When and how the model last ran, kept best effort beside the index: losing it costs nothing but the memory of it."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import time
-import urllib.parse
 from dataclasses import dataclass
 
+from imgsearch.index import memory
 from imgsearch.types import Runtime
 
-NAME = "queries.sqlite"
+NAME = memory.NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,38 +26,26 @@ def record(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -> No
 
     A run too short to have a ``rate`` (0) leaves the one that is known.
     """
-    try:
-        with _connect(folder, "rwc") as db:
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS run (command TEXT PRIMARY KEY, at REAL NOT NULL, device TEXT NOT NULL, "
-                "dtype TEXT NOT NULL, reason TEXT NOT NULL, rate REAL NOT NULL)"
-            )
-            db.execute(
-                "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (command) DO UPDATE SET at = excluded.at, "
-                "device = excluded.device, dtype = excluded.dtype, reason = excluded.reason, "
-                "rate = iif(excluded.rate > 0, excluded.rate, rate)",
-                (command, time.time(), runtime.device, runtime.dtype, runtime.reason, rate),
-            )
-        db.close()
-    except (sqlite3.Error, OSError):
-        pass
+    row = (command, time.time(), runtime.device, runtime.dtype, runtime.reason, rate)
+    memory.write(
+        folder,
+        lambda db: db.execute(
+            "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (command) DO UPDATE SET at = excluded.at, "
+            "device = excluded.device, dtype = excluded.dtype, reason = excluded.reason, "
+            "rate = iif(excluded.rate > 0, excluded.rate, rate)",
+            row,
+        ),
+    )
 
 
 def last(folder: str, command: str | None = None) -> Run | None:
     """Return the last run (of ``command``), or None if none is remembered."""
-    try:
-        with _connect(folder, "ro") as db:
-            row = db.execute(
-                "SELECT command, at, device, dtype, reason, rate FROM run WHERE ?1 IS NULL OR command = ?1 "
-                "ORDER BY at DESC LIMIT 1",
-                (command,),
-            ).fetchone()
-        db.close()
-    except (sqlite3.Error, OSError):
-        return None
+    row = memory.read(
+        folder,
+        lambda db: db.execute(
+            "SELECT command, at, device, dtype, reason, rate FROM run WHERE ?1 IS NULL OR command = ?1 "
+            "ORDER BY at DESC LIMIT 1",
+            (command,),
+        ).fetchone(),
+    )
     return Run(row[0], row[1], Runtime(row[2], row[3], row[4]), row[5]) if row else None
-
-
-def _connect(folder: str, mode: str) -> sqlite3.Connection:
-    path = urllib.parse.quote(os.fsencode(os.path.join(folder, NAME)))
-    return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=0.2)

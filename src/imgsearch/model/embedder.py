@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from imgsearch.errors import CheckpointError, InputError, NonFiniteError, UsageError
-from imgsearch.model import pixels
+from imgsearch.errors import CheckpointError, InputError, ModelOutOfMemory, NonFiniteError, UsageError
+from imgsearch.model import batching, pixels
 from imgsearch.model.architecture import read_architecture
 from imgsearch.model.conventions import read_conventions
 from imgsearch.model.engine import Engine
@@ -20,7 +21,6 @@ from imgsearch.model.reference import Reference
 from imgsearch.model.runtime import choose
 from imgsearch.types import RGB, Input, Patches, PixelBudget, Runtime, Vectors
 
-BATCH_SIZE = 8
 Embeddable = Input | str | Mapping[str, Any]
 """A text as str; text, image and instruction as Input or as a mapping with these keys."""
 
@@ -45,6 +45,7 @@ class Qwen3VLEmbedder:
         max_length: int | None = None,
         padding_side: str | None = None,
         notice: Callable[[str], None] | None = None,
+        forward: Engine | Reference | None = None,
     ) -> None:
         """Load the checkpoint in ``folder``.
 
@@ -54,9 +55,11 @@ class Qwen3VLEmbedder:
         numbers (Matryoshka). ``verbatim`` takes instructions as they stand, as sentence-transformers does, False
         ends them in punctuation; not given, it follows the checkpoint. ``padding_side`` overrides the tokenizer's
         (only the reference pads on a side).
+        ``forward`` is that of another embedder of the same folder, device and dtype, whose weights are to be shared.
         ``notice`` takes lines such as that a text was cut; without it they are warnings.
 
-        Raises CheckpointError, and UsageError for a device, dim, budget or side that does not exist.
+        Raises CheckpointError, UsageError for a device, dim, budget or side that does not exist, and
+        ModelOutOfMemory for weights that are too many.
         """
         self.runtime: Runtime = choose(device, dtype)
         own = read_conventions(folder)
@@ -71,13 +74,27 @@ class Qwen3VLEmbedder:
             raise UsageError(f"the padding side is left or right, not '{side}'")
         pixels.check_budget(self.budget, self._layout.factor)
         self._check_length()
-        self.forward = _load(folder, self.runtime, side, self._prompter.pad_id)
+        with batching.loading(self.runtime.device):
+            self.forward = forward or _load(folder, self.runtime, side, self._prompter.pad_id)
         hidden = self.forward.hidden
         if dim is not None and not 1 <= dim <= hidden:
             raise UsageError(
                 f"this model's vectors have {hidden} numbers; choose a dim from 1 to {hidden}, not {dim}"
             )
         self.dim: int = dim or own.dim
+        # Without self, so that an embedder that is let go gives its memory back at once, not when cycles are sought.
+        choice = functools.partial(_choose_size, self.forward, self._picture_size(), self.runtime)
+        self._batching = batching.Batching(choice, self.runtime.device, self._notice)
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures of the pixel budget fit into memory at a time."""
+        return self._batching.size
+
+    @property
+    def batch_reason(self) -> str:
+        """Why it is that many."""
+        return self._batching.reason
 
     def prepare(self, image: RGB) -> Patches:
         """Resize a (height, width, 3) uint8 picture into the budget and cut it into patches, on any thread.
@@ -87,25 +104,30 @@ class Qwen3VLEmbedder:
         return pixels.prepare(image, self.budget, self._layout)
 
     def embed(
-        self, inputs: Sequence[Embeddable], normalize: bool = True, *, batch_size: int = BATCH_SIZE
+        self, inputs: Sequence[Embeddable], normalize: bool = True, *, batch_size: int | None = None
     ) -> Vectors:
         """Return one float32 row an input, in their order: (len(inputs), dim), of unit length if ``normalize``.
 
         An input's image is a (height, width, 3) uint8 array, ``Patches``, or anything like a Pillow image; it
-        stands before the text in the prompt. ``batch_size`` inputs are computed at a time.
+        stands before the text in the prompt. ``batch_size`` inputs are computed at a time, the embedder's own
+        number if it is not given; fewer, from then on, when memory runs out, which is said once.
 
         A row that is not finite is computed once more in float32. Raises NonFiniteError with the
         places of the rows that are not finite even then, InputError or PictureError for an input that can't be
-        taken (its message says which), and never gives fewer rows than inputs.
+        taken (its message says which), ModelOutOfMemory if a single one does not fit into memory, and never gives
+        fewer rows than inputs.
         """
         if isinstance(inputs, str | Mapping | Input):
             raise InputError("embed takes a list of inputs: put this one in a list")
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise UsageError(f"a batch has at least 1 input, not {batch_size}")
+        size = batch_size or (
+            self.batch_size if len(inputs) > 1 else 1
+        )  # a question need not wait for the choice
         rows = np.empty((len(inputs), self.dim), dtype=np.float32)
         bad: list[int] = []
-        for start in range(0, len(inputs), batch_size):
-            stop = min(start + batch_size, len(inputs))
+        for start in range(0, len(inputs), size):
+            stop = min(start + size, len(inputs))
             batch = [self._ready(inputs[place], place, len(inputs)) for place in range(start, stop)]
             rows[start:stop] = self._rows(batch, normalize)
             bad += (start + np.flatnonzero(~np.isfinite(rows[start:stop]).all(axis=1))).tolist()
@@ -113,10 +135,16 @@ class Qwen3VLEmbedder:
             raise NonFiniteError(bad)
         return rows
 
+    def _picture_size(self) -> tuple[int, int]:
+        """Return how many patches the largest picture of the budget has, and how many tokens with its prompt."""
+        prompt = len(self._prompter.encode(None, 1, self.instruction).ids) - 1
+        pixels = self.budget.max_pixels
+        return pixels // self._layout.patch**2, pixels // self._layout.factor**2 + prompt
+
     def _check_length(self) -> None:
         """Refuse a budget whose largest picture does not fit the token limit beside the prompt."""
         area = self._layout.factor**2
-        prompt = len(self._prompter.encode(None, 1, self.instruction).ids) - 1
+        prompt = self._picture_size()[1] - self.budget.max_pixels // area
         if self.budget.max_pixels // area + prompt > self._max_length:
             raise UsageError(
                 f"pictures of {self.budget.max_pixels:,} pixels take more than the model's {self._max_length:,} "
@@ -150,12 +178,16 @@ class Qwen3VLEmbedder:
 
     def _rows(self, batch: Sequence[Ready], normalize: bool) -> Vectors:
         """Compute one batch; rows that are not finite in the model's dtype get a second chance in float32."""
-        rows = self.forward(batch).clone()  # an ordinary tensor again, that may be written to
+        # Outside of inference mode these are ordinary tensors again, that may be written to.
+        rows = torch.cat(self._batching.run(self.forward, batch))
         bad = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
         if bad and self.runtime.dtype != "float32":
-            # Without room for the second chance the rows stay as they are and are reported.
-            with contextlib.suppress(torch.OutOfMemoryError):
-                rows[bad] = self.forward.in_float32([batch[place] for place in bad])
+            again = [batch[place] for place in bad]
+            # Float32 takes more memory: how much of it fits says nothing of other batches. Without room for a single
+            # one the rows stay as they are and are reported.
+            apart = batching.Batching(lambda: (1, ""), self.runtime.device, lambda line: None)
+            with contextlib.suppress(ModelOutOfMemory):
+                rows[bad] = torch.cat(apart.run(self.forward.in_float32, again))
         rows = rows[:, : self.dim]
         if normalize:
             rows = rows / rows.norm(dim=1, keepdim=True)
@@ -171,6 +203,19 @@ def _load(folder: str, runtime: Runtime, padding_side: str, pad_id: int) -> Engi
         # transformers has the last word on what is no model at all, and says so.
         return Reference(folder, runtime, padding_side, pad_id)
     return Engine(folder, runtime, architecture)
+
+
+def _choose_size(
+    forward: Engine | Reference, picture_size: tuple[int, int], runtime: Runtime
+) -> tuple[int, str]:
+    """Return how many pictures of ``picture_size`` (patches, tokens) go into one pass, and why."""
+    patches, tokens = picture_size
+    itemsize = getattr(torch, runtime.dtype).itemsize
+    picture = batching.picture_bytes(
+        forward.widths(), patches, tokens, itemsize, on_cpu=runtime.device == "cpu"
+    )
+    free = max(0, batching.free_memory(runtime.device) - forward.to_come())
+    return batching.choose_size(picture, free, runtime.device.partition(":")[0])
 
 
 def _as_input(item: Embeddable) -> Input:

@@ -7,6 +7,8 @@ modules, and is what the engine is compared with.
 from __future__ import annotations
 
 import functools
+import math
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from imgsearch.errors import InputError
-from imgsearch.model.architecture import Architecture, read_architecture
+from imgsearch.model.architecture import LANGUAGE, Architecture, read_architecture
+from imgsearch.model.batching import Widths
 from imgsearch.model.language import Language, Past
 from imgsearch.model.linear import Weights
 from imgsearch.model.prompt import Ready, Tokens
@@ -33,7 +36,7 @@ _PACK_AFTER = (
 
 
 class Engine:
-    """A loaded checkpoint. ``hidden`` is how many numbers the hidden state has.
+    """A loaded checkpoint; safe to use from several threads. ``hidden`` is how many numbers the hidden state has.
 
     The vision tower is loaded with the first picture. On the CPU, weights that are stored in the dtype of the
     computation are the mapped files themselves, so that loading takes no time and no memory of its own.
@@ -58,19 +61,45 @@ class Engine:
         self._vision: VisionTower | None = None
         self._openings: OrderedDict[bytes, Past] = OrderedDict()
         self._tokens = 0
-        self._rotary = functools.lru_cache(maxsize=64)(self._compute_rotary)
+        self._turn = threading.Lock()  # of what is made once and kept; the passes themselves share nothing
+        # Without self: a cycle would keep the weights in memory after the engine is let go.
+        angles = functools.partial(_prompt_rotary, self._sizes, self._weights.device)
+        self._rotary = functools.lru_cache(maxsize=64)(angles)
         self.hidden = self._sizes.text.hidden
 
     def load_vision(self) -> VisionTower:
         """Load the vision tower, if that has not happened yet."""
-        if self._vision is None:
-            self._vision = VisionTower(self._weights, self._sizes.vision, keep=self._keep)
-        return self._vision
+        with self._turn:
+            if self._vision is None:
+                self._vision = VisionTower(self._weights, self._sizes.vision, keep=self._keep)
+            return self._vision
 
     def pack(self) -> None:
         """Lay the loaded weights out for bulk work; ``__call__`` does it by itself once there is bulk work."""
-        for product in (*self._language.linears(), *(self._vision.linears() if self._vision else ())):
-            product.pack()
+        with self._turn:
+            for product in (*self._language.linears(), *(self._vision.linears() if self._vision else ())):
+                product.pack()
+
+    def widths(self) -> Widths:
+        """Return what the memory of a pass is estimated by."""
+        vision, text = self._sizes.vision, self._sizes.text
+        return Widths(
+            pixels=vision.channels * vision.temporal * vision.patch**2,
+            vision=vision.hidden,
+            vision_mlp=vision.intermediate,
+            text=text.hidden,
+            text_mlp=text.intermediate,
+            stacks=len(vision.deepstack),
+        )
+
+    def to_come(self) -> int:
+        """Return how many bytes of weights memory must still take: those not read yet, and those that are mapped.
+
+        The system counts the pages of mapped files as free, but passes are slow if it takes them away.
+        """
+        tables = {f"{LANGUAGE}.embed_tokens.weight"} if self._weights.device.type == "cpu" else set()
+        count = sum(math.prod(shape) for name, shape in self._sizes.shapes().items() if name not in tables)
+        return max(0, count * self._weights.dtype.itemsize - self._weights.held)
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
@@ -130,13 +159,14 @@ class Engine:
         They are always computed alone, so that the same prompt gets the same vector first and later.
         """
         key = opening.tobytes()
-        if key not in self._openings:
-            hidden = self._language.embed(torch.from_numpy(opening)[None])
-            self._openings[key] = self._language.remember(hidden, self._rotary(0, None, len(opening)))
-            if len(self._openings) > _OPENINGS:
-                self._openings.popitem(last=False)
-        self._openings.move_to_end(key)
-        return self._openings[key]
+        with self._turn:
+            if key not in self._openings:
+                hidden = self._language.embed(torch.from_numpy(opening)[None])
+                self._openings[key] = self._language.remember(hidden, self._rotary(0, None, len(opening)))
+                if len(self._openings) > _OPENINGS:
+                    self._openings.popitem(last=False)
+            self._openings.move_to_end(key)
+            return self._openings[key]
 
     def _frames(self, pictures: Sequence[Patches]) -> torch.Tensor:
         """Return one frame of each picture: (pictures, patches, channels · patch · patch), in the model's dtype."""
@@ -151,12 +181,15 @@ class Engine:
             frames.append(values[:, :, 0].reshape(len(values), -1))
         return torch.from_numpy(np.stack(frames)).to(self._weights.device, self._weights.dtype)
 
-    def _compute_rotary(self, begin: int, grid: Grid | None, length: int) -> Rotary:
-        """Return the angles of a prompt with a picture from token ``begin`` on, or without one."""
-        merge = self._sizes.vision.merge
-        tokens = None if grid is None else (grid[0] // merge, grid[1] // merge)
-        rest = length - begin - (tokens[0] * tokens[1] if tokens else 0)
-        return token_rotary(begin, tokens, rest, self._sizes.text, self._weights.device)
+
+def _prompt_rotary(
+    sizes: Architecture, device: torch.device, begin: int, grid: Grid | None, length: int
+) -> Rotary:
+    """Return the angles of a prompt of ``length`` tokens with a picture from token ``begin`` on, or without one."""
+    merge = sizes.vision.merge
+    tokens = None if grid is None else (grid[0] // merge, grid[1] // merge)
+    rest = length - begin - (tokens[0] * tokens[1] if tokens else 0)
+    return token_rotary(begin, tokens, rest, sizes.text, device)
 
 
 def _grid(patches: Patches | None) -> Grid | None:

@@ -19,14 +19,16 @@ class Weights:
     """
 
     def __init__(self, stored: dict[str, Stored], device: torch.device, dtype: torch.dtype) -> None:
-        """Take what ``find_tensors`` found; nothing is read yet."""
-        self._stored, self._files = stored, MappedFiles()
+        """Take what ``find_tensors`` found; nothing is read yet. ``held`` counts the bytes that are read from it."""
+        self._stored, self._files, self.held = stored, MappedFiles(), 0
         self.device, self.dtype = device, dtype
         self.onednn = device.type == "cpu" and onednn_fits(dtype)
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Return a tensor as a copy in memory, in the dtype of the computation if no other is named."""
-        return read_tensor(self._stored[name], dtype or self.dtype, self.device)
+        found = read_tensor(self._stored[name], dtype or self.dtype, self.device)
+        self.held += found.nbytes
+        return found
 
     def matrix(self, name: str) -> torch.Tensor:
         """Return a weight in the dtype of the computation: mapped if that is how it is stored, else read."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from imgsearch.model.batching import Widths
 from imgsearch.model.loading import cast_parameters, load_model
 from imgsearch.model.prompt import Ready, pad_batch
 from imgsearch.types import Runtime
@@ -23,6 +25,23 @@ class Reference:
         self.model = load_model(folder, runtime)
         self.hidden: int = self.model.model.language_model.config.hidden_size
         self._runtime, self._padding = runtime, (padding_side, pad_id)
+
+    def widths(self) -> Widths:
+        """Return what the memory of a pass is estimated by."""
+        config: Any = self.model.config
+        vision, text = config.vision_config, config.text_config
+        return Widths(
+            pixels=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
+            vision=vision.hidden_size,
+            vision_mlp=vision.intermediate_size,
+            text=text.hidden_size,
+            text_mlp=text.intermediate_size,
+            stacks=len(vision.deepstack_visual_indexes),
+        )
+
+    def to_come(self) -> int:
+        """Return how many bytes of weights memory must still take: all of them are there."""
+        return 0
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:

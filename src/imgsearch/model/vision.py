@@ -36,12 +36,13 @@ class VisionTower:
         self._weights, self._sizes = weights, sizes
         self._patches = _patch_weight(weights, sizes)
         self._patch_bias = weights.read(f"{VISION}.patch_embed.proj.bias")
-        self._places = weights.read(f"{VISION}.pos_embed.weight")
+        places = weights.read(f"{VISION}.pos_embed.weight")
         self._kept = [_Block(weights, number) for number in range(sizes.depth)] if keep else None
         stacks = [f"{VISION}.deepstack_merger_list.{number}" for number in range(len(sizes.deepstack))]
         self._stacks = [_Merger(weights, name, sizes, after=True) for name in stacks]
         self._merger = _Merger(weights, f"{VISION}.merger", sizes, after=False)
-        self._positions = functools.lru_cache(maxsize=_GRIDS)(self._compute_positions)
+        # Without self: a cycle would keep the weights in memory after the tower is let go.
+        self._positions = functools.lru_cache(maxsize=_GRIDS)(functools.partial(_positions, places, sizes))
 
     def __call__(self, frames: torch.Tensor, grid: Grid) -> Seen:
         """Return the tokens of pictures that all have ``grid`` patches.
@@ -63,27 +64,6 @@ class VisionTower:
         blocks = [product for block in self._kept or [] for product in block.linears()]
         return blocks + [product for merger in (*self._stacks, self._merger) for product in merger.linears()]
 
-    def _compute_positions(self, grid: Grid) -> tuple[torch.Tensor, Rotary]:
-        """Return the position embeddings of a grid, (patches, hidden), and its rotary angles.
-
-        The embeddings are learned on a square; a picture's outermost patches stand on its rim, and in between
-        the four nearest are mixed (bilinear).
-        """
-        side, device = self._sizes.side, self._weights.device
-        corners: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
-        for place, length in zip(patch_places(grid, self._sizes.merge), grid, strict=True):
-            exact = place.float() * (side - 1) / max(length - 1, 1)
-            low = exact.floor()
-            share = exact - low
-            corners.append([(low.long(), 1 - share), ((low.long() + 1).clamp(max=side - 1), share)])
-        table = self._places
-        mixed = torch.zeros((), device=device)
-        for row, row_share in corners[0]:
-            for column, column_share in corners[1]:
-                share = (row_share * column_share)[:, None].to(device)
-                mixed = mixed + table[(row * side + column).to(device)] * share
-        return mixed.to(self._weights.dtype), patch_rotary(grid, self._sizes, device)
-
 
 class _Block:
     """One transformer block: attention over all patches of a picture, then the MLP."""
@@ -99,13 +79,16 @@ class _Block:
         self._down = weights.linear(f"{name}.mlp.linear_fc2", bias=True)
 
     def __call__(self, hidden: torch.Tensor, rotary: Rotary, heads: int) -> torch.Tensor:
-        mixed = self._qkv(self._norms[0](hidden)).view(*hidden.shape[:2], 3 * heads, -1)
+        hidden = self._out.plus(self._mix(self._norms[0](hidden), rotary, heads), hidden)
+        return self._down.plus(self._up.gelu(self._norms[1](hidden), "tanh"), hidden)
+
+    def _mix(self, normed: torch.Tensor, rotary: Rotary, heads: int) -> torch.Tensor:
+        """Attend; apart from the MLP, so that queries, keys and values are gone when that is computed."""
+        mixed = self._qkv(normed).view(*normed.shape[:2], 3 * heads, -1)
         # Queries and keys lie side by side and turn together.
         query, key = rotary.turn(mixed[:, :, : 2 * heads]).transpose(1, 2).chunk(2, dim=1)
         value = mixed[:, :, 2 * heads :].transpose(1, 2)
-        mixed = self._attend(query, key, value).transpose(1, 2).flatten(2)
-        hidden = self._out.plus(mixed, hidden)
-        return self._down.plus(self._up.gelu(self._norms[1](hidden), "tanh"), hidden)
+        return self._attend(query, key, value).transpose(1, 2).flatten(2)
 
     def linears(self) -> list[Linear]:
         return [self._qkv, self._out, self._up, self._down]
@@ -169,3 +152,23 @@ def _patch_weight(weights: Weights, sizes: VisionSizes) -> torch.Tensor:
     """
     kernel = weights.read(f"{VISION}.patch_embed.proj.weight", torch.float32)
     return kernel.sum(dim=2).flatten(1).to(weights.dtype)
+
+
+def _positions(table: torch.Tensor, sizes: VisionSizes, grid: Grid) -> tuple[torch.Tensor, Rotary]:
+    """Return the position embeddings of a grid, (patches, hidden), and its rotary angles.
+
+    The embeddings are learned on a square, ``table``; a picture's outermost patches stand on its rim, and in between
+    the four nearest are mixed (bilinear).
+    """
+    corners: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
+    for place, length in zip(patch_places(grid, sizes.merge), grid, strict=True):
+        exact = place.float() * (sizes.side - 1) / max(length - 1, 1)
+        low = exact.floor()
+        share = exact - low
+        corners.append([(low.long(), 1 - share), ((low.long() + 1).clamp(max=sizes.side - 1), share)])
+    mixed = torch.zeros((), device=table.device)
+    for row, row_share in corners[0]:
+        for column, column_share in corners[1]:
+            share = (row_share * column_share)[:, None].to(table.device)
+            mixed = mixed + table[(row * sizes.side + column).to(table.device)] * share
+    return mixed.to(table.dtype), patch_rotary(grid, sizes, table.device)

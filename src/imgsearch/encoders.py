@@ -1,0 +1,75 @@
+"""Gives the encoder that an index's identity asks for: by the running server's model, else by its own."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from imgsearch.identity import ModelChoice
+from imgsearch.model import weights
+from imgsearch.types import Encoder, Identity, Reporter
+
+if TYPE_CHECKING:
+    from imgsearch.remote.wire import Order
+
+
+def load_encoder(
+    checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice, reporter: Reporter
+) -> Encoder:
+    """Return the model as the index's identity wants it, and say which device and dtype were chosen and why.
+
+    It is the model in the memory of this user's server, if one runs; IMGSEARCH_SERVER=off asks none.
+    Raises CheckpointError, UsageError (a device or dtype that is not to be had).
+    """
+    encoder: Encoder | None = None
+    if os.environ.get("IMGSEARCH_SERVER", "").lower() != "off":
+        from imgsearch.remote.encoder import served  # on use: it loads Pillow
+
+        order = order_for(checkpoint, identity, choice)
+        encoder = served(order, lambda: load_here(checkpoint, identity, choice, reporter), reporter.say)
+    if encoder is None:
+        return load_here(checkpoint, identity, choice, reporter)
+    _say(checkpoint, encoder, reporter)
+    return encoder
+
+
+def load_here(
+    checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice, reporter: Reporter
+) -> Encoder:
+    """Load the model into this process, whether or not a server runs; otherwise as ``load_encoder``."""
+    from imgsearch.model.embedder import Qwen3VLEmbedder
+
+    encoder = Qwen3VLEmbedder(
+        checkpoint.folder,
+        device=choice.device,
+        dtype=choice.dtype,
+        budget=identity.pixels,
+        instruction=identity.document_prompt,
+        dim=identity.dim,
+        verbatim=True,  # the identity's prompts are ready for use, whatever has become of the folder
+        notice=reporter.say,
+    )
+    _say(checkpoint, encoder, reporter)
+    return encoder
+
+
+def order_for(checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice) -> Order:
+    """Return what a server needs to know to load the model as ``load_here`` does."""
+    from imgsearch.remote.wire import Order  # on use: it loads safetensors
+
+    return Order(
+        folder=os.path.abspath(checkpoint.folder),
+        fingerprint=identity.fingerprint,
+        dim=identity.dim,
+        budget=identity.pixels,
+        instruction=identity.document_prompt,
+        device=choice.device,
+        dtype=choice.dtype,
+    )
+
+
+def _say(checkpoint: weights.Checkpoint, encoder: Encoder, reporter: Reporter) -> None:
+    runtime = encoder.runtime
+    reporter.say(
+        f"{checkpoint.name} ({checkpoint.reason}) on {runtime.device} in {runtime.dtype}: {runtime.reason}"
+    )

@@ -1,0 +1,242 @@
+"""Chooses how many inputs one pass of the model takes, by the free memory, and takes fewer when that runs out."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from imgsearch.errors import ModelOutOfMemory
+from imgsearch.model.runtime import LABEL
+
+MOST = {"cpu": 8, "cuda": 32, "mps": 32}
+"""Inputs in one pass at most; from there on a larger one is not quicker."""
+
+# Of the free memory: the rest is for what decodes pictures beside the model, and for other programs.
+_SHARE = 0.5
+_CGROUPS = "/sys/fs/cgroup"
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """How many numbers the parts of a pass have, by which its memory is estimated.
+
+    ``pixels`` are those of a patch with all its frames; ``vision`` and ``text`` the hidden sizes, the others those
+    inside of the MLPs; ``stacks`` how many hidden states of a picture wait for the first language layers.
+    """
+
+    pixels: int
+    vision: int
+    vision_mlp: int
+    text: int
+    text_mlp: int
+    stacks: int
+
+
+def picture_bytes(widths: Widths, patches: int, tokens: int, itemsize: int, *, on_cpu: bool) -> int:
+    """Return about what one more picture takes in a pass: ``patches`` in the tower, ``tokens`` with its prompt.
+
+    ``itemsize`` is that of the computation's dtype, in bytes. The largest moment counts: the tower's attention holds
+    nine numbers of the dtype for each one of the hidden state (states, queries, keys, values) and six in float32
+    (rotary); an MLP its inner numbers and four of the outer. On the CPU there are also the patches as float32:
+    of this picture twice, of the two that are decoded ahead for it once.
+
+    Measured on a CPU at the published 2B sizes, as growth of the peak between batches of 1 and of 5 (224 by 256 to
+    768 by 768 pixels): torch's own allocations are 0.7 to 1.0 times this for the engine and 0.9 to 1.1 for
+    transformers, patches left out; what the process takes from the system 0.6 to 1.3, patches included.
+    """
+    tower = patches * max(
+        widths.vision * (9 * itemsize + 6 * 4), (4 * widths.vision + widths.vision_mlp) * itemsize
+    )
+    language = tokens * ((4 + widths.stacks) * widths.text + 2 * widths.text_mlp) * itemsize
+    held = 4 * patches * widths.pixels * 4 if on_cpu else 0
+    return max(tower, language) + held
+
+
+def choose_size(picture: int, free: int, kind: str) -> tuple[int, str]:
+    """Return how many pictures of ``picture`` bytes go into one pass, at least 1, and why.
+
+    ``free`` is the memory that nobody needs, in bytes; ``kind`` is "cpu", "cuda" or "mps".
+    """
+    most, fits = MOST[kind], int(free * _SHARE) // picture
+    if fits >= most:
+        return (
+            most,
+            f"the most that pays on {LABEL[kind]}; half of the {_spoken(free)} free would hold {fits:,}",
+        )
+    size = max(1, fits)
+    return size, f"each takes about {_spoken(picture)} of the {_spoken(free)} free, half of which is used"
+
+
+def free_memory(device: str) -> int:
+    """Return how many bytes the device can still give: of a CPU also without going over a container's limit."""
+    kind = device.partition(":")[0]
+    if kind == "cpu":
+        import psutil  # on use: a question alone needs no batch
+
+        return min([psutil.virtual_memory().available, *_left_by_limits()])
+    import torch
+
+    if kind == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # What torch holds in reserve is free to us.
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+
+
+class Batching:
+    """How many inputs are computed at a time, and fewer for good once memory has run out."""
+
+    def __init__(
+        self, choose: Callable[[], tuple[int, str]], device: str, notice: Callable[[str], None]
+    ) -> None:
+        """Take what ``choose_size`` is asked through, at the first use, and who takes a line when memory runs out."""
+        self._choose, self._device, self._notice = choose, device, notice
+        self._limit: int | None = None  # unknown until memory runs out: until then a larger wish is tried
+        self._reason, self._said = "", False
+
+    @property
+    def size(self) -> int:
+        """How many pictures of the pixel budget fit into memory at a time."""
+        return min(self._chosen[0], self._limit or self._chosen[0])
+
+    @property
+    def reason(self) -> str:
+        """Why it is that many."""
+        return self._reason or self._chosen[1]
+
+    @functools.cached_property
+    def _chosen(self) -> tuple[int, str]:
+        return self._choose()
+
+    def run(self, compute: Callable[[Sequence[T]], R], inputs: Sequence[T]) -> list[R]:
+        """Compute ``inputs`` in as few parts as memory allows; return what ``compute`` gave for each, in order.
+
+        Raises ModelOutOfMemory if a single input is too much; every other error is passed on.
+        """
+        results: list[R] = []
+        done, tried = 0, 0
+        while done < len(inputs):
+            part = inputs[done : done + (self._limit or len(inputs))]
+            if found := _attempt(compute, part):
+                results += found
+                done += len(part)
+                continue
+            _release(self._device)
+            if len(part) == 1:
+                raise ModelOutOfMemory(f"a single input is too much for {_advice(self._device)}")
+            tried = tried or len(part)
+            self._limit = len(part) // 2
+            self._reason = f"memory ran out with {tried}"
+        if tried and not self._said:
+            self._notice(f"memory ran out with {tried} inputs at a time: from here on it is {self._limit}")
+            self._said = True
+        return results
+
+
+@contextmanager
+def loading(device: str) -> Iterator[None]:
+    """Raise ModelOutOfMemory in the place of whatever says that the weights did not fit into memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelOutOfMemory(f"the model's weights are too much for {_advice(device)}") from error
+
+
+def _attempt(compute: Callable[[Sequence[T]], R], inputs: Sequence[T]) -> list[R]:
+    """Return what ``compute`` gives, in a list; an empty one if memory ran out.
+
+    A function of its own, so that the error is gone when it returns: its traceback holds the tensors of the pass.
+    """
+    try:
+        return [compute(inputs)]
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return []
+
+
+def _release(device: str) -> None:
+    """Give back what torch holds in reserve on an accelerator: pieces that are too small for the next try's tensors."""
+    kind = device.partition(":")[0]
+    if kind != "cpu":
+        import torch
+
+        (torch.cuda if kind == "cuda" else torch.mps).empty_cache()
+
+
+def _advice(device: str) -> str:
+    """Name the device's memory and what to do about it."""
+    elsewhere = "" if device == "cpu" else ", or compute on the CPU: --device cpu"
+    return (
+        f"the memory of {device}: close what else uses it, take fewer pixels a picture (--detail low, or "
+        f"--max-pixels; an index that is there needs --rebuild for it){elsewhere}"
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out; torch has a class of its own for it on accelerators only."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
+# Where a version of control groups has its folders, and the files for the limit, what is used, and what of it is
+# cached files, which the system gives up when it must.
+_VERSIONS = (
+    ("", "memory.max", "memory.current", ("active_file", "inactive_file")),
+    (
+        "memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        ("total_active_file", "total_inactive_file"),
+    ),
+)
+
+
+def _left_by_limits() -> list[int]:
+    """Return what each limit on this process's control group and on those around it leaves, in bytes."""
+    left = []
+    for below, limit_file, used_file, cached in _VERSIONS:
+        for group in _groups(below):
+            folder = os.path.join(_CGROUPS, below, group)
+            try:
+                limit = int(_read(folder, limit_file))
+                stat = dict(line.split() for line in _read(folder, "memory.stat").splitlines())
+                used = int(_read(folder, used_file)) - sum(int(stat.get(name, 0)) for name in cached)
+            except (OSError, ValueError):
+                continue  # no such group, or its limit is "max"
+            left.append(max(0, limit - used))
+    return left
+
+
+def _groups(controller: str) -> list[str]:
+    """List the paths of this process's control group and of those around it; a container sees its own as the root."""
+    try:
+        entries = [line.split(":", 2) for line in _read("/proc/self", "cgroup").splitlines()]
+    except OSError:
+        return []
+    found = {""}
+    for _, controllers, path in entries:
+        if controller in controllers.split(","):
+            parts = path.strip().strip("/").split("/")
+            found |= {"/".join(parts[:count]) for count in range(len(parts) + 1)}
+    return sorted(found)
+
+
+def _read(folder: str, name: str) -> str:
+    with open(os.path.join(folder, name), encoding="ascii", errors="replace") as file:
+        return file.read()
+
+
+def _spoken(count: int) -> str:
+    """Say a number of bytes in two figures."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,130 @@
+"""One HTTP connection over a server's Unix socket, and what it says of itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from imgsearch.remote import wire
+from imgsearch.remote.address import Address, own_address
+
+# A server that lives answers this at once, on a busy machine within seconds, also while it computes.
+GREETING_SECONDS = 10.0
+
+
+class ServerGone(Exception):
+    """The server does not answer, or not as one of ours: the work is done without it. Never shown as an error."""
+
+
+class NoServer(ServerGone):
+    """Nothing listens: no server was started, or it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What a running server says of itself.
+
+    ``model`` is the loaded checkpoint's folder, None while none is loaded; device and dtype are those it runs in.
+    ``http`` is the loopback address if it listens there; ``requests`` counts what it was asked since it began.
+    """
+
+    pid: int
+    version: str
+    since: float
+    requests: int
+    http: str | None
+    model: str | None
+    device: str | None
+    dtype: str | None
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP to a Unix socket instead of a host and port."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=GREETING_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Server:
+    """A connection to a running server. ``state`` is what it said when it was greeted."""
+
+    def __init__(self, address: Address) -> None:
+        """Greet the server at ``address``.
+
+        Raises NoServer, and ServerGone for one that does not answer or can't be trusted to be this user's.
+        """
+        if not os.path.exists(address.socket):
+            raise NoServer
+        if problem := address.problem():
+            raise ServerGone(problem)
+        self._http = _UnixConnection(address.socket)
+        data = self._json(*self._ask("GET", "/status", b""))
+        try:
+            self.state = ServerState(**{name: data[name] for name in ServerState.__slots__})
+        except (KeyError, TypeError) as error:
+            raise ServerGone("it does not say who it is") from error
+        # From now on it may load a model or compute for minutes; whether it lives, the connection tells.
+        self._http.timeout = None
+        if self._http.sock is not None:
+            self._http.sock.settimeout(None)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
+
+    def json(self, path: str, data: Any) -> dict[str, Any]:
+        """Send JSON, return the JSON of the answer. Raises ServerGone, and the ImgsearchError that the server met."""
+        return self._json(*self._ask("POST", path, json.dumps(data).encode()))
+
+    def message(self, path: str, message: bytes) -> bytes:
+        """Send a message of ``wire.pack``, return the one that is the answer. Raises as ``json`` does."""
+        status, body = self._ask("POST", path, message)
+        if status != 200:
+            self._json(status, body)
+        return body
+
+    def _ask(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        reused = self._http.sock is not None
+        try:
+            self._http.request(method, path, body, {wire.VERSION_HEADER: wire.version()})
+            answer = self._http.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._http.close()
+            if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                raise NoServer("it has ended") from error
+            if reused and isinstance(error, ConnectionError):
+                # It may only have closed a connection that was quiet for long; asking twice changes nothing.
+                return self._ask(method, path, body)
+            raise ServerGone(str(error) or type(error).__name__) from error
+
+    def _json(self, status: int, body: bytes) -> dict[str, Any]:
+        try:
+            data = json.loads(body)
+        except ValueError as error:
+            raise ServerGone(f"it answered with {status}") from error
+        if met := wire.error_from(data):
+            raise met
+        if status != 200 or not isinstance(data, dict):
+            raise ServerGone(f"it answered with {status}")
+        return data
+
+
+def find_server(address: Address | None = None) -> ServerState | None:
+    """Return what this user's running server says of itself, None if none runs."""
+    try:
+        server = Server(address or own_address())
+    except ServerGone:
+        return None
+    server.close()
+    return server.state

@@ -1,0 +1,108 @@
+"""An encoder whose model is in the server's memory; where the server fails it, it loads the model here and goes on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from imgsearch.errors import UsageError
+from imgsearch.model import pixels
+from imgsearch.remote import wire
+from imgsearch.remote.address import own_address
+from imgsearch.remote.connection import NoServer, Server, ServerGone
+from imgsearch.remote.wire import Order
+from imgsearch.types import RGB, Encoder, Input, Patches, Runtime, Vectors
+
+
+def served(order: Order, load: Callable[[], Encoder], say: Callable[[str], None]) -> RemoteEncoder | None:
+    """Return an encoder by this user's server, with the model loaded there; None if no server can give one.
+
+    ``load`` loads the same model here, for when the server goes away; ``say`` takes lines for the user.
+    Raises what the server met while it loaded the model, as loading it here would.
+    """
+    try:
+        server = Server(own_address())
+    except NoServer:
+        return None
+    except ServerGone as gone:
+        say(f"the server does not answer ({gone}): the model is loaded here")
+        return None
+    if (theirs := server.state.version) != (ours := wire.version()):
+        server.close()
+        say(
+            f"the running server is imgsearch {theirs} and this is {ours}: the model is loaded here; "
+            "to use the server again, restart it: imgsearch serve"
+        )
+        return None
+    try:
+        return RemoteEncoder(server, order, load, say)
+    except ServerGone as gone:
+        say(f"the server does not answer ({gone}): the model is loaded here")
+        return None
+
+
+class RemoteEncoder:
+    """An ``Encoder`` by a server's model. The vectors are those that the same model gives here, bit for bit."""
+
+    def __init__(
+        self, server: Server, order: Order, load: Callable[[], Encoder], say: Callable[[str], None]
+    ) -> None:
+        """Have the server load the model. Raises ServerGone, and the errors of loading it."""
+        self._server, self._order, self._say = server, order, say
+        self._load = functools.cache(load)
+        self._gone = False
+        loaded = server.json("/load", order.as_json())
+        try:
+            runtime = Runtime(*(str(loaded[name]) for name in ("device", "dtype", "reason")))
+            self.dim = int(loaded["dim"])
+            self.batch_size, self.batch_reason = int(loaded["batch_size"]), str(loaded["batch_reason"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServerGone("it does not say how it loaded the model") from error
+        self.runtime = replace(runtime, reason=f"{runtime.reason}; by the server, process {server.state.pid}")
+        self._layout = pixels.read_layout(order.folder)
+
+    def prepare(self, image: RGB) -> Patches:
+        """Resize and cut a picture into patches, here, on any thread; raises as the model's own does."""
+        return pixels.prepare(image, self._order.budget, self._layout)
+
+    def embed(
+        self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
+    ) -> Vectors:
+        """Return one float32 row an input, as the model's own ``embed`` does; raises as that does.
+
+        ``batch_size`` inputs travel and are computed at a time.
+        """
+        inputs = [self._cut(item) for item in inputs]
+        if not self._gone and normalize:
+            size = batch_size or self.batch_size
+            try:
+                parts = [self._ask(inputs[start : start + size]) for start in range(0, len(inputs), size)]
+                return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
+            except ServerGone as gone:
+                self._gone = True
+                self._say(f"the server is gone ({gone}): the model is loaded here, and the work goes on")
+        return self._load().embed(inputs, normalize, batch_size=batch_size)
+
+    def _cut(self, item: Input) -> Input:
+        if item.image is None or isinstance(item.image, Patches):
+            return item
+        return replace(item, image=self.prepare(item.image))
+
+    def _ask(self, inputs: Sequence[Input]) -> Vectors:
+        message = wire.pack_inputs(self._order, inputs)
+        if len(message) > wire.MOST_BYTES:
+            raise ServerGone("a batch too large to be sent")
+        answer = self._server.message("/embed", message)
+        try:
+            data, arrays = wire.unpack(answer)
+            vectors = arrays["vectors"]
+            if vectors.shape != (len(inputs), self.dim) or vectors.dtype != np.float32:
+                raise ValueError
+        except (UsageError, KeyError, ValueError) as error:
+            raise ServerGone("its answer can't be read") from error
+        for line in data.get("notices", []):
+            self._say(str(line))
+        return vectors

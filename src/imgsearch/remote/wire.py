@@ -1,0 +1,142 @@
+"""What travels between client and server: inputs and vectors as safetensors, orders and errors as JSON.
+
+Numbers arrive bit for bit, and nothing that arrives is ever run: no pickles.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from imgsearch import errors
+from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, UsageError
+from imgsearch.types import Input, Patches, PixelBudget
+
+VERSION_HEADER = "imgsearch-version"
+MOST_BYTES = 2**30
+"""The longest message: 34 pictures at the largest budget of ``--detail``, 700 at the default one."""
+
+_JSON = "json"  # the tensor that holds what is no number
+_NO_TEXT = "the message can't be read"
+
+
+def version() -> str:
+    """Return the program's version; both sides must have the same to embed for each other."""
+    return importlib.metadata.version("imgsearch")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The model that a client wants: all that ``Qwen3VLEmbedder`` is made from, and the fingerprint to expect.
+
+    ``folder`` is the checkpoint's; device and dtype may be "auto", the server is on the same machine.
+    """
+
+    folder: str
+    fingerprint: str
+    dim: int
+    budget: PixelBudget
+    instruction: str
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Any) -> Order:
+        """Return what ``as_json`` gave; UsageError for anything else."""
+        try:
+            budget = PixelBudget(int(data["budget"]["min_pixels"]), int(data["budget"]["max_pixels"]))
+            words = [data[name] for name in ("folder", "fingerprint", "instruction", "device", "dtype")]
+            if not all(isinstance(word, str) for word in words):
+                raise TypeError
+            folder, fingerprint, instruction, device, dtype = words
+            return Order(folder, fingerprint, int(data["dim"]), budget, instruction, device, dtype)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"{_NO_TEXT}: it orders no model") from error
+
+
+def pack(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> bytes:
+    """Return JSON and arrays as one message."""
+    # Lone surrogates, by which Python keeps bytes that are no UTF-8, are escaped by json.
+    text = np.frombuffer(json.dumps(data).encode(), np.uint8)
+    return bytes(safetensors.numpy.save({**(arrays or {}), _JSON: text}))
+
+
+def unpack(message: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return what ``pack`` was given; UsageError for anything else."""
+    try:
+        arrays = dict(safetensors.numpy.load(message))
+        data = json.loads(arrays.pop(_JSON).tobytes())
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise UsageError(_NO_TEXT) from error
+    if not isinstance(data, dict):
+        raise UsageError(_NO_TEXT)
+    return data, arrays
+
+
+def pack_inputs(order: Order, inputs: Sequence[Input]) -> bytes:
+    """Return what is to be embedded as one message; pictures must be patches already."""
+    arrays: dict[str, NDArray[Any]] = {}
+    rows = []
+    for number, item in enumerate(inputs):
+        row: dict[str, Any] = {"text": item.text, "instruction": item.instruction, "grid": None}
+        if item.image is not None:
+            if not isinstance(item.image, Patches):
+                raise InputError("pictures travel as patches: prepare them first")
+            row["grid"] = item.image.grid
+            arrays[str(number)] = np.ascontiguousarray(item.image.pixel_values)
+        rows.append(row)
+    return pack({"order": order.as_json(), "inputs": rows}, arrays)
+
+
+def unpack_inputs(message: bytes) -> tuple[Order, list[Input]]:
+    """Return what ``pack_inputs`` was given; UsageError for anything else."""
+    data, arrays = unpack(message)
+    inputs = []
+    try:
+        for number, row in enumerate(data["inputs"]):
+            image = None
+            if row["grid"] is not None:
+                time, height, width = (int(side) for side in row["grid"])
+                values = arrays[str(number)]
+                if values.dtype != np.float32 or values.ndim != 2 or len(values) != time * height * width:
+                    raise ValueError
+                image = Patches(values, (time, height, width))
+            inputs.append(Input(row["text"], image, row["instruction"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{_NO_TEXT}: its pictures are not whole") from error
+    return Order.from_json(data.get("order")), inputs
+
+
+def error_json(error: ImgsearchError) -> dict[str, Any]:
+    """Return an error as JSON: its class, its line, and the rows of one that names rows."""
+    data: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
+    if isinstance(error, NonFiniteError):
+        data["rows"] = error.rows
+    return {"error": data}
+
+
+def error_from(data: Any) -> ImgsearchError | None:
+    """Return the error that ``error_json`` described, of its own class; None if this is none."""
+    if not isinstance(data, dict) or not isinstance(data.get("error"), dict):
+        return None
+    found = data["error"]
+    kind = getattr(errors, str(found.get("kind")), None)
+    if kind is NonFiniteError:
+        return NonFiniteError([int(row) for row in found.get("rows", [])])
+    if isinstance(kind, type) and issubclass(kind, ImgsearchError):
+        error = kind.__new__(kind)
+        error.args = (str(found.get("message")),)
+        return error
+    return None

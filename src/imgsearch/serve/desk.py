@@ -1,0 +1,231 @@
+"""What a server does for each request, whichever way it came: status, load, embed, query, similar."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from contextvars import ContextVar
+from dataclasses import asdict
+from typing import Any
+
+from imgsearch import search
+from imgsearch.encoders import order_for
+from imgsearch.errors import ImgsearchError, InputError, UsageError
+from imgsearch.identity import ModelChoice, checkpoint_for
+from imgsearch.index import runs
+from imgsearch.index.image_index import ImageIndex
+from imgsearch.index.location import find_index
+from imgsearch.remembering import RememberingEncoder
+from imgsearch.remote import wire
+from imgsearch.remote.connection import ServerState
+from imgsearch.remote.wire import Order
+from imgsearch.serve.indexes import Indexes
+from imgsearch.serve.models import Models, Weights
+from imgsearch.types import Encoder, Hit, Input, Silent
+
+_OPTIONS = ("n", "min_score", "within", "dim", "exact", "in")
+_MODEL = ("model", "device", "dtype", "remember")
+_NUMBERS: dict[str, tuple[type, ...]] = {
+    "n": (int,),
+    "min_score": (int, float),
+    "within": (int, float),
+    "dim": (int,),
+    "exact": (bool,),
+    "remember": (bool,),
+}
+
+
+class Desk:
+    """Answers requests. ``say`` takes lines for whoever started the server."""
+
+    def __init__(self, index: str | None, idle_seconds: float, say: Callable[[str], None]) -> None:
+        """Take the index to ask where a request names none, and the seconds after which the model is let go."""
+        self._index = find_index(index)
+        self._say = say
+        self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
+        self._models = Models(lambda order: Weights(order, self._notice), idle_seconds)
+        self._indexes = Indexes()
+        self._since, self.requests = time.time(), 0
+        self.http: str | None = None
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``remote.connection.ServerState`` holds."""
+        runtime = self._models.runtime
+        return asdict(
+            ServerState(
+                pid=os.getpid(),
+                version=wire.version(),
+                since=self._since,
+                requests=self.requests,
+                http=self.http,
+                model=self._models.folder,
+                device=runtime.device if runtime else None,
+                dtype=runtime.dtype if runtime else None,
+            )
+        )
+
+    def load(self, data: Any) -> dict[str, Any]:
+        """Load the model of an order; return how it computes. Raises as loading it does."""
+        with self._models.use(Order.from_json(data)) as encoder:
+            batch = {"batch_size": encoder.batch_size, "batch_reason": encoder.batch_reason}
+            return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
+
+    def embed(self, message: bytes) -> bytes:
+        """Embed the inputs of a message as one batch; return the message with their vectors."""
+        order, inputs = wire.unpack_inputs(message)
+        notices: list[str] = []
+        asked = self._notices.set(notices)
+        try:
+            with self._models.use(order) as encoder:
+                vectors = encoder.embed(inputs, batch_size=max(1, len(inputs)))
+        finally:
+            self._notices.reset(asked)
+        return wire.pack({"notices": notices}, {"vectors": vectors})
+
+    def query(self, data: Any) -> dict[str, Any]:
+        """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
+
+        The other fields are the command line's options: n, min_score, within, dim, exact, in (a list of paths), model,
+        device, dtype, remember.
+        """
+        fields = _fields(data, "text", "image", *_OPTIONS, *_MODEL, "index")
+        text, image = _text(fields, "text"), _path(fields, "image")
+        if not (text and text.strip()) and image is None:
+            raise InputError("the question is empty; say in words what is in the picture")
+        options = _options(fields)
+
+        def work(index: ImageIndex) -> list[Hit]:
+            index.check_dim(options.dim)
+            search.check_below(index, options.below)
+            pixels = search.read_picture(image, index.identity.pixels) if image else None
+            with ExitStack() as held:
+                load = self._loader(index, fields, "query", held)
+                encoder = RememberingEncoder(
+                    index, _choice(fields), load, remember=fields.get("remember", True)
+                )
+                return search.query(index, encoder, [Input(text=text or None, image=pixels)], options)[0]
+
+        return _answer(self._indexes.use(self._folder(fields), work))
+
+    def similar(self, data: Any) -> dict[str, Any]:
+        """Answer with the pictures nearest to the one in ``image`` (a path); the other fields are as of ``query``."""
+        fields = _fields(data, "image", *_OPTIONS, *_MODEL, "index")
+        image = _path(fields, "image")
+        if image is None:
+            raise InputError("image: the path of a picture is missing")
+        options = _options(fields)
+
+        def work(index: ImageIndex) -> list[Hit]:
+            index.check_dim(options.dim)
+            search.check_below(index, options.below)
+            with ExitStack() as held:
+                return search.similar(index, image, self._loader(index, fields, "similar", held), options)
+
+        return _answer(self._indexes.use(self._folder(fields), work))
+
+    def warm(self) -> None:
+        """Load the model of the default index and let it embed once, so that the first question finds all in memory.
+
+        Where there is no such index or model, say so: it may come.
+        """
+
+        def work(index: ImageIndex) -> None:
+            with ExitStack() as held:
+                encoder = self._loader(index, {}, "query", held)()
+                encoder.embed([Input(text="a photograph", instruction=index.identity.query_prompt)])
+                runtime = encoder.runtime
+                self._say(
+                    f"{index.identity.model} is loaded on {runtime.device} in {runtime.dtype}: {runtime.reason}"
+                )
+
+        try:
+            self._indexes.use(self._index, work)
+        except ImgsearchError as error:
+            self._say(f"no model is loaded yet: {error}")
+
+    def rest(self) -> None:
+        """Let go of the model and the indexes if nobody has asked for long enough."""
+        if self._models.unload_idle():
+            self._indexes.close()
+            self._say("nothing was asked for a while: the model is out of memory until the next question")
+
+    def _loader(
+        self, index: ImageIndex, fields: Mapping[str, Any], command: str, held: ExitStack
+    ) -> Callable[[], Encoder]:
+        """Return what gives the index's encoder, in use until ``held`` is left."""
+
+        def load() -> Encoder:
+            choice = _choice(fields)
+            # Nobody watches here while gigabytes are fetched: the command line does that.
+            checkpoint = checkpoint_for(index.folder, index.identity, choice, Silent(), download=False)
+            encoder = held.enter_context(self._models.use(order_for(checkpoint, index.identity, choice)))
+            runs.record(index.folder, command, encoder.runtime)
+            return encoder
+
+        return load
+
+    def _folder(self, fields: Mapping[str, Any]) -> str:
+        return _path(fields, "index") or self._index
+
+    def _notice(self, line: str) -> None:
+        notices = self._notices.get()
+        if notices is not None:
+            notices.append(line)
+
+
+def _fields(data: Any, *names: str) -> dict[str, Any]:
+    """Return the fields of a request that are not null; UsageError for one that is unknown or of a wrong type."""
+    if not isinstance(data, dict):
+        raise UsageError("a request is a JSON object")
+    if unknown := sorted(set(data) - set(names)):
+        raise UsageError(f"unknown: {', '.join(unknown)}; there are {', '.join(sorted(names))}")
+    fields = {name: value for name, value in data.items() if value is not None}
+    for name, kinds in _NUMBERS.items():
+        value = fields.get(name)
+        if value is not None and (
+            not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
+        ):
+            raise UsageError(f"{name}: {value!r} is no {'truth value' if bool in kinds else 'number'}")
+    return fields
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{name}: {value!r} is no text")
+    return value
+
+
+def _path(fields: Mapping[str, Any], name: str) -> str | None:
+    value = _text(fields, name)
+    return None if value is None else _absolute(name, value)
+
+
+def _absolute(name: str, path: Any) -> str:
+    if not isinstance(path, str) or not os.path.isabs(whole := os.path.expanduser(path)):
+        raise UsageError(f"{name}: give an absolute path, the server stands in another folder")
+    return whole
+
+
+def _options(fields: Mapping[str, Any]) -> search.SearchOptions:
+    below = fields.get("in", [])
+    if not isinstance(below, list):
+        raise UsageError("in: give a list of paths")
+    given = {name: fields[name] for name in _OPTIONS if name in fields and name != "in"}
+    return search.SearchOptions(
+        **given, below=tuple(os.path.realpath(_absolute("in", path)) for path in below)
+    )
+
+
+def _choice(fields: Mapping[str, Any]) -> ModelChoice:
+    return ModelChoice(
+        model=_text(fields, "model"),
+        device=_text(fields, "device") or "auto",
+        dtype=_text(fields, "dtype") or "auto",
+    )
+
+
+def _answer(hits: list[Hit]) -> dict[str, Any]:
+    return {"hits": [{**asdict(hit), "score": round(hit.score, 6)} for hit in hits]}

@@ -1,0 +1,133 @@
+"""The one model that a server keeps in memory: loaded on demand, shared by requests, let go after idle time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from imgsearch.errors import IndexMismatch
+from imgsearch.model import checkpoint as checkpoints
+from imgsearch.remote.wire import Order
+from imgsearch.types import Encoder, Runtime
+
+if TYPE_CHECKING:
+    from imgsearch.model.embedder import Qwen3VLEmbedder
+
+_ORDERS = 16  # encoders over the same weights; each is some kilobytes
+
+
+class Loaded(Protocol):
+    """A loaded model, from which encoders with other budgets, dims and instructions can be made."""
+
+    def encoder(self, order: Order) -> Encoder:
+        """Return an encoder over the loaded weights as ``order`` wants it."""
+
+
+class Weights:
+    """A checkpoint in memory, as ``Models`` loads it."""
+
+    def __init__(self, order: Order, notice: Callable[[str], None]) -> None:
+        """Load the checkpoint that ``order`` names. Raises CheckpointError, UsageError, IndexMismatch (another one)."""
+        from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
+
+        found = checkpoints.fingerprint(order.folder)
+        if found != order.fingerprint:
+            raise IndexMismatch(
+                f"the checkpoint in {order.folder} ({found[:8]}) is not the one that was asked for "
+                f"({order.fingerprint[:8]})"
+            )
+        self._notice, self._make = notice, Qwen3VLEmbedder
+        self._first = self._embedder(order, None)
+
+    def encoder(self, order: Order) -> Encoder:
+        """Return an encoder over these weights. Raises UsageError for a dim or budget that the model has not."""
+        return self._embedder(order, self._first.forward)
+
+    def _embedder(self, order: Order, forward: Any) -> Qwen3VLEmbedder:
+        return self._make(
+            order.folder,
+            device=order.device,
+            dtype=order.dtype,
+            budget=order.budget,
+            instruction=order.instruction,
+            dim=order.dim,
+            verbatim=True,
+            notice=self._notice,
+            forward=forward,
+        )
+
+
+class Models:
+    """Keeps at most one model; another one takes its place when nobody uses it. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        load: Callable[[Order], Loaded],
+        idle_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Load nothing yet. ``idle_seconds`` after its last use, ``unload_idle`` lets the model go."""
+        self._load, self._idle_seconds, self._clock = load, idle_seconds, clock
+        self._changed = threading.Condition()
+        self._key: tuple[str, str, str, str] | None = None
+        self._loaded: Loaded | None = None
+        self._encoders: dict[Order, Encoder] = {}
+        self._users = 0
+        self._used = clock()
+        self.runtime: Runtime | None = None
+
+    @property
+    def folder(self) -> str | None:
+        """The checkpoint that is in memory now."""
+        key = self._key
+        return key[0] if key else None
+
+    @contextmanager
+    def use(self, order: Order) -> Iterator[Encoder]:
+        """Hold the encoder that ``order`` asks for during the block; its model is loaded for it if need be.
+
+        Raises what loading raises; then no model is in memory.
+        """
+        encoder = self._take(order)
+        try:
+            yield encoder
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._used = self._clock()
+                self._changed.notify_all()
+
+    def _take(self, order: Order) -> Encoder:
+        key = (order.folder, order.fingerprint, order.device, order.dtype)
+        with self._changed:
+            if key != self._key:
+                # Two models side by side may be more than there is memory.
+                self._changed.wait_for(lambda: not self._users or key == self._key)
+            if key != self._key:
+                self._drop()
+                self._loaded = self._load(order)
+                self._key = key
+            assert self._loaded is not None
+            if order not in self._encoders:
+                if len(self._encoders) >= _ORDERS:
+                    self._encoders.clear()
+                self._encoders[order] = self._loaded.encoder(order)
+            encoder = self._encoders[order]
+            self.runtime = encoder.runtime
+            self._users += 1
+            return encoder
+
+    def unload_idle(self) -> bool:
+        """Let the model go if nobody has used it for long enough; whether it was let go now."""
+        with self._changed:
+            if self._key is None or self._users or self._clock() - self._used < self._idle_seconds:
+                return False
+            self._drop()
+            return True
+
+    def _drop(self) -> None:
+        self._key, self._loaded, self.runtime = None, None, None
+        self._encoders.clear()

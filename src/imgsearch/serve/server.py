@@ -1,0 +1,211 @@
+"""The server's process: its lock, its sockets, its token, who may connect, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from imgsearch.errors import ServerRunning, StorageError, UsageError
+from imgsearch.remote.address import Address, own_address, peer_uid
+from imgsearch.serve.app import make_app
+from imgsearch.serve.desk import Desk
+from imgsearch.types import Reporter
+
+_CONNECTIONS = 64  # more are told to come again; each holds a question at most
+_QUIET_SECONDS = 600  # a client may decode for long between two batches
+_GRACE_SECONDS = 10  # for requests in work when the server is stopped
+_LONGEST_PATH = 103  # bytes of a Unix socket's address on macOS; Linux takes 107
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How to serve: ``port`` of loopback HTTP (None: no HTTP, 0: any that is free), ``idle_seconds`` until the model
+    is let go, ``index`` where a request names none, ``warm`` whether its model is loaded at once.
+    """
+
+    port: int | None = None
+    idle_seconds: float = 900.0
+    index: str | None = None
+    warm: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for figures that can't be meant."""
+        if self.port is not None and not 0 <= self.port <= 65535:
+            raise UsageError(f"--port {self.port}: a port from 1 to 65535, or 0 for any that is free")
+        if not self.idle_seconds > 0:
+            raise UsageError(f"--unload-after {self.idle_seconds / 60:g}: a number of minutes above 0")
+
+
+def serve(options: ServeOptions, reporter: Reporter, address: Address | None = None) -> None:
+    """Answer this user's requests until SIGTERM or Ctrl-C; a later one ends what is still in work.
+
+    Raises ServerRunning (there is one already), StorageError (no folder for the socket), UsageError (a port in use).
+    """
+    address = address or own_address()
+    with ExitStack() as held:
+        held.enter_context(_lock(address))
+        desk = Desk(options.index, options.idle_seconds, reporter.say)
+        sockets = [held.enter_context(_unix_socket(address))]
+        token = None
+        if options.port is not None:
+            sockets.append(held.enter_context(_tcp_socket(options.port)))
+            token = held.enter_context(_token(address))
+            desk.http = f"http://127.0.0.1:{sockets[-1].getsockname()[1]}"
+            reporter.say(f"{desk.http}, with the token in {address.token}")
+        reporter.say(
+            f"process {os.getpid()} listens on {address.socket}; query, similar, index and embed use it by themselves"
+        )
+        _run(make_app(desk, address.socket, token, warm=options.warm), sockets)
+    reporter.say("stopped")
+
+
+def _run(app: Starlette, sockets: list[socket.socket]) -> None:
+    async def main() -> None:
+        config = uvicorn.Config(
+            app,
+            http=_OwnersProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=_QUIET_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        await uvicorn.Server(config).serve(sockets)
+
+    # uvicorn raises the signal that stopped it once more when it has ended; the end is ours to say.
+    before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        asyncio.run(main())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore(number: int, frame: object) -> None:
+    pass
+
+
+class _OwnersProtocol(H11Protocol):
+    """HTTP that hangs up on any other user who got hold of the Unix socket."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        connected = transport.get_extra_info("socket")
+        if connected.family == socket.AF_UNIX and not may_ask(peer_uid(connected)):
+            transport.abort()
+
+
+def may_ask(uid: int | None) -> bool:
+    """Whether a user at the other end of the Unix socket is this one, or root; nobody is let in unknown."""
+    return uid is not None and uid in (os.geteuid(), 0)
+
+
+@contextmanager
+def _lock(address: Address) -> Iterator[None]:
+    """Hold the lock of the one running server; a dead process holds none."""
+    try:
+        os.makedirs(address.folder, 0o700, exist_ok=True)
+        if problem := address.problem():
+            raise StorageError(
+                f"{problem}; a server's socket needs a folder of your own: name one with IMGSEARCH_RUNTIME_DIR"
+            )
+        descriptor = os.open(address.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"{address.folder}: {error.strerror}; name a folder for the server's socket with IMGSEARCH_RUNTIME_DIR"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+            raise ServerRunning(
+                f"a server runs already, process {pid}; to start another one stop it first: kill {pid}"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _unix_socket(address: Address) -> Iterator[socket.socket]:
+    """Listen on the Unix socket, mode 0600; what a dead server left there is taken away. The lock must be held."""
+    path = address.socket
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise StorageError(
+            f"{path} is too long for a socket ({_LONGEST_PATH} bytes are the most); name a shorter folder with "
+            "IMGSEARCH_RUNTIME_DIR"
+        )
+    try:
+        if os.path.lexists(path):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise StorageError(f"{path} is there and is no socket; move it away")
+            os.unlink(path)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # The folder is closed to others, so nobody comes in between the two lines.
+        listening.bind(path)
+        os.chmod(path, 0o600)
+        listening.listen()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}; the server can't listen there") from error
+    try:
+        yield listening
+    finally:
+        listening.close()
+        _remove(path)
+
+
+@contextmanager
+def _tcp_socket(port: int) -> Iterator[socket.socket]:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", port))
+            listening.listen()
+        except OSError as error:
+            raise UsageError(
+                f"port {port}: {error.strerror}; choose another with --port N, or 0 for any that is free"
+            ) from error
+        yield listening
+    finally:
+        listening.close()
+
+
+@contextmanager
+def _token(address: Address) -> Iterator[str]:
+    """Write a new token to its file, mode 0600, for as long as the server runs."""
+    token = secrets.token_urlsafe(32)
+    try:
+        _remove(address.token)
+        with open(os.open(address.token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token + "\n")
+    except OSError as error:
+        raise StorageError(f"{address.token}: {error.strerror}; the token can't be written") from error
+    try:
+        yield token
+    finally:
+        _remove(address.token)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,583 @@
+"""`imgsearch serve`: the same answers as without it, nobody else's business, and a clean end whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
+from imgsearch.index.image_index import ImageIndex
+from imgsearch.model.checkpoint import fingerprint
+from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.remote import connection, wire
+from imgsearch.remote.address import Address
+from imgsearch.remote.connection import find_server
+from imgsearch.remote.encoder import RemoteEncoder, served
+from imgsearch.remote.wire import Order
+from imgsearch.serve.server import may_ask
+from imgsearch.types import Input, PixelBudget
+
+from cli import imgsearch
+from fakes import paint, unprivileged
+from serving import Running, ask, running
+
+BUDGET = PixelBudget(4096, 16384)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """Give a folder whose name is short enough for a socket in it."""
+    with tempfile.TemporaryDirectory(prefix="is-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: str) -> tuple[str, Path]:
+    """Give an index of six painted pictures, made without a server, and their folder; tests don't change it."""
+    folder = tmp_path_factory.mktemp("served")
+    for name in ("red", "green", "blue", "white", "yellow", "black"):
+        paint(folder / "pictures" / f"{name}.png", name, size=(96, 64))
+    where = str(folder / "index")
+    done = imgsearch("index", folder / "pictures", "--index", where, "--model", tiny_checkpoint)
+    assert done.code == 0, done.err
+    return where, folder / "pictures"
+
+
+@pytest.fixture(scope="module")
+def server(index: tuple[str, Path]) -> Iterator[Running]:
+    """Give a server of the index, with HTTP, its model loaded."""
+    with (
+        tempfile.TemporaryDirectory(prefix="is-") as folder,
+        running(
+            Path(folder, "run"), "--http", "--port", "0", "--index", index[0], ready="is loaded on"
+        ) as found,
+    ):
+        yield found
+
+
+@pytest.fixture
+def by_server(server: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """Let the commands of a test find the server."""
+    monkeypatch.setenv("IMGSEARCH_RUNTIME_DIR", server.address.folder)
+    return server
+
+
+@pytest.fixture
+def order(tiny_checkpoint: str) -> Order:
+    """Give an order of the tiny checkpoint."""
+    return Order(tiny_checkpoint, fingerprint(tiny_checkpoint), 24, BUDGET, "Represent it.")
+
+
+def requests(server: Running) -> int:
+    """Return how much the server has been asked to do."""
+    return int(server.ask("/status")[1]["requests"])
+
+
+# ---- the same answers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["query", "a red car"],
+        ["query", "a red car", "--dim", "7", "--within", "50"],
+        ["query", "the same", "--image", "blue.png"],
+        ["similar", "new.png"],
+        ["similar", "red.png", "-n", "2"],
+    ],
+    ids=" ".join,
+)
+def test_answers_are_those_without_a_server(
+    by_server: Running,
+    index: tuple[str, Path],
+    tmp_path: Path,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A command that finds a server prints byte for byte what it prints without one."""
+    paint(tmp_path / "new.png", "orange", size=(80, 80))
+    places = {"new.png": str(tmp_path / "new.png")} | {
+        name: str(index[1] / name) for name in ("blue.png", "red.png")
+    }
+    words = [places.get(word, word) for word in command] + ["--json", "--index", index[0]]
+    words += ["--no-remember"] if command[0] == "query" else []
+    before = requests(by_server)
+    by = imgsearch(*words)
+    indexed = command[:2] == ["similar", "red.png"]
+    assert (requests(by_server) > before) == (not indexed)
+    monkeypatch.setenv("IMGSEARCH_SERVER", "off")
+    without = imgsearch(*words)
+    assert (by.code, by.out) == (without.code, without.out)
+    assert by.objects
+
+
+def test_an_index_made_by_a_server_is_the_one_made_without(
+    by_server: Running, index: tuple[str, Path], tiny_checkpoint: str, tmp_path: Path
+) -> None:
+    """Indexing by a server stores the same vectors, bit for bit, and its own process never loads torch."""
+    where = str(tmp_path / "index")
+    code = (
+        "import sys; from imgsearch.cli import app\n"
+        "try: app(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print('torch' in sys.modules)"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "index",
+        str(index[1]),
+        "--index",
+        where,
+        "--model",
+        tiny_checkpoint,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+    assert f"by the server, process {by_server.process.pid}" in done.stderr
+    with ImageIndex(where) as made, ImageIndex(index[0]) as right:
+        for picture in index[1].iterdir():
+            (row,) = made.catalog.roots()
+            found = made.catalog.file(row.id, picture.name)
+            assert found is not None
+            assert found.content is not None
+            assert np.array_equal(made.vector(found.content), right.vector(found.content))  # type: ignore[arg-type]
+
+
+def test_embed_by_a_server_gives_the_same_vectors(
+    by_server: Running, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`embed` prints the same numbers with a server and without."""
+    words = ("embed", "--text", "a red car", "a boat", "--json", "--model", tiny_checkpoint)
+    by = imgsearch(*words)
+    monkeypatch.setenv("IMGSEARCH_SERVER", "off")
+    assert by.code == 0
+    assert by.out == imgsearch(*words).out
+
+
+def test_requests_for_hits_get_those_of_the_command_line(
+    by_server: Running, index: tuple[str, Path], tmp_path: Path
+) -> None:
+    """/query and /similar answer with the command line's hits, also of an index that is named in the request."""
+    said = imgsearch("query", "a red car", "-n", "3", "--json", "--index", index[0])
+    status, found = by_server.ask("/query", {"text": "a red car", "n": 3})
+    assert (status, found["hits"]) == (200, said.objects)
+    picture = paint(tmp_path / "new.png", "orange")
+    said = imgsearch("similar", picture, "--json", "--index", index[0], "--in", index[1] / "red.png")
+    asked = {"image": str(picture), "index": index[0], "in": [str(index[1] / "red.png")]}
+    assert by_server.ask("/similar", asked)[1]["hits"] == said.objects
+
+
+def test_many_clients_at_once_each_get_their_own_answer(by_server: Running) -> None:
+    """Eight clients that ask different questions at the same time get what each gets alone."""
+    texts = [
+        f"a {colour} picture" for colour in ("red", "green", "blue", "white", "black", "pink", "tan", "grey")
+    ]
+
+    def answer(text: str) -> Any:
+        status, found = by_server.ask("/query", {"text": text, "n": 6, "remember": False})
+        assert status == 200
+        return found["hits"]
+
+    alone = [answer(text) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(answer, texts * 4)) == alone * 4
+
+
+def test_another_dtype_is_honoured(
+    by_server: Running, index: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--dtype means the same by a server, whatever it has in memory, and the next question gets the usual one again."""
+    words = ("query", "a red car", "--json", "--no-remember", "--index", index[0])
+    by = [imgsearch(*words, "--dtype", dtype).out for dtype in ("bfloat16", "auto")]
+    assert by[0] != by[1]
+    monkeypatch.setenv("IMGSEARCH_SERVER", "off")
+    assert by == [imgsearch(*words, "--dtype", dtype).out for dtype in ("bfloat16", "auto")]
+
+
+def test_errors_are_those_without_a_server(
+    by_server: Running, index: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that can't be answered ends with the same line and code, and the server goes on."""
+    words = ("query", "<|image_pad|>", "--index", index[0])
+    by = imgsearch(*words)
+    monkeypatch.setenv("IMGSEARCH_SERVER", "off")
+    without = imgsearch(*words)
+    assert (by.code, by.err.splitlines()[-1]) == (2, without.err.splitlines()[-1])
+    assert by_server.ask("/query", {"text": "a boat"})[0] == 200
+
+
+def test_status_tells_of_the_server(
+    by_server: Running, index: tuple[str, Path], tiny_checkpoint: str
+) -> None:
+    """`status` names the server's process and what it has in memory; without one it says nothing of it."""
+    by_server.ask("/query", {"text": "a boat", "remember": False})
+    (found,) = imgsearch("status", "--json", "--index", index[0]).objects
+    assert found["server"]["pid"] == by_server.process.pid
+    assert found["server"]["model"] == tiny_checkpoint
+    text = imgsearch("status", "--index", index[0]).out.decode()
+    assert f"server     process {by_server.process.pid} and http://127.0.0.1:" in text
+
+
+def test_status_without_a_server(index: tuple[str, Path]) -> None:
+    """Without a server the JSON has null for it and the text no line."""
+    assert imgsearch("status", "--json", "--index", index[0]).objects[0]["server"] is None
+    assert b"\nserver" not in imgsearch("status", "--index", index[0]).out
+
+
+# ---- nobody else's business ---------------------------------------------------------------------------------
+
+
+def test_socket_and_token_are_their_owners_alone(server: Running) -> None:
+    """The folder has mode 0700, the socket and the token's file 0600."""
+    address = server.address
+    modes = [stat.S_IMODE(os.stat(path).st_mode) for path in (address.folder, address.socket, address.token)]
+    assert modes == [0o700, 0o600, 0o600]
+
+
+@pytest.mark.parametrize("path", ["/status", "/query", "/embed", "/load", "/nothing"])
+def test_http_needs_the_token(server: Running, path: str) -> None:
+    """Over the port nothing is answered without the token, or with another; with it the same as by the socket."""
+    port = int(server.ask("/status")[1]["http"].rsplit(":", 1)[1])
+    body = None if path == "/status" else b"{}"
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": ""}):
+        status, found = ask(("127.0.0.1", port), path, body, **headers)
+        assert (status, found["error"]["kind"]) == (401, "UsageError")
+    token = Path(server.address.token).read_text().strip()
+    if path != "/nothing":
+        status, _ = ask(("127.0.0.1", port), path, body, Authorization=f"Bearer {token}")
+        assert status == (200 if path == "/status" else 400)
+
+
+def test_http_listens_on_loopback_only(server: Running) -> None:
+    """No other address of the machine answers on the port."""
+    port = int(server.ask("/status")[1]["http"].rsplit(":", 1)[1])
+    elsewhere = "127.0.0.2" if sys.platform == "linux" else socket.gethostname()
+    with pytest.raises(OSError, match=r"refused|assign|unreachable"):
+        socket.create_connection((elsewhere, port), timeout=5)
+
+
+def test_only_the_user_and_root_may_ask() -> None:
+    """Who the kernel does not name, or names as another user, is not answered."""
+    assert may_ask(os.geteuid())
+    assert may_ask(0)
+    assert not may_ask(os.geteuid() + 1)
+    assert not may_ask(None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_another_user_is_hung_up_on(index: tuple[str, Path]) -> None:
+    """Another user who can reach the socket, its modes notwithstanding, gets no answer."""
+    code = (
+        "import os, socket, sys; os.setuid(12345); s = socket.socket(socket.AF_UNIX); s.settimeout(60)\n"
+        "s.connect(sys.argv[1])\n"
+        "try:\n s.sendall(b'GET /status HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); print(s.recv(100))\n"
+        "except OSError: print(b'')"
+    )
+    with tempfile.TemporaryDirectory(prefix="is-") as folder:
+        os.chmod(folder, 0o755)
+        with running(Path(folder, "run"), "--no-warm", "--index", index[0]) as found:
+            os.chmod(found.address.folder, 0o755)
+            os.chmod(found.address.socket, 0o777)
+            command = [sys.executable, "-c", code, found.address.socket]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            assert done.stdout.strip() == "b''"
+            assert found.ask("/status")[0] == 200
+
+
+def test_a_folder_that_others_may_enter_is_not_served_from(short: Path) -> None:
+    """serve refuses a folder for its socket that is open to other users, and a client does not ask there."""
+    (short / "run").mkdir()
+    (short / "run").chmod(0o755)
+    done = _serve(short / "run")
+    assert done.returncode == 2
+    assert "open to other users" in done.stderr
+    assert find_server(Address(str(short / "run"))) is None
+
+
+# ---- whatever happens ---------------------------------------------------------------------------------------
+
+
+def _serve(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "imgsearch", "serve", "--no-warm", *options]
+    env = {**os.environ, "IMGSEARCH_RUNTIME_DIR": str(folder)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(short: Path, number: int) -> None:
+    """SIGTERM and Ctrl-C end the server with code 0, and neither socket nor token stays."""
+    with running(short / "run", "--no-warm", "--http", "--port", "0") as found:
+        assert found.end(number) == 0
+        assert os.listdir(found.address.folder) == ["serve.lock"]
+        assert found.text().splitlines()[-1] == "stopped"
+        assert "Traceback" not in found.text()
+
+
+def test_a_request_in_work_is_finished_before_the_end(index: tuple[str, Path], short: Path) -> None:
+    """A question that was asked before SIGTERM is answered."""
+    with running(short / "run", "--no-warm", "--index", index[0]) as found:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(found.ask, "/query", {"text": "a boat", "remember": False})
+            while found.ask("/status")[1]["requests"] == 0:
+                pass
+            found.process.send_signal(signal.SIGTERM)
+            assert waiting.result()[0] == 200
+        assert found.process.wait(60) == 0
+
+
+def test_what_a_dead_server_left_disturbs_nobody(
+    index: tuple[str, Path], short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill -9 commands work without the server, silently, and a new server takes the dead one's place."""
+    with running(short / "run", "--no-warm", "--http", "--port", "0") as found:
+        found.end(signal.SIGKILL)
+        assert os.path.exists(found.address.socket)
+        monkeypatch.setenv("IMGSEARCH_RUNTIME_DIR", found.address.folder)
+        done = imgsearch("query", "a red car", "--no-remember", "--index", index[0])
+        assert done.code == 0
+        assert "server" not in done.err
+    with running(short / "run", "--no-warm", "--http", "--port", "0") as next_one:
+        assert next_one.ask("/status")[1]["pid"] == next_one.process.pid
+
+
+def test_a_second_server_names_the_first(server: Running) -> None:
+    """Only one server runs for a user: another one says which it is and ends with code 2."""
+    done = _serve(Path(server.address.folder))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"imgsearch: a server runs already, process {server.process.pid}; to start another one stop it first: "
+        f"kill {server.process.pid}\n"
+    )
+    assert server.ask("/status")[0] == 200
+
+
+def test_a_file_in_the_sockets_place_is_not_removed(short: Path) -> None:
+    """What is no socket may be somebody's file: serve says so and leaves it."""
+    (short / "run").mkdir(mode=0o700)
+    (short / "run" / "serve.sock").write_text("precious")
+    done = _serve(short / "run")
+    assert (done.returncode, (short / "run" / "serve.sock").read_text()) == (2, "precious")
+    assert "is no socket; move it away" in done.stderr
+
+
+def test_a_folder_too_long_for_a_socket_is_said(short: Path) -> None:
+    """A path that the system can't bind is refused in one line that says what to do."""
+    done = _serve(short / ("long" * 30))
+    assert done.returncode == 2
+    assert "name a shorter folder with IMGSEARCH_RUNTIME_DIR" in done.stderr
+
+
+def test_a_port_in_use_is_said(server: Running, short: Path) -> None:
+    """A port that is taken is refused in one line, and no socket stays behind."""
+    port = server.ask("/status")[1]["http"].rsplit(":", 1)[1]
+    done = _serve(short / "run", "--http", "--port", port)
+    assert done.returncode == 2
+    assert f"imgsearch: port {port}: " in done.stderr
+    assert os.listdir(short / "run") == ["serve.lock"]
+
+
+def test_a_client_that_dies_does_not_stop_the_others(by_server: Running) -> None:
+    """Clients that hang up in the middle of a request, or before its answer, leave the server as it was."""
+    whole = b'{"text": "a boat", "remember": false}'
+    head = f"POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: {len(whole)}\r\n\r\n".encode()
+    for sent in (b"", b"POST /que", head, head + whole[:5], head + whole, b"\0\xff rubbish\r\n\r\n"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(by_server.address.socket)
+            client.sendall(sent)
+    assert by_server.ask("/query", {"text": "a boat"})[0] == 200
+    assert "Traceback" not in by_server.text()
+
+
+def test_a_server_that_dies_is_replaced_in_the_middle_of_the_work(
+    order: Order, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the server is killed, the model is loaded here, it is said once, and the vectors are the same."""
+    said: list[str] = []
+    texts = [Input(text="a boat"), Input(text="a red car")]
+    with running(short / "run", "--no-warm") as found:
+        monkeypatch.setenv("IMGSEARCH_RUNTIME_DIR", found.address.folder)
+        encoder = served(order, lambda: _here(order), said.append)
+        assert encoder is not None
+        before = encoder.embed(texts)
+        found.end(signal.SIGKILL)
+        assert np.array_equal(encoder.embed(texts), before)
+        assert np.array_equal(encoder.embed(texts), before)
+    assert len(said) == 1
+    assert "the model is loaded here, and the work goes on" in said[0]
+
+
+def _here(order: Order) -> Qwen3VLEmbedder:
+    return Qwen3VLEmbedder(
+        order.folder, budget=order.budget, instruction=order.instruction, dim=order.dim, verbatim=True
+    )
+
+
+def test_a_connection_that_was_quiet_for_long_is_opened_anew(by_server: Running, order: Order) -> None:
+    """Where a connection was closed between two batches, the next batch finds the server again."""
+    said: list[str] = []
+    encoder = served(order, lambda: _here(order), said.append)
+    assert isinstance(encoder, RemoteEncoder)
+    before = encoder.embed([Input(text="a boat")])
+    connected = encoder._server._http.sock
+    assert connected is not None
+    connected.shutdown(socket.SHUT_RDWR)
+    assert np.array_equal(encoder.embed([Input(text="a boat")]), before)
+    assert said == []
+
+
+def test_a_server_of_another_version_is_not_used(
+    by_server: Running, index: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client of another version says which two they are, loads the model itself, and the answer is the same."""
+    words = ("query", "a red car", "--json", "--no-remember", "--index", index[0])
+    right = imgsearch(*words).out
+    before = requests(by_server)
+    monkeypatch.setattr(wire, "version", lambda: "99.1")
+    done = imgsearch(*words)
+    assert (done.code, done.out) == (0, right)
+    assert "the running server is imgsearch 0.1.0 and this is 99.1: the model is loaded here" in done.err
+    assert requests(by_server) == before
+
+
+@pytest.mark.parametrize("path", ["/load", "/embed"])
+def test_the_server_refuses_a_client_of_another_version(server: Running, path: str) -> None:
+    """Vectors are given to clients of the same version only, and the answer says how to mend it."""
+    status, found = server.ask(path, {}, imgsearch_version="0.0.1")
+    assert status == 400
+    assert "the client 0.0.1: restart the server" in found["error"]["message"]
+
+
+def test_something_else_behind_the_socket_is_not_asked(
+    index: tuple[str, Path], short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that listens there and is no imgsearch, or never answers, costs a moment and no answer."""
+    (short / "run").mkdir(mode=0o700)
+    monkeypatch.setenv("IMGSEARCH_RUNTIME_DIR", str(short / "run"))
+    monkeypatch.setattr(connection, "GREETING_SECONDS", 0.3)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(short / "run" / "serve.sock"))
+        other.listen()
+        done = imgsearch("query", "a boat", "--no-remember", "--index", index[0])
+        assert done.code == 0
+        assert "the server does not answer (timed out): the model is loaded here" in done.err
+        threading.Thread(target=_babble, args=(other,), daemon=True).start()
+        assert find_server(Address(str(short / "run"))) is None
+
+
+def _babble(listening: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # who asked has hung up, or the test is over
+        for _ in range(3):
+            connected, _ = listening.accept()
+            with connected:
+                connected.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/query", b"no json", "the request is no JSON"),
+        ("/query", b"[]", "a request is a JSON object"),
+        ("/query", b"{}", "the question is empty"),
+        ("/query", b'{"text": 7}', "text: 7 is no text"),
+        ("/query", b'{"text": "x", "n": "3"}', "n: '3' is no number"),
+        ("/query", b'{"text": "x", "n": true}', "n: True is no number"),
+        ("/query", b'{"text": "x", "exact": 1}', "exact: 1 is no truth value"),
+        ("/query", b'{"text": "x", "n": 0}', "ask for at least one picture"),
+        ("/query", b'{"text": "x", "dim": 5000}', "5000"),
+        ("/query", b'{"text": "x", "colour": "red"}', "unknown: colour; there are"),
+        ("/query", b'{"text": "x", "index": "relative"}', "index: give an absolute path"),
+        ("/query", b'{"text": "x", "index": "/nowhere/at all"}', "/nowhere/at all"),
+        ("/query", b'{"text": "x", "in": "/somewhere"}', "in: give a list of paths"),
+        ("/query", b'{"text": "x", "in": [3]}', "in: give an absolute path"),
+        ("/query", b'{"text": "x", "dtype": "float7"}', "float7"),
+        ("/query", b'{"text": "x", "model": "/nowhere"}', "/nowhere"),
+        ("/similar", b"{}", "image: the path of a picture is missing"),
+        ("/similar", b'{"image": "/nowhere/a.png"}', "/nowhere/a.png"),
+        ("/query", b'{"text": "' + b"x" * 2**20 + b'"}', "the request is longer than"),
+    ],
+)
+def test_a_request_that_can_not_be_answered_gets_one_line(
+    server: Running, path: str, body: bytes, words: str
+) -> None:
+    """What is wrong with a request is said in one line, as an error of the command line is."""
+    status, found = ask(server.address.socket, path, body)
+    assert status == 400
+    assert words in found["error"]["message"]
+    assert "\n" not in found["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"rubbish", b"\xff" * 100, wire.pack({"inputs": 3}), wire.pack({})])
+def test_rubbish_to_embed_is_refused(server: Running, body: bytes) -> None:
+    """Bytes that are no message of ours are refused, and the server goes on."""
+    status, found = ask(server.address.socket, "/embed", body, imgsearch_version=wire.version())
+    assert (status, found["error"]["kind"]) == (400, "UsageError")
+
+
+def test_a_checkpoint_that_changed_is_not_used(by_server: Running, order: Order) -> None:
+    """An order whose fingerprint is not that of the folder is refused by name; one without a model as well."""
+    wrong = Order(order.folder, "0" * 64, order.dim, order.budget, order.instruction)
+    with pytest.raises(IndexMismatch, match="is not the one that was asked for"):
+        served(wrong, lambda: _here(order), print)
+    empty = Order("/nowhere", "0" * 64, order.dim, order.budget, order.instruction)
+    with pytest.raises((CheckpointError, UsageError)):
+        served(empty, lambda: _here(order), print)
+
+
+def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without starlette or uvicorn, serve says which extra brings them."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = imgsearch("serve")
+    assert (done.code, done.err) == (
+        2,
+        "imgsearch: imgsearch serve needs the extra: pip install 'imgsearch[serve]'\n",
+    )
+
+
+def test_flags_that_contradict_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port without --http, one that no port can be, and no time at all until the model goes are refused."""
+    for words in (["--port", "80"], ["--http", "--port", "70000"], ["--unload-after", "0"]):
+        done = imgsearch("serve", *words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+
+
+def test_serve_where_there_is_no_index_waits_for_one(short: Path) -> None:
+    """Without an index the server starts, says that there is no model yet, and a question gets that as its error."""
+    with running(short / "run", "--index", short / "index", ready="no model is loaded yet") as found:
+        status, answer = found.ask("/query", {"text": "a boat"})
+        assert (status, answer["error"]["kind"]) == (400, "IndexMissing")
+        assert json.dumps(answer).count("\\n") == 0
+
+
+def test_a_runtime_folder_that_can_not_be_made_is_said(tmp_path: Path) -> None:
+    """Where no folder for the socket can be made, serve says which one and how to name another."""
+    code = """
+from imgsearch.errors import StorageError
+from imgsearch.remote.address import Address
+from imgsearch.serve.server import ServeOptions, serve
+from imgsearch.types import Silent
+os.mkdir(os.path.dirname(sys.argv[1]), 0o555)
+try:
+    serve(ServeOptions(warm=False), Silent(), Address(sys.argv[1]))
+except StorageError as error:
+    print(error)
+"""
+    said = unprivileged(code, tmp_path / "closed" / "run").strip()
+    assert said.startswith(str(tmp_path / "closed" / "run"))
+    assert said.endswith("name a folder for the server's socket with IMGSEARCH_RUNTIME_DIR")

@@ -1,0 +1,125 @@
+"""What travels between client and server arrives as it was sent, and rubbish is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from imgsearch import errors
+from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, PictureError, UsageError
+from imgsearch.remote import wire
+from imgsearch.remote.wire import Order
+from imgsearch.types import Input, Patches, PixelBudget
+
+ORDER = Order("/a checkpoint", "f" * 64, 24, PixelBudget(4096, 57600), "Represent it.", "cpu", "float32")
+texts = st.none() | st.text(st.characters(codec=None), max_size=20)
+
+
+@st.composite
+def inputs(draw: st.DrawFn) -> Input:
+    image = None
+    if draw(st.booleans()):
+        grid = (1, draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+        shape = (grid[1] * grid[2], draw(st.integers(0, 4)))
+        values = draw(arrays.arrays(np.float32, shape, elements=st.floats(width=32)))
+        image = Patches(values, grid)
+    return Input(draw(texts), image, draw(texts))
+
+
+@given(st.lists(inputs(), max_size=4))
+def test_inputs_arrive_bit_for_bit(sent: list[Input]) -> None:
+    """Texts, lone surrogates too, instructions and patches, NaN too, come out as they went in, and the order."""
+    order, found = wire.unpack_inputs(wire.pack_inputs(ORDER, sent))
+    assert order == ORDER
+    assert [(item.text, item.instruction) for item in found] == [
+        (item.text, item.instruction) for item in sent
+    ]
+    for one, other in zip(found, sent, strict=True):
+        if other.image is None:
+            assert one.image is None
+        else:
+            assert isinstance(one.image, Patches)
+            assert isinstance(other.image, Patches)
+            assert one.image.grid == other.image.grid
+            assert one.image.pixel_values.tobytes() == other.image.pixel_values.tobytes()
+
+
+@given(st.binary(max_size=200), st.integers(0, 400))
+def test_rubbish_is_refused_in_one_line(rubbish: bytes, cut: int) -> None:
+    """Bytes that are no message, and a message that is cut or spoilt, are a UsageError and nothing else."""
+    message = wire.pack_inputs(ORDER, [Input("a", Patches(np.zeros((1, 2), np.float32), (1, 1, 1)))])
+    for data in (
+        rubbish,
+        message[: min(cut, len(message) - 1)],
+        message[:8] + rubbish + message[8 + len(rubbish) :],
+    ):
+        refused = _refused(data)
+        assert refused is None or "\n" not in refused
+
+
+def _refused(data: bytes) -> str | None:
+    """Return the line by which a message is refused; None for one that happens to be whole."""
+    try:
+        wire.unpack_inputs(data)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def test_pictures_travel_as_patches_only() -> None:
+    """A picture that nobody has prepared is refused before anything is sent."""
+    with pytest.raises(InputError, match="prepare them first"):
+        wire.pack_inputs(ORDER, [Input(image=np.zeros((8, 8, 3), np.uint8))])
+
+
+@pytest.mark.parametrize("grid", [[1, 2, 2], [1, 1], "abc", [1, 0, 1]])
+def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
+    """A grid of another count of patches, or that is none, is a UsageError."""
+    data = {"order": ORDER.as_json(), "inputs": [{"text": None, "instruction": None, "grid": grid}]}
+    with pytest.raises(UsageError):
+        wire.unpack_inputs(wire.pack(data, {"0": np.zeros((1, 2), np.float32)}))
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"folder": 3}, {"budget": None}, {"budget": {"min_pixels": 1}}, {"dim": "many"}, {"dtype": None}],
+)
+def test_an_order_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
+    """An order with a field missing or of another type is a UsageError."""
+    with pytest.raises(UsageError, match="it orders no model"):
+        Order.from_json({**ORDER.as_json(), **spoilt})
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, ImgsearchError)
+        if kind not in (NonFiniteError, PictureError, errors.MissingExtra)
+    ],
+)
+def test_an_error_arrives_as_the_same_error(kind: type[ImgsearchError]) -> None:
+    """Class, line and exit code of an error are the same on either side."""
+    found = wire.error_from(wire.error_json(kind("one line, with ümlauts")))
+    assert type(found) is kind
+    assert str(found) == "one line, with ümlauts"
+    assert found.exit_code == kind.exit_code
+
+
+def test_rows_without_a_finite_vector_arrive() -> None:
+    """The rows that NonFiniteError names are the same on either side."""
+    found = wire.error_from(wire.error_json(NonFiniteError([3, 5])))
+    assert isinstance(found, NonFiniteError)
+    assert (found.rows, str(found)) == ([3, 5], str(NonFiniteError([3, 5])))
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], {}, {"error": 3}, {"error": {"kind": "os.system"}}, {"error": {}}]
+)
+def test_what_is_no_error_is_none(data: object) -> None:
+    """An answer that tells of no error of ours gives none, whatever class it names."""
+    assert wire.error_from(data) is None
