@@ -9,9 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ class Running:
     address: Address
     process: subprocess.Popen[bytes]
     said: Path
-    lines: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         """Return everything that it has said."""
@@ -36,14 +35,10 @@ class Running:
 
     def wait_for(self, words: str) -> str:
         """Wait until it has said ``words``; return the line."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            for line in self.text().splitlines():
-                if words in line:
-                    return line
-            assert self.process.poll() is None, self.text()
-            time.sleep(0.02)
-        raise AssertionError(f"{words!r} was never said: {self.text()}")
+        until(lambda: words in self.text() or self.process.poll() is not None)
+        lines = [line for line in self.text().splitlines() if words in line]
+        assert lines, self.text()
+        return lines[0]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
@@ -54,6 +49,14 @@ class Running:
         """Send a request over the Unix socket; return the status and the JSON of the answer."""
         body = None if data is None else json.dumps(data).encode()
         return ask(self.address.socket, path, body, **headers)
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds; fail if it never does."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.02)
 
 
 def ask(to: str | tuple[str, int], path: str, body: bytes | None, **headers: str) -> tuple[int, Any]:
@@ -73,13 +76,18 @@ def ask(to: str | tuple[str, int], path: str, body: bytes | None, **headers: str
 
 
 @contextmanager
-def running(folder: Path, *options: object, ready: str = "listens on", **env: str) -> Iterator[Running]:
+def running(
+    folder: Path,
+    *options: object,
+    ready: str = "listens on",
+    program: Sequence[str] = ("-m", "imgsearch", "serve"),
+) -> Iterator[Running]:
     """Run ``imgsearch serve`` with its socket in ``folder`` during the block, from when it has said ``ready``."""
     address, said = Address(str(folder)), folder.parent / f"{folder.name}.said"
-    command = [sys.executable, "-m", "imgsearch", "serve", *map(str, options)]
+    command = [sys.executable, *program, *map(str, options)]
     with open(said, "wb") as file:
         process = subprocess.Popen(
-            command, env={**os.environ, "IMGSEARCH_RUNTIME_DIR": str(folder), **env}, stdout=file, stderr=file
+            command, env={**os.environ, "IMGSEARCH_RUNTIME_DIR": str(folder)}, stdout=file, stderr=file
         )
     found = Running(address, process, said)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -20,11 +21,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
+from imgsearch.errors import InputError, NonFiniteError
 from imgsearch.index.image_index import ImageIndex
 from imgsearch.model.checkpoint import fingerprint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.remote import connection, wire
+from imgsearch.remote import encoder as remote_encoder
 from imgsearch.remote.address import Address
 from imgsearch.remote.connection import find_server
 from imgsearch.remote.encoder import RemoteEncoder, served
@@ -34,7 +36,7 @@ from imgsearch.types import Input, PixelBudget
 
 from cli import imgsearch
 from fakes import paint, unprivileged
-from serving import Running, ask, running
+from serving import Running, ask, running, until
 
 BUDGET = PixelBudget(4096, 16384)
 
@@ -260,9 +262,8 @@ def test_http_needs_the_token(server: Running, path: str) -> None:
         status, found = ask(("127.0.0.1", port), path, body, **headers)
         assert (status, found["error"]["kind"]) == (401, "UsageError")
     token = Path(server.address.token).read_text().strip()
-    if path != "/nothing":
-        status, _ = ask(("127.0.0.1", port), path, body, Authorization=f"Bearer {token}")
-        assert status == (200 if path == "/status" else 400)
+    status, _ = ask(("127.0.0.1", port), path, body, Authorization=f"Bearer {token}")
+    assert status == {"/status": 200, "/query": 400, "/nothing": 404}.get(path, 409)
 
 
 def test_http_listens_on_loopback_only(server: Running) -> None:
@@ -335,8 +336,7 @@ def test_a_request_in_work_is_finished_before_the_end(index: tuple[str, Path], s
     with running(short / "run", "--no-warm", "--index", index[0]) as found:
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(found.ask, "/query", {"text": "a boat", "remember": False})
-            while found.ask("/status")[1]["requests"] == 0:
-                pass
+            until(lambda: found.ask("/status")[1]["requests"])
             found.process.send_signal(signal.SIGTERM)
             assert waiting.result()[0] == 200
         assert found.process.wait(60) == 0
@@ -355,6 +355,103 @@ def test_what_a_dead_server_left_disturbs_nobody(
         assert "server" not in done.err
     with running(short / "run", "--no-warm", "--http", "--port", "0") as next_one:
         assert next_one.ask("/status")[1]["pid"] == next_one.process.pid
+
+
+def test_a_file_of_another_server_stays(short: Path) -> None:
+    """A server whose socket was cleaned away leaves alone what another one has put in its place."""
+    with running(short / "run", "--no-warm") as found:
+        os.unlink(found.address.socket)
+        Path(found.address.socket).write_text("another's")
+        assert found.end() == 0
+        assert Path(found.address.socket).read_text() == "another's"
+
+
+ENDLESS = """
+import sys, threading
+from imgsearch.serve import desk, server
+server._GRACE_SECONDS = 0.2
+desk.Desk.query = lambda self, data: threading.Event().wait()
+sys.argv = ["imgsearch", "serve", "--no-warm"]
+from imgsearch.__main__ import main
+main()
+"""
+
+
+def test_a_pass_that_does_not_end_does_not_keep_the_process(short: Path) -> None:
+    """What is still in work when the time for it is over holds up neither the end nor its exit code."""
+    with running(short / "run", program=("-c", ENDLESS)) as found, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(found.ask, "/query", {"text": "a boat"})
+        until(lambda: found.ask("/status")[1]["requests"])
+        assert found.end() == 0
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            assert waiting.result()[0] != 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/tmp is where Linux puts it")
+def test_a_place_for_the_socket_that_is_anothers_is_no_server(
+    index: tuple[str, Path], short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system's folder for sockets can't be had, commands do without a server and serve says what to do."""
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied", "/tmp/runtime-0")
+
+    monkeypatch.delenv("IMGSEARCH_RUNTIME_DIR")
+    monkeypatch.setattr("platformdirs.user_runtime_dir", refuse)
+    assert imgsearch("status", "--index", index[0]).code == 0
+    assert imgsearch("query", "a boat", "--no-remember", "--index", index[0]).code == 0
+    done = imgsearch("serve")
+    assert done.code == 2
+    assert "name one of your own with IMGSEARCH_RUNTIME_DIR" in done.err
+
+
+def test_strangers_on_the_port_do_not_shut_the_owner_out(server: Running) -> None:
+    """Any number of silent connections to the port leaves the Unix socket as quick as it was."""
+    port = int(server.ask("/status")[1]["http"].rsplit(":", 1)[1])
+    with contextlib.ExitStack() as held:
+        for _ in range(80):
+            with contextlib.suppress(OSError):  # hung up on already
+                held.enter_context(socket.create_connection(("127.0.0.1", port)))
+        assert server.ask("/query", {"text": "a boat"})[0] == 200
+
+
+def test_a_server_of_another_version_in_the_middle_of_the_work(
+    order: Order, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a server of another version answers between two batches, the model is loaded here and the work goes on."""
+    said: list[str] = []
+    monkeypatch.setenv("IMGSEARCH_RUNTIME_DIR", server.address.folder)
+    encoder = served(order, lambda: _here(order), said.append)
+    assert encoder is not None
+    before = encoder.embed([Input(text="a boat")])
+    monkeypatch.setattr(wire, "version", lambda: "99.1")
+    assert np.array_equal(encoder.embed([Input(text="a boat")]), before)
+    assert len(said) == 1
+    assert "another version has taken its place" in said[0]
+
+
+def test_rows_without_a_vector_are_named_by_their_place_in_the_call(
+    by_server: Running, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NonFiniteError and InputError count as without a server, also where a call takes several messages."""
+    encoder = served(order, lambda: _here(order), print)
+    assert encoder is not None
+    inputs = [Input(text=text) for text in ("a", "b", "c", "<|image_pad|>", "d")]
+    with pytest.raises(InputError, match=r"^input 4 of 5: ") as ours:
+        encoder.embed(inputs, batch_size=2)
+    with pytest.raises(InputError, match=str(ours.value).split(":")[0]):
+        _here(order).embed(inputs, batch_size=2)
+    asked: list[int] = []
+
+    def message(path: str, message: bytes, count: int) -> bytes:
+        asked.append(count)
+        raise NonFiniteError([1])
+
+    monkeypatch.setattr(encoder._server, "message", message)
+    monkeypatch.setattr(remote_encoder, "_fitting", lambda rest: min(2, len(rest)))
+    with pytest.raises(NonFiniteError) as raised:
+        encoder.embed(inputs[:4])
+    assert (raised.value.rows, asked) == ([1, 3], [2, 2])
 
 
 def test_a_second_server_names_the_first(server: Running) -> None:
@@ -460,7 +557,7 @@ def test_a_server_of_another_version_is_not_used(
 def test_the_server_refuses_a_client_of_another_version(server: Running, path: str) -> None:
     """Vectors are given to clients of the same version only, and the answer says how to mend it."""
     status, found = server.ask(path, {}, imgsearch_version="0.0.1")
-    assert status == 400
+    assert status == 409
     assert "the client 0.0.1: restart the server" in found["error"]["message"]
 
 
@@ -499,6 +596,12 @@ def _babble(listening: socket.socket) -> None:
         ("/query", b'{"text": "x", "n": "3"}', "n: '3' is no number"),
         ("/query", b'{"text": "x", "n": true}', "n: True is no number"),
         ("/query", b'{"text": "x", "exact": 1}', "exact: 1 is no truth value"),
+        ("/query", b'{"text": "x", "within": ' + b"9" * 400 + b"}", "within: the number is out of range"),
+        ("/query", b'{"text": "x", "min_score": NaN}', "NaN is no number"),
+        ("/query", b"[" * 100_000, "the request is no JSON"),
+        ("/query", b'{"text": "x", "index": "/a\\u0000b"}', "index: no path has such characters"),
+        ("/query", b'{"text": "x", "image": "/a\\ud800b"}', "image: no path has such characters"),
+        ("/similar", b'{"image": "/a.png", "remember": true}', "unknown: remember"),
         ("/query", b'{"text": "x", "n": 0}', "ask for at least one picture"),
         ("/query", b'{"text": "x", "dim": 5000}', "5000"),
         ("/query", b'{"text": "x", "colour": "red"}', "unknown: colour; there are"),
@@ -531,13 +634,17 @@ def test_rubbish_to_embed_is_refused(server: Running, body: bytes) -> None:
 
 
 def test_a_checkpoint_that_changed_is_not_used(by_server: Running, order: Order) -> None:
-    """An order whose fingerprint is not that of the folder is refused by name; one without a model as well."""
-    wrong = Order(order.folder, "0" * 64, order.dim, order.budget, order.instruction)
-    with pytest.raises(IndexMismatch, match="is not the one that was asked for"):
-        served(wrong, lambda: _here(order), print)
-    empty = Order("/nowhere", "0" * 64, order.dim, order.budget, order.instruction)
-    with pytest.raises((CheckpointError, UsageError)):
-        served(empty, lambda: _here(order), print)
+    """An order whose fingerprint is not the folder's, or whose folder holds none, is left to the client, silently."""
+    said: list[str] = []
+    for folder in (order.folder, "/nowhere"):
+        wrong = Order(folder, "0" * 64, order.dim, order.budget, order.instruction)
+        assert served(wrong, lambda: _here(order), said.append) is None
+        status, found = by_server.ask("/load", wrong.as_json(), imgsearch_version=wire.version())
+        assert (status, found["error"]["kind"]) == (
+            400,
+            "IndexMismatch" if folder == order.folder else "CheckpointError",
+        )
+    assert said == []
 
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

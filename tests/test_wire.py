@@ -32,8 +32,8 @@ def inputs(draw: st.DrawFn) -> Input:
 @given(st.lists(inputs(), max_size=4))
 def test_inputs_arrive_bit_for_bit(sent: list[Input]) -> None:
     """Texts, lone surrogates too, instructions and patches, NaN too, come out as they went in, and the order."""
-    order, found = wire.unpack_inputs(wire.pack_inputs(ORDER, sent))
-    assert order == ORDER
+    order, found, size = wire.unpack_inputs(wire.pack_inputs(ORDER, sent, 7))
+    assert (order, size) == (ORDER, 7)
     assert [(item.text, item.instruction) for item in found] == [
         (item.text, item.instruction) for item in sent
     ]
@@ -78,14 +78,25 @@ def test_pictures_travel_as_patches_only() -> None:
 @pytest.mark.parametrize("grid", [[1, 2, 2], [1, 1], "abc", [1, 0, 1]])
 def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
     """A grid of another count of patches, or that is none, is a UsageError."""
-    data = {"order": ORDER.as_json(), "inputs": [{"text": None, "instruction": None, "grid": grid}]}
+    data = {
+        "order": ORDER.as_json(),
+        "inputs": [{"text": None, "instruction": None, "grid": grid}],
+        "batch_size": 1,
+    }
     with pytest.raises(UsageError):
         wire.unpack_inputs(wire.pack(data, {"0": np.zeros((1, 2), np.float32)}))
 
 
 @pytest.mark.parametrize(
     "spoilt",
-    [{"folder": 3}, {"budget": None}, {"budget": {"min_pixels": 1}}, {"dim": "many"}, {"dtype": None}],
+    [
+        {"folder": 3},
+        {"budget": None},
+        {"budget": {"min_pixels": 1}},
+        {"dim": "many"},
+        {"dim": float("inf")},
+        {"dtype": None},
+    ],
 )
 def test_an_order_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
     """An order with a field missing or of another type is a UsageError."""

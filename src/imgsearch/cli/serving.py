@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Annotated
+import os
+import sys
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,7 +34,7 @@ def serve(
     no_warm: Annotated[
         bool, typer.Option("--no-warm", help="Load the model with the first question, not at once.")
     ] = False,
-) -> int:
+) -> NoReturn:
     """Keep the model in memory for this user's other commands, which find it by themselves. Ctrl-C ends it."""
     for library in ("starlette", "uvicorn"):
         if importlib.util.find_spec(library) is None:
@@ -47,5 +49,11 @@ def serve(
         index=index,
         warm=not no_warm,
     )
-    serve(options, output.Talker())
-    return 0
+    talker = output.Talker()
+    try:
+        serve(options, talker)
+    except KeyboardInterrupt:
+        talker.say("stopped")  # before it was listening
+    # A batch that is still in work is nobody's any more; Python would wait for its thread.
+    sys.stderr.flush()
+    os._exit(0)

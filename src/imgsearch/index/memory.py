@@ -76,4 +76,4 @@ def _write(folder: str, work: Callable[[Connection], object]) -> None:
 
 def _connect(folder: str, mode: str) -> Connection:
     path = urllib.parse.quote(os.fsencode(os.path.join(folder, NAME)))
-    return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=0.2)
+    return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=0.05)

@@ -127,11 +127,11 @@ class Batching:
                 results += found
                 done += len(part)
                 continue
-            _release(self._device)
+            release(self._device)
             if len(part) == 1:
                 raise ModelOutOfMemory(f"a single input is too much for {_advice(self._device)}")
             tried = tried or len(part)
-            self._limit = len(part) // 2
+            self._limit = min(len(part) // 2, self._limit or len(part))  # another thread may know of less
             self._reason = f"memory ran out with {tried}"
         if tried and not self._said:
             self._notice(f"memory ran out with {tried} inputs at a time: from here on it is {self._limit}")
@@ -163,7 +163,7 @@ def _attempt(compute: Callable[[Sequence[T]], R], inputs: Sequence[T]) -> list[R
         return []
 
 
-def _release(device: str) -> None:
+def release(device: str) -> None:
     """Give back what torch holds in reserve on an accelerator: pieces that are too small for the next try's tensors."""
     kind = device.partition(":")[0]
     if kind != "cpu":

@@ -11,6 +11,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -62,6 +63,9 @@ class Engine:
         self._openings: OrderedDict[bytes, Past] = OrderedDict()
         self._tokens = 0
         self._turn = threading.Lock()  # of what is made once and kept; the passes themselves share nothing
+        # But an accelerator's memory: a question must not fail for a batch that is there at the same time.
+        on_cpu = runtime.device == "cpu"
+        self._alone: AbstractContextManager[object] = nullcontext() if on_cpu else threading.Lock()
         # Without self: a cycle would keep the weights in memory after the engine is let go.
         angles = functools.partial(_prompt_rotary, self._sizes, self._weights.device)
         self._rotary = functools.lru_cache(maxsize=64)(angles)
@@ -117,7 +121,8 @@ class Engine:
         for (_, begin, grid), numbers in groups.items():
             texts = [prompts[number][0] for number in numbers]
             pictures = [patches for number in numbers if (patches := prompts[number][1]) is not None]
-            rows[numbers] = self._group(texts, pictures, begin, grid).float().cpu()
+            with self._alone:
+                rows[numbers] = self._group(texts, pictures, begin, grid).float().cpu()
         if self._tokens >= _PACK_AFTER:
             self.pack()
         return rows

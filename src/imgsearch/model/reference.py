@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ class Reference:
         self.model = load_model(folder, runtime)
         self.hidden: int = self.model.model.language_model.config.hidden_size
         self._runtime, self._padding = runtime, (padding_side, pad_id)
+        self._turn = threading.RLock()  # in_float32 changes the weights that a pass computes with
 
     def widths(self) -> Widths:
         """Return what the memory of a pass is estimated by."""
@@ -46,6 +48,10 @@ class Reference:
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
         """Return the last hidden state of each prompt's last token, (prompts, hidden) float32; one padded batch."""
+        with self._turn:
+            return self._pass(prompts)
+
+    def _pass(self, prompts: Sequence[Ready]) -> torch.Tensor:
         device = self._runtime.device
         padded = pad_batch([tokens for tokens, _ in prompts], *self._padding)
         pictures = [patches for _, patches in prompts if patches is not None]
@@ -66,11 +72,12 @@ class Reference:
         """Compute the same in float32; the model is left as it was."""
         dtype: torch.dtype = getattr(torch, self._runtime.dtype)
         # Half precision to float32 and back changes no bit of the weights.
-        try:
-            cast_parameters(self.model, torch.float32)
-            return self(prompts)
-        finally:
-            cast_parameters(self.model, dtype)
+        with self._turn:
+            try:
+                cast_parameters(self.model, torch.float32)
+                return self(prompts)
+            finally:
+                cast_parameters(self.model, dtype)
 
 
 def pool_last(hidden_state: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,8 @@ import struct
 import sys
 from dataclasses import dataclass
 
+from imgsearch.errors import StorageError
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -47,13 +49,21 @@ class Address:
 
 
 def own_address() -> Address:
-    """Return where this user's server is: IMGSEARCH_RUNTIME_DIR, else the user's folder for sockets."""
+    """Return where this user's server is: IMGSEARCH_RUNTIME_DIR, else the user's folder for sockets.
+
+    Raises StorageError where the system has no such folder for this user.
+    """
     given = os.environ.get("IMGSEARCH_RUNTIME_DIR")
     if given:
         return Address(os.path.abspath(os.path.expanduser(given)))
     import platformdirs
 
-    return Address(platformdirs.user_runtime_dir("imgsearch", appauthor=False))
+    try:
+        return Address(platformdirs.user_runtime_dir("imgsearch", appauthor=False))
+    except OSError as error:  # the place for it below /tmp may be somebody else's folder
+        raise StorageError(
+            f"there is no folder for sockets ({error}); name one of your own with IMGSEARCH_RUNTIME_DIR"
+        ) from error
 
 
 def peer_uid(connected: socket.socket) -> int | None:

@@ -6,11 +6,13 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imgsearch.errors import StorageError
 from imgsearch.remote import wire
-from imgsearch.remote.address import Address, own_address
+from imgsearch.remote.address import Address, own_address, peer_uid
 
 # A server that lives answers this at once, on a busy machine within seconds, also while it computes.
 GREETING_SECONDS = 10.0
@@ -53,16 +55,22 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+        if peer_uid(self.sock) not in (os.geteuid(), None):
+            raise ConnectionRefusedError("another user's server")
 
 
 class Server:
     """A connection to a running server. ``state`` is what it said when it was greeted."""
 
-    def __init__(self, address: Address) -> None:
-        """Greet the server at ``address``.
+    def __init__(self, address: Address | None = None) -> None:
+        """Greet the server at ``address``, this user's own if none is given.
 
         Raises NoServer, and ServerGone for one that does not answer or can't be trusted to be this user's.
         """
+        try:
+            address = address or own_address()
+        except StorageError as error:
+            raise NoServer from error
         if not os.path.exists(address.socket):
             raise NoServer
         if problem := address.problem():
@@ -86,17 +94,20 @@ class Server:
         """Send JSON, return the JSON of the answer. Raises ServerGone, and the ImgsearchError that the server met."""
         return self._json(*self._ask("POST", path, json.dumps(data).encode()))
 
-    def message(self, path: str, message: bytes) -> bytes:
-        """Send a message of ``wire.pack``, return the one that is the answer. Raises as ``json`` does."""
-        status, body = self._ask("POST", path, message)
+    def message(self, path: str, message: bytes, inputs: int) -> bytes:
+        """Send a message of ``wire.pack`` with so many inputs, return the answer's. Raises as ``json`` does."""
+        status, body = self._ask("POST", path, message, {wire.INPUTS_HEADER: str(inputs)})
         if status != 200:
             self._json(status, body)
         return body
 
-    def _ask(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    def _ask(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         reused = self._http.sock is not None
         try:
-            self._http.request(method, path, body, {wire.VERSION_HEADER: wire.version()})
+            own = {wire.VERSION_HEADER: wire.version(), **(headers or {})}
+            self._http.request(method, path, body, own)
             answer = self._http.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -105,10 +116,14 @@ class Server:
                 raise NoServer("it has ended") from error
             if reused and isinstance(error, ConnectionError):
                 # It may only have closed a connection that was quiet for long; asking twice changes nothing.
-                return self._ask(method, path, body)
+                return self._ask(method, path, body, headers)
             raise ServerGone(str(error) or type(error).__name__) from error
 
     def _json(self, status: int, body: bytes) -> dict[str, Any]:
+        if status == 409:
+            raise ServerGone("another version has taken its place")
+        if status == 503:
+            raise ServerGone("it is busy")
         try:
             data = json.loads(body)
         except ValueError as error:
@@ -123,7 +138,7 @@ class Server:
 def find_server(address: Address | None = None) -> ServerState | None:
     """Return what this user's running server says of itself, None if none runs."""
     try:
-        server = Server(address or own_address())
+        server = Server(address)
     except ServerGone:
         return None
     server.close()

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from imgsearch.errors import UsageError
+from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
 from imgsearch.model import pixels
 from imgsearch.remote import wire
-from imgsearch.remote.address import own_address
 from imgsearch.remote.connection import NoServer, Server, ServerGone
 from imgsearch.remote.wire import Order
 from imgsearch.types import RGB, Encoder, Input, Patches, Runtime, Vectors
@@ -21,10 +20,11 @@ def served(order: Order, load: Callable[[], Encoder], say: Callable[[str], None]
     """Return an encoder by this user's server, with the model loaded there; None if no server can give one.
 
     ``load`` loads the same model here, for when the server goes away; ``say`` takes lines for the user.
-    Raises what the server met while it loaded the model, as loading it here would.
+    Whatever keeps the server from loading it is not said: it may be only the server's trouble, and if it is not,
+    loading the model here says the same.
     """
     try:
-        server = Server(own_address())
+        server = Server()
     except NoServer:
         return None
     except ServerGone as gone:
@@ -41,7 +41,10 @@ def served(order: Order, load: Callable[[], Encoder], say: Callable[[str], None]
         return RemoteEncoder(server, order, load, say)
     except ServerGone as gone:
         say(f"the server does not answer ({gone}): the model is loaded here")
-        return None
+    except ImgsearchError:
+        pass
+    server.close()
+    return None
 
 
 class RemoteEncoder:
@@ -73,29 +76,41 @@ class RemoteEncoder:
     ) -> Vectors:
         """Return one float32 row an input, as the model's own ``embed`` does; raises as that does.
 
-        ``batch_size`` inputs travel and are computed at a time.
+        ``batch_size`` inputs are computed at a time.
         """
         inputs = [self._cut(item) for item in inputs]
         if not self._gone and normalize:
-            size = batch_size or self.batch_size
             try:
-                parts = [self._ask(inputs[start : start + size]) for start in range(0, len(inputs), size)]
-                return np.concatenate([np.empty((0, self.dim), np.float32), *parts])
+                return self._asked(inputs, batch_size or self.batch_size)
             except ServerGone as gone:
                 self._gone = True
                 self._say(f"the server is gone ({gone}): the model is loaded here, and the work goes on")
         return self._load().embed(inputs, normalize, batch_size=batch_size)
+
+    def _asked(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
+        """Have the server embed a call in as few messages as its limit allows, mostly one."""
+        rows = np.empty((len(inputs), self.dim), np.float32)
+        bad: list[int] = []
+        start = 0
+        while start < len(inputs):
+            stop = start + _fitting(inputs[start:])
+            try:
+                rows[start:stop] = self._ask(inputs[start:stop], batch_size)
+            except NonFiniteError as error:
+                bad += [start + row for row in error.rows]
+            start = stop
+        if bad:
+            raise NonFiniteError(bad)
+        return rows
 
     def _cut(self, item: Input) -> Input:
         if item.image is None or isinstance(item.image, Patches):
             return item
         return replace(item, image=self.prepare(item.image))
 
-    def _ask(self, inputs: Sequence[Input]) -> Vectors:
-        message = wire.pack_inputs(self._order, inputs)
-        if len(message) > wire.MOST_BYTES:
-            raise ServerGone("a batch too large to be sent")
-        answer = self._server.message("/embed", message)
+    def _ask(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
+        message = wire.pack_inputs(self._order, inputs, batch_size)
+        answer = self._server.message("/embed", message, len(inputs))
         try:
             data, arrays = wire.unpack(answer)
             vectors = arrays["vectors"]
@@ -106,3 +121,13 @@ class RemoteEncoder:
         for line in data.get("notices", []):
             self._say(str(line))
         return vectors
+
+
+def _fitting(inputs: Sequence[Input]) -> int:
+    """Return how many of the first inputs fit into one message, at least 1."""
+    room = int(0.9 * wire.MOST_BYTES)  # the rest is for texts and names
+    for count, item in enumerate(inputs):
+        room -= item.image.pixel_values.nbytes if isinstance(item.image, Patches) else len(item.text or "")
+        if room < 0:
+            return max(1, count)
+    return len(inputs)

@@ -21,16 +21,20 @@ from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, UsageEr
 from imgsearch.types import Input, Patches, PixelBudget
 
 VERSION_HEADER = "imgsearch-version"
+INPUTS_HEADER = "imgsearch-inputs"
+"""How many inputs a message holds: one is a question, for which somebody waits."""
 MOST_BYTES = 2**30
 """The longest message: 34 pictures at the largest budget of ``--detail``, 700 at the default one."""
 
 _JSON = "json"  # the tensor that holds what is no number
-_NO_TEXT = "the message can't be read"
+_UNREADABLE = "the message can't be read"
+# Read once: a server that runs on after an upgrade is still the program that was started.
+_VERSION = importlib.metadata.version("imgsearch")
 
 
 def version() -> str:
     """Return the program's version; both sides must have the same to embed for each other."""
-    return importlib.metadata.version("imgsearch")
+    return _VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,8 @@ class Order:
                 raise TypeError
             folder, fingerprint, instruction, device, dtype = words
             return Order(folder, fingerprint, int(data["dim"]), budget, instruction, device, dtype)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"{_NO_TEXT}: it orders no model") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f"{_UNREADABLE}: it orders no model") from error
 
 
 def pack(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> bytes:
@@ -78,15 +82,15 @@ def unpack(message: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         arrays = dict(safetensors.numpy.load(message))
         data = json.loads(arrays.pop(_JSON).tobytes())
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise UsageError(_NO_TEXT) from error
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise UsageError(_UNREADABLE) from error
     if not isinstance(data, dict):
-        raise UsageError(_NO_TEXT)
+        raise UsageError(_UNREADABLE)
     return data, arrays
 
 
-def pack_inputs(order: Order, inputs: Sequence[Input]) -> bytes:
-    """Return what is to be embedded as one message; pictures must be patches already."""
+def pack_inputs(order: Order, inputs: Sequence[Input], batch_size: int = 1) -> bytes:
+    """Return what is to be embedded, so many at a time, as one message; pictures must be patches already."""
     arrays: dict[str, NDArray[Any]] = {}
     rows = []
     for number, item in enumerate(inputs):
@@ -97,14 +101,15 @@ def pack_inputs(order: Order, inputs: Sequence[Input]) -> bytes:
             row["grid"] = item.image.grid
             arrays[str(number)] = np.ascontiguousarray(item.image.pixel_values)
         rows.append(row)
-    return pack({"order": order.as_json(), "inputs": rows}, arrays)
+    return pack({"order": order.as_json(), "inputs": rows, "batch_size": batch_size}, arrays)
 
 
-def unpack_inputs(message: bytes) -> tuple[Order, list[Input]]:
+def unpack_inputs(message: bytes) -> tuple[Order, list[Input], int]:
     """Return what ``pack_inputs`` was given; UsageError for anything else."""
     data, arrays = unpack(message)
     inputs = []
     try:
+        batch_size = int(data["batch_size"])
         for number, row in enumerate(data["inputs"]):
             image = None
             if row["grid"] is not None:
@@ -113,10 +118,12 @@ def unpack_inputs(message: bytes) -> tuple[Order, list[Input]]:
                 if values.dtype != np.float32 or values.ndim != 2 or len(values) != time * height * width:
                     raise ValueError
                 image = Patches(values, (time, height, width))
+            if not all(isinstance(row[name], str | None) for name in ("text", "instruction")):
+                raise TypeError
             inputs.append(Input(row["text"], image, row["instruction"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{_NO_TEXT}: its pictures are not whole") from error
-    return Order.from_json(data.get("order")), inputs
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{_UNREADABLE}: its inputs are not whole") from error
+    return Order.from_json(data.get("order")), inputs, batch_size
 
 
 def error_json(error: ImgsearchError) -> dict[str, Any]:

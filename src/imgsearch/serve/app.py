@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,8 +24,10 @@ from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.remote import wire
 from imgsearch.serve.desk import Desk
 
-_SMALL = 2**20  # bytes: a question, not a batch of pictures
-_LARGE_AT_ONCE = 2  # batches that are held in memory: one is computed while the next one arrives
+_JSON_BYTES = 2**20
+_QUESTION_BYTES = 128 * 2**20  # one picture of 5 million pixels as patches
+_BATCHES = 2  # that are held in memory at a time: one is computed while the next one arrives
+_PART_SECONDS = 60.0  # for the next piece of a request; a client that was stopped must not hold the others up
 _REST_SECONDS = 1.0
 
 
@@ -41,7 +44,9 @@ class OnlyOwner:
             await self._app(scope, receive, send)
             return
         message = "show the token that the server wrote to its file: Authorization: Bearer TOKEN"
-        await JSONResponse({"error": {"kind": "UsageError", "message": message}}, 401)(scope, receive, send)
+        refused = _answer(wire.error_json(UsageError(message)), 401)
+        refused.headers["connection"] = "close"
+        await refused(scope, receive, send)
 
     def _may(self, scope: Scope) -> bool:
         # uvicorn gives a Unix socket's path and no port.
@@ -59,7 +64,7 @@ def make_app(desk: Desk, socket_path: str, token: str | None, *, warm: bool = Fa
     """
     questions = ThreadPoolExecutor(1, "questions")
     batches = ThreadPoolExecutor(1, "batches")
-    large = asyncio.Semaphore(_LARGE_AT_ONCE)
+    room = asyncio.Semaphore(_BATCHES)
 
     async def done(pool: ThreadPoolExecutor, work: Callable[..., Any], *given: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(pool, work, *given)
@@ -72,36 +77,36 @@ def make_app(desk: Desk, socket_path: str, token: str | None, *, warm: bool = Fa
         return count
 
     async def status(request: Request) -> Response:
-        return JSONResponse(desk.status())
+        return _answer(desk.status())
 
     async def load(request: Request) -> Response:
         _same_version(request)
-        return JSONResponse(await done(questions, desk.load, await _json(request)))
+        return _answer(await done(questions, desk.load, await _json(request)))
 
     async def embed(request: Request) -> Response:
         _same_version(request)
-        if int(request.headers.get("content-length", wire.MOST_BYTES)) <= _SMALL:
-            answer = await done(questions, desk.embed, await _body(request, _SMALL))
+        if request.headers.get(wire.INPUTS_HEADER) == "1":
+            answer = await done(questions, desk.embed, await _body(request, _QUESTION_BYTES))
         else:
-            async with large:
+            async with room:
                 answer = await done(batches, desk.embed, await _body(request, wire.MOST_BYTES))
         return Response(answer, media_type="application/octet-stream")
 
     async def query(request: Request) -> Response:
-        return JSONResponse(await done(questions, desk.query, await _json(request)))
+        return _answer(await done(questions, desk.query, await _json(request)))
 
     async def similar(request: Request) -> Response:
-        return JSONResponse(await done(questions, desk.similar, await _json(request)))
+        return _answer(await done(questions, desk.similar, await _json(request)))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async def rest() -> None:
             while True:
                 await asyncio.sleep(_REST_SECONDS)
-                await done(questions, desk.rest)
+                await done(questions, _logged, desk.rest)
 
         if warm:
-            questions.submit(desk.warm)
+            questions.submit(_logged, desk.warm)
         resting = asyncio.create_task(rest())
         yield
         resting.cancel()
@@ -118,7 +123,9 @@ def make_app(desk: Desk, socket_path: str, token: str | None, *, warm: bool = Fa
         ],
         middleware=[Middleware(OnlyOwner, socket_path=socket_path, token=token)],
         exception_handlers={
+            _OtherVersion: _other_version,
             ImgsearchError: _refused,
+            HTTPException: _unknown,
             ClientDisconnect: _gone,
             Exception: _bug,
         },
@@ -126,10 +133,39 @@ def make_app(desk: Desk, socket_path: str, token: str | None, *, warm: bool = Fa
     )
 
 
+class _OtherVersion(UsageError):
+    """A client of another version: it has to do without this server."""
+
+
+def _answer(data: Any, status: int = 200) -> Response:
+    """Return JSON in ASCII: names of files may hold what is no UTF-8."""
+    return Response(json.dumps(data), status, media_type="application/json")
+
+
+def _logged(work: Callable[[], None]) -> None:
+    """Do what nobody waits for; a bug in it shows where the server was started, and the server goes on."""
+    try:
+        work()
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
+
+
 def _refused(request: Request, error: Exception) -> Response:
     """Answer with what the user can mend."""
     assert isinstance(error, ImgsearchError)
-    return JSONResponse(wire.error_json(error), 400)
+    return _answer(wire.error_json(error), 400)
+
+
+def _other_version(request: Request, error: Exception) -> Response:
+    """Answer so that the client does without this server."""
+    return _answer({"error": {"kind": "version", "message": str(error)}}, 409)
+
+
+def _unknown(request: Request, error: Exception) -> Response:
+    """Answer that there is no such path, or not by this method."""
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return _answer(wire.error_json(UsageError(message)), error.status_code)
 
 
 def _gone(request: Request, error: Exception) -> Response:
@@ -140,30 +176,41 @@ def _gone(request: Request, error: Exception) -> Response:
 def _bug(request: Request, error: Exception) -> Response:
     """Answer with the bare fact; the traceback goes where the server was started."""
     traceback.print_exception(error, file=sys.stderr)
-    return JSONResponse({"error": {"kind": "bug", "message": "the server met a bug of its own"}}, 500)
+    return _answer({"error": {"kind": "bug", "message": "the server met a bug of its own"}}, 500)
 
 
 def _same_version(request: Request) -> None:
     theirs = request.headers.get(wire.VERSION_HEADER, "none")
     if theirs != wire.version():
-        raise UsageError(
+        raise _OtherVersion(
             f"the server is imgsearch {wire.version()}, the client {theirs}: restart the server with 'imgsearch serve'"
         )
 
 
 async def _json(request: Request) -> Any:
     try:
-        return json.loads(await _body(request, _SMALL))
-    except ValueError as error:
+        return json.loads(await _body(request, _JSON_BYTES), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the request is no JSON ({error})") from error
 
 
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
 async def _body(request: Request, most: int) -> bytes:
-    """Read a request's body; UsageError as soon as it is longer than ``most`` bytes."""
-    parts, length = [], 0
-    async for part in request.stream():
+    """Read a request's body; UsageError as soon as it is longer than ``most`` bytes, or does not come."""
+    parts: list[bytes] = []
+    length = 0
+    stream = aiter(request.stream())
+    while True:
+        try:
+            part = await asyncio.wait_for(anext(stream), _PART_SECONDS)
+        except StopAsyncIteration:
+            return b"".join(parts)
+        except TimeoutError as error:
+            raise UsageError("the rest of the request does not come") from error
         parts.append(part)
         length += len(part)
         if length > most:
             raise UsageError(f"the request is longer than {most:,} bytes")
-    return b"".join(parts)

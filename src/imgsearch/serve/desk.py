@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any
@@ -27,7 +27,7 @@ from imgsearch.types import Encoder, Hit, Input, Silent
 
 _OPTIONS = ("n", "min_score", "within", "dim", "exact", "in")
 _MODEL = ("model", "device", "dtype", "remember")
-_NUMBERS: dict[str, tuple[type, ...]] = {
+_KINDS: dict[str, tuple[type, ...]] = {
     "n": (int,),
     "min_score": (int, float),
     "within": (int, float),
@@ -46,7 +46,7 @@ class Desk:
         self._say = say
         self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
         self._models = Models(lambda order: Weights(order, self._notice), idle_seconds)
-        self._indexes = Indexes()
+        self._indexes = Indexes(idle_seconds)
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
 
@@ -73,15 +73,10 @@ class Desk:
             return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
 
     def embed(self, message: bytes) -> bytes:
-        """Embed the inputs of a message as one batch; return the message with their vectors."""
-        order, inputs = wire.unpack_inputs(message)
-        notices: list[str] = []
-        asked = self._notices.set(notices)
-        try:
-            with self._models.use(order) as encoder:
-                vectors = encoder.embed(inputs, batch_size=max(1, len(inputs)))
-        finally:
-            self._notices.reset(asked)
+        """Embed the inputs of a message; return the message with their vectors."""
+        order, inputs, batch_size = wire.unpack_inputs(message)
+        with self._noting() as notices, self._models.use(order) as encoder:
+            vectors = encoder.embed(inputs, batch_size=batch_size)
         return wire.pack({"notices": notices}, {"vectors": vectors})
 
     def query(self, data: Any) -> dict[str, Any]:
@@ -107,11 +102,13 @@ class Desk:
                 )
                 return search.query(index, encoder, [Input(text=text or None, image=pixels)], options)[0]
 
-        return _answer(self._indexes.use(self._folder(fields), work))
+        with self._noting() as notices:
+            hits = self._indexes.use(self._folder(fields), work)
+        return _answer(hits) | ({"notices": notices} if notices else {})
 
     def similar(self, data: Any) -> dict[str, Any]:
         """Answer with the pictures nearest to the one in ``image`` (a path); the other fields are as of ``query``."""
-        fields = _fields(data, "image", *_OPTIONS, *_MODEL, "index")
+        fields = _fields(data, "image", *_OPTIONS, *_MODEL[:-1], "index")
         image = _path(fields, "image")
         if image is None:
             raise InputError("image: the path of a picture is missing")
@@ -133,7 +130,7 @@ class Desk:
 
         def work(index: ImageIndex) -> None:
             with ExitStack() as held:
-                encoder = self._loader(index, {}, "query", held)()
+                encoder = self._loader(index, {}, None, held)()
                 encoder.embed([Input(text="a photograph", instruction=index.identity.query_prompt)])
                 runtime = encoder.runtime
                 self._say(
@@ -147,27 +144,38 @@ class Desk:
 
     def rest(self) -> None:
         """Let go of the model and the indexes if nobody has asked for long enough."""
+        self._indexes.close_idle()
         if self._models.unload_idle():
-            self._indexes.close()
             self._say("nothing was asked for a while: the model is out of memory until the next question")
 
     def _loader(
-        self, index: ImageIndex, fields: Mapping[str, Any], command: str, held: ExitStack
+        self, index: ImageIndex, fields: Mapping[str, Any], command: str | None, held: ExitStack
     ) -> Callable[[], Encoder]:
-        """Return what gives the index's encoder, in use until ``held`` is left."""
+        """Return what gives the index's encoder, in use until ``held`` is left; a run of ``command`` is remembered."""
 
         def load() -> Encoder:
             choice = _choice(fields)
             # Nobody watches here while gigabytes are fetched: the command line does that.
             checkpoint = checkpoint_for(index.folder, index.identity, choice, Silent(), download=False)
             encoder = held.enter_context(self._models.use(order_for(checkpoint, index.identity, choice)))
-            runs.record(index.folder, command, encoder.runtime)
+            if command:
+                runs.record(index.folder, command, encoder.runtime)
             return encoder
 
         return load
 
     def _folder(self, fields: Mapping[str, Any]) -> str:
         return _path(fields, "index") or self._index
+
+    @contextmanager
+    def _noting(self) -> Iterator[list[str]]:
+        """Collect in a list what the model has to say to whoever asks in the block."""
+        notices: list[str] = []
+        asked = self._notices.set(notices)
+        try:
+            yield notices
+        finally:
+            self._notices.reset(asked)
 
     def _notice(self, line: str) -> None:
         notices = self._notices.get()
@@ -182,12 +190,14 @@ def _fields(data: Any, *names: str) -> dict[str, Any]:
     if unknown := sorted(set(data) - set(names)):
         raise UsageError(f"unknown: {', '.join(unknown)}; there are {', '.join(sorted(names))}")
     fields = {name: value for name, value in data.items() if value is not None}
-    for name, kinds in _NUMBERS.items():
+    for name, kinds in _KINDS.items():
         value = fields.get(name)
         if value is not None and (
             not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
         ):
             raise UsageError(f"{name}: {value!r} is no {'truth value' if bool in kinds else 'number'}")
+        if isinstance(value, int | float) and abs(value) > 1e12:
+            raise UsageError(f"{name}: the number is out of range")
     return fields
 
 
@@ -206,6 +216,11 @@ def _path(fields: Mapping[str, Any], name: str) -> str | None:
 def _absolute(name: str, path: Any) -> str:
     if not isinstance(path, str) or not os.path.isabs(whole := os.path.expanduser(path)):
         raise UsageError(f"{name}: give an absolute path, the server stands in another folder")
+    try:
+        if b"\0" in os.fsencode(whole):
+            raise ValueError
+    except ValueError as error:  # UnicodeEncodeError is one
+        raise UsageError(f"{name}: no path has such characters") from error
     return whole
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imgsearch.errors import IndexMismatch
+from imgsearch.model import batching
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.remote.wire import Order
 from imgsearch.types import Encoder, Runtime
@@ -16,7 +17,7 @@ from imgsearch.types import Encoder, Runtime
 if TYPE_CHECKING:
     from imgsearch.model.embedder import Qwen3VLEmbedder
 
-_ORDERS = 16  # encoders over the same weights; each is some kilobytes
+_ORDERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
 
 
 class Loaded(Protocol):
@@ -60,6 +61,14 @@ class Weights:
         )
 
 
+def _resolved(order: Order) -> tuple[str, str]:
+    """Return the device and dtype that an order comes down to on this machine."""
+    from imgsearch.model.runtime import choose  # on use: it loads torch
+
+    runtime = choose(order.device, order.dtype)
+    return runtime.device, runtime.dtype
+
+
 class Models:
     """Keeps at most one model; another one takes its place when nobody uses it. Safe to use from many threads."""
 
@@ -68,9 +77,15 @@ class Models:
         load: Callable[[Order], Loaded],
         idle_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        resolve: Callable[[Order], tuple[str, str]] = _resolved,
     ) -> None:
-        """Load nothing yet. ``idle_seconds`` after its last use, ``unload_idle`` lets the model go."""
-        self._load, self._idle_seconds, self._clock = load, idle_seconds, clock
+        """Load nothing yet. ``idle_seconds`` after its last use, ``unload_idle`` lets the model go.
+
+        ``resolve`` gives the device and dtype of an order: those of the same checkpoint with the same two share it.
+        """
+        self._load, self._idle_seconds, self._clock, self._resolve = load, idle_seconds, clock, resolve
+        # Who waits for another model is let in before those who come later for the one that is there.
+        self._door = threading.Lock()
         self._changed = threading.Condition()
         self._key: tuple[str, str, str, str] | None = None
         self._loaded: Loaded | None = None
@@ -101,19 +116,18 @@ class Models:
                 self._changed.notify_all()
 
     def _take(self, order: Order) -> Encoder:
-        key = (order.folder, order.fingerprint, order.device, order.dtype)
-        with self._changed:
+        key = (order.folder, order.fingerprint, *self._resolve(order))
+        with self._door, self._changed:
             if key != self._key:
                 # Two models side by side may be more than there is memory.
-                self._changed.wait_for(lambda: not self._users or key == self._key)
-            if key != self._key:
+                self._changed.wait_for(lambda: not self._users)
                 self._drop()
                 self._loaded = self._load(order)
                 self._key = key
             assert self._loaded is not None
             if order not in self._encoders:
                 if len(self._encoders) >= _ORDERS:
-                    self._encoders.clear()
+                    self._encoders.pop(next(iter(self._encoders)))
                 self._encoders[order] = self._loaded.encoder(order)
             encoder = self._encoders[order]
             self.runtime = encoder.runtime
@@ -129,5 +143,7 @@ class Models:
             return True
 
     def _drop(self) -> None:
+        device = self.runtime.device if self.runtime else "cpu"
         self._key, self._loaded, self.runtime = None, None, None
         self._encoders.clear()
+        batching.release(device)  # else torch keeps an accelerator's memory from other programs

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,6 +25,8 @@ from imgsearch.serve.desk import Desk
 from imgsearch.types import Reporter
 
 _CONNECTIONS = 64  # more are told to come again; each holds a question at most
+_TCP_CONNECTIONS = 16  # of these
+_SILENT_SECONDS = 10.0  # until the first request of a TCP connection
 _QUIET_SECONDS = 600  # a client may decode for long between two batches
 _GRACE_SECONDS = 10  # for requests in work when the server is stopped
 _LONGEST_PATH = 103  # bytes of a Unix socket's address on macOS; Linux takes 107
@@ -49,7 +52,10 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions, reporter: Reporter, address: Address | None = None) -> None:
-    """Answer this user's requests until SIGTERM or Ctrl-C; a later one ends what is still in work.
+    """Answer this user's requests until SIGTERM, SIGHUP or Ctrl-C.
+
+    What is in work then has ten seconds to be done. A pass of the model can't be broken off: its thread may be at it
+    when this returns, and Python would wait for it.
 
     Raises ServerRunning (there is one already), StorageError (no folder for the socket), UsageError (a port in use).
     """
@@ -72,41 +78,61 @@ def serve(options: ServeOptions, reporter: Reporter, address: Address | None = N
 
 
 def _run(app: Starlette, sockets: list[socket.socket]) -> None:
-    async def main() -> None:
-        config = uvicorn.Config(
-            app,
-            http=_OwnersProtocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_CONNECTIONS,
-            timeout_keep_alive=_QUIET_SECONDS,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
-        await uvicorn.Server(config).serve(sockets)
+    config = uvicorn.Config(
+        app,
+        http=_OwnersProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=_QUIET_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = uvicorn.Server(config)
 
-    # uvicorn raises the signal that stopped it once more when it has ended; the end is ours to say.
-    before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    def stop(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn has handlers of its own while it runs, and raises the signal that stopped it once more when it has ended.
+    before = {
+        number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
     try:
-        asyncio.run(main())
+        server.run(sockets)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _ignore(number: int, frame: object) -> None:
-    pass
-
-
 class _OwnersProtocol(H11Protocol):
-    """HTTP that hangs up on any other user who got hold of the Unix socket."""
+    """HTTP that hangs up on any other user who got hold of the Unix socket, and on strangers who only hold the port.
+
+    Anybody on the machine can connect to the port: so its connections are few, and end if nothing is asked.
+    """
+
+    _over_tcp: ClassVar[set[_OwnersProtocol]] = set()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         connected = transport.get_extra_info("socket")
-        if connected.family == socket.AF_UNIX and not may_ask(peer_uid(connected)):
+        if connected.family == socket.AF_UNIX:
+            if not may_ask(peer_uid(connected)):
+                transport.abort()
+        elif len(self._over_tcp) >= _TCP_CONNECTIONS:
             transport.abort()
+        else:
+            self._over_tcp.add(self)
+            self.loop.call_later(_SILENT_SECONDS, self._hang_up_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._over_tcp.discard(self)
+        super().connection_lost(exc)
+
+    def _hang_up_if_silent(self) -> None:
+        asked = bool(self.scope)
+        if not asked and not self.transport.is_closing():
+            self.transport.abort()
 
 
 def may_ask(uid: int | None) -> bool:
@@ -123,7 +149,7 @@ def _lock(address: Address) -> Iterator[None]:
             raise StorageError(
                 f"{problem}; a server's socket needs a folder of your own: name one with IMGSEARCH_RUNTIME_DIR"
             )
-        descriptor = os.open(address.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(address.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StorageError(
             f"{address.folder}: {error.strerror}; name a folder for the server's socket with IMGSEARCH_RUNTIME_DIR"
@@ -132,9 +158,11 @@ def _lock(address: Address) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+            pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             raise ServerRunning(
                 f"a server runs already, process {pid}; to start another one stop it first: kill {pid}"
+                if pid
+                else "another server is just starting"
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -165,10 +193,10 @@ def _unix_socket(address: Address) -> Iterator[socket.socket]:
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; the server can't listen there") from error
     try:
-        yield listening
+        with _own_file(path):
+            yield listening
     finally:
         listening.close()
-        _remove(path)
 
 
 @contextmanager
@@ -193,19 +221,25 @@ def _token(address: Address) -> Iterator[str]:
     """Write a new token to its file, mode 0600, for as long as the server runs."""
     token = secrets.token_urlsafe(32)
     try:
-        _remove(address.token)
+        if os.path.lexists(address.token):
+            os.unlink(address.token)
         with open(os.open(address.token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(token + "\n")
     except OSError as error:
         raise StorageError(f"{address.token}: {error.strerror}; the token can't be written") from error
-    try:
+    with _own_file(address.token):
         yield token
-    finally:
-        _remove(address.token)
 
 
-def _remove(path: str) -> None:
+@contextmanager
+def _own_file(path: str) -> Iterator[None]:
+    """Remove a file at the end of the block, unless another server has put its own there after a clean-up."""
+    made = os.lstat(path)
     try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+        yield
+    finally:
+        try:
+            if os.path.samestat(made, os.lstat(path)):
+                os.unlink(path)
+        except OSError:
+            pass  # it is gone already, or the folder is closed: the next server takes it away

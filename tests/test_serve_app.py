@@ -1,0 +1,204 @@
+"""The server's application without a process around it: what waits for what, how much is read, and bugs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+
+from imgsearch.errors import IndexDamaged
+from imgsearch.remote import wire
+from imgsearch.serve import app as app_module
+from imgsearch.serve.app import make_app
+
+SOCKET = "/run/serve.sock"
+
+
+class Desk:
+    """Answers as it is told; ``entered`` is set when a batch is begun, which ends when ``leave`` is set."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def embed(self, message: bytes) -> bytes:
+        if message == b"question":
+            return b"a vector"
+        self.entered.set()
+        assert self.leave.wait(60)
+        return b"vectors"
+
+    def query(self, data: Any) -> dict[str, Any]:
+        if data == "damage":
+            raise IndexDamaged("the index is damaged")
+        return {"hits": [1 / data["divisor"]]}
+
+    def rest(self) -> None:
+        pass
+
+
+class Client:
+    """Asks the application as uvicorn does for a request over the Unix socket, or over TCP if ``tcp``."""
+
+    def __init__(self, app: Starlette, *, tcp: bool = False) -> None:
+        self._app, self._server = app, ("127.0.0.1", 7788) if tcp else (SOCKET, None)
+        self.stops = False
+
+    async def __call__(
+        self, path: str, *parts: bytes, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Send a request whose body comes in parts; return status and body of the answer."""
+        self.read = 0
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            if self.stops and self.read:
+                await asyncio.Event().wait()
+            part = parts[self.read]
+            self.read += 1
+            return {"type": "http.request", "body": part, "more_body": self.stops or self.read < len(parts)}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
+            "server": self._server,
+        }
+        try:
+            await self._app(scope, receive, send)  # type: ignore[arg-type]
+        except ZeroDivisionError:
+            pass  # starlette hands a bug on when it is answered
+        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+@asynccontextmanager
+async def started(app: Starlette) -> AsyncIterator[None]:
+    """Run the application's lifespan around the block."""
+    async with app.router.lifespan_context(app):
+        yield
+
+
+def test_a_question_is_answered_while_a_batch_is_computed() -> None:
+    """Who asks a question during a long index run gets the answer before the batch in work is done."""
+
+    async def work() -> None:
+        desk = Desk()
+        app = make_app(desk, SOCKET, None)  # type: ignore[arg-type]
+        async with started(app):
+            headers = {wire.VERSION_HEADER: wire.version(), wire.INPUTS_HEADER: "8"}
+            batch = asyncio.create_task(Client(app)("/embed", b"x", headers=headers))
+            await asyncio.to_thread(desk.entered.wait, 60)
+            assert await Client(app)("/query", b'{"divisor": 2}') == (200, b'{"hits": [0.5]}')
+            one = {**headers, wire.INPUTS_HEADER: "1"}
+            assert await Client(app)("/embed", b"question", headers=one) == (200, b"a vector")
+            assert not batch.done()
+            desk.leave.set()
+            assert await batch == (200, b"vectors")
+
+    asyncio.run(work())
+
+
+def test_a_request_that_is_too_long_is_not_read_to_its_end() -> None:
+    """Reading stops as soon as a request is longer than a question may be, whatever it says of its length."""
+
+    async def work() -> None:
+        app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
+        client = Client(app)
+        status, body = await client("/query", *[b"x" * 2**19] * 10, headers={"content-length": "3"})
+        assert (status, client.read) == (400, 3)
+        assert "longer than" in json.loads(body)["error"]["message"]
+
+    asyncio.run(work())
+
+
+def test_names_that_are_no_utf_8_arrive() -> None:
+    """Lone bytes in a file's name come as the escapes that the command line's JSON has for them."""
+
+    async def work() -> None:
+        desk = Desk()
+        desk.query = lambda data: {"hits": [data["text"]]}  # type: ignore[method-assign]
+        app = make_app(desk, SOCKET, None)  # type: ignore[arg-type]
+        status, body = await Client(app)("/query", json.dumps({"text": "a\udcff.png"}).encode())
+        assert (status, json.loads(body)) == (200, {"hits": ["a\udcff.png"]})
+
+    asyncio.run(work())
+
+
+def test_a_request_whose_rest_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that stops while it sends holds nobody up for longer than the time for a piece."""
+    monkeypatch.setattr(app_module, "_PART_SECONDS", 0.05)
+
+    async def work() -> None:
+        app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
+        client = Client(app)
+        client.stops = True
+        status, body = await client("/query", b'{"divisor"')
+        assert (status, json.loads(body)["error"]["message"]) == (
+            400,
+            "the rest of the request does not come",
+        )
+
+    asyncio.run(work())
+
+
+def test_a_bug_is_an_answer_and_a_traceback_where_the_server_was_started(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A bug of the server costs its client one answer and shows its traceback on the server's stderr."""
+
+    async def work() -> None:
+        app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
+        status, body = await Client(app)("/query", b'{"divisor": 0}')
+        assert status == 500
+        assert wire.error_from(json.loads(body)) is None
+        assert await Client(app)("/query", b'{"divisor": 1}') == (200, b'{"hits": [1.0]}')
+
+    asyncio.run(work())
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_what_a_user_can_mend_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error of ours arrives with its class and line, and the server says nothing."""
+
+    async def work() -> None:
+        app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
+        status, body = await Client(app)("/query", b'"damage"')
+        found = wire.error_from(json.loads(body))
+        assert (status, type(found), str(found)) == (400, IndexDamaged, "the index is damaged")
+
+    asyncio.run(work())
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("token", "shown", "status"),
+    [
+        ("secret", "Bearer secret", 200),
+        ("secret", "Bearer secre", 401),
+        ("secret", "secret", 401),
+        ("secret", "", 401),
+        ("sëcret", "Bearer ?", 401),
+        (None, "Bearer None", 401),
+        (None, "Bearer ", 401),
+    ],
+)
+def test_over_tcp_only_the_token_opens(token: str | None, shown: str, status: int) -> None:
+    """A request over TCP passes with exactly the token; without a token of the server's none passes."""
+
+    async def work() -> None:
+        app = make_app(Desk(), SOCKET, token)  # type: ignore[arg-type]
+        found = await Client(app, tcp=True)("/query", b'{"divisor": 1}', headers={"authorization": shown})
+        assert found[0] == status
+
+    asyncio.run(work())
