@@ -10,6 +10,11 @@ from imgsearch.model import weights
 from imgsearch.types import Encoder, Identity, Reporter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imgsearch.model.embedder import Qwen3VLEmbedder
+    from imgsearch.model.engine import Engine
+    from imgsearch.model.reference import Reference
     from imgsearch.remote.wire import Order
 
 
@@ -37,20 +42,28 @@ def load_here(
     checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice, reporter: Reporter
 ) -> Encoder:
     """Load the model into this process, whether or not a server runs; otherwise as ``load_encoder``."""
-    from imgsearch.model.embedder import Qwen3VLEmbedder
-
-    encoder = Qwen3VLEmbedder(
-        checkpoint.folder,
-        device=choice.device,
-        dtype=choice.dtype,
-        budget=identity.pixels,
-        instruction=identity.document_prompt,
-        dim=identity.dim,
-        verbatim=True,  # the identity's prompts are ready for use, whatever has become of the folder
-        notice=reporter.say,
-    )
+    encoder = embedder_for(order_for(checkpoint, identity, choice), reporter.say)
     _say(checkpoint, encoder, reporter)
     return encoder
+
+
+def embedder_for(
+    order: Order, notice: Callable[[str], None], forward: Engine | Reference | None = None
+) -> Qwen3VLEmbedder:
+    """Load the model of an order into this process, or only put a new face on the weights in ``forward``."""
+    from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
+
+    return Qwen3VLEmbedder(
+        order.folder,
+        device=order.device,
+        dtype=order.dtype,
+        budget=order.budget,
+        instruction=order.instruction,
+        dim=order.dim,
+        verbatim=True,  # the identity's prompts are ready for use, whatever has become of the folder
+        notice=notice,
+        forward=forward,
+    )
 
 
 def order_for(checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice) -> Order:

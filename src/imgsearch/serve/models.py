@@ -6,16 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
+from imgsearch.encoders import embedder_for
 from imgsearch.errors import IndexMismatch
 from imgsearch.model import batching
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.remote.wire import Order
 from imgsearch.types import Encoder, Runtime
-
-if TYPE_CHECKING:
-    from imgsearch.model.embedder import Qwen3VLEmbedder
 
 _ORDERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
 
@@ -32,33 +30,20 @@ class Weights:
 
     def __init__(self, order: Order, notice: Callable[[str], None]) -> None:
         """Load the checkpoint that ``order`` names. Raises CheckpointError, UsageError, IndexMismatch (another one)."""
-        from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
-
         found = checkpoints.fingerprint(order.folder)
         if found != order.fingerprint:
             raise IndexMismatch(
                 f"the checkpoint in {order.folder} ({found[:8]}) is not the one that was asked for "
                 f"({order.fingerprint[:8]})"
             )
-        self._notice, self._make = notice, Qwen3VLEmbedder
-        self._first = self._embedder(order, None)
+        self._notice, self._order = notice, order
+        self._first = embedder_for(order, notice)
 
     def encoder(self, order: Order) -> Encoder:
         """Return an encoder over these weights. Raises UsageError for a dim or budget that the model has not."""
-        return self._embedder(order, self._first.forward)
-
-    def _embedder(self, order: Order, forward: Any) -> Qwen3VLEmbedder:
-        return self._make(
-            order.folder,
-            device=order.device,
-            dtype=order.dtype,
-            budget=order.budget,
-            instruction=order.instruction,
-            dim=order.dim,
-            verbatim=True,
-            notice=self._notice,
-            forward=forward,
-        )
+        if order == self._order:
+            return self._first
+        return embedder_for(order, self._notice, self._first.forward)
 
 
 def _resolved(order: Order) -> tuple[str, str]:
