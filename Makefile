@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # sentence-transformers as its users have it, with torchvision: what the parity tests compare with.
 REFERENCE := .venv-reference
 
-.PHONY: demo test faults reference smoke lint types check clean
+.PHONY: demo test faults reference smoke bench lint types check clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
@@ -25,6 +25,10 @@ reference: $(REFERENCE)/.ready
 # The recipe of the demo checkpoint on a little of everything: two minutes, nothing is installed.
 smoke: $(READY)
 	$(BIN)/python recipes/demo_checkpoint.py --smoke
+
+# What a CPU finishes in ten minutes, with a tiny and a full-size random checkpoint (4.3 GB of temporary disk).
+bench: $(READY) reference
+	$(BIN)/python benchmarks/bench.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -13,18 +13,24 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from imgsearch import media
-from imgsearch.media.gallery import draw_gallery
 
-# In a process of its own: on Linux a child's peak memory begins with its parent's.
+import measure
+
+# Written and drawn in processes of their own: on Linux a child's peak memory begins with its parent's.
+DRAW = """
+import sys
+from imgsearch.drawing.gallery import draw_gallery
+draw_gallery(sys.argv[1])
+"""
+# Bytecode is written once, before the first step.
+COMPILE = "import imgsearch.cli, imgsearch.indexer, imgsearch.search, imgsearch.model.embedder"
 WRITE = """
 import sys
 from imgsearch.model.random_checkpoint import PUBLISHED_2B, write_random_checkpoint
@@ -32,22 +38,19 @@ write_random_checkpoint(sys.argv[1], PUBLISHED_2B, dtype="bfloat16")
 """
 
 
-def timed(argv: list[str]) -> dict[str, float]:
+def timed(argv: list[str], env: dict[str, str]) -> dict[str, float]:
     """Run a command; return its wall seconds and its peak resident memory in GB."""
-    began = time.perf_counter()
-    process = subprocess.Popen(argv, stdout=sys.stderr)
-    _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise SystemExit(f"{argv} failed")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {"seconds": time.perf_counter() - began, "peak_gb": usage.ru_maxrss * unit / 1e9}
+    run = measure.timed(argv, env)
+    sys.stderr.write(run.out + run.err)
+    return {"seconds": run.seconds, "peak_gb": run.peak_mb / 1e3}
 
 
 def eight_pictures(photos: str | None, folder: Path) -> None:
-    """Copy the first 8 photographs of a folder, or draw 8 pictures."""
+    """Copy the first 8 photographs of a folder, or the first 8 pictures of the demo's gallery."""
     if photos is None:
-        draw_gallery(str(folder), 8)
-        shutil.rmtree(folder / "copies")
+        with tempfile.TemporaryDirectory(dir=folder.parent) as gallery:
+            subprocess.run([sys.executable, "-c", DRAW, gallery], check=True)
+            eight_pictures(gallery, folder)
         return
     folder.mkdir()
     found = sorted(
@@ -85,13 +88,17 @@ def main() -> None:
             "query": [*program, "query", "red car at night", *where, "--dtype", options.dtype, "-n", "3"],
             "similar, indexed": [*program, "similar", first, *where, "-n", "3"],
         }
-        results = {name: timed(argv) for name, argv in steps.items()}
+        env = measure.environment(str(Path(scratch) / "bytecode"))
+        timed([sys.executable, "-c", COMPILE], env)
+        results = {name: timed(argv, env) for name, argv in steps.items()}
     print(f"{'step':18} {'seconds':>8} {'peak GB':>8} {'peak / weights':>15}")
     for name, result in results.items():
         print(
             f"{name:18} {result['seconds']:8.1f} {result['peak_gb']:8.2f} {result['peak_gb'] * 1e9 / weights:15.2f}"
         )
-    print(json.dumps({"dtype": options.dtype, "weights_gb": weights / 1e9, **results}))
+    print(
+        json.dumps({"benchmark": "full_size", "dtype": options.dtype, "weights_gb": weights / 1e9, **results})
+    )
     if not options.keep:
         shutil.rmtree(checkpoint)
 

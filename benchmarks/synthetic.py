@@ -129,20 +129,25 @@ def make_index(work: str, rows: int, dim: int, seed: int = 0) -> tuple[str, dict
         raise SystemExit(f"{home} is not a whole index of this version of the script; remove it")
     pictures = os.path.join(home, "pictures")
     os.makedirs(pictures)
-    seconds = 0.0
     with IndexWriter(folder, identity(dim)) as writer:
-        root = writer.catalog.put_root(pictures, {})
-        first = 0
-        for block in Distribution(dim, seed).pictures(rows):
-            contents, states = named(root, pictures, first, len(block))
-            began = time.perf_counter()
-            writer.commit(contents, block, states)
-            seconds += time.perf_counter() - began
-            first += len(block)
+        seconds = fill(writer, pictures, rows, seed)
     made = {"version": _VERSION, "ingest_rows_s": rows / seconds, **build(folder)}
     with open(said, "w") as file:
         json.dump(made, file)
     return folder, made
+
+
+def fill(writer: IndexWriter, pictures: str, rows: int, seed: int = 0) -> float:
+    """Commit invented pictures of the folder ``pictures``; return the seconds that this took without inventing them."""
+    root = writer.catalog.put_root(pictures, {})
+    first, seconds = 0, 0.0
+    for block in Distribution(writer.identity.dim, seed).pictures(rows):
+        contents, states = named(root, pictures, first, len(block))
+        began = time.perf_counter()
+        writer.commit(contents, block, states)
+        seconds += time.perf_counter() - began
+        first += len(block)
+    return seconds
 
 
 def build(folder: str) -> dict[str, float]:

@@ -87,10 +87,12 @@ CONFIGS = {
 class Sides:
     """The engine and the reference on one checkpoint, in float32 if nothing else is said."""
 
-    def __init__(self, folder: str, dtype: str = "float32") -> None:
+    def __init__(self, folder: str, dtype: str = "float32", max_pixels: int = 57_600) -> None:
         runtime = Runtime("cpu", dtype, "for a test")
         self.folder = folder
-        self.embedder = Qwen3VLEmbedder(folder, device="cpu", dtype=dtype, budget=PixelBudget(256, 57_600))
+        self.embedder = Qwen3VLEmbedder(
+            folder, device="cpu", dtype=dtype, budget=PixelBudget(256, max_pixels)
+        )
         assert isinstance(self.embedder.forward, Engine)
         self.engine = self.embedder.forward
         self.reference = Reference(folder, runtime, "left")
@@ -159,6 +161,15 @@ def test_parity_on_every_grid(tiny: Sides):
     items = [{"image": _picture(high, wide, high + wide)} for high, wide in sizes]
     for start in range(0, len(items), 24):
         tiny.assert_alike(items[start : start + 24])
+
+
+def test_parity_on_grids_of_larger_budgets(tiny_checkpoint: str):
+    """A draw of the picture sizes up to 262,144 pixels, the longest and the squarest among them, is right as well."""
+    large = Sides(tiny_checkpoint, max_pixels=262_144)
+    sizes = [(rows, columns) for rows in range(1, 201) for columns in range(1, 201) if rows * columns <= 256]
+    drawn = np.random.default_rng(0).choice(sizes, 24, replace=False).tolist()
+    for high, wide in [*drawn, (16, 16), (1, 200), (200, 1), (8, 32), (2, 128)]:
+        large.assert_alike([{"image": _picture(32 * high, 32 * wide, high + wide)}])
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40).filter(

@@ -42,16 +42,18 @@ def picture_bytes(widths: Widths, patches: int, tokens: int, itemsize: int, *, o
     """Return about what one more picture takes in a pass: ``patches`` in the tower, ``tokens`` with its prompt.
 
     ``itemsize`` is that of the computation's dtype, in bytes. The largest moment counts: the tower's attention holds
-    nine numbers of the dtype for each one of the hidden state (states, queries, keys, values) and six in float32
+    nine numbers of the dtype for each one of the hidden state (states, queries, keys, values) and eight in float32
     (rotary); an MLP its inner numbers and four of the outer. On the CPU there are also the patches as float32:
     of this picture twice, of the two that are decoded ahead for it once.
 
-    Measured on a CPU at the published 2B sizes, as growth of the peak between batches of 1 and of 5 (224 by 256 to
-    768 by 768 pixels): torch's own allocations are 0.7 to 1.0 times this for the engine and 0.9 to 1.1 for
-    transformers, patches left out; what the process takes from the system 0.6 to 1.3, patches included.
+    Measured on a CPU at the published 2B sizes, as growth of the peak between batches of 1 and of 5 pictures of 224 by
+    256 to 768 by 768 pixels: what torch allocates for transformers' forward is 0.8 to 0.9 times this, patches left
+    out; what a process with an engine that took all pictures at once had from the system, patches included, was 0.5
+    to 1.2 times this. On a CPU the engine puts a few pictures at a time through the tower (``vision.SLICE``) and
+    takes less: there the choice errs on the safe side.
     """
     tower = patches * max(
-        widths.vision * (9 * itemsize + 6 * 4), (4 * widths.vision + widths.vision_mlp) * itemsize
+        widths.vision * (9 * itemsize + 8 * 4), (4 * widths.vision + widths.vision_mlp) * itemsize
     )
     language = tokens * ((4 + widths.stacks) * widths.text + 2 * widths.text_mlp) * itemsize
     held = 4 * patches * widths.pixels * 4 if on_cpu else 0

@@ -12,8 +12,11 @@ Grid = tuple[int, int]
 """Rows and columns."""
 
 
+_AT_ONCE = 2**18  # numbers that are turned at a time on a CPU: 1 MB in float32, which stays in the cache
+
+
 class Rotary(NamedTuple):
-    """Cosines and sines of the angles, float32, each (length, 1, half of a head)."""
+    """Cosines and sines of the angles, float32, each (length, 1, head); the sines of a head's first half negative."""
 
     cosine: torch.Tensor
     sine: torch.Tensor
@@ -23,11 +26,14 @@ class Rotary(NamedTuple):
 
         Computed in float32, returned in the dtype of ``x``.
         """
-        first, second = x.float().chunk(2, dim=-1)
+        batch, length, heads, head = x.shape
+        step = max(1, _AT_ONCE // (batch * heads * head)) if x.device.type == "cpu" else length
         turned = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        low, high = turned.chunk(2, dim=-1)
-        low.copy_(torch.addcmul(first * self.cosine, second, self.sine, value=-1))
-        high.copy_(torch.addcmul(second * self.cosine, first, self.sine))
+        for start in range(0, length, step):
+            part = slice(start, start + step)
+            exact = x[:, part].float()
+            swapped = exact.roll(head // 2, -1)
+            turned[:, part] = torch.addcmul(exact * self.cosine[part], swapped, self.sine[part])
         return turned
 
     def part(self, start: int, stop: int | None) -> Rotary:
@@ -84,6 +90,6 @@ def _frequencies(size: int, theta: float) -> torch.Tensor:
 
 
 def _rotary(angles: torch.Tensor, device: torch.device) -> Rotary:
-    """Return cosine and sine of (length, pairs)."""
-    angles = angles[:, None]
-    return Rotary(angles.cos().to(device), angles.sin().to(device))
+    """Return the factors for angles of (length, pairs)."""
+    cosine, sine = angles[:, None].cos(), angles[:, None].sin()
+    return Rotary(torch.cat((cosine, cosine), -1).to(device), torch.cat((-sine, sine), -1).to(device))

@@ -14,6 +14,7 @@ from imgsearch.model.rotary import Grid, Rotary, patch_places, patch_rotary
 from imgsearch.model.runtime import bfloat16_unit
 
 _EPSILON = 1e-6  # of every layer norm; the published code has it fixed
+SLICE = 1024  # patches that go through the tower at a time on a CPU, where more need memory and save nothing
 _SCORES = 2**22  # numbers of attention that are held at a time: 8 MB in bfloat16, which stay in the cache
 _GRIDS = 256  # sizes of pictures whose positions are remembered
 
@@ -49,6 +50,14 @@ class VisionTower:
 
         ``frames``: (pictures, patches, channels · patch · patch), in the order of ``pixels.prepare``.
         """
+        step = max(1, SLICE // frames.shape[1]) if frames.device.type == "cpu" else len(frames)
+        seen = [self._see(frames[start : start + step], grid) for start in range(0, len(frames), step)]
+        return Seen(
+            torch.cat([part.tokens for part in seen]),
+            [torch.cat(level) for level in zip(*(part.deepstack for part in seen), strict=True)],
+        )
+
+    def _see(self, frames: torch.Tensor, grid: Grid) -> Seen:
         places, rotary = self._positions(grid)
         hidden = F.linear(frames, self._patches, self._patch_bias) + places
         deepstack: list[torch.Tensor] = []
