@@ -28,7 +28,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 def rows(scratch: str) -> list[tuple[str, list[str]]]:
     """List what is run: a name, and the script with its arguments."""
     checkpoints = ["--scratch", scratch, "--keep"]
-    quick = ["--pixels", "57344", "--rounds", "1", "--batch", "4", "--batches", "2"]
+    quick = ["--pixels", "57344", "--rounds", "1", "--batch", "4", "--batches", "1"]
     small = ["--size", "tiny", "--rounds", "1"]
     pass_, files = ["embedding_pass.py", *checkpoints, *quick], ["end_to_end.py", *checkpoints, *small]
     return [

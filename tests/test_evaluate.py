@@ -252,8 +252,8 @@ def test_eval_prints_tables_and_writes_json_and_a_plot(
 
 def test_eval_scores_what_the_embedder_gives(tmp_path: Path, own_cache: Path, tiny_checkpoint: str) -> None:
     """The figures are those of the vectors that the library itself makes of the same texts and pictures."""
-    from imgsearch.evaluation.metrics import score
     from imgsearch.encoders import load_encoder
+    from imgsearch.evaluation.metrics import score
     from imgsearch.identity import ModelChoice, choose_identity
     from imgsearch.types import Input, Silent
 
