@@ -122,6 +122,23 @@ def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch, prefix
     np.testing.assert_allclose(whole.scores, small.scores, atol=1e-6)
 
 
+def test_a_search_and_a_build_leave_the_threads_of_others_alone() -> None:
+    """FAISS is kept to one thread and the count that torch may share with it is put back, whatever it was."""
+    import faiss
+
+    rows = unit(300, 1, 32).astype(np.float16)
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(2)
+        made = codes.build(Held(rows))
+        assert made is not None
+        assert faiss.omp_get_max_threads() == 2
+        made.shortlist(unit(1, 2, 32), 5)
+        assert faiss.omp_get_max_threads() == 2
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
 @pytest.mark.parametrize("queries", [1, 20])
 def test_many_questions_at_once_find_what_each_finds_alone(queries: int) -> None:
     """A batch of questions, compared by a matrix product, has the answers of one at a time."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,12 +52,12 @@ class Codes:
 
         ``query`` is (1, dim) float32; ``mask`` (rows,) says which rows may be found.
         """
-        faiss = _faiss()
         # One query takes one thread: the segments are what is searched side by side.
-        faiss.omp_set_num_threads(1)
-        chosen = {} if mask is None else {"sel": faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))}
-        parameters = faiss.IVFRaBitQSearchParameters(nprobe=self.nprobe, qb=_QUERY_BITS, **chosen)
-        scores, rows = self.index.search(rotate(query), min(count, self.rows), params=parameters)
+        with _on_one_thread() as faiss:
+            packed = None if mask is None else np.packbits(mask, bitorder="little")
+            chosen = {} if packed is None else {"sel": faiss.IDSelectorBitmap(packed)}
+            parameters = faiss.IVFRaBitQSearchParameters(nprobe=self.nprobe, qb=_QUERY_BITS, **chosen)
+            scores, rows = self.index.search(rotate(query), min(count, self.rows), params=parameters)
         # A damaged file must not lead out of the segment.
         return scores, np.where((rows >= 0) & (rows < self.rows), rows, -1)
 
@@ -66,6 +67,22 @@ def _faiss() -> Any:
     import faiss
 
     return faiss
+
+
+@contextmanager
+def _on_one_thread() -> Iterator[Any]:
+    """Give FAISS, which uses one thread during the block.
+
+    Where torch is loaded, FAISS's calls reach torch's OpenMP, whose number of threads is the calling thread's: left at
+    one, the model would answer the next question on one core.
+    """
+    faiss = _faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield faiss
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def version() -> str:
@@ -112,8 +129,11 @@ def build(
 
     With more than one list, the number of lists to look into for a ``shortlist`` is chosen on the rows themselves.
     """
-    faiss = _faiss()
-    faiss.omp_set_num_threads(1)
+    with _on_one_thread() as faiss:
+        return _build(faiss, source, nlist, stop, shortlist)
+
+
+def _build(faiss: Any, source: Source, nlist: int, stop: Callable[[], bool], shortlist: int) -> Codes | None:
     padded = rotate(np.zeros((1, source.dim), np.float32)).shape[1]
     coarse = faiss.IndexFlatIP(padded)
     index = faiss.IndexIVFRaBitQFastScan(coarse, padded, nlist, faiss.METRIC_INNER_PRODUCT)
