@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model import engine as engine_module
-from imgsearch.model import linear, vision
+from imgsearch.model import linear, rotary, vision
 from imgsearch.model.architecture import read_architecture
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import Engine
@@ -429,3 +429,14 @@ def test_no_compiler_is_needed(tiny_checkpoint: str, tmp_path: Path, dtype: str)
         env=environment,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_rotary_in_parts_is_rotary_at_once(
+    tiny_embedder: Qwen3VLEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few positions are turned at a time, texts of different lengths and pictures get the same vectors."""
+    inputs: list[Any] = [{"text": "a " * count} for count in range(1, 9)]
+    inputs += [{"image": np.full((64, 96, 3), shade, np.uint8)} for shade in (0, 90, 200)]
+    expected = tiny_embedder.embed(inputs, batch_size=len(inputs))
+    monkeypatch.setattr(rotary, "_AT_ONCE", 1)
+    np.testing.assert_array_equal(tiny_embedder.embed(inputs, batch_size=len(inputs)), expected)

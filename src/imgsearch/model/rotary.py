@@ -16,7 +16,10 @@ _AT_ONCE = 2**18  # numbers that are turned at a time on a CPU: 1 MB in float32,
 
 
 class Rotary(NamedTuple):
-    """Cosines and sines of the angles, float32, each (length, 1, head); the sines of a head's first half negative."""
+    """Cosines and sines of the angles, float32, each (length, 1, head); the sines of a head's first half negative.
+
+    Where each prompt has angles of its own, (batch, length, 1, head).
+    """
 
     cosine: torch.Tensor
     sine: torch.Tensor
@@ -33,7 +36,8 @@ class Rotary(NamedTuple):
             part = slice(start, start + step)
             exact = x[:, part].float()
             swapped = exact.roll(head // 2, -1)
-            turned[:, part] = torch.addcmul(exact * self.cosine[part], swapped, self.sine[part])
+            cosine, sine = self.cosine[..., part, :, :], self.sine[..., part, :, :]
+            turned[:, part] = torch.addcmul(exact * cosine, swapped, sine)
         return turned
 
     def part(self, start: int, stop: int | None) -> Rotary:
