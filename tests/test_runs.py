@@ -26,9 +26,12 @@ def test_the_last_run_is_remembered_and_its_rate_outlives_short_ones(tmp_path: P
 
 
 def test_what_can_not_be_remembered_is_no_error(tmp_path: Path) -> None:
-    """Without a folder, or over a file that is no database, nothing is remembered and nothing is raised."""
+    """Without a folder nothing is remembered and nothing is raised; a file that is no database is begun anew."""
     runs.record(str(tmp_path / "nowhere"), "index", CPU)
     assert runs.last(str(tmp_path / "nowhere")) is None
     (tmp_path / runs.NAME).write_bytes(b"this is no database" * 100)
-    runs.record(str(tmp_path), "index", CPU)
     assert runs.last(str(tmp_path)) is None
+    runs.record(str(tmp_path), "index", CPU)
+    last = runs.last(str(tmp_path))
+    assert last is not None
+    assert (last.command, last.runtime) == ("index", CPU)
