@@ -64,7 +64,7 @@ def test_less_memory_or_more_pixels_never_make_a_larger_batch(
 @pytest.mark.parametrize(
     ("free", "size", "words"),
     [
-        (20_000_000_000, 8, "the most that pays on CPU; half of the 20.0 GB free would hold"),
+        (20_000_000_000, 8, "the most at a time on CPU; half of the 20.0 GB free would hold"),
         (200_000_000, 4, "each takes about 21 MB of the 200 MB free, half of which is used"),
         (0, 1, "of the 0 MB free"),
     ],
@@ -121,7 +121,7 @@ def test_both_forwards_have_the_same_widths(
     assert isinstance(embedder.forward, Reference) == (forward == "reference")
     assert embedder.forward.widths() == Widths(1536, 64, 128, 128, 256, 3)
     assert embedder.batch_size == 8
-    assert "the most that pays on CPU" in embedder.batch_reason
+    assert "the most at a time on CPU" in embedder.batch_reason
 
 
 def _unknown(folder: str) -> None:
@@ -441,7 +441,7 @@ def test_a_picture_too_large_for_memory_ends_the_run(
 def test_the_stats_name_batch_and_wait(tmp_path: Path, gallery: Path, tiny_checkpoint: str) -> None:
     """A run says how many pictures the model took at a time and why, and what share of its time it waited for them."""
     model = ModelChoice(tiny_checkpoint, device="cpu")
-    assert "; batches of 8 (the most that pays on CPU; " in run(tmp_path / "a", gallery, model=model).timing()
+    assert "; batches of 8 (the most at a time on CPU; " in run(tmp_path / "a", gallery, model=model).timing()
     assert "; batches of 3 (as asked for)" in run(tmp_path / "b", gallery, model=model, batch_size=3).timing()
     told = IndexResult(indexed=40, seconds=12.0, embedding=6.0, waiting=2.0).timing()
     assert told == (

@@ -19,8 +19,8 @@ from transformers import Qwen3VLModel, Qwen3VLProcessor
 from imgsearch.model import reference as plain
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.loading import load_model
+from imgsearch.model.padding import pad_batch
 from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS
-from imgsearch.model.prompt import pad_batch
 from imgsearch.types import Runtime
 
 from pictures import encode, scene

@@ -10,7 +10,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
-from imgsearch.model.prompt import Prompter, Tokens, pad_batch, punctuated
+from imgsearch.model.padding import pad_batch
+from imgsearch.model.prompt import Prompter, Tokens, punctuated
 
 
 @pytest.fixture(scope="module")

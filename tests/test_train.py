@@ -37,7 +37,8 @@ from imgsearch.errors import (
 from imgsearch.model import pixels
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.loading import load_model
-from imgsearch.model.prompt import Prompter, pad_batch
+from imgsearch.model.padding import pad_batch
+from imgsearch.model.prompt import Prompter
 from imgsearch.train import TrainResult, train
 from imgsearch.training import folder, recipe
 from imgsearch.training.data import as_table, read_examples

@@ -50,15 +50,6 @@ Ready = tuple[Tokens, Patches | None]
 """What the model is given for one input: its prompt, and the patches whose place is in it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PaddedTokens:
-    """Several prompts as one block: each array is (n, longest) int64; ``attention`` is 0 on padding."""
-
-    ids: NDArray[np.int64]
-    types: NDArray[np.int64]
-    attention: NDArray[np.int64]
-
-
 class Prompter:
     """The chat template and the tokenizer of one checkpoint; safe to use from many threads.
 
@@ -212,18 +203,6 @@ def punctuated(instruction: str) -> str:
     if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
         instruction += "."
     return instruction
-
-
-def pad_batch(prompts: Sequence[Tokens], side: str, pad_id: int) -> PaddedTokens:
-    """Lay prompts of different lengths side by side, filled up with ``pad_id`` on the ``side`` "left" or "right"."""
-    shape = (len(prompts), max(len(prompt.ids) for prompt in prompts))
-    ids = np.full(shape, pad_id, dtype=np.int64)
-    types, attention = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    for row, prompt in enumerate(prompts):
-        length = len(prompt.ids)
-        place = slice(shape[1] - length, None) if side == "left" else slice(length)
-        ids[row, place], types[row, place], attention[row, place] = prompt.ids, prompt.types, 1
-    return PaddedTokens(ids, types, attention)
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:

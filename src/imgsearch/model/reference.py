@@ -11,7 +11,8 @@ import torch
 
 from imgsearch.model.batching import Widths
 from imgsearch.model.loading import cast_parameters, load_model
-from imgsearch.model.prompt import Ready, pad_batch
+from imgsearch.model.padding import pad_batch
+from imgsearch.model.prompt import Ready
 from imgsearch.types import Runtime
 
 

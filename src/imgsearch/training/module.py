@@ -13,8 +13,9 @@ from sentence_transformers.base.modules import InputModule
 
 from imgsearch.errors import DatasetError, InputError
 from imgsearch.model.modeling import Qwen3VLForEmbedding
+from imgsearch.model.padding import pad_batch
 from imgsearch.model.pixels import PatchLayout
-from imgsearch.model.prompt import MAX_LENGTH, Prompter, Tokens, pad_batch
+from imgsearch.model.prompt import MAX_LENGTH, Prompter, Tokens
 from imgsearch.training.quicken import quicken
 from imgsearch.types import Patches
 
