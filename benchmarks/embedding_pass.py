@@ -7,7 +7,8 @@ computes less (``engine_operations``): the prompt before the picture is remember
 last token goes through the last layer, and a still picture is one frame, not two. The ceiling is what a large
 matrix product reaches on this machine in the same dtype, measured in the same run. The share of it by the plain
 forward's operations compares contenders; the share by the operations that a contender really does says how well
-it uses the machine.
+it uses the machine. int8 is the engine's alone: there the others compute as imgsearch would without it, in bfloat16
+where the processor has that, and the ceiling is that of int8.
 
     python benchmarks/embedding_pass.py [--layers N] [--dtypes float32,bfloat16] [--pixels 57344,262144]
         [--batch 8] [--rounds 3] [--no-engine-packed] [--peer PYTHON] [--scratch DIR] [--keep]
@@ -206,15 +207,19 @@ def ceiling(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     """Measure what large products reach, by ordinary means and by oneDNN's; the better one is the ceiling."""
     import torch
 
-    from imgsearch.model.runtime import choose
+    from imgsearch.model.int8 import Int8Linear, quantize
+    from imgsearch.model.runtime import activations, choose
 
     runtime = choose(options.device, options.dtype)
     # An accelerator takes a larger one, or its start would count.
     count = 2048 if runtime.device == "cpu" else 16_384
-    x = torch.randn(count, 2048).to(runtime.device, getattr(torch, runtime.dtype))
+    x = torch.randn(count, 2048).to(runtime.device, getattr(torch, activations(runtime.dtype)))
     weight = torch.randn(6144, 2048).to(x)
-    ways = [lambda: torch.nn.functional.linear(x, weight)]
-    if runtime.device == "cpu" and runtime.dtype != "float16":
+    ways: list[Any] = [lambda: torch.nn.functional.linear(x, weight)]
+    if runtime.dtype == "int8":
+        product, codes = Int8Linear(weight, None), quantize(x)
+        ways = [lambda: product(codes)]
+    elif runtime.device == "cpu" and runtime.dtype != "float16":
         ways.append(lambda: torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], ""))
     rates = []
     with torch.inference_mode():
@@ -276,10 +281,14 @@ def take_turns(options: argparse.Namespace, folder: Path, pixels: int, dtype: st
         contenders["sentence-transformers"] = options.peer
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     result: dict[str, Any] = {"pixels": pixels, "dtype": dtype}
+    from imgsearch.model.runtime import activations
+
     set_budget(folder, pixels)
+    result["others_dtype"] = activations(dtype)
     for turn in range(options.rounds):
         for name, python in {**contenders, "ceiling": sys.executable}.items():
-            argv = [python, __file__, "--worker", name, "--folder", str(folder), "--dtype", dtype]
+            own = dtype if name in ("engine", "ceiling") else result["others_dtype"]
+            argv = [python, __file__, "--worker", name, "--folder", str(folder), "--dtype", own]
             argv += ["--pixels", str(pixels), "--batch", str(options.batch), "--device", options.device]
             argv += ["--batches", str(options.batches)]
             argv += [] if options.engine_packed else ["--no-engine-packed"]
@@ -337,7 +346,8 @@ def main() -> None:
             done = row["engine_flop"] if name == "engine" else row["flop"]
             plain, really = (flop / seconds / row["ceiling"] for flop in (row["flop"], done))
             figures = f"{seconds:8.3f} {1 / seconds:9.2f} {ratio:9.2f}x {plain:14.0%} {really:12.0%}"
-            print(f"{row['pixels']:8} {row['dtype']:9} {name:22} {figures}")
+            dtype = row["dtype"] if name == "engine" else row["others_dtype"]
+            print(f"{row['pixels']:8} {dtype:9} {name:22} {figures}")
         print(
             f"{'':8} of {row['tokens']} tokens {row['opening']} remembered; a picture is {row['flop'] / 1e12:.3f} "
             f"teraflop by the plain forward, {row['engine_flop'] / 1e12:.3f} by the engine; "

@@ -12,8 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from imgsearch.model.embedder import Qwen3VLEmbedder
 
-# So that "auto" is float32 on every machine, also in the processes that tests start.
-os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
+# Without bfloat16 "auto" is float32 on every machine, also in the processes that tests start; int8 needs VNNI.
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"
 
 # torch and transformers take seconds to import: only the tests that ask for a checkpoint pay for them.
 

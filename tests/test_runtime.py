@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from imgsearch.errors import UsageError
-from imgsearch.model import runtime
+from imgsearch.model import int8, runtime
 from imgsearch.model.runtime import bfloat16_unit as UNIT
 from imgsearch.model.runtime import choose
 
@@ -110,10 +110,26 @@ def test_missing_second_device(machine):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("tpu", "auto"), ("cpu:1", "auto"), ("cuda:x", "auto"), ("auto", "int8")]
+    "arguments", [("tpu", "auto"), ("cpu:1", "auto"), ("cuda:x", "auto"), ("auto", "int4")]
 )
 def test_unknown_names(machine, arguments: tuple[str, str]):
     """A device or dtype that does not exist is refused with the names of those that do."""
     machine(cuda=1)
     with pytest.raises(UsageError, match="choose auto"):
         choose(*arguments)
+
+
+def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
+    """int8 is taken on a CPU only, and a processor without quick products of it is named."""
+    machine(cuda=1)
+    with pytest.raises(UsageError, match=r"int8 is for CPUs, not for CUDA.*--device cpu"):
+        choose("auto", "int8")
+    monkeypatch.setattr(int8, "int8_fits", lambda dtype: True)
+    for flags, words in (
+        ({"avx_vnni"}, "int8 was asked for"),
+        (set(), "no VNNI, without which it may be slower"),
+    ):
+        monkeypatch.setattr(runtime, "_cpu_flags", lambda flags=flags: frozenset(flags))
+        chosen = choose("cpu", "int8")
+        assert (chosen.device, chosen.dtype) == ("cpu", "int8")
+        assert chosen.reason.endswith(words)

@@ -13,7 +13,7 @@ from imgsearch.errors import UsageError
 from imgsearch.identity import PixelChoice
 from imgsearch.types import PixelBudget
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
+_DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +61,9 @@ def evaluate(
     ] = None,
     dtype: Annotated[
         str,
-        typer.Option("--dtype", metavar="X,Y", help="auto, float32, bfloat16, float16; one row for each."),
+        typer.Option(
+            "--dtype", metavar="X,Y", help="auto, float32, bfloat16, float16, int8; one row for each."
+        ),
     ] = "auto",
     instruction: Annotated[
         list[str] | None,

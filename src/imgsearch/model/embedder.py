@@ -18,7 +18,7 @@ from imgsearch.model.conventions import read_conventions
 from imgsearch.model.engine import Engine
 from imgsearch.model.prompt import MAX_LENGTH, Prompter, Ready
 from imgsearch.model.reference import Reference
-from imgsearch.model.runtime import choose
+from imgsearch.model.runtime import activations, choose
 from imgsearch.types import RGB, Input, Patches, PixelBudget, Runtime, Vectors
 
 Embeddable = Input | str | Mapping[str, Any]
@@ -210,7 +210,7 @@ def _choose_size(
 ) -> tuple[int, str]:
     """Return how many pictures of ``picture_size`` (patches, tokens) go into one pass, and why."""
     patches, tokens = picture_size
-    itemsize = getattr(torch, runtime.dtype).itemsize
+    itemsize = getattr(torch, activations(runtime.dtype)).itemsize
     picture = batching.picture_bytes(
         forward.widths(), patches, tokens, itemsize, on_cpu=runtime.device == "cpu"
     )

@@ -18,18 +18,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imgsearch.errors import InputError
+from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.architecture import LANGUAGE, Architecture, read_architecture
 from imgsearch.model.batching import Widths
+from imgsearch.model.int8 import LEAST_COSINE
 from imgsearch.model.language import Language, Past
 from imgsearch.model.linear import Weights
 from imgsearch.model.prompt import Ready, Tokens
 from imgsearch.model.rotary import Grid, Rotary, token_rotary
+from imgsearch.model.runtime import activations
 from imgsearch.model.tensors import find_tensors
 from imgsearch.model.vision import VisionTower
 from imgsearch.types import Patches, Runtime
 
 _OPENINGS = 4  # beginnings of prompts whose keys and values are remembered
+_PROOF = 4  # prompts that are computed twice, once a kind, when int8 is used
 _LONGEST_OPENING = 512  # tokens; longer ones are computed with each prompt
 _PACK_AFTER = (
     20_000  # tokens: packing 2 billion weights takes seconds and saves some hundredths of each picture
@@ -57,12 +60,14 @@ class Engine:
         _keep_freed_memory()
         self._sizes = architecture or read_architecture(folder)
         stored = find_tensors(folder, self._sizes.shapes(), tied=self._sizes.tied)
-        self._weights = Weights(stored, torch.device(runtime.device), getattr(torch, runtime.dtype))
+        dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
+        self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
         self._folder, self._runtime, self._keep = folder, runtime, keep
         self._language = Language(self._weights, self._sizes.text, keep=keep)
         self._vision: VisionTower | None = None
         self._openings: OrderedDict[bytes, Past] = OrderedDict()
         self._tokens = 0
+        self._proven: set[bool] = set()
         self._turn = threading.Lock()  # of what is made once and kept; the passes themselves share nothing
         # But an accelerator's memory: a question must not fail for a batch that is there at the same time.
         on_cpu = runtime.device == "cpu"
@@ -104,14 +109,15 @@ class Engine:
         """
         tables = {f"{LANGUAGE}.embed_tokens.weight"} if self._weights.device.type == "cpu" else set()
         count = sum(math.prod(shape) for name, shape in self._sizes.shapes().items() if name not in tables)
-        return max(0, count * self._weights.dtype.itemsize - self._weights.held)
+        itemsize = 1 if self._weights.int8 else self._weights.dtype.itemsize
+        return max(0, count - self._weights.held) * itemsize
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
         """Return the hidden state of each prompt's last token after the final norm: (prompts, hidden) float32.
 
         ``prompts`` are computed in groups that begin alike and whose pictures have the same grid. Raises InputError
-        for patches that are of no still picture.
+        for patches that are of no still picture, CheckpointError if int8 turns out to be too coarse for the weights.
         """
         rows = torch.empty(len(prompts), self.hidden)
         groups: dict[tuple[bytes, int, Grid | None], list[int]] = {}
@@ -126,12 +132,37 @@ class Engine:
                 rows[numbers] = self._group(texts, pictures, begin, grid).float().cpu()
         if self._tokens >= _PACK_AFTER:
             self.pack()
+        if self._weights.int8:
+            self._prove(prompts, rows)
         return rows
 
     def in_float32(self, prompts: Sequence[Ready]) -> torch.Tensor:
         """Compute the same in float32, layer by layer from the files."""
         runtime = replace(self._runtime, dtype="float32")
         return Engine(self._folder, runtime, self._sizes, keep=False)(prompts)
+
+    def _prove(self, prompts: Sequence[Ready], rows: torch.Tensor) -> None:
+        """Compare the first vectors in int8, of texts and of pictures, with those without; CheckpointError if far off.
+
+        How much is lost lies with the weights: with how far a token's largest number is from its others.
+        """
+        for pictured in {patches is not None for _, patches in prompts} - self._proven:
+            alike = [
+                number for number, (_, patches) in enumerate(prompts) if (patches is not None) == pictured
+            ]
+            some = alike[:_PROOF]
+            runtime = replace(self._runtime, dtype=activations("int8"))
+            plain = Engine(self._folder, runtime, self._sizes, keep=False)(
+                [prompts[number] for number in some]
+            )
+            cosines = torch.cosine_similarity(rows[some], plain)
+            lowest = float(cosines.nan_to_num(1).min())  # what is not finite is computed anew in float32
+            if lowest < LEAST_COSINE:
+                raise CheckpointError(
+                    f"{self._folder}: int8 takes too much from this checkpoint's vectors (cosine {lowest:.3f} to "
+                    f"{runtime.dtype}, {LEAST_COSINE} is the least): leave --dtype out"
+                )
+            self._proven.add(pictured)
 
     def _group(
         self, prompts: Sequence[Tokens], pictures: Sequence[Patches], begin: int, grid: Grid | None

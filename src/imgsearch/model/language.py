@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from imgsearch.model.architecture import LANGUAGE, TextSizes
+from imgsearch.model.int8 import Int8Linear
 from imgsearch.model.linear import Linear, Weights
 from imgsearch.model.rotary import Rotary
 
@@ -38,7 +39,7 @@ class Language:
         """Return the embeddings of token ids: (batch, length) int64 to (batch, length, hidden)."""
         return self._table[ids.to(self._table.device)].to(self._weights.dtype)
 
-    def linears(self) -> list[Linear]:
+    def linears(self) -> list[Linear | Int8Linear]:
         """List the products whose weights are kept."""
         return [product for layer in self._kept or [] for product in layer.linears()]
 
@@ -50,12 +51,12 @@ class Language:
         past = Past([], [])
         for number in range(self._sizes.layers):
             layer = self._layer(number)
-            normed = self._rms_norm(hidden, layer.before)
-            key, value = self._keys(layer, normed, rotary)
+            given = self._normed(hidden, layer.before)
+            key, value = self._keys(layer, given, rotary)
             past.keys.append(key)
             past.values.append(value)
             if number < self._sizes.layers - 1:
-                query = self._queries(layer, normed, rotary)
+                query = self._queries(layer, given, rotary)
                 mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
                 hidden = self._finish(layer, mixed, hidden)
         return past
@@ -85,18 +86,19 @@ class Language:
         seen = None if not known else places <= places[known:, None]
         for number in range(self._sizes.layers):
             layer = self._layer(number)
-            normed = self._rms_norm(hidden, layer.before)
-            key, value = self._keys(layer, normed, rotary)
+            given = self._normed(hidden, layer.before)
+            key, value = self._keys(layer, given, rotary)
             if past:
                 key = torch.cat((past.keys[number].expand(batch, -1, -1, -1), key), dim=2)
                 value = torch.cat((past.values[number].expand(batch, -1, -1, -1), value), dim=2)
             if number == self._sizes.layers - 1:
                 # Nobody reads what the last layer makes of the other tokens.
-                hidden, normed = hidden[every, ends][:, None], normed[every, ends][:, None]
-                query = self._queries(layer, normed, Rotary(*(table[ends][:, None] for table in rotary)))
+                hidden = hidden[every, ends][:, None]
+                given = self._normed(hidden, layer.before)
+                query = self._queries(layer, given, Rotary(*(table[ends][:, None] for table in rotary)))
                 seen = (places <= known + ends[:, None])[:, None, None]
             else:
-                query = self._queries(layer, normed, rotary)
+                query = self._queries(layer, given, rotary)
             mixed = F.scaled_dot_product_attention(
                 query, key, value, attn_mask=seen, is_causal=seen is None, enable_gqa=True
             )
@@ -108,27 +110,36 @@ class Language:
     def _layer(self, number: int) -> _Layer:
         return self._kept[number] if self._kept else _Layer(self._weights, number)
 
-    def _queries(self, layer: _Layer, normed: torch.Tensor, rotary: Rotary) -> torch.Tensor:
+    def _queries(self, layer: _Layer, given: Any, rotary: Rotary) -> torch.Tensor:
         """Return (batch, heads, length, head)."""
-        query = layer.query(normed).view(*normed.shape[:2], self._sizes.heads, -1)
+        query = _by_heads(layer.query(given), self._sizes.heads)
         return rotary.turn(self._rms_norm(query, layer.query_norm)).transpose(1, 2)
 
-    def _keys(self, layer: _Layer, normed: torch.Tensor, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor]:
+    def _keys(self, layer: _Layer, given: Any, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values, both (batch, key heads, length, head)."""
-        shape = (*normed.shape[:2], self._sizes.key_heads, -1)
-        key = layer.key(normed).view(shape)
-        value = layer.value(normed).view(shape)
+        key, value = (
+            _by_heads(product(given), self._sizes.key_heads) for product in (layer.key, layer.value)
+        )
         return rotary.turn(self._rms_norm(key, layer.key_norm)).transpose(1, 2), value.transpose(1, 2)
 
     def _finish(self, layer: _Layer, mixed: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """Bring the heads together, then the MLP; each adds to the hidden state."""
         hidden = layer.out.plus(mixed.transpose(1, 2).flatten(2), hidden)
-        normed = self._rms_norm(hidden, layer.between)
-        return layer.down.plus(layer.up.times(normed, layer.gate.silu(normed)), hidden)
+        given = self._normed(hidden, layer.between)
+        return layer.down.plus(layer.up.times(given, layer.gate.silu(given)), hidden)
+
+    def _normed(self, hidden: torch.Tensor, weight: torch.Tensor) -> Any:
+        """Norm what several products read, in the form that they take (``Weights.operand``)."""
+        return self._weights.operand(self._rms_norm(hidden, weight))
 
     def _rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide by the root of the mean square, which torch takes in float32 in any dtype."""
         return F.rms_norm(x, weight.shape, weight, self._sizes.epsilon)
+
+
+def _by_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """View (batch, length, numbers) as (batch, length, heads, head)."""
+    return x.view(*x.shape[:2], heads, -1)
 
 
 class _Layer:
@@ -147,6 +158,6 @@ class _Layer:
             weights.linear(f"{name}.mlp.{which}_proj", bias=False) for which in ("gate", "up", "down")
         )
 
-    def linears(self) -> list[Linear]:
+    def linears(self) -> list[Linear | Int8Linear]:
         """List the products."""
         return [self.query, self.key, self.value, self.out, self.gate, self.up, self.down]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from imgsearch.model.int8 import Int8Linear, quantize
 from imgsearch.model.tensors import MappedFiles, Stored, dtype_of, read_tensor
 
 
@@ -15,19 +16,21 @@ class Weights:
     """The tensors of one checkpoint as they are computed with: ``dtype`` on ``device``.
 
     On the CPU, large tensors that are stored in ``dtype`` are not read but mapped. ``onednn`` says whether the
-    products run by oneDNN.
+    products run by oneDNN, ``int8`` whether they multiply quantised weights and activations.
     """
 
-    def __init__(self, stored: dict[str, Stored], device: torch.device, dtype: torch.dtype) -> None:
-        """Take what ``find_tensors`` found; nothing is read yet. ``held`` counts the bytes that are read from it."""
+    def __init__(
+        self, stored: dict[str, Stored], device: torch.device, dtype: torch.dtype, *, int8: bool = False
+    ) -> None:
+        """Take what ``find_tensors`` found; nothing is read yet. ``held`` counts the numbers that are read from it."""
         self._stored, self._files, self.held = stored, MappedFiles(), 0
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype, self.int8 = device, dtype, int8
         self.onednn = device.type == "cpu" and onednn_fits(dtype)
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Return a tensor as a copy in memory, in the dtype of the computation if no other is named."""
         found = read_tensor(self._stored[name], dtype or self.dtype, self.device)
-        self.held += found.nbytes
+        self.held += found.numel()
         return found
 
     def matrix(self, name: str) -> torch.Tensor:
@@ -49,9 +52,20 @@ class Weights:
         """Let go of the memory of a mapped tensor that has been copied."""
         self._files.release(self._stored[name])
 
-    def linear(self, name: str, *, bias: bool) -> Linear:
+    def linear(self, name: str, *, bias: bool) -> Linear | Int8Linear:
         """Return the product by the weight ``name``.weight, with its bias if it has one."""
-        return Linear(self, name, bias)
+        return self._int8_linear(name, bias) if self.int8 else Linear(self, name, bias)
+
+    def operand(self, x: torch.Tensor) -> Any:
+        """Return ``x`` as products take it, made once for several of them: Quantized in int8, else ``x``."""
+        return quantize(x) if self.int8 else x
+
+    def _int8_linear(self, name: str, bias: bool) -> Int8Linear:
+        held, weight = self.held, self.table(f"{name}.weight")
+        self.held = held + weight.numel()
+        product = Int8Linear(weight, self.read(f"{name}.bias") if bias else None)
+        self.release(f"{name}.weight")
+        return product
 
 
 class Linear:

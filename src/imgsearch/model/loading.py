@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from imgsearch.errors import CheckpointError
+from imgsearch.errors import CheckpointError, UsageError
 from imgsearch.model.checkpoint import MEND, check_family
 from imgsearch.model.tensors import find_tensors, read_tensor
 from imgsearch.types import Runtime
@@ -24,9 +24,13 @@ def load_model(folder: str, runtime: Runtime) -> Qwen3VLForEmbedding:
     near the weights' size in the target dtype. Rotary frequencies are float32 in any dtype.
 
     Raises CheckpointError for a folder of another family, a missing, unexpected or misshapen tensor, and a
-    damaged file.
+    damaged file; UsageError for int8.
     """
     config = read_config(folder)
+    if runtime.dtype == "int8":
+        raise UsageError(
+            f"{folder} is computed by transformers' modules, which have no int8: leave --dtype out"
+        )
     from imgsearch.model.modeling import Qwen3VLForEmbedding
 
     with torch.device("meta"):

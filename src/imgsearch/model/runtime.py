@@ -10,7 +10,7 @@ from imgsearch.errors import UsageError
 from imgsearch.types import Runtime
 
 DEVICES = ("cuda", "mps", "cpu")
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "int8")
 NATURAL_DTYPE = {"cuda": "float16", "mps": "float16", "cpu": "float32"}
 LABEL = {"cuda": "CUDA", "mps": "MPS", "cpu": "CPU"}
 
@@ -20,9 +20,10 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
 
     On a CPU it is bfloat16 where the processor multiplies it in hardware (AMX, AVX512-BF16), else float32.
 
-    ``device`` is "auto", "cuda", "cuda:N", "mps" or "cpu"; ``dtype`` is "auto", "float32", "bfloat16" or
-    "float16". What is not "auto" is taken as it is. Raises UsageError for a name that does not exist and for a
-    device that this machine lacks.
+    ``device`` is "auto", "cuda", "cuda:N", "mps" or "cpu"; ``dtype`` is "auto", "float32", "bfloat16", "float16"
+    or, on a CPU, "int8": products of 8-bit numbers, everything else as without it. What is not "auto" is taken as
+    it is. Raises UsageError for a name that does not exist, for a device that this machine lacks, and for int8
+    where it can't be computed.
     """
     if dtype not in ("auto", *DTYPES):
         raise UsageError(f"there is no dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
@@ -41,7 +42,16 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
         why += f"; {dtype} is the {LABEL[kind]}'s dtype"
     else:
         why += f"; {dtype} was asked for"
+    if dtype == "int8":
+        why += _check_int8(kind)
     return Runtime(device=chosen, dtype=dtype, reason=why)
+
+
+def activations(dtype: str) -> str:
+    """Return the dtype that a pass computes in between its products: in int8 what a CPU would have without it."""
+    if dtype != "int8":
+        return dtype
+    return "bfloat16" if bfloat16_unit() else NATURAL_DTYPE["cpu"]
 
 
 @functools.cache
@@ -95,6 +105,23 @@ def _found() -> list[str]:
     if torch.cuda.is_available():
         found.insert(0, "cuda")
     return found
+
+
+def _check_int8(kind: str) -> str:
+    """Return what there is to say of int8 on this machine; UsageError where it can't be had."""
+    import torch
+
+    from imgsearch.model.int8 import int8_fits  # on use: it loads torch
+
+    if kind != "cpu":
+        raise UsageError(f"int8 is for CPUs, not for {LABEL[kind]}: leave --dtype out, or add --device cpu")
+    if not int8_fits(getattr(torch, activations("int8"))):
+        raise UsageError(
+            "this processor (int8 needs VNNI) or this build of torch computes int8 wrong: leave --dtype out"
+        )
+    if _cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"}:
+        return ""
+    return ", but this CPU shows no VNNI, without which it may be slower"
 
 
 def _check(device: str, found: list[str]) -> str:

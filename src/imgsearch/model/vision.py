@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from imgsearch.model.architecture import VISION, VisionSizes
+from imgsearch.model.int8 import Int8Linear
 from imgsearch.model.linear import Linear, Weights
 from imgsearch.model.rotary import Grid, Rotary, patch_places, patch_rotary
 from imgsearch.model.runtime import bfloat16_unit
@@ -68,7 +69,7 @@ class VisionTower:
                 deepstack.append(self._stacks[len(deepstack)](hidden))
         return Seen(self._merger(hidden), deepstack)
 
-    def linears(self) -> list[Linear]:
+    def linears(self) -> list[Linear | Int8Linear]:
         """List the products whose weights are kept."""
         blocks = [product for block in self._kept or [] for product in block.linears()]
         return blocks + [product for merger in (*self._stacks, self._merger) for product in merger.linears()]
@@ -99,7 +100,7 @@ class _Block:
         value = mixed[:, :, 2 * heads :].transpose(1, 2)
         return self._attend(query, key, value).transpose(1, 2).flatten(2)
 
-    def linears(self) -> list[Linear]:
+    def linears(self) -> list[Linear | Int8Linear]:
         return [self._qkv, self._out, self._up, self._down]
 
 
@@ -117,7 +118,7 @@ class _Merger:
         joined = self._norm(hidden.reshape(shape)) if self._after else self._norm(hidden).reshape(shape)
         return self._down(self._up.gelu(joined, "none"))
 
-    def linears(self) -> list[Linear]:
+    def linears(self) -> list[Linear | Int8Linear]:
         return [self._up, self._down]
 
 
