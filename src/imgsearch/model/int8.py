@@ -14,8 +14,8 @@ LEAST_COSINE = 0.995
 
 _ZERO = 128  # oneDNN has quick kernels for activations without a sign only; this code means zero
 _STEPS = 127  # codes on each side of it
-# Numbers that are quantised at a time: 8 MB in float32, so that torch need not ask the system for new memory.
-_AT_ONCE = 2**21
+# Numbers that are quantised at a time: 4 MB in float32, for which torch need not ask the system for new memory.
+_AT_ONCE = 2**20
 
 
 class Quantized(NamedTuple):
