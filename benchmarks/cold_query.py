@@ -14,7 +14,8 @@ Three contenders in turns (A B C A B C): `imgsearch query` over a small index of
 checkpoint's fingerprint; a process that loads the same checkpoint with sentence-transformers and calls encode_query;
 and one that goes on to search the index's vectors as a matrix. No answer is remembered (--no-remember) and no running
 server asked. One untimed round comes first: it brings the files into the page cache, writes the bytecode of every
-module that is imported, and lets ours compute the fingerprint that it remembers from then on. Where the time goes is
+module that is imported, and lets ours compute what it remembers from then on: the checkpoint's fingerprint, and the
+keys and values of the prompt before the question. Where the time goes is
 what each process's own clock says; ours from processes of their own that do the same by the library, and what the
 command takes beyond them is "command line". The builds of torch are said too: one with CUDA takes longer to import.
 Prints a table and one JSON line.
@@ -23,7 +24,7 @@ Prints a table and one JSON line.
 from __future__ import annotations
 
 import argparse
-import importlib
+import contextlib
 import json
 import os
 import shutil
@@ -77,19 +78,25 @@ def laps() -> tuple[Callable[[str], None], dict[str, float]]:
 def ours(options: argparse.Namespace) -> None:
     """Do what `imgsearch query` does, with the clock read between the steps."""
     lap, taken = laps()
-    # Before torch, as in the command: it tells OpenMP's threads not to spin while they wait.
-    importlib.import_module("imgsearch.model")
-    import torch
-
-    lap("import torch")
     from imgsearch.encoders import load_here
     from imgsearch.identity import ModelChoice, checkpoint_for
+    from imgsearch.imports import uncollected
     from imgsearch.index.image_index import ImageIndex
-    from imgsearch.model import embedder as embedder
+    from imgsearch.model import mapping
     from imgsearch.types import Input, Silent
 
-    lap("import the rest")
-    with ImageIndex(options.index) as index:
+    lap("import what needs no torch")
+    with contextlib.ExitStack() as stack:
+        # As in the command, where loading the model does it.
+        stack.enter_context(mapping.brought_near(options.folder))
+        with uncollected():
+            import torch
+
+            lap("import torch")
+            from imgsearch.model import embedder as embedder
+
+            lap("import the rest")
+        index = stack.enter_context(ImageIndex(options.index))
         choice = ModelChoice(device=options.device, dtype=options.dtype)
         found = checkpoint_for(index.folder, index.identity, choice, Silent())
         encoder = load_here(found, index.identity, choice, Silent())

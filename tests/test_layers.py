@@ -39,7 +39,7 @@ STOREYS = (
     {"targets", "remote"},
     {"index", "media", "model", "files", "estimate", "drawing"},
     {"types"},
-    {"errors"},
+    {"errors", "imports"},
 )
 ONLY_IN = {
     "faiss": {"index/ann"},

@@ -8,7 +8,10 @@ def main() -> None:
     """Run the command line; the console script's entry."""
     _open_missing_streams()
     try:
-        from imgsearch.cli import run
+        from imgsearch.imports import uncollected
+
+        with uncollected():
+            from imgsearch.cli import run
 
         run()
     except KeyboardInterrupt:

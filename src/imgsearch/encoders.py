@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from imgsearch.identity import ModelChoice
+from imgsearch.imports import uncollected
 from imgsearch.model import weights
 from imgsearch.types import Encoder, Identity, Reporter
 
@@ -51,19 +52,23 @@ def embedder_for(
     order: Order, notice: Callable[[str], None], forward: Engine | Reference | None = None
 ) -> Qwen3VLEmbedder:
     """Load the model of an order into this process, or only put a new face on the weights in ``forward``."""
-    from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
+    from imgsearch.model.mapping import brought_near
 
-    return Qwen3VLEmbedder(
-        order.folder,
-        device=order.device,
-        dtype=order.dtype,
-        budget=order.budget,
-        instruction=order.instruction,
-        dim=order.dim,
-        verbatim=True,  # the identity's prompts are ready for use, whatever has become of the folder
-        notice=notice,
-        forward=forward,
-    )
+    with brought_near(order.folder):
+        with uncollected():
+            from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
+
+        return Qwen3VLEmbedder(
+            order.folder,
+            device=order.device,
+            dtype=order.dtype,
+            budget=order.budget,
+            instruction=order.instruction,
+            dim=order.dim,
+            verbatim=True,  # the identity's prompts are ready for use, whatever has become of the folder
+            notice=notice,
+            forward=forward,
+        )
 
 
 def order_for(checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice) -> Order:

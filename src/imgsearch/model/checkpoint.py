@@ -208,6 +208,11 @@ def fingerprint(folder: str) -> str:
     return result
 
 
+def tensor_ranges(path: str) -> list[tuple[str, int, int]]:
+    """Return name, first byte and end in the file of each tensor; CheckpointError for a file cut short."""
+    return [(name, start, end) for name, _, _, start, end in _tensors(path)]
+
+
 def _compute(folder: str) -> str:
     check_family(folder)
     config = json.loads(

@@ -24,6 +24,7 @@ from imgsearch.model.batching import Widths
 from imgsearch.model.int8 import LEAST_COSINE
 from imgsearch.model.language import Language, Past
 from imgsearch.model.linear import Weights
+from imgsearch.model.openings import LONGEST, Openings
 from imgsearch.model.prompt import Ready, Tokens
 from imgsearch.model.rotary import Grid, Rotary, token_rotary
 from imgsearch.model.runtime import activations
@@ -32,6 +33,7 @@ from imgsearch.model.vision import VisionTower
 from imgsearch.types import Patches, Runtime
 
 _OPENINGS = 4  # beginnings of prompts whose keys and values are remembered
+_STORED_FROM = 2**27  # weights of the language layers: with fewer an opening is computed sooner than read
 _PROOF = 4  # prompts that are computed twice, once a kind, when int8 is used
 _LONGEST_OPENING = 512  # tokens; longer ones are computed with each prompt
 _PACK_AFTER = (
@@ -72,6 +74,11 @@ class Engine:
         # But an accelerator's memory: a question must not fail for a batch that is there at the same time.
         on_cpu = runtime.device == "cpu"
         self._alone: AbstractContextManager[object] = nullcontext() if on_cpu else threading.Lock()
+        layers = sum(
+            math.prod(shape) for name, shape in self._sizes.shapes().items() if f"{LANGUAGE}.layers" in name
+        )
+        computed: dict[str, object] = {"dtype": runtime.dtype, "onednn": self._weights.onednn}
+        self._store = Openings(folder, computed) if on_cpu and layers >= _STORED_FROM else None
         # Without self: a cycle would keep the weights in memory after the engine is let go.
         angles = functools.partial(_prompt_rotary, self._sizes, self._weights.device)
         self._rotary = functools.lru_cache(maxsize=64)(angles)
@@ -87,6 +94,7 @@ class Engine:
     def pack(self) -> None:
         """Lay the loaded weights out for bulk work; ``__call__`` does it by itself once there is bulk work."""
         with self._turn:
+            self._store = None  # packed products differ from the others in their last bits
             for product in (*self._language.linears(), *(self._vision.linears() if self._vision else ())):
                 product.pack()
 
@@ -198,12 +206,22 @@ class Engine:
         key = opening.tobytes()
         with self._turn:
             if key not in self._openings:
-                hidden = self._language.embed(torch.from_numpy(opening)[None])
-                self._openings[key] = self._language.remember(hidden, self._rotary(0, None, len(opening)))
+                self._openings[key] = self._find_past(opening, key)
                 if len(self._openings) > _OPENINGS:
                     self._openings.popitem(last=False)
             self._openings.move_to_end(key)
             return self._openings[key]
+
+    def _find_past(self, opening: NDArray[np.int64], key: bytes) -> Past:
+        """Return an opening's keys and values from the user's cache, or compute them and put them there."""
+        store = self._store if len(opening) <= LONGEST else None
+        if store and (found := store.read(key)):
+            return found
+        hidden = self._language.embed(torch.from_numpy(opening)[None])
+        past = self._language.remember(hidden, self._rotary(0, None, len(opening)))
+        if store:
+            store.write(key, past)
+        return past
 
     def _frames(self, pictures: Sequence[Patches]) -> torch.Tensor:
         """Return one frame of each picture: (pictures, patches, channels · patch · patch), in the model's dtype."""

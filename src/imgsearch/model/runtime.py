@@ -75,6 +75,14 @@ def bfloat16_unit() -> str | None:
     return None
 
 
+def machine() -> list[str]:
+    """Name what the bits of a result on the CPU may depend on: the build of torch, the processor, the threads."""
+    import torch
+
+    limits = [f"{name}={os.environ.get(name)}" for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")]
+    return [torch.__config__.show(), *sorted(_cpu_flags()), str(torch.get_num_threads()), *limits]
+
+
 def _cpu_flags() -> frozenset[str]:
     """Return the features that Linux names for the first processor; none on other systems."""
     try:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model.checkpoint import MEND, weight_files
+from imgsearch.model.mapping import map_file
 
 CHUNK = 16 * 2**20  # bytes that are read and converted at a time
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -100,8 +101,7 @@ class MappedFiles:
         if where.start % dtype.itemsize or not where.size:
             return None
         if where.path not in self._maps:
-            with open(where.path, "rb") as file:
-                self._maps[where.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._maps[where.path] = map_file(where.path)
         count = where.size // dtype.itemsize
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given buffer is not writable")  # and nobody writes to it

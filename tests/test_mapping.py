@@ -1,0 +1,115 @@
+"""Tests of mapped weight files, and of bringing them near while torch is imported."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imgsearch.imports import uncollected
+from imgsearch.model import checkpoint, mapping
+
+
+def test_a_file_is_mapped_once(tmp_path: Path):
+    """While a map is in use it is shared; a file of the same name with other content gets its own."""
+    path = tmp_path / "weights"
+    path.write_bytes(b"old" * 2000)
+    first = mapping.map_file(str(path))
+    assert mapping.map_file(str(path)) is first
+    other = tmp_path / "new"
+    other.write_bytes(b"new" * 2000)
+    os.replace(other, path)
+    assert mapping.map_file(str(path))[:3] == b"new"
+    assert first[:3] == b"old"
+
+
+def test_a_map_goes_with_its_last_user(tmp_path: Path):
+    """Nobody but its users keeps a map in memory."""
+    path = tmp_path / "weights"
+    path.write_bytes(b"old" * 2000)
+    gc.collect()
+    before = len(mapping._maps)
+    first = mapping.map_file(str(path))
+    assert len(mapping._maps) == before + 1
+    del first
+    gc.collect()
+    assert len(mapping._maps) == before
+
+
+def test_the_language_layers_are_found(tiny_checkpoint: str):
+    """What is touched is the layers of the language model, together where they lie together, and nothing else."""
+    path = os.path.join(tiny_checkpoint, checkpoint.weight_files(tiny_checkpoint)[0])
+    layers = {
+        (start, end)
+        for name, start, end in checkpoint.tensor_ranges(path)
+        if "language_model.layers." in name
+    }
+    runs = mapping._layers(path)
+    assert sum(end - start for start, end in runs) == sum(end - start for start, end in layers)
+    assert all(any(start <= at < end for start, end in runs) for at, _ in layers)
+    assert len(runs) < len(layers)
+
+
+_NEAR = """
+import sys, threading
+from imgsearch.model import mapping
+with mapping.brought_near(sys.argv[1]):
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join()
+    resident, inside = 0, False
+    for line in open("/proc/self/smaps"):
+        if "-" in line.split(" ", 1)[0] and ":" not in line.split(" ", 1)[0]:
+            inside = line.rstrip().endswith(".safetensors")
+        elif inside and line.startswith("Rss:"):
+            resident += int(line.split()[1]) * 1024
+    print(resident, "torch" in sys.modules)
+print(len(mapping._maps))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of its maps")
+def test_the_layers_are_in_memory_before_torch_is(tiny_checkpoint: str):
+    """A second thread brings the layers' pages into memory without torch, and lets go of them if nobody takes them."""
+    path = os.path.join(tiny_checkpoint, checkpoint.weight_files(tiny_checkpoint)[0])
+    wanted = sum(end - start for start, end in mapping._layers(path))
+    done = subprocess.run(
+        [sys.executable, "-c", _NEAR, tiny_checkpoint], capture_output=True, text=True, check=True
+    )
+    (resident, torch), (left,) = (line.split() for line in done.stdout.splitlines())
+    assert torch == "False"
+    assert int(resident) >= wanted // 2
+    assert int(left) == 0
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no weights", b"\xff" * 64])
+def test_broken_weights_are_left_to_whoever_loads_them(tmp_path: Path, content: bytes | None):
+    """A folder without weights, or with broken ones, makes no error here."""
+    if content is not None:
+        (tmp_path / "model.safetensors").write_bytes(content)
+    code = "import sys; from imgsearch.model import mapping\nwith mapping.brought_near(sys.argv[1]): print('went on')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("went on\n", "")
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_cycles_are_sought_again_after_imports(on: bool):
+    """Whether the imports work or not, Python's search for cycles is then as it was."""
+    was = gc.isenabled()
+    try:
+        (gc.enable if on else gc.disable)()
+        with uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled() == on
+        with pytest.raises(ImportError), uncollected():
+            raise ImportError("for a test")
+        assert gc.isenabled() == on
+    finally:
+        (gc.enable if was else gc.disable)()
+        gc.unfreeze()
