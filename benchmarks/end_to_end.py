@@ -197,9 +197,13 @@ def main() -> None:
 
 def worker(options: argparse.Namespace, python: str, name: str) -> list[str]:
     """Return the command of a worker process."""
+    from imgsearch.model.runtime import activations  # not at the top: the peer's Python has no imgsearch
+
     argv = [python, __file__, "--worker", name, "--folder", options.folder, "--pictures", options.pictures]
     argv += ["--count", str(options.count), "--pixels", str(options.pixels), "--batch", str(options.batch)]
-    argv += ["--dtype", options.dtype, "--device", options.device]
+    # int8 is ours alone: theirs computes in what ours has between its products.
+    dtype = activations(options.dtype) if name == THEIRS else options.dtype
+    argv += ["--dtype", dtype, "--device", options.device]
     return argv + (["--small"] if options.small else [])
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -133,3 +137,24 @@ def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
         chosen = choose("cpu", "int8")
         assert (chosen.device, chosen.dtype) == ("cpu", "int8")
         assert chosen.reason.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [
+        ({}, "passive 1000"),
+        ({"GOMP_SPINCOUNT": "5"}, "passive 5"),
+        ({"OMP_WAIT_POLICY": "active"}, "active None"),
+        ({"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "7"}, "active 7"),
+    ],
+)
+def test_threads_hardly_spin_unless_the_user_says_so(own: dict[str, str], found: str):
+    """OpenMP's threads sleep after a moment of waiting; what the user has set stands."""
+    code = "import imgsearch.model, os; print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+    left = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=left | own, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == found
