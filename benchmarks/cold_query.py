@@ -89,7 +89,7 @@ def ours(options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         # As in the command, where loading the model does it.
         stack.enter_context(mapping.brought_near(options.folder))
-        with uncollected():
+        with uncollected("imgsearch.model.embedder"):
             import torch
 
             lap("import torch")

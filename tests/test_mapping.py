@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -104,12 +105,32 @@ def test_cycles_are_sought_again_after_imports(on: bool):
     was = gc.isenabled()
     try:
         (gc.enable if on else gc.disable)()
-        with uncollected():
+        with uncollected("a module that is not there"):
             assert not gc.isenabled()
         assert gc.isenabled() == on
-        with pytest.raises(ImportError), uncollected():
+        with pytest.raises(ImportError), uncollected("a module that is not there"):
             raise ImportError("for a test")
         assert gc.isenabled() == on
     finally:
         (gc.enable if was else gc.disable)()
         gc.unfreeze()
+
+
+def test_only_the_first_import_puts_objects_aside():
+    """What has become garbage by the time of a second model is still found."""
+
+    class Cycle:
+        """Stands for a model that nobody uses any more."""
+
+        def __init__(self) -> None:
+            self.own = self
+
+    gc.disable()
+    try:
+        gone = weakref.ref(Cycle())
+        with uncollected("imgsearch.imports"):
+            pass
+        gc.collect()
+        assert gone() is None
+    finally:
+        gc.enable()

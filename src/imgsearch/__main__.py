@@ -10,7 +10,7 @@ def main() -> None:
     try:
         from imgsearch.imports import uncollected
 
-        with uncollected():
+        with uncollected("imgsearch.cli"):
             from imgsearch.cli import run
 
         run()

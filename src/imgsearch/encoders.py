@@ -55,7 +55,7 @@ def embedder_for(
     from imgsearch.model.mapping import brought_near
 
     with brought_near(order.folder):
-        with uncollected():
+        with uncollected("imgsearch.model.embedder"):
             from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
 
         return Qwen3VLEmbedder(
