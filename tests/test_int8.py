@@ -255,6 +255,19 @@ def test_rows_that_are_not_finite_are_computed_again_in_float32(tiny_checkpoint:
     np.testing.assert_allclose(embedder.embed(["a cat"]), exact, atol=1e-6)
 
 
+def test_vectors_that_are_not_finite_prove_nothing(uneven: Callable[[str], str]):
+    """A first vector that could not be compared leaves the proof to the next one."""
+    embedder = Qwen3VLEmbedder(uneven("language_model.layers"), device="cpu", dtype="int8")
+    assert isinstance(embedder.forward, Engine)
+    norm = embedder.forward._language._norm
+    kept = norm.clone()
+    norm.fill_(float("inf"))
+    embedder.embed(["a cat"])
+    norm.copy_(kept)
+    with pytest.raises(CheckpointError, match="int8 takes too much"):
+        embedder.embed(["a dog"])
+
+
 def test_memory_to_come_is_a_byte_a_weight(tiny_checkpoint: str):
     """Until the vision tower is loaded, memory is kept free for a byte of each of its weights."""
     plain, small = (

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from imgsearch.model import checkpoint, openings
 from imgsearch.model import engine as engine_module
-from imgsearch.model import openings
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import Engine
-from imgsearch.model.openings import Openings
 from imgsearch.types import Runtime
 
 from pictures import scene
@@ -27,6 +29,7 @@ Ask = Callable[..., torch.Tensor]
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep openings of small checkpoints too, in a cache of the test's own."""
     monkeypatch.setattr(engine_module, "_STORED_FROM", 1)
+    monkeypatch.setattr(openings, "_SETTLED_NS", 0, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "imgsearch" / "openings"
 
@@ -138,21 +141,103 @@ def test_packed_weights_keep_nothing(ask: Ask, cache: Path):
     assert not cache.exists()
 
 
-def test_a_checkpoint_that_changes_has_other_openings(tiny_copy: str, cache: Path):
-    """An opening belongs to the weights: with others it is computed again."""
-    where = Path(tiny_copy, "model.safetensors")
-    changed = bytearray(where.read_bytes())
-    store = Openings(tiny_copy, {})
-    past = engine_module.Past([torch.ones(1, 1, 2, 4)], [torch.zeros(1, 1, 2, 4)])
-    store.write(b"ids", past)
-    found = store.read(b"ids")
-    assert found is not None
-    assert torch.equal(found.keys[0], past.keys[0])
-    assert torch.equal(found.values[0], past.values[0])
-    assert store.read(b"others") is None
-    changed[-1] ^= 1
-    where.write_bytes(changed)
-    assert store.read(b"ids") is None
-    os.remove(where)
-    assert store.read(b"ids") is None
-    store.write(b"ids", past)  # and nothing is raised
+def _scale_weights(folder: str, factor: float) -> None:
+    """Put other weights in the place of a checkpoint's, as a download or a training run does."""
+    path = os.path.join(folder, "model.safetensors")
+    save_file({name: tensor * factor for name, tensor in load_file(path).items()}, f"{path}.new")
+    os.replace(f"{path}.new", path)
+
+
+def _ask(engine: Engine, folder: str, text: str = "a cat", instruction: str = "Find it.") -> torch.Tensor:
+    prompts = Qwen3VLEmbedder(folder, device="cpu", dtype="float32")
+    return engine([prompts._ready({"text": text, "instruction": instruction}, 0, 1)])
+
+
+RUNTIME = Runtime("cpu", "float32", "for a test")
+
+
+def test_weights_that_were_replaced_leave_nothing_to_the_new_ones(tiny_copy: str, cache: Path):
+    """An engine over weights that have been replaced keeps its openings apart from those of the new weights."""
+    old = Engine(tiny_copy, RUNTIME)
+    _scale_weights(tiny_copy, 1.3)
+    first = _ask(old, tiny_copy)
+    found = _ask(Engine(tiny_copy, RUNTIME), tiny_copy)
+    shutil.rmtree(cache)
+    right = _ask(Engine(tiny_copy, RUNTIME), tiny_copy)
+    assert torch.equal(found, right)
+    assert not torch.equal(first, right)
+    # Nor the other way round: what the new weights left is not the old engine's.
+    shutil.rmtree(cache)
+    alone = _ask(old, tiny_copy, instruction="Find another.")
+    _ask(Engine(tiny_copy, RUNTIME), tiny_copy, instruction="Find a third.")
+    third = _ask(old, tiny_copy, instruction="Find a third.")
+    shutil.rmtree(cache)
+    assert not torch.equal(third, _ask(Engine(tiny_copy, RUNTIME), tiny_copy, instruction="Find a third."))
+    assert torch.equal(alone, _ask(old, tiny_copy, instruction="Find another."))
+
+
+def test_weights_that_are_mended_in_place_have_other_openings(tiny_copy: str, cache: Path):
+    """A damaged number where no sample of the checkpoint's fingerprint lies leaves nothing behind once it is mended."""
+    path = Path(tiny_copy, "model.safetensors")
+    whole = path.read_bytes()
+    tensors = checkpoint.tensor_ranges(str(path))
+    start, end = next((a, b) for name, a, b in tensors if name.endswith("layers.0.mlp.down_proj.weight"))
+    place = start + (end - start) // 4 // 4 * 4
+    before = checkpoint.fingerprint(tiny_copy)
+    path.write_bytes(whole[:place] + np.float32(50).tobytes() + whole[place + 4 :])
+    assert checkpoint.fingerprint(tiny_copy) == before
+    damaged = _ask(Engine(tiny_copy, RUNTIME), tiny_copy)
+    path.write_bytes(whole)
+    found = _ask(Engine(tiny_copy, RUNTIME), tiny_copy)
+    shutil.rmtree(cache)
+    assert torch.equal(found, _ask(Engine(tiny_copy, RUNTIME), tiny_copy))
+    assert not torch.equal(damaged, found)
+
+
+def test_weights_of_this_moment_are_not_trusted(tiny_copy: str, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """What was written a moment ago may change again unseen: nothing of it is kept."""
+    monkeypatch.setattr(openings, "_SETTLED_NS", 3_600_000_000_000)
+    _scale_weights(tiny_copy, 1.1)
+    _ask(Engine(tiny_copy, RUNTIME), tiny_copy)
+    assert not cache.exists()
+
+
+def test_another_version_of_the_code_computes_its_own(ask: Ask, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """An opening belongs to the code that computed it."""
+    ask()
+    monkeypatch.setattr(openings, "_sources", lambda: "another version")
+    ask()
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_full_disk_leaves_nothing_half_written(ask: Ask, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where an opening can't be written whole, no piece of it stays, and the answer is the same."""
+    right = ask()
+    shutil.rmtree(cache)
+    real = os.replace
+
+    def full(source: str, target: str) -> None:
+        if "openings" in str(target):
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    for _ in range(3):
+        assert torch.equal(ask(), right)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_cache_that_can_only_be_read_is_read(ask: Ask, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """On a read-only disk, where a file's time can't be set, openings are still used."""
+    ask("a cat")
+    (own,) = cache.iterdir()
+    first = ask("a cat")
+    ask({"text": "a cat", "instruction": "Find something that looks quite different."})
+    (other,) = set(cache.iterdir()) - {own}
+    other.replace(own)  # so that reading it shows
+
+    def refuse(path: str) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert not torch.equal(ask("a cat"), first)

@@ -158,3 +158,11 @@ def test_threads_hardly_spin_unless_the_user_says_so(own: dict[str, str], found:
         [sys.executable, "-c", code], env=left | own, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == found
+
+
+@pytest.mark.skipif(
+    not runtime._cpu_flags() & {"avx512_vnni", "avx_vnni"}, reason="this processor has no VNNI"
+)
+def test_int8_is_there_where_the_processor_has_it():
+    """A processor with VNNI passes the trial: the tests of int8 are not skipped there for a fault of the trial."""
+    assert int8.int8_fits(torch.float32)

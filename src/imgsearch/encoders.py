@@ -54,7 +54,7 @@ def embedder_for(
     """Load the model of an order into this process, or only put a new face on the weights in ``forward``."""
     from imgsearch.model.mapping import brought_near
 
-    with brought_near(order.folder):
+    with brought_near(order.folder, order.device, order.dtype):
         with uncollected("imgsearch.model.embedder"):
             from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
 

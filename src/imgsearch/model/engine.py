@@ -24,7 +24,7 @@ from imgsearch.model.batching import Widths
 from imgsearch.model.int8 import LEAST_COSINE
 from imgsearch.model.language import Language, Past
 from imgsearch.model.linear import Weights
-from imgsearch.model.openings import LONGEST, Openings
+from imgsearch.model.openings import LONGEST, Openings, weights_state
 from imgsearch.model.prompt import Ready, Tokens
 from imgsearch.model.rotary import Grid, Rotary, token_rotary
 from imgsearch.model.runtime import activations
@@ -61,6 +61,7 @@ class Engine:
         """
         _keep_freed_memory()
         self._sizes = architecture or read_architecture(folder)
+        before = weights_state(folder)
         stored = find_tensors(folder, self._sizes.shapes(), tied=self._sizes.tied)
         dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
         self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
@@ -77,8 +78,12 @@ class Engine:
         layers = sum(
             math.prod(shape) for name, shape in self._sizes.shapes().items() if f"{LANGUAGE}.layers" in name
         )
-        computed: dict[str, object] = {"dtype": runtime.dtype, "onednn": self._weights.onednn}
-        self._store = Openings(folder, computed) if on_cpu and layers >= _STORED_FROM else None
+        computed = {"dtype": runtime.dtype, "between": str(dtype), "sizes": repr(self._sizes.text)}
+        computed |= {"onednn": str(self._weights.onednn)}
+        # Weights that were replaced while they were mapped are nobody's.
+        known = before if before == weights_state(folder) else None
+        large = on_cpu and layers >= _STORED_FROM
+        self._store = Openings(known, computed) if known is not None and large else None
         # Without self: a cycle would keep the weights in memory after the engine is let go.
         angles = functools.partial(_prompt_rotary, self._sizes, self._weights.device)
         self._rotary = functools.lru_cache(maxsize=64)(angles)
@@ -170,7 +175,8 @@ class Engine:
                     f"{self._folder}: int8 takes too much from this checkpoint's vectors (cosine {lowest:.3f} to "
                     f"{runtime.dtype}, {LEAST_COSINE} is the least): leave --dtype out"
                 )
-            self._proven.add(pictured)
+            if cosines.isfinite().any():
+                self._proven.add(pictured)
 
     def _group(
         self, prompts: Sequence[Tokens], pictures: Sequence[Patches], begin: int, grid: Grid | None

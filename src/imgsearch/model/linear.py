@@ -112,7 +112,7 @@ class Linear:
         return summand + F.linear(x, self._weight, self._bias)
 
     def pack(self) -> None:
-        """Lay the weight out as oneDNN's kernels read it, once instead of at every product; results are the same."""
+        """Lay the weight out as oneDNN's kernels read it, once instead of at every product; last bits may differ."""
         if self._weights.onednn and not self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
             self._packed = True
