@@ -119,7 +119,8 @@ def theirs(options: argparse.Namespace) -> None:
 
     lap("import the rest")
     device = None if options.device == "auto" else options.device
-    dtype = getattr(torch, options.dtype)
+    # "auto" is the dtype that the checkpoint is stored in, as transformers takes it by itself.
+    dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
     model = SentenceTransformer(options.folder, device=device, model_kwargs={"dtype": dtype})
     lap("load")
     vector = model.encode_query(QUESTION)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +23,7 @@ from imgsearch.model import embedder as embedder_module
 from imgsearch.model import int8, runtime
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import Engine
-from imgsearch.model.int8 import Int8Linear, int8_fits, quantize
+from imgsearch.model.int8 import Int8Linear, Proof, int8_fits, quantize
 from imgsearch.model.random_checkpoint import TINY, write_random_checkpoint
 from imgsearch.model.weights import DEMO_FOLDER
 from imgsearch.types import Input, Runtime
@@ -206,7 +208,9 @@ def test_a_checkpoint_that_int8_is_too_coarse_for_is_refused(
     np.testing.assert_allclose(plain, same, atol=1e-5)
     embedder = Qwen3VLEmbedder(folder, device="cpu", dtype="int8")
     for _ in range(2):  # and every time
-        with pytest.raises(CheckpointError, match=r"int8 takes too much .*cosine 0\.\d+ .*leave --dtype out"):
+        with pytest.raises(
+            CheckpointError, match=r"int8 takes too much .*cosine of -?0\.\d+ .*leave --dtype out"
+        ):
             embedder.embed(["a cat"])
 
 
@@ -266,6 +270,47 @@ def test_vectors_that_are_not_finite_prove_nothing(uneven: Callable[[str], str])
     norm.copy_(kept)
     with pytest.raises(CheckpointError, match="int8 takes too much"):
         embedder.embed(["a dog"])
+
+
+def _cut_badly(places: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return vectors of 256 numbers, and others that are as good as whole ones but wrong in some small numbers."""
+    plain = torch.randn(2, 256, generator=torch.Generator().manual_seed(0))
+    plain[:, places] *= 0.01
+    rows = plain.clone()
+    rows[:, places] *= -1
+    return rows, plain
+
+
+@pytest.mark.parametrize("dim", [64, 128])
+def test_vectors_are_proven_as_they_may_be_cut(dim: int):
+    """Vectors that are near as a whole but not in the numbers that a Matryoshka dimension leaves are refused."""
+    text: Any = (None, None)  # no picture
+    rows, plain = _cut_badly(slice(0, dim))
+    assert torch.cosine_similarity(rows, plain).min() >= int8.LEAST_COSINE
+    with pytest.raises(CheckpointError, match=rf"/model: .*first {dim} numbers.*cosine of -1\.000"):
+        Proof("/model").check([text, text], rows, lambda some: plain)
+    rows, plain = _cut_badly(slice(0, 32))  # shorter than anything is cut to
+    Proof("/model").check([text, text], rows, lambda some: plain)
+
+
+def test_threads_prove_once():
+    """Of threads that come with the first vectors at the same time one computes the proof and the others wait."""
+    rows = torch.randn(1, 64)
+    computed: list[int] = []
+    together = threading.Barrier(4)
+    proof = Proof("/model")
+
+    def plain(some: Any) -> torch.Tensor:
+        computed.append(len(some))
+        return rows
+
+    def come(_: int) -> None:
+        together.wait()
+        proof.check([(None, None)], rows, plain)  # type: ignore[list-item]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come, range(4)))
+    assert computed == [1]
 
 
 def test_memory_to_come_is_a_byte_a_weight(tiny_checkpoint: str):

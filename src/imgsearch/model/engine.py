@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imgsearch.errors import CheckpointError, InputError
+from imgsearch.errors import InputError
 from imgsearch.model.architecture import LANGUAGE, Architecture, read_architecture
-from imgsearch.model.batching import Widths
-from imgsearch.model.int8 import LEAST_COSINE
+from imgsearch.model.batching import Widths, free_memory
+from imgsearch.model.int8 import Int8Linear, Proof
 from imgsearch.model.language import Language, Past
-from imgsearch.model.linear import Weights
+from imgsearch.model.linear import Linear, Weights
 from imgsearch.model.openings import LONGEST, Openings, weights_state
 from imgsearch.model.prompt import Ready, Tokens
 from imgsearch.model.rotary import Grid, Rotary, token_rotary
@@ -34,18 +34,20 @@ from imgsearch.types import Patches, Runtime
 
 _OPENINGS = 4  # beginnings of prompts whose keys and values are remembered
 _STORED_FROM = 2**27  # weights of the language layers: with fewer an opening is computed sooner than read
-_PROOF = 4  # prompts that are computed twice, once a kind, when int8 is used
 _LONGEST_OPENING = 512  # tokens; longer ones are computed with each prompt
 _PACK_AFTER = (
     20_000  # tokens: packing 2 billion weights takes seconds and saves some hundredths of each picture
 )
+_WIDEN_OVER = 8  # passes: to widen weights for good takes as long as to widen them anew in so many
+_ROOM = 1.5  # times what widened weights take must be free: the rest is for passes and other programs
 
 
 class Engine:
     """A loaded checkpoint; safe to use from several threads. ``hidden`` is how many numbers the hidden state has.
 
     The vision tower is loaded with the first picture. On the CPU, weights that are stored in the dtype of the
-    computation are the mapped files themselves, so that loading takes no time and no memory of its own.
+    computation, or in 16 bits where that is float32, are the mapped files themselves, so that loading takes no time
+    and no memory of its own. What is stored in 16 bits is widened for good by and by, if there is room.
     """
 
     def __init__(
@@ -65,12 +67,13 @@ class Engine:
         stored = find_tensors(folder, self._sizes.shapes(), tied=self._sizes.tied)
         dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
         self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
+        self._narrow = any(self._weights.narrow(name) for name in stored if f"{LANGUAGE}.layers" in name)
         self._folder, self._runtime, self._keep = folder, runtime, keep
         self._language = Language(self._weights, self._sizes.text, keep=keep)
         self._vision: VisionTower | None = None
         self._openings: OrderedDict[bytes, Past] = OrderedDict()
-        self._tokens = 0
-        self._proven: set[bool] = set()
+        self._tokens = self._passes = 0
+        self._proof = Proof(folder) if self._weights.int8 else None
         self._turn = threading.Lock()  # of what is made once and kept; the passes themselves share nothing
         # But an accelerator's memory: a question must not fail for a batch that is there at the same time.
         on_cpu = runtime.device == "cpu"
@@ -96,12 +99,33 @@ class Engine:
                 self._vision = VisionTower(self._weights, self._sizes.vision, keep=self._keep)
             return self._vision
 
+    def widen(self, share: float = 1) -> None:
+        """Keep a share of the loaded weights in the dtype of the computation.
+
+        ``__call__`` does it by itself, an eighth at each pass from the second on: a single question is not worth it,
+        and none of many should wait for all of it.
+        """
+        with self._turn:
+            self._store = None  # the last bits of products may differ from now on
+            products = self._linears()
+            for product in products[: math.ceil(share * len(products))]:
+                product.widen()
+
     def pack(self) -> None:
         """Lay the loaded weights out for bulk work; ``__call__`` does it by itself once there is bulk work."""
         with self._turn:
-            self._store = None  # packed products differ from the others in their last bits
-            for product in (*self._language.linears(), *(self._vision.linears() if self._vision else ())):
+            self._store = None
+            for product in self._linears():
                 product.pack()
+
+    def _linears(self) -> list[Linear | Int8Linear]:
+        """List the products of what is loaded."""
+        return self._language.linears() + (self._vision.linears() if self._vision else [])
+
+    @functools.cached_property
+    def _room(self) -> bool:
+        """Whether weights that are narrower than the computation may be widened for good, in memory of their own."""
+        return free_memory("cpu") >= _ROOM * self._count() * self._weights.dtype.itemsize
 
     def widths(self) -> Widths:
         """Return what the memory of a pass is estimated by."""
@@ -120,10 +144,15 @@ class Engine:
 
         The system counts the pages of mapped files as free, but passes are slow if it takes them away.
         """
-        tables = {f"{LANGUAGE}.embed_tokens.weight"} if self._weights.device.type == "cpu" else set()
-        count = sum(math.prod(shape) for name, shape in self._sizes.shapes().items() if name not in tables)
         itemsize = 1 if self._weights.int8 else self._weights.dtype.itemsize
-        return max(0, count - self._weights.held) * itemsize
+        if self._narrow and not self._room:
+            itemsize = 2
+        return max(0, self._count() - self._weights.held) * itemsize
+
+    def _count(self) -> int:
+        """Count the numbers of all weights but the embeddings of tokens, which a CPU reads a few of."""
+        tables = {f"{LANGUAGE}.embed_tokens.weight"} if self._weights.device.type == "cpu" else set()
+        return sum(math.prod(shape) for name, shape in self._sizes.shapes().items() if name not in tables)
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
@@ -143,40 +172,24 @@ class Engine:
             pictures = [patches for number in numbers if (patches := prompts[number][1]) is not None]
             with self._alone:
                 rows[numbers] = self._group(texts, pictures, begin, grid).float().cpu()
-        if self._tokens >= _PACK_AFTER:
+        self._passes += len(groups)
+        if self._narrow and self._passes > 1 and self._room:
+            self.widen(min(1, (self._passes - 1) / _WIDEN_OVER))
+        if self._tokens >= _PACK_AFTER and (self._room or not self._narrow):
             self.pack()
-        if self._weights.int8:
-            self._prove(prompts, rows)
+        if self._proof:
+            self._proof.check(prompts, rows, self._without_int8)
         return rows
 
     def in_float32(self, prompts: Sequence[Ready]) -> torch.Tensor:
         """Compute the same in float32, layer by layer from the files."""
-        runtime = replace(self._runtime, dtype="float32")
-        return Engine(self._folder, runtime, self._sizes, keep=False)(prompts)
+        return self._in("float32", prompts)
 
-    def _prove(self, prompts: Sequence[Ready], rows: torch.Tensor) -> None:
-        """Compare the first vectors in int8, of texts and of pictures, with those without; CheckpointError if far off.
+    def _without_int8(self, prompts: Sequence[Ready]) -> torch.Tensor:
+        return self._in(activations("int8"), prompts)
 
-        How much is lost lies with the weights: with how far a token's largest number is from its others.
-        """
-        for pictured in {patches is not None for _, patches in prompts} - self._proven:
-            alike = [
-                number for number, (_, patches) in enumerate(prompts) if (patches is not None) == pictured
-            ]
-            some = alike[:_PROOF]
-            runtime = replace(self._runtime, dtype=activations("int8"))
-            plain = Engine(self._folder, runtime, self._sizes, keep=False)(
-                [prompts[number] for number in some]
-            )
-            cosines = torch.cosine_similarity(rows[some], plain)
-            lowest = float(cosines.nan_to_num(1).min())  # what is not finite is computed anew in float32
-            if lowest < LEAST_COSINE:
-                raise CheckpointError(
-                    f"{self._folder}: int8 takes too much from this checkpoint's vectors (cosine {lowest:.3f} to "
-                    f"{runtime.dtype}, {LEAST_COSINE} is the least): leave --dtype out"
-                )
-            if cosines.isfinite().any():
-                self._proven.add(pictured)
+    def _in(self, dtype: str, prompts: Sequence[Ready]) -> torch.Tensor:
+        return Engine(self._folder, replace(self._runtime, dtype=dtype), self._sizes, keep=False)(prompts)
 
     def _group(
         self, prompts: Sequence[Tokens], pictures: Sequence[Patches], begin: int, grid: Grid | None

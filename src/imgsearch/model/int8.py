@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from imgsearch.errors import CheckpointError
+from imgsearch.model.prompt import Ready
+
 LEAST_COSINE = 0.995
 """Of a vector in int8 to the same without: a checkpoint that is further off is refused."""
+
+_PROOF = 4  # prompts that are computed twice, of texts and of pictures
+_LEAST_DIM = 64  # the fewest numbers that the published model's vectors are made to be cut to
 
 _ZERO = 128  # oneDNN has quick kernels for activations without a sign only; this code means zero
 _STEPS = 127  # codes on each side of it
@@ -94,8 +101,59 @@ class Int8Linear:
         """Return the product plus ``summand``, which has the result's shape."""
         return self(x).add_(summand)
 
+    def widen(self) -> None:
+        """Do nothing: 8 bits is what the product wants."""
+
     def pack(self) -> None:
         """Do nothing: the weight was laid out when it was quantised."""
+
+
+class Proof:
+    """What has been seen of int8 on one checkpoint; safe to use from several threads.
+
+    How much is lost lies with the weights: with how far a token's largest number is from its others.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Take the checkpoint's folder, for messages; nothing is proven yet."""
+        self._folder = folder
+        self._proven: set[bool] = set()
+        self._turn = threading.Lock()
+
+    def check(
+        self, prompts: Sequence[Ready], rows: torch.Tensor, plain: Callable[[Sequence[Ready]], torch.Tensor]
+    ) -> None:
+        """Compare the first ``rows`` in int8, of texts and of pictures, with what ``plain`` gives without it.
+
+        They are compared whole and cut, as a Matryoshka dimension cuts them, at every half down to 64 numbers.
+        Raises CheckpointError where a cosine is below LEAST_COSINE.
+        """
+        for pictured in {patches is not None for _, patches in prompts} - self._proven:
+            with self._turn:
+                if pictured not in self._proven:
+                    alike = [
+                        place
+                        for place, (_, patches) in enumerate(prompts)
+                        if (patches is not None) == pictured
+                    ]
+                    some = alike[:_PROOF]
+                    if self._compare(rows[some], plain([prompts[place] for place in some])):
+                        self._proven.add(pictured)
+
+    def _compare(self, rows: torch.Tensor, plain: torch.Tensor) -> bool:
+        """Tell whether there was anything to compare; CheckpointError if it is too far off."""
+        dim = rows.shape[1]
+        while True:
+            cosines = torch.cosine_similarity(rows[:, :dim], plain[:, :dim])
+            lowest = float(cosines.nan_to_num(1).min())  # what is not finite is computed anew in float32
+            if lowest < LEAST_COSINE:
+                raise CheckpointError(
+                    f"{self._folder}: int8 takes too much from this checkpoint's vectors (their first {dim:,} numbers "
+                    f"have a cosine of {lowest:.3f} to those without, {LEAST_COSINE} is the least): leave --dtype out"
+                )
+            if dim // 2 < _LEAST_DIM:
+                return bool(cosines.isfinite().any())
+            dim //= 2
 
 
 def _quantize_rows(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

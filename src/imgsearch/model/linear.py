@@ -11,12 +11,16 @@ import torch.nn.functional as F
 from imgsearch.model.int8 import Int8Linear, quantize
 from imgsearch.model.tensors import MappedFiles, Stored, dtype_of, read_tensor
 
+# Numbers that are widened at a time: 25 MB in float32. From 32 MB on, glibc asks the system anew for each block.
+_AT_ONCE = 3 * 2**21
+
 
 class Weights:
     """The tensors of one checkpoint as they are computed with: ``dtype`` on ``device``.
 
-    On the CPU, large tensors that are stored in ``dtype`` are not read but mapped. ``onednn`` says whether the
-    products run by oneDNN, ``int8`` whether they multiply quantised weights and activations.
+    On the CPU, large tensors that are stored in ``dtype``, or in a narrower one that float32 holds exactly, are not
+    read but mapped. ``onednn`` says whether the products run by oneDNN, ``int8`` whether they multiply quantised
+    weights and activations.
     """
 
     def __init__(
@@ -33,10 +37,16 @@ class Weights:
         self.held += found.numel()
         return found
 
+    def narrow(self, name: str) -> bool:
+        """Tell whether a tensor is mapped in fewer bits than it is computed with: 16 where products are in float32."""
+        stored = dtype_of(self._stored[name])
+        narrower = self.dtype == torch.float32 and stored in (torch.bfloat16, torch.float16)
+        return self.device.type == "cpu" and not self.int8 and narrower
+
     def matrix(self, name: str) -> torch.Tensor:
-        """Return a weight in the dtype of the computation: mapped if that is how it is stored, else read."""
+        """Return a weight: mapped, in the dtype of the computation or a narrower one, or else read."""
         where = self._stored[name]
-        if self.device.type == "cpu" and dtype_of(where) == self.dtype:
+        if self.narrow(name) or (self.device.type == "cpu" and dtype_of(where) == self.dtype):
             mapped = self._files.tensor(where)
             if mapped is not None:
                 self._files.expect(where)
@@ -71,7 +81,9 @@ class Weights:
 class Linear:
     """x · weightᵀ + bias over the last axis, and the same with an activation, a factor or a sum behind it.
 
-    oneDNN computes what follows the product while its numbers are still in the cache, and unrounded.
+    oneDNN computes what follows the product while its numbers are still in the cache, and unrounded. A weight that
+    is mapped in fewer bits is widened at each product, some rows at a time, until ``widen`` makes it stay so: a
+    question alone needs neither the time nor the memory of a copy.
     """
 
     def __init__(self, weights: Weights, name: str, bias: bool) -> None:
@@ -83,51 +95,73 @@ class Linear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the product alone: (…, inputs) to (…, outputs)."""
-        if self._weights.onednn:
-            return self._onednn(x, "none", "")
-        return F.linear(x, self._weight, self._bias)
+        return self._product(x, "none", "")
 
     def gelu(self, x: torch.Tensor, approximate: str) -> torch.Tensor:
         """Return GELU of the product; ``approximate`` is "tanh" or "none"."""
-        if self._weights.onednn:
-            return self._onednn(x, "gelu", approximate)
-        return F.gelu(F.linear(x, self._weight, self._bias), approximate=approximate)
+        return self._product(x, "gelu", approximate)
 
     def silu(self, x: torch.Tensor) -> torch.Tensor:
         """Return SiLU of the product."""
-        if self._weights.onednn:
-            return self._onednn(x, "swish", "")
-        return F.silu(F.linear(x, self._weight, self._bias))
+        return self._product(x, "swish", "")
 
     def times(self, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         """Return the product, each number multiplied by ``factor``, which has the result's shape."""
-        if self._weights.onednn:
-            return self._onednn_binary(x, factor, "mul")
-        return F.linear(x, self._weight, self._bias) * factor
+        weight = self._weight
+        if self._weights.onednn and weight.dtype == x.dtype:
+            return self._onednn_binary(x, weight, factor, "mul")
+        return self._product(x, "none", "").mul_(factor)
 
     def plus(self, x: torch.Tensor, summand: torch.Tensor) -> torch.Tensor:
         """Return the product plus ``summand``, which has the result's shape."""
-        if self._weights.onednn:
-            return self._onednn_binary(x, summand, "add")
-        return summand + F.linear(x, self._weight, self._bias)
+        weight = self._weight
+        if self._weights.onednn and weight.dtype == x.dtype:
+            return self._onednn_binary(x, weight, summand, "add")
+        return self._product(x, "none", "").add_(summand)
+
+    def widen(self) -> None:
+        """Keep the weight in the dtype of the computation from now on, in memory of its own."""
+        if self._weight.dtype != self._weights.dtype:
+            self._weight = self._weight.to(self._weights.dtype)
+            self._weights.held += self._weight.numel()
+            self._weights.release(self._name)
 
     def pack(self) -> None:
         """Lay the weight out as oneDNN's kernels read it, once instead of at every product; last bits may differ."""
+        self.widen()
         if self._weights.onednn and not self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
             self._packed = True
             self._weights.release(self._name)
 
-    def _onednn(self, x: torch.Tensor, after: str, variant: str) -> torch.Tensor:
-        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._weight, self._bias, after, [], variant
-        )
+    def _product(self, x: torch.Tensor, after: str, variant: str) -> torch.Tensor:
+        """Return the product with what follows it, named as oneDNN does; a narrow weight is widened in parts."""
+        weight = self._weight  # once: another thread may put a wider one in its place
+        if weight.dtype == x.dtype:
+            return self._whole(x, weight, self._bias, after, variant)
+        result = x.new_empty(*x.shape[:-1], len(weight))
+        step = max(1, _AT_ONCE // weight.shape[1])
+        for start in range(0, len(weight), step):
+            rows = slice(start, start + step)
+            bias = None if self._bias is None else self._bias[rows]
+            result[..., rows] = self._whole(x, weight[rows].to(x.dtype), bias, after, variant)
         return result
 
-    def _onednn_binary(self, x: torch.Tensor, other: torch.Tensor, after: str) -> torch.Tensor:
-        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(
-            x, other, self._weight, self._bias, after
-        )
+    def _whole(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, after: str, variant: str
+    ) -> torch.Tensor:
+        if self._weights.onednn:
+            fused: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], variant)
+            return fused
+        product = F.linear(x, weight, bias)
+        if after == "gelu":
+            return F.gelu(product, approximate=variant)
+        return F.silu(product) if after == "swish" else product
+
+    def _onednn_binary(
+        self, x: torch.Tensor, weight: torch.Tensor, other: torch.Tensor, after: str
+    ) -> torch.Tensor:
+        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, weight, self._bias, after)
         return result
 
 

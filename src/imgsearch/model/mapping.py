@@ -38,11 +38,11 @@ def brought_near(folder: str, device: str = "auto", dtype: str = "auto") -> Iter
 
     Importing torch keeps one core busy for a second. The first pass over mapped weights takes a page fault for every
     64 kB of them, and waits for the disk where they have not been read before: both can be over by then. Nothing is
-    touched for another ``device`` than the CPU, nor for a ``dtype`` that the published weights are not stored in:
+    touched for another ``device`` than the CPU, nor for a ``dtype`` in which weights are not used as they are mapped:
     those are read, and a disk that fails at that is an error, where a touched page would end the process.
     """
     held: list[mmap.mmap] = []  # until the model has them
-    if "torch" not in sys.modules and device in ("auto", "cpu") and dtype in ("auto", "bfloat16"):
+    if "torch" not in sys.modules and device in ("auto", "cpu") and dtype in ("auto", "float32", "bfloat16"):
         # Whoever loads the weights says what is wrong with them; without a thread nothing is touched.
         with contextlib.suppress(CheckpointError, OSError, ValueError, RuntimeError):
             runs = [(path, *run) for path in _paths(folder) for run in _layers(path)]

@@ -1,0 +1,184 @@
+"""Tests of float32 over weights that are stored in 16 bits: mapped as they are, widened when used, then for good."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from imgsearch.model import engine as engine_module
+from imgsearch.model import linear
+from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.engine import Engine
+from imgsearch.model.linear import Linear, Weights
+from imgsearch.model.random_checkpoint import TINY, write_random_checkpoint
+from imgsearch.model.reference import Reference
+from imgsearch.model.tensors import find_tensors
+from imgsearch.types import Runtime
+
+from pictures import scene
+
+RUNTIME = Runtime("cpu", "float32", "for a test")
+ITEMS: list[Any] = [
+    "a red circle",
+    {"image": scene(1, (96, 128))},
+    {"image": scene(2, (200, 96)), "text": "beside a picture"},
+    {"text": "ein Café", "instruction": "Find it."},
+]
+
+
+@pytest.fixture(scope="module", params=["bfloat16", "float16"])
+def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give a tiny checkpoint that is stored in 16 bits."""
+    folder = str(tmp_path_factory.mktemp("model") / "narrow")
+    write_random_checkpoint(folder, TINY, dtype=request.param)
+    return folder
+
+
+def _ready(folder: str) -> list[Any]:
+    prompts = Qwen3VLEmbedder(folder, device="cpu", dtype="float32")
+    return [prompts._ready(item, 0, 1) for item in ITEMS]
+
+
+def _room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(engine_module, "free_memory", lambda device: free)
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("at_once", [1, 70, 10**6])
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+def test_a_narrow_weight_multiplies_like_a_wide_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: torch.dtype, at_once: int, onednn: bool
+):
+    """However many rows are widened at a time, and kept or not, a product and what follows it are float32's."""
+    monkeypatch.setattr(linear, "_AT_ONCE", at_once)
+    if not onednn:
+        monkeypatch.setattr(linear, "onednn_fits", lambda dtype: False)
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "a.weight": torch.randn(24, 32, generator=generator).to(stored),
+        "a.bias": torch.randn(24, generator=generator).to(stored),
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    weights = Weights(find_tensors(str(tmp_path), shapes, tied=False), torch.device("cpu"), torch.float32)
+    product = Linear(weights, "a", bias=True)
+    assert product._weight.dtype == stored
+    x, other = (torch.randn(2, 5, size, generator=generator) for size in (32, 24))
+    plain = F.linear(x, tensors["a.weight"].float(), tensors["a.bias"].float())
+    expected = [
+        plain,
+        F.gelu(plain, approximate="tanh"),
+        F.gelu(plain),
+        F.silu(plain),
+        plain * other,
+        plain + other,
+    ]
+    for step in (lambda: None, product.widen, product.pack):
+        step()
+        found = [
+            product(x),
+            product.gelu(x, "tanh"),
+            product.gelu(x, "none"),
+            product.silu(x),
+            product.times(x, other),
+            product.plus(x, other),
+        ]
+        for one, right in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, right, rtol=1e-5, atol=1e-5)
+    assert product._weight.dtype == torch.float32
+
+
+def test_parity_while_weights_are_widened(narrow: str, monkeypatch: pytest.MonkeyPatch):
+    """From the first pass to packed weights, vectors are those of transformers' own forward in float32."""
+    _room(monkeypatch, 10**12)
+    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
+    right = Reference(narrow, RUNTIME, "left")(ready)
+    held = [engine.to_come()]
+    for _ in range(6):
+        found = engine(ready)
+        assert torch.cosine_similarity(found, right).min() >= 0.99999
+        held.append(engine.to_come())
+    assert all(product._weight.dtype == torch.float32 for product in engine._linears())
+    assert held == sorted(held, reverse=True)
+    assert held[-1] < 0.05 * held[0]
+    engine.pack()
+    assert torch.cosine_similarity(engine(ready), right).min() >= 0.99999
+
+
+def test_a_single_question_widens_nothing(narrow: str, monkeypatch: pytest.MonkeyPatch):
+    """One question leaves the language layers as the file has them; each further one widens an eighth at most."""
+    _room(monkeypatch, 10**12)
+    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)[:1]
+    counts = []
+    for _ in range(10):
+        engine(ready)
+        counts.append(sum(product._weight.dtype == torch.float32 for product in engine._linears()))
+    total = len(engine._linears())
+    assert counts[0] == 0
+    assert counts[-1] == total
+    assert max(after - before for before, after in itertools.pairwise(counts)) <= total // 8 + 1
+
+
+def test_without_room_weights_stay_narrow(narrow: str, monkeypatch: pytest.MonkeyPatch):
+    """Where widened weights would take most of the memory nothing is widened, and less is set aside for weights."""
+    _room(monkeypatch, 10**12)
+    wide = Engine(narrow, RUNTIME).to_come()
+    _room(monkeypatch, int(1.4 * wide))
+    monkeypatch.setattr(engine_module, "_PACK_AFTER", 1)
+    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
+    assert 0.4 * wide < engine.to_come() < 0.6 * wide
+    for _ in range(5):
+        engine(ready)
+    assert all(product._weight.dtype != torch.float32 for product in engine._linears())
+
+
+def test_the_same_question_gets_the_same_bits(narrow: str, monkeypatch: pytest.MonkeyPatch):
+    """A question gets the same vector whether weights are narrow, some of them widened, or all."""
+    _room(monkeypatch, 10**12)
+    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)[:2]
+    first = engine(ready)
+    for _ in range(8):
+        assert torch.equal(engine(ready), first)
+
+
+_OWN = """
+import sys
+from imgsearch.model.embedder import Qwen3VLEmbedder
+
+def own():
+    lines = (line.split() for line in open("/proc/self/status"))
+    return next(int(line[1]) * 1024 for line in lines if line[0] == "RssAnon:")
+
+Qwen3VLEmbedder(sys.argv[1], device="cpu", dtype="float32").embed(["a cat"])
+before = own()
+embedder = Qwen3VLEmbedder(sys.argv[2], device="cpu", dtype="float32")
+embedder.embed(["a cat"])
+print(own() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process")
+def test_a_question_takes_little_memory_of_its_own(tmp_path: Path, tiny_checkpoint: str):
+    """In float32 over bfloat16 files, a first question takes far less than the layers in float32 would."""
+    text = TINY["text_config"] | {"hidden_size": 1024, "intermediate_size": 8192, "num_hidden_layers": 4}
+    vision = TINY["vision_config"] | {"out_hidden_size": 1024}
+    folder = str(tmp_path / "model")
+    write_random_checkpoint(folder, TINY | {"text_config": text, "vision_config": vision}, dtype="bfloat16")
+    wide = sum(
+        4 * int(torch.tensor(where.shape).prod())
+        for name, where in find_tensors(folder, Engine(folder, RUNTIME)._sizes.shapes(), tied=True).items()
+        if "language_model.layers" in name
+    )
+    assert wide > 300_000_000
+    done = subprocess.run(
+        [sys.executable, "-c", _OWN, tiny_checkpoint, folder], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 0.4 * wide  # some 25 MB at a time, and what the C library keeps of them
