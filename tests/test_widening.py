@@ -134,7 +134,7 @@ def test_without_room_weights_stay_narrow(narrow: str, monkeypatch: pytest.Monke
     _room(monkeypatch, int(1.4 * wide))
     monkeypatch.setattr(engine_module, "_PACK_AFTER", 1)
     engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
-    assert 0.4 * wide < engine.to_come() < 0.6 * wide
+    assert 0.5 * wide < engine.to_come() < 0.6 * wide
     for _ in range(5):
         engine(ready)
     assert all(product._weight.dtype != torch.float32 for product in engine._linears())
@@ -168,7 +168,7 @@ print(own() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process")
 def test_a_question_takes_little_memory_of_its_own(tmp_path: Path, tiny_checkpoint: str):
     """In float32 over bfloat16 files, a first question takes far less than the layers in float32 would."""
-    text = TINY["text_config"] | {"hidden_size": 1024, "intermediate_size": 8192, "num_hidden_layers": 4}
+    text = TINY["text_config"] | {"hidden_size": 1024, "intermediate_size": 8192, "num_hidden_layers": 6}
     vision = TINY["vision_config"] | {"out_hidden_size": 1024}
     folder = str(tmp_path / "model")
     write_random_checkpoint(folder, TINY | {"text_config": text, "vision_config": vision}, dtype="bfloat16")
@@ -177,8 +177,8 @@ def test_a_question_takes_little_memory_of_its_own(tmp_path: Path, tiny_checkpoi
         for name, where in find_tensors(folder, Engine(folder, RUNTIME)._sizes.shapes(), tied=True).items()
         if "language_model.layers" in name
     )
-    assert wide > 300_000_000
+    assert wide > 600_000_000
     done = subprocess.run(
         [sys.executable, "-c", _OWN, tiny_checkpoint, folder], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 0.4 * wide  # some 25 MB at a time, and what the C library keeps of them
+    assert int(done.stdout) < 0.5 * wide  # 25 MB at a time, and what libraries keep of them
