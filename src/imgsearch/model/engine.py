@@ -7,6 +7,7 @@ modules, and is what the engine is compared with.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import threading
 from collections import OrderedDict
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from imgsearch.errors import InputError
+from imgsearch.model import parallel
 from imgsearch.model.architecture import LANGUAGE, Architecture, read_architecture
 from imgsearch.model.batching import Widths, free_memory
 from imgsearch.model.int8 import Int8Linear, Proof
@@ -40,6 +42,9 @@ _PACK_AFTER = (
 )
 _WIDEN_OVER = 8  # passes: to widen weights for good takes as long as to widen them anew in so many
 _ROOM = 1.5  # times what widened weights take must be free: the rest is for passes and other programs
+
+_ID_BYTES = np.dtype(np.int64).itemsize
+_Alike = tuple[bytes, int, Grid | None]  # a prompt's opening, where its picture begins, the picture's grid
 
 
 class Engine:
@@ -154,24 +159,25 @@ class Engine:
         tables = {f"{LANGUAGE}.embed_tokens.weight"} if self._weights.device.type == "cpu" else set()
         return sum(math.prod(shape) for name, shape in self._sizes.shapes().items() if name not in tables)
 
-    @torch.inference_mode()
     def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
         """Return the hidden state of each prompt's last token after the final norm: (prompts, hidden) float32.
 
         ``prompts`` are computed in groups that begin alike and whose pictures have the same grid. Raises InputError
         for patches that are of no still picture, CheckpointError if int8 turns out to be too coarse for the weights.
         """
-        rows = torch.empty(len(prompts), self.hidden)
-        groups: dict[tuple[bytes, int, Grid | None], list[int]] = {}
+        groups: dict[_Alike, list[int]] = {}
         for number, (tokens, patches) in enumerate(prompts):
             # Where a picture begins is 0 without one.
             alike = (self._opening(tokens).tobytes(), int(tokens.types.argmax()), _grid(patches))
             groups.setdefault(alike, []).append(number)
-        for (_, begin, grid), numbers in groups.items():
-            texts = [prompts[number][0] for number in numbers]
-            pictures = [patches for number in numbers if (patches := prompts[number][1]) is not None]
-            with self._alone:
-                rows[numbers] = self._group(texts, pictures, begin, grid).float().cpu()
+        order = [(alike, number) for alike, numbers in groups.items() for number in numbers]
+        counts = [len(prompts[number][0].ids) - len(alike[0]) // _ID_BYTES for alike, number in order]
+        parts = parallel.split(counts, torch.get_num_threads() if self._weights.device.type == "cpu" else 1)
+        rows = torch.empty(len(prompts), self.hidden)
+        found = parallel.run(lambda part: self._pass(order[part], prompts), parts)
+        for part, some in zip(parts, found, strict=True):
+            rows[[number for _, number in order[part]]] = some
+        self._tokens += sum(counts)
         self._passes += len(groups)
         if self._narrow and self._passes > 1 and self._room:
             self.widen(min(1, (self._passes - 1) / _WIDEN_OVER))
@@ -180,6 +186,17 @@ class Engine:
         if self._proof:
             self._proof.check(prompts, rows, self._without_int8)
         return rows
+
+    @torch.inference_mode()
+    def _pass(self, order: Sequence[tuple[_Alike, int]], prompts: Sequence[Ready]) -> torch.Tensor:
+        """Compute the prompts that ``order`` names, those that follow each other and are alike at once."""
+        rows = []
+        for (_, begin, grid), alike in itertools.groupby(order, key=lambda entry: entry[0]):
+            some = [prompts[number] for _, number in alike]
+            pictures = [patches for _, patches in some if patches is not None]
+            with self._alone:
+                rows.append(self._group([tokens for tokens, _ in some], pictures, begin, grid).float().cpu())
+        return torch.cat(rows)
 
     def in_float32(self, prompts: Sequence[Ready]) -> torch.Tensor:
         """Compute the same in float32, layer by layer from the files."""
@@ -202,7 +219,6 @@ class Engine:
         ids = np.zeros((len(prompts), max(lengths)), dtype=np.int64)
         for row, tokens, length in zip(ids, prompts, lengths, strict=True):
             row[:length] = tokens.ids[known:]
-        self._tokens += ids.size
         hidden = self._language.embed(torch.from_numpy(ids))
         rotary = self._rotary(begin, grid, known + ids.shape[1]).part(known, None)
         if grid is None:

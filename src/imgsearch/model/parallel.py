@@ -1,0 +1,79 @@
+"""Shares a batch between threads on a CPU, each with cores of its own: data parallelism within one process.
+
+Left to itself torch shares every single product between all cores, and at each of thousands of operations all of
+them wait for the slowest. Weights are read once a thread, so a thread needs enough tokens to be worth them.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import accumulate
+from typing import TypeVar
+
+import torch
+
+LEAST_TOKENS = 200
+"""Of a part: with fewer, reading the weights takes longer than what is won."""
+
+R = TypeVar("R")
+_turn = threading.Lock()
+
+
+def split(tokens: Sequence[int], cores: int) -> list[slice]:
+    """Cut prompts of so many ``tokens`` each, in their order, into parts of about as many tokens, one a thread.
+
+    There are as many parts as divide ``cores``, so that no core is left over, and as have LEAST_TOKENS and a prompt
+    at least, on average.
+    """
+    if not tokens:
+        return []
+    total = sum(tokens)
+    most = max(1, min(cores, len(tokens), total // LEAST_TOKENS))
+    count = next(parts for parts in range(most, 0, -1) if cores % parts == 0)
+    # Where a prompt's middle lies says to which part it belongs.
+    parts = [
+        (2 * end - own) * count // (2 * total) for own, end in zip(tokens, accumulate(tokens), strict=True)
+    ]
+    starts = [parts.index(part) for part in sorted(set(parts))]
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True)]
+
+
+def run(compute: Callable[[slice], R], parts: Sequence[slice]) -> list[R]:
+    """Compute the parts side by side, on all the cores that torch has in this thread; return what each gave.
+
+    All have ended when this returns or raises; the first error is raised.
+    """
+    if len(parts) < 2:
+        return [compute(part) for part in parts]
+    cores = torch.get_num_threads()
+    futures = [_threads(len(parts), max(1, cores // len(parts))).submit(compute, part) for part in parts]
+    wait(futures)
+    return [future.result() for future in futures]
+
+
+def _threads(count: int, cores: int) -> ThreadPoolExecutor:
+    """Return ``count`` threads in which torch uses so many ``cores``; they wait until the process ends."""
+    with _turn:
+        return _started(count, cores)
+
+
+@functools.cache
+def _started(count: int, cores: int) -> ThreadPoolExecutor:
+    before = torch.get_num_threads()
+    up = threading.Barrier(count + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # a thread's first question makes it take over the remembered count, even after a set
+        torch.set_num_threads(cores)
+        up.wait()
+
+    pool = ThreadPoolExecutor(count, "imgsearch-pass", initializer=begin)
+    for _ in range(count):
+        pool.submit(int)  # a thread for each, since none is idle before all are up
+    up.wait()
+    # A thread's count is its own, but torch remembers the last one that was set for threads that are still to come.
+    torch.set_num_threads(before)
+    return pool
