@@ -8,8 +8,10 @@ module. Target: at most 1/4 of their time and less memory at the peak. A mapped 
 read, though it is the page cache's own; "own" is what a process has beside mapped files. Where other work wants the
 cores, theirs loses more: its OpenMP threads spin while they wait, ours sleep; so look at the load, too.
 
-    python benchmarks/cold_query.py [--rounds 5] [--rows 1000] [--peer PYTHON] [--scratch DIR] [--keep]
+    python benchmarks/cold_query.py [--rounds 5] [--rows 1000] [--dtype bfloat16] [--peer PYTHON] [--scratch DIR]
+        [--keep]
 
+With --dtype auto each takes what it takes by itself: imgsearch what the processor multiplies, theirs what is stored.
 Three contenders in turns (A B C A B C): `imgsearch query` over a small index of invented vectors that carries the
 checkpoint's fingerprint; a process that loads the same checkpoint with sentence-transformers and calls encode_query;
 and one that goes on to search the index's vectors as a matrix. No answer is remembered (--no-remember) and no running
