@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -96,6 +99,28 @@ def test_the_first_error_comes_after_all_have_ended():
         parallel.run(compute, [slice(0, 1), slice(1, 2)])
     assert ended == [1]
     assert parallel.run(lambda part: part.start, [slice(3, 4), slice(4, 5)]) == [3, 4]
+
+
+def test_a_failed_pass_is_forgotten_at_once():
+    """What a part held when it failed is gone with its error, so that memory which ran out is there for another try."""
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def compute(part: slice) -> torch.Tensor:
+        large = torch.zeros(1000)
+        held.append(weakref.ref(large))
+        raise MemoryError(f"no room for {large.shape}")
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            with contextlib.suppress(MemoryError):
+                parallel.run(compute, [slice(0, 1), slice(1, 2)])
+        # A thread drops what it computed just after it has said so: the next run comes after that.
+        parallel.run(lambda part: part, [slice(0, 1), slice(1, 2)])
+        assert [reference() for reference in held] == [None] * 4
+    finally:
+        gc.enable()
 
 
 ITEMS: list[Any] = [

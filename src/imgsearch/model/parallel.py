@@ -51,7 +51,15 @@ def run(compute: Callable[[slice], R], parts: Sequence[slice]) -> list[R]:
     cores = torch.get_num_threads()
     futures = [_threads(len(parts), max(1, cores // len(parts))).submit(compute, part) for part in parts]
     wait(futures)
-    return [future.result() for future in futures]
+    errors = list(filter(None, (future.exception() for future in futures)))
+    if not errors:
+        return [future.result() for future in futures]
+    try:
+        raise errors[0]
+    finally:
+        # An error knows this frame: if the frame knew it, too, a failed pass's tensors would stay for a while.
+        futures.clear()
+        errors.clear()
 
 
 def _threads(count: int, cores: int) -> ThreadPoolExecutor:
