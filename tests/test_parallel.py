@@ -101,6 +101,27 @@ def test_the_first_error_comes_after_all_have_ended():
     assert parallel.run(lambda part: part.start, [slice(3, 4), slice(4, 5)]) == [3, 4]
 
 
+def test_threads_that_cannot_be_started_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch):
+    """Where the system gives no further thread that is an error; what was started ends, and a later try succeeds."""
+    real = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        real(thread)
+
+    parts = [slice(number, number + 1) for number in range(3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            parallel.run(lambda part: part.start, parts)
+        started[0].join(timeout=60)
+        assert not started[0].is_alive()
+    assert parallel.run(lambda part: part.start, parts) == [0, 1, 2]
+
+
 def test_a_failed_pass_is_forgotten_at_once():
     """What a part held when it failed is gone with its error, so that memory which ran out is there for another try."""
     held: list[weakref.ref[torch.Tensor]] = []

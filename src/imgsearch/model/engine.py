@@ -11,7 +11,7 @@ import itertools
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from imgsearch.errors import InputError
 from imgsearch.model import parallel
 from imgsearch.model.architecture import LANGUAGE, Architecture, read_architecture
-from imgsearch.model.batching import Widths, free_memory
+from imgsearch.model.batching import Widths, free_memory, is_out_of_memory, keep_freed_memory
 from imgsearch.model.int8 import Int8Linear, Proof
 from imgsearch.model.language import Language, Past
 from imgsearch.model.linear import Linear, Weights
@@ -66,7 +66,7 @@ class Engine:
         Raises CheckpointError for an architecture that the engine does not know, for a missing, unexpected or
         misshapen tensor of either tower, and for a damaged file.
         """
-        _keep_freed_memory()
+        keep_freed_memory()
         self._sizes = architecture or read_architecture(folder)
         before = weights_state(folder)
         stored = find_tensors(folder, self._sizes.shapes(), tied=self._sizes.tied)
@@ -172,20 +172,45 @@ class Engine:
             groups.setdefault(alike, []).append(number)
         order = [(alike, number) for alike, numbers in groups.items() for number in numbers]
         counts = [len(prompts[number][0].ids) - len(alike[0]) // _ID_BYTES for alike, number in order]
-        parts = parallel.split(counts, torch.get_num_threads() if self._weights.device.type == "cpu" else 1)
+        shared = self._keep and self._weights.device.type == "cpu"
+        parts = parallel.split(counts, torch.get_num_threads() if shared else 1)
+        if len(parts) > 1:
+            self._prepare(groups)
         rows = torch.empty(len(prompts), self.hidden)
         found = parallel.run(lambda part: self._pass(order[part], prompts), parts)
         for part, some in zip(parts, found, strict=True):
             rows[[number for _, number in order[part]]] = some
         self._tokens += sum(counts)
         self._passes += len(groups)
-        if self._narrow and self._passes > 1 and self._room:
-            self.widen(min(1, (self._passes - 1) / _WIDEN_OVER))
-        if self._tokens >= _PACK_AFTER and (self._room or not self._narrow):
-            self.pack()
+        if self._keep:
+            self._lay_out()
         if self._proof:
             self._proof.check(prompts, rows, self._without_int8)
         return rows
+
+    @torch.inference_mode()
+    def _prepare(self, groups: Iterable[_Alike]) -> None:
+        """Compute what all parts of a batch read, here, where torch has all the cores and machine() says so."""
+        for opening, _, grid in groups:
+            if opening:
+                self._past(np.frombuffer(opening, np.int64).copy())  # torch warns of what it can't write to
+            if grid:
+                self.load_vision()
+
+    def _lay_out(self) -> None:
+        """Widen and pack weights where that pays by now; without memory for it they stay as they are."""
+        try:
+            if self._narrow and self._passes > 1 and self._room:
+                if free_memory("cpu") < _ROOM * self.to_come():  # others may have taken it since
+                    self._room = False
+                else:
+                    self.widen(min(1, (self._passes - 1) / _WIDEN_OVER))
+            if self._tokens >= _PACK_AFTER and (self._room or not self._narrow):
+                self.pack()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._room, self._tokens = False, 0
 
     @torch.inference_mode()
     def _pass(self, order: Sequence[tuple[_Alike, int]], prompts: Sequence[Ready]) -> torch.Tensor:
@@ -285,13 +310,3 @@ def _prompt_rotary(
 def _grid(patches: Patches | None) -> Grid | None:
     """Return the rows and columns of a picture's patches, None without a picture."""
     return None if patches is None else patches.grid[1:]
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep the memory that a pass frees for the next one, up to 62 MB.
-
-    glibc gives large blocks back to the system, which must clear each page of them when they are asked for again: a
-    twentieth of a pass. What is large it learns from the largest block that has been freed, up to 32 MB. Nothing
-    of this block is touched, so it costs nothing; to other C libraries it means nothing.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)

@@ -7,6 +7,7 @@ them wait for the slowest. Weights are read once a thread, so a thread needs eno
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -44,13 +45,18 @@ def split(tokens: Sequence[int], cores: int) -> list[slice]:
 def run(compute: Callable[[slice], R], parts: Sequence[slice]) -> list[R]:
     """Compute the parts side by side, on all the cores that torch has in this thread; return what each gave.
 
-    All have ended when this returns or raises; the first error is raised.
+    All have ended when this returns or raises the first error of them; but Ctrl-C comes at once.
     """
     if len(parts) < 2:
         return [compute(part) for part in parts]
     cores = torch.get_num_threads()
     futures = [_threads(len(parts), max(1, cores // len(parts))).submit(compute, part) for part in parts]
-    wait(futures)
+    try:
+        wait(futures)
+    except BaseException:
+        for future in futures:
+            future.cancel()  # what has not begun
+        raise
     errors = list(filter(None, (future.exception() for future in futures)))
     if not errors:
         return [future.result() for future in futures]
@@ -65,23 +71,32 @@ def run(compute: Callable[[slice], R], parts: Sequence[slice]) -> list[R]:
 def _threads(count: int, cores: int) -> ThreadPoolExecutor:
     """Return ``count`` threads in which torch uses so many ``cores``; they wait until the process ends."""
     with _turn:
-        return _started(count, cores)
+        return _started(count, cores, os.getpid())
 
 
 @functools.cache
-def _started(count: int, cores: int) -> ThreadPoolExecutor:
-    before = torch.get_num_threads()
+def _started(count: int, cores: int, process: int) -> ThreadPoolExecutor:
+    """Start the threads; once for each ``process``, since a forked one has none of them."""
+    remembered: list[int] = []
     up = threading.Barrier(count + 1)
 
     def begin() -> None:
-        torch.get_num_threads()  # a thread's first question makes it take over the remembered count, even after a set
+        # A thread's first question makes it take over the count that torch remembers, even after it has set its own.
+        remembered.append(torch.get_num_threads())
         torch.set_num_threads(cores)
         up.wait()
 
     pool = ThreadPoolExecutor(count, "imgsearch-pass", initializer=begin)
-    for _ in range(count):
-        pool.submit(int)  # a thread for each, since none is idle before all are up
-    up.wait()
-    # A thread's count is its own, but torch remembers the last one that was set for threads that are still to come.
-    torch.set_num_threads(before)
+    try:
+        for _ in range(count):
+            pool.submit(int)  # a thread for each, since none is idle before all are up
+        up.wait()
+    except BaseException:
+        up.abort()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    # What was set last is remembered for threads that are still to come: so it is set back, by one that ends with it.
+    last = threading.Thread(target=torch.set_num_threads, args=(max(remembered),))
+    last.start()
+    last.join()
     return pool
