@@ -81,7 +81,9 @@ def test_the_estimate_is_near_what_torch_allocates(
     tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One more picture takes at least half of the estimate where all go at once; a CPU's slices take less of it."""
-    monkeypatch.setattr(parallel, "LEAST_TOKENS", 10**9)  # what other threads allocate the profiler does not see
+    monkeypatch.setattr(
+        parallel, "LEAST_TOKENS", 10**9
+    )  # what other threads allocate the profiler does not see
     budget = PixelBudget(4096, 262_144)
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32", budget=budget)
     ready = [embedder._ready({"image": np.zeros((512, 512, 3), np.uint8)}, 0, 1)] * 5

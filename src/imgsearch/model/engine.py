@@ -28,7 +28,7 @@ from imgsearch.model.language import Language, Past
 from imgsearch.model.linear import Linear, Weights
 from imgsearch.model.openings import LONGEST, Openings, weights_state
 from imgsearch.model.prompt import Ready, Tokens
-from imgsearch.model.rotary import Grid, Rotary, token_rotary
+from imgsearch.model.rotary import Grid, prompt_rotary
 from imgsearch.model.runtime import activations
 from imgsearch.model.tensors import find_tensors
 from imgsearch.model.vision import VisionTower
@@ -93,7 +93,7 @@ class Engine:
         large = on_cpu and layers >= _STORED_FROM
         self._store = Openings(known, computed) if known is not None and large else None
         # Without self: a cycle would keep the weights in memory after the engine is let go.
-        angles = functools.partial(_prompt_rotary, self._sizes, self._weights.device)
+        angles = functools.partial(prompt_rotary, self._sizes, self._weights.device)
         self._rotary = functools.lru_cache(maxsize=64)(angles)
         self.hidden = self._sizes.text.hidden
 
@@ -295,16 +295,6 @@ class Engine:
                 raise InputError("the patches are of a moving picture; only still ones can be embedded")
             frames.append(values[:, :, 0].reshape(len(values), -1))
         return torch.from_numpy(np.stack(frames)).to(self._weights.device, self._weights.dtype)
-
-
-def _prompt_rotary(
-    sizes: Architecture, device: torch.device, begin: int, grid: Grid | None, length: int
-) -> Rotary:
-    """Return the angles of a prompt of ``length`` tokens with a picture from token ``begin`` on, or without one."""
-    merge = sizes.vision.merge
-    tokens = None if grid is None else (grid[0] // merge, grid[1] // merge)
-    rest = length - begin - (tokens[0] * tokens[1] if tokens else 0)
-    return token_rotary(begin, tokens, rest, sizes.text, device)
 
 
 def _grid(patches: Patches | None) -> Grid | None:

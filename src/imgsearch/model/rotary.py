@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from imgsearch.model.architecture import TextSizes, VisionSizes
+from imgsearch.model.architecture import Architecture, TextSizes, VisionSizes
 
 Grid = tuple[int, int]
 """Rows and columns."""
@@ -97,3 +97,13 @@ def _rotary(angles: torch.Tensor, device: torch.device) -> Rotary:
     """Return the factors for angles of (length, pairs)."""
     cosine, sine = angles[:, None].cos(), angles[:, None].sin()
     return Rotary(torch.cat((cosine, cosine), -1).to(device), torch.cat((-sine, sine), -1).to(device))
+
+
+def prompt_rotary(
+    sizes: Architecture, device: torch.device, begin: int, grid: Grid | None, length: int
+) -> Rotary:
+    """Return the angles of a prompt of ``length`` tokens with a picture from token ``begin`` on, or without one."""
+    merge = sizes.vision.merge
+    tokens = None if grid is None else (grid[0] // merge, grid[1] // merge)
+    rest = length - begin - (tokens[0] * tokens[1] if tokens else 0)
+    return token_rotary(begin, tokens, rest, sizes.text, device)
