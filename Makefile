@@ -17,8 +17,8 @@ test: $(READY) reference
 # The fault tests in full: every failing call, thousands of power cuts and flipped bytes, 500 kills. An hour;
 # `make test` runs seeded samples of the same.
 faults: $(READY)
-	IMGSEARCH_FAULTS=full $(BIN)/python -m pytest tests/test_sigkill.py tests/test_concurrency.py tests/test_stateful.py \
-		tests/test_flipped_bytes.py tests/test_io_faults.py tests/test_power_loss.py tests/test_full_disk.py
+	IMGSEARCH_FAULTS=full $(BIN)/python -m pytest tests/faults/test_sigkill.py tests/faults/test_concurrency.py tests/faults/test_stateful.py \
+		tests/faults/test_flipped_bytes.py tests/faults/test_io_faults.py tests/faults/test_power_loss.py tests/faults/test_full_disk.py
 
 reference: $(REFERENCE)/.ready
 
@@ -48,12 +48,12 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 # By uv, which takes seconds where pip takes minutes; by pip where uv is not to be had.
-$(REFERENCE)/.ready: tests/reference/requirements.txt | $(READY)
+$(REFERENCE)/.ready: tests/parity/reference/requirements.txt | $(READY)
 	$(BIN)/python -m venv --clear $(REFERENCE)
 	uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
 	PATH="$$PATH:$(BIN)"; if uv --version >/dev/null 2>&1; \
-	then UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip install --quiet --python $(REFERENCE)/bin/python --requirement tests/reference/requirements.txt; \
-	else $(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/reference/requirements.txt; fi
+	then UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip install --quiet --python $(REFERENCE)/bin/python --requirement tests/parity/reference/requirements.txt; \
+	else $(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/parity/reference/requirements.txt; fi
 	touch $(REFERENCE)/.ready
 
 clean:

@@ -38,7 +38,6 @@ from collections.abc import Callable
 from typing import Any
 
 import embedding_pass
-
 import measure
 
 QUESTION = "red car at night"
@@ -51,13 +50,12 @@ def make_index(options: argparse.Namespace) -> None:
     """Commit invented vectors to an index that the checkpoint fits; keep them as a matrix for the peer too."""
     import numpy as np
 
-    from imgsearch.identity import ModelChoice, choose_identity
-    from imgsearch.index.image_index import IndexWriter
-    from imgsearch.types import Silent
-
     import synthetic
+    from imgsearch.index.writer import IndexWriter
+    from imgsearch.spec import choose_identity
+    from imgsearch.types import ModelOptions, Silent
 
-    _, identity = choose_identity(ModelChoice(model=options.folder), Silent())
+    _, identity = choose_identity(ModelOptions(model=options.folder), Silent())
     with IndexWriter(options.index, identity) as writer:
         synthetic.fill(writer, os.path.join(options.work, "pictures"), options.rows)
     np.save(
@@ -80,26 +78,25 @@ def laps() -> tuple[Callable[[str], None], dict[str, float]]:
 def ours(options: argparse.Namespace) -> None:
     """Do what `imgsearch query` does, with the clock read between the steps."""
     lap, taken = laps()
-    from imgsearch.encoders import load_here
-    from imgsearch.identity import ModelChoice, checkpoint_for
-    from imgsearch.imports import uncollected
-    from imgsearch.index.image_index import ImageIndex
-    from imgsearch.model import mapping
-    from imgsearch.types import Input, Silent
+    from imgsearch.client import load_here
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.model.engine import pages
+    from imgsearch.spec import checkpoint_for
+    from imgsearch.startup import uncollected
+    from imgsearch.types import Input, ModelOptions, Silent
 
     lap("import what needs no torch")
     with contextlib.ExitStack() as stack:
         # As in the command, where loading the model does it.
-        stack.enter_context(mapping.brought_near(options.folder))
+        stack.enter_context(pages.brought_near(options.folder))
         with uncollected("imgsearch.model.embedder"):
             import torch
 
             lap("import torch")
-            from imgsearch.model import embedder as embedder
 
             lap("import the rest")
         index = stack.enter_context(ImageIndex(options.index))
-        choice = ModelChoice(device=options.device, dtype=options.dtype)
+        choice = ModelOptions(device=options.device, dtype=options.dtype)
         found = checkpoint_for(index.folder, index.identity, choice, Silent())
         encoder = load_here(found, index.identity, choice, Silent())
         lap("load")

@@ -24,11 +24,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import end_to_end
-from imgsearch import decoding
-from imgsearch.model import pixels
-from imgsearch.types import PixelBudget, SourceFile
-
 import measure
+from imgsearch.indexing.decode import decode_ahead
+from imgsearch.model import image as pixels
+from imgsearch.types import PixelBudget, SourceFile
 
 LAYOUT = pixels.PatchLayout(patch=16, temporal=2, merge=2, mean=(0.5,) * 3, std=(0.5,) * 3, rescale=1 / 255)
 AHEAD = 16  # pictures in memory, as with batches of 8
@@ -42,14 +41,14 @@ def sources(folder: str) -> list[SourceFile]:
 def decode(found: list[SourceFile], budget: PixelBudget) -> int:
     """Bring files to patches by the threads of this process; return how many numbers these are."""
     prepare = functools.partial(pixels.prepare, budget=budget, layout=LAYOUT)
-    done = decoding.decode_ahead(enumerate(found), prepare, lambda sha256: False, budget, 1000, AHEAD)
+    done = decode_ahead(enumerate(found), prepare, lambda sha256: False, budget, 1000, AHEAD)
     return sum(page.patches.pixel_values.size for _, file in done for page in file.pages)  # type: ignore[union-attr]
 
 
 def decode_one(source: SourceFile, budget: PixelBudget) -> object:
     """Bring one file to patches in whatever process this is called in."""
     prepare = functools.partial(pixels.prepare, budget=budget, layout=LAYOUT)
-    return list(decoding.decode_ahead([(0, source)], prepare, lambda sha256: False, budget, 1000, 1))
+    return list(decode_ahead([(0, source)], prepare, lambda sha256: False, budget, 1000, 1))
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def checkpoint(scratch: str, size: str) -> Path:
 
 def write_checkpoint(folder: Path, layers: int | None, tiny: bool = False) -> None:
     """Write the random checkpoint, in bfloat16, with what sentence-transformers needs beside it."""
-    from imgsearch.model.random_checkpoint import PUBLISHED_2B, TINY, write_random_checkpoint
+    from random_checkpoint import PUBLISHED_2B, TINY, write_random_checkpoint
 
     config = json.loads(json.dumps(TINY if tiny else PUBLISHED_2B))
     if layers:
@@ -146,8 +146,8 @@ def worker(options: argparse.Namespace) -> None:
 
 def engine(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     """Return imgsearch as a user gets it; packed after the first batch, as it is after 20,000 tokens."""
-    from imgsearch.model.architecture import read_architecture
     from imgsearch.model.embedder import Qwen3VLEmbedder
+    from imgsearch.model.engine.config import read_architecture
     from imgsearch.types import PixelBudget
 
     budget = PixelBudget(4096, options.pixels)
@@ -207,7 +207,7 @@ def ceiling(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     """Measure what large products reach, by ordinary means and by oneDNN's; the better one is the ceiling."""
     import torch
 
-    from imgsearch.model.int8 import Int8Linear, quantize
+    from imgsearch.model.engine.layers import Int8Linear, quantize
     from imgsearch.model.runtime import activations, choose
 
     runtime = choose(options.device, options.dtype)

@@ -37,7 +37,6 @@ import tempfile
 from typing import Any
 
 import embedding_pass
-
 import measure
 
 LARGE, SMALL = (4000, 3000), (1152, 864)
@@ -78,7 +77,7 @@ def decode(options: argparse.Namespace) -> None:
     """Print how long decoding one file takes on one core: in full, and as far as the pixel budget wants it."""
     from PIL import Image
 
-    from imgsearch.media import load_pictures
+    from imgsearch.media.formats import load_pictures
     from imgsearch.types import PixelBudget
 
     taken: dict[str, list[float]] = {"full": [], "draft": []}
@@ -117,9 +116,9 @@ def theirs(options: argparse.Namespace) -> None:
 
 def ceiling(options: argparse.Namespace) -> None:
     """Print what a large product reaches, and the operations of one of the pictures."""
-    from imgsearch.model.architecture import read_architecture
     from imgsearch.model.conventions import read_conventions
-    from imgsearch.model.pixels import read_layout, target_size
+    from imgsearch.model.engine.config import read_architecture
+    from imgsearch.model.image import read_layout, target_size
     from imgsearch.model.prompt import Prompter
     from imgsearch.types import PixelBudget
 

@@ -19,21 +19,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-from imgsearch import media
-
 import measure
+from imgsearch.media import formats
 
 # Written and drawn in processes of their own: on Linux a child's peak memory begins with its parent's.
 DRAW = """
 import sys
-from imgsearch.drawing.gallery import draw_gallery
+from imgsearch.tools.demo.gallery import draw_gallery
 draw_gallery(sys.argv[1])
 """
 # Bytecode is written once, before the first step.
-COMPILE = "import imgsearch.cli, imgsearch.indexer, imgsearch.search, imgsearch.model.embedder"
+COMPILE = "import imgsearch.cli, imgsearch.indexing.run, imgsearch.search, imgsearch.model.embedder"
 WRITE = """
 import sys
-from imgsearch.model.random_checkpoint import PUBLISHED_2B, write_random_checkpoint
+sys.path.insert(0, sys.argv[2])
+from random_checkpoint import PUBLISHED_2B, write_random_checkpoint
 write_random_checkpoint(sys.argv[1], PUBLISHED_2B, dtype="bfloat16")
 """
 
@@ -56,7 +56,7 @@ def eight_pictures(photos: str | None, folder: Path) -> None:
     found = sorted(
         path
         for path in Path(photos).rglob("*")
-        if path.suffix.lower() in media.EXTENSIONS and path.name[0] != "a"
+        if path.suffix.lower() in formats.EXTENSIONS and path.name[0] != "a"
     )
     for path in itertools.islice(found, 8):
         shutil.copy(path, folder)
@@ -72,7 +72,10 @@ def main() -> None:
     options = parser.parse_args()
     checkpoint = Path(options.scratch) / "imgsearch-2b-random"
     if not (checkpoint / "config.json").exists():
-        subprocess.run([sys.executable, "-c", WRITE, str(checkpoint)], check=True)
+        subprocess.run(
+            [sys.executable, "-c", WRITE, str(checkpoint), str(Path(__file__).parents[1] / "recipes")],
+            check=True,
+        )
     weights = sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
     weights *= {"float32": 2, "float16": 1, "bfloat16": 1}[options.dtype]
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:

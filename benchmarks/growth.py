@@ -27,7 +27,7 @@ import synthetic
 SERVE = """
 import sys
 import measure
-from imgsearch.index.image_index import ImageIndex
+from imgsearch.index.reader import ImageIndex
 import numpy as np
 import faiss
 queries = np.load(sys.argv[2])

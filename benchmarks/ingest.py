@@ -24,11 +24,10 @@ import tempfile
 
 import numpy as np
 
-from imgsearch.index.image_index import IndexWriter
-from imgsearch.types import Vectors
-
 import measure
 import synthetic
+from imgsearch.index.writer import IndexWriter
+from imgsearch.types import Vectors
 
 BLOCKS = (256, 1024, 8192)
 

@@ -53,17 +53,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imgsearch import indexer, ingest
-from imgsearch.identity import ModelChoice
-from imgsearch.index import vectors
+from imgsearch.index import segments
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.index.vectors import SegmentWriter, row_crc
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.segments import SegmentWriter, row_crc
+from imgsearch.indexing import ingest, run
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.pixels import MIN_PIXELS
-from imgsearch.model.random_checkpoint import write_random_checkpoint
+from imgsearch.model.image import MIN_PIXELS
 from imgsearch.search import SearchOptions, query, similar
-from imgsearch.types import Encoder, Input, PixelBudget
+from imgsearch.types import Encoder, Input, ModelOptions, PixelBudget
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "recipes"))
+from random_checkpoint import write_random_checkpoint
 
 PHASES = ("other", "decode", "embed", "append", "commit", "prune")
 # What one round does to the tree; as many files come as go.
@@ -207,9 +208,9 @@ class Bench:
 
     def run(self, index: str | None = None) -> ingest.IndexResult:
         """Bring the index up to date."""
-        choice = ModelChoice(model=self.model, device="cpu", pixels=self.pixels)
+        choice = ModelOptions(model=self.model, device="cpu", pixels=self.pixels)
         options = ingest.IndexOptions(model=choice, batch_size=1)
-        return indexer.index_pictures([self.tree.folder], index or self.index, options)
+        return run.index_pictures([self.tree.folder], index or self.index, options)
 
     # ---- the process that is killed -------------------------------------------------------------------------
 
@@ -302,19 +303,19 @@ class Bench:
         real_carry_out, real_transaction, real_sync = (
             ingest.Ingest.carry_out,
             Catalog.transaction,
-            vectors.sync_file,
+            segments.sync_file,
         )
         product: Any = ingest
         product.decode_ahead, product.COMMIT_SECONDS, product._DROP_AT_ONCE = decode_ahead, 0.0, 1
         product.Ingest.carry_out = carry_out
         classes: list[Any] = [Catalog, SegmentWriter, self.encoder]
-        vars(vectors)["sync_file"] = sync_file
+        vars(segments)["sync_file"] = sync_file
         classes[0].transaction = transaction
         classes[0].commit = during("commit", commit)
         classes[0].drop_files = during("prune", drop_files)
         classes[1].append = during("append", SegmentWriter.append)
         classes[2].embed = during("embed", self.encoder.embed)
-        vars(indexer)["load_encoder"] = lambda *args: self.encoder
+        vars(run)["load_encoder"] = lambda *args: self.encoder
 
     # ---- what must hold -------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import time
 LOAD = """
 import json, resource, sys, time
 
-from imgsearch.model.loading import load_model
+from imgsearch.model.reference import load_model
 from imgsearch.types import Runtime
 
 began = time.perf_counter()
@@ -36,7 +36,10 @@ def main() -> None:
     """Write the checkpoint if it is not there, load it in each dtype, print a table and one line of JSON."""
     folder = sys.argv[1]
     if not os.path.exists(os.path.join(folder, "model.safetensors")):
-        from imgsearch.model.random_checkpoint import PUBLISHED_2B, write_random_checkpoint
+        sys.path.insert(
+            0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "recipes")
+        )
+        from random_checkpoint import PUBLISHED_2B, write_random_checkpoint
 
         began = time.perf_counter()
         write_random_checkpoint(folder, PUBLISHED_2B, dtype="bfloat16")

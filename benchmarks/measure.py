@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+# Random checkpoints of any size come from there.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "recipes"))
+
 __all__ = [
     "Timed",
     "alternate",

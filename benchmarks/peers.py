@@ -87,11 +87,11 @@ class Ours(Contender):
         """Import what a search does."""
         import faiss  # noqa: F401
 
-        import imgsearch.index.image_index  # noqa: F401
+        import imgsearch.index.writer  # noqa: F401
 
     def open(self, folder: str, dim: int) -> None:
         """Open the index."""
-        from imgsearch.index.image_index import ImageIndex
+        from imgsearch.index.reader import ImageIndex
 
         self.index = ImageIndex(folder)
 

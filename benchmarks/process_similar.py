@@ -34,7 +34,7 @@ import imgsearch.cli, imgsearch.search, imgsearch.index.image_index
 lap("imports")
 import faiss
 lap("import faiss")
-from imgsearch.index.image_index import ImageIndex
+from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchOptions, similar, stored_vector
 index = ImageIndex(sys.argv[1])
 lap("open the index")
@@ -97,8 +97,8 @@ def put_photo(folder: str, dim: int) -> str:
     import numpy as np
     from PIL import Image
 
-    from imgsearch.index.image_index import IndexWriter
     from imgsearch.index.rows import FileState
+    from imgsearch.index.writer import IndexWriter
     from imgsearch.types import SourceFile
 
     with IndexWriter(folder) as writer:

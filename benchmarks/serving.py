@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 import embedding_pass
-
 import measure
 
 WORDS = (
@@ -173,12 +172,11 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep the checkpoint for the next run")
     options = parser.parse_args()
 
-    from imgsearch.identity import ModelChoice, choose_identity
-    from imgsearch.index.image_index import IndexWriter
-    from imgsearch.model.embedder import Qwen3VLEmbedder
-    from imgsearch.types import Silent
-
     import synthetic
+    from imgsearch.index.writer import IndexWriter
+    from imgsearch.model.embedder import Qwen3VLEmbedder
+    from imgsearch.spec import choose_identity
+    from imgsearch.types import ModelOptions, Silent
 
     folder = Path(options.scratch) / f"imgsearch-pass-{options.layers or 'full'}"
     if not (folder / "modules.json").exists():
@@ -186,7 +184,7 @@ def main() -> None:
     embedder = Qwen3VLEmbedder(str(folder), dtype=options.dtype)
     with tempfile.TemporaryDirectory(dir=options.scratch, prefix="is-") as work:
         index = os.path.join(work, "index")
-        _, identity = choose_identity(ModelChoice(model=str(folder)), Silent())
+        _, identity = choose_identity(ModelOptions(model=str(folder)), Silent())
         with IndexWriter(index, identity) as writer:
             synthetic.fill(writer, os.path.join(work, "pictures"), options.rows)
         synthetic.build(index)

@@ -47,11 +47,10 @@ def make_index(pictures: str, index: str, count: int, dim: int) -> None:
 
     from PIL import Image
 
-    from imgsearch.index.image_index import IndexWriter
-    from imgsearch.index.rows import FileState
-    from imgsearch.types import SourceFile
-
     import synthetic
+    from imgsearch.index.rows import FileState
+    from imgsearch.index.writer import IndexWriter
+    from imgsearch.types import SourceFile
 
     drawn = io.BytesIO()
     Image.effect_noise((16, 16), 64).convert("RGB").save(drawn, "PNG")

@@ -27,11 +27,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index.image_index import IndexWriter
-from imgsearch.index.rows import FileState
-from imgsearch.types import Identity, PixelBudget, SourceFile, Vectors
-
 import measure
+from imgsearch.index.rows import FileState
+from imgsearch.index.writer import IndexWriter
+from imgsearch.types import Identity, PixelBudget, SourceFile, Vectors
 
 CLUSTERS = 1000
 BLOCK = 8192
@@ -40,8 +39,8 @@ _HEADER = 4096
 
 BUILD = """
 import sys
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import IndexWriter
+from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.writer import IndexWriter
 import measure
 
 with IndexWriter(sys.argv[1]) as writer, measure.peak() as peak:

@@ -28,7 +28,7 @@ SERVE = """
 import sys
 import measure
 began = measure.now()
-from imgsearch.index.image_index import ImageIndex
+from imgsearch.index.reader import ImageIndex
 import numpy as np
 imported = measure.now()
 queries = np.load(sys.argv[2])
@@ -66,9 +66,8 @@ def main() -> None:
     import faiss
     import numpy as np
 
-    from imgsearch.index.image_index import ImageIndex
-
     import synthetic
+    from imgsearch.index.reader import ImageIndex
 
     faiss.omp_set_num_threads(threads)
     folder, made = synthetic.make_index(options.work, options.rows, options.dim)

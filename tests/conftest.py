@@ -5,8 +5,8 @@ import tempfile
 
 from hypothesis import HealthCheck, settings
 
-from checkpoints import tiny_checkpoint, tiny_checkpoint_eot, tiny_copy, tiny_embedder
-from clip import tiny_clip
+from support.checkpoints import tiny_checkpoint, tiny_checkpoint_eot, tiny_copy, tiny_embedder
+from support.clip import tiny_clip
 
 # No server of whoever runs the tests may answer for them.
 os.environ["IMGSEARCH_RUNTIME_DIR"] = os.path.join(

@@ -6,56 +6,56 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgsearch.dataset import RetrievalDataset, read_dataset
-    from imgsearch.embed import embed_inputs
-    from imgsearch.encoders import load_encoder
+    from imgsearch.client import load_encoder
     from imgsearch.errors import ImgsearchError
-    from imgsearch.identity import ModelChoice, checkpoint_for, download
-    from imgsearch.index.image_index import ImageIndex
-    from imgsearch.index.location import find_index
-    from imgsearch.indexer import index_pictures
-    from imgsearch.job import IndexOptions, IndexResult
-    from imgsearch.media import load_pictures
+    from imgsearch.index.layout import find_index
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.indexing.edit import Removed, remove_paths
+    from imgsearch.indexing.options import IndexOptions, IndexResult
+    from imgsearch.indexing.roots import WalkChoice
+    from imgsearch.indexing.run import index_pictures
+    from imgsearch.media.formats import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
-    from imgsearch.model.weights import find_checkpoint
-    from imgsearch.remove import Removed, remove_paths
-    from imgsearch.search import SearchOptions, query, read_picture, similar
-    from imgsearch.status import Status, read_status, skipped_files
-    from imgsearch.targets import WalkChoice
-    from imgsearch.types import Hit, Input, Picture, PixelBudget
+    from imgsearch.model.hub import find_checkpoint
+    from imgsearch.search import SearchOptions, embed_inputs, query, read_picture, similar
+    from imgsearch.spec import checkpoint_for, download
+    from imgsearch.tools.dataset import read_dataset
+    from imgsearch.tools.dataset.retrieval import RetrievalDataset
+    from imgsearch.tools.maintenance.status import Status, read_status, skipped_files
+    from imgsearch.types import Hit, Input, ModelOptions, Picture, PixelBudget
 
 # Where each public name lives. `import imgsearch` loads none of it: torch takes seconds, a path lookup does not.
 _HOME = {
     "Hit": "types",
-    "ImageIndex": "index.image_index",
+    "ImageIndex": "index.reader",
     "ImgsearchError": "errors",
-    "IndexOptions": "job",
-    "IndexResult": "job",
+    "IndexOptions": "indexing.options",
+    "IndexResult": "indexing.options",
     "Input": "types",
-    "ModelChoice": "identity",
+    "ModelOptions": "types",
     "Picture": "types",
     "PixelBudget": "types",
     "Qwen3VLEmbedder": "model.embedder",
-    "RetrievalDataset": "dataset",
+    "RetrievalDataset": "tools.dataset.retrieval",
     "SearchOptions": "search",
-    "Status": "status",
-    "Removed": "remove",
-    "WalkChoice": "targets",
-    "checkpoint_for": "identity",
-    "download": "identity",
-    "embed_inputs": "embed",
-    "find_checkpoint": "model.weights",
-    "find_index": "index.location",
-    "index_pictures": "indexer",
-    "load_encoder": "encoders",
-    "load_pictures": "media",
+    "Status": "tools.maintenance.status",
+    "Removed": "indexing.edit",
+    "WalkChoice": "indexing.roots",
+    "checkpoint_for": "spec",
+    "download": "spec",
+    "embed_inputs": "search",
+    "find_checkpoint": "model.hub",
+    "find_index": "index.layout",
+    "index_pictures": "indexing.run",
+    "load_encoder": "client",
+    "load_pictures": "media.formats",
     "query": "search",
-    "read_dataset": "dataset",
+    "read_dataset": "tools.dataset",
     "read_picture": "search",
-    "read_status": "status",
-    "remove_paths": "remove",
+    "read_status": "tools.maintenance.status",
+    "remove_paths": "indexing.edit",
     "similar": "search",
-    "skipped_files": "status",
+    "skipped_files": "tools.maintenance.status",
 }
 
 __all__ = [
@@ -65,7 +65,7 @@ __all__ = [
     "IndexOptions",
     "IndexResult",
     "Input",
-    "ModelChoice",
+    "ModelOptions",
     "Picture",
     "PixelBudget",
     "Qwen3VLEmbedder",
@@ -92,7 +92,12 @@ __all__ = [
 ]
 
 
+# Names of the version before; they go with the next one.
+_FORMER = {"ModelChoice": "ModelOptions"}
+
+
 def __getattr__(name: str) -> Any:
+    name = _FORMER.get(name, name)
     if name in _HOME:
         return getattr(importlib.import_module(f"imgsearch.{_HOME[name]}"), name)
     raise AttributeError(f"module 'imgsearch' has no attribute {name!r}")

@@ -8,7 +8,7 @@ def main() -> None:
     """Run the command line; the console script's entry."""
     _open_missing_streams()
     try:
-        from imgsearch.imports import uncollected
+        from imgsearch.startup import uncollected
 
         with uncollected("imgsearch.cli"):
             from imgsearch.cli import run

@@ -1,4 +1,4 @@
-"""Makes files and folders durable, and puts a disk's refusals into the user's words."""
+"""Files and folders: made durable, replaced in one step, which drive they lie on, and what a disk's refusal means."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import errno
 import fcntl
 import os
 import sys
+from types import TracebackType
+from typing import BinaryIO, Self
 
-from imgsearch.errors import StorageError
+from imgsearch.errors import FolderError, StorageError
+from imgsearch.text import display_path
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -72,3 +75,101 @@ def storage_error(error: OSError, path: str) -> StorageError:
     return StorageError(
         f"{path} could not be written ({error.strerror or error}); the index is as it was at the last commit{what_now}"
     )
+
+
+class Replacing:
+    """A context in which files are written; without an error they take their places at its end.
+
+    Any OSError in it becomes a StorageError that says what is left as it was.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no file."""
+        self._files: list[tuple[str, str, BinaryIO]] = []
+        self._current = ""
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file that becomes ``path``. Raises FolderError for what no file can replace."""
+        self._current = path
+        path = os.path.realpath(path)  # a link stays one
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise FolderError(f"{display_path(path)} is no regular file; give the name of the file to write")
+        partial = f"{path}.partial-{os.getpid()}"
+        file = open(partial, "wb")  # noqa: SIM115 (closed in __exit__)
+        self._files.append((path, partial, file))
+        return file
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Put the files in their places, or take them away if the block or the disk failed."""
+        try:
+            if error is None:
+                self._keep()
+        except OSError as failure:
+            error = failure
+        finally:
+            for _, partial, file in self._files:
+                _close(file)
+                if os.path.lexists(partial):
+                    os.unlink(partial)
+        if isinstance(error, OSError):
+            raise self._failed(error) from error
+
+    def _keep(self) -> None:
+        for path, _, file in self._files:
+            self._current = path
+            file.flush()
+            sync_file(file.fileno())
+        for path, partial, _ in self._files:
+            os.replace(partial, path)
+            sync_folder(os.path.dirname(path))
+
+    def _failed(self, error: OSError) -> StorageError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        why = "the disk is full" if full else error.strerror or str(error)
+        return StorageError(
+            f"{display_path(self._current)} could not be written: {why}; nothing was replaced"
+        )
+
+
+def _close(file: BinaryIO) -> None:
+    try:
+        file.close()
+    except OSError:
+        pass  # what it could not flush is thrown away with it
+
+
+def device_of(path: str) -> int:
+    """Return the st_dev of the file system that a path lies on; every question about devices comes here."""
+    return os.stat(path).st_dev
+
+
+def mount_of(path: str) -> tuple[str, int]:
+    """Return the mount point that an absolute real path lies on, and the st_dev of what is mounted there.
+
+    A root whose mount point is none any more lies on an unmounted drive. OSError if the path does not exist.
+    """
+    device = device_of(path)
+    while not is_mount(path):
+        path = os.path.dirname(path)
+    return path, device
+
+
+def is_mount(path: str) -> bool:
+    """Whether something is mounted at an absolute path; "/" always is."""
+    try:
+        return path == os.sep or (
+            not os.path.islink(path) and device_of(path) != device_of(os.path.dirname(path))
+        )
+    except OSError:
+        return False
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether a path lies below a folder."""
+    return path.startswith(folder.rstrip(os.sep) + os.sep) and path != folder

@@ -1,20 +1,39 @@
-"""Use case: a question, or a picture, and the pictures of an index that are nearest to it."""
+"""The query story: a text or a picture becomes a vector, and the vector the nearest pictures of an index."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from imgsearch import media
+from imgsearch.client import load_encoder
 from imgsearch.errors import FolderError, InputError, PictureError, UsageError
-from imgsearch.files import open_source, shown
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.plan import is_current
-from imgsearch.targets import inside
-from imgsearch.types import RGB, Encoder, Hit, Input, PixelBudget, Record, SourceFile, Vectors
+from imgsearch.files import open_source
+from imgsearch.fs import is_below
+from imgsearch.index import side_db
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.rows import is_current
+from imgsearch.media import formats
+from imgsearch.spec import choose_identity
+from imgsearch.text import display_path
+from imgsearch.types import (
+    RGB,
+    Encoder,
+    Hit,
+    Input,
+    ModelOptions,
+    Patches,
+    PixelBudget,
+    Record,
+    Reporter,
+    Runtime,
+    Silent,
+    SourceFile,
+    Vectors,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +67,7 @@ def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) 
     """
     try:
         with open_source(path) as opened:
-            for picture in media.load_pictures(opened.stream, path, budget, max_megapixels=max_megapixels):
+            for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=max_megapixels):
                 return picture.pixels
     except PictureError as error:
         raise InputError(f"{path}: {_said(error)}") from error
@@ -59,10 +78,10 @@ def check_below(index: ImageIndex, below: Sequence[str]) -> None:
     """Raise UsageError for an absolute path at, below and above which the index has no folder."""
     roots = [root.path for root in index.catalog.roots()]
     for path in below:
-        if not any(path == root or inside(path, root) or inside(root, path) for root in roots):
-            names = ", ".join(map(shown, roots[:10])) + (", …" if len(roots) > 10 else "")
+        if not any(path == root or is_below(path, root) or is_below(root, path) for root in roots):
+            names = ", ".join(map(display_path, roots[:10])) + (", …" if len(roots) > 10 else "")
             raise UsageError(
-                f"--in: {shown(path)} is outside of the indexed folders, which are {names or 'none'}"
+                f"--in: {display_path(path)} is outside of the indexed folders, which are {names or 'none'}"
             )
 
 
@@ -187,3 +206,111 @@ def _hits(
 
 def _floor(best: float, within: float) -> float:
     return best - abs(best) * within / 100
+
+
+class RememberingEncoder:
+    """The ``Encoder`` of one index's questions. Remembered are texts alone, by all that their vectors depend on."""
+
+    def __init__(
+        self, index: ImageIndex, choice: ModelOptions, load: Callable[[], Encoder], *, remember: bool = True
+    ) -> None:
+        """Take an open index and what loads its model, which is called with the first question that needs it.
+
+        Without ``remember``, and with a model that the user names, nothing is looked up and nothing kept.
+        """
+        self._folder, self._identity, self._choice = index.folder, index.identity, choice
+        self._remember = remember and choice.model is None
+        self._model = functools.cache(load)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._identity.dim
+
+    @property
+    def runtime(self) -> Runtime:
+        """Device and dtype of the model, which is loaded for it."""
+        return self._model().runtime
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures fit into memory at a time; the model is loaded for it."""
+        return self._model().batch_size
+
+    @property
+    def batch_reason(self) -> str:
+        """Why it is that many; the model is loaded for it."""
+        return self._model().batch_reason
+
+    def prepare(self, image: RGB) -> Patches:
+        """Resize and cut a picture into patches as the model wants it, which is loaded for it."""
+        return self._model().prepare(image)
+
+    def embed(
+        self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
+    ) -> Vectors:
+        """Return one float32 row an input, from memory where it is a text that was asked before.
+
+        Raises as the model's own ``embed`` does.
+        """
+        asked = [self._question(item) if normalize else None for item in inputs]
+        rows = np.empty((len(inputs), self.dim), np.float32)
+        new = []
+        for place, question in enumerate(asked):
+            known = side_db.cached_vector(self._folder, question) if question else None
+            if known is None:
+                new.append(place)
+            else:
+                rows[place] = known[0]
+        if new:
+            rows[new] = self._model().embed(
+                [inputs[place] for place in new], normalize, batch_size=batch_size
+            )
+        for place in new:
+            if (question := asked[place]) is not None:
+                side_db.cache_vector(self._folder, question, rows[place])
+        return rows
+
+    def _question(self, item: Input) -> side_db.CachedQuery | None:
+        """Return what is remembered of an input; None for one with a picture or without words."""
+        if not self._remember or item.image is not None or not item.text:
+            return None
+        identity, choice = self._identity, self._choice
+        instruction = identity.query_prompt if item.instruction is None else item.instruction
+        return side_db.CachedQuery(
+            identity.fingerprint, instruction, item.text, identity.dim, choice.device, choice.dtype
+        )
+
+
+_BATCH = 8
+
+
+def embed_inputs(
+    inputs: Sequence[str],
+    *,
+    texts: bool = False,
+    choice: ModelOptions | None = None,
+    reporter: Reporter | None = None,
+) -> Vectors:
+    """Embed picture files, or with ``texts`` the inputs themselves: (n, dim) float32, unit rows, in order.
+
+    Texts get the prompt of questions, pictures that of documents, as an index and its queries do.
+    Raises InputError (naming the input), CheckpointError, DownloadError, UsageError; never fewer rows.
+    """
+    choice, reporter = choice or ModelOptions(), reporter or Silent()
+    for path in () if texts else inputs:
+        if not os.path.exists(path):  # better said before a model is loaded than after
+            raise InputError(f"{path}: no such file")
+    checkpoint, identity = choose_identity(choice, reporter)
+    encoder = load_encoder(checkpoint, identity, choice, reporter)
+    if texts:
+        return encoder.embed([Input(text=text, instruction=identity.query_prompt) for text in inputs])
+    rows = np.empty((len(inputs), identity.dim), np.float32)
+    # A batch at a time, so that memory does not grow with the inputs.
+    for start in range(0, len(inputs), _BATCH):
+        paths = inputs[start : start + _BATCH]
+        pictures = [encoder.prepare(read_picture(path, identity.pixels)) for path in paths]
+        rows[start : start + _BATCH] = encoder.embed(
+            [Input(image=picture, instruction=identity.document_prompt) for picture in pictures]
+        )
+    return rows

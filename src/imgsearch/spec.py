@@ -5,55 +5,25 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
 from imgsearch.index import manifest
-from imgsearch.index.location import index_flag
+from imgsearch.index.layout import index_flag
+from imgsearch.index.manifest import IMPORTED
 from imgsearch.model import checkpoint as checkpoints
-from imgsearch.model import weights
-from imgsearch.model.conventions import (
-    DEFAULT_INSTRUCTION,
-    Conventions,
-    processor_budget,
-    read_conventions,
-)
-from imgsearch.model.transfer import Progress
-from imgsearch.types import Identity, PixelBudget, Reporter
-
-IMPORTED = "imported"
-"""The model's name of an index of imported vectors of which nobody said what made them; no checkpoint has it."""
-
-PixelChoice = PixelBudget | Literal["checkpoint"]
-"""A pixel budget, or the one of the checkpoint's own image processor."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """What the user asked for; None leaves it to the index, or to the checkpoint and the defaults.
-
-    ``model`` is a folder, a hub name or "demo"; ``dim`` a Matryoshka dimension; ``instruction`` takes the place of
-    the checkpoint's prompts on both sides; device and dtype may be "auto". ``prompts`` are those of an index
-    that is made anew, for questions and for pictures, as they stand.
-    """
-
-    model: str | None = None
-    revision: str | None = None
-    dim: int | None = None
-    pixels: PixelChoice | None = None
-    instruction: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    prompts: tuple[str, str] | None = None
+from imgsearch.model import hub
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, Conventions, processor_budget, read_conventions
+from imgsearch.model.hub import Progress
+from imgsearch.types import Identity, ModelOptions, PixelBudget, PixelChoice, Reporter
 
 
 def find(
     model: str | None, revision: str | None, reporter: Reporter, *, download: bool = True
-) -> weights.Checkpoint:
+) -> hub.Checkpoint:
     """Find the checkpoint, or download it with a progress bar. Raises CheckpointError or DownloadError."""
     try:
-        return weights.find_checkpoint(
+        return hub.find_checkpoint(
             model,
             revision=revision,
             download=download,
@@ -72,19 +42,19 @@ def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
     """
     from imgsearch.model import hub  # on use: only this command always needs it
 
-    name = name or weights.DEFAULT_MODEL
-    if name == weights.DEMO_MODEL:
-        return weights.find_checkpoint(name, revision=revision).folder
+    name = name or hub.DEFAULT_MODEL
+    if name == hub.DEMO_MODEL:
+        return hub.find_checkpoint(name, revision=revision).folder
     if os.path.isdir(os.path.expanduser(name)):
-        raise UsageError(
-            f"{name} is a folder; download takes a name on the hub, like {weights.DEFAULT_MODEL}"
-        )
+        raise UsageError(f"{name} is a folder; download takes a name on the hub, like {hub.DEFAULT_MODEL}")
     try:
-        folder = weights.find_checkpoint(name, revision=revision, download=False).folder
+        folder = hub.find_checkpoint(name, revision=revision, download=False).folder
     except CheckpointError:
-        folder = weights.data_folder(name, revision)
+        folder = hub.data_folder(name, revision)
     try:
-        return hub.download(name, revision, folder, progress=_progress(reporter), talk=reporter.say)
+        return hub.download_checkpoint(
+            name, revision, folder, progress=_progress(reporter), talk=reporter.say
+        )
     finally:
         reporter.stop()
 
@@ -103,7 +73,7 @@ def _progress(reporter: Reporter) -> Progress:
     return progress
 
 
-def choose_identity(choice: ModelChoice, reporter: Reporter) -> tuple[weights.Checkpoint, Identity]:
+def choose_identity(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Checkpoint, Identity]:
     """Return the checkpoint and the identity of a new index, and say what the checkpoint itself chose.
 
     Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
@@ -135,14 +105,14 @@ def _prompts(instruction: str | None, own: Conventions) -> tuple[str, str]:
     return punctuated(prompts[0]), punctuated(prompts[1])
 
 
-def chosen_pixels(choice: ModelChoice, checkpoint: weights.Checkpoint) -> PixelBudget:
+def chosen_pixels(choice: ModelOptions, checkpoint: hub.Checkpoint) -> PixelBudget:
     """Return the pixel budget of a new index: the user's, or the checkpoint's default. Raises CheckpointError."""
     if choice.pixels == "checkpoint":
         return processor_budget(checkpoint.folder)
     return choice.pixels or read_conventions(checkpoint.folder, checkpoint.name).pixels
 
 
-def as_before(choice: ModelChoice, old: Identity) -> ModelChoice:
+def as_before(choice: ModelOptions, old: Identity) -> ModelOptions:
     """Return the choice for an index that replaces one made as ``old``: what the user does not change stays.
 
     With the same model everything does. Another model comes with its own conventions; only what the user of the
@@ -154,11 +124,11 @@ def as_before(choice: ModelChoice, old: Identity) -> ModelChoice:
     pixels: PixelChoice | None = choice.pixels or old.pixels
     if choice.model is None:
         return replace(choice, model=old.model, dim=choice.dim or old.dim, pixels=pixels, prompts=prompts)
-    from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS  # on use: it loads Pillow
+    from imgsearch.model.image import MAX_PIXELS, MIN_PIXELS  # on use: it loads Pillow
 
     usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, PixelBudget(MIN_PIXELS, MAX_PIXELS)
     try:
-        before = weights.find_checkpoint(old.model, download=False)
+        before = hub.find_checkpoint(old.model, download=False)
         own = read_conventions(before.folder, before.name)
         usual_prompts, usual_pixels = _prompts(None, own), own.pixels
     except CheckpointError:
@@ -171,8 +141,8 @@ def as_before(choice: ModelChoice, old: Identity) -> ModelChoice:
 
 
 def checkpoint_for(
-    folder: str, identity: Identity, choice: ModelChoice, reporter: Reporter, *, download: bool = True
-) -> weights.Checkpoint:
+    folder: str, identity: Identity, choice: ModelOptions, reporter: Reporter, *, download: bool = True
+) -> hub.Checkpoint:
     """Find the checkpoint that the index in ``folder`` was made with, there or where the user says it is now.
 
     Without ``download`` it is looked for on this machine only. Raises CheckpointError if it is not found,
@@ -185,7 +155,7 @@ def checkpoint_for(
             "'imgsearch import --model NAME|DIR' into an index of their own"
         )
     model = choice.model
-    if model is None and identity.model != weights.DEFAULT_MODEL:
+    if model is None and identity.model != hub.DEFAULT_MODEL:
         model = identity.model
         if os.path.isabs(model) and not os.path.isdir(model):
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
@@ -209,7 +179,7 @@ def checkpoint_for(
 def check_choice(
     folder: str,
     have: Identity,
-    choice: ModelChoice,
+    choice: ModelOptions,
     paths: Sequence[str],
     other_flags: str,
 ) -> str:
@@ -222,7 +192,7 @@ def check_choice(
     if choice.model is not None:
         try:
             # Nothing is downloaded only to be refused.
-            checkpoint = weights.find_checkpoint(choice.model, revision=choice.revision, download=False)
+            checkpoint = hub.find_checkpoint(choice.model, revision=choice.revision, download=False)
             model, fingerprint = checkpoint.name, checkpoints.fingerprint(checkpoint.folder)
         except CheckpointError:
             if choice.model == have.model or os.path.exists(choice.model):
@@ -236,7 +206,7 @@ def check_choice(
             )
     pixels = choice.pixels or have.pixels
     if pixels == "checkpoint":
-        checkpoint = checkpoint or weights.find_checkpoint(have.model, download=False)
+        checkpoint = checkpoint or hub.find_checkpoint(have.model, download=False)
         pixels = processor_budget(checkpoint.folder)
     want = Identity(model, fingerprint, choice.dim or have.dim, *_asked(choice.instruction, have), pixels)
     if found := manifest.differences(have, want):
@@ -259,7 +229,7 @@ def _asked(instruction: str | None, have: Identity) -> tuple[str, str]:
     return punctuated(instruction), punctuated(instruction)
 
 
-def _flags(choice: ModelChoice) -> str:
+def _flags(choice: ModelOptions) -> str:
     flags = []
     if choice.model is not None:
         flags.append(f"--model {shlex.quote(choice.model)}")

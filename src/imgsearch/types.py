@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     # A tenth of a second, which --help need not wait for.
@@ -202,3 +202,26 @@ class Silent:
 
     def stop(self) -> None:
         """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What the user asked for; None leaves it to the index, or to the checkpoint and the defaults.
+
+    ``model`` is a folder, a hub name or "demo"; ``dim`` a Matryoshka dimension; ``instruction`` takes the place of
+    the checkpoint's prompts on both sides; device and dtype may be "auto". ``prompts`` are those of an index
+    that is made anew, for questions and for pictures, as they stand.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    dim: int | None = None
+    pixels: PixelChoice | None = None
+    instruction: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    prompts: tuple[str, str] | None = None
+
+
+PixelChoice = PixelBudget | Literal["checkpoint"]
+"""A pixel budget, or the one of the checkpoint's own image processor."""

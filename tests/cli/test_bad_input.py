@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.index.image_index import IndexWriter
-
-from cli import Done, imgsearch
-from pictures import scene
+from imgsearch.index.writer import IndexWriter
+from support import TESTS
+from support.cli import Done, imgsearch
+from support.pictures import scene
 
 
 @pytest.fixture
@@ -444,13 +444,15 @@ def test_reads_work_in_an_index_folder_that_may_not_be_written(
 
 def unprivileged(*argv: object) -> subprocess.CompletedProcess[str]:
     """Run a command that permissions hold for, also when the tests run as root."""
-    code = "import sys; from privileges import drop; drop(); from imgsearch.__main__ import main; main()"
+    code = (
+        "import sys; from support.privileges import drop; drop(); from imgsearch.__main__ import main; main()"
+    )
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, argv)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
     )
 
 
@@ -516,7 +518,7 @@ def test_talk_that_nobody_can_hear_stops_no_work(index: Path, photos: Path) -> N
 
 def test_a_model_folder_that_was_replaced_is_said(index: Path, photos: Path, tiny_copy: str) -> None:
     """When another checkpoint lies where the index's own one was, that is said, with a command that works."""
-    from imgsearch.model.random_checkpoint import write_random_checkpoint
+    from random_checkpoint import write_random_checkpoint
 
     assert imgsearch("index", "--model", tiny_copy).code == 0
     write_random_checkpoint(tiny_copy, seed=3)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli import imgsearch
-from pictures import scene
+from support.cli import imgsearch
+from support.pictures import scene
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -279,7 +279,7 @@ def test_a_query_takes_the_identity_from_the_index(
     """A query finds the index's own model by itself; another model is refused, a moved one can be named."""
     moved, other = tmp_path / "moved", tmp_path / "other"
     shutil.copytree(tiny_checkpoint, moved)
-    from imgsearch.model.random_checkpoint import write_random_checkpoint
+    from random_checkpoint import write_random_checkpoint
 
     write_random_checkpoint(str(other), seed=1)
     assert imgsearch("query", "x", "--model", moved).code == 0

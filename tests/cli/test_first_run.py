@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hub_server import Hub
-from pictures import scene
-from sentence_folders import sentence_folder, write
+from support.hub_server import Hub
+from support.pictures import scene
+from support.sentence_folders import sentence_folder, write
 
 MODEL = "acme/tiny"  # not the default one, which a developer may have in this checkout
 

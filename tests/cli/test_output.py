@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch import output
+from imgsearch.cli import output
+from imgsearch.text import printable
 from imgsearch.types import Hit
 
 
@@ -31,7 +32,7 @@ class Screen(io.StringIO):
 @given(st.text())
 def test_a_printed_text_is_one_line_without_control_characters(text: str) -> None:
     """Whatever a file is called, its printed name stays on one line and moves no cursor."""
-    printed = output.printable(text)
+    printed = printable(text)
     assert all(unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") for char in printed)
     printed.encode()  # can be written anywhere
 
@@ -52,7 +53,7 @@ def test_json_keeps_every_byte_of_a_path(name: bytes) -> None:
 @pytest.mark.parametrize("name", ["写真 .jpg", "Screenshot 9.41\u202fAM.png", "👩‍🚀.png", "café.jpg"])
 def test_ordinary_names_of_the_world_are_printed_as_they_are(name: str) -> None:
     """Letters, spaces and emoji of any script are no control characters."""
-    assert output.printable(name) == name
+    assert printable(name) == name
 
 
 def test_on_a_terminal_a_bar_shows_count_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pictures import scene
+from support import ROOT
+from support.pictures import scene
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import IndexLocked, IndexMismatch
-from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
+from support import TESTS
+from support.fakes import identity, sha, unit
+from support.oracle import DIM, Oracle, put, world_of
 
-from fakes import identity, sha, unit
-from oracle import DIM, Oracle, put, world_of
-
-CROWD = Path(__file__).with_name("crowd.py")
+CROWD = ["-m", "support.crowd"]
 FULL = os.environ.get("IMGSEARCH_FAULTS") == "full"
 """8 readers for a minute; else 4 for at least 800 questions each."""
 
@@ -35,7 +36,11 @@ def test_every_answer_is_that_of_one_committed_state() -> None:
     """
     work = ["--readers", "8", "--seconds", "60"] if FULL else ["--readers", "4", "--searches", "800"]
     done = subprocess.run(
-        [sys.executable, CROWD, *work, "--epochs", "60"], capture_output=True, text=True, check=False
+        [sys.executable, *CROWD, *work, "--epochs", "60"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
@@ -47,8 +52,8 @@ def test_every_answer_is_that_of_one_committed_state() -> None:
 
 _HOLDER = """
 import sys
-from imgsearch.index.image_index import IndexWriter
-from oracle import put
+from imgsearch.index.writer import IndexWriter
+from support.oracle import put
 writer = IndexWriter(sys.argv[1])
 print("held", flush=True)
 for number in range(10 ** 6):
@@ -64,7 +69,7 @@ class Holder:
         self.process = subprocess.Popen(
             [sys.executable, "-c", _HOLDER, folder],
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, "PYTHONPATH": str(TESTS)},
         )
         assert self.line() == "held"
 
@@ -121,7 +126,7 @@ def test_a_second_writer_is_told_who_the_first_is_until_that_is_dead(folder: str
 def test_of_several_that_begin_at_once_one_writes(folder: str) -> None:
     """Of processes that open the index at the same moment one gets it, the others are told by name who has it."""
     code = (
-        "import sys; from imgsearch.errors import IndexLocked; from imgsearch.index.image_index import IndexWriter\n"
+        "import sys; from imgsearch.errors import IndexLocked; from imgsearch.index.writer import IndexWriter\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "try:\n    writer = IndexWriter(sys.argv[1]); print('held', flush=True)\n"
         "except IndexLocked as error:\n    print(error, flush=True)\n"

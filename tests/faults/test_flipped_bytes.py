@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-FLIPPING = Path(__file__).with_name("flipping.py")
+from support import TESTS
+
+FLIPPING = ["-m", "support.flipping"]
 FULL = os.environ.get("IMGSEARCH_FAULTS") == "full"
 """4,000 damages, else 150."""
 
@@ -31,9 +32,10 @@ UNNOTICED: dict[str, set[str]] = {
 def cases() -> list[dict[str, Any]]:
     """Give all cases in which something was wrong."""
     done = subprocess.run(
-        [sys.executable, FLIPPING, "--cases", "4000" if FULL else "150", "--seed", "3"],
+        [sys.executable, *FLIPPING, "--cases", "4000" if FULL else "150", "--seed", "3"],
         capture_output=True,
         text=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

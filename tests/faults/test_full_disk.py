@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import FolderError, StorageError
-from imgsearch.index import vectors
+from imgsearch.index import segments
 from imgsearch.index.ann.scan import exact_scores
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-
-import fakes
-from cli import imgsearch
-from fakes import COLOURS, FakeModel, identity, indexed, paint, run, sha, state, unit
-from faults import rig, shim
-from faults.checks import check
-from faults.drives import Double, Drive, Loop, loop, stuff
-from faults.server import Order, Server
-from faults.workload import plan, small
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import COLOURS, FakeModel, identity, indexed, paint, run, sha, state, unit
+from support.faults import rig, shim
+from support.faults.checks import check
+from support.faults.drives import Double, Drive, Loop, loop, stuff
+from support.faults.server import Order, Server
+from support.faults.workload import plan, small
 
 fake_model = fakes.fake_model
 library, server = rig.library, rig.server
@@ -77,7 +77,7 @@ def test_a_disk_that_fills_up_keeps_what_was_acknowledged(disk: Loop) -> None:
     ballast = disk.point / "ballast"
     ballast.write_bytes(bytes(12 << 20))
     folder, batches = str(disk.point / "index"), 0
-    with patch.object(vectors, "SEGMENT_BYTES", 8 << 20):
+    with patch.object(segments, "SEGMENT_BYTES", 8 << 20):
         with IndexWriter(folder, identity(DIM)) as writer:
             said = ""
             while not said:

@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from imgsearch.errors import IndexMissing
-
-from faults import commands, rig, shim
-from faults.checks import check
-from faults.server import Order, Outcome, Server
-from faults.workload import plan, small
+from support.faults import commands, rig, shim
+from support.faults.checks import check
+from support.faults.server import Order, Outcome, Server
+from support.faults.workload import plan, small
 
 library, server = rig.library, rig.server
 

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-KILLS = Path(__file__).parent.parent / "benchmarks" / "kills.py"
+from support import ROOT
+
+KILLS = ROOT / "benchmarks" / "kills.py"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from imgsearch.errors import IndexMissing
-
-from faults import rig, shim
-from faults.checks import check
-from faults.power import MARK, Disk, Event, read_trace
-from faults.server import Order, Server
-from faults.workload import plan, small
+from support.faults import rig, shim
+from support.faults.checks import check
+from support.faults.power import MARK, Disk, Event, read_trace
+from support.faults.server import Order, Server
+from support.faults.workload import plan, small
 
 library, server = rig.library, rig.server
 

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-KILLING = Path(__file__).with_name("killing.py")
+from support import TESTS
+
+KILLING = ["-m", "support.killing"]
 FULL = os.environ.get("IMGSEARCH_FAULTS") == "full"
 """500 kills, at least 30 of them in each phase; else 42."""
 
@@ -24,9 +25,10 @@ def test_a_killed_writer_loses_nothing_that_it_had_acknowledged() -> None:
     """
     kills, each = (500, 30) if FULL else (42, 4)
     done = subprocess.run(
-        [sys.executable, KILLING, "--kills", str(kills), "--seed", "7"],
+        [sys.executable, *KILLING, "--kills", str(kills), "--seed", "7"],
         capture_output=True,
         text=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
         check=False,
     )
     print(done.stdout)

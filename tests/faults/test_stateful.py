@@ -23,12 +23,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-
-from fakes import identity, sha, state, unit
-from faults.checks import check_counts, check_database
-from oracle import ROOT, Oracle, drop, memory, put, small, vector, world_of
+from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
+from support.fakes import identity, sha, state, unit
+from support.faults.checks import check_counts, check_database
+from support.oracle import ROOT, Oracle, drop, memory, put, small, vector, world_of
 
 FULL = os.environ.get("IMGSEARCH_FAULTS") == "full"
 """Many long lives; else a few, always the same ones."""

@@ -19,17 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import CheckpointError, InputError
-from imgsearch.model import engine as engine_module
-from imgsearch.model import linear, rotary, vision
-from imgsearch.model.architecture import read_architecture
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.engine import Engine
+from imgsearch.model.engine import forward as engine_module
+from imgsearch.model.engine import layers, rotary, vision
+from imgsearch.model.engine.config import read_architecture
+from imgsearch.model.engine.forward import Engine
+from imgsearch.model.hub import DEMO_FOLDER
 from imgsearch.model.modeling import Qwen3VLConfig, Qwen3VLForEmbedding
 from imgsearch.model.prompt import Ready
-from imgsearch.model.random_checkpoint import PUBLISHED_2B, TINY, write_random_checkpoint
 from imgsearch.model.reference import Reference
-from imgsearch.model.weights import DEMO_FOLDER
 from imgsearch.types import Input, Patches, PixelBudget, Runtime
+from random_checkpoint import PUBLISHED_2B, TINY, write_random_checkpoint
 
 
 def _with(text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def test_the_same_prompt_gets_the_same_bits(tiny_checkpoint: str, dtype: str):
 
 def test_plain_products_give_the_same(tiny: Sides, monkeypatch: pytest.MonkeyPatch):
     """Where oneDNN's products are missing, ordinary ones give the same vectors."""
-    monkeypatch.setattr(linear, "onednn_fits", lambda dtype: False)
+    monkeypatch.setattr(layers, "onednn_fits", lambda dtype: False)
     plain = Engine(tiny.folder, tiny.embedder.runtime)
     plain.pack()
     ready = tiny.ready(MIXED)
@@ -238,7 +238,7 @@ def test_plain_products_give_the_same(tiny: Sides, monkeypatch: pytest.MonkeyPat
 
 def test_onednn_is_refused_when_it_is_not_right(monkeypatch: pytest.MonkeyPatch):
     """oneDNN's products are not used if they are missing, or compute something else than is expected."""
-    assert not linear.onednn_fits.__wrapped__(torch.float16)
+    assert not layers.onednn_fits.__wrapped__(torch.float16)
 
     class Wrong:
         """Stands for a torch whose private operators changed their meaning."""
@@ -257,9 +257,9 @@ def test_onednn_is_refused_when_it_is_not_right(monkeypatch: pytest.MonkeyPatch)
             return product
 
     monkeypatch.setattr(torch.ops, "mkldnn", Wrong(), raising=False)
-    assert not linear.onednn_fits.__wrapped__(torch.float32)
+    assert not layers.onednn_fits.__wrapped__(torch.float32)
     monkeypatch.setattr(torch.ops, "mkldnn", object(), raising=False)
-    assert not linear.onednn_fits.__wrapped__(torch.float32)
+    assert not layers.onednn_fits.__wrapped__(torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_onednn_that_fails_when_it_runs(
 
     operators = SimpleNamespace(_reorder_linear_weight=fail, _linear_pointwise=fail)
     monkeypatch.setattr(torch.ops, "mkldnn", operators, raising=False)
-    monkeypatch.setattr(linear, "onednn_fits", linear.onednn_fits.__wrapped__)
+    monkeypatch.setattr(layers, "onednn_fits", layers.onednn_fits.__wrapped__)
     plain = Engine(tiny.folder, Runtime("cpu", dtype, "for a test"))
     plain.pack()
     near = torch.cosine_similarity(plain(tiny.ready(MIXED)), tiny.reference(tiny.ready(MIXED)))

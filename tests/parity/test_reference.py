@@ -18,12 +18,10 @@ from transformers import Qwen3VLModel, Qwen3VLProcessor
 
 from imgsearch.model import reference as plain
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.loading import load_model
-from imgsearch.model.padding import pad_batch
-from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS
+from imgsearch.model.image import MAX_PIXELS, MIN_PIXELS
+from imgsearch.model.reference import load_model, pad_batch
 from imgsearch.types import Runtime
-
-from pictures import encode, scene
+from support.pictures import encode, scene
 
 INSTRUCTION = "Represent the user's input."
 BUDGET = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}

@@ -1,6 +1,6 @@
 """Parity with sentence-transformers: a checkpoint in its format gives here the vectors that the library itself gives.
 
-The library runs in an environment of its own, pinned in tests/reference; `make reference` builds it.
+The library runs in an environment of its own, pinned in tests/parity/reference; `make reference` builds it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgsearch.embed import embed_inputs
-from imgsearch.identity import ModelChoice
+from imgsearch.search import embed_inputs
+from imgsearch.types import ModelOptions
+from support import ROOT
+from support.pictures import scene
+from support.sentence_folders import change, modules, sentence_folder, write
 
-from pictures import scene
-from sentence_folders import change, modules, sentence_folder, write
-
-ROOT = Path(__file__).parents[1]
 PYTHON = Path(os.environ.get("IMGSEARCH_REFERENCE", ROOT / ".venv-reference" / "bin" / "python"))
 QUERIES = [
     "a cat on the grass",
@@ -158,7 +157,7 @@ def reference(
         for name, folder in folders.items()
     ]
     done = subprocess.run(
-        [PYTHON, ROOT / "tests" / "reference" / "encode.py"],
+        [PYTHON, Path(__file__).with_name("reference") / "encode.py"],
         input=json.dumps([save, *cases]),
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
@@ -181,7 +180,7 @@ def test_vectors_are_those_of_the_library(
     reference: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> None:
     """Texts get the vectors of encode_query, pictures those of encode_document, in the length that they have there."""
-    choice = ModelChoice(str(folders[name]), device="cpu", dtype="float32")
+    choice = ModelOptions(str(folders[name]), device="cpu", dtype="float32")
     ours = (embed_inputs(QUERIES, texts=True, choice=choice), embed_inputs(pictures, choice=choice))
     for mine, theirs in zip(ours, reference[name], strict=True):
         assert mine.shape == theirs.shape

@@ -21,7 +21,7 @@ os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Give the folder of a tiny random checkpoint; tests must not write to it."""
-    from imgsearch.model.random_checkpoint import write_random_checkpoint
+    from random_checkpoint import write_random_checkpoint
 
     folder = str(tmp_path_factory.mktemp("model") / "tiny")
     write_random_checkpoint(folder)
@@ -31,7 +31,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def tiny_checkpoint_eot(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Give the folder of a tiny checkpoint whose tokenizer appends <|endoftext|> to every prompt."""
-    from imgsearch.model.random_checkpoint import write_random_checkpoint
+    from random_checkpoint import write_random_checkpoint
 
     folder = str(tmp_path_factory.mktemp("model") / "tiny-eot")
     write_random_checkpoint(folder, post_processor_eot=True)

@@ -1,6 +1,6 @@
 """One writer and many readers, each a process of its own: every answer must be that of one committed state.
 
-    python tests/crowd.py --readers 8 --seconds 60
+    PYTHONPATH=tests python -m support.crowd --readers 8 --seconds 60
 
 The writer stamps its states: one commit gives every file the bytes of the next epoch, the next transaction drops
 every other file, and so on; between them it compacts, makes derived files in the background, opens anew, and makes
@@ -31,11 +31,11 @@ from functools import lru_cache
 import faiss
 import numpy as np
 
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-
-from fakes import identity, sha, state, unit
-from oracle import DIM, ROOT, Oracle, drop, memory, small
+from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
+from support.fakes import identity, sha, state, unit
+from support.oracle import DIM, ROOT, Oracle, drop, memory, small
 
 FILES = 120
 ROWS_A_SEGMENT, EXACT_ROWS = 100, 90

@@ -7,9 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imgsearch.dataset.writing import write_parquet
+from imgsearch.tools.dataset.retrieval import PictureRef, RetrievalDataset
+from parquet_writer import write_parquet
+from support.pictures import encode, save, scene
 
-from pictures import encode, save, scene
+FAR = PictureRef("nowhere.png")
+"""A picture that no test decodes."""
 
 
 def rows(count: int, negatives: int = 1, size: tuple[int, int] = (48, 36)) -> list[dict[str, str | bytes]]:
@@ -55,3 +58,13 @@ def beir(
 
 def _lines(path: Path, entries: Sequence[Mapping[str, object]]) -> None:
     path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def judged_dataset(
+    relevant: list[list[int]], documents: int, negatives: dict[str, tuple[str, ...]] | None = None
+) -> RetrievalDataset:
+    # Names that sort as the corpus stands, since the other library breaks ties by name.
+    queries = {f"q{number:03}": f"query {number}" for number in range(len(relevant))}
+    corpus = {f"d{number:03}": FAR for number in range(documents)}
+    judged = {query: {f"d{doc:03}": 1 for doc in docs} for query, docs in zip(queries, relevant, strict=True)}
+    return RetrievalDataset("drawn", "", queries, corpus, judged, negatives or {})

@@ -23,17 +23,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgsearch.errors import InputError, NonFiniteError
-from imgsearch.identity import ModelChoice
-from imgsearch.index.image_index import ImageIndex
+from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState
-from imgsearch.indexer import index_pictures
-from imgsearch.job import IndexOptions, IndexResult
+from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.run import index_pictures
 from imgsearch.model import checkpoint as checkpoints
-from imgsearch.model import weights
+from imgsearch.model import hub
 from imgsearch.types import (
     RGB,
     Identity,
     Input,
+    ModelOptions,
     Patches,
     PixelBudget,
     Reporter,
@@ -42,6 +42,7 @@ from imgsearch.types import (
     SourceFile,
     Vectors,
 )
+from support import TESTS
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (0, 0, 0),
@@ -171,21 +172,21 @@ def _fingerprint(folder: str) -> str:
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     """Put a fresh fake in the place of every checkpoint; another ``--model`` name is another fingerprint."""
     # Imported before anything is patched, so that none of them keeps a fake for good.
-    users = [import_module(f"imgsearch.{name}") for name in ("encoders", "indexer", "embed")]
+    users = [import_module(f"imgsearch.{name}") for name in ("client", "indexing.run", "search")]
     fake = FakeModel()
 
-    def find_checkpoint(model: str | None = None, **_: object) -> weights.Checkpoint:
+    def find_checkpoint(model: str | None = None, **_: object) -> hub.Checkpoint:
         name = model or MODEL
-        return weights.Checkpoint(f"/{name}", name, "a fake")
+        return hub.Checkpoint(f"/{name}", name, "a fake")
 
     def load(
-        checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice, reporter: Reporter
+        checkpoint: hub.Checkpoint, identity: Identity, choice: ModelOptions, reporter: Reporter
     ) -> FakeEncoder:
         fake.loads += 1
         reporter.say(f"{checkpoint.name} ({checkpoint.reason}) on cpu in float32: the fake model")
         return fake.encoder(identity.dim)
 
-    monkeypatch.setattr(weights, "find_checkpoint", find_checkpoint)
+    monkeypatch.setattr(hub, "find_checkpoint", find_checkpoint)
     monkeypatch.setattr(checkpoints, "fingerprint", _fingerprint)
     monkeypatch.setattr(
         checkpoints, "describe", lambda folder: checkpoints.CheckpointInfo(DIM, "qwen3_vl", 1000, 1000)
@@ -226,7 +227,7 @@ def gallery(tmp_path: Path) -> Path:
 
 _CHECKED = """
 import os, sys, tempfile
-import privileges
+from support import privileges
 privileges.drop()
 with tempfile.TemporaryDirectory() as folder:
     os.chmod(folder, 0o555)
@@ -242,7 +243,7 @@ def unprivileged(code: str, *argv: object) -> str:
     """
     done = subprocess.run(
         [sys.executable, "-c", _CHECKED + code, *map(str, argv)],
-        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.abspath(__file__))},
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
         timeout=120,

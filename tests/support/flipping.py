@@ -1,6 +1,6 @@
 """Damage to every region of every file of an index: it must be noticed or do no harm.
 
-    python tests/flipping.py --cases 4000
+    PYTHONPATH=tests python -m support.flipping --cases 4000
 
 An index with everything in it is made: several segments, derived files, dead rows, copies, equal vectors, files that
 were skipped, free pages, a rebuilt generation; once closed, once copied while a writer has its log open. For each
@@ -43,15 +43,15 @@ import faiss
 import numpy as np
 
 from imgsearch.errors import ImgsearchError
-from imgsearch.index import runs
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-from imgsearch.index.vectors import HEADER_BYTES
+from imgsearch.index import side_db
+from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.segments import HEADER_BYTES
+from imgsearch.index.writer import IndexWriter
+from imgsearch.tools.maintenance.verify import verify_index
 from imgsearch.types import Runtime
-from imgsearch.verify import verify_index
-
-from fakes import identity, sha, state, unit
-from oracle import DIM, ROOT, Oracle, drop, memory, put, small, world_of
+from support.fakes import identity, sha, state, unit
+from support.oracle import DIM, ROOT, Oracle, drop, memory, put, small, world_of
 
 ROWS_A_SEGMENT, EXACT_ROWS = 48, 40
 RUNTIME = Runtime("cpu", "float32", "a test")
@@ -148,8 +148,8 @@ class Sound:
             self._grow(writer)
             # While it is open, the last changes stand in the log.
             shutil.copytree(self.closed, self.open)
-        runs.record(self.closed, "index", RUNTIME, 2.0)
-        runs.record(self.open, "index", RUNTIME, 2.0)
+        side_db.record_run(self.closed, "index", RUNTIME, 2.0)
+        side_db.record_run(self.open, "index", RUNTIME, 2.0)
         self.queries = [*unit(2, 5, DIM), self.states[0].oracle.stored(sha("c7")).astype(np.float32)]
         with ImageIndex(self.closed) as index:
             self.created, self.roots = index.created, index.catalog.roots()
@@ -301,7 +301,7 @@ class Probe:
         self.case.verify = "; ".join(f"{one.path} {one.what}" for one in report.damages)[:300]
 
     def _runs(self) -> None:
-        run = runs.last(self.folder, "index")
+        run = side_db.last_run(self.folder, "index")
         if run is not None and (run.runtime != RUNTIME or run.rate != 2.0):
             self.note("runs", run)
 

@@ -1,6 +1,6 @@
 """Kills that hit the storage: a writer is killed (SIGKILL) at random moments of every phase of its work.
 
-    python tests/killing.py --kills 500
+    PYTHONPATH=tests python -m support.killing --kills 500
 
 A process, forked after its imports, works on an index of vectors: it takes files in, drops some, compacts, makes
 derived files, makes the index anew and publishes that. The phase in which it is to die is drawn from a shuffled
@@ -43,16 +43,16 @@ from typing import Any
 import faiss
 import numpy as np
 
-from imgsearch.index import derive, generations, manifest, vectors
-from imgsearch.index.ann import codes
+from imgsearch.index import generations, manifest, segments
+from imgsearch.index.ann import builder, rabitq
+from imgsearch.index.ann.builder import Deriver
 from imgsearch.index.database import Database
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-from imgsearch.index.vectors import segment_name
-
-from fakes import identity, sha, unit
-from faults.checks import check_counts, check_database
-from oracle import DIM, ROOT, Oracle, drop, memory, put, small, world_of
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.segments import segment_name
+from imgsearch.index.writer import IndexWriter
+from support.fakes import identity, sha, unit
+from support.faults.checks import check_counts, check_database
+from support.oracle import DIM, ROOT, Oracle, drop, memory, put, small, world_of
 
 PHASES = ("ingest", "prune", "compact", "derive", "rebuild", "publish")
 FILES = 260
@@ -249,13 +249,13 @@ class Bench:
             return real_write(descriptor, data[: 4 * PIECE])
 
         real_transaction, real_pwrite, real_write = Database.transaction, os.pwrite, os.write
-        for module in (vectors, derive, manifest):
-            vars(module)["sync_file"] = slow(vectors.sync_file)
-            vars(module)["sync_folder"] = slow(vectors.sync_folder)
+        for module in (segments, builder, manifest):
+            vars(module)["sync_file"] = slow(segments.sync_file)
+            vars(module)["sync_folder"] = slow(segments.sync_folder)
         product: Any = Database
         product.transaction = transaction
-        vars(codes)["os"] = Slowed(write=write)
-        vars(vectors)["os"] = Slowed(pwrite=pwrite, ftruncate=slow(os.ftruncate, 0.2))
+        vars(rabitq)["os"] = Slowed(write=write)
+        vars(segments)["os"] = Slowed(pwrite=pwrite, ftruncate=slow(os.ftruncate, 0.2))
         for name in ("unlink", "replace"):
             setattr(os, name, slow(getattr(os, name), 0.2))
 
@@ -309,11 +309,11 @@ class Bench:
         counts = dict(index.catalog.segments())
         for _, segment, row, crc in rows:
             stored = index.shelf.segment(segment, counts[segment]).take(np.array([row]))[0]
-            require(vectors.row_crc(stored) == crc, f"checksum of row {row} of segment {segment}")
+            require(segments.row_crc(stored) == crc, f"checksum of row {row} of segment {segment}")
         check_counts(index, dict(world))
         for number, one in index.catalog.derived().items():
             require(number in counts, f"a derived file of segment {number}, which is not there")
-            why = codes.damage(os.path.join(index.data, "faiss", one.name), one.bytes, one.crc)
+            why = rabitq.damage(os.path.join(index.data, "faiss", one.name), one.bytes, one.crc)
             require(why == "", why)
         self.check_search(
             index, Oracle(world), {content: index.catalog.place(content) for content, *_ in rows}

@@ -13,12 +13,13 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index import ann, derive, vectors
-from imgsearch.index.image_index import IndexWriter
+from imgsearch.index import segments
+from imgsearch.index.ann import builder
+from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
 from imgsearch.types import Record, Vectors
-
-from fakes import sha, state, unit
+from support.fakes import sha, state, unit
 
 DIM = 64
 ROOT = "/pictures"
@@ -154,9 +155,9 @@ def small(rows_a_segment: int, exact_rows: int, dim: int = DIM) -> Iterator[None
         return max(1, min(4, rows // 39)) if total > 2 * exact_rows else 1
 
     with (
-        patch.object(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + rows_a_segment * dim * 2),
+        patch.object(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + rows_a_segment * dim * 2),
         patch.object(ann, "EXACT_ROWS", exact_rows),
         patch.object(ann, "shortlist_for", lambda k, dim, rows=0: 2 * k + 8),
-        patch.object(derive, "lists_for", lists),
+        patch.object(builder, "lists_for", lists),
     ):
         yield

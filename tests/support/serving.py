@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgsearch.remote.address import Address
+from imgsearch.client.connection import Address
 
 PATIENCE = 120.0
 """Seconds after which a server that does not do what it should is a failure."""

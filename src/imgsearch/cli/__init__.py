@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from imgsearch.cli import evaluating, exchange, indexing, keeping, models, searching, serving, training
+from imgsearch.cli import index, learn, maintain, models, search, transfer
 
 app = typer.Typer(
     name="imgsearch",
@@ -21,8 +21,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (indexing, searching, keeping, exchange, models, serving, evaluating, training):
-    group.register(app)
+for register in (
+    index.register,
+    search.register,
+    maintain.register,
+    transfer.register,
+    models.register,
+    maintain.register_serve,
+    learn.register_eval,
+    learn.register_train,
+):
+    register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from imgsearch import output
-from imgsearch.cli import common
+from imgsearch.cli import options as common
+from imgsearch.cli import output
 from imgsearch.errors import UsageError
-from imgsearch.index.location import find_index, index_flag
+from imgsearch.index.layout import find_index, index_flag
+from imgsearch.text import plural
 
 if TYPE_CHECKING:
-    from imgsearch.remote.connection import ServerState
-    from imgsearch.status import Status
+    from imgsearch.client.connection import ServerState
+    from imgsearch.tools.maintenance.status import Status
 
 
 def register(app: typer.Typer) -> None:
@@ -70,9 +71,9 @@ def index(
     json: common.Json = False,
 ) -> int:
     """Index folders of pictures, or bring the index up to date. Interrupt it at any time; it goes on from there."""
-    from imgsearch.indexer import index_pictures
-    from imgsearch.job import IndexOptions
-    from imgsearch.targets import WalkChoice
+    from imgsearch.indexing.options import IndexOptions
+    from imgsearch.indexing.roots import WalkChoice
+    from imgsearch.indexing.run import index_pictures
 
     # --exclude '' takes all patterns back.
     patterns = tuple(pattern for pattern in exclude if pattern) if exclude else None
@@ -118,7 +119,7 @@ def status(
     json: common.Json = False,
 ) -> int:
     """Say what is indexed, with what, where, since when, and what was skipped and why."""
-    from imgsearch.status import read_status, skipped_files
+    from imgsearch.tools.maintenance.status import read_status, skipped_files
 
     folder = find_index(index)
     if errors:
@@ -158,7 +159,7 @@ def status(
         )
         return 0
     output.line(f"index      {state.folder}, {state.bytes_on_disk / 1e6:,.1f} MB, made {_day(state.created)}")
-    output.line(f"pictures   {common.counted(state.files, 'file')}, {state.contents:,} distinct")
+    output.line(f"pictures   {plural(state.files, 'file')}, {state.contents:,} distinct")
     output.line(f"search     {_search(state)}")
     if state.dead:
         output.line(
@@ -192,30 +193,32 @@ def status(
 
 def _server(server: ServerState) -> str:
     """Say what this user's running server is and has in memory."""
-    from imgsearch.remote import wire
+    from imgsearch.client import protocol
 
     at = f" and {server.http}" if server.http else ""
     had = f"{server.model} on {server.device} in {server.dtype}" if server.model else "no model in memory now"
-    other = "" if server.version == wire.version() else f", imgsearch {server.version}: restart it to use it"
+    other = (
+        "" if server.version == protocol.version() else f", imgsearch {server.version}: restart it to use it"
+    )
     return f"process {server.pid}{at}, since {_day(server.since)}{other}; {had}"
 
 
 def _search(state: Status) -> str:
     """Say how searches of the index are done."""
     if not state.fast:
-        return f"exact, {common.counted(state.vectors, 'vector')}"
+        return f"exact, {plural(state.vectors, 'vector')}"
     return f"fast: {state.covered:,} of {state.vectors:,} vectors covered"
 
 
 def _gone(state: Status) -> str:
     """Say how many vectors no search may show, and why they are still there."""
-    from imgsearch.index.image_index import GRACE_SECONDS
+    from imgsearch.index.writer import GRACE_SECONDS
 
     days = round(GRACE_SECONDS / 86_400)
     forgotten = state.dead - state.waiting
-    waiting = common.counted(state.waiting, "vector waits for its file", "vectors wait for their files")
+    waiting = plural(state.waiting, "vector waits for its file", "vectors wait for their files")
     parts = [f"{waiting} ({days} days)"] if state.waiting else []
-    parts += [f"{common.counted(forgotten, 'vector is', 'vectors are')} given up"] if forgotten else []
+    parts += [f"{plural(forgotten, 'vector is', 'vectors are')} given up"] if forgotten else []
     return ", ".join(parts)
 
 
@@ -242,7 +245,7 @@ def remove(
     index: common.IndexFolder = None,
 ) -> int:
     """Take files or folders out of the index. The files themselves are never touched."""
-    from imgsearch.remove import remove_paths
+    from imgsearch.indexing.edit import remove_paths
 
     folder = find_index(index)
     talker = output.Talker()

@@ -1,20 +1,24 @@
-"""The commands that look after an index: verify, compact, doctor."""
+"""The commands that look after an index and the server: verify, compact, doctor, relocate, serve."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from imgsearch import output
-from imgsearch.cli import common
-from imgsearch.errors import UsageError
-from imgsearch.index.location import find_index, index_flag
+from imgsearch.cli import options as common
+from imgsearch.cli import output
+from imgsearch.errors import MissingExtra, UsageError
+from imgsearch.index.layout import find_index, index_flag
+from imgsearch.text import plural
 
 if TYPE_CHECKING:
-    from imgsearch.recall import Measured
-    from imgsearch.verify import Report
+    from imgsearch.tools.maintenance.recall import Measured
+    from imgsearch.tools.maintenance.verify import Report
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +45,7 @@ def verify(
 
     Exit code 0: sound, or mended; 1: mended, but some pictures could not be embedded again yet; 2: damaged.
     """
-    from imgsearch.verify import repair_index, verify_index
+    from imgsearch.tools.maintenance.verify import repair_index, verify_index
 
     folder, talker = find_index(index), output.Talker()
     if not repair:
@@ -58,10 +62,10 @@ def verify(
     if not repaired.report.mendable or not repaired.report.damages:
         talker.say(repaired.report.summary())
         return 2 if repaired.report.damages else 0
-    talker.say(f"mended; {common.counted(repaired.embedded, 'picture')} embedded again")
+    talker.say(f"mended; {plural(repaired.embedded, 'picture')} embedded again")
     if repaired.left:
         talker.say(
-            f"{common.counted(len(repaired.left), 'picture is', 'pictures are')} not there now (a drive that is not "
+            f"{plural(len(repaired.left), 'picture is', 'pictures are')} not there now (a drive that is not "
             "mounted?); when back: "
             f"imgsearch index{index_flag(folder)}"
         )
@@ -81,7 +85,7 @@ def _show(report: Report, json: bool, talker: output.Talker) -> None:
             else:
                 output.line(file.whole)
     if report.waiting:
-        talker.say(f"{common.counted(report.waiting, 'lost vector')} waited for their files to come back")
+        talker.say(f"{plural(report.waiting, 'lost vector')} waited for their files to come back")
     for orphan in report.orphans:
         talker.say(f"not in use, and cleared away by the next 'imgsearch index': {orphan}")
 
@@ -96,7 +100,7 @@ def compact(
 
     Both happen by themselves in runs of index: the first when a quarter of a segment has been gone for 30 days.
     """
-    from imgsearch.compact import compact_index
+    from imgsearch.tools.maintenance.compact import compact_index
 
     folder, talker = find_index(index), output.Talker()
     done = compact_index(folder, everything, talker)
@@ -104,7 +108,7 @@ def compact(
         parts = [f"{done.given_back / 1e6:,.1f} MB given back"]
         if done.vectors.segments:
             parts.append(
-                f"{common.counted(done.vectors.dropped, 'vector')} dropped, {done.vectors.moved:,} written anew"
+                f"{plural(done.vectors.dropped, 'vector')} dropped, {done.vectors.moved:,} written anew"
             )
         if done.rebuild:
             parts.append("an unfinished rebuild dropped")
@@ -114,7 +118,7 @@ def compact(
     else:
         talker.say("nothing to compact")
     if done.left:
-        left = common.counted(done.left, "vector is", "vectors are")
+        left = plural(done.left, "vector is", "vectors are")
         talker.say(
             f"{left} of pictures that are gone, less than a quarter of any segment; to drop them all the same: "
             f"imgsearch compact --all{index_flag(folder)}"
@@ -148,7 +152,7 @@ def doctor(
             "--repair goes with --recall; damaged files are mended by: imgsearch verify --repair"
             + index_flag(folder)
         )
-    from imgsearch.doctor import examine
+    from imgsearch.tools.maintenance.doctor import examine
 
     findings = examine(folder)
     for finding in findings:
@@ -160,8 +164,8 @@ def doctor(
 
 
 def _recall(folder: str, sample: int, repair: bool, json: bool, talker: output.Talker) -> int:
-    from imgsearch.index.image_index import ImageIndex
-    from imgsearch.recall import keep, measure_recall
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.tools.maintenance.recall import keep, measure_recall
 
     with ImageIndex(folder) as index:
         measured = measure_recall(index, sample, talker)
@@ -205,3 +209,48 @@ def _say_recall(measured: Measured, kept: bool, flag: str) -> None:
             if kept
             else f"to do       keep {chosen}: imgsearch doctor --recall --repair{flag}"
         )
+
+
+def register_serve(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(common.handled(serve))
+
+
+def serve(
+    index: common.IndexFolder = None,
+    http: Annotated[
+        bool, typer.Option("--http", help="Also listen on 127.0.0.1, for who shows the token from its file.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="N", help="The port of --http. Default: 7788; 0: any.")
+    ] = None,
+    unload_after: Annotated[
+        float,
+        typer.Option("--unload-after", metavar="MINUTES", help="Let the model go when idle for so long."),
+    ] = 15.0,
+    no_warm: Annotated[
+        bool, typer.Option("--no-warm", help="Load the model with the first question, not at once.")
+    ] = False,
+) -> NoReturn:
+    """Keep the model in memory for this user's other commands, which find it by themselves. Ctrl-C ends it."""
+    for library in ("starlette", "uvicorn"):
+        if importlib.util.find_spec(library) is None:
+            raise MissingExtra("imgsearch serve", "serve")
+    if port is not None and not http:
+        raise UsageError("--port is of --http; give both")
+    from imgsearch.tools.server.daemon import ServeOptions, serve
+
+    options = ServeOptions(
+        port=(7788 if port is None else port) if http else None,
+        idle_seconds=unload_after * 60,
+        index=index,
+        warm=not no_warm,
+    )
+    talker = output.Talker()
+    try:
+        serve(options, talker)
+    except KeyboardInterrupt:
+        talker.say("stopped")  # before it was listening
+    # A batch that is still in work is nobody's any more; Python would wait for its thread.
+    sys.stderr.flush()
+    os._exit(0)

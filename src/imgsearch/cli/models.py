@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from imgsearch import output
-from imgsearch.cli import common
+from imgsearch.cli import options as common
+from imgsearch.cli import output
 from imgsearch.errors import StorageError, UsageError
-from imgsearch.model.weights import DEMO_MODEL
+from imgsearch.model.hub import DEMO_MODEL
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def embed(
     dtype: common.Dtype = "auto",
 ) -> int:
     """Give the vectors themselves: JSON Lines on stdout, or a .npy file."""
-    from imgsearch.embed import embed_inputs
+    from imgsearch.search import embed_inputs
 
     if npy and json:
         raise UsageError("--npy and --json: give one of them")
@@ -70,7 +70,7 @@ def download(
     revision: common.Revision = None,
 ) -> int:
     """Fetch a model's weights ahead of time, or check those that are here; a broken-off download goes on."""
-    from imgsearch.identity import download as run
+    from imgsearch.spec import download as run
 
     talker = output.Talker()
     folder = run(name, revision, talker)
@@ -87,6 +87,6 @@ def demo(
     ] = "demo-gallery",
 ) -> int:
     """Draw 300 pictures, index them, ask for some, and say which hits are right: the whole way in a minute."""
-    from imgsearch.demo import run_demo
+    from imgsearch.tools.demo import run_demo
 
     return run_demo(out, output.Talker())

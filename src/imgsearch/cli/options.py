@@ -10,11 +10,10 @@ from typing import Annotated, Literal, ParamSpec
 
 import typer
 
-from imgsearch import output
+from imgsearch.cli import output
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.identity import ModelChoice, PixelChoice
-from imgsearch.model.weights import DEMO_MODEL
-from imgsearch.types import PixelBudget
+from imgsearch.model.hub import DEMO_MODEL
+from imgsearch.types import ModelOptions, PixelBudget, PixelChoice
 
 P = ParamSpec("P")
 
@@ -125,11 +124,6 @@ def _have_a_folder() -> bool:
         return False
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """Return a count with its noun: 1 picture, 2,000 pictures."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def pixel_choice(detail: Detail | None, max_pixels: int | None) -> PixelChoice | None:
     """Turn --detail or --max-pixels into a choice of budget, None if neither was given. Raises UsageError."""
     if detail == "checkpoint" and max_pixels is None:
@@ -141,7 +135,7 @@ def pixel_budget(detail: Detail | None, max_pixels: int | None) -> PixelBudget |
     """Turn --detail or --max-pixels into a budget where a checkpoint's own is not to be had. Raises UsageError."""
     if detail is None and max_pixels is None:
         return None
-    from imgsearch.model.pixels import DETAIL, MIN_PIXELS  # on use: it loads Pillow
+    from imgsearch.model.image import DETAIL, MIN_PIXELS  # on use: it loads Pillow
 
     if detail is not None and max_pixels is not None:
         raise UsageError("--detail and --max-pixels say the same thing; give one of them")
@@ -163,10 +157,10 @@ def model_choice(
     instruction: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
-) -> ModelChoice:
+) -> ModelOptions:
     """Collect the model's flags; a folder is made absolute, so that the index finds it from anywhere."""
     if model is not None and model != DEMO_MODEL:
         expanded = os.path.expanduser(model)
         if os.path.isdir(expanded):
             model = os.path.abspath(expanded)
-    return ModelChoice(model, revision, dim, pixels, instruction, device, dtype)
+    return ModelOptions(model, revision, dim, pixels, instruction, device, dtype)

@@ -6,35 +6,15 @@ import json
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from imgsearch.errors import StorageError
-from imgsearch.estimate import figure
+from imgsearch.text import format_rate, printable
 from imgsearch.types import Hit
 
 _LINE_EVERY_SECONDS = 5.0
-# These reorder what stands around them, so that "gpj.exe" reads as something else.
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def printable(text: str) -> str:
-    """Return a path or text as one line that can't move the cursor: control characters and lone bytes escaped."""
-    return "".join(char if _harmless(char) else _escaped(char) for char in text)
-
-
-def _harmless(char: str) -> bool:
-    # Not str.isprintable: that is False for spaces that real file names hold, such as U+202F and U+3000.
-    return unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") and char not in _BIDI
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as os.fsdecode keeps it
-        return f"\\x{code - 0xDC00:02x}"
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def _write(data: bytes) -> None:
@@ -161,7 +141,9 @@ class Talker:
                 f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB, {rate / 1e6:.1f} MB/s, {_clock(left)} left"
             )
         else:
-            self.say(f"{self._done:,} of {self._total:,} {self._unit}, {figure(rate)}/s, {_clock(left)} left")
+            self.say(
+                f"{self._done:,} of {self._total:,} {self._unit}, {format_rate(rate)}/s, {_clock(left)} left"
+            )
 
     def stop(self) -> None:
         """End the stretch and take the bar away."""

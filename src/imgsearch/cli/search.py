@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgsearch import output
-from imgsearch.cli import common
+from imgsearch.cli import options as common
+from imgsearch.cli import output
 from imgsearch.errors import InputError, UsageError
-from imgsearch.identity import ModelChoice, checkpoint_for
-from imgsearch.index.location import find_index, index_flag
-from imgsearch.types import Encoder, Input
+from imgsearch.index.layout import find_index, index_flag
+from imgsearch.spec import checkpoint_for
+from imgsearch.types import Encoder, Input, ModelOptions
 
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
-    from imgsearch.index.image_index import ImageIndex
+    from imgsearch.index.reader import ImageIndex
 
 Count = Annotated[int, typer.Option("-n", metavar="N", help="At most this many.")]
 MinScore = Annotated[
@@ -86,8 +86,8 @@ def query(
 ) -> int:
     """Find pictures by words, or by words and a picture together."""
     from imgsearch import search
-    from imgsearch.index.image_index import ImageIndex
-    from imgsearch.remembering import RememberingEncoder
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.search import RememberingEncoder
 
     style = _style(json, paths, nul)
     options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
@@ -155,7 +155,7 @@ def similar(
 ) -> int:
     """Find pictures that look like one. An indexed photo answers at once, without the model."""
     from imgsearch import search
-    from imgsearch.index.image_index import ImageIndex
+    from imgsearch.index.reader import ImageIndex
 
     style = _style(json, paths, nul)
     options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
@@ -178,11 +178,11 @@ def _advise(opened: ImageIndex, talker: output.Talker) -> None:
         talker.say(f"{opened.advice}; make them with: imgsearch compact{index_flag(opened.folder)}")
 
 
-def _encoder(opened: ImageIndex, command: str, choice: ModelChoice, talker: output.Talker) -> Encoder:
-    from imgsearch import encoders
-    from imgsearch.index import runs
+def _encoder(opened: ImageIndex, command: str, choice: ModelOptions, talker: output.Talker) -> Encoder:
+    from imgsearch import client
+    from imgsearch.index import side_db
 
     checkpoint = checkpoint_for(opened.folder, opened.identity, choice, talker)
-    encoder = encoders.load_encoder(checkpoint, opened.identity, choice, talker)
-    runs.record(opened.folder, command, encoder.runtime)
+    encoder = client.load_encoder(checkpoint, opened.identity, choice, talker)
+    side_db.record_run(opened.folder, command, encoder.runtime)
     return encoder

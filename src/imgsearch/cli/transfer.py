@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from imgsearch import output
-from imgsearch.cli import common
-from imgsearch.index.location import find_index, index_flag
+from imgsearch.cli import options as common
+from imgsearch.cli import output
+from imgsearch.index.layout import find_index, index_flag
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +66,7 @@ def import_vectors(
     json: common.Json = False,
 ) -> int:
     """Take in vectors that were computed elsewhere, with the paths of their pictures."""
-    from imgsearch.exchange.importing import ImportOptions, import_vectors
+    from imgsearch.tools.transfer.importer import ImportOptions, import_vectors
 
     talker = output.Talker()
     folder = find_index(index)
@@ -100,7 +100,7 @@ def export(
     json: common.Json = False,
 ) -> int:
     """Write all vectors with the paths of their pictures, for other programs or another index."""
-    from imgsearch.exchange.exporting import export as run
+    from imgsearch.tools.transfer.exporter import export as run
 
     talker = output.Talker()
     done = run(out, find_index(index), paths=paths, dtype=dtype, skip_bad=skip_bad, reporter=talker)
@@ -122,7 +122,7 @@ def relocate(
     json: common.Json = False,
 ) -> int:
     """Tell the index that a folder, or a whole drive, has another path now. No picture is read again."""
-    from imgsearch.relocate import relocate as run
+    from imgsearch.indexing.edit import relocate as run
 
     done = run(old, new, find_index(index), force=force, reporter=output.Talker())
     if json:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from imgsearch.identity import ModelChoice
-from imgsearch.imports import uncollected
-from imgsearch.model import weights
-from imgsearch.types import Encoder, Identity, Reporter
+from imgsearch.model import hub
+from imgsearch.startup import uncollected
+from imgsearch.types import Encoder, Identity, ModelOptions, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from imgsearch.client.protocol import Order
     from imgsearch.model.embedder import Qwen3VLEmbedder
-    from imgsearch.model.engine import Engine
+    from imgsearch.model.engine.forward import Engine
     from imgsearch.model.reference import Reference
-    from imgsearch.remote.wire import Order
 
 
 def load_encoder(
-    checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice, reporter: Reporter
+    checkpoint: hub.Checkpoint, identity: Identity, choice: ModelOptions, reporter: Reporter
 ) -> Encoder:
     """Return the model as the index's identity wants it, and say which device and dtype were chosen and why.
 
@@ -29,7 +28,7 @@ def load_encoder(
     """
     encoder: Encoder | None = None
     if os.environ.get("IMGSEARCH_SERVER", "").lower() != "off":
-        from imgsearch.remote.encoder import served  # on use: it loads Pillow
+        from imgsearch.client.encoder import served  # on use: it loads Pillow
 
         order = order_for(checkpoint, identity, choice)
         encoder = served(order, lambda: load_here(checkpoint, identity, choice, reporter), reporter.say)
@@ -40,7 +39,7 @@ def load_encoder(
 
 
 def load_here(
-    checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice, reporter: Reporter
+    checkpoint: hub.Checkpoint, identity: Identity, choice: ModelOptions, reporter: Reporter
 ) -> Encoder:
     """Load the model into this process, whether or not a server runs; otherwise as ``load_encoder``."""
     encoder = embedder_for(order_for(checkpoint, identity, choice), reporter.say)
@@ -52,7 +51,7 @@ def embedder_for(
     order: Order, notice: Callable[[str], None], forward: Engine | Reference | None = None
 ) -> Qwen3VLEmbedder:
     """Load the model of an order into this process, or only put a new face on the weights in ``forward``."""
-    from imgsearch.model.mapping import brought_near
+    from imgsearch.model.engine.pages import brought_near
 
     with brought_near(order.folder, order.device, order.dtype):
         with uncollected("imgsearch.model.embedder"):
@@ -71,9 +70,9 @@ def embedder_for(
         )
 
 
-def order_for(checkpoint: weights.Checkpoint, identity: Identity, choice: ModelChoice) -> Order:
+def order_for(checkpoint: hub.Checkpoint, identity: Identity, choice: ModelOptions) -> Order:
     """Return what a server needs to know to load the model as ``load_here`` does."""
-    from imgsearch.remote.wire import Order  # on use: it loads safetensors
+    from imgsearch.client.protocol import Order  # on use: it loads safetensors
 
     return Order(
         folder=os.path.abspath(checkpoint.folder),
@@ -86,7 +85,7 @@ def order_for(checkpoint: weights.Checkpoint, identity: Identity, choice: ModelC
     )
 
 
-def _say(checkpoint: weights.Checkpoint, encoder: Encoder, reporter: Reporter) -> None:
+def _say(checkpoint: hub.Checkpoint, encoder: Encoder, reporter: Reporter) -> None:
     runtime = encoder.runtime
     reporter.say(
         f"{checkpoint.name} ({checkpoint.reason}) on {runtime.device} in {runtime.dtype}: {runtime.reason}"

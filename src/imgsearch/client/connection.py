@@ -1,4 +1,4 @@
-"""One HTTP connection over a server's Unix socket, and what it says of itself."""
+"""This user's running server: where its socket lies, whether it can be trusted, one HTTP connection to it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,87 @@ import http.client
 import json
 import os
 import socket
+import stat
+import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imgsearch.client import protocol
 from imgsearch.errors import StorageError
-from imgsearch.remote import wire
-from imgsearch.remote.address import Address, own_address, peer_uid
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The files of a user's server: one folder that nobody else may enter."""
+
+    folder: str
+
+    @property
+    def socket(self) -> str:
+        """The Unix socket."""
+        return os.path.join(self.folder, "serve.sock")
+
+    @property
+    def token(self) -> str:
+        """The file with the token that HTTP clients must show."""
+        return os.path.join(self.folder, "token")
+
+    @property
+    def lock(self) -> str:
+        """The file whose kernel lock the running server holds."""
+        return os.path.join(self.folder, "serve.lock")
+
+    def problem(self) -> str | None:
+        """Say why the folder can't be trusted: not this user's, or open to others; None if all is well."""
+        try:
+            found = os.lstat(self.folder)
+        except OSError as error:
+            return f"{self.folder}: {error.strerror}"
+        if not stat.S_ISDIR(found.st_mode):
+            return f"{self.folder} is no folder"
+        if found.st_uid != os.geteuid():
+            return f"{self.folder} belongs to another user"
+        if found.st_mode & 0o077:
+            return f"{self.folder} is open to other users"
+        return None
+
+
+def own_address() -> Address:
+    """Return where this user's server is: IMGSEARCH_RUNTIME_DIR, else the user's folder for sockets.
+
+    Raises StorageError where the system has no such folder for this user.
+    """
+    given = os.environ.get("IMGSEARCH_RUNTIME_DIR")
+    if given:
+        return Address(os.path.abspath(os.path.expanduser(given)))
+    import platformdirs
+
+    try:
+        return Address(platformdirs.user_runtime_dir("imgsearch", appauthor=False))
+    except OSError as error:  # the place for it below /tmp may be somebody else's folder
+        raise StorageError(
+            f"there is no folder for sockets ({error}); name one of your own with IMGSEARCH_RUNTIME_DIR"
+        ) from error
+
+
+def peer_uid(connected: socket.socket) -> int | None:
+    """Return the user at the other end of a Unix socket, as the kernel knows it; None where it does not say.
+
+    Linux says it by SO_PEERCRED (pid, uid, gid), macOS by LOCAL_PEERCRED (struct xucred: version, uid, …).
+    """
+    system: str = sys.platform  # a plain str, so that the type checker reads both branches
+    try:
+        if system == "linux":
+            credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            return int(struct.unpack("3i", credentials)[1])
+        if system == "darwin":
+            return int(struct.unpack_from("II", connected.getsockopt(0, 1, 76))[1])
+    except (OSError, struct.error):
+        pass
+    return None
+
 
 # A server that lives answers this at once, on a busy machine within seconds, also while it computes.
 GREETING_SECONDS = 10.0
@@ -96,7 +170,7 @@ class Server:
 
     def message(self, path: str, message: bytes, inputs: int) -> bytes:
         """Send a message of ``wire.pack`` with so many inputs, return the answer's. Raises as ``json`` does."""
-        status, body = self._ask("POST", path, message, {wire.INPUTS_HEADER: str(inputs)})
+        status, body = self._ask("POST", path, message, {protocol.INPUTS_HEADER: str(inputs)})
         if status != 200:
             self._json(status, body)
         return body
@@ -106,7 +180,7 @@ class Server:
     ) -> tuple[int, bytes]:
         reused = self._http.sock is not None
         try:
-            own = {wire.VERSION_HEADER: wire.version(), **(headers or {})}
+            own = {protocol.VERSION_HEADER: protocol.version(), **(headers or {})}
             self._http.request(method, path, body, own)
             answer = self._http.getresponse()
             return answer.status, answer.read()
@@ -128,7 +202,7 @@ class Server:
             data = json.loads(body)
         except ValueError as error:
             raise ServerGone(f"it answered with {status}") from error
-        if met := wire.error_from(data):
+        if met := protocol.error_from(data):
             raise met
         if status != 200 or not isinstance(data, dict):
             raise ServerGone(f"it answered with {status}")

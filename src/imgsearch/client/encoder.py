@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from imgsearch.client import protocol
+from imgsearch.client.connection import NoServer, Server, ServerGone
+from imgsearch.client.protocol import Order
 from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
-from imgsearch.model import pixels
-from imgsearch.remote import wire
-from imgsearch.remote.connection import NoServer, Server, ServerGone
-from imgsearch.remote.wire import Order
+from imgsearch.model import image as pixels
 from imgsearch.types import RGB, Encoder, Input, Patches, Runtime, Vectors
 
 
@@ -30,7 +30,7 @@ def served(order: Order, load: Callable[[], Encoder], say: Callable[[str], None]
     except ServerGone as gone:
         say(f"the server does not answer ({gone}): the model is loaded here")
         return None
-    if (theirs := server.state.version) != (ours := wire.version()):
+    if (theirs := server.state.version) != (ours := protocol.version()):
         server.close()
         say(
             f"the running server is imgsearch {theirs} and this is {ours}: the model is loaded here; "
@@ -109,10 +109,10 @@ class RemoteEncoder:
         return replace(item, image=self.prepare(item.image))
 
     def _ask(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
-        message = wire.pack_inputs(self._order, inputs, batch_size)
+        message = protocol.pack_inputs(self._order, inputs, batch_size)
         answer = self._server.message("/embed", message, len(inputs))
         try:
-            data, arrays = wire.unpack(answer)
+            data, arrays = protocol.unpack(answer)
             vectors = arrays["vectors"]
             if vectors.shape != (len(inputs), self.dim) or vectors.dtype != np.float32:
                 raise ValueError
@@ -125,7 +125,7 @@ class RemoteEncoder:
 
 def _fitting(inputs: Sequence[Input]) -> int:
     """Return how many of the first inputs fit into one message, at least 1."""
-    room = int(0.9 * wire.MOST_BYTES)  # the rest is for texts and names
+    room = int(0.9 * protocol.MOST_BYTES)  # the rest is for texts and names
     for count, item in enumerate(inputs):
         room -= item.image.pixel_values.nbytes if isinstance(item.image, Patches) else len(item.text or "")
         if room < 0:

@@ -1,9 +1,7 @@
 """Which files exist, and their bytes: the walk, its excludes, what may be pruned; nothing is decoded here."""
 
-from imgsearch.files.given import check_root
-from imgsearch.files.mounts import device_of, is_mount, mount_of
-from imgsearch.files.opening import OpenedFile, open_source, shown
-from imgsearch.files.rules import IGNORE_FILE
+from imgsearch.files.ignore import IGNORE_FILE
+from imgsearch.files.open import OpenedFile, check_root, open_source
 from imgsearch.files.walk import NOT_MOUNTED, Walk, WalkOptions
 
 __all__ = [
@@ -13,9 +11,5 @@ __all__ = [
     "Walk",
     "WalkOptions",
     "check_root",
-    "device_of",
-    "is_mount",
-    "mount_of",
     "open_source",
-    "shown",
 ]

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable
 from pathspec import GitIgnoreSpec
 
 from imgsearch.errors import UsageError
-from imgsearch.files.opening import open_regular, said, shown
+from imgsearch.files.open import open_regular
+from imgsearch.text import display_path, error_line
 
 IGNORE_FILE = ".imgsearchignore"
 """In any folder: gitignore patterns, relative to that folder."""
@@ -92,12 +93,12 @@ def file_rules(root: str, folder: str) -> Rules:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise UsageError(f"{shown(path)} can't be read: {said(error)}") from error
+        raise UsageError(f"{display_path(path)} can't be read: {error_line(error)}") from error
     if len(data) > _MAX_BYTES:
-        raise UsageError(f"{shown(path)} is over {_MAX_BYTES >> 20} MiB: too large for an ignore file")
+        raise UsageError(f"{display_path(path)} is over {_MAX_BYTES >> 20} MiB: too large for an ignore file")
     text = os.fsdecode(data).removeprefix("\ufeff")
     numbered = enumerate(text.split("\n"), start=1)
-    lines = [(f"{shown(path)}, line {number}", line) for number, line in numbered]
+    lines = [(f"{display_path(path)}, line {number}", line) for number, line in numbered]
     prefix = len(folder) + 1 if folder else 0
     return ((prefix, _compile((at, line) for at, line in lines if line.strip() and line[0] != "#")),)
 
@@ -111,7 +112,7 @@ def _compile(lines: Iterable[tuple[str, str]]) -> _Patterns:
         except (ValueError, re.error):
             pattern = None
         if pattern is None or pattern.regex is None or pattern.include is None:
-            raise UsageError(f"{where}: {shown(line)!r} is no valid gitignore pattern")
+            raise UsageError(f"{where}: {display_path(line)!r} is no valid gitignore pattern")
         # pathspec lets a path match by the folders above it. Here each folder on the way was asked before and
         # is not entered if it is out, so, as in git, a pattern has to match the path itself: a folder's slash
         # only at the end, and "x/**" not x but what is in it.

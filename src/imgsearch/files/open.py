@@ -1,4 +1,4 @@
-"""Opening a file: its bytes and their hash from one and the same moment, or the reason why not."""
+"""Opening a file that was found or given: its bytes and their hash from one moment, or the reason why not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from imgsearch.errors import PictureError
+from imgsearch.errors import FolderError, PictureError
+from imgsearch.text import display_path, error_line
 
 _IN_MEMORY = 64 << 20  # bytes: up to here the hash and the decoder see the very same bytes
 
@@ -41,9 +42,9 @@ def open_source(path: str) -> Iterator[OpenedFile]:
     try:
         file = open_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise PictureError("vanished", said(error)) from error
+        raise PictureError("vanished", error_line(error)) from error
     except (OSError, ValueError) as error:
-        raise PictureError("unreadable", said(error)) from error
+        raise PictureError("unreadable", error_line(error)) from error
     with file:
         try:
             before = os.fstat(file.fileno())
@@ -56,7 +57,7 @@ def open_source(path: str) -> Iterator[OpenedFile]:
                 digest, stream = hashlib.file_digest(file, "sha256").digest(), file
                 file.seek(0)
         except OSError as error:
-            raise PictureError("unreadable", said(error)) from error
+            raise PictureError("unreadable", error_line(error)) from error
         if before.st_size == 0 and not data:
             raise PictureError("empty file")
         try:
@@ -81,19 +82,33 @@ def open_regular(path: str) -> io.BufferedReader:
     raise OSError(errno.EINVAL, "it is no regular file")
 
 
-def shown(path: str) -> str:
-    """Return a path as it fits into a line of talk: quoted and escaped where it holds what can't be printed."""
-    return path if path.isprintable() else ascii(path)
-
-
-def said(error: Exception) -> str:
-    """Return what the system said, without the number and the path that str() of an OSError adds."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
 def _changed(file: BinaryIO, before: os.stat_result) -> bool:
     try:
         now = os.fstat(file.fileno())
     except OSError:  # a network share that forgot the file
         return True
     return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+
+
+def check_root(path: str) -> str:
+    """Return the absolute real path of a folder to index, or of a single file.
+
+    Raises FolderError if there is nothing at ``path``, or it can't be read, or is neither of the two.
+    """
+    if not path:
+        raise FolderError("the path is empty")
+    real = os.path.realpath(path)
+    try:
+        mode = os.stat(real).st_mode
+        if stat.S_ISDIR(mode):
+            with os.scandir(real) as entries:
+                next(entries, None)
+        elif not stat.S_ISREG(mode):
+            raise FolderError(f"{display_path(path)} is neither a folder nor a file")
+        elif not os.access(real, os.R_OK):
+            raise FolderError(f"{display_path(path)} can't be read: permission denied")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FolderError(f"{display_path(path)} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{display_path(path)} can't be read: {error_line(error)}") from error
+    return real

@@ -8,9 +8,8 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from imgsearch.files import mounts
-from imgsearch.files.opening import said, shown
-from imgsearch.files.rules import (
+from imgsearch import fs
+from imgsearch.files.ignore import (
     IGNORE_FILE,
     Rules,
     excluded,
@@ -20,6 +19,7 @@ from imgsearch.files.rules import (
     is_junk,
     option_rules,
 )
+from imgsearch.text import display_path, error_line
 from imgsearch.types import SourceFile
 
 NOT_MOUNTED = "the drive it was on is not mounted"
@@ -102,11 +102,11 @@ class Walk:
         """Walk; the stack is our own, so that no depth of folders is too deep."""
         stack: list[tuple[str, str, _Folder]] = []
         try:
-            self._own_device = mounts.device_of(self.root)
+            self._own_device = fs.device_of(self.root)
             above = self._rules_above()
             stack = [] if above is None else self._enter("", above, linked=False)
         except OSError as error:
-            self.unlisted[""] = said(error)
+            self.unlisted[""] = error_line(error)
         while stack or self._links:
             if not stack:
                 stack += self._resolve(*self._links.popleft())
@@ -122,7 +122,7 @@ class Walk:
                     self.unlisted[path] = "vanished during the walk"
             except OSError as error:
                 if kind != "link":  # links that lead round in circles are nobody's loss
-                    self.unlisted[path if kind == "folder" else parent.path] = said(error)
+                    self.unlisted[path if kind == "folder" else parent.path] = error_line(error)
         for path in self._closed:
             if _parent(path) not in self._filled and _holds_a_file(self._absolute(path)):
                 self._fill(_parent(path))
@@ -149,7 +149,10 @@ class Walk:
             folders.append(folder := _parent(folder))
         for folder in folders:
             if folder in self.unlisted:
-                return False, f"{shown(folder or self.root)} could not be listed: {self.unlisted[folder]}"
+                return (
+                    False,
+                    f"{display_path(folder or self.root)} could not be listed: {self.unlisted[folder]}",
+                )
         present = next((there for folder in folders if os.path.isdir(there := self._absolute(folder))), None)
         try:
             here = 0 if present is None else self._device(present)
@@ -157,7 +160,7 @@ class Walk:
             if present is None or (device and (here == 0 or device not in (was or {}).get(here, (device,)))):
                 return False, NOT_MOUNTED
         except OSError as error:
-            return False, said(error)
+            return False, error_line(error)
         if not prune_empty and not self.empty.isdisjoint(folders):
             return False, "its folder is empty as a whole; --prune-empty if that is meant"
         return True, "excluded now" if os.path.exists(self._absolute(path)) else "deleted"
@@ -267,7 +270,7 @@ class Walk:
             folder = _parent(folder)
 
     def _device(self, path: str) -> int:
-        device = mounts.device_of(path)
+        device = fs.device_of(path)
         return 0 if device == self._own_device else device
 
     def _absolute(self, path: str) -> str:

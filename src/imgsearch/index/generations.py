@@ -12,11 +12,11 @@ import time
 from contextlib import closing, suppress
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
+from imgsearch.fs import make_folder, storage_error, sync_folder
 from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import NAME as DATABASE
-from imgsearch.index.durable import make_folder, storage_error, sync_folder
-from imgsearch.index.location import GENERATION
+from imgsearch.index.layout import GENERATION
 from imgsearch.types import Identity
 
 # What a data folder holds of ours: nothing else is ever removed.

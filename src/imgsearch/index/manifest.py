@@ -8,9 +8,16 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, rebuild_hint, repair_hint
-from imgsearch.index.durable import storage_error, sync_file, sync_folder
-from imgsearch.index.location import GENERATION, index_flag
+from imgsearch.errors import (
+    DatasetError,
+    IndexDamaged,
+    IndexMismatch,
+    IndexMissing,
+    rebuild_hint,
+    repair_hint,
+)
+from imgsearch.fs import storage_error, sync_file, sync_folder
+from imgsearch.index.layout import GENERATION, index_flag
 from imgsearch.types import Identity, PixelBudget
 
 NAME = "manifest.json"
@@ -171,3 +178,52 @@ def _damaged(folder: str) -> IndexDamaged:
     return IndexDamaged(
         f"{path} is missing or damaged: nothing says what the vectors were made with; {repair_hint(folder)}"
     )
+
+
+KEY = "imgsearch"
+"""The key of parquet metadata, and the field of a .json file, under which it stands."""
+_FORMAT = 1
+
+
+def nobody(dim: int) -> Identity:
+    """Return the identity of vectors of which nobody says what made them; all of one dim are taken to be alike."""
+    fingerprint = hashlib.sha256(f"imported vectors of dim {dim}".encode()).hexdigest()
+    return Identity(IMPORTED, fingerprint, dim, "", "", PixelBudget(0, 0))
+
+
+def to_json(identity: Identity) -> dict[str, Any]:
+    """Return an identity as it is written beside vectors: the fields of an index's manifest."""
+    return {
+        "format": _FORMAT,
+        "model": identity.model,
+        "fingerprint": identity.fingerprint,
+        "dim": identity.dim,
+        "prompts": {"query": identity.query_prompt, "document": identity.document_prompt},
+        "pixels": {"image": asdict(identity.pixels)},
+    }
+
+
+def from_json(text: str | bytes, place: str) -> Identity:
+    """Read what ``to_json`` gave; ``place`` is the file that it stands in. Raises DatasetError."""
+    try:
+        data = json.loads(text)
+        if int(data["format"]) > _FORMAT:
+            raise DatasetError(f"{place} was written by a newer imgsearch; update this one to read it")
+        prompts, pixels = data["prompts"], data["pixels"]["image"]
+        fingerprint = bytes.fromhex(data["fingerprint"])
+        if len(fingerprint) != 32:
+            raise ValueError("its fingerprint is no sha256")
+        return Identity(
+            model=str(data["model"]),
+            fingerprint=fingerprint.hex(),
+            dim=int(data["dim"]),
+            query_prompt=str(prompts["query"]),
+            document_prompt=str(prompts["document"]),
+            pixels=PixelBudget(int(pixels["min_pixels"]), int(pixels["max_pixels"])),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DatasetError(f"{place}: what it says of the vectors' model can't be read: {error!r}") from error
+
+
+IMPORTED = "imported"
+"""The model's name of an index of imported vectors of which nobody said what made them; no checkpoint has it."""

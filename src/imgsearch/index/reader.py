@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError, UsageError, repair_hint
-from imgsearch.index import ann, filters, manifest
+from imgsearch.index import manifest, snapshot
+from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Place
-from imgsearch.index.shelf import Shelf
-from imgsearch.index.vectors import Rows, SegmentMissing, row_crc, segment_name
+from imgsearch.index.segments import Rows, SegmentMissing, row_crc, segment_name
+from imgsearch.index.snapshot import Shelf
 from imgsearch.types import Identity, Record, Vectors
 
 T = TypeVar("T")
@@ -158,7 +159,7 @@ class ImageIndex:
         fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
         parts = self.shelf.parts(self.catalog, fast)
         self.scanned = sum(len(part.segment) - part.covered for part in parts) if fast else 0
-        allowed = filters.below(self.catalog, parts, below) if below else None
+        allowed = snapshot.mask_below(self.catalog, parts, below) if below else None
         return [self._nearest(parts, query, k, dim, exact, allowed) for query in vectors]
 
     def _nearest(
@@ -188,7 +189,7 @@ class ImageIndex:
                 return hits
             if len(hits) < k and not alive:
                 # So many of the nearest have no file any more that it is better to look only at those that have.
-                allowed, alive = filters.alive(self.catalog, parts, allowed), True
+                allowed, alive = snapshot.mask_live(self.catalog, parts, allowed), True
             if len(found.row) < wanted:
                 exact = True  # the shortlists hold no more
             wanted, shortlist = min(4 * wanted, total), 4 * shortlist

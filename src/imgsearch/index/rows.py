@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from imgsearch.types import Record, SourceFile
+
+# These say nothing about the file's bytes, so the next run tries again.
+TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while it was read"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +154,16 @@ def stored_row(
     """Read a picture with the paths of its files."""
     numbers = int(segment), int(row), int(crc)
     return Stored(*numbers, bytes(sha256), int(page), int(width), int(height), tuple(sorted(paths)))
+
+
+def is_current(
+    row: FileRow | None, source: SourceFile, retry: Collection[str] = TRANSIENT
+) -> tuple[bool, str]:
+    """Say whether what the catalogue knows of a file still holds, and why: the one staleness rule."""
+    if row is None:
+        return False, "new"
+    if (row.size, row.mtime_ns) != (source.size, source.mtime_ns):
+        return False, "changed"
+    if row.error in retry:
+        return False, "to be tried again"
+    return True, "same size and time"

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, repair_hint
-from imgsearch.index.durable import close_quietly, make_folder, storage_error, sync_file, sync_folder
-from imgsearch.index.location import index_of
+from imgsearch.fs import close_quietly, make_folder, storage_error, sync_file, sync_folder
+from imgsearch.index.layout import index_of
 
 Rows = NDArray[np.float16]
 """Stored vectors: (n, dim) float16, unit length."""

@@ -1,13 +1,22 @@
-"""queries.sqlite, the file beside an index for what may be lost: best effort, never waited for, its owner's alone."""
+"""queries.sqlite beside an index, for what may be lost: query cache and run log, best effort, its owner's alone."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sqlite3
+import time
 import urllib.parse
+import zlib
 from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from sqlite3 import Connection as Connection
 from typing import TypeVar
+
+import numpy as np
+
+from imgsearch.types import Runtime, Vectors
 
 NAME = "queries.sqlite"
 T = TypeVar("T")
@@ -77,3 +86,94 @@ def _write(folder: str, work: Callable[[Connection], object]) -> None:
 def _connect(folder: str, mode: str) -> Connection:
     path = urllib.parse.quote(os.fsencode(os.path.join(folder, NAME)))
     return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=0.05)
+
+
+MAX_CACHED_QUERIES = 2_000
+"""How many are remembered, the newest: 16 MB at 2,048 dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedQuery:
+    """What a question's vector depends on; device and dtype are as they were asked for, "auto" among them."""
+
+    fingerprint: str
+    instruction: str
+    text: str
+    dim: int
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def key(self) -> bytes:
+        """Return what stands for the question in the file; the question can't be read from it."""
+        return hashlib.sha256(json.dumps(astuple(self)).encode()).digest()
+
+
+def cached_vector(folder: str, question: CachedQuery) -> Vectors | None:
+    """Return the vector (1, dim) of a question that was asked before, bit for bit; None if it is not remembered."""
+    row = read(
+        folder,
+        lambda db: db.execute("SELECT vector, crc FROM question WHERE key = ?", (question.key(),)).fetchone(),
+    )
+    if not row or not isinstance(row[0], bytes) or zlib.crc32(row[0]) != row[1]:
+        return None
+    if len(row[0]) != 4 * question.dim:
+        return None
+    return np.frombuffer(row[0], "<f4").astype(np.float32)[None]
+
+
+def cache_vector(folder: str, question: CachedQuery, vector: Vectors) -> None:
+    """Keep the vector (dim,) of a question, and of all questions the newest; do nothing where that is not possible."""
+    data = vector.astype("<f4").tobytes()
+    row = (question.key(), time.time(), data, zlib.crc32(data))
+
+    def work(db: Connection) -> None:
+        db.execute("REPLACE INTO question VALUES (?, ?, ?, ?)", row)
+        db.execute(
+            "DELETE FROM question WHERE at < (SELECT at FROM question ORDER BY at DESC LIMIT 1 OFFSET ?)",
+            (MAX_CACHED_QUERIES - 1,),
+        )
+
+    write(folder, work)
+
+
+NAME = NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that loaded the model. ``at`` in seconds since 1970; ``rate`` in pictures a second, 0 if it had none."""
+
+    command: str
+    at: float
+    runtime: Runtime
+    rate: float
+
+
+def record_run(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -> None:
+    """Remember a run of ``command``; in a folder that can't be written, or when busy, do nothing.
+
+    A run too short to have a ``rate`` (0) leaves the one that is known.
+    """
+    row = (command, time.time(), runtime.device, runtime.dtype, runtime.reason, rate)
+    write(
+        folder,
+        lambda db: db.execute(
+            "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (command) DO UPDATE SET at = excluded.at, "
+            "device = excluded.device, dtype = excluded.dtype, reason = excluded.reason, "
+            "rate = iif(excluded.rate > 0, excluded.rate, rate)",
+            row,
+        ),
+    )
+
+
+def last_run(folder: str, command: str | None = None) -> Run | None:
+    """Return the last run (of ``command``), or None if none is remembered."""
+    row = read(
+        folder,
+        lambda db: db.execute(
+            "SELECT command, at, device, dtype, reason, rate FROM run WHERE ?1 IS NULL OR command = ?1 "
+            "ORDER BY at DESC LIMIT 1",
+            (command,),
+        ).fetchone(),
+    )
+    return Run(row[0], row[1], Runtime(row[2], row[3], row[4]), row[5]) if row else None

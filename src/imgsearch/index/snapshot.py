@@ -1,15 +1,19 @@
-"""The segments and derived files that searches use, opened once and kept while the catalogue names them."""
+"""What a reader has open at one moment: segments and ANN files as the catalogue names them, masks over their rows."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 
-from imgsearch.index import ann
-from imgsearch.index.ann import codes
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsearch.index.ann import rabitq
+from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Derived
-from imgsearch.index.vectors import Segment
+from imgsearch.index.segments import Segment
 from imgsearch.types import Identity
 
 
@@ -21,7 +25,7 @@ class Shelf:
         self.data, self.identity = data, identity
         self.problems: dict[str, str] = {}
         self._segments: dict[int, Segment] = {}
-        self._codes: dict[str, codes.Codes] = {}
+        self._codes: dict[str, rabitq.Codes] = {}
 
     def close(self) -> None:
         """Let go of every file."""
@@ -70,8 +74,49 @@ class Shelf:
     def _load(self, one: Derived) -> None:
         path = os.path.join(self.data, "faiss", one.name)
         try:
-            if one.faiss != codes.version():
-                raise codes.CodesError(f"{path} was written by FAISS {one.faiss}, this is {codes.version()}")
-            self._codes[one.name] = codes.load(path, one.rows, one.nlist, one.nprobe, one.bytes, one.crc)
-        except codes.CodesError as error:
+            if one.faiss != rabitq.version():
+                raise rabitq.CodesError(
+                    f"{path} was written by FAISS {one.faiss}, this is {rabitq.version()}"
+                )
+            self._codes[one.name] = rabitq.load(path, one.rows, one.nlist, one.nprobe, one.bytes, one.crc)
+        except rabitq.CodesError as error:
             self.problems[one.name] = str(error)
+
+
+Masks = list[NDArray[np.bool_]]
+"""For each part of a search, (rows,): whether a row may be found."""
+
+
+def mask_below(catalog: Catalog, parts: Sequence[ann.Part], paths: Sequence[str]) -> Masks | None:
+    """Return the rows that have a file at or below one of some absolute paths; None if every root lies below one."""
+    masks = {part.segment.number: np.zeros(len(part.segment), bool) for part in parts}
+    roots = catalog.roots()
+    if all(any(_within(root.path, path) for path in paths) for root in roots):
+        return None
+    for root in roots:
+        for path in paths:
+            if _within(root.path, path):
+                places = catalog.rows_below(root.id)
+            elif _within(path, root.path):
+                places = catalog.rows_below(root.id, os.path.relpath(path, root.path))
+            else:
+                continue
+            found = np.array(places, np.int64).reshape(-1, 2)
+            for number, mask in masks.items():
+                rows = found[found[:, 0] == number, 1]
+                mask[rows[rows < len(mask)]] = True
+    return list(masks.values())
+
+
+def mask_live(catalog: Catalog, parts: Sequence[ann.Part], allowed: Masks | None) -> Masks:
+    """Return which of the ``allowed`` rows, or of all, belong to a picture that has a file."""
+    masks = [np.ones(len(part.segment), bool) for part in parts] if allowed is None else allowed
+    for part, mask in zip(parts, masks, strict=True):
+        dead = catalog.dead_rows(part.segment.number)
+        mask[dead[dead < len(mask)]] = False
+    return masks
+
+
+def _within(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies below it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

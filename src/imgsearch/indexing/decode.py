@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from imgsearch import media
 from imgsearch.errors import PictureError
 from imgsearch.files import open_source
+from imgsearch.media import formats
 from imgsearch.types import RGB, Patches, PixelBudget, Skipped, SourceFile
 
 
@@ -88,7 +88,7 @@ def _decode(
                 return Decoded(source, opened.sha256, None)
             pages = tuple(
                 Page(picture.page, picture.width, picture.height, prepare(picture.pixels))
-                for picture in media.load_pictures(
+                for picture in formats.load_pictures(
                     opened.stream, source.path, budget, max_megapixels=max_megapixels
                 )
             )

@@ -1,4 +1,4 @@
-"""Use case: folders of an index lie somewhere else now: they get their new names, and no file is read again."""
+"""Use cases that change what an index knows without reading a picture: remove paths, relocate folders."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import shlex
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from imgsearch.errors import FolderError, UsageError
-from imgsearch.files import check_root, mount_of, shown
+from imgsearch.files import check_root
+from imgsearch.fs import is_below, mount_of
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.image_index import IndexWriter
-from imgsearch.index.location import index_flag
-from imgsearch.index.rows import FileRow, Root
-from imgsearch.plan import is_current
-from imgsearch.targets import inside, owner_of
+from imgsearch.index.layout import index_flag
+from imgsearch.index.rows import FileRow, Root, is_current
+from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing.roots import owner_of
+from imgsearch.text import display_path
 from imgsearch.types import Reporter, Silent, SourceFile
 
 _LOOKED_AT = 100
@@ -48,25 +50,25 @@ def relocate(
     reporter = reporter or Silent()
     target = check_root(new)
     if not os.path.isdir(target):
-        raise FolderError(f"{shown(new)} is a file; relocate takes the folder that has a new place")
+        raise FolderError(f"{display_path(new)} is a file; relocate takes the folder that has a new place")
     with IndexWriter(folder) as writer:
         known = writer.catalog.roots()
         source = _source(old, known, folder)
-        moving = [root for root in known if root.path == source or inside(root.path, source)]
+        moving = [root for root in known if root.path == source or is_below(root.path, source)]
         if source == target:
-            raise UsageError(f"{shown(old)} and {shown(new)} are the same folder")
+            raise UsageError(f"{display_path(old)} and {display_path(new)} are the same folder")
         moved = [_moved(root, source, target, reporter) for root in moving]
         _check_room(moved, [root for root in known if root not in moving], writer.folder)
         result = _look(moving, moved, writer.catalog)
         found = f"{result.there:,} of {result.looked_at:,} files looked at are there"
         if result.looked_at and not result.there and not force:
             raise FolderError(
-                f"{found}: {shown(target)} does not seem to be what was {shown(source)}; nothing was changed "
-                "(--force if it is right all the same)"
+                f"{found}: {display_path(target)} does not seem to be what was {display_path(source)}; "
+                "nothing was changed (--force if it is right all the same)"
             )
         writer.catalog.move_roots(moved)
     for before, after in zip(moving, moved, strict=True):
-        reporter.say(f"{shown(before.path)} is {shown(after.path)} now")
+        reporter.say(f"{display_path(before.path)} is {display_path(after.path)} now")
     if result.changed:
         found += f", {result.changed:,} of them with another size or time: the next 'imgsearch index' reads those again"
     if result.looked_at:
@@ -82,17 +84,18 @@ def _source(old: str, known: Sequence[Root], folder: str) -> str:
     given = os.path.realpath(old) if ".." in old.split(os.sep) else os.path.abspath(old)
     real = os.path.realpath(old)
     for path in (given, real):
-        if any(root.path == path or inside(root.path, path) for root in known):
+        if any(root.path == path or is_below(root.path, path) for root in known):
             return path
     for path in (given, real):
-        around = owner_of(path, known) or next((root for root in known if inside(path, root.path)), None)
+        around = owner_of(path, known) or next((root for root in known if is_below(path, root.path)), None)
         if around is not None:
             raise UsageError(
-                f"{shown(old)} lies in {shown(around.path)}, which is kept indexed as a whole: what moves inside it "
-                f"'imgsearch index{index_flag(os.path.abspath(folder))}' finds by itself, without the model"
+                f"{display_path(old)} lies in {display_path(around.path)}, which is kept indexed as a whole: "
+                f"what moves inside it 'imgsearch index{index_flag(os.path.abspath(folder))}' finds by itself, "
+                "without the model"
             )
-    names = ", ".join(shown(root.path) for root in known[:10]) + (", …" if len(known) > 10 else "")
-    raise UsageError(f"{shown(old)} is no folder of this index; it knows {names or 'none'}")
+    names = ", ".join(display_path(root.path) for root in known[:10]) + (", …" if len(known) > 10 else "")
+    raise UsageError(f"{display_path(old)} is no folder of this index; it knows {names or 'none'}")
 
 
 def _moved(root: Root, source: str, target: str, reporter: Reporter) -> Root:
@@ -104,13 +107,15 @@ def _moved(root: Root, source: str, target: str, reporter: Reporter) -> Root:
         if not place:
             continue
         moved = _at(place, source, target)
-        if inside(path, moved):
+        if is_below(path, moved):
             options[name] = moved
         else:
             # The folder whose rules held here is not above it any more.
             options[name] = ""
             what = "the ignore files above it" if name == "above" else "where its --exclude patterns began"
-            reporter.say(f"{shown(path)} is no longer below {shown(place)}, and with it loses {what}")
+            reporter.say(
+                f"{display_path(path)} is no longer below {display_path(place)}, and with it loses {what}"
+            )
     return replace(root, path=path, options=options, mount=_mount(path))
 
 
@@ -118,7 +123,7 @@ def _at(path: str, source: str, target: str) -> str:
     """Return where ``path`` is after ``source`` has become ``target``; what lies elsewhere stays."""
     if path == source:
         return target
-    return os.path.join(target, os.path.relpath(path, source)) if inside(path, source) else path
+    return os.path.join(target, os.path.relpath(path, source)) if is_below(path, source) else path
 
 
 def _mount(path: str) -> str:
@@ -131,14 +136,17 @@ def _mount(path: str) -> str:
 def _check_room(moved: Sequence[Root], staying: Sequence[Root], folder: str) -> None:
     """Refuse a place that is, holds, or lies in a folder of the index that stays where it is: UsageError."""
     for root in moved:
-        here = shown(root.path)
+        here = display_path(root.path)
         around = owner_of(root.path, staying)
-        other = next((one for one in staying if one.path == root.path or inside(one.path, root.path)), around)
+        other = next(
+            (one for one in staying if one.path == root.path or is_below(one.path, root.path)), around
+        )
         if other is None:
             continue
         how = "is a folder of this index already"
         if other.path != root.path:
-            how = f"{'lies in' if other is around else 'holds'} {shown(other.path)}, which this index knows already"
+            relation = "lies in" if other is around else "holds"
+            how = f"{relation} {display_path(other.path)}, which this index knows already"
         flag = index_flag(folder)
         raise UsageError(
             f"{here} {how}; take that one out first if it is to give way: "
@@ -169,3 +177,99 @@ def _found(row: FileRow, folder: str) -> tuple[bool, bool]:
         return False, False
     source = SourceFile(folder, row.path, state.st_size, state.st_mtime_ns)
     return stat.S_ISREG(state.st_mode), is_current(row, source, retry=())[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was forgotten: ``files``, indexed or skipped, and ``roots``, folders that are no longer kept indexed.
+
+    It is false where nothing was.
+    """
+
+    files: int = 0
+    roots: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything was forgotten."""
+        return bool(self.files or self.roots)
+
+
+def remove_paths(paths: Sequence[str], folder: str, reporter: Reporter | None = None) -> Removed:
+    """Forget everything at or below ``paths`` in the index in ``folder``; return how much that was.
+
+    A root that lies in a path is forgotten too; a part of a root comes back with its next refresh, which is
+    said. Paths need not exist; a link is itself if the index knows it by that name, else what it leads to.
+    Raises IndexMissing, IndexLocked, IndexDamaged, StorageError.
+    """
+    reporter = reporter or Silent()
+    files = roots = 0
+    with IndexWriter(folder) as writer:
+        for path in paths:
+            for reading in _readings(path):
+                removed = _remove(reading, writer.catalog, reporter)
+                if removed:
+                    files, roots = files + removed.files, roots + removed.roots
+                    break
+    return Removed(files, roots)
+
+
+def _readings(path: str) -> list[str]:
+    """Return what absolute path is meant: first as it was given, then with ever more of its links resolved.
+
+    The index has followed a root's own links, and those above it, but not those inside.
+    """
+    if not path:
+        return []
+    # What ".." leads to is for the disk to say: the folder above a link is not where the link leads.
+    given = os.path.realpath(path) if ".." in path.split(os.sep) else os.path.abspath(path)
+    readings = [given]
+    parts = given.split(os.sep)[1:]
+    for number in range(1, len(parts) + 1):
+        head = os.path.realpath(os.sep + os.sep.join(parts[:number]))
+        reading = os.path.join(head, *parts[number:])
+        if reading not in readings:
+            readings.append(reading)
+    return readings
+
+
+def _remove(path: str, catalog: Catalog, reporter: Reporter) -> Removed:
+    files = roots = 0
+    known = catalog.roots()
+    for root in known:
+        if root.path == path or is_below(root.path, path):
+            files += _drop(catalog, root, "")
+            roots += _drop_root(catalog, root, reporter)
+        elif is_below(path, root.path):
+            dropped = _drop(catalog, root, os.path.relpath(path, root.path))
+            only = cast("list[str]", root.options.get("only") or [])
+            if only:
+                kept = [name for name in only if os.path.join(root.path, name) != path]
+                files += max(dropped, len(only) - len(kept))
+                if not kept:
+                    roots += _drop_root(catalog, root, reporter)
+                elif kept != only:
+                    catalog.put_root(root.path, {**root.options, "only": kept}, root.mount)
+            else:
+                files += dropped
+    left = catalog.roots()
+    owner = owner_of(path, left)
+    if (files or roots) and owner and not owner.options.get("only") and os.path.lexists(path):
+        reporter.say(
+            f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
+            "unless an --exclude or a .imgsearchignore file names it"
+        )
+    return Removed(files, roots)
+
+
+def _drop(catalog: Catalog, root: Root, below: str) -> int:
+    ids = [row.id for row in catalog.files(root.id, below)]
+    catalog.drop_files(ids, contents=True)
+    return len(ids)
+
+
+def _drop_root(catalog: Catalog, root: Root, reporter: Reporter) -> int:
+    # Files that only lack their name in ``only`` go as well.
+    _drop(catalog, root, "")
+    catalog.drop_root(root.id)
+    reporter.say(f"{display_path(root.path)} is no longer kept indexed")
+    return 1

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from imgsearch.decoding import Decoded, Page, decode_ahead
 from imgsearch.errors import ModelOutOfMemory, NonFiniteError
-from imgsearch.index import runs
+from imgsearch.index import side_db
+from imgsearch.index.ann.builder import Deriver
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import DEAD_SHARE, GRACE_SECONDS, Compacted, IndexWriter
-from imgsearch.index.rows import FileState
-from imgsearch.job import IndexOptions, IndexResult
-from imgsearch.media import MAX_MEGAPIXELS
-from imgsearch.plan import TRANSIENT, Plan
+from imgsearch.index.rows import TRANSIENT, FileState
+from imgsearch.index.writer import DEAD_SHARE, GRACE_SECONDS, Compacted, IndexWriter
+from imgsearch.indexing.decode import Decoded, Page, decode_ahead
+from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.plan import Plan
+from imgsearch.media.formats import MAX_MEGAPIXELS
 from imgsearch.types import RGB, Encoder, Input, Patches, Reporter, Skipped, SourceFile, Vectors
 
 # A kill loses at most one batch or this much work. A commit costs two syncs, so fast batches share one.
@@ -147,7 +147,7 @@ class Ingest:
             # A rate to guess the next run by: only from a run that was mostly embedding.
             enough = self.result.indexed >= 8 and self.result.indexed > self.result.reused - reused
             rate = self.result.indexed / max(time.monotonic() - began, 1e-9)
-            runs.record(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
+            side_db.record_run(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
 
     def _decoded(
         self,

@@ -7,17 +7,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from imgsearch.errors import UsageError
-from imgsearch.estimate import figure, spoken
-from imgsearch.identity import ModelChoice
-from imgsearch.media import MAX_MEGAPIXELS
-from imgsearch.targets import WalkChoice
+from imgsearch.indexing.roots import WalkChoice
+from imgsearch.media.formats import MAX_MEGAPIXELS
+from imgsearch.text import format_duration, format_rate
+from imgsearch.types import ModelOptions
 
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
     """How to run. None (or "auto") leaves a value to the index, or to the checkpoint if there is none yet."""
 
-    model: ModelChoice = field(default_factory=ModelChoice)
+    model: ModelOptions = field(default_factory=ModelOptions)
     walk: WalkChoice | None = None
     batch_size: int | None = None
     max_megapixels: float | None = None
@@ -109,9 +109,8 @@ class IndexResult:
             parts.append(f"{self.unchanged_errors:,} skipped before and unchanged")
         if self.pruned:
             parts.append(f"{self.pruned:,} gone and forgotten")
-        return (
-            f'{"; ".join(parts)}; {spoken(self.seconds)}. Try: imgsearch query "red car at night"{index_flag}'
-        )
+        parts.append(format_duration(self.seconds))
+        return f'{"; ".join(parts)}. Try: imgsearch query "red car at night"{index_flag}'
 
     def timing(self) -> str:
         """Say where the time went."""
@@ -121,5 +120,5 @@ class IndexResult:
         batch = f"; batches of {self.batch}" if self.batch else ""
         return (
             f"{self.seconds:.1f} s in all; the model worked {self.embedding:.1f} s and waited {share:.0f} % of the "
-            f"time for pictures ({self.waiting:.1f} s); {figure(rate)} pictures a second{batch}"
+            f"time for pictures ({self.waiting:.1f} s); {format_rate(rate)} pictures a second{batch}"
         )

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from imgsearch.files import NOT_MOUNTED, Walk, is_mount
+from imgsearch.files import NOT_MOUNTED, Walk
+from imgsearch.fs import is_below, is_mount
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.rows import FileRow, FileState, Root
-from imgsearch.targets import Target, inside, owner_of, places_of
-from imgsearch.types import Reporter, Silent, SourceFile
-
-# These say nothing about the file's bytes, so the next run tries again.
-TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while it was read"})
+from imgsearch.index.rows import TRANSIENT, FileRow, FileState, Root, is_current
+from imgsearch.indexing.roots import Target, owner_of, places_of
+from imgsearch.text import format_rate
+from imgsearch.types import PixelBudget, Reporter, Silent, SourceFile
 
 
 @dataclass(slots=True)
@@ -40,19 +39,6 @@ class Plan:
     def found(self) -> int:
         """Number of files that look like pictures."""
         return len(self.todo) + self.unchanged + self.unchanged_errors
-
-
-def is_current(
-    row: FileRow | None, source: SourceFile, retry: Collection[str] = TRANSIENT
-) -> tuple[bool, str]:
-    """Say whether what the catalogue knows of a file still holds, and why: the one staleness rule."""
-    if row is None:
-        return False, "new"
-    if (row.size, row.mtime_ns) != (source.size, source.mtime_ns):
-        return False, "changed"
-    if row.error in retry:
-        return False, "to be tried again"
-    return True, "same size and time"
 
 
 def make_plan(
@@ -147,9 +133,9 @@ def _known_below(path: str, roots: Sequence[Root], catalog: Catalog) -> bool:
     """Whether the catalogue has a file at or below a path."""
     if not os.path.isdir(path):
         # A root of that path was a folder; the file is its parent's.
-        roots = [root for root in roots if not (root.path == path or inside(root.path, path))]
+        roots = [root for root in roots if not (root.path == path or is_below(root.path, path))]
     owner = owner_of(path, roots)
-    within = [(root.id, "") for root in roots if inside(root.path, path)]
+    within = [(root.id, "") for root in roots if is_below(root.path, path)]
     if owner:
         within.append((owner.id, "" if owner.path == path else os.path.relpath(path, owner.path)))
     return any(next(catalog.files(root, below), None) for root, below in within)
@@ -210,3 +196,25 @@ def _find_gone(
             plan.gone.append(row.id)
         else:
             plan.kept[reason] += 1
+
+
+def estimate_seconds(
+    pictures: int, parameters: int, budget: PixelBudget, device: str, last_rate: float = 0.0
+) -> tuple[float, str]:
+    """Guess the seconds to embed ``pictures``, and say from what.
+
+    ``last_rate`` is the last run's pictures a second (0: none known); without it, two operations a parameter
+    and token over what such a device usually reaches.
+    """
+    if last_rate > 0:
+        return pictures / last_rate, f"at the last run's {format_rate(last_rate)} pictures a second"
+    tokens = budget.max_pixels / 1024 + _PROMPT_TOKENS
+    teraflops = 2e-12 * parameters * tokens
+    return pictures * teraflops / _TERAFLOPS.get(device, _TERAFLOPS["cpu"]), f"a first guess for {device}"
+
+
+# Teraflops a second that a forward pass reaches, order of magnitude, for a first guess before any run.
+_TERAFLOPS = {"cpu": 0.25, "mps": 4.0, "cuda": 80.0}
+
+
+_PROMPT_TOKENS = 25

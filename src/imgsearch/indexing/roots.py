@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
-from imgsearch.files import WalkOptions, check_root, is_mount, mount_of, shown
+from imgsearch.files import WalkOptions, check_root
+from imgsearch.fs import is_below, is_mount, mount_of
 from imgsearch.index.rows import Root
+from imgsearch.text import display_path
 from imgsearch.types import Reporter
 
 
@@ -113,18 +115,18 @@ def choose_targets(
             _choose_file(path, roots, choice, chosen)
             if any(root.path == path for root in roots):
                 reporter.say(
-                    f"{shown(path)} was a folder when it was indexed and is a file now; the folder's pictures "
+                    f"{display_path(path)} was a folder when it was indexed and is a file now; the folder's pictures "
                     f"stay indexed until: imgsearch remove {shlex.quote(path)}"
                 )
     asked = set(chosen)
     for path in filter(os.path.isdir, real):
         for root in roots:
-            if inside(root.path, path) and root.path not in real:
+            if is_below(root.path, path) and root.path not in real:
                 # It is covered as a whole, also where parts of it were given; single files stay single files.
                 known = chosen[root.path] = _known(root)
                 if choice.over(known.options) != known.options:
                     reporter.say(
-                        f"{shown(root.path)} was indexed by itself and keeps its own options; to change them: "
+                        f"{display_path(root.path)} was indexed by itself and keeps its own options; to change them: "
                         f"imgsearch index {shlex.quote(root.path)} {choice.flags()}"
                     )
     present = []
@@ -160,7 +162,7 @@ def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen:
     if exact is not None and single is None:
         chosen[path] = replace(_chosen(exact, choice), below=("",))
         return
-    if any(inside(path, done) for done in chosen if chosen[done].below == ("",) and not chosen[done].only):
+    if any(is_below(path, done) for done in chosen if chosen[done].below == ("",) and not chosen[done].only):
         pass  # a folder around it was given too
     elif owner is None and single is None:
         chosen[path] = Target(path, choice.over(WalkOptions()))
@@ -179,10 +181,10 @@ def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen:
 def _choose_file(path: str, roots: Sequence[Root], choice: WalkChoice, chosen: dict[str, Target]) -> None:
     if choice != NO_CHOICE:
         raise UsageError(
-            f"{choice.flags()} is for folders, and {shown(path)} is a file; give its folder, or no flag"
+            f"{choice.flags()} is for folders, and {display_path(path)} is a file; give its folder, or no flag"
         )
     folder, name = os.path.split(path)
-    if any(inside(path, done) for done in chosen if chosen[done].below == ("",)):
+    if any(is_below(path, done) for done in chosen if chosen[done].below == ("",)):
         return
     single = next((root for root in roots if root.path == folder and root.options.get("only")), None)
     owner = owner_of(folder, roots)
@@ -225,7 +227,7 @@ def _inherited(owner: Root) -> WalkOptions:
 def owner_of(path: str, roots: Sequence[Root]) -> Root | None:
     """Return the deepest known root that is ``path`` or lies above it, and stands for its whole folder."""
     whole = [root for root in roots if not root.options.get("only")]
-    above = [root for root in whole if root.path == path or inside(path, root.path)]
+    above = [root for root in whole if root.path == path or is_below(path, root.path)]
     return max(above, key=lambda root: len(root.path), default=None)
 
 
@@ -234,23 +236,18 @@ def places_of(root: Root) -> set[str]:
     return _known(root).places()
 
 
-def inside(path: str, folder: str) -> bool:
-    """Whether a path lies below a folder."""
-    return path.startswith(folder.rstrip(os.sep) + os.sep) and path != folder
-
-
 def _outermost(parts: Sequence[str]) -> tuple[str, ...]:
     """Return the parts that lie in none of the others."""
     return tuple(
         part
         for part in sorted(set(parts))
-        if not any(other == "" or inside(part, other) for other in parts if other != part)
+        if not any(other == "" or is_below(part, other) for other in parts if other != part)
     )
 
 
 def _found(target: Target, rebuild: bool) -> tuple[Target | None, str]:
     """Return the target as it lies on the disk now; or, if it does not or its drive is away, the reason."""
-    path = shown(target.path)
+    path = display_path(target.path)
     kept = (
         "its pictures leave the index and come back when it is indexed again"
         if rebuild
@@ -263,7 +260,7 @@ def _found(target: Target, rebuild: bool) -> tuple[Target | None, str]:
                 mount, device = mount_of(target.path)
                 return replace(target, mount=mount, device=device), ""
             return None, (
-                f"{path} was on a drive of its own, and nothing is mounted at {shown(root.mount)} now: {kept}; "
+                f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now: {kept}; "
                 f"mount the drive and index again, or, if it is gone for good: "
                 f"imgsearch remove {shlex.quote(root.path)}"
             )

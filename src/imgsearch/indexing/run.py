@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
-from imgsearch import estimate, media
-from imgsearch.encoders import load_encoder
+from imgsearch import text
+from imgsearch.client import load_encoder
 from imgsearch.errors import (
     FolderError,
     ImgsearchError,
@@ -18,28 +18,23 @@ from imgsearch.errors import (
     NothingToIndex,
     StorageError,
 )
-from imgsearch.files import shown
-from imgsearch.identity import (
-    ModelChoice,
-    as_before,
-    check_choice,
-    checkpoint_for,
-    choose_identity,
-    chosen_pixels,
-)
-from imgsearch.index import filesystem, generations, manifest, runs
+from imgsearch.index import generations, layout, manifest, side_db
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-from imgsearch.index.location import index_flag
-from imgsearch.index.rows import Root
-from imgsearch.ingest import Ingest
-from imgsearch.job import IndexOptions, IndexResult
+from imgsearch.index.layout import index_flag
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.rows import TRANSIENT, Root
+from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing.ingest import Ingest
+from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.plan import Plan, estimate_seconds, make_plan
+from imgsearch.indexing.roots import Target, choose_targets, present_roots
+from imgsearch.media import formats
 from imgsearch.model import checkpoint as checkpoints
-from imgsearch.model import weights
+from imgsearch.model import hub
 from imgsearch.model.conventions import read_conventions
-from imgsearch.plan import TRANSIENT, Plan, make_plan
-from imgsearch.targets import Target, choose_targets, present_roots
-from imgsearch.types import Encoder, Identity, PixelBudget, Reporter, Silent
+from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_identity, chosen_pixels
+from imgsearch.text import display_path
+from imgsearch.types import Encoder, Identity, ModelOptions, PixelBudget, Reporter, Silent
 
 
 def index_pictures(
@@ -83,7 +78,7 @@ def _check(index: ImageIndex, options: IndexOptions, paths: Sequence[str]) -> st
     return check_choice(index.folder, index.identity, options.model, paths, options.flags())
 
 
-def _load(index: ImageIndex, choice: ModelChoice, reporter: Reporter) -> Encoder:
+def _load(index: ImageIndex, choice: ModelOptions, reporter: Reporter) -> Encoder:
     checkpoint = checkpoint_for(index.folder, index.identity, choice, reporter)
     return load_encoder(checkpoint, index.identity, choice, reporter)
 
@@ -98,7 +93,7 @@ def _replaced(folder: str, options: IndexOptions) -> tuple[list[Root], IndexOpti
     try:
         begun = generations.unfinished(folder)
         # What was begun is gone on with, unless something else is asked for.
-        same = choice == ModelChoice(device=choice.device, dtype=choice.dtype)
+        same = choice == ModelOptions(device=choice.device, dtype=choice.dtype)
         old = begun[0] if begun and same else manifest.read(folder)
         choice = as_before(choice, old)
     except (IndexMissing, IndexDamaged, IndexMismatch):
@@ -141,7 +136,7 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
             "an accelerator has time for more than the fastest setting: --detail standard sees small text and "
             "small things too; it is chosen once, when an index is made"
         )
-    if not manifest.exists(folder) and (warning := filesystem.advice(folder)):
+    if not manifest.exists(folder) and (warning := layout.advice(folder)):
         reporter.say(warning)
     # Only now, with pictures and a model at hand, does an old index give way to a new one.
     plan.targets = [replace(target, known=None, carved=None) for target in plan.targets]
@@ -176,7 +171,7 @@ def _plan_anew(
         catalog = stack.enter_context(closing(Catalog(begun))) if begun else None
         known = {root.path: root for root in catalog.roots()} if catalog else {}
         anew = [replace(target, known=known.get(target.path), carved=None) for target in targets]
-        return make_plan(anew, old_roots, catalog, media.EXTENSIONS, given=paths, reporter=reporter)
+        return make_plan(anew, old_roots, catalog, formats.EXTENSIONS, given=paths, reporter=reporter)
 
 
 def _plan(paths: Sequence[str], index: ImageIndex, options: IndexOptions, reporter: Reporter) -> Plan:
@@ -186,7 +181,7 @@ def _plan(paths: Sequence[str], index: ImageIndex, options: IndexOptions, report
         choose_targets(paths, roots, options.walk, reporter),
         roots,
         index.catalog,
-        media.EXTENSIONS,
+        formats.EXTENSIONS,
         given=paths,
         prune=options.prune,
         prune_empty=options.prune_empty,
@@ -200,9 +195,9 @@ def _plan(paths: Sequence[str], index: ImageIndex, options: IndexOptions, report
 def _refuse_nothing(plan: Plan, reporter: Reporter) -> None:
     if plan.found or plan.gone or plan.kept:
         for path in plan.barren:
-            reporter.say(f"no picture in {shown(path)}")
+            reporter.say(f"no picture in {display_path(path)}")
         return
-    where = ", ".join(map(shown, plan.barren or [target.path for target in plan.targets]))
+    where = ", ".join(map(display_path, plan.barren or [target.path for target in plan.targets]))
     if plan.unlisted:
         folder, reason = next(iter(plan.unlisted.items()))
         raise FolderError(f"{folder} can't be listed ({reason}); nothing was indexed")
@@ -231,21 +226,21 @@ def _say_plan(
         reporter.say(f"{where} can't be listed ({reason}); what is indexed of it stays")
 
 
-def _about(pictures: int, choice: ModelChoice, folder: str, identity: Identity | None) -> str:
+def _about(pictures: int, choice: ModelOptions, folder: str, identity: Identity | None) -> str:
     """Say about how long the pictures take, if anything is known to guess it from."""
-    run = runs.last(folder, "index")
+    run = side_db.last_run(folder, "index")
     parameters, budget = 0, identity.pixels if identity else PixelBudget(0, 0)
     if identity is None or run is None or not run.rate:
         try:
             model = choice.model or (identity.model if identity else None)
-            checkpoint = weights.find_checkpoint(model, revision=choice.revision, download=False)
+            checkpoint = hub.find_checkpoint(model, revision=choice.revision, download=False)
             parameters = checkpoints.describe(checkpoint.folder).parameters
             budget = identity.pixels if identity else chosen_pixels(choice, checkpoint)
         except ImgsearchError:
             return "; how long is known when the model is here"
     device = run.runtime.device if run else "cpu" if choice.device == "auto" else choice.device
-    seconds, reason = estimate.seconds(pictures, parameters, budget, device, run.rate if run else 0.0)
-    return f"; about {estimate.spoken(seconds)} ({reason})"
+    seconds, reason = estimate_seconds(pictures, parameters, budget, device, run.rate if run else 0.0)
+    return f"; about {text.format_duration(seconds)} ({reason})"
 
 
 def _dry_run(

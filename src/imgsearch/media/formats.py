@@ -110,7 +110,7 @@ def _decoder(stream: BinaryIO, name: str) -> tuple[Decoder, str]:
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
     found = _recognise(head, name)
-    return cast("Decoder", import_module(f"{__name__}.{found.module}")), found.name
+    return cast("Decoder", import_module(f"imgsearch.media.{found.module}")), found.name
 
 
 @contextmanager

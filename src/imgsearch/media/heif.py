@@ -8,8 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from imgsearch.errors import PictureError
-from imgsearch.media.raster import check_size, to_rgb
-from imgsearch.media.room import DECODING
+from imgsearch.media.raster import DECODING, check_size, to_rgb
 from imgsearch.types import Picture, PixelBudget
 
 

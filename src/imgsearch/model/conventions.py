@@ -1,16 +1,271 @@
-"""Decides how a checkpoint wants to be used: prompts, length of the vectors, pixel budget, each with its reason."""
+"""What a checkpoint asks for beside its weights: modules, prompts, dims, pixel budget."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model import checkpoint as checkpoints
-from imgsearch.model.checkpoint import preprocessor, read_object, source
-from imgsearch.model.pipeline import Pipeline, edges, read_pipeline
+from imgsearch.model.checkpoint import (
+    MODULES,
+    TRANSFORMER_SETTINGS,
+    Module,
+    chat_template,
+    generation_prompt,
+    modules,
+    preprocessor,
+    read_object,
+    source,
+)
 from imgsearch.types import PixelBudget
+
+TRANSFORMER, POOLING, NORMALIZE = "Transformer", "Pooling", "Normalize"
+
+# The keys of sentence_bert_config.json, with the only values that do not change what is computed here. A
+# message_format at the top is how 5.4's development version wrote it.
+_TRANSFORMER_ONLY: dict[str, tuple[Any, ...]] = {
+    "transformer_task": ("feature-extraction",),
+    "module_output_name": ("token_embeddings",),
+    "unpad_inputs": (None, True, False),  # whether flash attention may leave padding out
+    "do_lower_case": (None, False),
+    "query_length": (None,),
+    "document_length": (None,),
+    "query_expansion": (None,),
+    "tokenizer_name_or_path": (None,),
+    "message_format": ("structured", "auto"),
+}
+_BUDGET = ("size", "min_pixels", "max_pixels")
+# What may stand in the dictionaries of keyword arguments: a length or a budget is honoured, the others move no
+# vector. Padding is masked and a text that is too long is refused, so how either is done does not matter.
+_HARMLESS = {
+    "processing_kwargs.chat_template": ("add_generation_prompt", "restore_suffix"),
+    "processing_kwargs.text": ("padding", "padding_side", "pad_to_multiple_of", "truncation", "max_length"),
+    "processing_kwargs.common": ("padding", "padding_side", "return_tensors"),
+    "processing_kwargs.image": _BUDGET,
+    "model_kwargs": ("dtype", "torch_dtype", "attn_implementation", "device_map", "trust_remote_code"),
+    "processor_kwargs": (*_BUDGET, "model_max_length", "padding_side", "use_fast", "trust_remote_code"),
+    "config_kwargs": ("use_cache", "trust_remote_code"),
+}
+_UNUSED = ("video", "audio")  # never embedded here
+_OTHER_KEYS = (
+    *("modality_config", "processing_kwargs", "max_seq_length"),
+    *("model_kwargs", "processor_kwargs", "config_kwargs"),
+)
+_OLD_NAMES = {
+    "model_args": "model_kwargs",
+    "tokenizer_args": "processor_kwargs",
+    "config_args": "config_kwargs",
+}
+_OLD_MODES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+# By these the library tells that a chat template takes a message's content as a list of parts.
+_STRUCTURED = ("content[0]", ".type", "'type'", '"type"', "item.type", "message.content[")
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What sentence-transformers does around the model.
+
+    The prompts are those of ``encode_query`` and ``encode_document``: the system message as it stands, none if
+    empty. ``generation_prompt`` says whether the prompt ends by opening the assistant's turn. ``max_length`` is
+    the most tokens, None if nothing limits them. ``edges`` is the pixel budget that the modules themselves ask
+    for, as ``edges()`` gives it; mostly nothing.
+    """
+
+    query_prompt: str
+    document_prompt: str
+    truncate_dim: int | None
+    generation_prompt: bool
+    max_length: int | None
+    edges: dict[str, Any]
+
+
+def read_pipeline(folder: str) -> Pipeline | None:
+    """Return what the modules of a folder do, as sentence-transformers 6.2 does it; None for a plain checkpoint.
+
+    Supported is Transformer, Pooling by the last token, Normalize; a missing Normalize changes no cosine,
+    since vectors are always normalised here. ``include_prompt`` may be anything: prompts are messages, which
+    the library never leaves out of pooling. Raises CheckpointError that names whatever else there is.
+    """
+    if (found := modules(folder)) is None:
+        return None
+    _check_order(folder, found)
+    _check_pooling(folder, found[1])
+    normalized = len(found) == 3
+    if normalized:
+        _check_normalize(folder, found[2])
+    settings, path = dict(read_object(folder, TRANSFORMER_SETTINGS)), f"{folder}/{TRANSFORMER_SETTINGS}"
+    for old, new in _OLD_NAMES.items():
+        if old in settings:
+            settings[new] = settings.pop(old)
+    _check_messages(folder, path, settings)
+    processing = _dictionary(path, settings, "processing_kwargs")
+    kwargs: dict[str, dict[str, Any]] = {}
+    for where, allowed in _HARMLESS.items():
+        bucket = where.removeprefix("processing_kwargs.")
+        kwargs[bucket] = _dictionary(path, settings if bucket == where else processing, bucket)
+        _only_known(path, where, kwargs[bucket], allowed)
+    _only_known(path, "processing_kwargs", processing, ("chat_template", "text", "common", "image", *_UNUSED))
+    _only_known(path, "", settings, (*_TRANSFORMER_ONLY, *_OTHER_KEYS))
+    for key, values in _TRANSFORMER_ONLY.items():
+        if settings.get(key, values[0]) not in values:
+            _refuse(path, f"{key} {settings[key]!r}")
+    limits = [settings.get("max_seq_length"), kwargs["processor_kwargs"].get("model_max_length")]
+    limits += [kwargs["text"].get("max_length"), _tokenizer_limit(folder)]
+    lengths = [limit for limit in limits if limit is not None]
+    if any(not _is_count(limit) for limit in lengths):
+        _refuse(path, f"a length of {lengths!r} tokens")
+    query, document, dim = _read_config(folder, normalized)
+    return Pipeline(
+        query_prompt=query,
+        document_prompt=document,
+        truncate_dim=dim,
+        generation_prompt=generation_prompt(folder),
+        max_length=min(lengths, default=None),
+        edges=edges(kwargs["processor_kwargs"]) | edges(kwargs["image"]),
+    )
+
+
+def _check_order(folder: str, found: list[Module]) -> None:
+    """Refuse modules other than Transformer, Pooling and Normalize, in this order, all of the library itself."""
+    path = f"{folder}/{MODULES}"
+    for module in found:
+        if not module.type.startswith("sentence_transformers."):
+            _refuse(path, f"the module {module.type!r}, a program of the checkpoint's own")
+        if module.kind not in (TRANSFORMER, POOLING, NORMALIZE):
+            _refuse(path, f"the module {module.kind}")
+    kinds = [module.kind for module in found]
+    if kinds not in ([TRANSFORMER, POOLING], [TRANSFORMER, POOLING, NORMALIZE]):
+        _refuse(path, f"the modules {', '.join(kinds) or 'none at all'}")
+    if found[0].path:
+        _refuse(path, f"a Transformer in a folder of its own ({found[0].path!r} instead of '')")
+
+
+def _check_pooling(folder: str, module: Module) -> None:
+    name = os.path.join(module.path, "config.json")
+    settings = read_object(folder, name)
+    path = f"{folder}/{name}"
+    sizes = ("embedding_dimension", "word_embedding_dimension")
+    _only_known(path, "", settings, ("pooling_mode", "include_prompt", *sizes, *_OLD_MODES))
+    mode = settings.get("pooling_mode")
+    if mode is None:
+        mode = [kind for key, kind in _OLD_MODES.items() if settings.get(key)] or "mean"
+    if mode not in ("lasttoken", ["lasttoken"]):
+        _refuse(path, f"pooling by {mode if isinstance(mode, str) else ' and '.join(map(str, mode))}")
+
+
+def _check_normalize(folder: str, module: Module) -> None:
+    name = os.path.join(module.path, "config.json")
+    if module.path and os.path.exists(os.path.join(folder, name)):
+        for key, value in read_object(folder, name).items():
+            if key in ("module_input_name", "module_output_name") and value not in (
+                None,
+                "sentence_embedding",
+            ):
+                _refuse(f"{folder}/{name}", f"{key} {value!r}")
+
+
+def _check_messages(folder: str, path: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a Transformer that does not take every input through the chat template, in parts."""
+    modalities = _dictionary(path, settings, "modality_config")
+    if "message" not in modalities:
+        # Older files have none; the library then takes the model for one of plain text.
+        _refuse(path, "no 'message' in modality_config (texts without the chat template, no pictures)")
+    message = _dictionary(path, modalities, "message")
+    how = (message.get("method"), message.get("method_output_name"))
+    if how != ("forward", "last_hidden_state"):
+        _refuse(path, f"messages by {how[0]!r} to {how[1]!r}")
+    form = message.get("format", settings.get("message_format", "auto"))
+    if form == "auto":
+        template = chat_template(folder)
+        form = "structured" if any(pattern in template for pattern in _STRUCTURED) else "flat"
+    if form != "structured":
+        _refuse(path, f"the message format {form!r}")
+
+
+def _read_config(folder: str, normalized: bool) -> tuple[str, str, int | None]:
+    """Return the query prompt, the document prompt and the truncate_dim of config_sentence_transformers.json."""
+    name = "config_sentence_transformers.json"
+    if not os.path.exists(os.path.join(folder, name)):
+        return "", "", None
+    settings, path = read_object(folder, name), f"{folder}/{name}"
+    if (kind := settings.get("model_type", "SentenceTransformer")) != "SentenceTransformer":
+        _refuse(path, f"a {kind}")
+    dim = settings.get("truncate_dim")
+    if dim is not None and not _is_count(dim):
+        _refuse(path, f"truncate_dim {dim!r}")
+    similarity = settings.get("similarity_fn_name") or "cosine"
+    # A dot product of vectors of length one is the cosine; of cut ones it is not.
+    if similarity != "cosine" and (similarity != "dot" or not normalized or dim is not None):
+        _refuse(path, f"the similarity {similarity!r}")
+    prompts = _dictionary(path, settings, "prompts")
+    for key, prompt in prompts.items():
+        if not isinstance(prompt, str | None):
+            _refuse(path, f"the prompt {key!r}")
+    default = settings.get("default_prompt_name")
+    if default is not None and default not in (*prompts, "query", "document"):
+        _refuse(path, f"the default_prompt_name {default!r}, a prompt that is not there,")
+    # The library has a prompt for either side, empty if none is saved: neither the default one nor "passage"
+    # or "corpus" ever stands in for it in encode_query and encode_document.
+    return prompts.get("query") or "", prompts.get("document") or "", dim
+
+
+def edges(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pixel budget in an image processor's settings: shortest_edge and longest_edge, where given.
+
+    The names are of another time: both are numbers of pixels. min_pixels and max_pixels, where they stand
+    beside the size, win (transformers, image_processing_qwen2_vl).
+    """
+    size = settings.get("size")
+    found = dict(size) if isinstance(size, dict) else {}
+    for key, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+        if settings.get(key) is not None:
+            found[edge] = settings[key]
+    return {edge: found[edge] for edge in ("shortest_edge", "longest_edge") if found.get(edge) is not None}
+
+
+def _tokenizer_limit(folder: str) -> int | None:
+    """Return the tokenizer's own limit, at which the library cuts; where none is set, a huge number stands there."""
+    name = "tokenizer_config.json"
+    if not os.path.exists(os.path.join(folder, name)):
+        return None
+    limit = read_object(folder, name).get("model_max_length")
+    return int(limit) if isinstance(limit, int | float) and 0 < limit < 1e9 else None
+
+
+def _dictionary(path: str, settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = settings.get(key) or {}
+    if not isinstance(value, dict):
+        _refuse(path, f"{key} {value!r}")
+    return value
+
+
+def _only_known(path: str, where: str, settings: Mapping[str, Any], allowed: Iterable[str]) -> None:
+    allowed = set(allowed)
+    for key in settings:
+        if key not in allowed:
+            _refuse(path, f"{where}.{key}" if where else repr(key))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _refuse(path: str, what: str) -> NoReturn:
+    raise CheckpointError(
+        f"{path}: {what} is not supported; of sentence-transformers checkpoints, imgsearch takes those of a "
+        "Transformer at the root, Pooling by lasttoken and Normalize"
+    )
+
 
 DEFAULT_INSTRUCTION = "Represent the user's input."
 OWN_FILE = "imgsearch.json"  # written by `imgsearch train` beside the weights
@@ -93,7 +348,7 @@ def _pixels(
     folder: str, name: str, pipeline: Pipeline | None, own: dict[str, Any]
 ) -> tuple[PixelBudget, str]:
     """Return the default budget, and the reason if it is the checkpoint's own choice."""
-    from imgsearch.model.pixels import MAX_PIXELS, MIN_PIXELS  # on use: it loads Pillow
+    from imgsearch.model.image import MAX_PIXELS, MIN_PIXELS  # on use: it loads Pillow
 
     if "pixels" in own:
         pixels = own["pixels"] if isinstance(own["pixels"], dict) else {}

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from imgsearch.errors import CheckpointError, InputError, ModelOutOfMemory, NonFiniteError, UsageError
-from imgsearch.model import batching, pixels
-from imgsearch.model.architecture import read_architecture
+from imgsearch.model import batching
+from imgsearch.model import image as pixels
 from imgsearch.model.conventions import read_conventions
-from imgsearch.model.engine import Engine
+from imgsearch.model.engine.config import read_architecture
+from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, Prompter, Ready
 from imgsearch.model.reference import Reference
 from imgsearch.model.runtime import activations, choose

@@ -1,22 +1,167 @@
-"""Fetch a checkpoint from the hub into a folder so that a kill loses nothing and nothing unchecked stays."""
+"""Finds a checkpoint on this machine, or downloads it so that a kill loses nothing and nothing unchecked stays."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import IO, Any
 
-from imgsearch.errors import DownloadError
-from imgsearch.model.checkpoint import SOURCE_FILE, check_family, missing_files
-from imgsearch.model.pipeline import read_pipeline
-from imgsearch.model.transfer import AGAIN, Job, Progress, RemoteFile, Talk, fetch_weights, size_text
+from imgsearch.errors import CheckpointError, DownloadError, UsageError
+from imgsearch.model.checkpoint import SOURCE_FILE, check_family, is_revision, missing_files
+from imgsearch.model.conventions import read_pipeline
+
+Progress = Callable[[str, int, int], None]
+"""Called with a file, the bytes of the whole checkpoint that have arrived, and all its bytes."""
+Talk = Callable[[str], None]
+"""Takes a line for the user."""
+WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before another attempt, after one that brought nothing
+AGAIN = "run 'imgsearch download' again"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of one commit on the hub; ``checksum`` is its sha256, or git's sha1 where it is not in LFS."""
+
+    path: str
+    size: int
+    checksum: str
+
+    def hasher(self) -> hashlib._Hash:
+        """Start the digest that ``checksum`` is of."""
+        return hashlib.sha256() if len(self.checksum) == 64 else hashlib.sha1(b"blob %d\0" % self.size)
+
+    def part_in(self, folder: str) -> str:
+        """Return where its first half lies. The checksum in the name keeps commits apart."""
+        return os.path.join(folder, f"{self.path}.{self.checksum[:16]}.incomplete")
+
+
+@dataclass(slots=True)
+class Job:
+    """What is being downloaded, where to, and how far it has come (bytes of all files)."""
+
+    name: str
+    commit: str
+    folder: str
+    total: int
+    progress: Progress
+    done: int = 0
+
+    def holds(self, file: RemoteFile) -> bool:
+        """Tell whether the folder has this file whole, by size and checksum; if so, count it as done."""
+        path = os.path.join(self.folder, file.path)
+        if not os.path.isfile(path) or os.path.getsize(path) != file.size:
+            return False
+        with open(path, "rb") as content:
+            if hashlib.file_digest(content, file.hasher).hexdigest() != file.checksum:
+                return False
+        self.advance(file.path, file.size)
+        return True
+
+    def advance(self, path: str, count: int) -> None:
+        """Count bytes of a file as here, or, negative, as gone."""
+        self.done += count
+        self.progress(path, self.done, self.total)
+
+
+def fetch_weights(job: Job, file: RemoteFile) -> None:
+    """Fetch one large file, from where an earlier run stopped; it gets its name once its checksum fits."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
+
+    path = file.part_in(job.folder)
+    with open(path, "a+b") as out:
+        part = _Part(job, file, out)
+        best, waits = part.have, iter(WAITS)
+        while part.have < file.size:
+            failure: Exception | None = None
+            try:
+                _receive(part)
+            except HfHubHTTPError as error:
+                if (status := error.response.status_code) < 500 and status not in (408, 429):
+                    raise
+                failure = error
+            except HTTPError as error:
+                failure = error
+            if part.have > best:
+                best, waits = part.have, iter(WAITS)
+            elif (wait := next(waits, None)) is not None:
+                time.sleep(wait)
+            else:
+                came = f"{file.path} broke off at {size_text(part.have)} of {size_text(file.size)}"
+                raise DownloadError(f"{came}; {AGAIN}, it goes on there") from failure
+        out.flush()
+        os.fsync(out.fileno())
+    if part.have != file.size or part.hasher.hexdigest() != file.checksum:
+        os.unlink(path)
+        raise DownloadError(
+            f"{file.path} arrived damaged (its checksum is not the hub's), was removed; {AGAIN}"
+        )
+    os.replace(path, os.path.join(job.folder, file.path))
+
+
+class _Part:
+    """The part of a file that is on disk, with its digest so far."""
+
+    def __init__(self, job: Job, file: RemoteFile, out: IO[bytes]) -> None:
+        self.job, self.file, self.out = job, file, out
+        self.hasher, self.have = file.hasher(), os.fstat(out.fileno()).st_size
+        if self.have > file.size:
+            out.truncate(0)
+            self.have = 0
+        elif self.have:
+            out.seek(0)
+            self.hasher = hashlib.file_digest(out, file.hasher)  # type: ignore[arg-type]
+            job.advance(file.path, self.have)
+
+    def restart(self) -> None:
+        self.out.truncate(0)
+        self.job.advance(self.file.path, -self.have)
+        self.hasher, self.have = self.file.hasher(), 0
+
+    def append(self, chunk: bytes) -> None:
+        self.out.write(chunk)
+        self.hasher.update(chunk)
+        self.have += len(chunk)
+        self.job.advance(self.file.path, len(chunk))
+
+
+def _receive(part: _Part) -> None:
+    """Ask once for the rest of a file and append what comes; huggingface_hub's session brings its settings."""
+    from huggingface_hub import constants, get_session, hf_hub_url, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    url = hf_hub_url(part.job.name, part.file.path, revision=part.job.commit, endpoint=constants.ENDPOINT)
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    if part.have:
+        headers["Range"] = f"bytes={part.have}-"
+    # Redirects lead to a CDN; on the way to another host the session drops the token.
+    with get_session().stream(
+        "GET", url, headers=headers, follow_redirects=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+    ) as response:
+        answer = (response.status_code, response.headers.get("Content-Range", "").split("-")[0])
+        if part.have and answer[0] in (200, 206, 416) and answer != (206, f"bytes {part.have}"):
+            part.restart()
+            if answer[0] != 200:
+                return  # not the piece that was asked for: ask again, for the whole
+        hf_raise_for_status(response)
+        for chunk in response.iter_bytes():
+            part.append(chunk)
+            if part.have > part.file.size:
+                return
+
+
+def size_text(count: int) -> str:
+    """Put a number of bytes into MB or GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
 
 _MARKER = ".imgsearch-download.incomplete"  # there as long as files of the folder are being exchanged
 _SMALL = re.compile(
@@ -30,7 +175,7 @@ _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _MARGIN = 64_000_000  # bytes that stay free on the disk
 
 
-def download(
+def download_checkpoint(
     name: str,
     revision: str | None,
     folder: str,
@@ -205,3 +350,124 @@ def _explained(error: Exception, name: str, revision: str, folder: str) -> Downl
 
 def _leftovers(folder: str) -> set[str]:
     return {os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".incomplete")}
+
+
+DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
+DEMO_MODEL = "demo"
+# Inside the package, so that it comes with every installation.
+DEMO_FOLDER = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools", "demo", "checkpoint"
+)
+# What huggingface_hub, too, takes for a name; so a folder made from one stays in its place.
+_HUB_NAME = re.compile(
+    r"(?!.*(--|\.\.|\.git$))[a-z0-9][\w.-]*(?<=\w)/[a-z0-9][\w.-]{0,95}(?<=\w)", re.A | re.I
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint: its folder, its name (hub id, "demo", or the absolute folder as given), why this one."""
+
+    folder: str
+    name: str
+    reason: str
+
+
+def find_checkpoint(
+    model: str | None = None,
+    *,
+    revision: str | None = None,
+    download: bool = True,
+    progress: Progress | None = None,
+    talk: Talk | None = None,
+) -> Checkpoint:
+    """Find a checkpoint, or fetch it; with complete weights on disk nothing touches the network.
+
+    Order: "demo", the one that ships with the package (a folder of that name is ./demo); ``model`` as a folder;
+    without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source checkout
+    and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
+    downloaded as that revision or commit counts. ``progress`` is called as ``hub.download`` does, ``talk``
+    with a line of text.
+
+    Raises CheckpointError (nothing there, or a folder that lacks files), UsageError (a revision of a folder),
+    DownloadError.
+    """
+    if model is None:
+        given = os.environ.get("IMGSEARCH_MODEL_DIR")
+        if given and (revision is None or is_revision(given, revision)):
+            return _given(given, "IMGSEARCH_MODEL_DIR")
+        model = DEFAULT_MODEL
+    elif model == DEMO_MODEL:
+        return _demo(revision)
+    elif model != DEFAULT_MODEL and os.path.isdir(os.path.expanduser(model)):
+        if revision is not None:
+            raise UsageError(f"{model} is a folder; --revision needs a name on the hub, like {DEFAULT_MODEL}")
+        return _given(model, "--model")
+    if not _HUB_NAME.fullmatch(model):
+        raise CheckpointError(f"{model}: no folder of that name; a hub name looks like {DEFAULT_MODEL}")
+
+    target = data_folder(model, revision)
+    places = {data_folder(model): "the user's data folder", target: "the user's data folder"}
+    if model == DEFAULT_MODEL:
+        places = {**dict.fromkeys(_checkouts(), "./Qwen"), **places}
+    for folder, reason in places.items():
+        if revision is not None and folder != target and not is_revision(folder, revision):
+            continue
+        if not (lacking := missing_files(folder)):
+            return Checkpoint(folder, model, reason)
+        if talk and folder != target and os.path.exists(os.path.join(folder, "config.json")):
+            talk(f"{folder} is not used: it lacks {', '.join(lacking[:4])}")
+    if not download:
+        raise CheckpointError(
+            f"no complete weights of {model} on this machine ({target} lacks {', '.join(lacking[:4])}); "
+            "fetch them with 'imgsearch download', or give a folder with --model DIR"
+        )
+    download_checkpoint(model, revision, target, progress=progress, talk=talk)
+    return Checkpoint(target, model, "downloaded from the hub")
+
+
+def data_folder(model: str, revision: str | None = None) -> str:
+    """Return where a download of this hub name and revision lies; the folder need not exist."""
+    import platformdirs
+
+    # A revision may hold slashes (refs/pr/1); escaped, they stay inside one folder name.
+    suffix = "" if revision is None else "@" + re.sub(r"[^\w.-]", lambda m: f"%{ord(m[0]):02X}", revision)
+    return os.path.join(platformdirs.user_data_dir("imgsearch"), "models", *model.split("/")) + suffix
+
+
+def _demo(revision: str | None) -> Checkpoint:
+    if revision is not None:
+        raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no --revision")
+    if lacking := missing_files(DEMO_FOLDER):
+        raise CheckpointError(
+            f"the demo checkpoint is not whole in this installation ({DEMO_FOLDER} lacks {', '.join(lacking[:4])}); "
+            "install imgsearch anew"
+        )
+    return Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
+
+
+def _given(folder: str, how: str) -> Checkpoint:
+    path = os.path.abspath(os.path.expanduser(folder))
+    if not os.path.isdir(path):
+        raise CheckpointError(f"{how} names {path}, which is no folder; give the folder of a checkpoint")
+    if lacking := missing_files(path):
+        who = "the model's folder" if how == "--model" else f"{how}, which is"
+        raise CheckpointError(
+            f"{who} {path} lacks {', '.join(lacking[:4])}, or has it only in part; copy the checkpoint there "
+            "anew, or give another folder with --model DIR"
+        )
+    return Checkpoint(path, path, how)
+
+
+def _checkouts() -> list[str]:
+    """Name ./Qwen/… of the source checkout that holds this file, if one does, and of the working directory."""
+    root, src = os.path.split(os.path.abspath(os.path.join(__file__, "../../..")))
+    roots = [root] if src == "src" and os.path.isfile(os.path.join(root, "pyproject.toml")) else []
+    return [os.path.join(root, *DEFAULT_MODEL.split("/")) for root in (*roots, *_here())]
+
+
+def _here() -> list[str]:
+    try:
+        return [os.getcwd()]
+    except FileNotFoundError:  # the folder we stand in was deleted
+        return []

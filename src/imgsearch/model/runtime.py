@@ -127,7 +127,7 @@ def _check_int8(kind: str) -> str:
     """Return what there is to say of int8 on this machine; UsageError where it can't be had."""
     import torch
 
-    from imgsearch.model.int8 import int8_fits  # on use: it loads torch
+    from imgsearch.model.engine.layers import int8_fits  # on use: it loads torch
 
     if kind != "cpu":
         raise UsageError(f"int8 is for CPUs, not for {LABEL[kind]}: leave --dtype out, or add --device cpu")

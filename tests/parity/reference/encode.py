@@ -1,6 +1,6 @@
 """Run sentence-transformers itself on checkpoints: a JSON list of cases on stdin, .npy files out.
 
-    .venv-reference/bin/python tests/reference/encode.py < cases.json
+    .venv-reference/bin/python tests/parity/reference/encode.py < cases.json
 
 A case {"folder", "queries": [text], "documents": [picture file], "out": stem} is loaded as a user loads it, by
 SentenceTransformer(folder) and nothing else, and writes stem-queries.npy and stem-documents.npy, the vectors of

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from imgsearch.index.ann.scan import exact_scores
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.index.vectors import row_crc
-
-from fakes import sha
-from faults.workload import DIM, ROOT, State, row_of
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.segments import row_crc
+from support.fakes import sha
+from support.faults.workload import DIM, ROOT, State, row_of
 
 
 def stored(content: str) -> np.ndarray:

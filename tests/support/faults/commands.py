@@ -17,12 +17,11 @@ import pytest
 from PIL import Image
 
 from imgsearch.errors import ImgsearchError
-from imgsearch.index.image_index import ImageIndex
-
-import fakes
-from cli import imgsearch
-from fakes import COLOURS, DIM, identity, paint, quarters_of, vector
-from faults.checks import check_database
+from imgsearch.index.reader import ImageIndex
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import COLOURS, DIM, identity, paint, quarters_of, vector
+from support.faults.checks import check_database
 
 Tree = dict[str, tuple[str, ...]]
 """The four colours of every picture by its path."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.files import mounts
+from imgsearch import fs
 
 
 class Loop:
@@ -55,14 +55,14 @@ class Double:
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.point, self._shelf = folder / "drive", folder / "shelf"
-        self.mounted, real = True, mounts.device_of
+        self.mounted, real = True, fs.device_of
         self.point.mkdir()
 
         def device_of(path: str) -> int:
             inside = self.mounted and (path + os.sep).startswith(f"{self.point}{os.sep}")
             return real(path) + inside
 
-        patch.setattr(mounts, "device_of", device_of)
+        patch.setattr(fs, "device_of", device_of)
 
     def put(self) -> None:
         """Put the files back."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from faults import shim
-from faults.server import Server
+from support.faults import shim
+from support.faults.server import Server
 
 FULL = os.environ.get("IMGSEARCH_FAULTS") == "full"
 """Every call and thousands of power cuts, for as long as that takes; else samples, for CI."""

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from imgsearch.errors import ImgsearchError
-from imgsearch.index import vectors
-
-from faults import checks, commands, shim, workload
+from imgsearch.index import segments
+from support import TESTS
+from support.faults import checks, commands, shim, workload
 
 HANGS_AFTER = 60
 """Seconds after which a run counts as hung."""
@@ -67,13 +67,13 @@ class Server:
     def __init__(self, library: Path) -> None:
         own = {
             "LD_PRELOAD": str(library),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": str(TESTS),
             # Threads would not survive a fork.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "faults.server"],
+            [sys.executable, "-m", "support.faults.server"],
             env={**os.environ, **own},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -112,7 +112,7 @@ def _child(order: Order, out: int) -> None:
 
     signal.alarm(HANGS_AFTER)
     if order.careless == "rows":
-        vectors.sync_file = lambda descriptor: None
+        segments.sync_file = lambda descriptor: None
     elif order.careless == "folders":
         os.fsync = lambda descriptor: None
     device.watch(order.root)

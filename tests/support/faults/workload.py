@@ -13,16 +13,17 @@ from unittest.mock import patch
 import numpy as np
 
 from imgsearch.errors import StorageError
-from imgsearch.index import ann, runs, vectors
-from imgsearch.index.ann import codes
+from imgsearch.index import segments, side_db
+from imgsearch.index.ann import rabitq
+from imgsearch.index.ann import search as ann
+from imgsearch.index.ann.builder import Deriver
 from imgsearch.index.database import Database
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import DEAD_SHARE, ImageIndex, IndexWriter
-from imgsearch.index.vectors import HEADER_BYTES
-from imgsearch.remove import remove_paths
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.segments import HEADER_BYTES
+from imgsearch.index.writer import DEAD_SHARE, IndexWriter
+from imgsearch.indexing.edit import remove_paths
 from imgsearch.types import Runtime, Vectors
-
-from fakes import identity, sha, state, unit
+from support.fakes import identity, sha, state, unit
 
 DIM = 64
 ROOT = "/pictures"
@@ -98,9 +99,9 @@ def small() -> Iterator[None]:
         self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
     with (
-        patch.object(vectors, "SEGMENT_BYTES", HEADER_BYTES + ROWS_A_SEGMENT * DIM * 2),
+        patch.object(segments, "SEGMENT_BYTES", HEADER_BYTES + ROWS_A_SEGMENT * DIM * 2),
         patch.object(ann, "EXACT_ROWS", EXACT_ROWS),
-        patch.object(codes, "_CHUNK", CHUNK),
+        patch.object(rabitq, "_CHUNK", CHUNK),
         patch.object(Database, "_prepare", prepare),
     ):
         yield
@@ -225,7 +226,7 @@ class Session:
             reader.close()
 
     def _note_run(self, step: Step) -> None:
-        runs.record(self.folder, "index", Runtime("cpu", "float32", "a test"), 1.0)
+        side_db.record_run(self.folder, "index", Runtime("cpu", "float32", "a test"), 1.0)
 
 
 KINDS: dict[str, Callable[[Session, Step], None]] = {

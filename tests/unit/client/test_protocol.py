@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from imgsearch import errors
+from imgsearch.client import protocol
+from imgsearch.client.protocol import Order
 from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, PictureError, UsageError
-from imgsearch.remote import wire
-from imgsearch.remote.wire import Order
 from imgsearch.types import Input, Patches, PixelBudget
 
 ORDER = Order("/a checkpoint", "f" * 64, 24, PixelBudget(4096, 57600), "Represent it.", "cpu", "float32")
@@ -32,7 +32,7 @@ def inputs(draw: st.DrawFn) -> Input:
 @given(st.lists(inputs(), max_size=4))
 def test_inputs_arrive_bit_for_bit(sent: list[Input]) -> None:
     """Texts, lone surrogates too, instructions and patches, NaN too, come out as they went in, and the order."""
-    order, found, size = wire.unpack_inputs(wire.pack_inputs(ORDER, sent, 7))
+    order, found, size = protocol.unpack_inputs(protocol.pack_inputs(ORDER, sent, 7))
     assert (order, size) == (ORDER, 7)
     assert [(item.text, item.instruction) for item in found] == [
         (item.text, item.instruction) for item in sent
@@ -50,7 +50,7 @@ def test_inputs_arrive_bit_for_bit(sent: list[Input]) -> None:
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_rubbish_is_refused_in_one_line(rubbish: bytes, cut: int) -> None:
     """Bytes that are no message, and a message that is cut or spoilt, are a UsageError and nothing else."""
-    message = wire.pack_inputs(ORDER, [Input("a", Patches(np.zeros((1, 2), np.float32), (1, 1, 1)))])
+    message = protocol.pack_inputs(ORDER, [Input("a", Patches(np.zeros((1, 2), np.float32), (1, 1, 1)))])
     for data in (
         rubbish,
         message[: min(cut, len(message) - 1)],
@@ -63,7 +63,7 @@ def test_rubbish_is_refused_in_one_line(rubbish: bytes, cut: int) -> None:
 def _refused(data: bytes) -> str | None:
     """Return the line by which a message is refused; None for one that happens to be whole."""
     try:
-        wire.unpack_inputs(data)
+        protocol.unpack_inputs(data)
     except UsageError as error:
         return str(error)
     return None
@@ -72,7 +72,7 @@ def _refused(data: bytes) -> str | None:
 def test_pictures_travel_as_patches_only() -> None:
     """A picture that nobody has prepared is refused before anything is sent."""
     with pytest.raises(InputError, match="prepare them first"):
-        wire.pack_inputs(ORDER, [Input(image=np.zeros((8, 8, 3), np.uint8))])
+        protocol.pack_inputs(ORDER, [Input(image=np.zeros((8, 8, 3), np.uint8))])
 
 
 @pytest.mark.parametrize("grid", [[1, 2, 2], [1, 1], "abc", [1, 0, 1]])
@@ -84,7 +84,7 @@ def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
         "batch_size": 1,
     }
     with pytest.raises(UsageError):
-        wire.unpack_inputs(wire.pack(data, {"0": np.zeros((1, 2), np.float32)}))
+        protocol.unpack_inputs(protocol.pack(data, {"0": np.zeros((1, 2), np.float32)}))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_an_order_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
 )
 def test_an_error_arrives_as_the_same_error(kind: type[ImgsearchError]) -> None:
     """Class, line and exit code of an error are the same on either side."""
-    found = wire.error_from(wire.error_json(kind("one line, with ümlauts")))
+    found = protocol.error_from(protocol.error_json(kind("one line, with ümlauts")))
     assert type(found) is kind
     assert str(found) == "one line, with ümlauts"
     assert found.exit_code == kind.exit_code
@@ -123,7 +123,7 @@ def test_an_error_arrives_as_the_same_error(kind: type[ImgsearchError]) -> None:
 
 def test_rows_without_a_finite_vector_arrive() -> None:
     """The rows that NonFiniteError names are the same on either side."""
-    found = wire.error_from(wire.error_json(NonFiniteError([3, 5])))
+    found = protocol.error_from(protocol.error_json(NonFiniteError([3, 5])))
     assert isinstance(found, NonFiniteError)
     assert (found.rows, str(found)) == ([3, 5], str(NonFiniteError([3, 5])))
 
@@ -133,4 +133,4 @@ def test_rows_without_a_finite_vector_arrive() -> None:
 )
 def test_what_is_no_error_is_none(data: object) -> None:
     """An answer that tells of no error of ours gives none, whatever class it names."""
-    assert wire.error_from(data) is None
+    assert protocol.error_from(data) is None

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imgsearch import fs
 from imgsearch.errors import FolderError, PictureError, UsageError
-from imgsearch.files import Walk, WalkOptions, check_root, is_mount, mount_of, mounts, open_source
-from imgsearch.files import opening as opening_module
+from imgsearch.files import Walk, WalkOptions, check_root, open_source
+from imgsearch.files import open as opening_module
+from imgsearch.fs import is_mount, mount_of
 
 EXTENSIONS = frozenset({".jpg", ".png"})
 
@@ -548,7 +550,7 @@ def mount(monkeypatch: pytest.MonkeyPatch, *points: Path) -> None:
         inside = any(path == str(point) or path.startswith(f"{point}/") for point in points)
         return 99 if inside else 7
 
-    monkeypatch.setattr(mounts, "device_of", faked)
+    monkeypatch.setattr(fs, "device_of", faked)
 
 
 def test_files_of_another_device_carry_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

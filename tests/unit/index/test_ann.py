@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from imgsearch.index import ann
-from imgsearch.index.ann import codes, scan
-from imgsearch.index.vectors import Rows
+from imgsearch.index.ann import rabitq, scan
+from imgsearch.index.ann import search as ann
+from imgsearch.index.segments import Rows
 from imgsearch.types import Vectors
-
-from fakes import unit
+from support.fakes import unit
 
 
 def brute(rows: Rows, queries: Vectors, dim: int) -> np.ndarray:
@@ -130,7 +129,7 @@ def test_a_search_and_a_build_leave_the_threads_of_others_alone() -> None:
     before = faiss.omp_get_max_threads()
     try:
         faiss.omp_set_num_threads(2)
-        made = codes.build(Held(rows))
+        made = rabitq.build(Held(rows))
         assert made is not None
         assert faiss.omp_get_max_threads() == 2
         made.shortlist(unit(1, 2, 32), 5)
@@ -172,7 +171,7 @@ def pictures(n: int, dim: int, seed: int = 0) -> Vectors:
 def test_codes_and_a_rerank_find_what_the_exact_scan_finds(dim: int, nlist: int) -> None:
     """A shortlist by codes, compared exactly, holds at least 99 % of the ten nearest, whatever the dimension."""
     rows = pictures(20000, dim).astype(np.float16)
-    made = codes.build(Held(rows), nlist)
+    made = rabitq.build(Held(rows), nlist)
     assert made is not None
     assert made.nlist == nlist
     parts = [ann.Part(Held(rows), made)]
@@ -191,7 +190,7 @@ def test_codes_and_a_rerank_find_what_the_exact_scan_finds(dim: int, nlist: int)
 def test_rows_beyond_the_codes_are_scanned() -> None:
     """Rows added after the codes were made are found all the same."""
     rows = pictures(20000, 64).astype(np.float16)
-    parts = [ann.Part(Held(rows), codes.build(Held(rows[:19000])))]
+    parts = [ann.Part(Held(rows), rabitq.build(Held(rows[:19000])))]
     for row in (0, 18999, 19000, 19999):
         found = ann.nearest(parts, rows[row].astype(np.float32), 3)
         assert found.row[0] == row
@@ -204,7 +203,7 @@ def test_a_filter_holds_on_every_rung(monkeypatch: pytest.MonkeyPatch, share: fl
     monkeypatch.setattr(ann, "EXACT_ROWS", 1000)
     rows = pictures(20000, 64).astype(np.float16)
     mask = np.random.default_rng(0).random(20000) < share
-    parts = [ann.Part(Held(rows), codes.build(Held(rows)))]
+    parts = [ann.Part(Held(rows), rabitq.build(Held(rows)))]
     query = pictures(1, 64, seed=1)[0]
     found = ann.nearest(parts, query, 10, shortlist=2000, allowed=[mask])
     assert found.rung.name == ("codes" if share > 0.5 else "selected")
@@ -216,7 +215,7 @@ def test_a_filter_holds_on_every_rung(monkeypatch: pytest.MonkeyPatch, share: fl
 def test_more_hits_than_codes_can_shorten_are_found_exactly() -> None:
     """Asking for a good part of the rows goes to the exact scan, and all of them come back."""
     rows = pictures(3000, 64).astype(np.float16)
-    parts = [ann.Part(Held(rows), codes.build(Held(rows)))]
+    parts = [ann.Part(Held(rows), rabitq.build(Held(rows)))]
     found = ann.nearest(parts, pictures(1, 64, seed=1)[0], 3000, shortlist=150_000)
     assert found.rung.name == "exact"
     assert sorted(found.row.tolist()) == list(range(3000))
@@ -233,11 +232,11 @@ def test_a_shortlist_takes_no_more_memory_than_there_are_rows() -> None:
 def test_codes_come_back_from_the_disk_as_they_were(tmp_path: Path) -> None:
     """Codes that were written and read give the same shortlists."""
     rows = pictures(3000, 64).astype(np.float16)
-    made = codes.build(Held(rows), 4)
+    made = rabitq.build(Held(rows), 4)
     assert made is not None
-    size, crc = codes.write(made, str(tmp_path / "x"), os.fsync)
+    size, crc = rabitq.write(made, str(tmp_path / "x"), os.fsync)
     assert (tmp_path / "x").stat().st_size == size
-    back = codes.load(str(tmp_path / "x"), 3000, 4, made.nprobe, size, crc)
+    back = rabitq.load(str(tmp_path / "x"), 3000, 4, made.nprobe, size, crc)
     for before, after in zip(made.shortlist(rows[:1], 100), back.shortlist(rows[:1], 100), strict=True):
         assert np.array_equal(before, after)
 
@@ -246,10 +245,10 @@ def test_codes_come_back_from_the_disk_as_they_were(tmp_path: Path) -> None:
 def test_damaged_codes_are_refused(tmp_path: Path, damage: str) -> None:
     """A file of codes that is not byte for byte what was written is not handed to FAISS at all."""
     rows = pictures(3000, 64).astype(np.float16)
-    made = codes.build(Held(rows))
+    made = rabitq.build(Held(rows))
     assert made is not None
     path = tmp_path / "x"
-    size, crc = codes.write(made, str(path), os.fsync)
+    size, crc = rabitq.write(made, str(path), os.fsync)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     if damage == "flipped":
@@ -258,21 +257,21 @@ def test_damaged_codes_are_refused(tmp_path: Path, damage: str) -> None:
         path.write_bytes(data[:-1])
     elif damage == "gone":
         path.unlink()
-    with pytest.raises(codes.CodesError, match=str(path)):
-        codes.load(str(path), 2999 if damage == "other" else 3000, 1, 1, size, crc)
+    with pytest.raises(rabitq.CodesError, match=str(path)):
+        rabitq.load(str(path), 2999 if damage == "other" else 3000, 1, 1, size, crc)
 
 
 def test_a_build_stops_when_it_is_told_to() -> None:
     """A build that is told to stop gives nothing."""
-    assert codes.build(Held(pictures(3000, 64).astype(np.float16)), stop=lambda: True) is None
+    assert rabitq.build(Held(pictures(3000, 64).astype(np.float16)), stop=lambda: True) is None
 
 
 def test_codes_that_can_not_be_written_are_an_error(tmp_path: Path) -> None:
     """A disk that refuses a byte of the file raises OSError, and not something of FAISS's."""
-    made = codes.build(Held(pictures(3000, 64).astype(np.float16)))
+    made = rabitq.build(Held(pictures(3000, 64).astype(np.float16)))
     assert made is not None
     with pytest.raises(OSError, match="No space left"):
-        codes.write(made, "/dev/full", os.fsync)
+        rabitq.write(made, "/dev/full", os.fsync)
 
 
 def test_exact_scores_are_cosines_in_double_precision() -> None:

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import IndexDamaged
-from imgsearch.index import ann, derive, vectors
-from imgsearch.index.ann import codes
-from imgsearch.index.derive import Deriver, lists_for, plan_builds
-from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.index import segments
+from imgsearch.index.ann import builder, rabitq
+from imgsearch.index.ann import search as ann
+from imgsearch.index.ann.builder import Deriver, lists_for, plan_builds
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
 from imgsearch.types import Vectors
-
-from fakes import Notes, identity, sha, state, unit
+from support.fakes import Notes, identity, sha, state, unit
 
 DIM = 64
 
@@ -29,7 +30,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a hundred rows be many, and four hundred fill a segment."""
     monkeypatch.setattr(ann, "EXACT_ROWS", 100)
     monkeypatch.setattr(ann, "shortlist_for", lambda k, dim, rows=0: 60)
-    monkeypatch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 400 * DIM * 2)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + 400 * DIM * 2)
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_damaged_derived_files_change_no_answer_and_are_made_anew(
 def test_another_versions_files_are_made_anew(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of another FAISS version are never handed to this one."""
     rows = make(folder)
-    monkeypatch.setattr(codes, "version", lambda: "99.0")
+    monkeypatch.setattr(rabitq, "version", lambda: "99.0")
     assert answers(folder, rows[:1])[1] == "exact"
     reasons = derive_again(folder)
     assert len(reasons) == 3
@@ -188,7 +189,7 @@ def test_very_large_indexes_get_inverted_lists(folder: str, monkeypatch: pytest.
     assert [lists_for(262_143, total) for total in (1_000_000, 2_000_000, 2_000_001)] == [1, 1, 128]
     rows = make(folder)
     monkeypatch.setattr(ann, "LISTED_ROWS", 900)
-    monkeypatch.setattr(derive, "lists_for", lambda rows, total: 8 if total > ann.LISTED_ROWS else 1)
+    monkeypatch.setattr(builder, "lists_for", lambda rows, total: 8 if total > ann.LISTED_ROWS else 1)
     assert derive_again(folder) == ["the index has 1,000 rows now"] * 3
     assert answers(folder, rows[::499]) == (names(0, 499, 998), "codes", "")
     with ImageIndex(folder) as index:
@@ -218,7 +219,7 @@ def test_a_build_that_is_given_up_leaves_nothing(folder: str) -> None:
         stop = threading.Event()
         stop.set()
         for build in plan_builds(writer.catalog, writer.data):
-            derive.build(writer.catalog, writer.data, writer.identity, build, stop)
+            builder.build(writer.catalog, writer.data, writer.identity, build, stop)
         assert writer.catalog.derived() == {}
     assert not os.path.exists(os.path.join(folder, "faiss"))
 
@@ -235,7 +236,7 @@ def test_a_disk_that_refuses_a_derived_file_is_said_and_costs_no_answer(
         def full(descriptor: int) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(derive, "sync_file", full)
+        monkeypatch.setattr(builder, "sync_file", full)
         Deriver(writer.data, writer.identity, notes).finish()
     assert "the files that make searching fast could not be made: the disk is full" in notes.text
     assert answers(folder, rows[:1])[:2] == (names(0), "exact")
@@ -307,7 +308,7 @@ def test_too_little_memory_for_codes_is_said(folder: str, monkeypatch: pytest.Mo
     def build(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(codes, "build", build)
+    monkeypatch.setattr(rabitq, "build", build)
     rows, notes = make(folder), Notes()
     with IndexWriter(folder) as writer:
         assert Deriver(writer.data, writer.identity, notes).finish() == 0
@@ -320,7 +321,7 @@ def test_what_can_not_be_made_is_said_once(folder: str, monkeypatch: pytest.Monk
     notes = Notes()
     with IndexWriter(folder, identity(dim=DIM)) as writer:
         os.mkdir(os.path.join(folder, "faiss"))
-        monkeypatch.setattr(codes, "write", lambda *_: os.mkdir(os.path.join(folder, "faiss")))
+        monkeypatch.setattr(rabitq, "write", lambda *_: os.mkdir(os.path.join(folder, "faiss")))
         deriver = Deriver(writer.data, writer.identity, notes)
         for start in (0, 1000):
             add(writer, start, unit(1000, dim=DIM))

@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 
 from imgsearch.errors import ImgsearchError, IndexDamaged, IndexLocked, IndexMismatch, StorageError
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.database import NAME
-from imgsearch.index.migrations import MIGRATIONS
+from imgsearch.index.database import MIGRATIONS, NAME
 from imgsearch.index.rows import FileState, NewContent, Place
 from imgsearch.types import SourceFile
-
-from fakes import sha, state, unprivileged
+from support.fakes import sha, state, unprivileged
 
 NAMES = st.binary(min_size=1, max_size=255).filter(lambda name: not {0, 47} & set(name)).map(os.fsdecode)
 

@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import ImgsearchError, IndexMismatch
-from imgsearch.index import database, manifest, vectors
+from imgsearch.index import database, manifest, segments
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-from imgsearch.index.migrations import MIGRATIONS
-
-import fakes
-from cli import imgsearch
-from fakes import DIM, FakeModel, identity, paint, run, sha, state, unit
+from imgsearch.index.database import MIGRATIONS
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import DIM, FakeModel, identity, paint, run, sha, state, unit
 
 fake_model = fakes.fake_model
 
@@ -258,7 +258,7 @@ STEPS = st.lists(
 def test_what_is_kept_along_equals_a_full_count(steps: list[tuple[str, Any, Any]], per_segment: int) -> None:
     """After whatever is done, files by reason, files of each content and dead rows are what counting gives."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + per_segment * DIM * 2)
+        patch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + per_segment * DIM * 2)
         writer = IndexWriter(folder, identity())
         try:
             writer.catalog.put_root("/pictures", {})

@@ -9,11 +9,10 @@ import numpy as np
 import psutil
 import pytest
 
-from imgsearch.exchange.importing import import_vectors
-from imgsearch.index.filesystem import advice, kind_of
-
-import fakes
-from fakes import FakeModel, Notes, paint, run, unit
+from imgsearch.index.layout import advice, kind_of
+from imgsearch.tools.transfer.importer import import_vectors
+from support import fakes
+from support.fakes import FakeModel, Notes, paint, run, unit
 
 fake_model = fakes.fake_model
 

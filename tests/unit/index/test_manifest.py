@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
 from imgsearch.index import manifest
 from imgsearch.types import Identity, PixelBudget
-
-from fakes import identity
+from support.fakes import identity
 
 ANY_IDENTITY = st.builds(
     Identity,

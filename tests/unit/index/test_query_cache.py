@@ -12,18 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch.index import memory, questions
-from imgsearch.index.image_index import IndexWriter
-from imgsearch.index.questions import Question
-
-import fakes
-from cli import imgsearch
-from fakes import FakeModel, run, unit, unprivileged
+from imgsearch.index import side_db
+from imgsearch.index.side_db import CachedQuery
+from imgsearch.index.writer import IndexWriter
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import FakeModel, run, unit, unprivileged
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
 DIM = 5
-ASKED = Question("f" * 64, "Represent the user's input.", "a red car", DIM)
+ASKED = CachedQuery("f" * 64, "Represent the user's input.", "a red car", DIM)
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def test_questions_are_answered_while_an_index_is_written(fake_model: FakeModel,
 
 def test_only_its_owner_can_read_the_memory(index: str) -> None:
     """queries.sqlite has mode 0600 whatever the umask, also when an older version had made it readable."""
-    path = os.path.join(index, memory.NAME)
+    path = os.path.join(index, side_db.NAME)
     os.chmod(path, 0o644)
     before = os.umask(0)
     try:
@@ -110,13 +109,13 @@ def test_the_memory_does_not_tell_what_was_asked(index: str) -> None:
 
 
 def test_the_oldest_questions_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than KEPT vectors are kept, and they are those of the newest questions."""
-    monkeypatch.setattr(questions, "KEPT", 3)
+    """No more than MAX_CACHED_QUERIES vectors are kept, and they are those of the newest questions."""
+    monkeypatch.setattr(side_db, "MAX_CACHED_QUERIES", 3)
     vectors = unit(6, dim=DIM)
-    asked = [Question("f" * 64, "", str(number), DIM) for number in range(6)]
+    asked = [CachedQuery("f" * 64, "", str(number), DIM) for number in range(6)]
     for question, vector in zip(asked, vectors, strict=True):
-        questions.remember(str(tmp_path), question, vector)
-    found = [questions.recall(str(tmp_path), question) is not None for question in asked]
+        side_db.cache_vector(str(tmp_path), question, vector)
+    found = [side_db.cached_vector(str(tmp_path), question) is not None for question in asked]
     assert found == [False, False, False, True, True, True]
 
 
@@ -128,8 +127,8 @@ def test_two_questions_that_differ_in_anything_are_two(
     one: tuple[str, str, str, int, str, str], other: tuple[str, str, str, int, str, str]
 ) -> None:
     """Questions share a key exactly when all that their vectors depend on is the same, lone surrogates too."""
-    assert (Question(*one).key() == Question(*other).key()) == (one == other)
-    assert Question("", "", "\udcff", 1).key() != Question("", "", "?", 1).key()
+    assert (CachedQuery(*one).key() == CachedQuery(*other).key()) == (one == other)
+    assert CachedQuery("", "", "\udcff", 1).key() != CachedQuery("", "", "?", 1).key()
 
 
 @given(st.integers(0, 10**6), st.integers(0, 7))
@@ -139,12 +138,12 @@ def test_a_damaged_vector_is_never_the_answer(
     """With any bit of the file flipped, a question's vector comes back as it was or not at all."""
     folder = str(tmp_path_factory.mktemp("memory"))
     (vector,) = unit(1, dim=DIM)
-    questions.remember(folder, ASKED, vector)
-    path = Path(folder, memory.NAME)
+    side_db.cache_vector(folder, ASKED, vector)
+    path = Path(folder, side_db.NAME)
     data = bytearray(path.read_bytes())
     data[place % len(data)] ^= 1 << bit
     path.write_bytes(data)
-    found = questions.recall(folder, ASKED)
+    found = side_db.cached_vector(folder, ASKED)
     assert found is None or np.array_equal(found, vector[None])
 
 
@@ -152,7 +151,7 @@ def test_a_damaged_vector_is_never_the_answer(
 def test_a_ruined_memory_is_begun_anew(fake_model: FakeModel, index: str, rubbish: bytes) -> None:
     """Where queries.sqlite is no database, the question is answered all the same and the next one is remembered."""
     imgsearch("query", "red", "--index", index)
-    Path(index, memory.NAME).write_bytes(rubbish)
+    Path(index, side_db.NAME).write_bytes(rubbish)
     assert imgsearch("query", "red", "--index", index).code == 0
     assert imgsearch("query", "red", "--index", index).code == 0
     assert fake_model.loads == 2
@@ -162,12 +161,12 @@ def test_an_index_that_may_not_be_written_is_asked_all_the_same(tmp_path: Path) 
     """In a read-only folder nothing is remembered and nothing is said of it."""
     code = """
 import numpy as np
-from imgsearch.index import questions
-from imgsearch.index.questions import Question
-asked = Question("f" * 64, "", "red", 2)
+from imgsearch.index import side_db
+from imgsearch.index.side_db import CachedQuery
+asked = CachedQuery("f" * 64, "", "red", 2)
 os.mkdir(sys.argv[1]); os.chmod(sys.argv[1], 0o555)
-questions.remember(sys.argv[1], asked, np.zeros(2, np.float32))
-print(questions.recall(sys.argv[1], asked), os.listdir(sys.argv[1]))
+side_db.cache_vector(sys.argv[1], asked, np.zeros(2, np.float32))
+print(side_db.cached_vector(sys.argv[1], asked), os.listdir(sys.argv[1]))
 """
     assert unprivileged(code, tmp_path / "folder").strip() == "None []"
 
@@ -175,11 +174,11 @@ print(questions.recall(sys.argv[1], asked), os.listdir(sys.argv[1]))
 def test_another_writer_of_the_memory_is_not_waited_for_long(tmp_path: Path) -> None:
     """While another process writes, a question is not remembered, and what was remembered is still found."""
     (vector,) = unit(1, dim=DIM)
-    questions.remember(str(tmp_path), ASKED, vector)
-    other = sqlite3.connect(tmp_path / memory.NAME, isolation_level=None)
+    side_db.cache_vector(str(tmp_path), ASKED, vector)
+    other = sqlite3.connect(tmp_path / side_db.NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    questions.remember(str(tmp_path), Question("e" * 64, "", "new", DIM), vector)
-    assert np.array_equal(questions.recall(str(tmp_path), ASKED), vector[None])  # type: ignore[arg-type]
+    side_db.cache_vector(str(tmp_path), CachedQuery("e" * 64, "", "new", DIM), vector)
+    assert np.array_equal(side_db.cached_vector(str(tmp_path), ASKED), vector[None])  # type: ignore[arg-type]
     other.execute("ROLLBACK")
     other.close()
-    assert questions.recall(str(tmp_path), Question("e" * 64, "", "new", DIM)) is None
+    assert side_db.cached_vector(str(tmp_path), CachedQuery("e" * 64, "", "new", DIM)) is None

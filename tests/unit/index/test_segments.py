@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import IndexDamaged, StorageError
-from imgsearch.index import vectors
-from imgsearch.index.vectors import HEADER_BYTES, Rows, Segment, SegmentWriter, segment_name
+from imgsearch.index import segments
+from imgsearch.index.segments import HEADER_BYTES, Rows, Segment, SegmentWriter, segment_name
 
 DIM = 8
 PRINT = "5a" * 32
@@ -194,10 +194,10 @@ def test_a_folder_that_can_not_be_made_is_a_storage_error(tmp_path: Path) -> Non
 
 def test_a_segment_holds_what_fits_in_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full segment, header and all, stays within a gibibyte; at 2,048 dimensions a row is one page."""
-    most = vectors.rows_per_segment(2048)
+    most = segments.rows_per_segment(2048)
     assert HEADER_BYTES + most * 4096 <= 1 << 30 < HEADER_BYTES + (most + 1) * 4096
-    monkeypatch.setattr(vectors, "SEGMENT_BYTES", HEADER_BYTES + 3 * 4096)
-    assert vectors.rows_per_segment(2048) == 3
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", HEADER_BYTES + 3 * 4096)
+    assert segments.rows_per_segment(2048) == 3
 
 
 def test_the_layout_on_disk_is_what_the_design_says(folder: str) -> None:

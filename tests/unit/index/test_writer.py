@@ -18,19 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgsearch.errors import (
-    IndexDamaged,
-    IndexLocked,
-    IndexMismatch,
-    IndexMissing,
-    StorageError,
-    UsageError,
-)
-from imgsearch.index import vectors
-from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, IndexMissing, StorageError, UsageError
+from imgsearch.index import segments
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
 from imgsearch.types import Record, Vectors
-
-from fakes import DIM, identity, sha, state, unit, unprivileged
+from support.fakes import DIM, identity, sha, state, unit, unprivileged
 
 
 @pytest.fixture
@@ -94,7 +87,7 @@ def test_a_search_answers_as_a_full_comparison_would(
     query = unit(2, seed + 1)
     gone &= set(range(n))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + per_segment * DIM * 2)
+        patch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + per_segment * DIM * 2)
         with IndexWriter(folder, identity()) as writer:
             for start in range(0, n, batch):
                 part = range(start, min(start + batch, n))
@@ -219,7 +212,7 @@ def test_near_duplicates_stand_in_the_order_of_their_cosines(folder: str) -> Non
 
 def test_of_equal_vectors_the_first_ones_are_found(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more equal vectors than were asked for, over several segments, those that were indexed first come back."""
-    monkeypatch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 40 * DIM * 2)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + 40 * DIM * 2)
     with IndexWriter(folder, identity()) as writer:
         add(writer, range(45), unit(45, seed=1))
         add(writer, range(45, 145), np.repeat(unit(1, seed=2), 100, axis=0))
@@ -256,7 +249,7 @@ def test_a_damaged_vector_is_never_a_hit(folder: str, byte: int) -> None:
     rows = make(folder, 40)
     path = Path(folder, "vectors", "00000001.f16")
     data = bytearray(path.read_bytes())
-    data[vectors.HEADER_BYTES + 3 * DIM * 2 + byte] ^= 1
+    data[segments.HEADER_BYTES + 3 * DIM * 2 + byte] ^= 1
     path.write_bytes(data)
     with ImageIndex(folder) as index:
         with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: vector 3 .*verify --repair"):
@@ -286,7 +279,7 @@ def test_a_lost_file_is_named(folder: str, lost: str) -> None:
 def test_rows_that_were_never_committed_do_not_exist(folder: str) -> None:
     """Rows that a killed writer had appended are seen by no reader and overwritten by the next writer."""
     rows = make(folder, 3)
-    torn = vectors.SegmentWriter(os.path.join(folder, "vectors"), DIM, identity().fingerprint)
+    torn = segments.SegmentWriter(os.path.join(folder, "vectors"), DIM, identity().fingerprint)
     torn.open(1, 3)
     torn.append(3, unit(5, seed=9).astype(np.float16))
     torn.close()
@@ -294,7 +287,7 @@ def test_rows_that_were_never_committed_do_not_exist(folder: str) -> None:
     with IndexWriter(folder) as writer:
         add(writer, ["new"], unit(1, seed=5))
     assert found(folder, np.concatenate([rows, unit(1, seed=5)])) == [["0"], ["1"], ["2"], ["new"]]
-    assert Path(folder, "vectors", "00000001.f16").stat().st_size == vectors.HEADER_BYTES + 4 * DIM * 2
+    assert Path(folder, "vectors", "00000001.f16").stat().st_size == segments.HEADER_BYTES + 4 * DIM * 2
 
 
 # ---- writing --------------------------------------------------------------------------------------------------
@@ -316,7 +309,7 @@ def test_a_commit_is_seen_at_once_and_nothing_of_it_before(folder: str) -> None:
 
 def test_vectors_roll_over_into_the_next_segment(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One commit may fill several segments; every picture is found, also by later writers and readers."""
-    monkeypatch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 3 * DIM * 2)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + 3 * DIM * 2)
     rows = unit(11)
     with IndexWriter(folder, identity()) as writer:
         add(writer, range(8), rows[:8])
@@ -352,7 +345,7 @@ def test_a_full_disk_loses_only_what_was_not_committed(
     """Wherever a disk fills up while segments are written, the index is as it was, and the same writer may go on."""
     rows = make(folder, 2)
     before = found(folder, rows, 5)
-    monkeypatch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 3 * DIM * 2)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + 3 * DIM * 2)
     more = unit(6, seed=3)
     with IndexWriter(folder) as writer:
         disk = Full(monkeypatch, after)
@@ -447,7 +440,7 @@ def holder(folder: str) -> Iterator[subprocess.Popen[bytes]]:
     """Give another process that holds the writer lock of the index."""
     make(folder, 1)
     code = (
-        "import sys, time; from imgsearch.index.image_index import IndexWriter; w = IndexWriter(sys.argv[1]); "
+        "import sys, time; from imgsearch.index.writer import IndexWriter; w = IndexWriter(sys.argv[1]); "
         "print('held', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
@@ -642,7 +635,7 @@ def test_a_read_only_index_can_be_searched_but_not_written(folder: str) -> None:
     code = """
 import numpy as np
 from imgsearch.errors import StorageError
-from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.index.writer import ImageIndex, IndexWriter
 with ImageIndex(sys.argv[1]) as index:
     print([hits[0][0].paths[0] for hits in index.search(np.load(sys.argv[2]), 1)])
 try:
@@ -729,7 +722,7 @@ def test_a_rebuild_that_is_killed_while_it_clears_away_is_complete(
 def make_anew(folder: str) -> None:
     """Rebuild an index with two segments, a log and the memory of runs."""
     with pytest.MonkeyPatch.context() as patch, IndexWriter(folder, identity(), rebuild=True) as writer:
-        patch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + 3 * DIM * 2)
+        patch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + 3 * DIM * 2)
         add(writer, range(5), unit(5))
         writer.publish()
     Path(folder, "queries.sqlite").write_bytes(b"")

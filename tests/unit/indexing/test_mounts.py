@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from imgsearch.errors import FolderError
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.targets import WalkChoice
-
-import fakes
-from fakes import FakeModel, Notes, indexed, paint, roots, run
+from imgsearch.index.reader import ImageIndex
+from imgsearch.indexing.roots import WalkChoice
+from support import fakes
+from support.fakes import FakeModel, Notes, indexed, paint, roots, run
 
 fake_model = fakes.fake_model
 

@@ -13,20 +13,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from imgsearch import ingest
 from imgsearch.errors import FolderError, IndexDamaged, NothingToIndex, UsageError
 from imgsearch.files import WalkOptions
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.index.rows import FileRow, Root
-from imgsearch.indexer import index_pictures
-from imgsearch.job import IndexOptions, IndexResult
-from imgsearch.plan import TRANSIENT, is_current
-from imgsearch.remove import remove_paths
-from imgsearch.targets import Target, WalkChoice, choose_targets
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
+from imgsearch.indexing import ingest
+from imgsearch.indexing.edit import remove_paths
+from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.roots import Target, WalkChoice, choose_targets
+from imgsearch.indexing.run import index_pictures
 from imgsearch.types import Silent, SourceFile
-
-import fakes
-from fakes import FakeModel, Notes, indexed, paint, roots, run
+from support import fakes
+from support.fakes import FakeModel, Notes, indexed, paint, roots, run
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 

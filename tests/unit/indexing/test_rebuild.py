@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from imgsearch.errors import IndexMismatch
-from imgsearch.identity import ModelChoice
 from imgsearch.index import generations
-from imgsearch.index.image_index import ImageIndex
-
-import fakes
-from fakes import FakeModel, Notes, fake_model, gallery, indexed, paint, run
+from imgsearch.index.reader import ImageIndex
+from imgsearch.types import ModelOptions
+from support import fakes
+from support.fakes import FakeModel, Notes, fake_model, gallery, indexed, paint, run
 
 __all__ = ["fake_model", "gallery"]
 
@@ -74,7 +73,7 @@ def test_a_rebuild_that_is_gone_on_with_keeps_its_settings(
     run(folder, gallery)
     interrupt_after(fake_model, 2)
     with pytest.raises(KeyboardInterrupt):
-        run(folder, gallery, batch_size=1, rebuild=True, model=ModelChoice(dim=5))
+        run(folder, gallery, batch_size=1, rebuild=True, model=ModelOptions(dim=5))
     fake_model.before = None
     run(folder, rebuild=True)
     with ImageIndex(folder) as index:
@@ -86,10 +85,10 @@ def test_another_wish_gives_up_what_was_begun(folder: str, gallery: Path, fake_m
     run(folder, gallery)
     interrupt_after(fake_model, 2)
     with pytest.raises(KeyboardInterrupt):
-        run(folder, gallery, batch_size=1, rebuild=True, model=ModelChoice(dim=5))
+        run(folder, gallery, batch_size=1, rebuild=True, model=ModelOptions(dim=5))
     fake_model.before, notes = None, Notes()
     everything = len(indexed(folder))
-    run(folder, rebuild=True, model=ModelChoice(dim=7), reporter=notes)
+    run(folder, rebuild=True, model=ModelOptions(dim=7), reporter=notes)
     assert "begun with other settings is given up" in notes.text
     with ImageIndex(folder) as index:
         assert index.identity.dim == 7
@@ -116,7 +115,7 @@ def test_an_open_reader_is_told_of_other_settings(folder: str, gallery: Path, fa
     """A search in an index that was made anew with another dimension meanwhile ends in one line, not in nonsense."""
     run(folder, gallery)
     with ImageIndex(folder) as reader:
-        run(folder, gallery, rebuild=True, model=ModelChoice(dim=5))
+        run(folder, gallery, rebuild=True, model=ModelOptions(dim=5))
         with pytest.raises(IndexMismatch, match="made anew with another model or settings"):
             reader.search(fakes.vector((1, 2, 3)), 1)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from imgsearch.errors import FolderError, IndexLocked, IndexMissing, UsageError
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-from imgsearch.relocate import Relocated, relocate
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing.edit import Relocated, relocate
+from imgsearch.indexing.roots import WalkChoice
 from imgsearch.search import similar
-from imgsearch.targets import WalkChoice
-
-import fakes
-from cli import imgsearch
-from fakes import FakeModel, Notes, indexed, paint, roots, run
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import FakeModel, Notes, indexed, paint, roots, run
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -44,7 +44,7 @@ def test_a_moved_folder_costs_nothing(
     notes = Notes()
     assert move(folder, gallery, new, notes) == Relocated(roots=1, files=5, looked_at=5, there=5, changed=0)
     assert notes.lines == [f"{gallery} is {new} now", "5 of 5 files looked at are there"]
-    monkeypatch.setattr("imgsearch.decoding.open_source", None)  # whoever reads a picture now fails
+    monkeypatch.setattr("imgsearch.indexing.decode.open_source", None)  # whoever reads a picture now fails
     again = run(folder)
     assert (again.unchanged, again.indexed, again.reused, again.pruned) == (5, 0, 0, 0)
     assert (fake_model.loads, fake_model.embedded) == (1, 5)

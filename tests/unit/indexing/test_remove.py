@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.remove import Removed, remove_paths
-from imgsearch.targets import WalkChoice
-
-import fakes
-from fakes import FakeModel, Notes, indexed, paint, roots, run
+from imgsearch.index.reader import ImageIndex
+from imgsearch.indexing.edit import Removed, remove_paths
+from imgsearch.indexing.roots import WalkChoice
+from support import fakes
+from support.fakes import FakeModel, Notes, indexed, paint, roots, run
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgsearch import decoding, ingest, search
+from imgsearch import fs, search
 from imgsearch.errors import (
     CheckpointError,
     FolderError,
@@ -26,18 +26,16 @@ from imgsearch.errors import (
     StorageError,
     UsageError,
 )
-from imgsearch.files import mounts
-from imgsearch.identity import ModelChoice
-from imgsearch.index import runs
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.indexer import index_pictures
-from imgsearch.job import IndexOptions, IndexResult
-from imgsearch.remove import remove_paths
-from imgsearch.targets import WalkChoice
-from imgsearch.types import Input, PixelBudget, Runtime, Silent
-
-import fakes
-from fakes import FakeModel, paint
+from imgsearch.index import side_db
+from imgsearch.index.reader import ImageIndex
+from imgsearch.indexing import decode, ingest
+from imgsearch.indexing.edit import remove_paths
+from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.roots import WalkChoice
+from imgsearch.indexing.run import index_pictures
+from imgsearch.types import Input, ModelOptions, PixelBudget, Runtime, Silent
+from support import fakes
+from support.fakes import FakeModel, paint
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -403,7 +401,7 @@ class Mounts:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.at: dict[str, int] = {}
-        real = mounts.device_of
+        real = fs.device_of
 
         def device_of(path: str) -> int:
             for mount, device in self.at.items():
@@ -411,7 +409,7 @@ class Mounts:
                     return device
             return real(path)
 
-        patch.setattr(mounts, "device_of", device_of)
+        patch.setattr(fs, "device_of", device_of)
 
 
 def test_a_drive_that_is_not_mounted_keeps_its_pictures(
@@ -710,19 +708,19 @@ def test_a_passing_error_costs_no_vector(
     before = indexed(folder)
     paint(gallery / "red.png", "pink")
     paint(gallery / "new.png", "brown")
-    real = decoding.open_source
+    real = decode.open_source
 
     def open_source(path: str) -> Any:
         if path in (str(gallery / "red.png"), str(gallery / "new.png")):
             raise PictureError(reason, "for once")
         return real(path)
 
-    monkeypatch.setattr(decoding, "open_source", open_source)
+    monkeypatch.setattr(decode, "open_source", open_source)
     for _ in range(2):
         assert dict(run(folder, gallery).skipped) == {reason: 2}
         assert indexed(folder) == before
         assert skipped(folder) == ({} if reason == "vanished" else {str(gallery / "new.png"): reason})
-    monkeypatch.setattr(decoding, "open_source", real)
+    monkeypatch.setattr(decode, "open_source", real)
     assert run(folder, gallery).indexed == 2
     assert indexed(folder) == hashes(gallery)
     assert skipped(folder) == {}
@@ -779,7 +777,7 @@ def test_a_file_without_a_page_is_skipped(
     folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file in which a decoder finds no picture at all is listed, and not taken for a copy of something."""
-    monkeypatch.setattr("imgsearch.media.load_pictures", lambda *args, **options: iter(()))
+    monkeypatch.setattr("imgsearch.media.formats.load_pictures", lambda *args, **options: iter(()))
     assert dict(run(folder, gallery).skipped) == {"holds no picture": 5}
     assert indexed(folder) == {}
 
@@ -901,13 +899,13 @@ def written(folder: str) -> dict[str, tuple[bytes, int]]:
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        (ModelChoice(model="other/model"), "--model other/model"),
-        (ModelChoice(dim=5), "--dim 5"),
-        (ModelChoice(instruction="Find cats"), "--instruction 'Find cats'"),
+        (ModelOptions(model="other/model"), "--model other/model"),
+        (ModelOptions(dim=5), "--dim 5"),
+        (ModelOptions(instruction="Find cats"), "--instruction 'Find cats'"),
     ],
 )
 def test_another_identity_is_refused_with_the_commands_that_fix_it(
-    folder: str, gallery: Path, fake_model: FakeModel, choice: ModelChoice, said: str
+    folder: str, gallery: Path, fake_model: FakeModel, choice: ModelOptions, said: str
 ) -> None:
     """Flags that the index was not made with change nothing and are answered with both ways to go on."""
     run(folder, gallery)
@@ -925,7 +923,7 @@ def test_another_identity_is_refused_with_the_commands_that_fix_it(
 
 def test_a_shorter_dimension_is_cut_and_searched(folder: str, gallery: Path, fake_model: FakeModel) -> None:
     """An index of a Matryoshka dimension holds vectors of that length and answers with them."""
-    run(folder, gallery, model=ModelChoice(dim=6))
+    run(folder, gallery, model=ModelOptions(dim=6))
     with ImageIndex(folder) as index:
         assert index.identity.dim == 6
     assert best(folder, "red") == str(gallery / "red.png")
@@ -1030,7 +1028,10 @@ def test_a_link_loop_is_walked_once(folder: str, gallery: Path, fake_model: Fake
 
 def test_importing_the_indexer_loads_no_torch() -> None:
     """A run over an unchanged tree can't load torch, because nothing that it imports does."""
-    code = "import sys, imgsearch.indexer, imgsearch.search, imgsearch.status; print('torch' in sys.modules)"
+    code = (
+        "import sys, imgsearch.indexing.run, imgsearch.search, imgsearch.tools.maintenance.status\n"
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -1045,15 +1046,15 @@ def test_the_first_run_on_an_accelerator_suggests_more_detail(
 ) -> None:
     """A new index on an accelerator with the default pixels says what --detail standard would add; a CPU's does not."""
 
-    def lines(device: str, choice: ModelChoice, folder: str) -> list[str]:
+    def lines(device: str, choice: ModelOptions, folder: str) -> list[str]:
         monkeypatch.setattr(fakes.FakeEncoder, "runtime", Runtime(device, "float16", "a test"))
         told = Notes()
         index_pictures([str(gallery)], str(tmp_path / folder), IndexOptions(model=choice), told)
         return [line for line in told.lines if "--detail standard" in line]
 
-    assert len(lines("cuda", ModelChoice(), "a")) == 1
-    assert lines("cpu", ModelChoice(), "b") == []
-    assert lines("cuda", ModelChoice(pixels=PixelBudget(4096, 57_600)), "c") == []
+    assert len(lines("cuda", ModelOptions(), "a")) == 1
+    assert lines("cpu", ModelOptions(), "b") == []
+    assert lines("cuda", ModelOptions(pixels=PixelBudget(4096, 57_600)), "c") == []
 
 
 def test_the_model_is_loaded_once_and_in_the_main_thread(
@@ -1071,7 +1072,7 @@ def test_the_model_is_loaded_once_and_in_the_main_thread(
         raise CheckpointError("the weights are gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("imgsearch.indexer.load_encoder", fail)
+        patch.setattr("imgsearch.indexing.run.load_encoder", fail)
         with pytest.raises(CheckpointError):
             run(folder, gallery)
     assert tries == [True]
@@ -1087,7 +1088,7 @@ def test_a_run_that_reused_most_vectors_leaves_no_rate(
         for copy in range(3):
             shutil.copy(gallery / f"{number}.png", gallery / f"{number}-{copy}.png")
     run(folder, gallery)
-    last = runs.last(folder, "index")
+    last = side_db.last_run(folder, "index")
     assert last is not None
     assert last.rate == 0
 

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from imgsearch.errors import PictureError
-from imgsearch.media import EXTENSIONS, FORMATS, check_picture, load_pictures, raster
+from imgsearch.media import raster
+from imgsearch.media.formats import EXTENSIONS, FORMATS, check_picture, load_pictures
 from imgsearch.types import Picture, PixelBudget
-
-from pictures import QUADRANTS, encode, quadrants, scene
+from support.pictures import QUADRANTS, encode, quadrants, scene
 
 # pytest undoes after each test what silences Pillow for good; test_damaged_files_are_silent looks at that.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")

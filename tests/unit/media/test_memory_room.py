@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch.media.room import Room
+from imgsearch.media.raster import Room
 
 
 @given(st.lists(st.integers(1, 150), min_size=1, max_size=30))

@@ -17,19 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.errors import ModelOutOfMemory, NonFiniteError
-from imgsearch.identity import ModelChoice
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.job import IndexResult
-from imgsearch.model import batching, parallel, rotary, vision
+from imgsearch.index.reader import ImageIndex
+from imgsearch.indexing.options import IndexResult
+from imgsearch.model import batching
 from imgsearch.model import embedder as embedder_module
 from imgsearch.model.batching import Widths, choose_size, picture_bytes
 from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.engine import rotary, threads, vision
 from imgsearch.model.prompt import Ready
 from imgsearch.model.reference import Reference
-from imgsearch.types import Input, PixelBudget
-
-import fakes
-from fakes import FakeModel, indexed, run
+from imgsearch.types import Input, ModelOptions, PixelBudget
+from support import fakes
+from support.fakes import FakeModel, indexed, run
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 PUBLISHED = Widths(pixels=1536, vision=1024, vision_mlp=4096, text=2048, text_mlp=6144, stacks=3)
@@ -82,7 +81,7 @@ def test_the_estimate_is_near_what_torch_allocates(
 ) -> None:
     """One more picture takes at least half of the estimate where all go at once; a CPU's slices take less of it."""
     monkeypatch.setattr(
-        parallel, "LEAST_TOKENS", 10**9
+        threads, "LEAST_TOKENS", 10**9
     )  # what other threads allocate the profiler does not see
     budget = PixelBudget(4096, 262_144)
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32", budget=budget)
@@ -409,7 +408,7 @@ def test_a_run_goes_on_with_smaller_batches(
     tmp_path: Path, gallery: Path, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, asked: int | None
 ) -> None:
     """When memory runs out during indexing, every picture gets its vector all the same, and the user is told once."""
-    model, notes = ModelChoice(tiny_checkpoint), fakes.Notes()
+    model, notes = ModelOptions(tiny_checkpoint), fakes.Notes()
     run(tmp_path / "whole", gallery, model=model)
     _narrow_runs(monkeypatch, room=2)
     result = run(tmp_path / "narrow", gallery, model=model, batch_size=asked, reporter=notes)
@@ -443,7 +442,7 @@ def test_a_picture_too_large_for_memory_ends_the_run(
 
 def test_the_stats_name_batch_and_wait(tmp_path: Path, gallery: Path, tiny_checkpoint: str) -> None:
     """A run says how many pictures the model took at a time and why, and what share of its time it waited for them."""
-    model = ModelChoice(tiny_checkpoint, device="cpu")
+    model = ModelOptions(tiny_checkpoint, device="cpu")
     assert "; batches of 8 (the most at a time on CPU; " in run(tmp_path / "a", gallery, model=model).timing()
     assert "; batches of 3 (as asked for)" in run(tmp_path / "b", gallery, model=model, batch_size=3).timing()
     told = IndexResult(indexed=40, seconds=12.0, embedding=6.0, waiting=2.0).timing()

@@ -12,20 +12,18 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
-from imgsearch.identity import ModelChoice, check_choice, choose_identity
 from imgsearch.index import manifest
-from imgsearch.model import weights
+from imgsearch.model import hub
 from imgsearch.model.checkpoint import SOURCE_FILE, fingerprint, missing_files
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_conventions
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_conventions, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.pipeline import read_pipeline
 from imgsearch.model.prompt import Prompter
-from imgsearch.types import Identity, Input, PixelBudget, Silent
-
-from cli import imgsearch
-from fakes import Notes
-from pictures import scene
-from sentence_folders import change, modules, sentence_folder, write
+from imgsearch.spec import check_choice, choose_identity
+from imgsearch.types import Identity, Input, ModelOptions, PixelBudget, Silent
+from support.cli import imgsearch
+from support.fakes import Notes
+from support.pictures import scene
+from support.sentence_folders import change, modules, sentence_folder, write
 
 DIM = 128
 PROMPTS = {"query": "Find a picture that shows this", "document": "Represent the picture"}
@@ -40,7 +38,7 @@ def sentence(tiny_checkpoint: str, tmp_path: Path) -> Path:
 
 
 def _identity(folder: str | Path, **choice: Any) -> Identity:
-    return choose_identity(ModelChoice(str(folder), **choice), Silent())[1]
+    return choose_identity(ModelOptions(str(folder), **choice), Silent())[1]
 
 
 # ---- what is read ---------------------------------------------------------------------------------------------
@@ -142,13 +140,13 @@ def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
     """A run says which defaults come from the checkpoint, and nothing of those that the user gave."""
     write(sentence, "imgsearch.json", {"pixels": {"min_pixels": 1_024, "max_pixels": 36_864}})
     notes = Notes()
-    choose_identity(ModelChoice(str(sentence)), notes)
+    choose_identity(ModelOptions(str(sentence)), notes)
     assert notes.lines == [
         f"{sentence} asks for 64 of 128 dimensions (its truncate_dim); "
         "at most 36,864 pixels a picture (its training budget)"
     ]
     notes = Notes()
-    choose_identity(ModelChoice(str(sentence), dim=128, pixels="checkpoint"), notes)
+    choose_identity(ModelOptions(str(sentence), dim=128, pixels="checkpoint"), notes)
     assert notes.lines == []
 
 
@@ -424,12 +422,12 @@ def test_a_rebuild_whose_old_model_is_gone_takes_the_new_ones_conventions(
 def test_flags_are_compared_with_the_index(sentence: Path) -> None:
     """An index goes on with flags that say what it has, and refuses others with each side's prompt by name."""
     have = _identity(sentence, instruction="Find cats", pixels="checkpoint")
-    check_choice("/i", have, ModelChoice(instruction="Find cats", pixels="checkpoint"), [], "")
+    check_choice("/i", have, ModelOptions(instruction="Find cats", pixels="checkpoint"), [], "")
     with pytest.raises(IndexMismatch, match=r"the instruction 'Find cats', not 'Find dogs.'"):
-        check_choice("/i", have, ModelChoice(instruction="Find dogs"), [], "")
+        check_choice("/i", have, ModelOptions(instruction="Find dogs"), [], "")
     own = _identity(sentence, pixels=PixelBudget(4_096, 9_999))
     with pytest.raises(IndexMismatch) as caught:
-        check_choice("/i", own, ModelChoice(instruction="Find dogs", pixels="checkpoint"), [], "")
+        check_choice("/i", own, ModelOptions(instruction="Find dogs", pixels="checkpoint"), [], "")
     assert f"the instruction for questions {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)
     assert f"the instruction for pictures {PROMPTS['document']!r}, not 'Find dogs.'" in str(caught.value)
     assert "at most 9,999 pixels a picture, not 57,600" in str(caught.value)
@@ -444,7 +442,7 @@ def demo(tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     """Put a tiny checkpoint in the place of the one that ships, and stand in a folder that has a ./demo."""
     folder = str(tmp_path / "shipped")
     shutil.copytree(tiny_checkpoint, folder)
-    monkeypatch.setattr(weights, "DEMO_FOLDER", folder)
+    monkeypatch.setattr(hub, "DEMO_FOLDER", folder)
     (tmp_path / "demo").mkdir()
     monkeypatch.chdir(tmp_path)
     return folder
@@ -452,7 +450,7 @@ def demo(tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_the_demo_model_is_found_by_its_name(demo: str, photos: Path, tmp_path: Path) -> None:
     """`--model demo` is the shipped checkpoint, also beside a folder of that name, and the index finds it again."""
-    assert weights.find_checkpoint("demo") == weights.Checkpoint(demo, "demo", "ships with imgsearch")
+    assert hub.find_checkpoint("demo") == hub.Checkpoint(demo, "demo", "ships with imgsearch")
     index = ("--index", tmp_path / "index")
     assert imgsearch("index", photos, *index, "--model", "demo", "--device", "cpu").code == 0
     assert manifest.read(str(tmp_path / "index")).model == "demo"
@@ -460,7 +458,7 @@ def test_the_demo_model_is_found_by_its_name(demo: str, photos: Path, tmp_path: 
     assert found.code == 0
     assert "demo (ships with imgsearch)" in found.err
     with pytest.raises(CheckpointError, match=os.path.join(tmp_path, "demo")):
-        weights.find_checkpoint("./demo")
+        hub.find_checkpoint("./demo")
 
 
 def test_the_demo_model_needs_no_download(demo: str) -> None:
@@ -468,11 +466,11 @@ def test_the_demo_model_needs_no_download(demo: str) -> None:
     done = imgsearch("download", "demo")
     assert (done.code, done.err) == (0, f"demo ships with the program, there is nothing to fetch: {demo}\n")
     with pytest.raises(UsageError, match="ships with imgsearch and has no --revision"):
-        weights.find_checkpoint("demo", revision="main")
+        hub.find_checkpoint("demo", revision="main")
 
 
 def test_an_installation_without_the_demo_model_says_so(demo: str) -> None:
     """A shipped checkpoint that is damaged or left out is named, with what to do."""
     shutil.rmtree(demo)
     with pytest.raises(CheckpointError, match=r"not whole in this installation .* install imgsearch anew"):
-        weights.find_checkpoint("demo")
+        hub.find_checkpoint("demo")

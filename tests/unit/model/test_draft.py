@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgsearch import media
+from imgsearch.media import formats
 from imgsearch.types import RGB, Input, PixelBudget
-
-from pictures import scene
+from support.pictures import scene
 
 if TYPE_CHECKING:
     from imgsearch.model.embedder import Qwen3VLEmbedder
@@ -33,7 +32,7 @@ def jpeg(seed: int) -> bytes:
 
 def decoded(data: bytes, budget: PixelBudget) -> RGB:
     """Return the pixels as the decoder gives them under a budget."""
-    (picture,) = media.load_pictures(io.BytesIO(data), "photo.jpg", budget)
+    (picture,) = formats.load_pictures(io.BytesIO(data), "photo.jpg", budget)
     assert (picture.width, picture.height) == SIZE
     return picture.pixels
 

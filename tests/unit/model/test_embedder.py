@@ -17,11 +17,10 @@ from safetensors.torch import load_file, save_file
 from imgsearch.errors import CheckpointError, InputError, NonFiniteError, PictureError, UsageError
 from imgsearch.model import embedder as embedder_module
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.engine import Engine
+from imgsearch.model.engine.forward import Engine
 from imgsearch.model.reference import Reference, pool_last
 from imgsearch.types import Input, PixelBudget
-
-from pictures import encode, scene
+from support.pictures import encode, scene
 
 
 def _picture(seed: int, size: tuple[int, int] = (320, 240)) -> np.ndarray:

@@ -20,17 +20,17 @@ from huggingface_hub import constants
 
 from imgsearch.errors import CheckpointError, DownloadError
 from imgsearch.model import hub as downloads
-from imgsearch.model import transfer
 from imgsearch.model.checkpoint import SOURCE_FILE, missing_files
-from imgsearch.model.hub import download
-
-from hub_server import Hub, checkpoint, sharded
+from imgsearch.model.hub import download_checkpoint
+from support import TESTS
+from support.hub_server import Hub, checkpoint, sharded
 
 MIB = 1 << 20
 NAME = "Qwen/Tiny"
-CHILD = "import sys; from imgsearch.model.hub import download\n"
+CHILD = "import sys; from imgsearch.model.hub import download_checkpoint\n"
 FETCH = CHILD + (
-    "try: download(sys.argv[1], None, sys.argv[2], progress=lambda name, done, total: print(done, flush=True))\n"
+    "show = lambda name, done, total: print(done, flush=True)\n"
+    "try: download_checkpoint(sys.argv[1], None, sys.argv[2], progress=show)\n"
     "except Exception as e: print(f'{type(e).__name__}: {e}', file=sys.stderr); sys.exit(2)\n"
 )
 
@@ -55,7 +55,7 @@ def use(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(transfer, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(downloads, "WAITS", (0.0, 0.0, 0.0))
     huggingface_hub.close_session()
 
 
@@ -78,7 +78,7 @@ def test_download_brings_exactly_the_checkpoint(hub: Hub, tmp_path: Path) -> Non
     extra = {"README.md": b"# hello", "pytorch_model.bin": b"pickle", "onnx/model.safetensors": b"other"}
     hub.commit(NAME, {**wanted, **extra})
     folder = tmp_path / "deep" / "models"
-    assert download(NAME, None, str(folder)) == str(folder)
+    assert download_checkpoint(NAME, None, str(folder)) == str(folder)
     assert contents(folder) == wanted
     assert sorted(p.name for p in folder.iterdir()) == sorted([*wanted, SOURCE_FILE])
     assert missing_files(str(folder)) == []
@@ -87,7 +87,7 @@ def test_download_brings_exactly_the_checkpoint(hub: Hub, tmp_path: Path) -> Non
 def test_download_records_its_source(hub: Hub, tmp_path: Path) -> None:
     """Repository, revision asked for, commit, sizes and checksums are written beside the files."""
     commit = next(iter(hub.repos[NAME]))
-    download(NAME, "main", str(tmp_path))
+    download_checkpoint(NAME, "main", str(tmp_path))
     source = json.loads((tmp_path / SOURCE_FILE).read_text())
     assert (source["repo"], source["revision"], source["commit"]) == (NAME, "main", commit)
     listed = {file["path"]: (file["size"], file["checksum"]) for file in source["files"]}
@@ -99,7 +99,7 @@ def test_download_records_its_source(hub: Hub, tmp_path: Path) -> None:
 def test_all_files_are_of_one_commit(hub: Hub, tmp_path: Path) -> None:
     """The revision is resolved once: every file is asked for by commit."""
     commit = hub.commit(NAME, checkpoint(seed=2))
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     resolved = [request.path.split("/")[4] for request in hub.log if "/resolve/" in request.path]
     assert resolved
     assert set(resolved) == {commit}
@@ -109,14 +109,14 @@ def test_an_older_commit_can_be_named(hub: Hub, tmp_path: Path) -> None:
     """A commit as revision brings that commit's files, whatever main is now."""
     old = next(iter(hub.repos[NAME]))
     hub.commit(NAME, checkpoint(seed=2))
-    download(NAME, old, str(tmp_path))
+    download_checkpoint(NAME, old, str(tmp_path))
     assert contents(tmp_path) == checkpoint()
 
 
 def test_progress_counts_all_bytes_once(hub: Hub, tmp_path: Path) -> None:
     """Progress rises to the size of the whole checkpoint and ends there."""
     seen: list[tuple[str, int, int]] = []
-    download(NAME, None, str(tmp_path), progress=lambda *step: seen.append(step))
+    download_checkpoint(NAME, None, str(tmp_path), progress=lambda *step: seen.append(step))
     total = sum(map(len, checkpoint().values()))
     assert seen[-1][1:] == (total, total)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
@@ -126,14 +126,14 @@ def test_progress_counts_all_bytes_once(hub: Hub, tmp_path: Path) -> None:
 def test_download_tells_what_it_does(hub: Hub, tmp_path: Path) -> None:
     """One line names the model, how much is fetched, and the folder."""
     told: list[str] = []
-    download(NAME, None, str(tmp_path), talk=told.append)
+    download_checkpoint(NAME, None, str(tmp_path), talk=told.append)
     assert told == [f"downloading {NAME} (0.0 MB) into {tmp_path}"]
 
 
 def test_download_is_silent(tmp_path: Path) -> None:
     """Neither bars nor warnings of huggingface_hub reach the user."""
     with Hub(checkpoint()) as server:
-        code = CHILD + "download(sys.argv[1], None, sys.argv[2])"
+        code = CHILD + "download_checkpoint(sys.argv[1], None, sys.argv[2])"
         command = [sys.executable, "-c", code, NAME, str(tmp_path / "model")]
         env = child_env(server, tmp_path / "home")
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
@@ -142,19 +142,19 @@ def test_download_is_silent(tmp_path: Path) -> None:
 
 def test_second_run_fetches_nothing(hub: Hub, tmp_path: Path) -> None:
     """Over a whole checkpoint only the listing is asked for."""
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     hub.log.clear()
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert [request.path for request in hub.log] == [f"/api/models/{NAME}/revision/main"]
 
 
 def test_a_damaged_file_is_replaced_and_only_that(hub: Hub, tmp_path: Path) -> None:
     """A file whose bytes differ from the hub's is fetched again, though its length is right."""
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     tokenizer = tmp_path / "tokenizer.json"
     tokenizer.write_bytes(tokenizer.read_bytes().replace(b"a", b"b"))
     hub.log.clear()
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == checkpoint()
     assert hub.fetched() == {"tokenizer.json"}
 
@@ -163,38 +163,38 @@ def test_a_file_damaged_after_a_broken_run_is_replaced(hub: Hub, tmp_path: Path)
     """What huggingface_hub remembers of a broken-off run does not pass a damaged file off as whole."""
     hub.faults.drop_after["model.safetensors"] = [1000, 0]
     with pytest.raises(DownloadError):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     (tmp_path / "chat_template.jinja").write_bytes(b"x")
     hub.faults.drop_after.clear()
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == checkpoint()
 
 
 def test_a_broken_update_leaves_no_mixture_that_counts(hub: Hub, tmp_path: Path) -> None:
     """A whole checkpoint with some files of a newer commit is incomplete until the update is done."""
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     newer = {**checkpoint(), "chat_template.jinja": b"{{ newer }}", "tokenizer_config.json": b"{}"}
     hub.commit(NAME, newer)
     hub.faults.damaged.add("chat_template.jinja")
     with pytest.raises(DownloadError):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     assert missing_files(str(tmp_path)) == ["the rest of a download (.imgsearch-download.incomplete)"]
     hub.faults.damaged.clear()
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == newer
 
 
 def test_shards_are_all_fetched(hub: Hub, tmp_path: Path) -> None:
     """A checkpoint in several files arrives with its index and every shard."""
     hub.commit(NAME, sharded(checkpoint()))
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == sharded(checkpoint())
 
 
 def test_the_same_weights_are_fetched_once(hub: Hub, tmp_path: Path) -> None:
     """Of a repository with the weights in one file and again in shards, the one file is taken."""
     hub.commit(NAME, {**sharded(checkpoint()), **checkpoint()})
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert {name for name in hub.fetched() if name.endswith(".safetensors")} == {"model.safetensors"}
 
 
@@ -233,7 +233,7 @@ def test_a_broken_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None
     hub.repos.clear()
     hub.commit(NAME, checkpoint(3 * MIB))
     hub.faults.drop_after["model.safetensors"] = [MIB, MIB, 3 * MIB]
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert hub.ranges("model.safetensors") == [None, f"bytes={MIB}-", f"bytes={2 * MIB}-"]
     assert contents(tmp_path) == checkpoint(3 * MIB)
 
@@ -242,11 +242,11 @@ def test_a_connection_that_stays_broken_is_an_error_that_can_be_continued(hub: H
     """After some attempts that bring nothing the error says that another run goes on from there; and it does."""
     hub.faults.drop_after["model.safetensors"] = [1000, 0]
     with pytest.raises(DownloadError, match="again, it goes on there"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     assert any("rest of a download" in item for item in missing_files(str(tmp_path)))
     hub.faults.drop_after.clear()
     hub.log.clear()
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert hub.ranges("model.safetensors") == ["bytes=1000-"]
     assert contents(tmp_path) == checkpoint()
 
@@ -256,14 +256,14 @@ def test_a_server_that_can_not_continue_sends_the_whole_file(hub: Hub, tmp_path:
     """When the Range is ignored, or another piece comes, the file is taken from its start and is right."""
     hub.faults.drop_after["model.safetensors"] = [1000, 1 << 30]
     setattr(hub.faults, fault, True)
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == checkpoint()
 
 
 def test_busy_answers_are_tried_again(hub: Hub, tmp_path: Path) -> None:
     """A 503 and a 429 for the weights are no reason to give up."""
     hub.faults.status["model.safetensors"] = [503, 429]
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == checkpoint()
 
 
@@ -271,17 +271,17 @@ def test_half_of_another_commit_is_not_continued(hub: Hub, tmp_path: Path) -> No
     """When the file has changed on the hub since, it is fetched from its start and the old half removed."""
     hub.faults.drop_after["model.safetensors"] = [1000, 0]
     with pytest.raises(DownloadError):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     (old,) = tmp_path.glob("model.safetensors.*.incomplete")
     hub.commit(NAME, checkpoint(seed=2))
     hub.faults.drop_after["model.safetensors"] = [2000, 0]
     hub.log.clear()
     with pytest.raises(DownloadError):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     assert hub.ranges("model.safetensors")[0] is None
     assert not old.exists()
     hub.faults.drop_after.clear()
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == checkpoint(seed=2)
     assert not list(tmp_path.glob("*.incomplete"))
 
@@ -290,7 +290,7 @@ def test_a_half_that_is_more_than_the_whole_is_dropped(hub: Hub, tmp_path: Path)
     """A partial file longer than the file itself is not continued."""
     (weights,) = [f for f in downloads._listing(NAME, "main")[1] if f.path == "model.safetensors"]
     Path(weights.part_in(str(tmp_path))).write_bytes(b"x" * (weights.size + 1))
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == checkpoint()
 
 
@@ -298,7 +298,7 @@ def test_wrong_bytes_are_never_kept(hub: Hub, tmp_path: Path) -> None:
     """Weights whose checksum is wrong are removed and named; the folder is not a checkpoint."""
     hub.faults.damaged.add("model.safetensors")
     with pytest.raises(DownloadError, match=r"model\.safetensors arrived damaged"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     assert not list(tmp_path.glob("model.safetensors*"))
     assert "model.safetensors" in missing_files(str(tmp_path))
 
@@ -307,7 +307,7 @@ def test_a_wrong_small_file_is_an_error(hub: Hub, tmp_path: Path) -> None:
     """Small files, too, are compared with the hub's checksums."""
     hub.faults.damaged.add("chat_template.jinja")
     with pytest.raises(DownloadError, match=r"chat_template\.jinja of Qwen/Tiny did not arrive whole"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors"])
@@ -315,7 +315,7 @@ def test_a_file_that_is_listed_and_not_there_is_an_error(hub: Hub, tmp_path: Pat
     """A 404 for one file never passes for success, and leaves the folder incomplete."""
     hub.faults.missing.add(file)
     with pytest.raises(DownloadError):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     assert missing_files(str(tmp_path)) != []
 
 
@@ -323,35 +323,35 @@ def test_an_unknown_repository_is_an_error_also_over_a_filled_folder(hub: Hub, t
     """A 404 over a folder that has files is not taken for success, and the folder stays as it was."""
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(DownloadError, match=r"shows no Qwen/Tyni \(404\); check the name"):
-        download("Qwen/Tyni", None, str(tmp_path))
+        download_checkpoint("Qwen/Tyni", None, str(tmp_path))
     assert os.listdir(tmp_path) == ["config.json"]
 
 
 def test_an_unknown_repository_leaves_no_folder(hub: Hub, tmp_path: Path) -> None:
     """A typing error in the name makes nothing on disk."""
     with pytest.raises(DownloadError):
-        download("Qwen/Tyni", None, str(tmp_path / "models" / "Tyni"))
+        download_checkpoint("Qwen/Tyni", None, str(tmp_path / "models" / "Tyni"))
     assert os.listdir(tmp_path) == []
 
 
 def test_an_unknown_revision_is_named(hub: Hub, tmp_path: Path) -> None:
     """The error names the revision that the hub does not have."""
     with pytest.raises(DownloadError, match="no revision 'v9'"):
-        download(NAME, "v9", str(tmp_path))
+        download_checkpoint(NAME, "v9", str(tmp_path))
 
 
 def test_a_gated_model_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     """Without leave the error names the licence and HF_TOKEN."""
     hub.token, hub.gated = "secret", True
     with pytest.raises(DownloadError, match=r"accept its licence on .*Qwen/Tiny, set HF_TOKEN"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_a_private_model_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     """A 401 for a repository that one may not see names HF_TOKEN."""
     hub.token = "secret"
     with pytest.raises(DownloadError, match=r"shows no Qwen/Tiny \(401\).*HF_TOKEN"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_a_token_opens_the_model_and_stays_with_the_hub(
@@ -360,7 +360,7 @@ def test_a_token_opens_the_model_and_stays_with_the_hub(
     """HF_TOKEN is sent to the hub with every request and never to the host that it redirects to."""
     hub.token = "secret"
     monkeypatch.setenv("HF_TOKEN", "secret")
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert {r.authorization for r in hub.log if r.host == "hub"} == {"Bearer secret"}
     assert [r.authorization for r in hub.log if r.host == "cdn" and "model" in r.path] == [None]
     assert {r.authorization for r in hub.log if r.host == "cdn"} == {None}
@@ -371,14 +371,14 @@ def test_a_stored_login_is_used(hub: Hub, tmp_path: Path, monkeypatch: pytest.Mo
     hub.token = "stored"
     (tmp_path / "token").write_text("stored")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    download(NAME, None, str(tmp_path / "model"))
+    download_checkpoint(NAME, None, str(tmp_path / "model"))
     assert contents(tmp_path / "model") == checkpoint()
 
 
 def test_relative_redirects_are_followed(hub: Hub, tmp_path: Path) -> None:
     """Weights that the hub serves itself, behind a relative redirect, arrive."""
     hub.relative = True
-    download(NAME, None, str(tmp_path))
+    download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == checkpoint()
     assert {request.host for request in hub.log} == {"hub"}
 
@@ -408,21 +408,21 @@ def test_no_network_is_an_error_over_half_a_checkpoint(
     use(nobody, monkeypatch)
     (tmp_path / "config.json").write_bytes(checkpoint()["config.json"])
     with pytest.raises(DownloadError, match=f"no hub answers at {nobody} .*imgsearch download.* --model DIR"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_a_captive_portal_is_not_a_hub(hub: Hub, tmp_path: Path) -> None:
     """A page of HTML instead of the listing is an error that points at the endpoint."""
     hub.faults.html = True
     with pytest.raises(DownloadError, match="no hub answers at http"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_a_server_error_is_passed_on(hub: Hub, tmp_path: Path) -> None:
     """Weights that are refused with a lasting status end with that status."""
     hub.faults.status["model.safetensors"] = [451]
     with pytest.raises(DownloadError, match="answered 451"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_too_little_room_is_said_before_weights_are_fetched(
@@ -431,7 +431,7 @@ def test_too_little_room_is_said_before_weights_are_fetched(
     """The error gives what is needed and what is free; no file is fetched."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
     with pytest.raises(DownloadError, match=r"needs 64\.0 MB in .*, where 5\.0 MB are free"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     assert hub.fetched() == set()
 
 
@@ -441,14 +441,14 @@ def test_a_full_disk_is_said(hub: Hub, tmp_path: Path) -> None:
     (weights,) = [f for f in downloads._listing(NAME, "main")[1] if f.path == "model.safetensors"]
     os.symlink("/dev/full", weights.part_in(str(tmp_path)))
     with pytest.raises(DownloadError, match=f"the disk that holds {tmp_path} is full"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_a_folder_that_can_not_be_written_is_said(hub: Hub, tmp_path: Path) -> None:
     """A target that can't be made is named, with the reason and the way round it."""
     (tmp_path / "file").write_text("")
     with pytest.raises(DownloadError, match=r"can't write to .*file/model: Not a directory; .*--model DIR"):
-        download(NAME, None, str(tmp_path / "file" / "model"))
+        download_checkpoint(NAME, None, str(tmp_path / "file" / "model"))
 
 
 def test_a_read_only_folder_is_said(tmp_path: Path) -> None:
@@ -456,8 +456,14 @@ def test_a_read_only_folder_is_said(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir(mode=0o500)
     with Hub(checkpoint()) as server:
-        command = [sys.executable, "-c", "import privileges; privileges.drop()\n" + FETCH, NAME, str(folder)]
-        env = child_env(server, tmp_path / "home", PYTHONPATH=os.path.dirname(__file__))
+        command = [
+            sys.executable,
+            "-c",
+            "from support import privileges; privileges.drop()\n" + FETCH,
+            NAME,
+            str(folder),
+        ]
+        env = child_env(server, tmp_path / "home", PYTHONPATH=str(TESTS))
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.stderr.startswith(f"DownloadError: can't write to {folder}: Permission denied")
     assert os.listdir(folder) == []
@@ -470,7 +476,7 @@ def test_paths_can_not_leave_the_folder(hub: Hub, tmp_path: Path, path: str) -> 
     """A listing that names a path outside the folder is refused as a whole."""
     hub.faults.list_extra = [path]
     with pytest.raises(DownloadError, match="outside its folder; nothing was fetched"):
-        download(NAME, None, str(tmp_path / "model"))
+        download_checkpoint(NAME, None, str(tmp_path / "model"))
     assert os.listdir(tmp_path) == []
 
 
@@ -478,7 +484,7 @@ def test_another_family_is_refused_before_its_weights(hub: Hub, tmp_path: Path) 
     """A CLIP checkpoint is refused when its config.json is there; its weights are not asked for."""
     hub.commit(NAME, {**checkpoint(), "config.json": b'{"model_type": "clip"}'})
     with pytest.raises(CheckpointError, match="'clip' checkpoint"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     assert "model.safetensors" not in hub.fetched()
 
 
@@ -487,7 +493,7 @@ def test_a_repository_without_safetensors_is_refused(hub: Hub, tmp_path: Path) -
     files = checkpoint()
     hub.commit(NAME, {"config.json": files["config.json"], "pytorch_model.bin": b"pickle"})
     with pytest.raises(DownloadError, match=r"config\.json or safetensors weights lack"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_a_shard_that_the_hub_lacks_is_an_error(hub: Hub, tmp_path: Path) -> None:
@@ -496,7 +502,7 @@ def test_a_shard_that_the_hub_lacks_is_an_error(hub: Hub, tmp_path: Path) -> Non
     del files["model-00002-of-00002.safetensors"]
     hub.commit(NAME, files)
     with pytest.raises(DownloadError, match=r"lacks model-00002-of-00002\.safetensors"):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     assert not (tmp_path / SOURCE_FILE).exists()
 
 
@@ -516,7 +522,7 @@ def test_a_second_process_waits_for_the_first(hub: Hub, tmp_path: Path) -> None:
             else:
                 locked.append(is_locked(path))
 
-        download(NAME, None, str(tmp_path), talk=talk)
+        download_checkpoint(NAME, None, str(tmp_path), talk=talk)
     assert locked == [True]
     assert told[0] == f"another process is downloading into {tmp_path}; waiting for it"
     assert contents(tmp_path) == checkpoint()
@@ -548,5 +554,5 @@ def test_an_error_leaves_no_lock_behind(hub: Hub, tmp_path: Path) -> None:
     """After a failed download another one can start at once."""
     hub.faults.damaged.add("model.safetensors")
     with pytest.raises(DownloadError):
-        download(NAME, None, str(tmp_path))
+        download_checkpoint(NAME, None, str(tmp_path))
     assert not (tmp_path / ".imgsearch-download.lock").exists()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from imgsearch.errors import CheckpointError, InputError, PictureError, UsageError
-from imgsearch.model.pixels import (
+from imgsearch.model.image import (
     DETAIL,
     MAX_PIXELS,
     MIN_PIXELS,
@@ -23,8 +23,7 @@ from imgsearch.model.pixels import (
     target_size,
 )
 from imgsearch.types import PixelBudget
-
-from pictures import scene
+from support.pictures import scene
 
 SEED = PixelBudget(MIN_PIXELS, MAX_PIXELS)
 LAYOUT = PatchLayout(16, 2, 2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1 / 255)

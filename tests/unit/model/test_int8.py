@@ -20,16 +20,16 @@ from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError, UsageError
 from imgsearch.model import embedder as embedder_module
-from imgsearch.model import int8, runtime
+from imgsearch.model import runtime
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.engine import Engine
-from imgsearch.model.int8 import Int8Linear, Proof, int8_fits, quantize
-from imgsearch.model.random_checkpoint import TINY, write_random_checkpoint
-from imgsearch.model.weights import DEMO_FOLDER
+from imgsearch.model.engine import layers
+from imgsearch.model.engine.forward import Engine
+from imgsearch.model.engine.layers import Int8Linear, Proof, int8_fits, quantize
+from imgsearch.model.hub import DEMO_FOLDER
 from imgsearch.types import Input, Runtime
-
-from cli import imgsearch
-from pictures import scene
+from random_checkpoint import TINY, write_random_checkpoint
+from support.cli import imgsearch
+from support.pictures import scene
 
 pytestmark = pytest.mark.skipif(
     not int8_fits(torch.float32), reason="this processor or this torch has no int8 products"
@@ -67,7 +67,7 @@ def test_a_product_is_that_of_the_codes(x: torch.Tensor, seed: int, bias: bool):
     weight = torch.randn(24, x.shape[-1], generator=generator)
     added = torch.randn(24, generator=generator).to(x.dtype) if bias else None
     codes, scale = quantize(x)
-    rows, steps = int8._quantize_rows(weight)
+    rows, steps = layers._quantize_rows(weight)
     exact = (codes.double() - 128) @ rows.double().T * steps.double() * scale.double()
     right = exact if added is None else exact + added.double()
     found = Int8Linear(weight, added)(x)
@@ -123,10 +123,10 @@ def test_what_follows_a_product(dtype: torch.dtype):
 def test_many_numbers_are_quantised_in_parts(monkeypatch: pytest.MonkeyPatch):
     """However few numbers are quantised at a time, codes, scales and steps are the same."""
     x = torch.randn(3, 7, 33, generator=torch.Generator().manual_seed(0))
-    at_once, rows = quantize(x), int8._quantize_rows(x[0])
+    at_once, rows = quantize(x), layers._quantize_rows(x[0])
     for count in (1, 40, 70):
-        monkeypatch.setattr(int8, "_AT_ONCE", count)
-        for found, right in zip((*quantize(x), *int8._quantize_rows(x[0])), (*at_once, *rows), strict=True):
+        monkeypatch.setattr(layers, "_AT_ONCE", count)
+        for found, right in zip((*quantize(x), *layers._quantize_rows(x[0])), (*at_once, *rows), strict=True):
             assert torch.equal(found, right)
 
 
@@ -286,7 +286,7 @@ def test_vectors_are_proven_as_they_may_be_cut(dim: int):
     """Vectors that are near as a whole but not in the numbers that a Matryoshka dimension leaves are refused."""
     text: Any = (None, None)  # no picture
     rows, plain = _cut_badly(slice(0, dim))
-    assert torch.cosine_similarity(rows, plain).min() >= int8.LEAST_COSINE
+    assert torch.cosine_similarity(rows, plain).min() >= layers.LEAST_COSINE
     with pytest.raises(CheckpointError, match=rf"/model: .*first {dim} numbers.*cosine of -1\.000"):
         Proof("/model").check([text, text], rows, lambda some: plain)
     rows, plain = _cut_badly(slice(0, 32))  # shorter than anything is cut to
@@ -343,7 +343,7 @@ def test_int8_is_refused_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch,
     ):
         monkeypatch.setattr(torch.ops, "onednn", broken, raising=False)
         assert not int8_fits.__wrapped__(torch.float32)
-        monkeypatch.setattr(int8, "int8_fits", int8_fits.__wrapped__)
+        monkeypatch.setattr(layers, "int8_fits", int8_fits.__wrapped__)
         with pytest.raises(UsageError, match="computes int8 wrong: leave --dtype out"):
             Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="int8")
 

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model.checkpoint import describe
-from imgsearch.model.engine import Engine
-from imgsearch.model.loading import cast_parameters, load_model
+from imgsearch.model.engine.forward import Engine
 from imgsearch.model.modeling import Qwen3VLForEmbedding
-from imgsearch.model.random_checkpoint import write_random_checkpoint
+from imgsearch.model.reference import cast_parameters, load_model
 from imgsearch.types import Runtime
+from random_checkpoint import write_random_checkpoint
 
 
 def _cpu(dtype: str) -> Runtime:
@@ -44,7 +44,7 @@ def _configure(folder: str, **changes) -> None:
 @pytest.mark.parametrize("target", ["float32", "bfloat16", "float16"])
 def test_every_tensor_is_the_stored_one(tmp_path, stored: str, target: str, monkeypatch: pytest.MonkeyPatch):
     """Every parameter equals the stored tensor converted to the target dtype, also when it is read in pieces."""
-    monkeypatch.setattr("imgsearch.model.tensors.CHUNK", 10_000)
+    monkeypatch.setattr("imgsearch.model.engine.weights.CHUNK", 10_000)
     folder = str(tmp_path)
     write_random_checkpoint(folder, dtype=stored)
     model = load_model(folder, _cpu(target))
@@ -201,8 +201,8 @@ import resource, sys
 import torch
 if sys.argv[3] == "reference":
     import imgsearch.model.modeling
-from imgsearch.model.engine import Engine
-from imgsearch.model.loading import load_model
+from imgsearch.model.engine.forward import Engine
+from imgsearch.model.reference import load_model
 from imgsearch.types import Runtime
 
 unit = 1 if sys.platform == "darwin" else 1024
@@ -223,7 +223,7 @@ print((after - before) / weights, weights)
 @pytest.fixture(scope="module")
 def medium_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Give a bfloat16 checkpoint of about 200 MB."""
-    from imgsearch.model.random_checkpoint import TINY
+    from random_checkpoint import TINY
 
     folder = str(tmp_path_factory.mktemp("model") / "medium")
     text = TINY["text_config"] | {"hidden_size": 1024, "intermediate_size": 4096, "vocab_size": 30_000}

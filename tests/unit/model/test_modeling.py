@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.loading import load_model
 from imgsearch.model.modeling import Qwen3VLConfig, Qwen3VLForEmbedding
-from imgsearch.model.random_checkpoint import PUBLISHED_2B
+from imgsearch.model.reference import load_model
 from imgsearch.types import Runtime
+from random_checkpoint import PUBLISHED_2B
 
 
 def test_full_size_has_the_published_names():

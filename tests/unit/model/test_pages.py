@@ -11,20 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.imports import uncollected
-from imgsearch.model import checkpoint, mapping
+from imgsearch.model import checkpoint
+from imgsearch.model.engine import pages
+from imgsearch.startup import uncollected
 
 
 def test_a_file_is_mapped_once(tmp_path: Path):
     """While a map is in use it is shared; a file of the same name with other content gets its own."""
     path = tmp_path / "weights"
     path.write_bytes(b"old" * 2000)
-    first = mapping.map_file(str(path))
-    assert mapping.map_file(str(path)) is first
+    first = pages.map_file(str(path))
+    assert pages.map_file(str(path)) is first
     other = tmp_path / "new"
     other.write_bytes(b"new" * 2000)
     os.replace(other, path)
-    assert mapping.map_file(str(path))[:3] == b"new"
+    assert pages.map_file(str(path))[:3] == b"new"
     assert first[:3] == b"old"
 
 
@@ -33,12 +34,12 @@ def test_a_map_goes_with_its_last_user(tmp_path: Path):
     path = tmp_path / "weights"
     path.write_bytes(b"old" * 2000)
     gc.collect()
-    before = len(mapping._maps)
-    first = mapping.map_file(str(path))
-    assert len(mapping._maps) == before + 1
+    before = len(pages._maps)
+    first = pages.map_file(str(path))
+    assert len(pages._maps) == before + 1
     del first
     gc.collect()
-    assert len(mapping._maps) == before
+    assert len(pages._maps) == before
 
 
 def test_the_language_layers_are_found(tiny_checkpoint: str):
@@ -49,7 +50,7 @@ def test_the_language_layers_are_found(tiny_checkpoint: str):
         for name, start, end in checkpoint.tensor_ranges(path)
         if "language_model.layers." in name
     }
-    runs = mapping._layers(path)
+    runs = pages._layers(path)
     assert sum(end - start for start, end in runs) == sum(end - start for start, end in layers)
     assert all(any(start <= at < end for start, end in runs) for at, _ in layers)
     assert len(runs) < len(layers)
@@ -57,8 +58,8 @@ def test_the_language_layers_are_found(tiny_checkpoint: str):
 
 _NEAR = """
 import sys, threading
-from imgsearch.model import mapping
-with mapping.brought_near(sys.argv[1]):
+from imgsearch.model.engine import pages
+with pages.brought_near(sys.argv[1]):
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             thread.join()
@@ -69,7 +70,7 @@ with mapping.brought_near(sys.argv[1]):
         elif inside and line.startswith("Rss:"):
             resident += int(line.split()[1]) * 1024
     print(resident, "torch" in sys.modules)
-print(len(mapping._maps))
+print(len(pages._maps))
 """
 
 
@@ -77,7 +78,7 @@ print(len(mapping._maps))
 def test_the_layers_are_in_memory_before_torch_is(tiny_checkpoint: str):
     """A second thread brings the layers' pages into memory without torch, and lets go of them if nobody takes them."""
     path = os.path.join(tiny_checkpoint, checkpoint.weight_files(tiny_checkpoint)[0])
-    wanted = sum(end - start for start, end in mapping._layers(path))
+    wanted = sum(end - start for start, end in pages._layers(path))
     done = subprocess.run(
         [sys.executable, "-c", _NEAR, tiny_checkpoint], capture_output=True, text=True, check=True
     )
@@ -92,7 +93,10 @@ def test_broken_weights_are_left_to_whoever_loads_them(tmp_path: Path, content: 
     """A folder without weights, or with broken ones, makes no error here."""
     if content is not None:
         (tmp_path / "model.safetensors").write_bytes(content)
-    code = "import sys; from imgsearch.model import mapping\nwith mapping.brought_near(sys.argv[1]): print('went on')"
+    code = (
+        "import sys; from imgsearch.model.engine.pages import brought_near\n"
+        "with brought_near(sys.argv[1]): print('went on')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
     )
@@ -128,7 +132,7 @@ def test_only_the_first_import_puts_objects_aside():
     gc.disable()
     try:
         gone = weakref.ref(Cycle())
-        with uncollected("imgsearch.imports"):
+        with uncollected("imgsearch.startup"):
             pass
         gc.collect()
         assert gone() is None

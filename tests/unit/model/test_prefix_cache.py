@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from imgsearch.model import checkpoint, openings
-from imgsearch.model import engine as engine_module
+from imgsearch.model import checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.engine import Engine
+from imgsearch.model.engine import forward as engine_module
+from imgsearch.model.engine import prefix_cache
+from imgsearch.model.engine.forward import Engine
 from imgsearch.types import Runtime
-
-from pictures import scene
+from support.pictures import scene
 
 Ask = Callable[..., torch.Tensor]
 
@@ -29,7 +29,7 @@ Ask = Callable[..., torch.Tensor]
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep openings of small checkpoints too, in a cache of the test's own."""
     monkeypatch.setattr(engine_module, "_STORED_FROM", 1)
-    monkeypatch.setattr(openings, "_SETTLED_NS", 0, raising=False)
+    monkeypatch.setattr(prefix_cache, "_SETTLED_NS", 0, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "imgsearch" / "openings"
 
@@ -104,7 +104,7 @@ def test_a_file_in_the_place_of_the_folder(ask: Ask, cache: Path):
 def test_another_machine_computes_its_own(ask: Ask, cache: Path, monkeypatch: pytest.MonkeyPatch):
     """With another processor, torch or number of threads an opening has another name."""
     ask()
-    monkeypatch.setattr(openings, "machine", lambda: ["another processor"])
+    monkeypatch.setattr(prefix_cache, "machine", lambda: ["another processor"])
     ask()
     assert len(list(cache.iterdir())) == 2
 
@@ -196,7 +196,7 @@ def test_weights_that_are_mended_in_place_have_other_openings(tiny_copy: str, ca
 
 def test_weights_of_this_moment_are_not_trusted(tiny_copy: str, cache: Path, monkeypatch: pytest.MonkeyPatch):
     """What was written a moment ago may change again unseen: nothing of it is kept."""
-    monkeypatch.setattr(openings, "_SETTLED_NS", 3_600_000_000_000)
+    monkeypatch.setattr(prefix_cache, "_SETTLED_NS", 3_600_000_000_000)
     _scale_weights(tiny_copy, 1.1)
     _ask(Engine(tiny_copy, RUNTIME), tiny_copy)
     assert not cache.exists()
@@ -205,7 +205,7 @@ def test_weights_of_this_moment_are_not_trusted(tiny_copy: str, cache: Path, mon
 def test_another_version_of_the_code_computes_its_own(ask: Ask, cache: Path, monkeypatch: pytest.MonkeyPatch):
     """An opening belongs to the code that computed it."""
     ask()
-    monkeypatch.setattr(openings, "_sources", lambda: "another version")
+    monkeypatch.setattr(prefix_cache, "_sources", lambda: "another version")
     ask()
     assert len(list(cache.iterdir())) == 2
 

@@ -10,8 +10,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
-from imgsearch.model.padding import pad_batch
 from imgsearch.model.prompt import Prompter, Tokens, punctuated
+from imgsearch.model.reference import pad_batch
 
 
 @pytest.fixture(scope="module")

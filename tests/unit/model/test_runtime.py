@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from imgsearch.errors import UsageError
-from imgsearch.model import int8, runtime
+from imgsearch.model import runtime
+from imgsearch.model.engine import layers
 from imgsearch.model.runtime import bfloat16_unit as UNIT
 from imgsearch.model.runtime import choose
 
@@ -128,7 +129,7 @@ def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
     machine(cuda=1)
     with pytest.raises(UsageError, match=r"int8 is for CPUs, not for CUDA.*--device cpu"):
         choose("auto", "int8")
-    monkeypatch.setattr(int8, "int8_fits", lambda dtype: True)
+    monkeypatch.setattr(layers, "int8_fits", lambda dtype: True)
     for flags, words in (
         ({"avx_vnni"}, "int8 was asked for"),
         (set(), "no VNNI, without which it may be slower"),
@@ -165,4 +166,4 @@ def test_threads_hardly_spin_unless_the_user_says_so(own: dict[str, str], found:
 )
 def test_int8_is_there_where_the_processor_has_it():
     """A processor with VNNI passes the trial: the tests of int8 are not skipped there for a fault of the trial."""
-    assert int8.int8_fits(torch.float32)
+    assert layers.int8_fits(torch.float32)

@@ -16,11 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.errors import InputError
-from imgsearch.model import parallel
 from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.engine import threads
 from imgsearch.model.reference import Reference
-
-from pictures import scene
+from support.pictures import scene
 
 TOKENS = st.lists(st.integers(1, 2000), max_size=40)
 
@@ -28,16 +27,16 @@ TOKENS = st.lists(st.integers(1, 2000), max_size=40)
 @given(tokens=TOKENS, cores=st.integers(1, 64))
 def test_parts_hold_every_prompt_once_and_divide_the_cores(tokens: list[int], cores: int):
     """Parts follow each other without a gap, none is empty, and no core is left over by as many as were wanted."""
-    parts = parallel.split(tokens, cores)
+    parts = threads.split(tokens, cores)
     assert [number for part in parts for number in range(len(tokens))[part]] == list(range(len(tokens)))
     assert all(part.stop > part.start for part in parts)
-    assert len(parts) <= max(1, min(cores, sum(tokens) // parallel.LEAST_TOKENS))
+    assert len(parts) <= max(1, min(cores, sum(tokens) // threads.LEAST_TOKENS))
 
 
 @given(prompts=st.integers(1, 60), each=st.integers(1, 500), cores=st.integers(1, 16))
 def test_prompts_of_one_length_are_shared_evenly(prompts: int, each: int, cores: int):
     """Where all prompts are alike no part has two more than another, and the number of parts divides the cores."""
-    parts = parallel.split([each] * prompts, cores)
+    parts = threads.split([each] * prompts, cores)
     sizes = [part.stop - part.start for part in parts]
     assert max(sizes) - min(sizes) <= 1
     assert cores % len(parts) == 0
@@ -59,7 +58,7 @@ def test_prompts_of_one_length_are_shared_evenly(prompts: int, each: int, cores:
 )
 def test_parts_of_batches_as_they_come(tokens: list[int], cores: int, sizes: list[int]):
     """Eight pictures are two parts where the cores are even; a question, or four pictures, is one."""
-    assert [part.stop - part.start for part in parallel.split(tokens, cores)] == sizes
+    assert [part.stop - part.start for part in threads.split(tokens, cores)] == sizes
 
 
 def test_each_part_has_cores_of_its_own():
@@ -77,7 +76,7 @@ def test_each_part_has_cores_of_its_own():
 
     try:
         torch.set_num_threads(4)
-        assert parallel.run(count, [slice(0, 1), slice(1, 2)]) == [(0, 2), (1, 2)]
+        assert threads.run(count, [slice(0, 1), slice(1, 2)]) == [(0, 2), (1, 2)]
         assert torch.get_num_threads() == 4
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(later).result() == 4
@@ -96,9 +95,9 @@ def test_the_first_error_comes_after_all_have_ended():
         return part.start
 
     with pytest.raises(InputError, match="no picture"):
-        parallel.run(compute, [slice(0, 1), slice(1, 2)])
+        threads.run(compute, [slice(0, 1), slice(1, 2)])
     assert ended == [1]
-    assert parallel.run(lambda part: part.start, [slice(3, 4), slice(4, 5)]) == [3, 4]
+    assert threads.run(lambda part: part.start, [slice(3, 4), slice(4, 5)]) == [3, 4]
 
 
 def test_threads_that_cannot_be_started_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch):
@@ -116,10 +115,10 @@ def test_threads_that_cannot_be_started_leave_nothing_behind(monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            parallel.run(lambda part: part.start, parts)
+            threads.run(lambda part: part.start, parts)
         started[0].join(timeout=60)
         assert not started[0].is_alive()
-    assert parallel.run(lambda part: part.start, parts) == [0, 1, 2]
+    assert threads.run(lambda part: part.start, parts) == [0, 1, 2]
 
 
 def test_a_failed_pass_is_forgotten_at_once():
@@ -136,9 +135,9 @@ def test_a_failed_pass_is_forgotten_at_once():
     try:
         for _ in range(2):
             with contextlib.suppress(MemoryError):
-                parallel.run(compute, [slice(0, 1), slice(1, 2)])
+                threads.run(compute, [slice(0, 1), slice(1, 2)])
         # A thread drops what it computed just after it has said so: the next run comes after that.
-        parallel.run(lambda part: part, [slice(0, 1), slice(1, 2)])
+        threads.run(lambda part: part, [slice(0, 1), slice(1, 2)])
         assert [reference() for reference in held] == [None] * 4
     finally:
         gc.enable()
@@ -157,7 +156,7 @@ def test_vectors_do_not_depend_on_the_parts(
     tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, least: int
 ):
     """However a mixed batch is shared, each prompt gets its own vector, that of transformers' forward."""
-    monkeypatch.setattr(parallel, "LEAST_TOKENS", least)
+    monkeypatch.setattr(threads, "LEAST_TOKENS", least)
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32")
     ready = [embedder._ready(item, 0, 1) for item in ITEMS]
     before = torch.get_num_threads()

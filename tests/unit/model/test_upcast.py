@@ -13,17 +13,16 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from imgsearch.model import engine as engine_module
-from imgsearch.model import linear
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.engine import Engine
-from imgsearch.model.linear import Linear, Weights
-from imgsearch.model.random_checkpoint import TINY, write_random_checkpoint
+from imgsearch.model.engine import forward as engine_module
+from imgsearch.model.engine import layers
+from imgsearch.model.engine.forward import Engine
+from imgsearch.model.engine.layers import Linear, Weights
+from imgsearch.model.engine.weights import find_tensors
 from imgsearch.model.reference import Reference
-from imgsearch.model.tensors import find_tensors
 from imgsearch.types import Runtime
-
-from pictures import scene
+from random_checkpoint import TINY, write_random_checkpoint
+from support.pictures import scene
 
 RUNTIME = Runtime("cpu", "float32", "for a test")
 ITEMS: list[Any] = [
@@ -58,9 +57,9 @@ def test_a_narrow_weight_multiplies_like_a_wide_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: torch.dtype, at_once: int, onednn: bool
 ):
     """However many rows are widened at a time, and kept or not, a product and what follows it are float32's."""
-    monkeypatch.setattr(linear, "_AT_ONCE", at_once)
+    monkeypatch.setattr(layers, "_AT_ONCE", at_once)
     if not onednn:
-        monkeypatch.setattr(linear, "onednn_fits", lambda dtype: False)
+        monkeypatch.setattr(layers, "onednn_fits", lambda dtype: False)
     generator = torch.Generator().manual_seed(0)
     tensors = {
         "a.weight": torch.randn(24, 32, generator=generator).to(stored),

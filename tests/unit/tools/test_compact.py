@@ -11,21 +11,22 @@ from typing import NamedTuple
 
 import pytest
 
-from imgsearch import compact
 from imgsearch.errors import StorageError
-from imgsearch.index import ann, generations, vectors
+from imgsearch.index import generations, segments
+from imgsearch.index.ann import search as ann
 from imgsearch.index.database import Database
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-from imgsearch.index.vectors import HEADER_BYTES
-
-from cli import imgsearch
-from fakes import DIM, identity, sha, state, unit
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.segments import HEADER_BYTES
+from imgsearch.index.writer import IndexWriter
+from imgsearch.tools.maintenance import compact
+from support.cli import imgsearch
+from support.fakes import DIM, identity, sha, state, unit
 
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an index of 20 pictures, eight vectors a segment."""
-    monkeypatch.setattr(vectors, "SEGMENT_BYTES", HEADER_BYTES + 8 * 2 * DIM)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", HEADER_BYTES + 8 * 2 * DIM)
     with IndexWriter(str(tmp_path / "index"), identity()) as writer:
         root = writer.catalog.put_root("/pictures", {})
         files = [state(root, f"{number:02}.jpg", sha(number)) for number in range(20)]
@@ -45,31 +46,31 @@ def found(index: Path) -> set[int]:
     return {number for number, path in enumerate(best) if path == f"/pictures/{number:02}.jpg"}
 
 
-def segments(index: Path) -> dict[str, int]:
+def rows_of_segments(index: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in (index / "vectors").iterdir()}
 
 
 def test_an_index_without_dead_vectors_has_nothing_to_compact(index: Path) -> None:
     """That is said, is no error, and changes nothing."""
-    before = segments(index)
+    before = rows_of_segments(index)
     for flags in ((), ("--all",)):
         done = imgsearch("compact", *flags, "--index", index)
         assert done.code == 0
         assert done.err == "nothing to compact\n"
-    assert segments(index) == before
+    assert rows_of_segments(index) == before
 
 
 def test_segments_of_which_a_quarter_is_gone_are_written_anew(index: Path) -> None:
     """Waiting pictures are dropped, too; what is left is found as before, and the room is given back."""
     prune(index, [1, 3, 5, 9])
-    before = sum(segments(index).values())
+    before = sum(rows_of_segments(index).values())
     done = imgsearch("compact", "--index", index)
     assert done.code == 0
     assert "3 vectors dropped, 5 written anew" in done.err
     assert "1 vector is of pictures that are gone" in done.err  # an eighth of its segment
     assert f"compact --all --index {index}" in done.err
-    assert sum(segments(index).values()) < before
-    assert "00000001.f16" not in segments(index)
+    assert sum(rows_of_segments(index).values()) < before
+    assert "00000001.f16" not in rows_of_segments(index)
     assert found(index) == set(range(20)) - {1, 3, 5, 9}
     assert imgsearch("compact", "--index", index).err.startswith("nothing to compact")
     assert imgsearch("verify", "--index", index).code == 0

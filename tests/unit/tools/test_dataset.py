@@ -13,13 +13,12 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from imgsearch.dataset import read_dataset
-from imgsearch.dataset.pictures import check_pictures, decode
-from imgsearch.dataset.writing import write_parquet
 from imgsearch.errors import DatasetError, MissingExtra
-
-from datasets_drawn import beir, parquet, rows
-from pictures import encode, save, scene
+from imgsearch.tools.dataset import read_dataset
+from imgsearch.tools.dataset.retrieval import check_pictures, decode
+from parquet_writer import write_parquet
+from support.datasets_drawn import beir, parquet, rows
+from support.pictures import encode, save, scene
 
 
 def _check(path: str, made: list[dict[str, str | bytes]], split: str | None = None) -> None:

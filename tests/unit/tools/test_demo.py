@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from imgsearch.drawing.gallery import ALIKE, QUESTIONS
-from imgsearch.drawing.rows import evaluation_rows
+from drawn_rows import evaluation_rows
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.weights import DEMO_FOLDER
+from imgsearch.model.hub import DEMO_FOLDER
+from imgsearch.tools.demo.gallery import ALIKE, QUESTIONS
 from imgsearch.types import Input
-
-from cli import imgsearch
-
-ROOT = Path(__file__).parents[1]
+from support import ROOT
+from support.cli import imgsearch
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from imgsearch import doctor
 from imgsearch.errors import UsageError
-from imgsearch.index import ann, filesystem
-from imgsearch.index.ann.codes import Codes
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-from imgsearch.recall import measure_recall
+from imgsearch.index import layout
+from imgsearch.index.ann import search as ann
+from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.rabitq import Codes
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
+from imgsearch.tools.maintenance import doctor
+from imgsearch.tools.maintenance.recall import measure_recall
 from imgsearch.types import Vectors
-
-import fakes
-from cli import imgsearch
-from fakes import FakeModel, identity, run, sha, state, unit
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import FakeModel, identity, run, sha, state, unit
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -99,7 +100,7 @@ def test_where_there_is_no_index_it_says_so(tmp_path: Path) -> None:
 def test_a_network_file_system_is_named_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index on NFS is something to do something about."""
     make(tmp_path / "index", 3)
-    monkeypatch.setattr(filesystem, "_mounts", lambda: [("/", "nfs4")])
+    monkeypatch.setattr(layout, "_mounts", lambda: [("/", "nfs4")])
     done = imgsearch("doctor", "--index", tmp_path / "index")
     assert done.code == 1
     assert "TO DO  " in done.lines[0]
@@ -222,7 +223,7 @@ def test_an_index_searched_through_codes_is_measured(large: Path) -> None:
 
 def test_the_exact_answers_are_those_of_a_full_comparison(large: Path) -> None:
     """Against numpy in float64, for questions of both kinds; dead pictures are none."""
-    from imgsearch import recall
+    from imgsearch.tools.maintenance import recall
 
     rows = drawn(6000).astype(np.float16).astype(np.float64)[20:]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)

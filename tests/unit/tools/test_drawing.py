@@ -11,11 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgsearch.drawing.caption import caption
-from imgsearch.drawing.gallery import ALIKE, PICTURES, QUESTIONS, RIGHT, draw_gallery
-from imgsearch.drawing.render import SIZES, render
-from imgsearch.drawing.rows import evaluation_rows, training_rows
-from imgsearch.drawing.scene import (
+from captions import caption
+from drawn_rows import evaluation_rows, training_rows
+from imgsearch.tools.demo.gallery import (
+    ALIKE,
+    PICTURES,
+    QUESTIONS,
+    RIGHT,
+    Cell,
+    draw_contact_sheet,
+    draw_gallery,
+)
+from imgsearch.tools.demo.render import SIZES, render
+from imgsearch.tools.demo.scene import (
     ATTRIBUTES,
     AWAY_SHAPES,
     COLOURS,
@@ -25,7 +33,6 @@ from imgsearch.drawing.scene import (
     alternatives,
     draw_scene,
 )
-from imgsearch.drawing.sheet import Cell, draw_contact_sheet
 
 kinds, seeds = st.sampled_from(KINDS), st.integers(0, 10_000)
 CORE = ("colour", "shape", "count", "ground")

@@ -14,18 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgsearch import report
-from imgsearch.dataset import PictureRef, read_dataset
-from imgsearch.dataset.pictures import decode
-from imgsearch.dataset.writing import write_parquet
 from imgsearch.errors import DatasetError, UsageError
-from imgsearch.evaluate import Row, default_dims, evaluate
-from imgsearch.evaluation.contenders import Side
-from imgsearch.evaluation.metrics import NAMES
+from imgsearch.tools.dataset import read_dataset
+from imgsearch.tools.dataset.retrieval import PictureRef, decode
+from imgsearch.tools.evaluation import Row, default_dims, evaluate, report
+from imgsearch.tools.evaluation.metrics import NAMES
+from imgsearch.tools.evaluation.models import Side
 from imgsearch.types import Vectors
-
-from cli import imgsearch
-from datasets_drawn import beir, parquet, rows
+from parquet_writer import write_parquet
+from support.cli import imgsearch
+from support.datasets_drawn import beir, parquet, rows
 
 
 class Painter:
@@ -154,10 +152,10 @@ def _rows(*models: str) -> list[Row]:
     dataset_rows = []
     for number, model in enumerate(models):
         vectors = np.random.default_rng(number).standard_normal((3, 8)).astype(np.float32)
-        from imgsearch.evaluation.metrics import score
-        from test_metrics import _dataset
+        from imgsearch.tools.evaluation.metrics import score
+        from support.datasets_drawn import judged_dataset
 
-        scores = score(vectors, vectors, _dataset([[0], [1], [2]], 3), [8, 4])
+        scores = score(vectors, vectors, judged_dataset([[0], [1], [2]], 3), [8, 4])
         row = Row(model, False, 2_127_000_000, 8, 57_600 + number, "float32", None, scores, (3, 3), 1.0)
         dataset_rows.append(row)
     return dataset_rows
@@ -252,13 +250,13 @@ def test_eval_prints_tables_and_writes_json_and_a_plot(
 
 def test_eval_scores_what_the_embedder_gives(tmp_path: Path, own_cache: Path, tiny_checkpoint: str) -> None:
     """The figures are those of the vectors that the library itself makes of the same texts and pictures."""
-    from imgsearch.encoders import load_encoder
-    from imgsearch.evaluation.metrics import score
-    from imgsearch.identity import ModelChoice, choose_identity
-    from imgsearch.types import Input, Silent
+    from imgsearch.client import load_encoder
+    from imgsearch.spec import choose_identity
+    from imgsearch.tools.evaluation.metrics import score
+    from imgsearch.types import Input, ModelOptions, Silent
 
     dataset = read_dataset(parquet(tmp_path, 6))
-    choice = ModelChoice(model=tiny_checkpoint, device="cpu")
+    choice = ModelOptions(model=tiny_checkpoint, device="cpu")
     checkpoint, identity = choose_identity(choice, Silent())
     encoder = load_encoder(checkpoint, identity, choice, Silent())
     queries = [Input(text, instruction=identity.query_prompt) for text in dataset.queries.values()]

@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import DatasetError, FolderError, IndexDamaged, IndexMissing, StorageError, UsageError
-from imgsearch.exchange import exporting
-from imgsearch.exchange.exporting import export
-from imgsearch.exchange.importing import ImportOptions, import_vectors
-from imgsearch.index import vectors
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-
-import fakes
-from cli import imgsearch
-from fakes import DIM, FakeModel, Notes, identity, indexed, run, sha, state, unit
+from imgsearch.index import segments
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
+from imgsearch.tools.transfer import exporter
+from imgsearch.tools.transfer.exporter import export
+from imgsearch.tools.transfer.importer import ImportOptions, import_vectors
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import DIM, FakeModel, Notes, identity, indexed, run, sha, state, unit
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -153,8 +153,8 @@ def test_what_is_exported_comes_back_bit_by_bit(
     where = tmp_path_factory.mktemp("round")
     ending, dtype = form
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "SEGMENT_BYTES", vectors.HEADER_BYTES + per_segment * DIM * 2)
-        patch.setattr(exporting, "_GROUP_BYTES", group * 2 * DIM)
+        patch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + per_segment * DIM * 2)
+        patch.setattr(exporter, "_GROUP_BYTES", group * 2 * DIM)
         make(str(where / "a"), *(f"{number}.jpg" for number in range(n)), seed=seed)
         with IndexWriter(str(where / "a")) as writer:
             writer.commit([], unit(0), [state(1, "copy.jpg", sha("0.jpg"))])
@@ -347,7 +347,7 @@ def test_a_sync_that_fails_replaces_nothing(
     """What the disk has not taken for good does not take the old file's place."""
     import errno as numbers
 
-    from imgsearch.exchange import replacing
+    from imgsearch import fs
 
     make(folder, "a.jpg")
     (tmp_path / "out.npy").write_text("old")
@@ -355,7 +355,7 @@ def test_a_sync_that_fails_replaces_nothing(
     def fail(descriptor: int) -> None:
         raise OSError(getattr(numbers, errno), os.strerror(getattr(numbers, errno)))
 
-    monkeypatch.setattr(replacing, "sync_file", fail)
+    monkeypatch.setattr(fs, "sync_file", fail)
     with pytest.raises(
         StorageError, match="the disk is full" if errno == "ENOSPC" else "could not be written"
     ):

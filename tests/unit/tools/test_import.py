@@ -28,19 +28,18 @@ from imgsearch.errors import (
     IndexMissing,
     UsageError,
 )
-from imgsearch.exchange.exporting import export
-from imgsearch.exchange.importing import ImportOptions, import_vectors
-from imgsearch.exchange.intake import Imported
-from imgsearch.exchange.source import Block
-from imgsearch.exchange.unit import check_rows, unit_rows
-from imgsearch.identity import ModelChoice, checkpoint_for
-from imgsearch.index.image_index import ImageIndex, IndexWriter
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.writer import IndexWriter
 from imgsearch.search import similar
-from imgsearch.types import Silent, Vectors
-
-import fakes
-from cli import imgsearch
-from fakes import DIM, FakeModel, Notes, identity, indexed, paint, roots, run, unit
+from imgsearch.spec import checkpoint_for
+from imgsearch.tools.transfer.exporter import export
+from imgsearch.tools.transfer.importer import Imported, ImportOptions, import_vectors
+from imgsearch.tools.transfer.source import Block
+from imgsearch.tools.transfer.validate import check_rows, unit_rows
+from imgsearch.types import ModelOptions, Silent, Vectors
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import DIM, FakeModel, Notes, identity, indexed, paint, roots, run, unit
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -87,7 +86,7 @@ def test_imported_pictures_are_found_and_a_later_run_has_nothing_to_do(
 ) -> None:
     """With the model named, an import is as good as a run of the model: `index` finds every file current."""
     rows = unit(5)
-    done = put(folder, *save(tmp_path, rows, *names(gallery)), model=ModelChoice("fake/colours"))
+    done = put(folder, *save(tmp_path, rows, *names(gallery)), model=ModelOptions("fake/colours"))
     assert (done.imported, done.skipped, fake_model.loads) == (5, {}, 0)
     assert roots(folder, gallery) == {"."}
     again = run(folder, gallery)
@@ -159,9 +158,9 @@ def test_an_import_that_was_cut_off_keeps_what_it_had(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was committed before the interruption stays, and the same command goes on from there."""
-    from imgsearch.exchange import checking
+    from imgsearch.tools.transfer import validate
 
-    monkeypatch.setattr(checking, "_BLOCK_BYTES", 4 * DIM * 10)
+    monkeypatch.setattr(validate, "_BLOCK_BYTES", 4 * DIM * 10)
     given = save(tmp_path, unit(95), *(f"/no/{number}.jpg" for number in range(95)))
 
     class Impatient(Notes):
@@ -196,7 +195,7 @@ def test_a_large_import_answers_fast_at_once(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the size where searches scan, an import ends with the derived files made that `index` would make."""
-    from imgsearch.index import ann
+    from imgsearch.index.ann import search as ann
 
     monkeypatch.setattr(ann, "EXACT_ROWS", 500)
     rows = unit(600)
@@ -211,7 +210,7 @@ def test_a_file_that_appears_later_is_embedded(
 ) -> None:
     """What was imported by its name only is not taken for the file that is found in its place."""
     given = save(tmp_path, unit(2), gallery / "new.png", gallery / "red.png")
-    put(folder, *given, model=ModelChoice("fake/colours"), files=False)
+    put(folder, *given, model=ModelOptions("fake/colours"), files=False)
     paint(gallery / "new.png", "pink")
     done = run(folder, gallery)
     # red.png was there with size and time, so its vector is taken for its own.
@@ -315,7 +314,7 @@ def test_vectors_of_nobody_make_an_index_without_a_model(
         in imgsearch("status", "--index", folder).lines
     )
     with ImageIndex(folder) as index, pytest.raises(CheckpointError, match="no model"):
-        checkpoint_for(folder, index.identity, ModelChoice("fake/colours"), Silent())
+        checkpoint_for(folder, index.identity, ModelOptions("fake/colours"), Silent())
 
 
 def test_an_index_without_a_model_is_refreshed_without_one(
@@ -361,7 +360,7 @@ def test_what_the_index_was_not_made_with_is_refused(
     run(folder, gallery)
     given = save(tmp_path, unit(1, dim=dim), gallery / "x.png")
     with pytest.raises(IndexMismatch, match=said):
-        put(folder, *given, model=ModelChoice(model), files=False)
+        put(folder, *given, model=ModelOptions(model), files=False)
 
 
 def test_an_export_is_not_imported_as_another_models(
@@ -373,7 +372,7 @@ def test_an_export_is_not_imported_as_another_models(
     export(out, folder)
     lists = str(tmp_path / "out.paths.txt")
     with pytest.raises(IndexMismatch, match="not other/model"):
-        put(str(tmp_path / "new"), out, lists, model=ModelChoice("other/model"))
+        put(str(tmp_path / "new"), out, lists, model=ModelOptions("other/model"))
     put(str(tmp_path / "third"), *save(tmp_path, unit(1), gallery / "red.png"))
     with pytest.raises(IndexMismatch, match="fake/colours"):
         put(str(tmp_path / "third"), out, lists)
@@ -557,8 +556,8 @@ class Bomb:
     ("data", "said"),
     [
         (b"", "neither a .npy file nor a parquet file"),
-        (pickle.dumps(Bomb()), "neither a .npy file"),
-        (saved(np.array([Bomb()], object), allow_pickle=True), "never unpickled"),
+        pytest.param(pickle.dumps(Bomb()), "neither a .npy file", id="a pickle"),
+        pytest.param(saved(np.array([Bomb()], object), allow_pickle=True), "never unpickled", id="objects"),
         (zipped(), "is an archive"),
         (saved(unit(2)[0]), r"shape \(13,\)"),
         (saved(np.float32(1)), r"shape \(\)"),

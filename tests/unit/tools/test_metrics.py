@@ -9,21 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgsearch.dataset import PictureRef, RetrievalDataset
 from imgsearch.errors import UsageError
-from imgsearch.evaluation.metrics import NAMES, cut, rank, score
+from imgsearch.tools.dataset.retrieval import PictureRef, RetrievalDataset
+from imgsearch.tools.evaluation.metrics import NAMES, cut, rank, score
+from support.datasets_drawn import judged_dataset
 
 FAR = PictureRef("nowhere.png")
-
-
-def _dataset(
-    relevant: list[list[int]], documents: int, negatives: dict[str, tuple[str, ...]] | None = None
-) -> RetrievalDataset:
-    # Names that sort as the corpus stands, since the other library breaks ties by name.
-    queries = {f"q{number:03}": f"query {number}" for number in range(len(relevant))}
-    corpus = {f"d{number:03}": FAR for number in range(documents)}
-    judged = {query: {f"d{doc:03}": 1 for doc in docs} for query, docs in zip(queries, relevant, strict=True)}
-    return RetrievalDataset("drawn", "", queries, corpus, judged, negatives or {})
 
 
 def _by_sentence_transformers(
@@ -71,7 +62,7 @@ def test_every_metric_agrees_with_sentence_transformers(data: st.DataObject) -> 
     # Some queries lie near a picture, so that the figures are not all close to nothing.
     for row in range(0, len(relevant), 2):
         queries[row] += 3 * pictures[relevant[row][0]]
-    dataset = _dataset(relevant, documents)
+    dataset = judged_dataset(relevant, documents)
     for dim in (16, 4):
         found = score(queries, pictures, dataset, [dim])[dim].metrics
         assert sorted(found) == sorted(NAMES)
@@ -90,7 +81,7 @@ def test_ties_stand_in_the_order_of_the_corpus(places: list[int], asked: list[in
     queries, pictures = axes[asked], axes[places]
     rng = np.random.default_rng(seed)
     relevant = [[int(rng.integers(0, len(places)))] for _ in asked]
-    dataset = _dataset(relevant, len(places))
+    dataset = judged_dataset(relevant, len(places))
     found = score(queries, pictures, dataset)[4].metrics
     assert found == pytest.approx(_by_sentence_transformers(queries, pictures, dataset), abs=1e-6)
 
@@ -100,7 +91,7 @@ def test_equal_vectors_tie_wherever_they_stand() -> None:
     rng = np.random.default_rng(5)
     pictures = rng.standard_normal((333, 96)).astype(np.float32)
     pictures[[7, 100, 331]] = pictures[7]
-    dataset = _dataset([[331]], 333)
+    dataset = judged_dataset([[331]], 333)
     found = score(pictures[7:8], pictures, dataset)[96].metrics
     assert found["mrr@10"] == pytest.approx(1 / 3)
 
@@ -121,7 +112,7 @@ def test_a_cut_vector_has_unit_length_again() -> None:
 def test_dims_are_scored_in_order_and_one_that_is_not_there_is_refused() -> None:
     """Asking for more dimensions than the vectors have is an error, not the full length."""
     vectors = np.eye(8, dtype=np.float32)
-    dataset = _dataset([[0], [1]], 8)
+    dataset = judged_dataset([[0], [1]], 8)
     assert list(score(vectors[:2], vectors, dataset, [8, 2])) == [8, 2]
     for dim in (9, 0):
         with pytest.raises(UsageError, match=f"--dims {dim}: the model gives vectors of 8 dimensions"):
@@ -130,7 +121,7 @@ def test_dims_are_scored_in_order_and_one_that_is_not_there_is_refused() -> None
 
 def test_graded_answers_weigh_in_ndcg_alone() -> None:
     """A picture judged 2 above one judged 1 is the ideal order; the other metrics only ask what is relevant."""
-    dataset = _dataset([[0, 1]], 3)
+    dataset = judged_dataset([[0, 1]], 3)
     dataset.relevant["q000"].update({"d000": 1, "d001": 2})
     axes = np.eye(3, dtype=np.float32)
     best = score(np.array([[0.5, 1, 0]], np.float32), axes, dataset)[3].metrics
@@ -143,7 +134,7 @@ def test_graded_answers_weigh_in_ndcg_alone() -> None:
 def test_pairwise_accuracy_counts_queries_and_comparisons_by_label() -> None:
     """One query beats both of its negatives, one loses a comparison to a tie; a tie is a miss."""
     negatives = {"q000": ("d001", "d002"), "q001": ("d001", "d002")}
-    dataset = _dataset([[0], [0], [0]], 3, negatives)
+    dataset = judged_dataset([[0], [0], [0]], 3, negatives)
     labelled = RetrievalDataset(
         **{name: getattr(dataset, name) for name in ("name", "path", "queries", "corpus", "relevant")},
         hard_negatives=negatives,
@@ -156,4 +147,4 @@ def test_pairwise_accuracy_counts_queries_and_comparisons_by_label() -> None:
     assert (scores.pairwise.queries, scores.pairwise.above_all, scores.pairwise.above_each) == (2, 0.5, 0.75)
     by_label = {label: (pair.queries, pair.above_all) for label, pair in scores.by_label.items()}
     assert by_label == {"colour": (1, 1.0), "count": (1, 0.0)}
-    assert score(queries, vectors, _dataset([[0], [0], [0]], 3))[2].pairwise is None
+    assert score(queries, vectors, judged_dataset([[0], [0], [0]], 3))[2].pairwise is None

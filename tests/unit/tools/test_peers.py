@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model.peers import Peer
-
-from pictures import scene
+from imgsearch.tools.evaluation.models import Peer
+from support.pictures import scene
 
 
 def test_a_peer_gives_what_sentence_transformers_gives(tiny_clip: str) -> None:

@@ -21,22 +21,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imgsearch.client import connection, protocol
+from imgsearch.client import encoder as remote_encoder
+from imgsearch.client.connection import Address, find_server
+from imgsearch.client.encoder import RemoteEncoder, served
+from imgsearch.client.protocol import Order
 from imgsearch.errors import InputError, NonFiniteError
-from imgsearch.index.image_index import ImageIndex
+from imgsearch.index.reader import ImageIndex
 from imgsearch.model.checkpoint import fingerprint
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.remote import connection, wire
-from imgsearch.remote import encoder as remote_encoder
-from imgsearch.remote.address import Address
-from imgsearch.remote.connection import find_server
-from imgsearch.remote.encoder import RemoteEncoder, served
-from imgsearch.remote.wire import Order
-from imgsearch.serve.server import may_ask
+from imgsearch.tools.server.daemon import may_ask
 from imgsearch.types import Input, PixelBudget
-
-from cli import imgsearch
-from fakes import paint, unprivileged
-from serving import Running, ask, running, until
+from support.cli import imgsearch
+from support.fakes import paint, unprivileged
+from support.serving import Running, ask, running, until
 
 BUDGET = PixelBudget(4096, 16384)
 
@@ -368,9 +366,9 @@ def test_a_file_of_another_server_stays(short: Path) -> None:
 
 ENDLESS = """
 import sys, threading
-from imgsearch.serve import desk, server
-server._GRACE_SECONDS = 0.2
-desk.Desk.query = lambda self, data: threading.Event().wait()
+from imgsearch.tools.server import daemon, handlers
+daemon._GRACE_SECONDS = 0.2
+handlers.Desk.query = lambda self, data: threading.Event().wait()
 sys.argv = ["imgsearch", "serve", "--no-warm"]
 from imgsearch.__main__ import main
 main()
@@ -424,7 +422,7 @@ def test_a_server_of_another_version_in_the_middle_of_the_work(
     encoder = served(order, lambda: _here(order), said.append)
     assert encoder is not None
     before = encoder.embed([Input(text="a boat")])
-    monkeypatch.setattr(wire, "version", lambda: "99.1")
+    monkeypatch.setattr(protocol, "version", lambda: "99.1")
     assert np.array_equal(encoder.embed([Input(text="a boat")]), before)
     assert len(said) == 1
     assert "another version has taken its place" in said[0]
@@ -546,7 +544,7 @@ def test_a_server_of_another_version_is_not_used(
     words = ("query", "a red car", "--json", "--no-remember", "--index", index[0])
     right = imgsearch(*words).out
     before = requests(by_server)
-    monkeypatch.setattr(wire, "version", lambda: "99.1")
+    monkeypatch.setattr(protocol, "version", lambda: "99.1")
     done = imgsearch(*words)
     assert (done.code, done.out) == (0, right)
     assert "the running server is imgsearch 0.1.0 and this is 99.1: the model is loaded here" in done.err
@@ -626,10 +624,12 @@ def test_a_request_that_can_not_be_answered_gets_one_line(
     assert "\n" not in found["error"]["message"]
 
 
-@pytest.mark.parametrize("body", [b"", b"rubbish", b"\xff" * 100, wire.pack({"inputs": 3}), wire.pack({})])
+@pytest.mark.parametrize(
+    "body", [b"", b"rubbish", b"\xff" * 100, protocol.pack({"inputs": 3}), protocol.pack({})]
+)
 def test_rubbish_to_embed_is_refused(server: Running, body: bytes) -> None:
     """Bytes that are no message of ours are refused, and the server goes on."""
-    status, found = ask(server.address.socket, "/embed", body, imgsearch_version=wire.version())
+    status, found = ask(server.address.socket, "/embed", body, imgsearch_version=protocol.version())
     assert (status, found["error"]["kind"]) == (400, "UsageError")
 
 
@@ -639,7 +639,7 @@ def test_a_checkpoint_that_changed_is_not_used(by_server: Running, order: Order)
     for folder in (order.folder, "/nowhere"):
         wrong = Order(folder, "0" * 64, order.dim, order.budget, order.instruction)
         assert served(wrong, lambda: _here(order), said.append) is None
-        status, found = by_server.ask("/load", wrong.as_json(), imgsearch_version=wire.version())
+        status, found = by_server.ask("/load", wrong.as_json(), imgsearch_version=protocol.version())
         assert (status, found["error"]["kind"]) == (
             400,
             "IndexMismatch" if folder == order.folder else "CheckpointError",
@@ -676,8 +676,8 @@ def test_a_runtime_folder_that_can_not_be_made_is_said(tmp_path: Path) -> None:
     """Where no folder for the socket can be made, serve says which one and how to name another."""
     code = """
 from imgsearch.errors import StorageError
-from imgsearch.remote.address import Address
-from imgsearch.serve.server import ServeOptions, serve
+from imgsearch.client.connection import Address
+from imgsearch.tools.server.daemon import ServeOptions, serve
 from imgsearch.types import Silent
 os.mkdir(os.path.dirname(sys.argv[1]), 0o555)
 try:

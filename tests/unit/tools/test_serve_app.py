@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
+from imgsearch.client import protocol
 from imgsearch.errors import IndexDamaged
-from imgsearch.remote import wire
-from imgsearch.serve import app as app_module
-from imgsearch.serve.app import make_app
+from imgsearch.tools.server import app as app_module
+from imgsearch.tools.server.app import make_app
 
 SOCKET = "/run/serve.sock"
 
@@ -96,11 +96,11 @@ def test_a_question_is_answered_while_a_batch_is_computed() -> None:
         desk = Desk()
         app = make_app(desk, SOCKET, None)  # type: ignore[arg-type]
         async with started(app):
-            headers = {wire.VERSION_HEADER: wire.version(), wire.INPUTS_HEADER: "8"}
+            headers = {protocol.VERSION_HEADER: protocol.version(), protocol.INPUTS_HEADER: "8"}
             batch = asyncio.create_task(Client(app)("/embed", b"x", headers=headers))
             await asyncio.to_thread(desk.entered.wait, 60)
             assert await Client(app)("/query", b'{"divisor": 2}') == (200, b'{"hits": [0.5]}')
-            one = {**headers, wire.INPUTS_HEADER: "1"}
+            one = {**headers, protocol.INPUTS_HEADER: "1"}
             assert await Client(app)("/embed", b"question", headers=one) == (200, b"a vector")
             assert not batch.done()
             desk.leave.set()
@@ -161,7 +161,7 @@ def test_a_bug_is_an_answer_and_a_traceback_where_the_server_was_started(
         app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
         status, body = await Client(app)("/query", b'{"divisor": 0}')
         assert status == 500
-        assert wire.error_from(json.loads(body)) is None
+        assert protocol.error_from(json.loads(body)) is None
         assert await Client(app)("/query", b'{"divisor": 1}') == (200, b'{"hits": [1.0]}')
 
     asyncio.run(work())
@@ -174,7 +174,7 @@ def test_what_a_user_can_mend_is_told_as_such(capsys: pytest.CaptureFixture[str]
     async def work() -> None:
         app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
         status, body = await Client(app)("/query", b'"damage"')
-        found = wire.error_from(json.loads(body))
+        found = protocol.error_from(json.loads(body))
         assert (status, type(found), str(found)) == (400, IndexDamaged, "the index is damaged")
 
     asyncio.run(work())

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from imgsearch.client.protocol import Order
 from imgsearch.errors import CheckpointError, IndexMissing
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.remote.wire import Order
-from imgsearch.serve import indexes
-from imgsearch.serve.indexes import Indexes
-from imgsearch.serve.models import Models
+from imgsearch.index.reader import ImageIndex
+from imgsearch.tools.server import pools
+from imgsearch.tools.server.pools import Indexes, Models
 from imgsearch.types import PixelBudget
-
-import fakes
-from fakes import FakeEncoder, FakeModel, run
-from serving import until
+from support import fakes
+from support.fakes import FakeEncoder, FakeModel, run
+from support.serving import until
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -158,7 +156,7 @@ def test_an_index_that_was_made_anew_is_the_one_that_answers(
     run(folder, gallery)
     query = fakes.vector((230, 20, 20))
     assert opened.use(folder, lambda index: len(index.search(query, 9)[0])) == 5
-    run(folder, gallery, rebuild=True, model=fakes.ModelChoice(dim=7))
+    run(folder, gallery, rebuild=True, model=fakes.ModelOptions(dim=7))
     assert opened.use(folder, lambda index: len(index.search(query[:, : index.identity.dim], 9)[0])) == 5
     assert opened.use(folder, lambda index: index.identity.dim) == 7
     opened.close()
@@ -168,7 +166,7 @@ def test_only_a_few_indexes_stay_open(
     fake_model: FakeModel, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The index that was asked longest ago is closed for another one, and opens again when it is asked."""
-    monkeypatch.setattr(indexes, "_OPEN", 2)
+    monkeypatch.setattr(pools, "_OPEN", 2)
     closed: list[str] = []
     close = ImageIndex.close
     monkeypatch.setattr(

@@ -23,8 +23,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers.trainer_pt_utils import safe_globals
 
-from imgsearch.dataset import read_dataset
-from imgsearch.dataset.pictures import decode
 from imgsearch.errors import (
     DatasetError,
     ImgsearchError,
@@ -34,29 +32,27 @@ from imgsearch.errors import (
     TrainingStopped,
     UsageError,
 )
-from imgsearch.model import pixels
+from imgsearch.model import image as pixels
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.loading import load_model
-from imgsearch.model.padding import pad_batch
 from imgsearch.model.prompt import Prompter
-from imgsearch.train import TrainResult, train
-from imgsearch.training import folder, recipe
-from imgsearch.training.data import as_table, read_examples
-from imgsearch.training.failures import is_out_of_memory
-from imgsearch.training.module import Qwen3VLInput, positions
-from imgsearch.training.options import TrainOptions, choose_attention, choose_dims, choose_precision
-from imgsearch.training.pictures import Pictures
+from imgsearch.model.reference import load_model, pad_batch
+from imgsearch.tools.dataset import read_dataset
+from imgsearch.tools.dataset.retrieval import decode
+from imgsearch.tools.training import TrainResult, run_dir, train
+from imgsearch.tools.training import trainer as recipe
+from imgsearch.tools.training.data import Pictures, as_table, read_examples
+from imgsearch.tools.training.options import TrainOptions, choose_attention, choose_dims, choose_precision
+from imgsearch.tools.training.st_module import Qwen3VLInput, positions
+from imgsearch.tools.training.trainer import is_out_of_memory
 from imgsearch.types import PixelBudget, Runtime, Silent
-
-from cli import imgsearch
+from support import ROOT, TESTS
+from support.cli import imgsearch
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 170, 60), "blue": (40, 60, 220), "yellow": (240, 220, 40)}
 SIZES = [(64, 64), (96, 64), (64, 96)]
 BUDGET = PixelBudget(1_024, 6_144)
 PROMPT = "Represent the user's input."
-PYTHON = Path(
-    os.environ.get("IMGSEARCH_REFERENCE", Path(__file__).parents[1] / ".venv-reference" / "bin" / "python")
-)
+PYTHON = Path(os.environ.get("IMGSEARCH_REFERENCE", ROOT / ".venv-reference" / "bin" / "python"))
 
 
 def _picture(left: str, right: str, size: tuple[int, int]) -> dict[str, Any]:
@@ -309,7 +305,7 @@ def test_sentence_transformers_loads_the_result_to_the_same_vectors(
         paths.append(str(tmp_path / f"{number}.png"))
         Image.fromarray(image).save(paths[-1])
     case = {"folder": trained.out, "queries": queries, "documents": paths, "out": str(tmp_path / "v")}
-    script = Path(__file__).parent / "reference" / "encode.py"
+    script = TESTS / "parity" / "reference" / "encode.py"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     subprocess.run([PYTHON, script], input=json.dumps([case]), env=environment, text=True, check=True)
     embedder = Qwen3VLEmbedder(trained.out, device="cpu", dtype="float32")
@@ -482,7 +478,7 @@ def test_pictures_that_do_not_fit_in_memory_are_decoded_beside_the_training(
     tiny_checkpoint: str, pairs: str, plain: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With no room for the pictures, worker processes decode them, and the weights come out the same."""
-    monkeypatch.setattr("imgsearch.training.pictures._memory", lambda: 0)
+    monkeypatch.setattr("imgsearch.tools.training.data._memory", lambda: 0)
     train([pairs], _options(tiny_checkpoint, tmp_path / "out", steps=3))
     assert _same(_weights(plain.out), _weights(tmp_path / "out"))
 
@@ -494,7 +490,7 @@ def test_a_run_stopped_after_its_last_step_is_only_written(
     options = _options(tiny_checkpoint, tmp_path / "out", evaluate_on=pairs)
     whole = train([pairs], dataclasses.replace(options, out=str(tmp_path / "whole")))
     with monkeypatch.context() as patched:
-        patched.setattr("imgsearch.training.result.write_checkpoint", _raise(KeyboardInterrupt()))
+        patched.setattr("imgsearch.tools.training.result.write_checkpoint", _raise(KeyboardInterrupt()))
         with pytest.raises(TrainingStopped, match="--resume goes on from step 6"):
             train([pairs], options)
     done = train([pairs], dataclasses.replace(options, resume=True))
@@ -514,7 +510,7 @@ def test_a_disk_full_at_the_end_is_one_line(
 ) -> None:
     """A disk that is full when the result is written ends in a StorageError that says how to go on."""
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-    monkeypatch.setattr("imgsearch.training.result.write_checkpoint", _raise(full))
+    monkeypatch.setattr("imgsearch.tools.training.result.write_checkpoint", _raise(full))
     with pytest.raises(StorageError, match="--resume goes on from step 2"):
         train([pairs], _options(tiny_checkpoint, tmp_path / "out", steps=2))
 
@@ -533,7 +529,7 @@ def test_a_torn_save_is_passed_over(tiny_checkpoint: str, pairs: str, tmp_path: 
 
 def test_a_folder_is_written_by_one_run_only(tiny_checkpoint: str, pairs: str, tmp_path: Path) -> None:
     """Two runs never write into one folder, and a folder that no run began is not resumed."""
-    with folder.claimed(str(tmp_path / "out")):
+    with run_dir.claimed(str(tmp_path / "out")):
         for resume in (False, True):
             with pytest.raises(UsageError, match="another run is writing there"):
                 train([pairs], _options(tiny_checkpoint, tmp_path / "out", resume=resume))
@@ -572,7 +568,7 @@ def test_a_picture_that_breaks_during_the_run_is_one_line(
     (data / "queries.jsonl").write_text("\n".join(queries))
     judged = ["query-id\tcorpus-id\tscore", *(f"{number}\t{number}\t1" for number in numbers)]
     (data / "qrels" / "train.tsv").write_text("\n".join(judged))
-    monkeypatch.setattr("imgsearch.training.pictures._memory", lambda: 0)
+    monkeypatch.setattr("imgsearch.tools.training.data._memory", lambda: 0)
     plain = recipe.Trainer.training_step
 
     def training_step(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgsearch.evaluation.vector_cache import VectorCache
+from imgsearch.tools.evaluation.cache import VectorCache
+from support import TESTS
 
 SPACE = {"model": "abc", "side": "query", "prompt": "Find."}
 
@@ -121,8 +122,8 @@ def test_a_folder_that_can_not_be_read_costs_no_result(tmp_path: Path) -> None:
     first.put(_keys(1), _rows(1))
     first.flush()
     code = (
-        "import sys, numpy as np; from privileges import drop; drop()\n"
-        "from imgsearch.evaluation.vector_cache import VectorCache\n"
+        "import sys, numpy as np; from support.privileges import drop; drop()\n"
+        "from imgsearch.tools.evaluation.cache import VectorCache\n"
         f"cache = VectorCache({SPACE!r}, sys.argv[1])\n"
         "cache.put([b'k' * 32], np.ones((1, 4), np.float32))\n"
         "cache.flush()\n"
@@ -133,7 +134,7 @@ def test_a_folder_that_can_not_be_read_costs_no_result(tmp_path: Path) -> None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, "PYTHONPATH": str(TESTS)},
             capture_output=True,
             text=True,
         )

@@ -16,16 +16,17 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import CheckpointError, IndexLocked, IndexMissing, StorageError
-from imgsearch.index import ann, manifest, vectors
-from imgsearch.index.checking import Damage
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-from imgsearch.index.vectors import HEADER_BYTES
-from imgsearch.verify import Report, repair_index, verify_index
-
-import fakes
-from cli import imgsearch
-from fakes import COLOURS, DIM, FakeModel, Notes, identity, paint, run, sha, state, unit, vector
+from imgsearch.index import manifest, segments
+from imgsearch.index.ann import search as ann
+from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.integrity import Damage
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.segments import HEADER_BYTES
+from imgsearch.index.writer import IndexWriter
+from imgsearch.tools.maintenance.verify import Report, repair_index, verify_index
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import COLOURS, DIM, FakeModel, Notes, identity, paint, run, sha, state, unit, vector
 
 fake_model = fakes.fake_model
 
@@ -45,7 +46,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def index(photos: Path, tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an index of the pictures, four vectors a segment."""
-    monkeypatch.setattr(vectors, "SEGMENT_BYTES", HEADER_BYTES + 4 * WIDTH)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", HEADER_BYTES + 4 * WIDTH)
     run(tmp_path / "index", photos, batch_size=2)
     fake_model.embedded = 0
     return tmp_path / "index"
@@ -165,7 +166,7 @@ def _zero(index: Path) -> None:
     with open(path, "r+b") as file:
         file.seek(start)
         file.write(bytes(WIDTH))
-    crc = vectors.row_crc(np.zeros(DIM, np.float16))
+    crc = segments.row_crc(np.zeros(DIM, np.float16))
     number, row = int(path.stem), (start - HEADER_BYTES) // WIDTH
     sql(index, f"UPDATE content SET crc = {crc} WHERE segment = {number} AND row = {row}")
 
@@ -177,7 +178,7 @@ def _not_a_number(index: Path) -> None:
         file.seek(start)
         file.write(bad.tobytes())
     number, row = int(path.stem), (start - HEADER_BYTES) // WIDTH
-    sql(index, f"UPDATE content SET crc = {vectors.row_crc(bad)} WHERE segment = {number} AND row = {row}")
+    sql(index, f"UPDATE content SET crc = {segments.row_crc(bad)} WHERE segment = {number} AND row = {row}")
 
 
 def _bad_row(index: Path) -> None:
@@ -450,7 +451,7 @@ def test_a_repair_killed_at_any_step_is_repaired_by_the_next(
     index: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever of the catalogue's changes was the last, the next repair leaves a sound and complete index."""
-    from imgsearch.index.audit import Audit
+    from imgsearch.index.integrity import Audit
 
     _many(index)
     _missing(index)
@@ -587,7 +588,7 @@ def test_a_check_beside_a_writer_that_compacts_finds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Segments that come and go while they are read are no damage."""
-    monkeypatch.setattr(vectors, "SEGMENT_BYTES", HEADER_BYTES + 8 * WIDTH)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", HEADER_BYTES + 8 * WIDTH)
     folder = str(tmp_path / "index")
     found: list[Damage] = []
     with IndexWriter(folder, identity()) as writer:

@@ -12,12 +12,12 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from imgsearch.errors import ImgsearchError, StorageError
-from imgsearch.index import ann
-from imgsearch.index.ann import codes
+from imgsearch.fs import make_folder, storage_error, sync_file, sync_folder
+from imgsearch.index.ann import rabitq
+from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.durable import make_folder, storage_error, sync_file, sync_folder
 from imgsearch.index.rows import Derived
-from imgsearch.index.vectors import Segment
+from imgsearch.index.segments import Segment
 from imgsearch.types import Identity, Reporter, Silent
 
 # While rows are still being added, a segment's codes are made anew only when they have grown by this share.
@@ -79,12 +79,12 @@ def _covered(one: Derived | None, data: str, rows: int, total: int, growing: boo
     """
     if one is None:
         return 0, "there is none yet"
-    if one.faiss != codes.version():
+    if one.faiss != rabitq.version():
         return 0, f"it was written by FAISS {one.faiss}"
     if one.nlist != lists_for(one.rows, total):
         return 0, f"the index has {total:,} rows now"
     path = os.path.join(data, "faiss", one.name)
-    if not growing and (reason := codes.damage(path, one.bytes, one.crc)):
+    if not growing and (reason := rabitq.damage(path, one.bytes, one.crc)):
         return 0, reason
     return min(one.rows, rows), f"it covers {one.rows:,} of {rows:,} rows"
 
@@ -98,7 +98,7 @@ def build(catalog: Catalog, data: str, identity: Identity, wanted: Build, stop: 
         os.path.join(data, "vectors"), wanted.segment, wanted.rows, identity.dim, identity.fingerprint
     )
     try:
-        made = codes.build(segment, wanted.nlist, stop.is_set, ann.shortlist_for(10, identity.dim))
+        made = rabitq.build(segment, wanted.nlist, stop.is_set, ann.shortlist_for(10, identity.dim))
     except MemoryError as error:
         raise StorageError(
             f"there is not enough memory for the {wanted.rows:,} rows of {segment.path}"
@@ -109,7 +109,7 @@ def build(catalog: Catalog, data: str, identity: Identity, wanted: Build, stop: 
     beside = os.path.join(folder, f"{wanted.segment:08d}.faiss.new")
     try:
         make_folder(folder)
-        size, crc = codes.write(made, beside, sync_file)
+        size, crc = rabitq.write(made, beside, sync_file)
         name = f"{wanted.segment:08d}-{crc:08x}.faiss"
         os.replace(beside, os.path.join(folder, name))
         sync_folder(folder)
@@ -118,7 +118,7 @@ def build(catalog: Catalog, data: str, identity: Identity, wanted: Build, stop: 
         raise storage_error(error, beside) from error
     old = catalog.derived().get(wanted.segment)
     catalog.put_derived(
-        Derived(wanted.segment, wanted.rows, name, codes.version(), size, crc, made.nlist, made.nprobe)
+        Derived(wanted.segment, wanted.rows, name, rabitq.version(), size, crc, made.nlist, made.nprobe)
     )
     if old and old.name != name:
         _remove(os.path.join(folder, old.name))

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index.vectors import Rows
+from imgsearch.index.segments import Rows
 from imgsearch.types import Vectors
 
 # Rows rotated and added at once: as float32 of 2,048 dimensions, 8 MB, twice; more at once is no faster.

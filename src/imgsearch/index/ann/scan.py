@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index.vectors import Rows
+from imgsearch.index.segments import Rows
 from imgsearch.types import Vectors
 
 # Rows handed to FAISS at once. Over 50,000 × 2,048 one query took 13-15 ms with 1,024 to 4,096, 65 ms with all.

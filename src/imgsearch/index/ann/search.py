@@ -17,9 +17,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index.ann.codes import Codes
+from imgsearch.index.ann.rabitq import Codes
 from imgsearch.index.ann.scan import Best, exact_scores, scan_prefix, scan_rows, unit
-from imgsearch.index.vectors import Rows, Segment
+from imgsearch.index.segments import Rows, Segment
 from imgsearch.types import Vectors
 
 __all__ = [

@@ -20,18 +20,17 @@ import torch
 from numpy.typing import NDArray
 
 from imgsearch.errors import InputError
-from imgsearch.model import parallel
-from imgsearch.model.architecture import LANGUAGE, Architecture, read_architecture
 from imgsearch.model.batching import Widths, free_memory, is_out_of_memory, keep_freed_memory
-from imgsearch.model.int8 import Int8Linear, Proof
-from imgsearch.model.language import Language, Past
-from imgsearch.model.linear import Linear, Weights
-from imgsearch.model.openings import LONGEST, Openings, weights_state
+from imgsearch.model.engine import threads
+from imgsearch.model.engine.config import LANGUAGE, Architecture, read_architecture
+from imgsearch.model.engine.layers import Int8Linear, Linear, Proof, Weights
+from imgsearch.model.engine.prefix_cache import LONGEST, Openings, weights_state
+from imgsearch.model.engine.rotary import Grid, prompt_rotary
+from imgsearch.model.engine.text import Language, Past
+from imgsearch.model.engine.vision import VisionTower
+from imgsearch.model.engine.weights import find_tensors
 from imgsearch.model.prompt import Ready, Tokens
-from imgsearch.model.rotary import Grid, prompt_rotary
 from imgsearch.model.runtime import activations
-from imgsearch.model.tensors import find_tensors
-from imgsearch.model.vision import VisionTower
 from imgsearch.types import Patches, Runtime
 
 _OPENINGS = 4  # beginnings of prompts whose keys and values are remembered
@@ -173,11 +172,11 @@ class Engine:
         order = [(alike, number) for alike, numbers in groups.items() for number in numbers]
         counts = [len(prompts[number][0].ids) - len(alike[0]) // _ID_BYTES for alike, number in order]
         shared = self._keep and self._weights.device.type == "cpu"
-        parts = parallel.split(counts, torch.get_num_threads() if shared else 1)
+        parts = threads.split(counts, torch.get_num_threads() if shared else 1)
         if len(parts) > 1:
             self._prepare(groups)
         rows = torch.empty(len(prompts), self.hidden)
-        found = parallel.run(lambda part: self._pass(order[part], prompts), parts)
+        found = threads.run(lambda part: self._pass(order[part], prompts), parts)
         for part, some in zip(parts, found, strict=True):
             rows[[number for _, number in order[part]]] = some
         self._tokens += sum(counts)

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model import checkpoint
-from imgsearch.model.language import Past
+from imgsearch.model.engine.text import Past
 from imgsearch.model.runtime import machine
 
 LONGEST = 64
@@ -31,7 +31,7 @@ _SETTLED_NS = (
     2_000_000_000  # a file that changed later than this may change again within a tick of the clock, unseen
 )
 # What computes an opening: with another version of any of these it is another one.
-_SOURCES = ("engine", "int8", "language", "linear", "openings", "rotary")
+_SOURCES = ("forward", "text", "layers", "prefix_cache", "rotary")
 
 
 def weights_state(folder: str) -> list[tuple[int, ...]] | None:

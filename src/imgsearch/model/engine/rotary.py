@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from imgsearch.model.architecture import Architecture, TextSizes, VisionSizes
+from imgsearch.model.engine.config import Architecture, TextSizes, VisionSizes
 
 Grid = tuple[int, int]
 """Rows and columns."""

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from imgsearch.model.architecture import LANGUAGE, TextSizes
-from imgsearch.model.int8 import Int8Linear
-from imgsearch.model.linear import Linear, Weights
-from imgsearch.model.rotary import Rotary
+from imgsearch.model.engine.config import LANGUAGE, TextSizes
+from imgsearch.model.engine.layers import Int8Linear, Linear, Weights
+from imgsearch.model.engine.rotary import Rotary
 
 
 class Past(NamedTuple):

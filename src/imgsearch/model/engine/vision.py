@@ -8,10 +8,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from imgsearch.model.architecture import VISION, VisionSizes
-from imgsearch.model.int8 import Int8Linear
-from imgsearch.model.linear import Linear, Weights
-from imgsearch.model.rotary import Grid, Rotary, patch_places, patch_rotary
+from imgsearch.model.engine.config import VISION, VisionSizes
+from imgsearch.model.engine.layers import Int8Linear, Linear, Weights
+from imgsearch.model.engine.rotary import Grid, Rotary, patch_places, patch_rotary
 from imgsearch.model.runtime import bfloat16_unit
 
 _EPSILON = 1e-6  # of every layer norm; the published code has it fixed

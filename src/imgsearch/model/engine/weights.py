@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model.checkpoint import MEND, weight_files
-from imgsearch.model.mapping import map_file
+from imgsearch.model.engine.pages import map_file
 
 CHUNK = 16 * 2**20  # bytes that are read and converted at a time
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}

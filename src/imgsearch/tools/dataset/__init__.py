@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from imgsearch.dataset.retrieval import Example, PictureRef, RetrievalDataset
 from imgsearch.errors import DatasetError
+from imgsearch.tools.dataset.retrieval import Example, PictureRef, RetrievalDataset
 
 __all__ = ["Example", "PictureRef", "RetrievalDataset", "read_dataset"]
 
@@ -29,11 +29,11 @@ def read_dataset(path: str, *, split: str | None = None) -> RetrievalDataset:
             f"{path}: no such dataset; give a folder in the BEIR layout or a parquet or Arrow file"
         )
     if os.path.isdir(given) and os.path.exists(os.path.join(given, "corpus.jsonl")):
-        from imgsearch.dataset.beir import read_beir
+        from imgsearch.tools.dataset.beir import read_beir
 
         return read_beir(given, split)
     if not os.path.isdir(given) and not os.path.isfile(given):
         raise DatasetError(f"{path}: is neither a file nor a folder, so no dataset is there")
-    from imgsearch.dataset.tables import read_tables
+    from imgsearch.tools.dataset.tables import read_tables
 
     return read_tables(given, split)

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from imgsearch.dataset.retrieval import PictureRef, RetrievalDataset
 from imgsearch.errors import DatasetError
+from imgsearch.tools.dataset.retrieval import PictureRef, RetrievalDataset
 
 _MAX_SCORE = 1_000_000  # trec_eval's NDCG takes memory for each level of relevance up to the highest
 

@@ -1,11 +1,20 @@
-"""What a retrieval dataset is: queries, pictures, and which picture answers which query."""
+"""What a retrieval dataset is: queries, pictures and which answers which; its pictures checked and decoded ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import io
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from imgsearch.errors import DatasetError
+from imgsearch.errors import DatasetError, PictureError
+from imgsearch.media import formats
+from imgsearch.types import RGB, PixelBudget, Reporter, Silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class PictureRef:
     def read(self) -> bytes:
         """Return the picture file's bytes, still encoded. Raises DatasetError that names the place."""
         if self.column is not None and self.row is not None:
-            from imgsearch.dataset.cells import open_cells
+            from imgsearch.tools.dataset.tables import open_cells
 
             return open_cells(self.path).picture(self.column, self.row)
         try:
@@ -100,3 +109,79 @@ class RetrievalDataset:
             labels=None if self.labels is None else {query: self.labels[query] for query in kept},
             left_out=self.left_out + len(self.queries) - len(kept),
         )
+
+
+S = TypeVar("S")
+T = TypeVar("T")
+FULL = PixelBudget(1, 1 << 60)
+"""A budget that lets a decoder skip nothing."""
+
+
+def check_pictures(dataset: RetrievalDataset, reporter: Reporter | None = None) -> dict[str, bytes]:
+    """Read every picture once; return document id → sha256 of its bytes.
+
+    What a picture's first bytes and header tell is checked, which is cheap beside decoding it. Raises
+    DatasetError that names the file, or the row and column, of the first one that is no picture.
+    """
+    reporter = reporter or Silent()
+    hashes: dict[str, bytes] = {}
+    reporter.start(len(dataset.corpus), "pictures checked")
+    try:
+        for doc, ref in dataset.corpus.items():
+            data = ref.read()
+            with placed(ref):
+                formats.check_picture(io.BytesIO(data), ref.path)
+            hashes[doc] = hashlib.sha256(data).digest()
+            reporter.advance()
+    finally:
+        reporter.stop()
+    return hashes
+
+
+def decode(ref: PictureRef, budget: PixelBudget = FULL, content: bytes | None = None) -> RGB:
+    """Decode one picture: (h, w, 3) uint8. ``content`` are its bytes where they have been read already.
+
+    Raises DatasetError that names its file, or its row and column.
+    """
+    data = ref.read() if content is None else content
+    with placed(ref):
+        for picture in formats.load_pictures(io.BytesIO(data), ref.path, budget):
+            return picture.pixels
+    raise DatasetError(f"{ref.where}: holds no picture")
+
+
+def decode_each(
+    refs: Iterable[PictureRef], budget: PixelBudget, prepare: Callable[[RGB], T], ahead: int = 16
+) -> Iterator[T]:
+    """Yield ``prepare`` of each picture, in order, at most ``ahead`` of them in memory; made in threads."""
+
+    def work(ref: PictureRef) -> T:
+        with placed(ref):  # the model, too, may refuse a picture, for its shape
+            return prepare(decode(ref, budget))
+
+    return work_ahead(work, refs, ahead)
+
+
+def work_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Iterator[T]:
+    """Run ``work`` on each item in threads; yield the results in order, at most ``ahead`` of them in memory."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1), thread_name_prefix="decode") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) >= ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@contextmanager
+def placed(ref: PictureRef) -> Iterator[None]:
+    """Turn a PictureError into a DatasetError that names the picture's file, or its row and column."""
+    try:
+        yield
+    except PictureError as error:
+        raise DatasetError(f"{ref.where}: {error}") from error

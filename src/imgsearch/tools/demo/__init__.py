@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from imgsearch.drawing.gallery import ALIKE, QUESTIONS, RIGHT, Question, draw_gallery
-from imgsearch.drawing.scene import Scene
-from imgsearch.drawing.sheet import Cell, draw_contact_sheet
-from imgsearch.encoders import load_encoder
+from imgsearch.client import load_encoder
 from imgsearch.errors import StorageError
-from imgsearch.identity import ModelChoice, checkpoint_for
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.indexer import index_pictures
-from imgsearch.job import IndexOptions
-from imgsearch.model.weights import DEMO_MODEL
+from imgsearch.index.reader import ImageIndex
+from imgsearch.indexing.options import IndexOptions
+from imgsearch.indexing.run import index_pictures
+from imgsearch.model.hub import DEMO_MODEL
 from imgsearch.search import SearchOptions, query, similar
-from imgsearch.types import Encoder, Hit, Input, Reporter, Silent
+from imgsearch.spec import checkpoint_for
+from imgsearch.tools.demo.gallery import (
+    ALIKE,
+    QUESTIONS,
+    RIGHT,
+    Cell,
+    Question,
+    draw_contact_sheet,
+    draw_gallery,
+)
+from imgsearch.tools.demo.scene import Scene
+from imgsearch.types import Encoder, Hit, Input, ModelOptions, Reporter, Silent
 
 
 def run_demo(out: str, reporter: Reporter) -> int:
@@ -35,7 +42,7 @@ def run_demo(out: str, reporter: Reporter) -> int:
     except OSError as error:
         raise _unwritable(out, error) from error
     reporter.say(f"drew {len(scenes)} pictures in {pictures}")
-    choice = ModelChoice(model=DEMO_MODEL)
+    choice = ModelOptions(model=DEMO_MODEL)
     result = index_pictures([pictures], folder, IndexOptions(model=choice), reporter)
     reporter.say(result.summary().partition(" Try:")[0])
     first_right = shown_right = shown = 0

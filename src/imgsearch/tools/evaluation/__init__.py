@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from imgsearch.dataset import RetrievalDataset
-from imgsearch.dataset.pictures import check_pictures
 from imgsearch.errors import UsageError
-from imgsearch.evaluation import metrics
-from imgsearch.evaluation.contenders import Contender
-from imgsearch.evaluation.metrics import Scores
-from imgsearch.evaluation.vector_cache import VectorCache
+from imgsearch.tools.dataset.retrieval import RetrievalDataset, check_pictures
+from imgsearch.tools.evaluation import metrics
+from imgsearch.tools.evaluation.cache import VectorCache
+from imgsearch.tools.evaluation.metrics import Scores
+from imgsearch.tools.evaluation.models import Contender
 from imgsearch.types import Reporter, Silent, Vectors
 
 T = TypeVar("T")

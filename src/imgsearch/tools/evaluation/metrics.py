@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.dataset import RetrievalDataset
 from imgsearch.errors import MissingExtra, UsageError
+from imgsearch.tools.dataset.retrieval import RetrievalDataset
 from imgsearch.types import Vectors
 
 CUTS = (1, 3, 5, 10)

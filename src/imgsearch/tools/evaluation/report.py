@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from imgsearch.dataset import RetrievalDataset
 from imgsearch.errors import MissingExtra, StorageError
-from imgsearch.evaluate import Row
-from imgsearch.evaluation.metrics import NAMES, Pairwise
+from imgsearch.tools.dataset.retrieval import RetrievalDataset
+from imgsearch.tools.evaluation import Row
+from imgsearch.tools.evaluation.metrics import NAMES, Pairwise
 
 RESULTS, PLOT = "results.json", "ndcg-by-dim.png"
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from imgsearch.errors import StorageError
 from imgsearch.index import generations
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import DEAD_SHARE, Compacted, IndexWriter
-from imgsearch.ingest import tidy
+from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.writer import DEAD_SHARE, Compacted, IndexWriter
+from imgsearch.indexing.ingest import tidy
 from imgsearch.types import Reporter, Silent
 
 # Share of the catalogue's pages that must be free for writing it anew to be worth it.

@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imgsearch.errors import ImgsearchError, IndexMissing
-from imgsearch.files import is_mount, shown
-from imgsearch.index import ann, generations, manifest
-from imgsearch.index.ann import codes
+from imgsearch.fs import is_mount
+from imgsearch.index import generations, manifest
+from imgsearch.index.ann import rabitq
+from imgsearch.index.ann import search as ann
+from imgsearch.index.ann.builder import plan_builds
 from imgsearch.index.database import sqlite_version
-from imgsearch.index.derive import plan_builds
-from imgsearch.index.filesystem import advice, kind_of
-from imgsearch.index.image_index import DEAD_SHARE, GRACE_SECONDS, ImageIndex
-from imgsearch.index.location import index_flag
-from imgsearch.index.vectors import SEGMENT_BYTES, rows_per_segment
+from imgsearch.index.layout import advice, index_flag, kind_of
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.segments import SEGMENT_BYTES, rows_per_segment
+from imgsearch.index.writer import DEAD_SHARE, GRACE_SECONDS
+from imgsearch.text import display_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def examine(folder: str) -> list[Finding]:
         raise
     except ImgsearchError as error:
         found.append(Finding("index", False, str(error)))
-    libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {codes.version()}"
+    libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {rabitq.version()}"
     found.append(Finding("libraries", True, libraries))
     return found
 
@@ -149,7 +151,7 @@ def _roots(index: ImageIndex) -> Iterator[Finding]:
         yield Finding(
             "folder",
             False,
-            f"{shown(root.path)} is not there now (a drive that is not mounted?): its pictures stay",
+            f"{display_path(root.path)} is not there now (a drive that is not mounted?): its pictures stay",
         )
     here = len(index.catalog.roots()) - len(away)
     yield Finding("folders", True, f"{here} kept indexed and there")

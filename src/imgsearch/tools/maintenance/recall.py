@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import UsageError
-from imgsearch.index import ann
+from imgsearch.index.ann import search as ann
 from imgsearch.index.ann.scan import Best, exact_scores, scan_rows, unit
-from imgsearch.index.image_index import ImageIndex, IndexWriter
-from imgsearch.index.reader import SHORTLIST
+from imgsearch.index.reader import SHORTLIST, ImageIndex
+from imgsearch.index.writer import IndexWriter
 from imgsearch.types import Reporter, Silent, Vectors
 
 K = 10

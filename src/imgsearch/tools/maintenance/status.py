@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imgsearch.index import ann, generations, runs
-from imgsearch.index.image_index import ImageIndex
+from imgsearch.client.connection import ServerState, find_server
+from imgsearch.index import generations, side_db
+from imgsearch.index.ann import search as ann
+from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import Root
-from imgsearch.remote.connection import ServerState, find_server
 from imgsearch.types import Identity
 
 
@@ -31,7 +32,7 @@ class Status:
     errors: dict[str, int]
     roots: tuple[Root, ...]
     bytes_on_disk: int
-    last_run: runs.Run | None
+    last_run: side_db.Run | None
     created: float
     vectors: int
     dead: int
@@ -58,7 +59,7 @@ def read_status(folder: str) -> Status:
             errors=errors,
             roots=tuple(index.catalog.roots()),
             bytes_on_disk=index.bytes_on_disk(),
-            last_run=runs.last(index.folder),
+            last_run=side_db.last_run(index.folder),
             created=index.created,
             vectors=sum(rows for _, rows in index.catalog.segments()),
             dead=sum(index.catalog.dead_counts().values()),

@@ -9,20 +9,17 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from imgsearch.errors import FolderError, ImgsearchError, IndexDamaged, NothingToIndex, StorageError
-from imgsearch.identity import ModelChoice, checkpoint_for
 from imgsearch.index import generations, manifest
-from imgsearch.index.audit import Audit, LostFile
-from imgsearch.index.checking import Damage, Findings, check
+from imgsearch.index.ann.builder import Deriver
 from imgsearch.index.database import NAME as CATALOGUE
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import IndexWriter
-from imgsearch.index.location import index_flag
-from imgsearch.index.lock import WriterLock
-from imgsearch.index.mending import mend
-from imgsearch.index.vectors import HEADER_BYTES, header_says
-from imgsearch.indexer import index_pictures
-from imgsearch.job import IndexOptions
-from imgsearch.types import Identity, Reporter, Silent
+from imgsearch.index.integrity import Audit, Damage, Findings, LostFile, check, mend
+from imgsearch.index.layout import index_flag
+from imgsearch.index.segments import HEADER_BYTES, header_says
+from imgsearch.index.writer import IndexWriter, WriterLock
+from imgsearch.indexing.options import IndexOptions
+from imgsearch.indexing.run import index_pictures
+from imgsearch.spec import checkpoint_for
+from imgsearch.types import Identity, ModelOptions, Reporter, Silent
 
 _TRIES = 8
 # Up to so many pictures are embedded again by their names; for more of them, every folder is walked.
@@ -105,7 +102,7 @@ def verify_index(folder: str, reporter: Reporter | None = None) -> Report:
 
 def repair_index(
     folder: str,
-    model: ModelChoice | None = None,
+    model: ModelOptions | None = None,
     reporter: Reporter | None = None,
     show: Callable[[Report], None] = lambda report: None,
 ) -> Repaired:
@@ -139,7 +136,7 @@ def repair_index(
         return Repaired(report)
     lost = list({(file.root, file.path): file for file in report._lost_files()}.values())
     if lost:
-        _embed(folder, lost, model or ModelChoice(), reporter)
+        _embed(folder, lost, model or ModelOptions(), reporter)
     with IndexWriter(folder) as writer:  # which clears away what nothing names
         Deriver(writer.data, writer.identity, reporter).finish()
         left = [file.whole for file in lost if writer.catalog.file(file.root, file.path) is None]
@@ -246,7 +243,7 @@ def _mend(report: Report) -> None:
             mend(audit, rest, (identity.dim, identity.fingerprint))
 
 
-def _embed(folder: str, lost: Iterable[LostFile], model: ModelChoice, reporter: Reporter) -> None:
+def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter: Reporter) -> None:
     """Embed again what is there now; the rest is for the next run that finds it."""
     there = [file.whole for file in lost if os.path.isfile(file.whole) and os.access(file.whole, os.R_OK)]
     if not there:

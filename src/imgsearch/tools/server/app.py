@@ -20,9 +20,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from imgsearch.client import protocol
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.remote import wire
-from imgsearch.serve.desk import Desk
+from imgsearch.tools.server.handlers import Desk
 
 _JSON_BYTES = 2**20
 _QUESTION_BYTES = 128 * 2**20  # one picture of 5 million pixels as patches
@@ -44,7 +44,7 @@ class OnlyOwner:
             await self._app(scope, receive, send)
             return
         message = "show the token that the server wrote to its file: Authorization: Bearer TOKEN"
-        refused = _answer(wire.error_json(UsageError(message)), 401)
+        refused = _answer(protocol.error_json(UsageError(message)), 401)
         refused.headers["connection"] = "close"
         await refused(scope, receive, send)
 
@@ -85,11 +85,11 @@ def make_app(desk: Desk, socket_path: str, token: str | None, *, warm: bool = Fa
 
     async def embed(request: Request) -> Response:
         _same_version(request)
-        if request.headers.get(wire.INPUTS_HEADER) == "1":
+        if request.headers.get(protocol.INPUTS_HEADER) == "1":
             answer = await done(questions, desk.embed, await _body(request, _QUESTION_BYTES))
         else:
             async with room:
-                answer = await done(batches, desk.embed, await _body(request, wire.MOST_BYTES))
+                answer = await done(batches, desk.embed, await _body(request, protocol.MOST_BYTES))
         return Response(answer, media_type="application/octet-stream")
 
     async def query(request: Request) -> Response:
@@ -153,7 +153,7 @@ def _logged(work: Callable[[], None]) -> None:
 def _refused(request: Request, error: Exception) -> Response:
     """Answer with what the user can mend."""
     assert isinstance(error, ImgsearchError)
-    return _answer(wire.error_json(error), 400)
+    return _answer(protocol.error_json(error), 400)
 
 
 def _other_version(request: Request, error: Exception) -> Response:
@@ -165,7 +165,7 @@ def _unknown(request: Request, error: Exception) -> Response:
     """Answer that there is no such path, or not by this method."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return _answer(wire.error_json(UsageError(message)), error.status_code)
+    return _answer(protocol.error_json(UsageError(message)), error.status_code)
 
 
 def _gone(request: Request, error: Exception) -> Response:
@@ -180,10 +180,11 @@ def _bug(request: Request, error: Exception) -> Response:
 
 
 def _same_version(request: Request) -> None:
-    theirs = request.headers.get(wire.VERSION_HEADER, "none")
-    if theirs != wire.version():
+    theirs = request.headers.get(protocol.VERSION_HEADER, "none")
+    if theirs != protocol.version():
         raise _OtherVersion(
-            f"the server is imgsearch {wire.version()}, the client {theirs}: restart the server with 'imgsearch serve'"
+            f"the server is imgsearch {protocol.version()}, the client {theirs}: "
+            "restart the server with 'imgsearch serve'"
         )
 
 

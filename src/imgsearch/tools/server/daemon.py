@@ -18,10 +18,10 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from imgsearch.client.connection import Address, own_address, peer_uid
 from imgsearch.errors import ServerRunning, StorageError, UsageError
-from imgsearch.remote.address import Address, own_address, peer_uid
-from imgsearch.serve.app import make_app
-from imgsearch.serve.desk import Desk
+from imgsearch.tools.server.app import make_app
+from imgsearch.tools.server.handlers import Desk
 from imgsearch.types import Reporter
 
 _CONNECTIONS = 64  # more are told to come again; each holds a question at most

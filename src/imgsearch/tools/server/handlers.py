@@ -11,19 +11,17 @@ from dataclasses import asdict
 from typing import Any
 
 from imgsearch import search
-from imgsearch.encoders import order_for
+from imgsearch.client import order_for, protocol
+from imgsearch.client.connection import ServerState
+from imgsearch.client.protocol import Order
 from imgsearch.errors import ImgsearchError, InputError, UsageError
-from imgsearch.identity import ModelChoice, checkpoint_for
-from imgsearch.index import runs
-from imgsearch.index.image_index import ImageIndex
-from imgsearch.index.location import find_index
-from imgsearch.remembering import RememberingEncoder
-from imgsearch.remote import wire
-from imgsearch.remote.connection import ServerState
-from imgsearch.remote.wire import Order
-from imgsearch.serve.indexes import Indexes
-from imgsearch.serve.models import Models, Weights
-from imgsearch.types import Encoder, Hit, Input, Silent
+from imgsearch.index import side_db
+from imgsearch.index.layout import find_index
+from imgsearch.index.reader import ImageIndex
+from imgsearch.search import RememberingEncoder
+from imgsearch.spec import checkpoint_for
+from imgsearch.tools.server.pools import Indexes, Models, Weights
+from imgsearch.types import Encoder, Hit, Input, ModelOptions, Silent
 
 _OPTIONS = ("n", "min_score", "within", "dim", "exact", "in")
 _MODEL = ("model", "device", "dtype", "remember")
@@ -56,7 +54,7 @@ class Desk:
         return asdict(
             ServerState(
                 pid=os.getpid(),
-                version=wire.version(),
+                version=protocol.version(),
                 since=self._since,
                 requests=self.requests,
                 http=self.http,
@@ -74,10 +72,10 @@ class Desk:
 
     def embed(self, message: bytes) -> bytes:
         """Embed the inputs of a message; return the message with their vectors."""
-        order, inputs, batch_size = wire.unpack_inputs(message)
+        order, inputs, batch_size = protocol.unpack_inputs(message)
         with self._noting() as notices, self._models.use(order) as encoder:
             vectors = encoder.embed(inputs, batch_size=batch_size)
-        return wire.pack({"notices": notices}, {"vectors": vectors})
+        return protocol.pack({"notices": notices}, {"vectors": vectors})
 
     def query(self, data: Any) -> dict[str, Any]:
         """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
@@ -159,7 +157,7 @@ class Desk:
             checkpoint = checkpoint_for(index.folder, index.identity, choice, Silent(), download=False)
             encoder = held.enter_context(self._models.use(order_for(checkpoint, index.identity, choice)))
             if command:
-                runs.record(index.folder, command, encoder.runtime)
+                side_db.record_run(index.folder, command, encoder.runtime)
             return encoder
 
         return load
@@ -234,8 +232,8 @@ def _options(fields: Mapping[str, Any]) -> search.SearchOptions:
     )
 
 
-def _choice(fields: Mapping[str, Any]) -> ModelChoice:
-    return ModelChoice(
+def _choice(fields: Mapping[str, Any]) -> ModelOptions:
+    return ModelOptions(
         model=_text(fields, "model"),
         device=_text(fields, "device") or "auto",
         dtype=_text(fields, "dtype") or "auto",

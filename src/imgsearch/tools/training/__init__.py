@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from imgsearch.dataset import read_dataset
 from imgsearch.errors import (
     DatasetError,
     MissingExtra,
@@ -19,14 +18,14 @@ from imgsearch.errors import (
     TrainingStopped,
     UsageError,
 )
-from imgsearch.estimate import spoken
-from imgsearch.training import folder
-from imgsearch.training.options import TrainOptions
-from imgsearch.training.settled import settle
+from imgsearch.text import format_duration
+from imgsearch.tools.dataset import read_dataset
+from imgsearch.tools.training import run_dir
+from imgsearch.tools.training.options import TrainOptions, settle
 from imgsearch.types import Reporter, Silent
 
 if TYPE_CHECKING:
-    from imgsearch.training.recipe import Trainer
+    from imgsearch.tools.training.trainer import Trainer
 
 _NEEDED = ("sentence_transformers", "accelerate", "datasets", "pyarrow")
 
@@ -71,26 +70,26 @@ def train(datasets: Sequence[str], options: TrainOptions, reporter: Reporter | N
     if not all(importlib.util.find_spec(name) for name in _NEEDED):
         raise MissingExtra("imgsearch train", "train")
     out = os.path.abspath(os.path.expanduser(options.out))
-    folder.check_out(out, options.resume)
-    with folder.claimed(out):
+    run_dir.check_out(out, options.resume)
+    with run_dir.claimed(out):
         try:
             result = _run(datasets, options, out, began, reporter)
         except KeyboardInterrupt:
-            raise TrainingStopped(folder.how_to_go_on(out)) from None
+            raise TrainingStopped(run_dir.how_to_go_on(out)) from None
         except DatasetError as error:
-            saved = f"; {folder.how_to_go_on(out)}" if folder.last_checkpoint(out) else ""
+            saved = f"; {run_dir.how_to_go_on(out)}" if run_dir.last_checkpoint(out) else ""
             raise DatasetError(f"{_last_line(error)}{saved}") from None
         except OSError as error:
             raise StorageError(f"{out} could not be written: {error.strerror or error}") from error
         except Exception as error:
-            from imgsearch.training import failures
+            from imgsearch.tools.training import trainer as failures
 
             if failures.is_out_of_memory(error):
                 raise TrainingError(failures.advice(options)) from error
             if failures.is_of_the_disk(error):
-                raise StorageError(f"{out} could not be written; {folder.how_to_go_on(out)}") from error
+                raise StorageError(f"{out} could not be written; {run_dir.how_to_go_on(out)}") from error
             raise
-    reporter.say(f"{_steps(result.steps)} in {spoken(result.seconds)}; the checkpoint is in {out}")
+    reporter.say(f"{_steps(result.steps)} in {format_duration(result.seconds)}; the checkpoint is in {out}")
     return result
 
 
@@ -99,15 +98,15 @@ def _run(
 ) -> TrainResult:
     """Prepare, train and write; as ``train``, but what the libraries raise is not yet in the user's words."""
     trainer, write = _prepare(datasets, options, out, reporter)
-    last = folder.last_checkpoint(out) if options.resume else None
-    first_step = folder.step_of(last) if last else 0
+    last = run_dir.last_checkpoint(out) if options.resume else None
+    first_step = run_dir.step_of(last) if last else 0
     if last:
         reporter.say(f"going on from step {first_step:,}")
     done = trainer.train(resume_from_checkpoint=last)
     _check_steps(trainer, options, reporter)
     write()
     if not options.keep_checkpoints:
-        folder.remove_checkpoints(out)
+        run_dir.remove_checkpoints(out)
     log, steps = tuple(trainer.state.log_history), trainer.state.global_step
     scores = {entry["step"]: entry["ndcg@10"] for entry in log if "ndcg@10" in entry}
     return TrainResult(
@@ -146,11 +145,10 @@ def _prepare(
 ) -> tuple[Trainer, Callable[[], None]]:
     """Check and read everything; return the trainer, and what writes the result once it has trained."""
     # What the end of the run needs is imported before it begins: by then the program may have been updated.
-    from imgsearch.training import failures  # noqa: F401
-    from imgsearch.training.assembly import build_trainer
-    from imgsearch.training.data import read_examples
-    from imgsearch.training.pictures import Pictures
-    from imgsearch.training.result import write_result
+    from imgsearch.tools.training import trainer as failures  # noqa: F401
+    from imgsearch.tools.training.data import Pictures, read_examples
+    from imgsearch.tools.training.result import write_result
+    from imgsearch.tools.training.trainer import build_trainer
 
     examples = read_examples(datasets, options.split, options.negatives)
     if len(examples.examples) < options.batch_size:
@@ -163,7 +161,7 @@ def _prepare(
         measured = read_dataset(options.evaluate_on, split=options.evaluation_split)
     settled = settle(options, out, reporter)
     plan = options.hyperparameters() | {"dataset": examples.name, "examples": len(examples.examples)}
-    folder.keep_plan(out, plan | {"model": settled.checkpoint.name}, options.resume)
+    run_dir.keep_plan(out, plan | {"model": settled.checkpoint.name}, options.resume)
     refs = [ref for one in examples.examples for ref in (one.positive, *one.negatives[: examples.negatives])]
     refs += measured.corpus.values() if measured else ()
     pictures = Pictures(refs, settled.budget, settled.layout, reporter)

@@ -1,14 +1,18 @@
-"""The pictures of a training set: told apart by content, decoded once and kept in memory while they fit."""
+"""Training examples: pictures decoded once and kept while they fit, and the table that the trainer is fed with."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from imgsearch.dataset import PictureRef
-from imgsearch.dataset.pictures import decode, placed, work_ahead
-from imgsearch.model import pixels
+from datasets import Dataset
+
+from imgsearch.errors import DatasetError, UsageError
+from imgsearch.model import image as pixels
+from imgsearch.tools.dataset import read_dataset
+from imgsearch.tools.dataset.retrieval import Example, PictureRef, decode, placed, work_ahead
 from imgsearch.types import RGB, Patches, PixelBudget, Reporter
 
 _AHEAD = 64  # pictures that are read ahead of their turn
@@ -80,3 +84,49 @@ class Pictures:
 def _memory() -> int:
     """Return the machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The examples of one or several datasets, with as many negatives each; ``notes`` says what was left out."""
+
+    name: str
+    examples: tuple[Example, ...]
+    negatives: int
+    notes: tuple[str, ...]
+
+
+def read_examples(paths: Sequence[str], split: str | None, negatives: int | None) -> Examples:
+    """Read the examples to train on; each keeps its first ``negatives`` hard negatives, by default all.
+
+    Raises DatasetError for a dataset that can't be used, UsageError for more negatives than there are.
+    """
+    read = [read_dataset(path, split=split) for path in paths]
+    examples = tuple(example for one in read for example in one.examples)
+    name = " + ".join(one.name for one in read)
+    if not examples:
+        raise DatasetError(f"{name}: it holds no example to train on")
+    counts = {len(example.negatives) for example in examples}
+    least, most = min(counts), max(counts)
+    if negatives is not None and negatives > least:
+        short = next(example.query for example in examples if len(example.negatives) < negatives)
+        raise UsageError(f"--negatives {negatives}: {name} has fewer for the query '{short[:60]}': {least}")
+    notes = []
+    if negatives is None and least < most:
+        notes.append(
+            f"the examples have {least} to {most} hard negatives; the first {least} of each are used"
+        )
+    return Examples(name, examples, least if negatives is None else negatives, tuple(notes))
+
+
+def as_table(examples: Examples, pictures: Pictures) -> Dataset:
+    """Return the columns query (text), image and negative_0 … (numbers of pictures), one row an example."""
+    columns: dict[str, list[str] | list[int]] = {
+        "query": [example.query for example in examples.examples],
+        "image": [pictures.number(example.positive) for example in examples.examples],
+    }
+    for place in range(examples.negatives):
+        columns[f"negative_{place}"] = [
+            pictures.number(example.negatives[place]) for example in examples.examples
+        ]
+    return Dataset.from_dict(columns)

@@ -1,13 +1,21 @@
-"""What a training run is asked for, and the decisions that follow from it, each with its reason."""
+"""What a training run is asked for, and what follows from it, the checkpoint and the machine, each with its reason."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from imgsearch.errors import UsageError
-from imgsearch.types import PixelBudget
+from imgsearch.model import checkpoint as checkpoints
+from imgsearch.model.conventions import read_conventions
+from imgsearch.model.hub import Checkpoint
+from imgsearch.spec import chosen_pixels, find
+from imgsearch.tools.training import run_dir
+from imgsearch.types import ModelOptions, PixelBudget, Reporter
+
+if TYPE_CHECKING:
+    from imgsearch.model.image import PatchLayout
 
 DIMS = (2048, 1536, 1024, 512, 256, 128, 64)
 """The Matryoshka dimensions of the recipe; a model has those that fit it."""
@@ -152,3 +160,68 @@ def _cpu_bfloat16() -> str | None:
     except OSError:
         return None
     return next((flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the options, the checkpoint and the machine together decide; ``reasons`` is for the user.
+
+    ``layout`` is how the checkpoint cuts its pictures. ``prompts`` are those of queries and of pictures, word
+    for word. ``truncate_dim`` is the length that the checkpoint cuts its vectors to by default, None if it
+    does not.
+    """
+
+    checkpoint: Checkpoint
+    dims: tuple[int, ...]
+    budget: PixelBudget
+    layout: PatchLayout
+    prompts: tuple[str, str]
+    generation_prompt: bool
+    truncate_dim: int | None
+    device: str
+    precision: str
+    reasons: tuple[str, ...]
+
+
+def settle(options: TrainOptions, out: str, reporter: Reporter) -> Settled:
+    """Find the checkpoint and decide what it, the machine and the options leave open.
+
+    Raises CheckpointError, DownloadError, UsageError, and StorageError where ``out`` has no room for the run.
+    """
+    from imgsearch.model.image import check_budget, read_layout  # on use: it loads Pillow
+    from imgsearch.model.prompt import punctuated
+    from imgsearch.model.runtime import choose
+
+    checkpoint = find(options.model, options.revision, reporter)
+    info = checkpoints.describe(checkpoint.folder)
+    own = read_conventions(checkpoint.folder, checkpoint.name)
+    dims, why_dims = choose_dims(info.dim, options.dims)
+    device = choose(options.device).device
+    precision, why = choose_precision(device, options.dtype)
+    budget = chosen_pixels(ModelOptions(pixels=options.pixels), checkpoint)
+    layout = read_layout(checkpoint.folder)
+    check_budget(budget, layout.factor)
+    run_dir.check_room(out, info.parameters, info.weights_bytes)
+
+    def prompt(given: str | None, default: str) -> str:
+        text = next(text for text in (given, options.instruction, default) if text is not None)
+        return text if own.verbatim else punctuated(text)
+
+    return Settled(
+        checkpoint=checkpoint,
+        dims=dims,
+        budget=budget,
+        layout=layout,
+        prompts=(
+            prompt(options.query_prompt, own.query_prompt),
+            prompt(options.document_prompt, own.document_prompt),
+        ),
+        generation_prompt=own.generation_prompt,
+        truncate_dim=own.dim if own.dim < own.full_dim else None,
+        device=device,
+        precision=precision,
+        reasons=(
+            f"{checkpoint.name} ({checkpoint.reason}) on {device} in {precision}: {why}",
+            f"dimensions {', '.join(map(str, dims))}: {why_dims}",
+        ),
+    )

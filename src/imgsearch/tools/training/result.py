@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, cast
 
-from imgsearch.training.card import write_card
-from imgsearch.training.data import Examples
-from imgsearch.training.module import Qwen3VLInput
-from imgsearch.training.options import TrainOptions
-from imgsearch.training.recipe import Trainer
-from imgsearch.training.saving import Trained, versions, write_checkpoint
-from imgsearch.training.settled import Settled
+from imgsearch.tools.training.data import Examples
+from imgsearch.tools.training.export import Trained, versions, write_card, write_checkpoint
+from imgsearch.tools.training.options import Settled, TrainOptions
+from imgsearch.tools.training.st_module import Qwen3VLInput
+from imgsearch.tools.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss

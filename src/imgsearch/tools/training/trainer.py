@@ -1,16 +1,20 @@
-"""The recipe on sentence-transformers' trainer: model, loss, arguments, and the trainer with safe checkpoints."""
+"""The recipe on sentence-transformers' trainer: model, loss, arguments, progress, and what its failures mean."""
 
 from __future__ import annotations
 
 import logging
 import math
+import multiprocessing
 import os
+import time
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.base.modules import Normalize
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MatryoshkaLoss,
@@ -21,12 +25,19 @@ from sentence_transformers.sentence_transformer.training_args import (
     BatchSamplers,
     SentenceTransformerTrainingArguments,
 )
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from imgsearch.errors import TrainingError
-from imgsearch.training.module import Qwen3VLInput
-from imgsearch.training.options import SCHEDULES, TrainOptions
-from imgsearch.training.saving import write_weights
+from imgsearch.model.prompt import Prompter
+from imgsearch.model.reference import load_model
+from imgsearch.text import format_duration, format_rate
+from imgsearch.tools.dataset.retrieval import RetrievalDataset
+from imgsearch.tools.training import run_dir
+from imgsearch.tools.training.data import Examples, Pictures, as_table
+from imgsearch.tools.training.export import write_weights
+from imgsearch.tools.training.options import SCHEDULES, Settled, TrainOptions, choose_attention
+from imgsearch.tools.training.st_module import Qwen3VLInput
+from imgsearch.types import PixelBudget, Reporter, Runtime
 
 _WEIGHTS = "model.safetensors"
 
@@ -152,3 +163,204 @@ def silence() -> None:
     """Keep the libraries' own talk away: what there is to say goes through the reporter."""
     for name in ("sentence_transformers", "transformers", "accelerate", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+METRIC = "ndcg@10"
+
+
+class Measure:
+    """NDCG@10 of the model as it is, by sentence-transformers' own evaluator."""
+
+    def __init__(self, data: RetrievalDataset, pictures: Pictures, batch_size: int) -> None:
+        """Take the queries, the pictures by number, and the judgements of ``data``."""
+        self.name = data.name
+        self._evaluator = InformationRetrievalEvaluator(
+            queries=dict(data.queries),
+            corpus={doc: pictures.number(ref) for doc, ref in data.corpus.items()},
+            relevant_docs={query: set(docs) for query, docs in data.relevant.items()},
+            batch_size=batch_size,
+            write_csv=False,
+        )
+
+    def __call__(self, model: SentenceTransformer) -> float:
+        """Return NDCG@10; the model is left in the mode, training or not, that it was in."""
+        training = model.training
+        try:
+            scores = self._evaluator(model)
+        finally:
+            model.train(training)
+        return float(scores[f"cosine_{METRIC}"])
+
+
+class Progress(TrainerCallback):
+    """Tells the reporter how the run goes, and measures the model every ``eval_steps`` steps and at the ends.
+
+    What it measures goes into the trainer's log, so that a resumed run still has it.
+    """
+
+    def __init__(
+        self, reporter: Reporter, measure: Measure | None, eval_steps: int, pictures_a_step: int
+    ) -> None:
+        """Take the reporter, what to measure with (None: nothing), and how many pictures a step embeds."""
+        self._reporter, self._measure = reporter, measure
+        self._eval_steps, self._pictures_a_step = eval_steps, pictures_a_step
+        self._busy = self._began = 0.0
+        self._steps = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Measure the model as it comes."""
+        if state.global_step == 0:
+            self._look(state, kwargs["model"])
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock, which measuring and saving do not run on."""
+        self._began = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop the clock; measure if it is time."""
+        self._busy += time.monotonic() - self._began
+        self._steps += 1
+        if state.global_step % self._eval_steps == 0 or state.global_step == state.max_steps:
+            self._look(state, kwargs["model"])
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Measure the result, also where batches ran out before the last step."""
+        self._look(state, kwargs["model"])
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Say how far the run is."""
+        if not logs or "loss" not in logs or not self._steps:
+            return
+        a_step = self._busy / self._steps
+        self._reporter.say(
+            f"step {state.global_step:,} of {state.max_steps:,}: loss {logs['loss']:.4f}, "
+            f"lr {logs.get('learning_rate', 0.0):.3g}, {format_rate(self._pictures_a_step / max(a_step, 1e-9))} "
+            f"pictures/s, {format_duration(a_step * (state.max_steps - state.global_step))} left"
+        )
+        self._busy, self._steps = 0.0, 0
+
+    def _look(self, state: TrainerState, model: SentenceTransformer) -> None:
+        """Measure, say so, and keep it in the log."""
+        if self._measure is None or any(
+            METRIC in entry and entry["step"] == state.global_step for entry in state.log_history
+        ):
+            return
+        score = self._measure(model)
+        state.log_history.append({"step": state.global_step, METRIC: score})
+        self._reporter.say(f"step {state.global_step:,}: NDCG@10 {score:.4f} on {self._measure.name}")
+
+
+# torch has a class for it on accelerators; on the CPU it raises a plain RuntimeError in these words.
+_MEMORY = (
+    "killed by signal: killed",  # the kernel ended a process that decoded pictures
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of memory",
+)
+
+# How torch and safetensors say that a file could not be written.
+_DISK = ("pytorchstreamwriter failed", "no space left", "unexpected pos", "quota exceeded", "i/o error")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an exception means that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY)
+
+
+def is_of_the_disk(error: Exception) -> bool:
+    """Tell whether an exception means that a checkpoint could not be written."""
+    said = str(error).lower()
+    return isinstance(error, RuntimeError | SafetensorError) and any(word in said for word in _DISK)
+
+
+def advice(options: TrainOptions) -> str:
+    """Say which settings to lower, in the order of what they cost."""
+    pixels = (
+        f"it is {options.pixels.max_pixels:,}"
+        if isinstance(options.pixels, PixelBudget)
+        else "the model's own"
+    )
+    return (
+        f"out of memory: lower --mini-batch (it is {min(options.mini_batch, options.batch_size)}), then "
+        f"--max-pixels ({pixels}), or add --gradient-checkpointing"
+    )
+
+
+def build_trainer(
+    examples: Examples,
+    measured: RetrievalDataset | None,
+    pictures: Pictures,
+    settled: Settled,
+    options: TrainOptions,
+    out: str,
+    reporter: Reporter,
+) -> Trainer:
+    """Load the model and put the recipe together around it.
+
+    ``measured`` is what the model is measured on before, during and after, None for nothing; ``pictures`` holds
+    its pictures too. Raises DatasetError for a query that the model can't take.
+    """
+    measure = Measure(measured, pictures, options.mini_batch) if measured else None
+    module = _input_module(pictures, settled, options)
+    whole = build_model(module, settled.device)
+    loss, how = build_loss(whole, settled.dims, options)
+    reporter.say(how)
+    total = options.steps or math.ceil(options.epochs * (len(examples.examples) // options.batch_size))
+    # Only a forked process shares the model's input module: elsewhere pictures are decoded between the steps.
+    forked = multiprocessing.get_start_method() == "fork"
+    workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if forked and not pictures.in_memory else 0
+    arguments = build_arguments(
+        options, os.path.join(out, run_dir.CHECKPOINTS), settled.device, total, workers
+    )
+    a_step = options.batch_size * (1 + examples.negatives)
+    progress = Progress(reporter, measure, options.eval_steps or max(1, total // 10), a_step)
+    trainer = Trainer(
+        model=whole,
+        args=arguments,
+        train_dataset=as_table(examples, pictures),
+        loss=loss,
+        callbacks=[progress],
+    )
+    queries = [one.query for one in examples.examples]
+    module.check_texts([*queries, *(measured.queries.values() if measured else ())])
+    return trainer
+
+
+def _input_module(pictures: Pictures, settled: Settled, options: TrainOptions) -> Qwen3VLInput:
+    """Load the model with float32 master weights, ready to be trained, behind its prompter and pictures."""
+    source, layout = settled.checkpoint.folder, settled.layout
+    model = load_model(source, Runtime(settled.device, "float32", "master weights"))
+    model.requires_grad_(True)
+    if options.gradient_checkpointing:
+        # transformers renamed it in the course of version 5.
+        new, old = "activation_checkpointing_enable", "gradient_checkpointing_enable"
+        getattr(model, new if hasattr(model, new) else old)({"use_reentrant": False})
+    return Qwen3VLInput(
+        model,
+        Prompter(source, verbatim=True),
+        layout,
+        pictures.patches,
+        *settled.prompts,
+        attention=choose_attention(
+            settled.device, settled.precision, settled.budget.max_pixels // layout.patch**2
+        ),
+        precision=settled.precision,
+    )

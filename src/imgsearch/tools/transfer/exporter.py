@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
-from imgsearch.estimate import spoken
-from imgsearch.exchange import origin
-from imgsearch.exchange.npy import ArrayWriter
-from imgsearch.exchange.parquet import NoText, TableWriter
-from imgsearch.exchange.path_list import PathWriter
-from imgsearch.exchange.replacing import Replacing
-from imgsearch.exchange.source import json_beside
-from imgsearch.files import shown
-from imgsearch.index.image_index import ImageIndex
+from imgsearch.fs import Replacing
+from imgsearch.index import manifest
+from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import Stored
-from imgsearch.index.vectors import Segment, SegmentMissing, row_crc
+from imgsearch.index.segments import Segment, SegmentMissing, row_crc
+from imgsearch.text import display_path, format_duration
+from imgsearch.tools.transfer.npy import ArrayWriter
+from imgsearch.tools.transfer.parquet import NoText, TableWriter
+from imgsearch.tools.transfer.paths import PathWriter
+from imgsearch.tools.transfer.source import json_beside
 from imgsearch.types import Reporter, Silent
 
 Dtype = Literal["float16", "float32"]
@@ -45,10 +44,9 @@ class Exported:
     def summary(self) -> str:
         """Say in one line what was written and where."""
         left_out = f"; {self.damaged:,} damaged vectors left out" if self.damaged else ""
-        files = ", ".join(map(shown, self.files))
-        return (
-            f"{self.pictures:,} pictures, {self.dim} dimensions, in {files}{left_out}; {spoken(self.seconds)}"
-        )
+        files = ", ".join(map(display_path, self.files))
+        took = format_duration(self.seconds)
+        return f"{self.pictures:,} pictures, {self.dim} dimensions, in {files}{left_out}; {took}"
 
 
 def export(
@@ -73,13 +71,13 @@ def export(
     started, reporter = time.monotonic(), reporter or Silent()
     ending = os.path.splitext(out)[1].lower()
     if ending not in (".parquet", ".npy"):
-        raise UsageError(f"{shown(out)}: the name of the file to write ends in .parquet or .npy")
+        raise UsageError(f"{display_path(out)}: the name of the file to write ends in .parquet or .npy")
     if ending == ".parquet" and paths is not None:
         raise UsageError("--paths goes with a .npy file; a parquet file holds the paths itself")
     parent = os.path.dirname(os.path.abspath(out))
     if not os.path.isdir(parent):
         raise FolderError(
-            f"{shown(parent)} is no folder; {shown(os.path.basename(out))} can't be written there"
+            f"{display_path(parent)} is no folder; {display_path(os.path.basename(out))} can't be written there"
         )
     for tries in range(1, _TRIES + 1):
         with ImageIndex(folder) as index, index.catalog.transaction("DEFERRED"):
@@ -136,7 +134,7 @@ class _Export:
         about = json_beside(out)
         if len({os.path.realpath(path) for path in (out, paths, about)}) < 3:
             raise UsageError(
-                f"{shown(paths)} is written for something else; choose another name for the paths"
+                f"{display_path(paths)} is written for something else; choose another name for the paths"
             )
         with Replacing() as files:
             names = PathWriter(files.open(paths), paths)
@@ -147,7 +145,7 @@ class _Export:
                 for picture in pictures:
                     names.write(picture.paths[0])
             writer.finish()
-            said = {origin.KEY: origin.to_json(self.index.identity), "rows": writer.rows}
+            said = {manifest.KEY: manifest.to_json(self.index.identity), "rows": writer.rows}
             note.write(json.dumps(said, indent=2).encode() + b"\n")
         return Exported(writer.rows, self.index.identity.dim, (out, paths, about), self.damaged)
 

@@ -1,33 +1,37 @@
-"""The work of an import, once everything was found to be in order: files looked at, rows normalised, committed."""
+"""Use case: vectors that were computed elsewhere become an index, or go into one, with the names of their pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 
-from imgsearch.errors import PictureError
-from imgsearch.estimate import spoken
-from imgsearch.exchange.checking import block_rows
-from imgsearch.exchange.places import Places, device, new_root
-from imgsearch.exchange.source import Named, Source
-from imgsearch.exchange.unit import unit_rows
-from imgsearch.files import open_source, shown
-from imgsearch.files.rules import is_hidden
+from imgsearch.errors import DatasetError, FolderError, IndexMismatch, PictureError
+from imgsearch.files import open_source
+from imgsearch.files.ignore import is_hidden
+from imgsearch.index import layout, manifest
+from imgsearch.index.ann.builder import Deriver
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.derive import Deriver
-from imgsearch.index.image_index import IndexWriter
-from imgsearch.index.rows import FileState, Root
-from imgsearch.media import EXTENSIONS
-from imgsearch.plan import is_current
-from imgsearch.types import Reporter, Skipped, SourceFile, Vectors
+from imgsearch.index.manifest import IMPORTED
+from imgsearch.index.rows import FileState, Root, is_current
+from imgsearch.index.writer import IndexWriter
+from imgsearch.media.formats import EXTENSIONS
+from imgsearch.model import checkpoint as checkpoints
+from imgsearch.spec import choose_identity, find
+from imgsearch.text import display_path, format_duration
+from imgsearch.tools.transfer.paths import Places, device, new_root
+from imgsearch.tools.transfer.source import Named, Source, open_vectors
+from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
+from imgsearch.types import Identity, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors
 
 _SAID = 10
 _ABSENT = -1
@@ -72,7 +76,9 @@ class Imported:
             parts.append(f"{self.skipped.total():,} skipped ({reasons})")
         if self.bad:
             parts.append(f"{self.bad:,} bad rows left out")
-        return f"{'; '.join(parts)}; {spoken(self.seconds)}. Try: imgsearch similar PHOTO{index_flag}"
+        return (
+            f"{'; '.join(parts)}; {format_duration(self.seconds)}. Try: imgsearch similar PHOTO{index_flag}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +247,14 @@ class Intake:
         if root not in self._roots:
             self._roots[root] = writer.catalog.put_root(*new_root(root))
             self.reporter.say(
-                f"{shown(root)} is a folder of the index from now on: 'imgsearch index' keeps it up to date"
+                f"{display_path(root)} is a folder of the index from now on: 'imgsearch index' keeps it up to date"
             )
         return self._roots[root]
 
     def _skip(self, path: str, reason: str, detail: str = "") -> None:
         self.result.skipped[reason] += 1
         if self.result.skipped.total() <= _SAID:
-            self.reporter.say(f"{shown(path)}: {reason}" + (f" ({detail})" if detail else ""))
+            self.reporter.say(f"{display_path(path)}: {reason}" + (f" ({detail})" if detail else ""))
         else:
             self._unsaid += 1
 
@@ -282,3 +288,106 @@ def _state(file: str) -> os.stat_result | None:
 def _invented(file: str, page: int) -> bytes:
     """Return the key of a picture whose bytes nobody has looked at; no sha256 of a file is known to be the same."""
     return hashlib.sha256(b"imported:" + os.fsencode(file) + b"\0" + str(page).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How to import: ``files`` says that every picture is opened and hashed, ``skip_bad`` that bad rows are left out.
+
+    ``model`` is the checkpoint that made the vectors, ``root`` the folder that new files belong to.
+    """
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+    root: str | None = None
+    files: bool = True
+    skip_bad: bool = False
+
+
+def import_vectors(
+    vectors: str,
+    paths: str | None,
+    folder: str,
+    options: ImportOptions | None = None,
+    reporter: Reporter | None = None,
+) -> Imported:
+    """Put vectors and the names of their pictures into the index in ``folder``, which is made if there is none.
+
+    ``vectors`` is a .npy file (n, dim) with ``paths``, a list of as many paths; or a parquet file with the columns
+    path and embedding. Everything is looked at first: if a row is bad nothing is written. Relative paths are
+    relative to ``options.root``, else to the current folder. What was committed before an interruption stays, and
+    a second run passes over it. A picture that the index has keeps the vector that it has.
+
+    Raises DatasetError (bad rows, with the first of them), UsageError, FolderError, IndexMismatch, IndexLocked,
+    IndexDamaged, StorageError, CheckpointError, MissingExtra.
+    """
+    started, options, reporter = time.monotonic(), options or ImportOptions(), reporter or Silent()
+    if options.root == "":
+        raise FolderError("--root: the path is empty")
+    source = open_vectors(vectors, paths)
+    with ExitStack() as stack:
+        writer = stack.enter_context(IndexWriter(folder)) if manifest.exists(folder) else None
+        identity = _identity(source, writer.identity if writer else None, options.model, folder, reporter)
+        places = Places(writer.catalog.roots() if writer else [], options.root)
+        faults = check(source, places, reporter)
+        if faults.rows and not options.skip_bad:
+            raise DatasetError(
+                f"{display_path(source.path)}: {faults.text()}; nothing was imported (--skip-bad leaves these out)"
+            )
+        if faults.rows:
+            reporter.say(faults.text())
+        if writer is None and (warning := layout.advice(folder)):
+            reporter.say(warning)
+        places.settle(options.files)
+        intake = Intake(
+            source,
+            faults.rows,
+            places,
+            writer or (lambda: stack.enter_context(IndexWriter(folder, identity))),
+            files=options.files,
+            reporter=reporter,
+        )
+        result = intake.carry_out()
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _identity(
+    source: Source, have: Identity | None, choice: ModelOptions, folder: str, reporter: Reporter
+) -> Identity:
+    """Decide what the vectors were made with, say why, and refuse what the index was not made with."""
+    want, why = _told(source, have, choice, reporter)
+    if have is not None and (found := manifest.differences(have, want)):
+        raise IndexMismatch(
+            f"the index in {folder} was made with {'; '.join(found)}, which is what the vectors in "
+            f"{display_path(source.path)} are; import them into an index of their own with --index DIR"
+        )
+    if want.model == IMPORTED:
+        reporter.say(
+            "nothing says which model made the vectors: their index answers for the photos in it, not for words "
+            "(--model NAME|DIR if you know it)"
+        )
+    else:
+        reporter.say(f"the vectors are taken to be those of {want.model} ({want.fingerprint[:8]}): {why}")
+    return have or want
+
+
+def _told(
+    source: Source, have: Identity | None, choice: ModelOptions, reporter: Reporter
+) -> tuple[Identity, str]:
+    if source.identity is not None and choice.model is None:
+        return source.identity, f"{display_path(source.path)} says so"
+    if choice.model is not None:
+        base = source.identity or have
+        if base is None:
+            return choose_identity(replace(choice, dim=source.dim), reporter)[1], "--model says so"
+        checkpoint = find(choice.model, choice.revision, reporter)
+        found = checkpoints.fingerprint(checkpoint.folder)
+        named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)
+        if source.identity and (wrong := manifest.differences(source.identity, named)):
+            raise IndexMismatch(
+                f"the vectors in {display_path(source.path)} were made with {'; '.join(wrong)}"
+            )
+        return named, "--model says so"
+    if have is not None:
+        return replace(have, dim=source.dim), "the index's own model, since nothing says otherwise"
+    return manifest.nobody(source.dim), ""

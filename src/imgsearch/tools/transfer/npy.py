@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError
-from imgsearch.files import shown
+from imgsearch.text import display_path
 
 MAGIC = b"\x93NUMPY"
 
@@ -36,14 +36,14 @@ class Array(NamedTuple):
                 while view:
                     got = file.readinto(view)
                     if not got:
-                        raise DatasetError(f"{shown(self.path)} became shorter while it was read")
+                        raise DatasetError(f"{display_path(self.path)} became shorter while it was read")
                     view = view[got:]
                 yield block
 
 
 def open_array(path: str, file: BinaryIO) -> Array:
     """Read a file's header and hold it against its size. Raises DatasetError for anything but (n, dim) floats."""
-    name = shown(path)
+    name = display_path(path)
     try:
         version = npy.read_magic(file)
         # Version 3 differs from 2 in field names only, and an array of floats has none.

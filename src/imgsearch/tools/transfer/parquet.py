@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError, MissingExtra
-from imgsearch.exchange import origin
-from imgsearch.exchange.source import Block, Named, checked
-from imgsearch.files import shown
+from imgsearch.index import manifest
 from imgsearch.index.rows import Stored
+from imgsearch.text import display_path
+from imgsearch.tools.transfer.source import Block, Named, checked
 from imgsearch.types import Identity
 
 _NAMES_AT_ONCE = 8192
@@ -63,7 +63,7 @@ class TableWriter:
         ]
         if as_bytes:
             fields += [("path_bytes", pa.binary()), ("copies_bytes", pa.list_(pa.binary()))]
-        self._schema = pa.schema(fields, metadata={origin.KEY: json.dumps(origin.to_json(identity))})
+        self._schema = pa.schema(fields, metadata={manifest.KEY: json.dumps(manifest.to_json(identity))})
         # Numbers that look like noise don't shrink, and a dictionary of them would only cost memory.
         self._writer = pq.ParquetWriter(
             file,
@@ -153,7 +153,7 @@ class TableSource:
                 try:
                     yield _named(cells)
                 except (ValueError, TypeError, AttributeError) as error:
-                    raise DatasetError(f"{shown(self.path)}, row {row + 1}: {error}") from error
+                    raise DatasetError(f"{display_path(self.path)}, row {row + 1}: {error}") from error
                 row += 1
 
     def blocks(self, size: int) -> Iterator[Block]:
@@ -222,11 +222,11 @@ def _is_fixed(kind: Any) -> bool:
 def open_table(path: str) -> TableSource:
     """Look at a parquet file's schema. Raises DatasetError, MissingExtra."""
     pa, pq = _library()
-    name = shown(path)
+    name = display_path(path)
     try:
         file = pq.ParquetFile(path)
         schema, rows = file.schema_arrow, file.metadata.num_rows
-        said = (schema.metadata or {}).get(origin.KEY.encode())
+        said = (schema.metadata or {}).get(manifest.KEY.encode())
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     for column in ("path", "embedding"):
@@ -242,7 +242,7 @@ def open_table(path: str) -> TableSource:
     if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"):
         raise DatasetError(f"{name}, column path: it holds {kind} where text is needed")
     dim = _dim(file, schema.field("embedding").type, name)
-    identity = checked(origin.from_json(said, name), dim, path) if said else None
+    identity = checked(manifest.from_json(said, name), dim, path) if said else None
     # Columns of the same names in anybody else's file may mean anything.
     extras = [extra for extra in _EXTRAS if identity and extra in schema.names]
     return TableSource(path, rows, dim, identity, ("path", *extras, "embedding"))
@@ -271,4 +271,6 @@ def _dim(file: Any, kind: Any, name: str) -> int:
 
 
 def _damaged(path: str, error: Exception) -> DatasetError:
-    return DatasetError(f"{shown(path)} can't be read as parquet: {' '.join(str(error).split())[:200]}")
+    return DatasetError(
+        f"{display_path(path)} can't be read as parquet: {' '.join(str(error).split())[:200]}"
+    )

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError, FolderError, UsageError
-from imgsearch.exchange import npy, origin
-from imgsearch.exchange.path_list import read_paths
-from imgsearch.files import check_root, shown
-from imgsearch.files.opening import open_regular, said
+from imgsearch.files import check_root
+from imgsearch.files.open import open_regular
+from imgsearch.index import manifest
+from imgsearch.text import display_path, error_line
+from imgsearch.tools.transfer import npy
+from imgsearch.tools.transfer.paths import read_paths
 from imgsearch.types import Identity
 
 
@@ -112,15 +114,15 @@ def reading(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DatasetError(f"{shown(path)} can't be read: {said(error)}") from error
+        raise DatasetError(f"{display_path(path)} can't be read: {error_line(error)}") from error
 
 
-def open_source(vectors: str, paths: str | None) -> Source:
+def open_vectors(vectors: str, paths: str | None) -> Source:
     """Look at a file of vectors, which its first bytes tell, and at the list of paths that a .npy file needs.
 
     Raises FolderError (not there, or no regular file), UsageError, DatasetError, MissingExtra.
     """
-    name = shown(vectors)
+    name = display_path(vectors)
     with _opened(vectors) as file:
         head = file.read(8)
         file.seek(0)
@@ -136,7 +138,7 @@ def open_source(vectors: str, paths: str | None) -> Source:
     if head.startswith(b"PAR1"):
         if paths is not None:
             raise UsageError(f"{name} is a parquet file, which holds the paths itself; leave --paths out")
-        from imgsearch.exchange.parquet import open_table  # on use: it loads pyarrow
+        from imgsearch.tools.transfer.parquet import open_table  # on use: it loads pyarrow
 
         return open_table(vectors)
     if head.startswith(b"PK"):
@@ -146,7 +148,7 @@ def open_source(vectors: str, paths: str | None) -> Source:
 
 def _opened(path: str) -> Any:
     if not os.path.isfile(check_root(path)):
-        raise FolderError(f"{shown(path)} is a folder; give a file")
+        raise FolderError(f"{display_path(path)} is a folder; give a file")
     return open_regular(path)
 
 
@@ -156,15 +158,15 @@ def _identity_beside(array: npy.Array) -> Identity | None:
     try:
         with open_regular(path) as file:
             about = json.loads(file.read(1 << 20))
-            kept = about[origin.KEY]
+            kept = about[manifest.KEY]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # none, or somebody else's
     if about.get("rows") != array.rows:
         raise DatasetError(
-            f"{shown(path)} is about {about.get('rows')} vectors, {shown(array.path)} holds {array.rows}: they do not "
-            "belong together; take the .json away if it has nothing to do with these vectors"
+            f"{display_path(path)} is about {about.get('rows')} vectors, {display_path(array.path)} holds "
+            f"{array.rows}: they do not belong together; take the .json away if it has nothing to do with these vectors"
         )
-    return checked(origin.from_json(json.dumps(kept), shown(path)), array.dim, path)
+    return checked(manifest.from_json(json.dumps(kept), display_path(path)), array.dim, path)
 
 
 def json_beside(vectors: str) -> str:
@@ -176,6 +178,6 @@ def checked(identity: Identity, dim: int, path: str) -> Identity:
     """Return the identity if vectors of ``dim`` can be its own; else DatasetError."""
     if identity.dim != dim:
         raise DatasetError(
-            f"{shown(path)} says that the vectors have {identity.dim} dimensions; they have {dim}"
+            f"{display_path(path)} says that the vectors have {identity.dim} dimensions; they have {dim}"
         )
     return identity

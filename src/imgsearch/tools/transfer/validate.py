@@ -1,4 +1,4 @@
-"""A look at all vectors and names before anything of them is written."""
+"""A look at all vectors and names before anything of them is written; rows of anybody's making become unit rows."""
 
 from __future__ import annotations
 
@@ -6,15 +6,75 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError
-from imgsearch.exchange.places import Places
-from imgsearch.exchange.source import Named, Source
-from imgsearch.exchange.unit import check_rows
-from imgsearch.files import shown
-from imgsearch.types import Reporter
+from imgsearch.text import display_path
+from imgsearch.tools.transfer.paths import Places
+from imgsearch.tools.transfer.source import Block, Named, Source
+from imgsearch.types import Reporter, Vectors
+
+# A unit row that was rounded to float16 is this close to unit length, and normalised it would be rounded anew.
+_NEARLY_UNIT = 2.0**-10
+
+
+def check_rows(block: Block) -> dict[int, str]:
+    """Return by row (from 0) what keeps it from being a vector."""
+    rows = block.rows
+    wrong = dict(block.wrong)
+    for row in np.flatnonzero(_doubtful(_norms(_wide(rows)))).tolist():
+        if row in wrong:
+            continue
+        if np.isnan(rows[row]).any():
+            wrong[row] = "holds NaN"
+        elif np.isinf(rows[row]).any():
+            wrong[row] = "holds infinity"
+        elif not rows[row].any():
+            wrong[row] = "is all zeros"
+    return wrong
+
+
+def unit_rows(rows: NDArray[np.floating[Any]]) -> Vectors:
+    """Return rows (n, dim) of any precision as float32 rows of unit length; what is no vector stays what it is.
+
+    A row that float16 holds exactly and whose length is within 2^-10 of 1 stays bit by bit what it is, so that
+    vectors that were exported come back as they were.
+    """
+    wide = _wide(rows)
+    norms = _norms(wide)
+    if (doubtful := _doubtful(norms)).any():
+        # Too large or too small for sums of squares in float32.
+        norms = norms.astype(np.float64)
+        exact = wide[doubtful].astype(np.float64)
+        largest = np.abs(exact).max(axis=1)
+        largest[(largest == 0) | ~np.isfinite(largest)] = 1
+        norms[doubtful] = largest * np.sqrt(np.square(exact / largest[:, None]).sum(axis=1))
+    keep = np.abs(norms - 1) <= _NEARLY_UNIT
+    if rows.dtype.itemsize > 2 and keep.any():
+        kept = rows[keep]
+        keep[keep] = (kept.astype(np.float16) == kept).all(axis=1)
+    norms = np.where(keep | (norms == 0) | ~np.isfinite(norms), 1, norms)
+    if keep.all():
+        return np.asarray(wide, np.float32)
+    return np.asarray(wide / norms[:, None].astype(np.result_type(wide, norms)), np.float32)
+
+
+def _wide(rows: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return rows in the machine's byte order, as float32 or float64."""
+    return rows.astype(np.float64 if rows.dtype.itemsize == 8 else np.float32, copy=False)
+
+
+def _norms(rows: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
+
+
+def _doubtful(norms: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    return ~((norms > 1e-15) & (norms < np.inf))
+
 
 _SAID = 5
 # A commit has its price, above all in the catalogue's indexes over keys that look random: with 500,000 pictures in
@@ -79,7 +139,9 @@ def _look(row: int, named: Named, places: Places, faults: Faults, hashes: array[
     if not wrong and row not in faults.rows and not places.see(file):
         wrong = "it lies outside of the folder given with --root, and of every known one"
     if wrong:
-        faults.add(row, f"{shown(named.paths[0])!s}: {wrong}" if named.paths[0] else f"the path: {wrong}")
+        faults.add(
+            row, f"{display_path(named.paths[0])!s}: {wrong}" if named.paths[0] else f"the path: {wrong}"
+        )
     # Two bytes-equal names have equal hashes; the other way round is looked into afterwards.
     hashes.append(hash((file, named.page)) if file else row)
 
@@ -88,7 +150,7 @@ def _count(source: Source, seen: int, rest: Iterator[Named]) -> None:
     names = seen + sum(1 for _ in rest)
     if names != source.rows:
         raise DatasetError(
-            f"{shown(source.path)} holds {source.rows:,} vectors, and there are {names:,} paths for them; "
+            f"{display_path(source.path)} holds {source.rows:,} vectors, and there are {names:,} paths for them; "
             "one path a vector is needed, in the same order"
         )
 
@@ -106,4 +168,4 @@ def _find_doubles(source: Source, places: Places, faults: Faults, hashes: array[
         key = places.file(named.paths[0])[0], named.page
         before = first.setdefault(key, row)
         if before != row:
-            faults.add(row, f"{shown(key[0])} is named by {source.place(before)} already")
+            faults.add(row, f"{display_path(key[0])} is named by {source.place(before)} already")

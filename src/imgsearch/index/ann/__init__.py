@@ -1,0 +1,1 @@
+"""Nearest vectors: a scan, or a shortlist by RaBitQ codes with exact scores."""

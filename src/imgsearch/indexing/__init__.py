@@ -1,0 +1,1 @@
+"""How folders of pictures become an index, and how they are kept up to date."""

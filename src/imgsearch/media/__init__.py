@@ -1,0 +1,1 @@
+"""Files of pictures, decoded: which formats there are and how each becomes RGB."""

@@ -1,0 +1,1 @@
+"""The forward pass, written for this model alone: no transformers."""

@@ -1,0 +1,1 @@
+"""What stands on top of the index and the search: nothing above imports these but the command line."""

@@ -1,0 +1,1 @@
+"""What keeps an index well: status, checks, repair, compaction."""

@@ -1,0 +1,1 @@
+"""The server that keeps a model in memory for this user's commands."""
