@@ -52,15 +52,15 @@ def make_index(options: argparse.Namespace) -> None:
 
     import synthetic
     from imgsearch.index.writer import IndexWriter
-    from imgsearch.spec import choose_identity
+    from imgsearch.spec import choose_spec
     from imgsearch.types import ModelOptions, Silent
 
-    _, identity = choose_identity(ModelOptions(model=options.folder), Silent())
-    with IndexWriter(options.index, identity) as writer:
+    _, spec = choose_spec(ModelOptions(model=options.folder), Silent())
+    with IndexWriter(options.index, spec) as writer:
         synthetic.fill(writer, os.path.join(options.work, "pictures"), options.rows)
     np.save(
         os.path.join(options.work, "matrix.npy"),
-        np.concatenate(list(synthetic.Distribution(identity.dim).pictures(options.rows))),
+        np.concatenate(list(synthetic.Distribution(spec.dim).pictures(options.rows))),
     )
 
 
@@ -78,7 +78,7 @@ def laps() -> tuple[Callable[[str], None], dict[str, float]]:
 def ours(options: argparse.Namespace) -> None:
     """Do what `imgsearch query` does, with the clock read between the steps."""
     lap, taken = laps()
-    from imgsearch.client import load_here
+    from imgsearch.client import load_local_encoder
     from imgsearch.index.reader import ImageIndex
     from imgsearch.model.engine import pages
     from imgsearch.spec import checkpoint_for
@@ -88,7 +88,7 @@ def ours(options: argparse.Namespace) -> None:
     lap("import what needs no torch")
     with contextlib.ExitStack() as stack:
         # As in the command, where loading the model does it.
-        stack.enter_context(pages.brought_near(options.folder))
+        stack.enter_context(pages.prefetch_pages(options.folder))
         with uncollected("imgsearch.model.embedder"):
             import torch
 
@@ -97,10 +97,10 @@ def ours(options: argparse.Namespace) -> None:
             lap("import the rest")
         index = stack.enter_context(ImageIndex(options.index))
         choice = ModelOptions(device=options.device, dtype=options.dtype)
-        found = checkpoint_for(index.folder, index.identity, choice, Silent())
-        encoder = load_here(found, index.identity, choice, Silent())
+        found = checkpoint_for(index.folder, index.spec, choice, Silent())
+        encoder = load_local_encoder(found, index.spec, choice, Silent())
         lap("load")
-        prompt = index.identity.query_prompt
+        prompt = index.spec.query_prompt
         vectors = encoder.embed([Input(text=QUESTION, instruction=prompt)])
         lap("first query")
         index.search(vectors, HITS)

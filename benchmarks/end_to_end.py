@@ -119,7 +119,7 @@ def ceiling(options: argparse.Namespace) -> None:
     from imgsearch.model.conventions import read_conventions
     from imgsearch.model.engine.config import read_architecture
     from imgsearch.model.image import read_layout, target_size
-    from imgsearch.model.prompt import Prompter
+    from imgsearch.model.prompt import PromptEncoder
     from imgsearch.types import PixelBudget
 
     found: dict[str, Any] = {}
@@ -128,7 +128,7 @@ def ceiling(options: argparse.Namespace) -> None:
     layout, own = read_layout(options.folder), read_conventions(options.folder)
     high, wide = target_size(height, width, PixelBudget(4096, options.pixels), layout.factor)
     grid = (1, high // layout.patch, wide // layout.patch)
-    prompter = Prompter(options.folder, verbatim=own.verbatim)
+    prompter = PromptEncoder(options.folder, verbatim=own.verbatim)
     tokens = prompter.encode(None, layout.tokens(grid), own.document_prompt)
     counted = read_architecture(options.folder), grid[1] * grid[2], len(tokens.ids)
     found["flop"] = embedding_pass.operations(*counted)

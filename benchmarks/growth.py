@@ -40,7 +40,7 @@ with ImageIndex(sys.argv[1]) as index:
     memory = measure.memory()
 print(measure.json.dumps({
     **measure.quantiles(taken), "open_ms": (opened - began) * 1e3, "first_query_ms": (first - opened) * 1e3,
-    "rung": index.rung.name, **memory,
+    "strategy": index.strategy.name, **memory,
 }))
 """
 
@@ -85,7 +85,7 @@ def main() -> None:
         row = "".join(f"{one[name]:>13,.1f}" for one in found)
         shown = "" if slopes[name] is None else f"{slopes[name]:.2f}"
         print(f"{title:16}{unit:8}{row}{shown:>8}")
-    print(f"{'rung':24}" + "".join(f"{one['rung']:>13}" for one in found))
+    print(f"{'strategy':24}" + "".join(f"{one['strategy']:>13}" for one in found))
     plot(options.plot, sizes, found, slopes, options.dim)
     result = {"dim": options.dim, "sizes": dict(zip(map(str, sizes), found, strict=True)), "slopes": slopes}
     print(measure.json.dumps({"benchmark": "growth", **result}))

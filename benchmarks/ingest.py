@@ -70,7 +70,7 @@ def main() -> None:
 
 def commit(folder: str, vectors: Vectors, block: int) -> float:
     """Commit all vectors to a new index, ``block`` at a time; return the seconds, and remove the index."""
-    with IndexWriter(folder, synthetic.identity(vectors.shape[1])) as writer:
+    with IndexWriter(folder, synthetic.spec(vectors.shape[1])) as writer:
         root = writer.catalog.put_root("/invented", {})
         seconds = 0.0
         for first in range(0, len(vectors), block):

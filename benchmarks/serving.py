@@ -175,7 +175,7 @@ def main() -> None:
     import synthetic
     from imgsearch.index.writer import IndexWriter
     from imgsearch.model.embedder import Qwen3VLEmbedder
-    from imgsearch.spec import choose_identity
+    from imgsearch.spec import choose_spec
     from imgsearch.types import ModelOptions, Silent
 
     folder = Path(options.scratch) / f"imgsearch-pass-{options.layers or 'full'}"
@@ -184,8 +184,8 @@ def main() -> None:
     embedder = Qwen3VLEmbedder(str(folder), dtype=options.dtype)
     with tempfile.TemporaryDirectory(dir=options.scratch, prefix="is-") as work:
         index = os.path.join(work, "index")
-        _, identity = choose_identity(ModelOptions(model=str(folder)), Silent())
-        with IndexWriter(index, identity) as writer:
+        _, spec = choose_spec(ModelOptions(model=str(folder)), Silent())
+        with IndexWriter(index, spec) as writer:
             synthetic.fill(writer, os.path.join(work, "pictures"), options.rows)
         synthetic.build(index)
         with server(index, os.path.join(work, "run")) as (process, path, (port, token)):
@@ -193,7 +193,7 @@ def main() -> None:
                 "the server, Unix socket": Client(path),
                 "the server, HTTP": Client(("127.0.0.1", port), token),
             }
-            latencies = in_turn(options, embedder, identity.query_prompt, clients)
+            latencies = in_turn(options, embedder, spec.query_prompt, clients)
             many = crowd(options, path, process.pid)
     alone = latencies["the forward alone"]["median_ms"]
     runtime = embedder.runtime

@@ -54,7 +54,7 @@ def make_index(pictures: str, index: str, count: int, dim: int) -> None:
 
     drawn = io.BytesIO()
     Image.effect_noise((16, 16), 64).convert("RGB").save(drawn, "PNG")
-    with IndexWriter(index, synthetic.identity(dim)) as writer:
+    with IndexWriter(index, synthetic.spec(dim)) as writer:
         root = writer.catalog.put_root(pictures, {})
         first = 0
         for block in synthetic.Distribution(dim).pictures(count):

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 import measure
 from imgsearch.index.rows import FileState
 from imgsearch.index.writer import IndexWriter
-from imgsearch.types import Identity, PixelBudget, SourceFile, Vectors
+from imgsearch.types import IndexSpec, PixelBudget, SourceFile, Vectors
 
 CLUSTERS = 1000
 BLOCK = 8192
@@ -39,13 +39,13 @@ _HEADER = 4096
 
 BUILD = """
 import sys
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.writer import IndexWriter
 import measure
 
 with IndexWriter(sys.argv[1]) as writer, measure.peak() as peak:
     began = measure.now()
-    files = Deriver(writer.data, writer.identity).finish()
+    files = AnnBuilder(writer.data, writer.identity).finish()
     seconds = measure.now() - began
 print(measure.json.dumps({"files": files, "build_seconds": seconds, "build_anon_mb": peak[0]}))
 """
@@ -105,10 +105,10 @@ def number_of(path: str) -> int:
     return int(name) if ending == ".jpg" else -1
 
 
-def identity(dim: int) -> Identity:
+def spec(dim: int) -> IndexSpec:
     """Return an identity for invented vectors."""
     fingerprint = hashlib.sha256(b"invented %d" % dim).hexdigest()
-    return Identity("invented", fingerprint, dim, "", "", PixelBudget(1, 2))
+    return IndexSpec("invented", fingerprint, dim, "", "", PixelBudget(1, 2))
 
 
 def make_index(work: str, rows: int, dim: int, seed: int = 0) -> tuple[str, dict[str, float]]:
@@ -128,7 +128,7 @@ def make_index(work: str, rows: int, dim: int, seed: int = 0) -> tuple[str, dict
         raise SystemExit(f"{home} is not a whole index of this version of the script; remove it")
     pictures = os.path.join(home, "pictures")
     os.makedirs(pictures)
-    with IndexWriter(folder, identity(dim)) as writer:
+    with IndexWriter(folder, spec(dim)) as writer:
         seconds = fill(writer, pictures, rows, seed)
     made = {"version": _VERSION, "ingest_rows_s": rows / seconds, **build(folder)}
     with open(said, "w") as file:
@@ -140,7 +140,7 @@ def fill(writer: IndexWriter, pictures: str, rows: int, seed: int = 0) -> float:
     """Commit invented pictures of the folder ``pictures``; return the seconds that this took without inventing them."""
     root = writer.catalog.put_root(pictures, {})
     first, seconds = 0, 0.0
-    for block in Distribution(writer.identity.dim, seed).pictures(rows):
+    for block in Distribution(writer.spec.dim, seed).pictures(rows):
         contents, states = named(root, pictures, first, len(block))
         began = time.perf_counter()
         writer.commit(contents, block, states)

@@ -88,7 +88,7 @@ def main() -> None:
 
         for number in range(5):
             ours(number)
-        print(f"{options.rows:,} × {options.dim}, {threads} threads, {index.rung}\n")
+        print(f"{options.rows:,} × {options.dim}, {threads} threads, {index.strategy}\n")
         found = np.array([ours(number) for number in range(len(both))])
         print(f"{'':28}{'recall@10':>10}{'median':>10}{'p95':>10}")
         alone: list[float] = []

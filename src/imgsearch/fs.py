@@ -77,7 +77,7 @@ def storage_error(error: OSError, path: str) -> StorageError:
     )
 
 
-class Replacing:
+class AtomicFiles:
     """A context in which files are written; without an error they take their places at its end.
 
     Any OSError in it becomes a StorageError that says what is left as it was.

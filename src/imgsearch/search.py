@@ -17,7 +17,7 @@ from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import is_current
 from imgsearch.media import formats
-from imgsearch.spec import choose_identity
+from imgsearch.spec import choose_spec
 from imgsearch.text import display_path
 from imgsearch.types import (
     RGB,
@@ -97,7 +97,7 @@ def query(
 
     Raises InputError (empty or too long a text), IndexDamaged, UsageError.
     """
-    prompt = index.identity.query_prompt
+    prompt = index.spec.query_prompt
     inputs = [Input(asked.text, asked.image, asked.instruction or prompt) for asked in questions]
     vectors = encoder.embed(inputs)
     return [_hits(found, options) for found in _search(index, vectors, options)]
@@ -114,8 +114,8 @@ def similar(
     """
     vectors = stored_vector(index, path)
     if vectors is None:
-        pixels = read_picture(path, index.identity.pixels)
-        vectors = encoder().embed([Input(image=pixels, instruction=index.identity.document_prompt)])
+        pixels = read_picture(path, index.spec.pixels)
+        vectors = encoder().embed([Input(image=pixels, instruction=index.spec.document_prompt)])
     own = os.path.realpath(path)
     wider = options = options or SearchOptions()
     found = _search(index, vectors, wider)[0]
@@ -208,7 +208,7 @@ def _floor(best: float, within: float) -> float:
     return best - abs(best) * within / 100
 
 
-class RememberingEncoder:
+class CachedEncoder:
     """The ``Encoder`` of one index's questions. Remembered are texts alone, by all that their vectors depend on."""
 
     def __init__(
@@ -218,14 +218,14 @@ class RememberingEncoder:
 
         Without ``remember``, and with a model that the user names, nothing is looked up and nothing kept.
         """
-        self._folder, self._identity, self._choice = index.folder, index.identity, choice
+        self._folder, self._spec, self._choice = index.folder, index.spec, choice
         self._remember = remember and choice.model is None
         self._model = functools.cache(load)
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return self._identity.dim
+        return self._spec.dim
 
     @property
     def runtime(self) -> Runtime:
@@ -275,10 +275,10 @@ class RememberingEncoder:
         """Return what is remembered of an input; None for one with a picture or without words."""
         if not self._remember or item.image is not None or not item.text:
             return None
-        identity, choice = self._identity, self._choice
-        instruction = identity.query_prompt if item.instruction is None else item.instruction
+        spec, choice = self._spec, self._choice
+        instruction = spec.query_prompt if item.instruction is None else item.instruction
         return side_db.CachedQuery(
-            identity.fingerprint, instruction, item.text, identity.dim, choice.device, choice.dtype
+            spec.fingerprint, instruction, item.text, spec.dim, choice.device, choice.dtype
         )
 
 
@@ -301,16 +301,16 @@ def embed_inputs(
     for path in () if texts else inputs:
         if not os.path.exists(path):  # better said before a model is loaded than after
             raise InputError(f"{path}: no such file")
-    checkpoint, identity = choose_identity(choice, reporter)
-    encoder = load_encoder(checkpoint, identity, choice, reporter)
+    checkpoint, spec = choose_spec(choice, reporter)
+    encoder = load_encoder(checkpoint, spec, choice, reporter)
     if texts:
-        return encoder.embed([Input(text=text, instruction=identity.query_prompt) for text in inputs])
-    rows = np.empty((len(inputs), identity.dim), np.float32)
+        return encoder.embed([Input(text=text, instruction=spec.query_prompt) for text in inputs])
+    rows = np.empty((len(inputs), spec.dim), np.float32)
     # A batch at a time, so that memory does not grow with the inputs.
     for start in range(0, len(inputs), _BATCH):
         paths = inputs[start : start + _BATCH]
-        pictures = [encoder.prepare(read_picture(path, identity.pixels)) for path in paths]
+        pictures = [encoder.prepare(read_picture(path, spec.pixels)) for path in paths]
         rows[start : start + _BATCH] = encoder.embed(
-            [Input(image=picture, instruction=identity.document_prompt) for picture in pictures]
+            [Input(image=picture, instruction=spec.document_prompt) for picture in pictures]
         )
     return rows

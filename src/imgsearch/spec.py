@@ -15,7 +15,7 @@ from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, Conventions, processor_budget, read_conventions
 from imgsearch.model.hub import Progress
-from imgsearch.types import Identity, ModelOptions, PixelBudget, PixelChoice, Reporter
+from imgsearch.types import IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
 
 
 def find(
@@ -73,7 +73,7 @@ def _progress(reporter: Reporter) -> Progress:
     return progress
 
 
-def choose_identity(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Checkpoint, Identity]:
+def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Checkpoint, IndexSpec]:
     """Return the checkpoint and the identity of a new index, and say what the checkpoint itself chose.
 
     Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
@@ -85,7 +85,7 @@ def choose_identity(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Check
     query_prompt, document_prompt = choice.prompts or _prompts(choice.instruction, own)
     if notes := own.notes(dim=choice.dim is None, pixels=choice.pixels is None):
         reporter.say(f"{checkpoint.name} asks for {'; '.join(notes)}")
-    return checkpoint, Identity(
+    return checkpoint, IndexSpec(
         model=checkpoint.name,
         fingerprint=checkpoints.fingerprint(checkpoint.folder),
         dim=choice.dim or own.dim,
@@ -112,7 +112,7 @@ def chosen_pixels(choice: ModelOptions, checkpoint: hub.Checkpoint) -> PixelBudg
     return choice.pixels or read_conventions(checkpoint.folder, checkpoint.name).pixels
 
 
-def as_before(choice: ModelOptions, old: Identity) -> ModelOptions:
+def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
     """Return the choice for an index that replaces one made as ``old``: what the user does not change stays.
 
     With the same model everything does. Another model comes with its own conventions; only what the user of the
@@ -141,22 +141,22 @@ def as_before(choice: ModelOptions, old: Identity) -> ModelOptions:
 
 
 def checkpoint_for(
-    folder: str, identity: Identity, choice: ModelOptions, reporter: Reporter, *, download: bool = True
+    folder: str, spec: IndexSpec, choice: ModelOptions, reporter: Reporter, *, download: bool = True
 ) -> hub.Checkpoint:
     """Find the checkpoint that the index in ``folder`` was made with, there or where the user says it is now.
 
     Without ``download`` it is looked for on this machine only. Raises CheckpointError if it is not found,
     IndexMismatch if what is found is another one.
     """
-    if identity.model == IMPORTED:
+    if spec.model == IMPORTED:
         raise CheckpointError(
             f"the index in {folder} holds imported vectors and no model: 'imgsearch similar' answers for the photos "
             "that are in it, words and other pictures need the model that made them; import them with "
             "'imgsearch import --model NAME|DIR' into an index of their own"
         )
     model = choice.model
-    if model is None and identity.model != hub.DEFAULT_MODEL:
-        model = identity.model
+    if model is None and spec.model != hub.DEFAULT_MODEL:
+        model = spec.model
         if os.path.isabs(model) and not os.path.isdir(model):
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
                 raise CheckpointError(
@@ -166,9 +166,9 @@ def checkpoint_for(
             model = None
     checkpoint = find(model, choice.revision, reporter, download=download)
     found = checkpoints.fingerprint(checkpoint.folder)
-    if found != identity.fingerprint:
+    if found != spec.fingerprint:
         raise IndexMismatch(
-            f"the index was made with {identity.model} ({identity.fingerprint[:8]}); the checkpoint in "
+            f"the index was made with {spec.model} ({spec.fingerprint[:8]}); the checkpoint in "
             f"{checkpoint.folder} is another one ({found[:8]}); give the right one with --model DIR, or make "
             f"the index anew with: imgsearch index{index_flag(folder)} --model "
             f"{shlex.quote(checkpoint.name)} --rebuild"
@@ -178,7 +178,7 @@ def checkpoint_for(
 
 def check_choice(
     folder: str,
-    have: Identity,
+    have: IndexSpec,
     choice: ModelOptions,
     paths: Sequence[str],
     other_flags: str,
@@ -208,7 +208,7 @@ def check_choice(
     if pixels == "checkpoint":
         checkpoint = checkpoint or hub.find_checkpoint(have.model, download=False)
         pixels = processor_budget(checkpoint.folder)
-    want = Identity(model, fingerprint, choice.dim or have.dim, *_asked(choice.instruction, have), pixels)
+    want = IndexSpec(model, fingerprint, choice.dim or have.dim, *_asked(choice.instruction, have), pixels)
     if found := manifest.differences(have, want):
         words = ["imgsearch index", *map(shlex.quote, paths), index_flag(folder).strip(), other_flags]
         same = " ".join(filter(None, words))
@@ -219,7 +219,7 @@ def check_choice(
     return model
 
 
-def _asked(instruction: str | None, have: Identity) -> tuple[str, str]:
+def _asked(instruction: str | None, have: IndexSpec) -> tuple[str, str]:
     """Return the prompts that an index like this one would have with the instruction; its own without one."""
     own = have.query_prompt, have.document_prompt
     if not instruction or own == (instruction, instruction):

@@ -127,7 +127,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class IndexSpec:
     """What an index was made with; vectors of two identities must never meet.
 
     ``model`` is the name or folder it was loaded by: how to find it again, not part of the comparison.

@@ -60,7 +60,7 @@ def test_on_a_terminal_a_bar_shows_count_rate_and_time_left(monkeypatch: pytest.
     """On a terminal progress is a bar with count, rate and time left, and a line said meanwhile stands above it."""
     screen = Screen(terminal=True)
     monkeypatch.setattr(sys, "stderr", screen)
-    talker = output.Talker()
+    talker = output.ProgressReporter()
     talker.start(10, "pictures")
     talker.advance(3)
     talker.say("a line")
@@ -77,7 +77,7 @@ def test_elsewhere_a_line_comes_every_few_seconds(monkeypatch: pytest.MonkeyPatc
     screen, now = Screen(terminal=False), [100.0]
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    talker = output.Talker()
+    talker = output.ProgressReporter()
     talker.start(100, "pictures")
     for _ in range(100):
         now[0] += 0.25
@@ -96,7 +96,7 @@ def test_a_count_without_an_end_is_a_count(monkeypatch: pytest.MonkeyPatch) -> N
     screen, now = Screen(terminal=False), [0.0]
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    talker = output.Talker()
+    talker = output.ProgressReporter()
     talker.start(0, "pictures found")
     now[0] = 6.0
     talker.advance(12_345)

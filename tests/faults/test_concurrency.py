@@ -19,7 +19,7 @@ from imgsearch.errors import IndexLocked, IndexMismatch
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from support import TESTS
-from support.fakes import identity, sha, unit
+from support.fakes import sha, spec, unit
 from support.oracle import DIM, Oracle, put, world_of
 
 CROWD = ["-m", "support.crowd"]
@@ -92,7 +92,7 @@ class Holder:
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
     """Give the folder of an empty index."""
-    with IndexWriter(str(tmp_path / "index"), identity(DIM)):
+    with IndexWriter(str(tmp_path / "index"), spec(DIM)):
         pass
     return str(tmp_path / "index")
 
@@ -109,7 +109,7 @@ def holder(folder: str) -> Iterator[Holder]:
 def test_a_second_writer_is_told_who_the_first_is_until_that_is_dead(folder: str, holder: Holder) -> None:
     """However it opens the index, a second writer is refused with pid and host; a killed one holds nothing."""
     who = f"process {holder.process.pid} on {socket.gethostname()}"
-    for arguments in ({}, {"identity": identity(DIM)}, {"identity": identity(DIM), "rebuild": True}):
+    for arguments in ({}, {"spec": spec(DIM)}, {"spec": spec(DIM), "rebuild": True}):
         with pytest.raises(IndexLocked, match=f"being written by {who}") as refused:
             IndexWriter(folder, **arguments)  # type: ignore[arg-type]
         assert "\n" not in str(refused.value)
@@ -167,7 +167,7 @@ def test_a_reader_of_an_index_made_anew_with_another_model_is_told_so_every_time
         put(writer, {"old.jpg": "old"})
     with ImageIndex(folder) as reader:
         assert len(reader.search(unit(1, dim=DIM), 5)[0]) == 1
-        with IndexWriter(folder, identity(DIM, "another/model"), rebuild=True) as writer:
+        with IndexWriter(folder, spec(DIM, "another/model"), rebuild=True) as writer:
             put(writer, {"new.jpg": "new"})
             assert len(reader.search(unit(1, dim=DIM), 5)[0]) == 1
             writer.publish()
@@ -188,7 +188,7 @@ def test_a_reader_outlives_any_number_of_rebuilds(folder: str) -> None:
     with ImageIndex(folder) as reader:
         for number in range(4):
             world = {f"{number}/{place}.jpg": f"c{number * place}" for place in range(number + 2)}
-            with IndexWriter(folder, identity(DIM), rebuild=True) as writer:
+            with IndexWriter(folder, spec(DIM), rebuild=True) as writer:
                 put(writer, world)
                 writer.publish()
             assert Oracle(world).wrong(reader.search(query, 50)[0], query[0], 50) == ""

@@ -16,11 +16,11 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from support import fakes
 from support.cli import imgsearch
-from support.fakes import COLOURS, FakeModel, identity, indexed, paint, run, sha, state, unit
+from support.fakes import COLOURS, FakeModel, indexed, paint, run, sha, spec, state, unit
 from support.faults import rig, shim
 from support.faults.checks import check
 from support.faults.drives import Double, Drive, Loop, loop, stuff
-from support.faults.server import Order, Server
+from support.faults.server import ModelSpec, Server
 from support.faults.workload import plan, small
 
 fake_model = fakes.fake_model
@@ -78,7 +78,7 @@ def test_a_disk_that_fills_up_keeps_what_was_acknowledged(disk: Loop) -> None:
     ballast.write_bytes(bytes(12 << 20))
     folder, batches = str(disk.point / "index"), 0
     with patch.object(segments, "SEGMENT_BYTES", 8 << 20):
-        with IndexWriter(folder, identity(DIM)) as writer:
+        with IndexWriter(folder, spec(DIM)) as writer:
             said = ""
             while not said:
                 try:
@@ -146,13 +146,15 @@ def test_a_disk_that_stays_full_by_a_double(server: Server, tmp_path: Path) -> N
     steps, disk = plan(9), tmp_path / "disk"
     for nth in (200, 400, 600):
         disk.mkdir()
-        order = Order(str(disk), 9, kinds=shim.WRITE, nth=nth, verdict=shim.VERDICTS["ENOSPC"], sticky=True)
+        order = ModelSpec(
+            str(disk), 9, kinds=shim.WRITE, nth=nth, verdict=shim.VERDICTS["ENOSPC"], sticky=True
+        )
         outcome = server.run(order)
         assert outcome.ours
         assert "\n" not in outcome.error
         with small():
             check(str(disk / "index"), [step.after for step in steps[outcome.done : outcome.begun + 1]])
-            assert server.run(Order(str(disk), 9, first=outcome.done + 1)).error == ""
+            assert server.run(ModelSpec(str(disk), 9, first=outcome.done + 1)).error == ""
             check(str(disk / "index"), [steps[-1].after])
         disk.rename(tmp_path / f"looked at {nth}")
 

@@ -23,10 +23,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
-from support.fakes import identity, sha, state, unit
+from support.fakes import sha, spec, state, unit
 from support.faults.checks import check_counts, check_database
 from support.oracle import ROOT, Oracle, drop, memory, put, small, vector, world_of
 
@@ -69,7 +69,7 @@ class Life(RuleBasedStateMachine):
             self.stack.enter_context(tempfile.TemporaryDirectory(dir=memory())), "index"
         )
         self.stack.enter_context(small(40, 60, dim=DIM))
-        self.writer = IndexWriter(self.folder, identity(DIM))
+        self.writer = IndexWriter(self.folder, spec(DIM))
         self.open: list[ImageIndex] = []
         self.world: dict[str, str] = {}
         self.skipped: set[str] = set()
@@ -173,8 +173,8 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def derive(self) -> None:
-        """Derived files are made, as far as they are due."""
-        Deriver(self.writer.data, self.writer.identity).finish()
+        """ANN files are made, as far as they are due."""
+        AnnBuilder(self.writer.data, self.writer.spec).finish()
 
     @rule()
     def reopen(self) -> None:
@@ -186,7 +186,7 @@ class Life(RuleBasedStateMachine):
     def rebuild(self, share: float) -> None:
         """The index is made anew from what is there now, and published; or, for a share of it, broken off."""
         self.writer.close()
-        self.writer = IndexWriter(self.folder, identity(DIM), rebuild=True)
+        self.writer = IndexWriter(self.folder, spec(DIM), rebuild=True)
         drop(self.writer, sorted(self.begun.keys() - self.world))
         have = {path: name for path, name in self.begun.items() if path in self.world}
         assert world_of(self.writer) == {path: sha(name) for path, name in have.items()}
@@ -247,14 +247,14 @@ class Life(RuleBasedStateMachine):
         below: tuple[str, ...] = (),
     ) -> None:
         hits = index.search(query[None], k, dim, exact=exact, below=below)[0]
-        rung = index.rung.name if index.rung else ""
-        assert not (exact and rung == "codes")
-        self.rungs[rung] += 1
+        strategy = index.strategy.name if index.strategy else ""
+        assert not (exact and strategy == "codes")
+        self.rungs[strategy] += 1
         places = {content: index.catalog.place(content) for content in map(sha, set(self.world.values()))}
         ids = {content: place.content for content, place in places.items() if place}
         oracle = Oracle(self.world, DIM)
-        wrong = oracle.wrong(hits, query, k, dim, below, complete=rung != "codes", ids=ids)
-        assert wrong == "", (wrong, k, dim, index.rung)
+        wrong = oracle.wrong(hits, query, k, dim, below, complete=strategy != "codes", ids=ids)
+        assert wrong == "", (wrong, k, dim, index.strategy)
         for content in list(oracle.contents)[:: 1 + len(ids) // 5]:
             found = index.vector(content)
             assert found is not None
@@ -274,7 +274,7 @@ class Life(RuleBasedStateMachine):
 
 @pytest.mark.timeout(3600 if FULL else 600)  # shrinking what fails takes five minutes
 def test_an_index_does_what_a_dictionary_does() -> None:
-    """After every step every search equals a full comparison in float64, by whichever rung of the ladder."""
+    """After every step every search equals a full comparison in float64, by whichever strategy of the ladder."""
     Life.rungs.clear()
     lives, steps = (1000, 60) if FULL else (40, 30)
     run_state_machine_as_test(

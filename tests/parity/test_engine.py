@@ -26,7 +26,7 @@ from imgsearch.model.engine.config import read_architecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.hub import DEMO_FOLDER
 from imgsearch.model.modeling import Qwen3VLConfig, Qwen3VLForEmbedding
-from imgsearch.model.prompt import Ready
+from imgsearch.model.prompt import ModelInput
 from imgsearch.model.reference import Reference
 from imgsearch.types import Input, Patches, PixelBudget, Runtime
 from random_checkpoint import PUBLISHED_2B, TINY, write_random_checkpoint
@@ -97,7 +97,7 @@ class Sides:
         self.engine = self.embedder.forward
         self.reference = Reference(folder, runtime, "left")
 
-    def ready(self, items: list[Any]) -> list[Ready]:
+    def ready(self, items: list[Any]) -> list[ModelInput]:
         """Tokenise inputs and cut their pictures."""
         return [self.embedder._ready(item, 0, 1) for item in items]
 
@@ -223,7 +223,7 @@ def test_the_same_prompt_gets_the_same_bits(tiny_checkpoint: str, dtype: str):
         fresh = Engine(tiny_checkpoint, sides.embedder.runtime)
         first = fresh(ready)
         assert torch.equal(fresh(ready), first)
-        fresh.pack()
+        fresh.prepack()
         torch.testing.assert_close(fresh(ready), first, rtol=1e-5, atol=1e-5)
 
 
@@ -231,7 +231,7 @@ def test_plain_products_give_the_same(tiny: Sides, monkeypatch: pytest.MonkeyPat
     """Where oneDNN's products are missing, ordinary ones give the same vectors."""
     monkeypatch.setattr(layers, "onednn_fits", lambda dtype: False)
     plain = Engine(tiny.folder, tiny.embedder.runtime)
-    plain.pack()
+    plain.prepack()
     ready = tiny.ready(MIXED)
     torch.testing.assert_close(plain(ready), tiny.engine(ready), rtol=1e-4, atol=1e-4)
 
@@ -278,7 +278,7 @@ def test_onednn_that_fails_when_it_runs(
     monkeypatch.setattr(torch.ops, "mkldnn", operators, raising=False)
     monkeypatch.setattr(layers, "onednn_fits", layers.onednn_fits.__wrapped__)
     plain = Engine(tiny.folder, Runtime("cpu", dtype, "for a test"))
-    plain.pack()
+    plain.prepack()
     near = torch.cosine_similarity(plain(tiny.ready(MIXED)), tiny.reference(tiny.ready(MIXED)))
     assert near.min() >= (0.99999 if dtype == "float32" else 0.99)
 

@@ -31,10 +31,10 @@ from functools import lru_cache
 import faiss
 import numpy as np
 
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
-from support.fakes import identity, sha, state, unit
+from support.fakes import sha, spec, state, unit
 from support.oracle import DIM, ROOT, Oracle, drop, memory, small
 
 FILES = 120
@@ -83,7 +83,7 @@ class Writer:
 
     def __init__(self, folder: str, board: Board) -> None:
         self.folder, self.board = folder, board
-        self.writer = IndexWriter(folder, identity(DIM))
+        self.writer = IndexWriter(folder, spec(DIM))
         self.done: Counter[str] = Counter()
 
     def commit(self, epoch: int, paths: slice = slice(None)) -> None:
@@ -98,21 +98,21 @@ class Writer:
         """Go from epoch to epoch until it is told to stop."""
         epoch = 0
         while not self.board[Board.STOP]:
-            deriver = Deriver(self.writer.data, self.writer.identity)
-            deriver.poke()
+            builder = AnnBuilder(self.writer.data, self.writer.spec)
+            builder.schedule()
             self.board[Board.BEGUN] = 2 * epoch + 1
             drop(self.writer, [path for path, name in names(epoch).items() if int(name[-4:]) % 2])
             self.board[Board.COMMITTED] = 2 * epoch + 1
-            deriver.settle()
+            builder.join()
             if epoch % 3 == 1:
                 self.done["compacted"] += self.writer.compact().segments
             if epoch % 3 == 2:
-                deriver.finish()
-            self.done["derived"] += len(self.writer.catalog.derived())
+                builder.finish()
+            self.done["derived"] += len(self.writer.catalog.ann_files())
             epoch += 1
             if epoch % 5 == 4:
                 self.writer.close()
-                self.writer = IndexWriter(self.folder, identity(DIM), rebuild=True)
+                self.writer = IndexWriter(self.folder, spec(DIM), rebuild=True)
                 self.commit(epoch, slice(0, 50))
                 self.commit(epoch, slice(50, None))
                 self.board[Board.BEGUN] = 2 * epoch
@@ -160,14 +160,14 @@ class Reader:
         first = self.board[Board.COMMITTED]
         hits = self.index.search(query, k, dim, exact=exact, below=below)[0]
         last = self.board[Board.BEGUN]
-        rung = self.index.rung.name if self.index.rung else ""
-        self.done[rung] += 1
-        whole = rung != "codes"
+        strategy = self.index.strategy.name if self.index.strategy else ""
+        self.done[strategy] += 1
+        whole = strategy != "codes"
         wrong = {
             number: oracle(number).wrong(hits, query[0], k, dim, below, complete=whole)
             for number in range(first, last + 1)
         }
-        assert "" in wrong.values(), f"no state answers so: {wrong} (k={k}, {self.index.rung})"
+        assert "" in wrong.values(), f"no state answers so: {wrong} (k={k}, {self.index.strategy})"
 
     def everything(self) -> None:
         """All pictures, by a scan."""

@@ -31,7 +31,7 @@ from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
 from imgsearch.types import (
     RGB,
-    Identity,
+    IndexSpec,
     Input,
     ModelOptions,
     Patches,
@@ -159,10 +159,10 @@ class FakeEncoder:
         return np.repeat(np.mean(named or [(140, 120, 130)], axis=0, dtype=np.float32)[None], 4, axis=0)
 
 
-def identity(dim: int = DIM, model: str = MODEL) -> Identity:
+def spec(dim: int = DIM, model: str = MODEL) -> IndexSpec:
     """Return the identity that an index made with the fake has."""
     prompt = "Represent the user's input."
-    return Identity(model, _fingerprint(f"/{model}"), dim, prompt, prompt, BUDGET)
+    return IndexSpec(model, _fingerprint(f"/{model}"), dim, prompt, prompt, BUDGET)
 
 
 def _fingerprint(folder: str) -> str:
@@ -180,11 +180,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
         return hub.Checkpoint(f"/{name}", name, "a fake")
 
     def load(
-        checkpoint: hub.Checkpoint, identity: Identity, choice: ModelOptions, reporter: Reporter
+        checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
     ) -> FakeEncoder:
         fake.loads += 1
         reporter.say(f"{checkpoint.name} ({checkpoint.reason}) on cpu in float32: the fake model")
-        return fake.encoder(identity.dim)
+        return fake.encoder(spec.dim)
 
     monkeypatch.setattr(hub, "find_checkpoint", find_checkpoint)
     monkeypatch.setattr(checkpoints, "fingerprint", _fingerprint)

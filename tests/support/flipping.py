@@ -5,7 +5,7 @@
 An index with everything in it is made: several segments, derived files, dead rows, copies, equal vectors, files that
 were skipped, free pages, a rebuilt generation; once closed, once copied while a writer has its log open. For each
 case one of its files is damaged in one of its regions, drawn evenly: a bit, a sector of zeros, an end cut off,
-garbage at the end. A process of its own then opens it, searches by every rung, reads vectors, files and counts,
+garbage at the end. A process of its own then opens it, searches by every strategy, reads vectors, files and counts,
 writes to it as a run would, and searches again. Every answer is compared with that of the sound index.
 
 What is wrong then has a name, see ``WRONG``. A process that ends by anything but its own exit, or hangs, is a crash;
@@ -44,13 +44,13 @@ import numpy as np
 
 from imgsearch.errors import ImgsearchError
 from imgsearch.index import side_db
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import HEADER_BYTES
 from imgsearch.index.writer import IndexWriter
 from imgsearch.tools.maintenance.verify import verify_index
 from imgsearch.types import Runtime
-from support.fakes import identity, sha, state, unit
+from support.fakes import sha, spec, state, unit
 from support.oracle import DIM, ROOT, Oracle, drop, memory, put, small, world_of
 
 ROWS_A_SEGMENT, EXACT_ROWS = 48, 40
@@ -139,9 +139,9 @@ class Sound:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.closed, self.open = os.path.join(folder, "closed"), os.path.join(folder, "open")
-        with IndexWriter(self.closed, identity(DIM)) as writer:
+        with IndexWriter(self.closed, spec(DIM)) as writer:
             put(writer, {"old.jpg": "old"})
-        with IndexWriter(self.closed, identity(DIM), rebuild=True) as writer:
+        with IndexWriter(self.closed, spec(DIM), rebuild=True) as writer:
             self.states = [self._fill(writer)]
             writer.publish()
         with IndexWriter(self.closed) as writer:
@@ -165,7 +165,7 @@ class Sound:
         writer.compact(0.25)
         gone = [path for path in files if path.endswith("3.jpg")]
         drop(writer, gone)
-        Deriver(writer.data, writer.identity).finish()
+        AnnBuilder(writer.data, writer.spec).finish()
         return State(files, {}).but(dict.fromkeys(gone))
 
     def _grow(self, writer: IndexWriter) -> None:
@@ -328,11 +328,11 @@ class Probe:
 
         def search(query: np.ndarray, k: int, **options: Any) -> None:
             hits = index.search(query[None], k, **options)[0]
-            complete = index.rung is None or index.rung.name != "codes"
+            complete = index.strategy is None or index.strategy.name != "codes"
             asked = {name: value for name, value in options.items() if name != "exact"}
             wrong = oracle.wrong(hits, query, k, complete=complete, **asked)
             if wrong:
-                self.note(_kind(wrong), f"{wrong} (k={k}, {options}, {index.rung})")
+                self.note(_kind(wrong), f"{wrong} (k={k}, {options}, {index.strategy})")
 
         for query in self.sound.queries:
             for k, options in (
@@ -388,7 +388,7 @@ class Probe:
             states.append(states[1].but({"a/000.jpg": None}))
             drop(writer, ["a/000.jpg"])
             writer.compact(0.05)
-            Deriver(writer.data, writer.identity).finish()
+            AnnBuilder(writer.data, writer.spec).finish()
 
 
 def _kind(wrong: str) -> str:

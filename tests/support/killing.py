@@ -45,12 +45,12 @@ import numpy as np
 
 from imgsearch.index import generations, manifest, segments
 from imgsearch.index.ann import builder, rabitq
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.database import Database
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import segment_name
 from imgsearch.index.writer import IndexWriter
-from support.fakes import identity, sha, unit
+from support.fakes import sha, spec, unit
 from support.faults.checks import check_counts, check_database
 from support.oracle import DIM, ROOT, Oracle, drop, memory, put, small, world_of
 
@@ -97,7 +97,7 @@ class Bench:
         self.begun: dict[str, str] | None = None
         self.count = 0
         self.queries = unit(3, seed, DIM)
-        with IndexWriter(self.folder, identity(DIM)):
+        with IndexWriter(self.folder, spec(DIM)):
             pass
 
     # ---- the process that is killed -------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Bench:
 
     def ingest(self, writer: IndexWriter, draw: random.Random) -> IndexWriter:
         """Take in new files, changed ones, copies, ones that are back, and such as moved."""
-        deriver = Deriver(writer.data, writer.identity) if draw.random() < 0.3 else None
+        builder = AnnBuilder(writer.data, writer.spec) if draw.random() < 0.3 else None
         for _ in range(4):
             files = {f"{draw.choice('abc')}/{self.fresh()}.jpg": f"c{self.count}" for _ in range(20)}
             known = sorted(self.world)
@@ -159,10 +159,10 @@ class Bench:
                 files[path] = draw.choice([f"c{self.fresh()}", f"c{draw.randint(1, self.count)}", "c1~twin"])
             with self.step("index", files):
                 put(writer, files)
-            if deriver:
-                deriver.poke()
-        if deriver:
-            deriver.stop()
+            if builder:
+                builder.schedule()
+        if builder:
+            builder.stop()
         return writer
 
     def prune(self, writer: IndexWriter, draw: random.Random) -> IndexWriter:
@@ -183,12 +183,12 @@ class Bench:
 
     def derive(self, writer: IndexWriter, draw: random.Random) -> IndexWriter:
         """Make the derived files that are due."""
-        Deriver(writer.data, writer.identity).finish()
+        AnnBuilder(writer.data, writer.spec).finish()
         return writer
 
     def rebuild(self, writer: IndexWriter, draw: random.Random) -> IndexWriter:
         """Make the index anew, or go on with that."""
-        writer = IndexWriter(self.folder, identity(DIM), rebuild=True)
+        writer = IndexWriter(self.folder, spec(DIM), rebuild=True)
         done = self.begun or {}
         gone = sorted(done.keys() - self.world)
         with self.step("rebuild", dict.fromkeys(gone)):
@@ -308,10 +308,10 @@ class Bench:
             rows = db.execute("SELECT sha256, segment, row, crc FROM content").fetchall()
         counts = dict(index.catalog.segments())
         for _, segment, row, crc in rows:
-            stored = index.shelf.segment(segment, counts[segment]).take(np.array([row]))[0]
+            stored = index.snapshot.segment(segment, counts[segment]).take(np.array([row]))[0]
             require(segments.row_crc(stored) == crc, f"checksum of row {row} of segment {segment}")
         check_counts(index, dict(world))
-        for number, one in index.catalog.derived().items():
+        for number, one in index.catalog.ann_files().items():
             require(number in counts, f"a derived file of segment {number}, which is not there")
             why = rabitq.damage(os.path.join(index.data, "faiss", one.name), one.bytes, one.crc)
             require(why == "", why)
@@ -332,14 +332,14 @@ class Bench:
             for exact in (True, False):
                 for query in self.queries:
                     hits = index.search(query[None], k, exact=exact)[0]
-                    assert index.rung is not None
-                    wrong = oracle.wrong(hits, query, k, complete=index.rung.name != "codes", ids=ids)
-                    require(wrong == "", f"{wrong} (k={k}, {index.rung})")
+                    assert index.strategy is not None
+                    wrong = oracle.wrong(hits, query, k, complete=index.strategy.name != "codes", ids=ids)
+                    require(wrong == "", f"{wrong} (k={k}, {index.strategy})")
         hits = index.search(self.queries[:1], 10, below=[f"{ROOT}/b"])[0]
-        complete = index.rung.name != "codes"
+        complete = index.strategy.name != "codes"
         wrong = oracle.wrong(hits, self.queries[0], 10, None, [f"{ROOT}/b"], complete, ids)
         require(wrong == "", wrong)
-        require(not index.shelf.problems, f"{index.shelf.problems}")
+        require(not index.snapshot.problems, f"{index.snapshot.problems}")
 
     def check_reopened(self) -> None:
         """Require that a new writer opens, and leaves only files that something names."""
@@ -348,7 +348,7 @@ class Bench:
             begun = generations.unfinished(self.folder)
             for folder, named in (
                 ("vectors", {segment_name(number) for number, rows in writer.catalog.segments() if rows}),
-                ("faiss", {one.name for one in writer.catalog.derived().values()}),
+                ("faiss", {one.name for one in writer.catalog.ann_files().values()}),
             ):
                 path = os.path.join(writer.data, folder)
                 found = set(os.listdir(path)) if os.path.isdir(path) else set()

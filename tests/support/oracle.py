@@ -144,7 +144,7 @@ def memory() -> str | None:
 
 @contextmanager
 def small(rows_a_segment: int, exact_rows: int, dim: int = DIM) -> Iterator[None]:
-    """Let a few hundred rows take every rung of the ladder while the block runs.
+    """Let a few hundred rows take every strategy of the ladder while the block runs.
 
     Segments are small, codes are used from ``exact_rows`` rows on and sorted into lists beyond twice as many, and
     shortlists are short.

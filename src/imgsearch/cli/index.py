@@ -89,17 +89,17 @@ def index(
         rebuild=rebuild,
         dry_run=dry_run,
     )
-    talker = output.Talker()
+    reporter = output.ProgressReporter()
     folder = find_index(index)
-    result = index_pictures(paths or [], folder, options, talker)
+    result = index_pictures(paths or [], folder, options, reporter)
     if json:
         output.json_line(result.as_json())
     for reason, count in result.kept.items():
-        talker.say(f"{count:,} not found but kept: {reason}")
+        reporter.say(f"{count:,} not found but kept: {reason}")
     if not dry_run:
-        talker.say(result.summary(index_flag(folder)))
+        reporter.say(result.summary(index_flag(folder)))
     if stats:
-        talker.say(result.timing())
+        reporter.say(result.timing())
     return 0
 
 
@@ -130,7 +130,7 @@ def status(
                 output.line(f"{reason}: {path}" + (f"  ({detail})" if detail else ""))
         return 0
     state = read_status(folder)
-    identity, run = state.identity, state.last_run
+    spec, run = state.spec, state.last_run
     if json:
         output.json_line(
             {
@@ -138,11 +138,11 @@ def status(
                 "files": state.files,
                 "contents": state.contents,
                 "errors": state.errors,
-                "model": identity.model,
-                "fingerprint": identity.fingerprint,
-                "dim": identity.dim,
-                "pixels": {"image": [identity.pixels.min_pixels, identity.pixels.max_pixels]},
-                "prompts": {"query": identity.query_prompt, "document": identity.document_prompt},
+                "model": spec.model,
+                "fingerprint": spec.fingerprint,
+                "dim": spec.dim,
+                "pixels": {"image": [spec.pixels.min_pixels, spec.pixels.max_pixels]},
+                "prompts": {"query": spec.query_prompt, "document": spec.document_prompt},
                 "device": run.runtime.device if run else None,
                 "dtype": run.runtime.dtype if run else None,
                 "reason": run.runtime.reason if run else None,
@@ -171,13 +171,13 @@ def status(
         )
     for root in state.roots:
         output.line(f"folder     {root.path}{_chosen(root.options)}")
-    output.line(f"model      {identity.model} ({identity.fingerprint[:8]}), {identity.dim} dimensions")
-    output.line(f"pixels     {_pixels(identity.pixels.max_pixels)}")
-    if identity.query_prompt == identity.document_prompt:
-        output.line(f"prompt     {identity.document_prompt or 'none'}")
+    output.line(f"model      {spec.model} ({spec.fingerprint[:8]}), {spec.dim} dimensions")
+    output.line(f"pixels     {_pixels(spec.pixels.max_pixels)}")
+    if spec.query_prompt == spec.document_prompt:
+        output.line(f"prompt     {spec.document_prompt or 'none'}")
     else:
-        output.line(f"prompt     of questions: {identity.query_prompt or 'none'}")
-        output.line(f"           of pictures: {identity.document_prompt or 'none'}")
+        output.line(f"prompt     of questions: {spec.query_prompt or 'none'}")
+        output.line(f"           of pictures: {spec.document_prompt or 'none'}")
     if run:
         output.line(
             f"last run   {_day(run.at)} on {run.runtime.device} in {run.runtime.dtype}: {run.runtime.reason}"
@@ -248,10 +248,10 @@ def remove(
     from imgsearch.indexing.edit import remove_paths
 
     folder = find_index(index)
-    talker = output.Talker()
-    removed = remove_paths(paths, folder, talker)
+    reporter = output.ProgressReporter()
+    removed = remove_paths(paths, folder, reporter)
     if not removed:
-        talker.say("none of this is in the index")
+        reporter.say("none of this is in the index")
         return 1
     parts = []
     if removed.files:
@@ -260,5 +260,5 @@ def remove(
         parts.append(
             f"{removed.roots:,} {'folder' if removed.roots == 1 else 'folders'} no longer kept indexed"
         )
-    talker.say("; ".join(parts))
+    reporter.say("; ".join(parts))
     return 0

@@ -157,7 +157,7 @@ def train(
         dtype=dtype,
         save_dtype=save_dtype,
     )
-    result = run(dataset, options, output.Talker())
+    result = run(dataset, options, output.ProgressReporter())
     if json:
         output.json_line(result.as_json())
     return 0
@@ -265,9 +265,9 @@ def evaluate(
     from imgsearch.tools.evaluation import evaluate as run
     from imgsearch.tools.evaluation import report
     from imgsearch.tools.evaluation.cache import default_folder
-    from imgsearch.tools.evaluation.models import BATCH_SIZE, Contender, OwnModel, PeerModel
+    from imgsearch.tools.evaluation.models import BATCH_SIZE, EvalModel, LibraryModel, OwnModel
 
-    talker = output.Talker()
+    reporter = output.ProgressReporter()
     cuts = _number_list("--dims", dims)
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: it takes at least one input at a time")
@@ -286,19 +286,21 @@ def evaluate(
     models: list[str | None] = list(model or ())
     if not models and not peer:
         models = [None]  # the one that every command takes by itself
-    contenders: list[Contender] = []
+    contenders: list[EvalModel] = []
     for name, pixels, precision in product(models, budgets, dtypes):
         choice = common.model_choice(name, revision, pixels=pixels, device=device, dtype=precision)
-        contenders.append(OwnModel(choice, instructions=instructions, batch_size=size, reporter=talker))
-    contenders += [PeerModel(name, device=device, batch_size=size, reporter=talker) for name in peer or []]
-    rows = run(data, contenders, dims=cuts, cache=None if no_cache else default_folder(), reporter=talker)
+        contenders.append(OwnModel(choice, instructions=instructions, batch_size=size, reporter=reporter))
+    contenders += [
+        LibraryModel(name, device=device, batch_size=size, reporter=reporter) for name in peer or []
+    ]
+    rows = run(data, contenders, dims=cuts, cache=None if no_cache else default_folder(), reporter=reporter)
     results, plot = report.write(out, data, rows)
     if json:
         output.json_line(report.as_json(data, rows))
     else:
         for line in report.tables(data, rows):
             output.line(line)
-    talker.say(f"written: {results} and {plot}")
+    reporter.say(f"written: {results} and {plot}")
     return 0
 
 

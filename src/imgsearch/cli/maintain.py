@@ -47,24 +47,24 @@ def verify(
     """
     from imgsearch.tools.maintenance.verify import repair_index, verify_index
 
-    folder, talker = find_index(index), output.Talker()
+    folder, reporter = find_index(index), output.ProgressReporter()
     if not repair:
-        report = verify_index(folder, talker)
-        _show(report, json, talker)
-        talker.say(report.summary())
+        report = verify_index(folder, reporter)
+        _show(report, json, reporter)
+        reporter.say(report.summary())
         return 2 if report.damages else 0
     repaired = repair_index(
         folder,
         common.model_choice(model, device=device, dtype=dtype),
-        talker,
-        lambda found: _show(found, json, talker),
+        reporter,
+        lambda found: _show(found, json, reporter),
     )
     if not repaired.report.mendable or not repaired.report.damages:
-        talker.say(repaired.report.summary())
+        reporter.say(repaired.report.summary())
         return 2 if repaired.report.damages else 0
-    talker.say(f"mended; {plural(repaired.embedded, 'picture')} embedded again")
+    reporter.say(f"mended; {plural(repaired.embedded, 'picture')} embedded again")
     if repaired.left:
-        talker.say(
+        reporter.say(
             f"{plural(len(repaired.left), 'picture is', 'pictures are')} not there now (a drive that is not "
             "mounted?); when back: "
             f"imgsearch index{index_flag(folder)}"
@@ -72,12 +72,12 @@ def verify(
     return 1 if repaired.left else 0
 
 
-def _show(report: Report, json: bool, talker: output.Talker) -> None:
+def _show(report: Report, json: bool, reporter: output.ProgressReporter) -> None:
     """Name what is damaged on stderr, and the pictures to embed again on stdout."""
     for damage in report.damages:
         if json and damage not in report.lost:
             output.json_line({"damaged": damage.path, "what": damage.what, "path": None})
-        talker.say(f"damaged: {damage.path} {damage.what}")
+        reporter.say(f"damaged: {damage.path} {damage.what}")
     for damage, files in report.lost.items():
         for file in files:
             if json:
@@ -85,9 +85,9 @@ def _show(report: Report, json: bool, talker: output.Talker) -> None:
             else:
                 output.line(file.whole)
     if report.waiting:
-        talker.say(f"{plural(report.waiting, 'lost vector')} waited for their files to come back")
+        reporter.say(f"{plural(report.waiting, 'lost vector')} waited for their files to come back")
     for orphan in report.orphans:
-        talker.say(f"not in use, and cleared away by the next 'imgsearch index': {orphan}")
+        reporter.say(f"not in use, and cleared away by the next 'imgsearch index': {orphan}")
 
 
 def compact(
@@ -102,8 +102,8 @@ def compact(
     """
     from imgsearch.tools.maintenance.compact import compact_index
 
-    folder, talker = find_index(index), output.Talker()
-    done = compact_index(folder, everything, talker)
+    folder, reporter = find_index(index), output.ProgressReporter()
+    done = compact_index(folder, everything, reporter)
     if done:
         parts = [f"{done.given_back / 1e6:,.1f} MB given back"]
         if done.vectors.segments:
@@ -114,12 +114,12 @@ def compact(
             parts.append("an unfinished rebuild dropped")
         if done.catalogue:
             parts.append("the catalogue written anew")
-        talker.say("; ".join(parts))
+        reporter.say("; ".join(parts))
     else:
-        talker.say("nothing to compact")
+        reporter.say("nothing to compact")
     if done.left:
         left = plural(done.left, "vector is", "vectors are")
-        talker.say(
+        reporter.say(
             f"{left} of pictures that are gone, less than a quarter of any segment; to drop them all the same: "
             f"imgsearch compact --all{index_flag(folder)}"
         )
@@ -144,9 +144,9 @@ def doctor(
     json: common.Json = False,
 ) -> int:
     """Say how the index is doing and what to do for it. Exit code 0: all is well; 1: there is something to do."""
-    folder, talker = find_index(index), output.Talker()
+    folder, reporter = find_index(index), output.ProgressReporter()
     if recall:
-        return _recall(folder, sample, repair, json, talker)
+        return _recall(folder, sample, repair, json, reporter)
     if repair:
         raise UsageError(
             "--repair goes with --recall; damaged files are mended by: imgsearch verify --repair"
@@ -163,14 +163,14 @@ def doctor(
     return 0 if all(finding.well for finding in findings) else 1
 
 
-def _recall(folder: str, sample: int, repair: bool, json: bool, talker: output.Talker) -> int:
+def _recall(folder: str, sample: int, repair: bool, json: bool, reporter: output.ProgressReporter) -> int:
     from imgsearch.index.reader import ImageIndex
     from imgsearch.tools.maintenance.recall import keep, measure_recall
 
     with ImageIndex(folder) as index:
-        measured = measure_recall(index, sample, talker)
+        measured = measure_recall(index, sample, reporter)
     if measured is None:
-        talker.say("the index holds no picture: there is nothing to measure")
+        reporter.say("the index holds no picture: there is nothing to measure")
         return 0
     kept = repair and measured.best is not None
     if measured.best is not None and repair:
@@ -183,13 +183,13 @@ def _recall(folder: str, sample: int, repair: bool, json: bool, talker: output.T
 
 
 def _say_recall(measured: Measured, kept: bool, flag: str) -> None:
-    now, rung = measured.recall, measured.rung
+    now, strategy = measured.recall, measured.strategy
     output.line(f"recall@10   {now.stored:.4f} stored vectors, {now.text_like:.4f} text-like questions")
     output.line(
         f"worst       {now.worst:.2f} of {measured.questions} questions among {measured.vectors:,} vectors"
     )
-    output.line(f"search      {rung.name}: {rung.reason}; {now.milliseconds:.1f} ms (median)")
-    if rung.name == "exact":
+    output.line(f"search      {strategy.name}: {strategy.reason}; {now.milliseconds:.1f} ms (median)")
+    if strategy.name == "exact":
         output.line("            every vector is compared: nothing can be missed")
     for trial in measured.trials:
         setting = "--exact" if trial.setting == "exact" else f"{trial.setting} x {trial.value}"
@@ -246,11 +246,11 @@ def serve(
         index=index,
         warm=not no_warm,
     )
-    talker = output.Talker()
+    reporter = output.ProgressReporter()
     try:
-        serve(options, talker)
+        serve(options, reporter)
     except KeyboardInterrupt:
-        talker.say("stopped")  # before it was listening
+        reporter.say("stopped")  # before it was listening
     # A batch that is still in work is nobody's any more; Python would wait for its thread.
     sys.stderr.flush()
     os._exit(0)

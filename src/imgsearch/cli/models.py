@@ -45,8 +45,8 @@ def embed(
     choice = common.model_choice(
         model, revision, dim, common.pixel_choice(detail, max_pixels), instruction, device, dtype
     )
-    talker = output.Talker()
-    vectors = embed_inputs(inputs, texts=text, choice=choice, reporter=talker)
+    reporter = output.ProgressReporter()
+    vectors = embed_inputs(inputs, texts=text, choice=choice, reporter=reporter)
     if npy:
         import numpy as np
 
@@ -55,7 +55,7 @@ def embed(
                 np.save(file, vectors, allow_pickle=False)
         except OSError as error:
             raise StorageError(f"{npy} could not be written: {error.strerror}") from error
-        talker.say(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {npy}")
+        reporter.say(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {npy}")
         return 0
     for given, vector in zip(inputs, vectors, strict=True):
         output.json_line({"input": given, "dim": len(vector), "embedding": [float(x) for x in vector]})
@@ -72,12 +72,12 @@ def download(
     """Fetch a model's weights ahead of time, or check those that are here; a broken-off download goes on."""
     from imgsearch.spec import download as run
 
-    talker = output.Talker()
-    folder = run(name, revision, talker)
+    reporter = output.ProgressReporter()
+    folder = run(name, revision, reporter)
     if name == DEMO_MODEL:
-        talker.say(f"{name} ships with the program, there is nothing to fetch: {folder}")
+        reporter.say(f"{name} ships with the program, there is nothing to fetch: {folder}")
     else:
-        talker.say(f"complete, and as the hub has it: {folder}")
+        reporter.say(f"complete, and as the hub has it: {folder}")
     return 0
 
 
@@ -89,4 +89,4 @@ def demo(
     """Draw 300 pictures, index them, ask for some, and say which hits are right: the whole way in a minute."""
     from imgsearch.tools.demo import run_demo
 
-    return run_demo(out, output.Talker())
+    return run_demo(out, output.ProgressReporter())

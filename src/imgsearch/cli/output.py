@@ -80,7 +80,7 @@ def error(message: str) -> None:
     _talk(f"imgsearch: {printable(message)}")
 
 
-class Talker:
+class ProgressReporter:
     """A reporter on stderr: lines, and a progress bar on a terminal, else a line every few seconds."""
 
     def __init__(self, quiet: bool = False) -> None:

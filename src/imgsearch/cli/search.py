@@ -87,20 +87,20 @@ def query(
     """Find pictures by words, or by words and a picture together."""
     from imgsearch import search
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search import RememberingEncoder
+    from imgsearch.search import CachedEncoder
 
     style = _style(json, paths, nul)
     options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
-    talker = output.Talker()
+    reporter = output.ProgressReporter()
     if text != "-" and not text.strip() and image is None:
         raise InputError("the question is empty; say in words what is in the picture")
     with ImageIndex(find_index(index)) as opened:
         opened.check_dim(dim)
         search.check_below(opened, options.below)
-        picture = search.read_picture(image, opened.identity.pixels) if image else None
+        picture = search.read_picture(image, opened.spec.pixels) if image else None
         choice = common.model_choice(model, device=device, dtype=dtype)
-        encoder = RememberingEncoder(
-            opened, choice, lambda: _encoder(opened, "query", choice, talker), remember=not no_remember
+        encoder = CachedEncoder(
+            opened, choice, lambda: _encoder(opened, "query", choice, reporter), remember=not no_remember
         )
 
         def answer(question: str, shown: str | None) -> bool:
@@ -119,9 +119,9 @@ def query(
                     # One bad question must not cost the others their answers.
                     output.error(f"line {number}: {error}")
                     failed = True
-        _advise(opened, talker)
+        _advise(opened, reporter)
     if not found and not failed:
-        talker.say("nothing found")
+        reporter.say("nothing found")
     return 2 if failed else 0 if found else 1
 
 
@@ -159,30 +159,32 @@ def similar(
 
     style = _style(json, paths, nul)
     options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
-    talker = output.Talker()
+    reporter = output.ProgressReporter()
     with ImageIndex(find_index(index)) as opened:
         opened.check_dim(dim)
         search.check_below(opened, options.below)
 
         choice = common.model_choice(model, device=device, dtype=dtype)
-        hits = search.similar(opened, image, lambda: _encoder(opened, "similar", choice, talker), options)
+        hits = search.similar(opened, image, lambda: _encoder(opened, "similar", choice, reporter), options)
         output.hits(hits, style)
-        _advise(opened, talker)
+        _advise(opened, reporter)
     if not hits:
-        talker.say("nothing found")
+        reporter.say("nothing found")
     return 0 if hits else 1
 
 
-def _advise(opened: ImageIndex, talker: output.Talker) -> None:
+def _advise(opened: ImageIndex, reporter: output.ProgressReporter) -> None:
     if opened.advice:
-        talker.say(f"{opened.advice}; make them with: imgsearch compact{index_flag(opened.folder)}")
+        reporter.say(f"{opened.advice}; make them with: imgsearch compact{index_flag(opened.folder)}")
 
 
-def _encoder(opened: ImageIndex, command: str, choice: ModelOptions, talker: output.Talker) -> Encoder:
+def _encoder(
+    opened: ImageIndex, command: str, choice: ModelOptions, reporter: output.ProgressReporter
+) -> Encoder:
     from imgsearch import client
     from imgsearch.index import side_db
 
-    checkpoint = checkpoint_for(opened.folder, opened.identity, choice, talker)
-    encoder = client.load_encoder(checkpoint, opened.identity, choice, talker)
+    checkpoint = checkpoint_for(opened.folder, opened.spec, choice, reporter)
+    encoder = client.load_encoder(checkpoint, opened.spec, choice, reporter)
     side_db.record_run(opened.folder, command, encoder.runtime)
     return encoder

@@ -68,13 +68,13 @@ def import_vectors(
     """Take in vectors that were computed elsewhere, with the paths of their pictures."""
     from imgsearch.tools.transfer.importer import ImportOptions, import_vectors
 
-    talker = output.Talker()
+    reporter = output.ProgressReporter()
     folder = find_index(index)
     options = ImportOptions(common.model_choice(model, revision), root, not no_files, skip_bad)
-    done = import_vectors(vectors, paths, folder, options, talker)
+    done = import_vectors(vectors, paths, folder, options, reporter)
     if json:
         output.json_line(done.as_json())
-    talker.say(done.summary(index_flag(folder)))
+    reporter.say(done.summary(index_flag(folder)))
     return 0 if done.imported or done.reused or done.unchanged else 1
 
 
@@ -102,11 +102,11 @@ def export(
     """Write all vectors with the paths of their pictures, for other programs or another index."""
     from imgsearch.tools.transfer.exporter import export as run
 
-    talker = output.Talker()
-    done = run(out, find_index(index), paths=paths, dtype=dtype, skip_bad=skip_bad, reporter=talker)
+    reporter = output.ProgressReporter()
+    done = run(out, find_index(index), paths=paths, dtype=dtype, skip_bad=skip_bad, reporter=reporter)
     if json:
         output.json_line({**asdict(done), "seconds": round(done.seconds, 3)})
-    talker.say(done.summary())
+    reporter.say(done.summary())
     return 0
 
 
@@ -124,7 +124,7 @@ def relocate(
     """Tell the index that a folder, or a whole drive, has another path now. No picture is read again."""
     from imgsearch.indexing.edit import relocate as run
 
-    done = run(old, new, find_index(index), force=force, reporter=output.Talker())
+    done = run(old, new, find_index(index), force=force, reporter=output.ProgressReporter())
     if json:
         output.json_line(asdict(done))
     return 0

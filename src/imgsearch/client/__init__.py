@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from imgsearch.model import hub
 from imgsearch.startup import uncollected
-from imgsearch.types import Encoder, Identity, ModelOptions, Reporter
+from imgsearch.types import Encoder, IndexSpec, ModelOptions, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imgsearch.client.protocol import Order
+    from imgsearch.client.protocol import ModelSpec
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.engine.forward import Engine
     from imgsearch.model.reference import Reference
 
 
 def load_encoder(
-    checkpoint: hub.Checkpoint, identity: Identity, choice: ModelOptions, reporter: Reporter
+    checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
 ) -> Encoder:
     """Return the model as the index's identity wants it, and say which device and dtype were chosen and why.
 
@@ -28,32 +28,34 @@ def load_encoder(
     """
     encoder: Encoder | None = None
     if os.environ.get("IMGSEARCH_SERVER", "").lower() != "off":
-        from imgsearch.client.encoder import served  # on use: it loads Pillow
+        from imgsearch.client.encoder import remote_encoder  # on use: it loads Pillow
 
-        order = order_for(checkpoint, identity, choice)
-        encoder = served(order, lambda: load_here(checkpoint, identity, choice, reporter), reporter.say)
+        order = model_spec(checkpoint, spec, choice)
+        encoder = remote_encoder(
+            order, lambda: load_local_encoder(checkpoint, spec, choice, reporter), reporter.say
+        )
     if encoder is None:
-        return load_here(checkpoint, identity, choice, reporter)
+        return load_local_encoder(checkpoint, spec, choice, reporter)
     _say(checkpoint, encoder, reporter)
     return encoder
 
 
-def load_here(
-    checkpoint: hub.Checkpoint, identity: Identity, choice: ModelOptions, reporter: Reporter
+def load_local_encoder(
+    checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
 ) -> Encoder:
     """Load the model into this process, whether or not a server runs; otherwise as ``load_encoder``."""
-    encoder = embedder_for(order_for(checkpoint, identity, choice), reporter.say)
+    encoder = load_embedder(model_spec(checkpoint, spec, choice), reporter.say)
     _say(checkpoint, encoder, reporter)
     return encoder
 
 
-def embedder_for(
-    order: Order, notice: Callable[[str], None], forward: Engine | Reference | None = None
+def load_embedder(
+    order: ModelSpec, notice: Callable[[str], None], forward: Engine | Reference | None = None
 ) -> Qwen3VLEmbedder:
     """Load the model of an order into this process, or only put a new face on the weights in ``forward``."""
-    from imgsearch.model.engine.pages import brought_near
+    from imgsearch.model.engine.pages import prefetch_pages
 
-    with brought_near(order.folder, order.device, order.dtype):
+    with prefetch_pages(order.folder, order.device, order.dtype):
         with uncollected("imgsearch.model.embedder"):
             from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
 
@@ -70,16 +72,16 @@ def embedder_for(
         )
 
 
-def order_for(checkpoint: hub.Checkpoint, identity: Identity, choice: ModelOptions) -> Order:
-    """Return what a server needs to know to load the model as ``load_here`` does."""
-    from imgsearch.client.protocol import Order  # on use: it loads safetensors
+def model_spec(checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions) -> ModelSpec:
+    """Return what a server needs to know to load the model as ``load_local_encoder`` does."""
+    from imgsearch.client.protocol import ModelSpec  # on use: it loads safetensors
 
-    return Order(
+    return ModelSpec(
         folder=os.path.abspath(checkpoint.folder),
-        fingerprint=identity.fingerprint,
-        dim=identity.dim,
-        budget=identity.pixels,
-        instruction=identity.document_prompt,
+        fingerprint=spec.fingerprint,
+        dim=spec.dim,
+        budget=spec.pixels,
+        instruction=spec.document_prompt,
         device=choice.device,
         dtype=choice.dtype,
     )

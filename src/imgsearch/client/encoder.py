@@ -10,13 +10,15 @@ import numpy as np
 
 from imgsearch.client import protocol
 from imgsearch.client.connection import NoServer, Server, ServerGone
-from imgsearch.client.protocol import Order
+from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
 from imgsearch.model import image as pixels
 from imgsearch.types import RGB, Encoder, Input, Patches, Runtime, Vectors
 
 
-def served(order: Order, load: Callable[[], Encoder], say: Callable[[str], None]) -> RemoteEncoder | None:
+def remote_encoder(
+    order: ModelSpec, load: Callable[[], Encoder], say: Callable[[str], None]
+) -> RemoteEncoder | None:
     """Return an encoder by this user's server, with the model loaded there; None if no server can give one.
 
     ``load`` loads the same model here, for when the server goes away; ``say`` takes lines for the user.
@@ -51,7 +53,7 @@ class RemoteEncoder:
     """An ``Encoder`` by a server's model. The vectors are those that the same model gives here, bit for bit."""
 
     def __init__(
-        self, server: Server, order: Order, load: Callable[[], Encoder], say: Callable[[str], None]
+        self, server: Server, order: ModelSpec, load: Callable[[], Encoder], say: Callable[[str], None]
     ) -> None:
         """Have the server load the model. Raises ServerGone, and the errors of loading it."""
         self._server, self._order, self._say = server, order, say
@@ -125,7 +127,7 @@ class RemoteEncoder:
 
 def _fitting(inputs: Sequence[Input]) -> int:
     """Return how many of the first inputs fit into one message, at least 1."""
-    room = int(0.9 * protocol.MOST_BYTES)  # the rest is for texts and names
+    room = int(0.9 * protocol.MAX_MESSAGE_BYTES)  # the rest is for texts and names
     for count, item in enumerate(inputs):
         room -= item.image.pixel_values.nbytes if isinstance(item.image, Patches) else len(item.text or "")
         if room < 0:

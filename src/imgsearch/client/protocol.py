@@ -23,7 +23,7 @@ from imgsearch.types import Input, Patches, PixelBudget
 VERSION_HEADER = "imgsearch-version"
 INPUTS_HEADER = "imgsearch-inputs"
 """How many inputs a message holds: one is a question, for which somebody waits."""
-MOST_BYTES = 2**30
+MAX_MESSAGE_BYTES = 2**30
 """The longest message: 34 pictures at the largest budget of ``--detail``, 700 at the default one."""
 
 _JSON = "json"  # the tensor that holds what is no number
@@ -38,7 +38,7 @@ def version() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ModelSpec:
     """The model that a client wants: all that ``Qwen3VLEmbedder`` is made from, and the fingerprint to expect.
 
     ``folder`` is the checkpoint's; device and dtype may be "auto", the server is on the same machine.
@@ -57,7 +57,7 @@ class Order:
         return asdict(self)
 
     @staticmethod
-    def from_json(data: Any) -> Order:
+    def from_json(data: Any) -> ModelSpec:
         """Return what ``as_json`` gave; UsageError for anything else."""
         try:
             budget = PixelBudget(int(data["budget"]["min_pixels"]), int(data["budget"]["max_pixels"]))
@@ -65,7 +65,7 @@ class Order:
             if not all(isinstance(word, str) for word in words):
                 raise TypeError
             folder, fingerprint, instruction, device, dtype = words
-            return Order(folder, fingerprint, int(data["dim"]), budget, instruction, device, dtype)
+            return ModelSpec(folder, fingerprint, int(data["dim"]), budget, instruction, device, dtype)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"{_UNREADABLE}: it orders no model") from error
 
@@ -89,7 +89,7 @@ def unpack(message: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return data, arrays
 
 
-def pack_inputs(order: Order, inputs: Sequence[Input], batch_size: int = 1) -> bytes:
+def pack_inputs(order: ModelSpec, inputs: Sequence[Input], batch_size: int = 1) -> bytes:
     """Return what is to be embedded, so many at a time, as one message; pictures must be patches already."""
     arrays: dict[str, NDArray[Any]] = {}
     rows = []
@@ -104,7 +104,7 @@ def pack_inputs(order: Order, inputs: Sequence[Input], batch_size: int = 1) -> b
     return pack({"order": order.as_json(), "inputs": rows, "batch_size": batch_size}, arrays)
 
 
-def unpack_inputs(message: bytes) -> tuple[Order, list[Input], int]:
+def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
     """Return what ``pack_inputs`` was given; UsageError for anything else."""
     data, arrays = unpack(message)
     inputs = []
@@ -123,7 +123,7 @@ def unpack_inputs(message: bytes) -> tuple[Order, list[Input], int]:
             inputs.append(Input(row["text"], image, row["instruction"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{_UNREADABLE}: its inputs are not whole") from error
-    return Order.from_json(data.get("order")), inputs, batch_size
+    return ModelSpec.from_json(data.get("order")), inputs, batch_size
 
 
 def error_json(error: ImgsearchError) -> dict[str, Any]:

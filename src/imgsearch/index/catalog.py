@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 
 from imgsearch.index.database import Database
 from imgsearch.index.rows import (
-    Derived,
+    AnnFile,
     FileRow,
     FileState,
     NewContent,
     Place,
     Root,
-    Stored,
-    derived_row,
+    StoredPicture,
+    ann_file_row,
     file_row,
     place_row,
     record_row,
     root_row,
     skipped_row,
-    stored_row,
+    stored_picture_row,
 )
 from imgsearch.types import Record
 
@@ -55,7 +55,7 @@ class Bulk(Database):
         )
         return rows, count
 
-    def pictures(self) -> Iterator[Stored]:
+    def pictures(self) -> Iterator[StoredPicture]:
         """Yield every picture that has a file, in the order of segments and rows; of one moment in a transaction."""
         with self._guard():
             # CROSS JOIN: in this order, which is that of an index, so that nothing is sorted in memory.
@@ -72,12 +72,12 @@ class Bulk(Database):
             for *row, folder, name in rows:
                 if row != picture:
                     if picture:
-                        yield self._made(stored_row, (*picture, paths))
+                        yield self._made(stored_picture_row, (*picture, paths))
                     picture, paths = row, []
                 paths.append(self._made(_join, (folder, name)))
             if not rows:
                 if picture:
-                    yield self._made(stored_row, (*picture, paths))
+                    yield self._made(stored_picture_row, (*picture, paths))
                 return
 
     def picture_count(self) -> int:
@@ -231,10 +231,10 @@ class Catalog(Bulk):
         )
         return self._all(_pair, sql, root, *values)
 
-    def derived(self) -> dict[int, Derived]:
+    def ann_files(self) -> dict[int, AnnFile]:
         """Return by segment the derived FAISS file that belongs to it."""
         sql = "SELECT segment, rows, name, faiss, bytes, crc, nlist, nprobe FROM ann"
-        return {found.segment: found for found in self._all(derived_row, sql) if found}
+        return {found.segment: found for found in self._all(ann_file_row, sql) if found}
 
     def records(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[Record, int]]:
         """Return the pictures at some places (segment, row), each with its row's crc32, in one question.
@@ -369,12 +369,12 @@ class Catalog(Bulk):
                         (row[0],),
                     )
 
-    def put_derived(self, derived: Derived) -> None:
+    def put_ann_file(self, derived: AnnFile) -> None:
         """Register a derived file in place of the one that the segment had."""
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO ann VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(derived))
 
-    def drop_derived(self, segment: int) -> None:
+    def drop_ann_file(self, segment: int) -> None:
         """Forget a segment's derived file."""
         with self.transaction() as db:
             db.execute("DELETE FROM ann WHERE segment = ?", (segment,))

@@ -17,7 +17,7 @@ from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import NAME as DATABASE
 from imgsearch.index.layout import GENERATION
-from imgsearch.types import Identity
+from imgsearch.types import IndexSpec
 
 # What a data folder holds of ours: nothing else is ever removed.
 _DATABASE = re.compile(r"catalog\.sqlite(-wal|-shm|-journal)?")
@@ -29,7 +29,7 @@ MANIFEST_COPY = "manifest"
 """The key under which a catalogue keeps a copy of its index's manifest."""
 
 
-def create(folder: str, identity: Identity, data: str) -> None:
+def create(folder: str, spec: IndexSpec, data: str) -> None:
     """Make an empty index in ``folder`` whose catalogue and vectors lie in ``data``. Raises StorageError."""
     # The catalogue first: a folder with a manifest is an index, and an index has a catalogue.
     try:
@@ -40,16 +40,16 @@ def create(folder: str, identity: Identity, data: str) -> None:
     catalog = Catalog(data, write=True, create=True)
     try:
         catalog.put_meta("created", repr(time.time()))
-        catalog.put_meta(MANIFEST_COPY, manifest.text(folder, identity, data))
+        catalog.put_meta(MANIFEST_COPY, manifest.text(folder, spec, data))
     finally:
         catalog.close()
-    manifest.write(folder, identity, data)
+    manifest.write(folder, spec, data)
 
 
-def begin(folder: str, identity: Identity, anew: bool = False) -> str:
+def begin(folder: str, spec: IndexSpec, anew: bool = False) -> str:
     """Return the data folder of a new generation of the index in ``folder``; unless ``anew``, an unfinished one."""
     begun = unfinished(folder)
-    if begun and not anew and not manifest.differences(begun[0], identity):
+    if begun and not anew and not manifest.differences(begun[0], spec):
         return begun[1]
     current = in_use(folder)
     try:
@@ -61,11 +61,11 @@ def begin(folder: str, identity: Identity, anew: bool = False) -> str:
         make_folder(data)
     except OSError as error:
         raise storage_error(error, folder) from error
-    create(data, identity, data)
+    create(data, spec, data)
     return data
 
 
-def unfinished(folder: str) -> tuple[Identity, str] | None:
+def unfinished(folder: str) -> tuple[IndexSpec, str] | None:
     """Return identity and data folder of a generation that was begun and not published, or None."""
     current = in_use(folder)
     for name in reversed(_names(folder)):

@@ -251,7 +251,7 @@ def check(
         folder = os.path.join(audit.folder, "vectors")
         # Opened before anything is read: what compaction takes away meanwhile can still be read to its end.
         opened = {number: _open(stack, os.path.join(folder, segment_name(number))) for number, _ in counts}
-        derived = audit.derived()
+        derived = audit.ann_files()
         start(
             sum(os.fstat(file).st_size for file in opened.values() if isinstance(file, int))
             + sum(one.bytes for one in derived.values())
@@ -437,7 +437,7 @@ def mend(audit: Audit, findings: Findings, kind: tuple[int, str]) -> None:
     for number in {damage.segment for damage in findings.damages if damage.segment}:
         kinds = {damage.kind: damage for damage in findings.damages if damage.segment == number}
         if "derived" in kinds:
-            audit.drop_derived(number)
+            audit.drop_ann_file(number)
         if kinds.keys() == {"derived"}:
             continue
         if not audit.contents_of(number):

@@ -18,7 +18,7 @@ from imgsearch.errors import (
 )
 from imgsearch.fs import storage_error, sync_file, sync_folder
 from imgsearch.index.layout import GENERATION, index_flag
-from imgsearch.types import Identity, PixelBudget
+from imgsearch.types import IndexSpec, PixelBudget
 
 NAME = "manifest.json"
 FORMAT = 2
@@ -39,12 +39,12 @@ def exists(folder: str) -> bool:
     return any(name == "vectors" or name.startswith(GENERATION) for name in names)
 
 
-def read(folder: str) -> Identity:
+def read(folder: str) -> IndexSpec:
     """Return the identity of the index in ``folder``. Raises what ``load`` does."""
     return load(folder)[0]
 
 
-def load(folder: str) -> tuple[Identity, str]:
+def load(folder: str) -> tuple[IndexSpec, str]:
     """Return the identity of the index in ``folder`` and the folder of its catalogue, vectors and derived files.
 
     Raises IndexMissing (no manifest), IndexDamaged (unreadable or altered), IndexMismatch (a newer format).
@@ -64,7 +64,7 @@ def load(folder: str) -> tuple[Identity, str]:
     return parse(raw, folder)
 
 
-def parse(raw: bytes | str, folder: str) -> tuple[Identity, str]:
+def parse(raw: bytes | str, folder: str) -> tuple[IndexSpec, str]:
     """Return what ``load`` does, given the text of the manifest of the index in ``folder``."""
     path = os.path.join(folder, NAME)
     try:
@@ -84,7 +84,7 @@ def parse(raw: bytes | str, folder: str) -> tuple[Identity, str]:
         place = str(data["data"]) if version > 1 else os.curdir
         if place != os.curdir and not (place.startswith(GENERATION) and os.sep not in place):
             raise _damaged(folder)
-        identity = Identity(
+        spec = IndexSpec(
             model=str(data["model"]),
             fingerprint=bytes.fromhex(data["fingerprint"]).hex(),
             dim=int(data["dim"]),
@@ -92,7 +92,7 @@ def parse(raw: bytes | str, folder: str) -> tuple[Identity, str]:
             document_prompt=str(prompts["document"]),
             pixels=PixelBudget(int(pixels["min_pixels"]), int(pixels["max_pixels"])),
         )
-        return identity, os.path.normpath(os.path.join(folder, place))
+        return spec, os.path.normpath(os.path.join(folder, place))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder) from error
 
@@ -106,24 +106,24 @@ def stamp(folder: str) -> tuple[int, int]:
     return state.st_ino, state.st_mtime_ns
 
 
-def write(folder: str, identity: Identity, data_folder: str | None = None) -> None:
+def write(folder: str, spec: IndexSpec, data_folder: str | None = None) -> None:
     """Write an index's manifest: beside, synced, renamed. Raises StorageError if the disk refuses.
 
     ``data_folder`` is where catalogue and vectors lie, in ``folder``; it is ``folder`` itself if not given.
     """
-    put(folder, text(folder, identity, data_folder))
+    put(folder, text(folder, spec, data_folder))
 
 
-def text(folder: str, identity: Identity, data_folder: str | None = None) -> str:
+def text(folder: str, spec: IndexSpec, data_folder: str | None = None) -> str:
     """Return what ``write`` writes; the catalogue keeps a copy, from which a damaged manifest is restored."""
     data: dict[str, Any] = {
         "format": FORMAT,
         "data": os.path.relpath(data_folder or folder, folder),
-        "model": identity.model,
-        "fingerprint": identity.fingerprint,
-        "dim": identity.dim,
-        "prompts": {"query": identity.query_prompt, "document": identity.document_prompt},
-        "pixels": {"image": asdict(identity.pixels)},
+        "model": spec.model,
+        "fingerprint": spec.fingerprint,
+        "dim": spec.dim,
+        "prompts": {"query": spec.query_prompt, "document": spec.document_prompt},
+        "pixels": {"image": asdict(spec.pixels)},
     }
     data["checksum"] = _checksum(data)
     return json.dumps(data, indent=2) + "\n"
@@ -144,7 +144,7 @@ def put(folder: str, content: str) -> None:
         raise storage_error(error, path) from error
 
 
-def differences(have: Identity, want: Identity) -> list[str]:
+def differences(have: IndexSpec, want: IndexSpec) -> list[str]:
     """Say in a few words each how ``want`` differs from the index's own identity; empty if nothing does."""
     found = []
     if have.fingerprint != want.fingerprint:
@@ -185,25 +185,25 @@ KEY = "imgsearch"
 _FORMAT = 1
 
 
-def nobody(dim: int) -> Identity:
+def nobody(dim: int) -> IndexSpec:
     """Return the identity of vectors of which nobody says what made them; all of one dim are taken to be alike."""
     fingerprint = hashlib.sha256(f"imported vectors of dim {dim}".encode()).hexdigest()
-    return Identity(IMPORTED, fingerprint, dim, "", "", PixelBudget(0, 0))
+    return IndexSpec(IMPORTED, fingerprint, dim, "", "", PixelBudget(0, 0))
 
 
-def to_json(identity: Identity) -> dict[str, Any]:
+def to_json(spec: IndexSpec) -> dict[str, Any]:
     """Return an identity as it is written beside vectors: the fields of an index's manifest."""
     return {
         "format": _FORMAT,
-        "model": identity.model,
-        "fingerprint": identity.fingerprint,
-        "dim": identity.dim,
-        "prompts": {"query": identity.query_prompt, "document": identity.document_prompt},
-        "pixels": {"image": asdict(identity.pixels)},
+        "model": spec.model,
+        "fingerprint": spec.fingerprint,
+        "dim": spec.dim,
+        "prompts": {"query": spec.query_prompt, "document": spec.document_prompt},
+        "pixels": {"image": asdict(spec.pixels)},
     }
 
 
-def from_json(text: str | bytes, place: str) -> Identity:
+def from_json(text: str | bytes, place: str) -> IndexSpec:
     """Read what ``to_json`` gave; ``place`` is the file that it stands in. Raises DatasetError."""
     try:
         data = json.loads(text)
@@ -213,7 +213,7 @@ def from_json(text: str | bytes, place: str) -> Identity:
         fingerprint = bytes.fromhex(data["fingerprint"])
         if len(fingerprint) != 32:
             raise ValueError("its fingerprint is no sha256")
-        return Identity(
+        return IndexSpec(
             model=str(data["model"]),
             fingerprint=fingerprint.hex(),
             dim=int(data["dim"]),

@@ -16,8 +16,8 @@ from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Place
 from imgsearch.index.segments import Rows, SegmentMissing, row_crc, segment_name
-from imgsearch.index.snapshot import Shelf
-from imgsearch.types import Identity, Record, Vectors
+from imgsearch.index.snapshot import Snapshot
+from imgsearch.types import IndexSpec, Record, Vectors
 
 T = TypeVar("T")
 
@@ -35,8 +35,8 @@ SHORTLIST = "shortlist"
 class ImageIndex:
     """A directory of vectors and rows, open for reading.
 
-    ``folder`` is the index, ``data`` the folder in it where catalogue, vectors and derived files lie; ``identity``
-    says what it was made with, ``catalog`` which files it knows. After a search, ``rung`` says how it was done, and
+    ``folder`` is the index, ``data`` the folder in it where catalogue, vectors and derived files lie; ``spec``
+    says what it was made with, ``catalog`` which files it knows. After a search, ``strategy`` says how it was done, and
     ``scanned`` how many vectors no derived file covered. ``shortlist_factor`` is how many times the usual number of
     vectors are compared exactly where codes are used; None leaves it to the catalogue. Use it as a context manager.
     """
@@ -49,37 +49,42 @@ class ImageIndex:
         Raises IndexMissing, IndexDamaged, IndexMismatch (a newer format) or StorageError.
         """
         self.folder = os.path.abspath(folder)
-        self.rung: ann.Rung | None = None
+        self.strategy: ann.SearchStrategy | None = None
         self.scanned = 0
         self._stamp = manifest.stamp(self.folder)
         self._open(*manifest.load(self.folder))
 
-    def _open(self, identity: Identity, data: str) -> None:
+    def _open(self, spec: IndexSpec, data: str) -> None:
         while True:
             try:
-                self._open_data(identity, data)
+                self._open_data(spec, data)
                 return
             except (IndexDamaged, StorageError):
                 # A rebuilt index may just have taken this one's place, and its files with it.
                 now = manifest.load(self.folder)
-                if now == (identity, data):
+                if now == (spec, data):
                     raise
-                identity, data = now
+                spec, data = now
 
-    def _open_data(self, identity: Identity, data: str) -> None:
-        catalog, shelf = self._open_catalog(data), Shelf(data, identity)
+    def _open_data(self, spec: IndexSpec, data: str) -> None:
+        catalog, snapshot = self._open_catalog(data), Snapshot(data, spec)
         try:
             # Damage is better said before a model is loaded than after.
             catalog.check()
-            _retried(catalog, lambda: shelf.parts(catalog, fast=False))
+            _retried(catalog, lambda: snapshot.parts(catalog, fast=False))
         except BaseException:
             catalog.close()
             raise
         # Only now: who fails to open the new one still has the old one to ask again with.
-        self.identity, self.data, self.catalog, self.shelf = identity, data, catalog, shelf
+        self.spec, self.data, self.catalog, self.snapshot = spec, data, catalog, snapshot
 
     def _open_catalog(self, data: str) -> Catalog:
         return Catalog(data)
+
+    @property
+    def identity(self) -> IndexSpec:
+        """``spec`` under its name of the version before."""
+        return self.spec
 
     def __enter__(self) -> Self:
         """Return self."""
@@ -94,7 +99,7 @@ class ImageIndex:
     def close(self) -> None:
         """Close the catalogue and let go of the files."""
         self.catalog.close()
-        self.shelf.close()
+        self.snapshot.close()
 
     def _in_one_moment(self, work: Callable[[], T]) -> T:
         """Run ``work`` in one snapshot of the catalogue: of the index that is in use now, if another took its place."""
@@ -111,16 +116,16 @@ class ImageIndex:
 
     def _reopened(self) -> bool:
         """Whether a rebuilt index has taken this one's place; then that one is open now."""
-        identity, data = manifest.load(self.folder)
+        spec, data = manifest.load(self.folder)
         if data == self.data:
             return False
-        if manifest.differences(self.identity, identity):
+        if manifest.differences(self.spec, spec):
             raise IndexMismatch(
                 f"the index in {self.folder} was just made anew with another model or settings; "
                 "run the command again"
             )
         # Another thread may still be reading from the old catalogue; it closes when nobody does any more.
-        self._open(identity, data)
+        self._open(spec, data)
         return True
 
     def search(
@@ -140,9 +145,9 @@ class ImageIndex:
         the index does not have, IndexDamaged if a hit's row does not match its checksum.
         """
         self.check_dim(dim)
-        if vectors.ndim != 2 or vectors.shape[1] != self.identity.dim:
+        if vectors.ndim != 2 or vectors.shape[1] != self.spec.dim:
             raise UsageError(
-                f"a vector of shape {vectors.shape[1:]} does not fit this index of {self.identity.dim} dimensions"
+                f"a vector of shape {vectors.shape[1:]} does not fit this index of {self.spec.dim} dimensions"
             )
         if k < 1 or not len(vectors):
             return [[] for _ in vectors]
@@ -150,14 +155,14 @@ class ImageIndex:
 
     def check_dim(self, dim: int | None) -> None:
         """Raise UsageError for a Matryoshka dimension that the index can't be searched at."""
-        if dim is not None and not 1 <= dim <= self.identity.dim:
-            raise UsageError(f"--dim {dim}: this index holds vectors of {self.identity.dim} dimensions")
+        if dim is not None and not 1 <= dim <= self.spec.dim:
+            raise UsageError(f"--dim {dim}: this index holds vectors of {self.spec.dim} dimensions")
 
     def _search(
         self, vectors: Vectors, k: int, dim: int | None, exact: bool, below: Sequence[str]
     ) -> list[list[tuple[Record, float]]]:
         fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
-        parts = self.shelf.parts(self.catalog, fast)
+        parts = self.snapshot.parts(self.catalog, fast)
         self.scanned = sum(len(part.segment) - part.covered for part in parts) if fast else 0
         allowed = snapshot.mask_below(self.catalog, parts, below) if below else None
         return [self._nearest(parts, query, k, dim, exact, allowed) for query in vectors]
@@ -175,17 +180,17 @@ class ImageIndex:
         total = sum(len(part.segment) for part in parts)
         k = min(k, total)
         if not k:
-            self.rung = ann.Rung("exact", "there is nothing to search")
+            self.strategy = ann.SearchStrategy("exact", "there is nothing to search")
             return []
         wanted, alive = k + _SPARE, False
-        shortlist = ann.shortlist_for(k, self.identity.dim, total) * self.shortlist_times()
+        shortlist = ann.shortlist_for(k, self.spec.dim, total) * self.shortlist_times()
         while True:
             found = ann.nearest(
                 parts, query, wanted, shortlist=shortlist, dim=dim, exact=exact, allowed=allowed
             )
-            self.rung = found.rung
+            self.strategy = found.strategy
             hits, certain = self._hits(parts, found, query, k, dim)
-            if certain or (len(found.row) < wanted and found.rung.name != "codes") or wanted >= total:
+            if certain or (len(found.row) < wanted and found.strategy.name != "codes") or wanted >= total:
                 return hits
             if len(hits) < k and not alive:
                 # So many of the nearest have no file any more that it is better to look only at those that have.
@@ -201,7 +206,7 @@ class ImageIndex:
 
     def with_parts(self, work: Callable[[list[ann.Part]], T]) -> T:
         """Return what ``work`` makes of every segment that has rows; it may be called again with a later snapshot."""
-        return self._in_one_moment(lambda: work(self.shelf.parts(self.catalog, fast=False)))
+        return self._in_one_moment(lambda: work(self.snapshot.parts(self.catalog, fast=False)))
 
     def _hits(
         self, parts: list[ann.Part], found: ann.Found, query: Vectors, k: int, dim: int | None
@@ -240,7 +245,7 @@ class ImageIndex:
     def _vector(self, place: Place | None) -> Vectors | None:
         if place is None:
             return None
-        segment = self.shelf.segment(place.segment, dict(self.catalog.segments()).get(place.segment, 0))
+        segment = self.snapshot.segment(place.segment, dict(self.catalog.segments()).get(place.segment, 0))
         if place.row >= len(segment):
             raise self._damaged(place.segment, f"has no vector {place.row}")
         stored = segment.take(np.array([place.row]))
@@ -258,9 +263,9 @@ class ImageIndex:
     @property
     def advice(self) -> str:
         """What would make the last search faster: why many vectors had to be compared one by one; "" if few had."""
-        if self.scanned < ann.EXACT_ROWS or not (self.shelf.problems or self.scanned > 5 * ann.EXACT_ROWS):
+        if self.scanned < ann.EXACT_ROWS or not (self.snapshot.problems or self.scanned > 5 * ann.EXACT_ROWS):
             return ""
-        why = next(iter(self.shelf.problems.values()), "the files for fast search are not made yet")
+        why = next(iter(self.snapshot.problems.values()), "the files for fast search are not made yet")
         return f"{self.scanned:,} vectors were compared one by one: {why}"
 
     @property

@@ -52,7 +52,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Derived:
+class AnnFile:
     """A FAISS file that covers the first ``rows`` rows of a segment: ``name`` below faiss/, with its checksum.
 
     ``faiss`` is the version that wrote it; of its ``nlist`` inverted lists a search looks into ``nprobe``.
@@ -69,7 +69,7 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredPicture:
     """A picture as it is stored: where its vector lies, with the crc32 of its bytes, and whose it is.
 
     ``paths`` are absolute and sorted by their bytes; width and height in pixels, 0 where nobody knows.
@@ -121,10 +121,10 @@ def place_row(*columns: Any) -> Place:
     return Place(*map(int, columns))
 
 
-def derived_row(segment: int, rows: int, name: str, faiss: str, *rest: Any) -> Derived | None:
+def ann_file_row(segment: int, rows: int, name: str, faiss: str, *rest: Any) -> AnnFile | None:
     """Read a derived file's row; None if it makes no sense: a derived file is never worth an error."""
     try:
-        found = Derived(int(segment), int(rows), str(name), str(faiss), *map(int, rest))
+        found = AnnFile(int(segment), int(rows), str(name), str(faiss), *map(int, rest))
     except (ValueError, TypeError):
         return None
     return found if found.rows > 0 and name and os.sep not in found.name else None
@@ -148,12 +148,12 @@ def skipped_row(root: bytes, path: bytes, error: str, detail: str) -> tuple[str,
     return os.fsdecode(os.path.join(root, path)), str(error), str(detail)
 
 
-def stored_row(
+def stored_picture_row(
     segment: int, row: int, crc: int, sha256: bytes, page: int, width: int, height: int, paths: list[bytes]
-) -> Stored:
+) -> StoredPicture:
     """Read a picture with the paths of its files."""
     numbers = int(segment), int(row), int(crc)
-    return Stored(*numbers, bytes(sha256), int(page), int(width), int(height), tuple(sorted(paths)))
+    return StoredPicture(*numbers, bytes(sha256), int(page), int(width), int(height), tuple(sorted(paths)))
 
 
 def is_current(

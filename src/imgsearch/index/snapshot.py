@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.rows import Derived
+from imgsearch.index.rows import AnnFile
 from imgsearch.index.segments import Segment
-from imgsearch.types import Identity
+from imgsearch.types import IndexSpec
 
 
-class Shelf:
+class Snapshot:
     """What one reader has open below a data folder. ``problems`` says by name what can't be used, and why."""
 
-    def __init__(self, data: str, identity: Identity) -> None:
+    def __init__(self, data: str, spec: IndexSpec) -> None:
         """Open nothing yet."""
-        self.data, self.identity = data, identity
+        self.data, self.spec = data, spec
         self.problems: dict[str, str] = {}
         self._segments: dict[int, Segment] = {}
         self._codes: dict[str, rabitq.Codes] = {}
@@ -42,7 +42,7 @@ class Shelf:
         known = self._segments.get(number)
         if known is None or len(known) != rows:
             folder = os.path.join(self.data, "vectors")
-            known = Segment(folder, number, rows, self.identity.dim, self.identity.fingerprint)
+            known = Segment(folder, number, rows, self.spec.dim, self.spec.fingerprint)
             self._segments[number] = known
         return known
 
@@ -56,7 +56,7 @@ class Shelf:
         self._segments = {segment.number: segment for segment in segments}
         if not fast or sum(rows for _, rows in counts) < ann.EXACT_ROWS:
             return [ann.Part(segment) for segment in segments]
-        derived = catalog.derived()
+        derived = catalog.ann_files()
         current = {one.name for one in derived.values()}
         self._codes = {name: loaded for name, loaded in self._codes.items() if name in current}
         self.problems = {name: why for name, why in self.problems.items() if name in current}
@@ -71,7 +71,7 @@ class Shelf:
             parts.append(ann.Part(segment, self._codes.get(one.name) if one and fits else None))
         return parts
 
-    def _load(self, one: Derived) -> None:
+    def _load(self, one: AnnFile) -> None:
         path = os.path.join(self.data, "faiss", one.name)
         try:
             if one.faiss != rabitq.version():

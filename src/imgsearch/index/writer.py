@@ -22,7 +22,7 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState, NewContent
 from imgsearch.index.segments import Segment, SegmentWriter, row_crc, rows_per_segment
-from imgsearch.types import Identity, Vectors
+from imgsearch.types import IndexSpec, Vectors
 
 NAME = "writer.lock"
 
@@ -97,15 +97,15 @@ class IndexWriter(ImageIndex):
     ``unpublished`` says that it is a new generation, which no search sees yet.
     """
 
-    def __init__(self, folder: str, identity: Identity | None = None, *, rebuild: bool = False) -> None:
-        """Open the index in ``folder`` to write to it; with ``identity``, make it if there is none.
+    def __init__(self, folder: str, spec: IndexSpec | None = None, *, rebuild: bool = False) -> None:
+        """Open the index in ``folder`` to write to it; with ``spec``, make it if there is none.
 
         With ``rebuild``, open a new generation beside the index that is there, which stays in use until
         ``publish``; one that was begun with the same identity and not finished is gone on with.
         Raises IndexLocked (who holds it), IndexMissing, IndexDamaged, IndexMismatch, StorageError.
         """
         folder = os.path.abspath(folder)
-        if identity is None:
+        if spec is None:
             manifest.read(folder)  # no lock file appears where there is no index
         else:
             try:
@@ -115,19 +115,19 @@ class IndexWriter(ImageIndex):
         self._lock = WriterLock(folder)
         self.unpublished = False
         try:
-            if identity is not None and rebuild and manifest.exists(folder):
+            if spec is not None and rebuild and manifest.exists(folder):
                 self.unpublished = True
-                self.folder, self.rung, self.scanned = folder, None, 0
+                self.folder, self.strategy, self.scanned = folder, None, 0
                 self._stamp = manifest.stamp(folder)
                 try:
-                    self._open_data(identity, generations.begin(folder, identity))
+                    self._open_data(spec, generations.begin(folder, spec))
                 except IndexDamaged:  # what was begun can't be gone on with
-                    self._open_data(identity, generations.begin(folder, identity, anew=True))
+                    self._open_data(spec, generations.begin(folder, spec, anew=True))
             else:
-                if identity is not None and not manifest.exists(folder):
-                    generations.create(folder, identity, folder)
+                if spec is not None and not manifest.exists(folder):
+                    generations.create(folder, spec, folder)
                 super().__init__(folder)
-                if identity is not None and (found := manifest.differences(self.identity, identity)):
+                if spec is not None and (found := manifest.differences(self.spec, spec)):
                     self.catalog.close()
                     raise IndexMismatch(
                         f"meanwhile an index was made in {folder} with {'; '.join(found)}; run the command again"
@@ -136,7 +136,7 @@ class IndexWriter(ImageIndex):
             self._lock.release()
             raise
         self._segments = SegmentWriter(
-            os.path.join(self.data, "vectors"), self.identity.dim, self.identity.fingerprint
+            os.path.join(self.data, "vectors"), self.spec.dim, self.spec.fingerprint
         )
         self._number = self._rows = 0
         self._keep_manifest(self.data if self.unpublished else self.folder)
@@ -150,14 +150,14 @@ class IndexWriter(ImageIndex):
         if not self.unpublished:
             generations.drop_older(self.folder, self.data)
         segments = {number for number, _ in self.catalog.segments()}
-        names = {one.name for one in self.catalog.derived().values()}
+        names = {one.name for one in self.catalog.ann_files().values()}
         generations.clear_away(self.data, segments, names)
 
     def publish(self) -> None:
         """Let the generation that ``rebuild`` began take the place of the index that was there, in one step."""
         if self.unpublished:
             self._keep_manifest(self.folder)
-            manifest.write(self.folder, self.identity, self.data)
+            manifest.write(self.folder, self.spec, self.data)
             self.unpublished = False
             generations.drop_older(self.folder, self.data)
 
@@ -235,7 +235,7 @@ class IndexWriter(ImageIndex):
         """Move the living rows of a segment to the end, behind ``last``; drop it; return moved rows and all it had."""
         rows = dict(self.catalog.segments())[victim]
         source = Segment(
-            os.path.join(self.data, "vectors"), victim, rows, self.identity.dim, self.identity.fingerprint
+            os.path.join(self.data, "vectors"), victim, rows, self.spec.dim, self.spec.fingerprint
         )
         moved, first = 0, 0
         while living := self.catalog.living(victim, first, _MOVED, before):
@@ -259,14 +259,14 @@ class IndexWriter(ImageIndex):
 
     def move_model(self, model: str) -> None:
         """Remember that the checkpoint lies elsewhere now; it is the same one, so the identity stays."""
-        if model != self.identity.model:
-            self.identity = replace(self.identity, model=model)
-            manifest.write(self.folder, self.identity, self.data)
+        if model != self.spec.model:
+            self.spec = replace(self.spec, model=model)
+            manifest.write(self.folder, self.spec, self.data)
             self._keep_manifest(self.folder)
 
     def _keep_manifest(self, folder: str) -> None:
         """Keep a copy of the manifest in ``folder``, so that it can be restored if it is damaged."""
-        wanted = manifest.text(folder, self.identity, self.data)
+        wanted = manifest.text(folder, self.spec, self.data)
         try:
             if self.catalog.meta(generations.MANIFEST_COPY) != wanted:
                 self.catalog.put_meta(generations.MANIFEST_COPY, wanted)
@@ -275,7 +275,7 @@ class IndexWriter(ImageIndex):
 
     def _make_room(self, but_not: int = 0) -> int:
         """Open the segment that takes the next row, and is not ``but_not``; return how many rows still fit."""
-        most = rows_per_segment(self.identity.dim)
+        most = rows_per_segment(self.spec.dim)
         number, rows = self._number, self._rows
         if number == 0:
             number, rows = (self.catalog.segments() or [(1, 0)])[-1]

@@ -14,7 +14,7 @@ import numpy as np
 
 from imgsearch.errors import ModelOutOfMemory, NonFiniteError
 from imgsearch.index import side_db
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileState
 from imgsearch.index.writer import DEAD_SHARE, GRACE_SECONDS, Compacted, IndexWriter
@@ -54,7 +54,7 @@ class Ingest:
         self.states: list[FileState] = []
         self.pending: set[bytes] = set()
         self.committed_at = time.monotonic()
-        self.deriver = Deriver(writer.data, writer.identity, reporter)
+        self.builder = AnnBuilder(writer.data, writer.spec, reporter)
 
     def carry_out(self, load: Callable[[], Encoder]) -> IndexResult:
         """Embed what is to do, commit as it goes, and prune at the end.
@@ -69,18 +69,18 @@ class Ingest:
                 self._embed_all(load, roots)
             self._commit()
             self._prune()
-            tidy(self.writer, self.deriver, self.reporter, before=time.time() - GRACE_SECONDS)
+            tidy(self.writer, self.builder, self.reporter, before=time.time() - GRACE_SECONDS)
         finally:
-            self.deriver.stop()
+            self.builder.stop()
         return self.result
 
     def _put_roots(self) -> list[int]:
         roots = []
         for target in self.plan.targets:
             root = self.writer.catalog.put_root(target.path, target.stored_options(), target.mount)
-            if target.carved:
-                below = os.path.relpath(target.path, target.carved.path)
-                self.writer.catalog.split_root(target.carved.id, below, root, target.device)
+            if target.split_from:
+                below = os.path.relpath(target.path, target.split_from.path)
+                self.writer.catalog.split_root(target.split_from.id, below, root, target.device)
             roots.append(root)
         return roots
 
@@ -157,7 +157,7 @@ class Ingest:
         ahead: int,
     ) -> Generator[tuple[int, Decoded | Skipped], None, None]:
         limit = self.options.max_megapixels or MAX_MEGAPIXELS
-        return decode_ahead(todo, prepare, known, self.writer.identity.pixels, limit, ahead)
+        return decode_ahead(todo, prepare, known, self.writer.spec.pixels, limit, ahead)
 
     def _size(self, encoder: Encoder) -> int:
         """Return how many pictures make a batch."""
@@ -206,7 +206,7 @@ class Ingest:
         """Turn the batch into vectors; an input without a finite one is skipped and the rest done again."""
         while self.batch:
             pages = [(waiting, page) for waiting in self.batch for page in waiting.pages]
-            prompt = self.writer.identity.document_prompt
+            prompt = self.writer.spec.document_prompt
             began = time.monotonic()
             try:
                 inputs = [Input(image=page.patches, instruction=prompt) for _, page in pages]
@@ -242,10 +242,10 @@ class Ingest:
             rows = (
                 np.concatenate(self.vectors)
                 if self.vectors
-                else np.empty((0, self.writer.identity.dim), np.float32)
+                else np.empty((0, self.writer.spec.dim), np.float32)
             )
             self.writer.commit(self.contents, rows, self.states)
-            self.deriver.poke()
+            self.builder.schedule()
         self.contents, self.vectors, self.states = [], [], []
         self.pending.clear()
         self.committed_at = time.monotonic()
@@ -259,7 +259,7 @@ class Ingest:
 
 def tidy(
     writer: IndexWriter,
-    deriver: Deriver,
+    builder: AnnBuilder,
     reporter: Reporter,
     share: float = DEAD_SHARE,
     before: float | None = None,
@@ -267,7 +267,7 @@ def tidy(
     """Give back the room of dead rows where there are many, and bring the derived files up to date."""
     done = Compacted()
     if writer.dead_segments(share, before):
-        deriver.settle()
+        builder.join()
         reporter.start(0, "vectors moved")
         try:
             done = writer.compact(share, before, reporter.advance)
@@ -275,7 +275,7 @@ def tidy(
             reporter.stop()
         vectors = "1 vector" if done.dropped == 1 else f"{done.dropped:,} vectors"
         reporter.say(f"compacted: {vectors} without a picture given up")
-    deriver.finish()
+    builder.finish()
     return done
 
 

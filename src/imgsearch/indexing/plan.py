@@ -20,7 +20,7 @@ from imgsearch.types import PixelBudget, Reporter, Silent, SourceFile
 class Plan:
     """The outcome of the walk. ``todo`` holds (index into targets, file) in walking order.
 
-    ``barren`` are the paths, as given, at and below which there is no picture and none was known: what is no
+    ``empty`` are the paths, as given, at and below which there is no picture and none was known: what is no
     root yet does not become one for them.
     """
 
@@ -33,7 +33,7 @@ class Plan:
     others: int = 0
     kept: Counter[str] = field(default_factory=Counter)
     unlisted: dict[str, str] = field(default_factory=dict)
-    barren: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
     @property
     def found(self) -> int:
@@ -64,7 +64,7 @@ def make_plan(
     owned = {place for target in targets for place in target.places()}
     owned |= {place for root in roots if root.path not in covered for place in places_of(root)}
     reached: set[tuple[int, int]] = set()
-    fertile = _Fertile(given)
+    non_empty = _NonEmpty(given)
     for number, target in enumerate(targets):
         # Not only those inside: a link may lead into any other root.
         skip = owned - target.places()
@@ -74,7 +74,7 @@ def make_plan(
             was: dict[int, set[int]] = {}
             for source in walk:
                 reporter.advance()
-                fertile.add(os.path.join(target.path, source.path))
+                non_empty.add(os.path.join(target.path, source.path))
                 row = _lookup(catalog, target, source.path) if catalog else None
                 if row:
                     seen.add(row.id)
@@ -86,12 +86,12 @@ def make_plan(
             )
             if prune and catalog:
                 _find_gone(plan, target, below, walk, seen, was, catalog, prune_empty)
-    _leave_out_barren(plan, fertile, roots, catalog)
+    _leave_out_empty(plan, non_empty, roots, catalog)
     reporter.stop()
     return plan
 
 
-class _Fertile:
+class _NonEmpty:
     """Which folders, and which of the given paths, hold a picture."""
 
     def __init__(self, given: Sequence[str]) -> None:
@@ -108,19 +108,21 @@ class _Fertile:
             folder = os.path.dirname(folder)
 
 
-def _leave_out_barren(plan: Plan, fertile: _Fertile, roots: Sequence[Root], catalog: Catalog | None) -> None:
+def _leave_out_empty(
+    plan: Plan, non_empty: _NonEmpty, roots: Sequence[Root], catalog: Catalog | None
+) -> None:
     """Name the given paths that hold nothing, and let none of them become a root."""
-    barren = {
+    empty = {
         path: name
-        for path, name in fertile.given.items()
-        if path not in fertile.paths and not (catalog and _known_below(path, roots, catalog))
+        for path, name in non_empty.given.items()
+        if path not in non_empty.paths and not (catalog and _known_below(path, roots, catalog))
     }
-    plan.barren = list(barren.values())
+    plan.empty = list(empty.values())
     numbers: dict[int, int] = {}
     targets: list[Target] = []
     for number, target in enumerate(plan.targets):
-        kept = tuple(name for name in target.only if os.path.join(target.path, name) not in barren)
-        if not target.known and (target.path in barren or (target.only and not kept)):
+        kept = tuple(name for name in target.only if os.path.join(target.path, name) not in empty)
+        if not target.known and (target.path in empty or (target.only and not kept)):
             continue
         numbers[number] = len(targets)
         targets.append(replace(target, only=kept or target.only))
@@ -145,9 +147,9 @@ def _lookup(catalog: Catalog, target: Target, path: str) -> FileRow | None:
     """Return what is known of a file of a target."""
     if target.known and (row := catalog.file(target.known.id, path)):
         return row
-    if target.carved:
-        within = os.path.relpath(target.path, target.carved.path)
-        return catalog.file(target.carved.id, os.path.join(within, path))
+    if target.split_from:
+        within = os.path.relpath(target.path, target.split_from.path)
+        return catalog.file(target.split_from.id, os.path.join(within, path))
     return None
 
 
@@ -170,9 +172,9 @@ def _rows_of(target: Target, below: str, catalog: Catalog) -> Iterator[tuple[Fil
     if target.known:
         for row in catalog.files(target.known.id, below):
             yield row, row.path, row.device
-    if target.carved:
-        prefix = os.path.relpath(target.path, target.carved.path)
-        for row in catalog.files(target.carved.id, prefix):
+    if target.split_from:
+        prefix = os.path.relpath(target.path, target.split_from.path)
+        for row in catalog.files(target.split_from.id, prefix):
             # The device as Catalog.split_root will have it.
             yield row, os.path.relpath(row.path, prefix), 0 if row.device == target.device else row.device
 

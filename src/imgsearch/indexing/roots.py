@@ -59,7 +59,7 @@ class Target:
     """A root, or a part of one, that a run covers.
 
     ``below`` are the parts (paths relative to the root; "" is all of it). ``known`` is the catalogue's root
-    of that path, or None; ``carved`` is the known root that owned the folder, or its other files, until now.
+    of that path, or None; ``split_from`` is the known root that owned the folder, or its other files, until now.
     ``only`` says that the root stands for these single files and not for its folder. ``mount`` is the mount
     point that the root lies on and ``device`` its st_dev, both from when it was chosen.
     """
@@ -68,7 +68,7 @@ class Target:
     options: WalkOptions
     below: tuple[str, ...] = ("",)
     known: Root | None = None
-    carved: Root | None = None
+    split_from: Root | None = None
     only: tuple[str, ...] = ()
     mount: str = os.sep
     device: int = 0
@@ -169,7 +169,7 @@ def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen:
     elif owner is None or choice != NO_CHOICE:
         # The folder becomes a root of its own, also where it stood for single files until now.
         options = _inherited(owner) if owner else WalkOptions()
-        chosen[path] = Target(path, choice.over(options), known=single, carved=owner)
+        chosen[path] = Target(path, choice.over(options), known=single, split_from=owner)
         return
     else:
         old = chosen.get(owner.path, replace(_known(owner), below=()))
@@ -253,7 +253,7 @@ def _found(target: Target, rebuild: bool) -> tuple[Target | None, str]:
         if rebuild
         else "its pictures stay indexed"
     )
-    root = target.known or target.carved
+    root = target.known or target.split_from
     try:
         if os.path.isdir(target.path):
             if root is None or is_mount(root.mount):

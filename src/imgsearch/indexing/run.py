@@ -32,9 +32,9 @@ from imgsearch.media import formats
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
 from imgsearch.model.conventions import read_conventions
-from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_identity, chosen_pixels
+from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
 from imgsearch.text import display_path
-from imgsearch.types import Encoder, Identity, ModelOptions, PixelBudget, Reporter, Silent
+from imgsearch.types import Encoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
 
 
 def index_pictures(
@@ -53,9 +53,7 @@ def index_pictures(
     elif options.dry_run:
         with ImageIndex(folder) as reader:
             _check(reader, options, paths)
-            result = _dry_run(
-                _plan(paths, reader, options, reporter), options, reporter, folder, reader.identity
-            )
+            result = _dry_run(_plan(paths, reader, options, reporter), options, reporter, folder, reader.spec)
     else:
         if generations.unfinished(folder):
             flag = index_flag(folder)
@@ -66,7 +64,7 @@ def index_pictures(
         with IndexWriter(folder) as writer:
             writer.move_model(_check(writer, options, paths))
             plan = _plan(paths, writer, options, reporter)
-            _say_plan(plan, options, reporter, folder, writer.identity)
+            _say_plan(plan, options, reporter, folder, writer.spec)
             result = Ingest(writer, plan, options, reporter).carry_out(
                 lambda: _load(writer, options.model, reporter)
             )
@@ -75,12 +73,12 @@ def index_pictures(
 
 
 def _check(index: ImageIndex, options: IndexOptions, paths: Sequence[str]) -> str:
-    return check_choice(index.folder, index.identity, options.model, paths, options.flags())
+    return check_choice(index.folder, index.spec, options.model, paths, options.flags())
 
 
 def _load(index: ImageIndex, choice: ModelOptions, reporter: Reporter) -> Encoder:
-    checkpoint = checkpoint_for(index.folder, index.identity, choice, reporter)
-    return load_encoder(checkpoint, index.identity, choice, reporter)
+    checkpoint = checkpoint_for(index.folder, index.spec, choice, reporter)
+    return load_encoder(checkpoint, index.spec, choice, reporter)
 
 
 def _replaced(folder: str, options: IndexOptions) -> tuple[list[Root], IndexOptions]:
@@ -124,12 +122,12 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
     _refuse_nothing(plan, reporter)
     if options.dry_run:
         return _dry_run(plan, options, reporter, folder, None)
-    checkpoint, identity = choose_identity(options.model, reporter)
-    if begun and manifest.differences(begun[0], identity):
+    checkpoint, spec = choose_spec(options.model, reporter)
+    if begun and manifest.differences(begun[0], spec):
         reporter.say("an index that was begun with other settings is given up")
         plan = _plan_anew(targets, old_roots, None, paths, reporter)
-    _say_plan(plan, options, reporter, folder, identity)
-    encoder = load_encoder(checkpoint, identity, options.model, reporter)
+    _say_plan(plan, options, reporter, folder, spec)
+    encoder = load_encoder(checkpoint, spec, options.model, reporter)
     own = read_conventions(checkpoint.folder, checkpoint.name)
     if encoder.runtime.device != "cpu" and options.model.pixels is None and not own.pixels_reason:
         reporter.say(
@@ -139,10 +137,10 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
     if not manifest.exists(folder) and (warning := layout.advice(folder)):
         reporter.say(warning)
     # Only now, with pictures and a model at hand, does an old index give way to a new one.
-    plan.targets = [replace(target, known=None, carved=None) for target in plan.targets]
+    plan.targets = [replace(target, known=None, split_from=None) for target in plan.targets]
     if old_roots:
         reporter.say("searches find the old index until the new one is complete and takes its place")
-    with IndexWriter(folder, identity, rebuild=options.rebuild) as writer:
+    with IndexWriter(folder, spec, rebuild=options.rebuild) as writer:
         for root in old_roots:
             # A root on a drive that is not mounted now is indexed when it is back.
             writer.catalog.put_root(root.path, root.options, root.mount)
@@ -170,7 +168,7 @@ def _plan_anew(
     with ExitStack() as stack:
         catalog = stack.enter_context(closing(Catalog(begun))) if begun else None
         known = {root.path: root for root in catalog.roots()} if catalog else {}
-        anew = [replace(target, known=known.get(target.path), carved=None) for target in targets]
+        anew = [replace(target, known=known.get(target.path), split_from=None) for target in targets]
         return make_plan(anew, old_roots, catalog, formats.EXTENSIONS, given=paths, reporter=reporter)
 
 
@@ -194,10 +192,10 @@ def _plan(paths: Sequence[str], index: ImageIndex, options: IndexOptions, report
 
 def _refuse_nothing(plan: Plan, reporter: Reporter) -> None:
     if plan.found or plan.gone or plan.kept:
-        for path in plan.barren:
+        for path in plan.empty:
             reporter.say(f"no picture in {display_path(path)}")
         return
-    where = ", ".join(map(display_path, plan.barren or [target.path for target in plan.targets]))
+    where = ", ".join(map(display_path, plan.empty or [target.path for target in plan.targets]))
     if plan.unlisted:
         folder, reason = next(iter(plan.unlisted.items()))
         raise FolderError(f"{folder} can't be listed ({reason}); nothing was indexed")
@@ -207,7 +205,7 @@ def _refuse_nothing(plan: Plan, reporter: Reporter) -> None:
 
 
 def _say_plan(
-    plan: Plan, options: IndexOptions, reporter: Reporter, folder: str, identity: Identity | None
+    plan: Plan, options: IndexOptions, reporter: Reporter, folder: str, spec: IndexSpec | None
 ) -> None:
     """Say how many pictures there are, how many of them need work, and about how long that takes."""
     pictures = "1 picture" if plan.found == 1 else f"{plan.found:,} pictures"
@@ -220,22 +218,22 @@ def _say_plan(
         parts.append(f"{len(plan.gone):,} gone")
     line = ", ".join(parts)
     if plan.todo:
-        line += _about(len(plan.todo), options.model, folder, identity)
+        line += _about(len(plan.todo), options.model, folder, spec)
     reporter.say(line)
     for where, reason in list(plan.unlisted.items())[:5]:
         reporter.say(f"{where} can't be listed ({reason}); what is indexed of it stays")
 
 
-def _about(pictures: int, choice: ModelOptions, folder: str, identity: Identity | None) -> str:
+def _about(pictures: int, choice: ModelOptions, folder: str, spec: IndexSpec | None) -> str:
     """Say about how long the pictures take, if anything is known to guess it from."""
     run = side_db.last_run(folder, "index")
-    parameters, budget = 0, identity.pixels if identity else PixelBudget(0, 0)
-    if identity is None or run is None or not run.rate:
+    parameters, budget = 0, spec.pixels if spec else PixelBudget(0, 0)
+    if spec is None or run is None or not run.rate:
         try:
-            model = choice.model or (identity.model if identity else None)
+            model = choice.model or (spec.model if spec else None)
             checkpoint = hub.find_checkpoint(model, revision=choice.revision, download=False)
             parameters = checkpoints.describe(checkpoint.folder).parameters
-            budget = identity.pixels if identity else chosen_pixels(choice, checkpoint)
+            budget = spec.pixels if spec else chosen_pixels(choice, checkpoint)
         except ImgsearchError:
             return "; how long is known when the model is here"
     device = run.runtime.device if run else "cpu" if choice.device == "auto" else choice.device
@@ -244,9 +242,9 @@ def _about(pictures: int, choice: ModelOptions, folder: str, identity: Identity 
 
 
 def _dry_run(
-    plan: Plan, options: IndexOptions, reporter: Reporter, folder: str, identity: Identity | None
+    plan: Plan, options: IndexOptions, reporter: Reporter, folder: str, spec: IndexSpec | None
 ) -> IndexResult:
-    _say_plan(plan, options, reporter, folder, identity)
+    _say_plan(plan, options, reporter, folder, spec)
     return IndexResult(
         unchanged=plan.unchanged,
         unchanged_errors=plan.unchanged_errors,

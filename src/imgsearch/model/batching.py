@@ -12,7 +12,7 @@ from typing import TypeVar
 from imgsearch.errors import ModelOutOfMemory
 from imgsearch.model.runtime import LABEL
 
-MOST = {"cpu": 8, "cuda": 32, "mps": 32}
+MAX_BATCH = {"cpu": 8, "cuda": 32, "mps": 32}
 """Inputs in one pass at most. On a CPU 16 were no quicker than 8; the accelerators' number is not measured."""
 
 # Of the free memory: the rest is for what decodes pictures beside the model, and for other programs.
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Widths:
+class LayerSizes:
     """How many numbers the parts of a pass have, by which its memory is estimated.
 
     ``pixels`` are those of a patch with all its frames; ``vision`` and ``text`` the hidden sizes, the others those
@@ -38,7 +38,7 @@ class Widths:
     stacks: int
 
 
-def picture_bytes(widths: Widths, patches: int, tokens: int, itemsize: int, *, on_cpu: bool) -> int:
+def picture_bytes(layer_sizes: LayerSizes, patches: int, tokens: int, itemsize: int, *, on_cpu: bool) -> int:
     """Return about what one more picture takes in a pass: ``patches`` in the tower, ``tokens`` with its prompt.
 
     ``itemsize`` is that of the computation's dtype, in bytes. The largest moment counts: the tower's attention holds
@@ -53,10 +53,11 @@ def picture_bytes(widths: Widths, patches: int, tokens: int, itemsize: int, *, o
     takes less: there the choice errs on the safe side.
     """
     tower = patches * max(
-        widths.vision * (9 * itemsize + 8 * 4), (4 * widths.vision + widths.vision_mlp) * itemsize
+        layer_sizes.vision * (9 * itemsize + 8 * 4),
+        (4 * layer_sizes.vision + layer_sizes.vision_mlp) * itemsize,
     )
-    language = tokens * ((4 + widths.stacks) * widths.text + 2 * widths.text_mlp) * itemsize
-    held = 4 * patches * widths.pixels * 4 if on_cpu else 0
+    language = tokens * ((4 + layer_sizes.stacks) * layer_sizes.text + 2 * layer_sizes.text_mlp) * itemsize
+    held = 4 * patches * layer_sizes.pixels * 4 if on_cpu else 0
     return max(tower, language) + held
 
 
@@ -65,7 +66,7 @@ def choose_size(picture: int, free: int, kind: str) -> tuple[int, str]:
 
     ``free`` is the memory that nobody needs, in bytes; ``kind`` is "cpu", "cuda" or "mps".
     """
-    most, fits = MOST[kind], int(free * _SHARE) // picture
+    most, fits = MAX_BATCH[kind], int(free * _SHARE) // picture
     if fits >= most:
         return (
             most,

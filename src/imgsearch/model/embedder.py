@@ -17,7 +17,7 @@ from imgsearch.model import image as pixels
 from imgsearch.model.conventions import read_conventions
 from imgsearch.model.engine.config import read_architecture
 from imgsearch.model.engine.forward import Engine
-from imgsearch.model.prompt import MAX_LENGTH, Prompter, Ready
+from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
 from imgsearch.model.reference import Reference
 from imgsearch.model.runtime import activations, choose
 from imgsearch.types import RGB, Input, Patches, PixelBudget, Runtime, Vectors
@@ -67,7 +67,7 @@ class Qwen3VLEmbedder:
         self.budget = budget or own.pixels
         self.instruction = own.document_prompt if instruction is None else instruction
         self._layout = pixels.read_layout(folder)
-        self._prompter = Prompter(folder, verbatim=own.verbatim if verbatim is None else verbatim)
+        self._prompter = PromptEncoder(folder, verbatim=own.verbatim if verbatim is None else verbatim)
         self._max_length = min(max_length or MAX_LENGTH, own.max_length or MAX_LENGTH)
         side = padding_side or self._prompter.padding_side
         self._notice = notice or _warn
@@ -152,7 +152,7 @@ class Qwen3VLEmbedder:
                 f"tokens; give at most --max-pixels {(self._max_length - prompt) * area}"
             )
 
-    def _ready(self, item: Embeddable, place: int, total: int) -> Ready:
+    def _ready(self, item: Embeddable, place: int, total: int) -> ModelInput:
         """Tokenise one input and cut its picture; an InputError says which input it was."""
         try:
             given = _as_input(item)
@@ -177,7 +177,7 @@ class Qwen3VLEmbedder:
             image = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
         return self.prepare(image)
 
-    def _rows(self, batch: Sequence[Ready], normalize: bool) -> Vectors:
+    def _rows(self, batch: Sequence[ModelInput], normalize: bool) -> Vectors:
         """Compute one batch; rows that are not finite in the model's dtype get a second chance in float32."""
         # Outside of inference mode these are ordinary tensors again, that may be written to.
         rows = torch.cat(self._batching.run(self.forward, batch))
@@ -213,9 +213,9 @@ def _choose_size(
     patches, tokens = picture_size
     itemsize = getattr(torch, activations(runtime.dtype)).itemsize
     picture = batching.picture_bytes(
-        forward.widths(), patches, tokens, itemsize, on_cpu=runtime.device == "cpu"
+        forward.layer_sizes(), patches, tokens, itemsize, on_cpu=runtime.device == "cpu"
     )
-    free = max(0, batching.free_memory(runtime.device) - forward.to_come())
+    free = max(0, batching.free_memory(runtime.device) - forward.bytes_to_load())
     return batching.choose_size(picture, free, runtime.device.partition(":")[0])
 
 

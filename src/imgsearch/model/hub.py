@@ -264,7 +264,7 @@ def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.utils import tqdm as bar  # type: ignore[attr-defined]
 
-    class Silent(bar):
+    class NoBar(bar):
         monitor_interval = 0  # else a thread of its own watches over each bar
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -273,7 +273,7 @@ def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
     try:
         # Forced, because it would take an older file, or a folder that is not empty, for the answer.
         snapshot_download(
-            job.name, revision=job.commit, local_dir=job.folder, force_download=True, tqdm_class=Silent,
+            job.name, revision=job.commit, local_dir=job.folder, force_download=True, tqdm_class=NoBar,
             allow_patterns=[file.path for file in files], endpoint=constants.ENDPOINT,
         )  # fmt: skip
     except RuntimeError as error:  # what hf_xet raises, which it may use
@@ -383,7 +383,7 @@ def find_checkpoint(
 ) -> Checkpoint:
     """Find a checkpoint, or fetch it; with complete weights on disk nothing touches the network.
 
-    Order: "demo", the one that ships with the package (a folder of that name is ./demo); ``model`` as a folder;
+    ModelSpec: "demo", the one that ships with the package (a folder of that name is ./demo); ``model`` as a folder;
     without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source checkout
     and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
     downloaded as that revision or commit counts. ``progress`` is called as ``hub.download`` does, ``talk``

@@ -46,11 +46,11 @@ class Tokens:
     opening: int = 0
 
 
-Ready = tuple[Tokens, Patches | None]
+ModelInput = tuple[Tokens, Patches | None]
 """What the model is given for one input: its prompt, and the patches whose place is in it."""
 
 
-class Prompter:
+class PromptEncoder:
     """The chat template and the tokenizer of one checkpoint; safe to use from many threads.
 
     ``padding_side`` ("left" or "right") and ``pad_id`` are what transformers' tokenizer would pad with.

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from imgsearch.errors import CheckpointError, UsageError
-from imgsearch.model.batching import Widths
+from imgsearch.model.batching import LayerSizes
 from imgsearch.model.checkpoint import MEND, check_family
 from imgsearch.model.engine.weights import find_tensors, read_tensor
-from imgsearch.model.prompt import Ready, Tokens
+from imgsearch.model.prompt import ModelInput, Tokens
 from imgsearch.types import Runtime
 
 if TYPE_CHECKING:
@@ -133,11 +133,11 @@ class Reference:
         self._runtime, self._padding = runtime, (padding_side, pad_id)
         self._turn = threading.RLock()  # in_float32 changes the weights that a pass computes with
 
-    def widths(self) -> Widths:
+    def layer_sizes(self) -> LayerSizes:
         """Return what the memory of a pass is estimated by."""
         config: Any = self.model.config
         vision, text = config.vision_config, config.text_config
-        return Widths(
+        return LayerSizes(
             pixels=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
             vision=vision.hidden_size,
             vision_mlp=vision.intermediate_size,
@@ -146,17 +146,17 @@ class Reference:
             stacks=len(vision.deepstack_visual_indexes),
         )
 
-    def to_come(self) -> int:
+    def bytes_to_load(self) -> int:
         """Return how many bytes of weights memory must still take: all of them are there."""
         return 0
 
     @torch.inference_mode()
-    def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
+    def __call__(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Return the last hidden state of each prompt's last token, (prompts, hidden) float32; one padded batch."""
         with self._turn:
             return self._pass(prompts)
 
-    def _pass(self, prompts: Sequence[Ready]) -> torch.Tensor:
+    def _pass(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         device = self._runtime.device
         padded = pad_batch([tokens for tokens, _ in prompts], *self._padding)
         pictures = [patches for _, patches in prompts if patches is not None]
@@ -173,7 +173,7 @@ class Reference:
         )
         return pool_last(output.last_hidden_state, output.attention_mask).float().cpu()
 
-    def in_float32(self, prompts: Sequence[Ready]) -> torch.Tensor:
+    def in_float32(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Compute the same in float32; the model is left as it was."""
         dtype: torch.dtype = getattr(torch, self._runtime.dtype)
         # Half precision to float32 and back changes no bit of the weights.

@@ -66,7 +66,7 @@ def check_rows(index: ImageIndex, states: Sequence[State]) -> None:
         places = db.execute("SELECT segment, row, crc FROM content").fetchall()
         counts = dict(index.catalog.segments())
     for segment, row, crc in places:
-        held = index.shelf.segment(segment, counts[segment])
+        held = index.snapshot.segment(segment, counts[segment])
         assert row_crc(held.take(np.array([row]))[0]) == crc, (segment, row)
 
 

@@ -20,7 +20,7 @@ from imgsearch.errors import ImgsearchError
 from imgsearch.index.reader import ImageIndex
 from support import fakes
 from support.cli import imgsearch
-from support.fakes import COLOURS, DIM, identity, paint, quarters_of, vector
+from support.fakes import COLOURS, DIM, paint, quarters_of, spec, vector
 from support.faults.checks import check_database
 
 Tree = dict[str, tuple[str, ...]]
@@ -122,7 +122,7 @@ def check(folder: str, seed: int, begun: int, done: int) -> None:
         for record, _ in hits:
             shown = {os.path.relpath(path, pictures) for path in record.paths}
             assert shown == {path for path, held in have.items() if held == record.sha256}
-        assert index.identity == identity(DIM)
+        assert index.spec == spec(DIM)
         path = index.catalog.path
     check_database(path)
 

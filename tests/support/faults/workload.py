@@ -16,14 +16,14 @@ from imgsearch.errors import StorageError
 from imgsearch.index import segments, side_db
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.database import Database
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import HEADER_BYTES
 from imgsearch.index.writer import DEAD_SHARE, IndexWriter
 from imgsearch.indexing.edit import remove_paths
 from imgsearch.types import Runtime, Vectors
-from support.fakes import identity, sha, state, unit
+from support.fakes import sha, spec, state, unit
 
 DIM = 64
 ROOT = "/pictures"
@@ -138,7 +138,7 @@ class Session:
     def writer(self) -> IndexWriter:
         """The open writer."""
         if self._writer is None:
-            self._writer = IndexWriter(self.folder, identity(DIM))
+            self._writer = IndexWriter(self.folder, spec(DIM))
         return self._writer
 
     def do(self, step: Step) -> None:
@@ -176,23 +176,23 @@ class Session:
         self.writer.compact(share, before=0.0 if len(step.after) % 3 == 0 else None)
 
     def _derive(self, step: Step) -> None:
-        deriver = Deriver(self.writer.data, self.writer.identity)
-        deriver.poke()
-        deriver.finish()
+        builder = AnnBuilder(self.writer.data, self.writer.spec)
+        builder.schedule()
+        builder.finish()
 
     def _put_and_derive(self, step: Step) -> None:
         """Commit while a thread makes derived files."""
-        deriver = Deriver(self.writer.data, self.writer.identity)
-        deriver.poke()
+        builder = AnnBuilder(self.writer.data, self.writer.spec)
+        builder.schedule()
         try:
             self._put(step)
         finally:
-            deriver.finish()
+            builder.finish()
 
     def _rebuild(self, step: Step) -> None:
         self._release()
         self._rebuilt.append(step.before)
-        self._writer = IndexWriter(self.folder, identity(DIM), rebuild=True)
+        self._writer = IndexWriter(self.folder, spec(DIM), rebuild=True)
         self._put(step)
         self._writer.publish()
 

@@ -10,11 +10,11 @@ from hypothesis.extra import numpy as arrays
 
 from imgsearch import errors
 from imgsearch.client import protocol
-from imgsearch.client.protocol import Order
+from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, PictureError, UsageError
 from imgsearch.types import Input, Patches, PixelBudget
 
-ORDER = Order("/a checkpoint", "f" * 64, 24, PixelBudget(4096, 57600), "Represent it.", "cpu", "float32")
+ORDER = ModelSpec("/a checkpoint", "f" * 64, 24, PixelBudget(4096, 57600), "Represent it.", "cpu", "float32")
 texts = st.none() | st.text(st.characters(codec=None), max_size=20)
 
 
@@ -101,7 +101,7 @@ def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
 def test_an_order_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
     """An order with a field missing or of another type is a UsageError."""
     with pytest.raises(UsageError, match="it orders no model"):
-        Order.from_json({**ORDER.as_json(), **spoilt})
+        ModelSpec.from_json({**ORDER.as_json(), **spoilt})
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_codes_and_a_rerank_find_what_the_exact_scan_finds(dim: int, nlist: int)
     for query in asked:
         fast = ann.nearest(parts, query, 10, shortlist=ann.shortlist_for(10, dim))
         slow = ann.nearest(parts, query, 10, exact=True)
-        assert (fast.rung.name, slow.rung.name) == ("codes", "exact")
+        assert (fast.strategy.name, slow.strategy.name) == ("codes", "exact")
         hits += len(set(fast.row.tolist()) & set(slow.row.tolist()))
         same = np.isin(fast.row, slow.row)
         assert set(fast.scores[same].round(5)) <= set(slow.scores.round(5))
@@ -194,7 +194,7 @@ def test_rows_beyond_the_codes_are_scanned() -> None:
     for row in (0, 18999, 19000, 19999):
         found = ann.nearest(parts, rows[row].astype(np.float32), 3)
         assert found.row[0] == row
-        assert "19,000 of 20,000" in found.rung.reason
+        assert "19,000 of 20,000" in found.strategy.reason
 
 
 @pytest.mark.parametrize("share", [0.9, 0.001])
@@ -206,7 +206,7 @@ def test_a_filter_holds_on_every_rung(monkeypatch: pytest.MonkeyPatch, share: fl
     parts = [ann.Part(Held(rows), rabitq.build(Held(rows)))]
     query = pictures(1, 64, seed=1)[0]
     found = ann.nearest(parts, query, 10, shortlist=2000, allowed=[mask])
-    assert found.rung.name == ("codes" if share > 0.5 else "selected")
+    assert found.strategy.name == ("codes" if share > 0.5 else "selected")
     wanted = np.where(mask, rows.astype(np.float32) @ query, -np.inf)
     k = min(10, int(mask.sum()))
     assert found.row.tolist() == np.argsort(-wanted)[:k].tolist()
@@ -217,7 +217,7 @@ def test_more_hits_than_codes_can_shorten_are_found_exactly() -> None:
     rows = pictures(3000, 64).astype(np.float16)
     parts = [ann.Part(Held(rows), rabitq.build(Held(rows)))]
     found = ann.nearest(parts, pictures(1, 64, seed=1)[0], 3000, shortlist=150_000)
-    assert found.rung.name == "exact"
+    assert found.strategy.name == "exact"
     assert sorted(found.row.tolist()) == list(range(3000))
 
 

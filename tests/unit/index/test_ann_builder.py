@@ -1,4 +1,4 @@
-"""Derived files: made when they are due, replaced when they can't be trusted, and never in a search's way."""
+"""ANN files: made when they are due, replaced when they can't be trusted, and never in a search's way."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from imgsearch.errors import IndexDamaged
 from imgsearch.index import segments
 from imgsearch.index.ann import builder, rabitq
 from imgsearch.index.ann import search as ann
-from imgsearch.index.ann.builder import Deriver, lists_for, plan_builds
+from imgsearch.index.ann.builder import AnnBuilder, lists_for, plan_builds
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from imgsearch.types import Vectors
-from support.fakes import Notes, identity, sha, state, unit
+from support.fakes import Notes, sha, spec, state, unit
 
 DIM = 64
 
@@ -51,9 +51,9 @@ def add(writer: IndexWriter, first: int, rows: Vectors) -> None:
 def make(folder: str, n: int = 1000) -> Vectors:
     """Make an index of n pictures with its derived files; return the vectors."""
     rows = unit(n, dim=DIM)
-    with IndexWriter(folder, identity(dim=DIM)) as writer:
+    with IndexWriter(folder, spec(dim=DIM)) as writer:
         add(writer, 0, rows)
-        Deriver(writer.data, writer.identity).finish()
+        AnnBuilder(writer.data, writer.spec).finish()
     return rows
 
 
@@ -61,17 +61,17 @@ def derive_again(folder: str) -> list[str]:
     """Bring the derived files up to date; return why each was made."""
     with IndexWriter(folder) as writer:
         due = plan_builds(writer.catalog, writer.data)
-        assert Deriver(writer.data, writer.identity).finish() == len(due)
+        assert AnnBuilder(writer.data, writer.spec).finish() == len(due)
         assert plan_builds(writer.catalog, writer.data) == []
     return [build.reason for build in due]
 
 
 def answers(folder: str, rows: Vectors) -> tuple[list[str], str, str]:
-    """Return the best hit's name for each row, the rung that was taken, and the advice."""
+    """Return the best hit's name for each row, the strategy that was taken, and the advice."""
     with ImageIndex(folder) as index:
         found = [hits[0][0].paths[0] for hits in index.search(rows, 1)]
-        assert index.rung is not None
-        return found, index.rung.name, index.advice
+        assert index.strategy is not None
+        return found, index.strategy.name, index.advice
 
 
 def names(*numbers: int) -> list[str]:
@@ -83,7 +83,7 @@ def test_a_large_index_is_searched_by_codes(folder: str) -> None:
     rows = make(folder)
     assert answers(folder, rows[[0, 399, 400, 999]]) == (names(0, 399, 400, 999), "codes", "")
     with ImageIndex(folder) as index:
-        assert {one.rows for one in index.catalog.derived().values()} == {400, 200}
+        assert {one.rows for one in index.catalog.ann_files().values()} == {400, 200}
 
 
 def test_a_small_index_needs_no_derived_file(folder: str) -> None:
@@ -142,8 +142,8 @@ def test_damaged_derived_files_change_no_answer_and_are_made_anew(
     rows = make(folder)
     for path in Path(folder, "faiss").iterdir():
         harm(path)  # type: ignore[operator]
-    found, rung, advice = answers(folder, rows[::499])
-    assert (found, rung) == (names(0, 499, 998), "exact")
+    found, strategy, advice = answers(folder, rows[::499])
+    assert (found, strategy) == (names(0, 499, 998), "exact")
     assert "1,000 vectors were compared one by one" in advice
     assert why in advice
     assert all(why in reason for reason in derive_again(folder))
@@ -180,7 +180,7 @@ def test_old_derived_files_do_not_pile_up(folder: str) -> None:
         add(writer, 1000, unit(150, seed=7, dim=DIM))
     derive_again(folder)
     with ImageIndex(folder) as index:
-        named = {one.name for one in index.catalog.derived().values()}
+        named = {one.name for one in index.catalog.ann_files().values()}
     assert {path.name for path in Path(folder, "faiss").iterdir()} == named | {"notes.txt"}
 
 
@@ -193,20 +193,20 @@ def test_very_large_indexes_get_inverted_lists(folder: str, monkeypatch: pytest.
     assert derive_again(folder) == ["the index has 1,000 rows now"] * 3
     assert answers(folder, rows[::499]) == (names(0, 499, 998), "codes", "")
     with ImageIndex(folder) as index:
-        assert {one.nlist for one in index.catalog.derived().values()} == {8}
-        assert all(1 <= one.nprobe <= 8 for one in index.catalog.derived().values())
+        assert {one.nlist for one in index.catalog.ann_files().values()} == {8}
+        assert all(1 <= one.nprobe <= 8 for one in index.catalog.ann_files().values())
 
 
 def test_the_background_makes_them_while_rows_are_added(folder: str) -> None:
     """Files made in the background of commits cover rows that were there, and the end covers the rest."""
     rows = unit(1000, dim=DIM)
-    with IndexWriter(folder, identity(dim=DIM)) as writer:
-        deriver = Deriver(writer.data, writer.identity)
+    with IndexWriter(folder, spec(dim=DIM)) as writer:
+        builder = AnnBuilder(writer.data, writer.spec)
         for first in range(0, 1000, 125):
             add(writer, first, rows[first : first + 125])
-            deriver.poke()
-        deriver.finish()
-        covered = sum(one.rows for one in writer.catalog.derived().values())
+            builder.schedule()
+        builder.finish()
+        covered = sum(one.rows for one in writer.catalog.ann_files().values())
         assert covered > 1000 - ann.EXACT_ROWS
     assert answers(folder, rows[::333])[:2] == (names(0, 333, 666, 999), "codes")
 
@@ -219,8 +219,8 @@ def test_a_build_that_is_given_up_leaves_nothing(folder: str) -> None:
         stop = threading.Event()
         stop.set()
         for build in plan_builds(writer.catalog, writer.data):
-            builder.build(writer.catalog, writer.data, writer.identity, build, stop)
-        assert writer.catalog.derived() == {}
+            builder.build(writer.catalog, writer.data, writer.spec, build, stop)
+        assert writer.catalog.ann_files() == {}
     assert not os.path.exists(os.path.join(folder, "faiss"))
 
 
@@ -230,14 +230,14 @@ def test_a_disk_that_refuses_a_derived_file_is_said_and_costs_no_answer(
     """When a derived file can't be written, that is one line; what is indexed is found all the same."""
     rows = unit(500, dim=DIM)
     notes = Notes()
-    with IndexWriter(folder, identity(dim=DIM)) as writer:
+    with IndexWriter(folder, spec(dim=DIM)) as writer:
         add(writer, 0, rows)
 
         def full(descriptor: int) -> None:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(builder, "sync_file", full)
-        Deriver(writer.data, writer.identity, notes).finish()
+        AnnBuilder(writer.data, writer.spec, notes).finish()
     assert "the files that make searching fast could not be made: the disk is full" in notes.text
     assert answers(folder, rows[:1])[:2] == (names(0), "exact")
     assert list(Path(folder, "faiss").iterdir()) == []
@@ -246,15 +246,15 @@ def test_a_disk_that_refuses_a_derived_file_is_said_and_costs_no_answer(
 def test_an_open_index_sees_derived_files_as_they_come(folder: str) -> None:
     """A reader that was open before answers by codes as soon as they are registered, and the same as before."""
     rows = unit(1000, dim=DIM)
-    with IndexWriter(folder, identity(dim=DIM)) as writer:
+    with IndexWriter(folder, spec(dim=DIM)) as writer:
         add(writer, 0, rows)
         with ImageIndex(folder) as reader:
             before = reader.search(rows[:5], 3)
-            assert reader.rung is not None
-            assert reader.rung.name == "exact"
-            Deriver(writer.data, writer.identity).finish()
+            assert reader.strategy is not None
+            assert reader.strategy.name == "exact"
+            AnnBuilder(writer.data, writer.spec).finish()
             after = reader.search(rows[:5], 3)
-            assert reader.rung.name == "codes"
+            assert reader.strategy.name == "codes"
     assert [[hit[0].id for hit in hits[:1]] for hits in before] == [
         [hit[0].id for hit in hits[:1]] for hits in after
     ]
@@ -311,7 +311,7 @@ def test_too_little_memory_for_codes_is_said(folder: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(rabitq, "build", build)
     rows, notes = make(folder), Notes()
     with IndexWriter(folder) as writer:
-        assert Deriver(writer.data, writer.identity, notes).finish() == 0
+        assert AnnBuilder(writer.data, writer.spec, notes).finish() == 0
     assert "not enough memory" in notes.text
     assert answers(folder, rows[::499])[:2] == (names(0, 499, 998), "exact")
 
@@ -319,13 +319,13 @@ def test_too_little_memory_for_codes_is_said(folder: str, monkeypatch: pytest.Mo
 def test_what_can_not_be_made_is_said_once(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk without room for derived files is one line of a long run, and not one line a commit."""
     notes = Notes()
-    with IndexWriter(folder, identity(dim=DIM)) as writer:
+    with IndexWriter(folder, spec(dim=DIM)) as writer:
         os.mkdir(os.path.join(folder, "faiss"))
         monkeypatch.setattr(rabitq, "write", lambda *_: os.mkdir(os.path.join(folder, "faiss")))
-        deriver = Deriver(writer.data, writer.identity, notes)
+        builder = AnnBuilder(writer.data, writer.spec, notes)
         for start in (0, 1000):
             add(writer, start, unit(1000, dim=DIM))
-            deriver.poke()
-            deriver.settle()
-        deriver.finish()
+            builder.schedule()
+            builder.join()
+        builder.finish()
     assert notes.text.count("could not be made") == 1

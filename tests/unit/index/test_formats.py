@@ -26,7 +26,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from support import fakes
 from support.cli import imgsearch
-from support.fakes import DIM, FakeModel, identity, paint, run, sha, state, unit
+from support.fakes import DIM, FakeModel, paint, run, sha, spec, state, unit
 
 fake_model = fakes.fake_model
 
@@ -101,7 +101,7 @@ def test_a_writer_brings_format_1_up_to_date(old: str) -> None:
         assert kept(catalog)["waiting"] == {(1, 5)}
         assert catalog.dead_rows(1).tolist() == [5, 7]
         assert catalog.waiting() == 1
-        assert catalog.derived() == {}
+        assert catalog.ann_files() == {}
         assert [(root.path, root.mount) for root in catalog.roots()] == [
             ("/pictures", "/"),
             ("/mnt/nas", "/mnt/nas"),
@@ -125,7 +125,7 @@ def test_a_migrated_index_answers_as_it_did(old: str) -> None:
     with IndexWriter(old):
         pass
     with ImageIndex(old) as index:
-        assert index.identity == identity()
+        assert index.spec == spec()
         for number, hits in enumerate(index.search(rows, 12)):
             names = [Path(record.paths[-1]).stem for record, _ in hits]
             assert set(names) == {str(name) for name in range(12) if name not in (5, 7)}
@@ -212,7 +212,7 @@ def _newer_catalogue(folder: Path) -> None:
 
 
 def _newer_segment(folder: Path) -> None:
-    fields = struct.pack("<16sII32s", b"imgsearch.f16\0\0\0", 2, DIM, bytes.fromhex(identity().fingerprint))
+    fields = struct.pack("<16sII32s", b"imgsearch.f16\0\0\0", 2, DIM, bytes.fromhex(spec().fingerprint))
     header = fields + struct.pack("<I", zlib.crc32(fields))
     with open(folder / "vectors" / "00000001.f16", "r+b") as file:
         file.write(header)
@@ -222,7 +222,7 @@ def _newer_segment(folder: Path) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path, newer: Any) -> None:
     """A manifest, catalogue or segment from a later imgsearch is refused in one line that says to update."""
     folder = str(tmp_path / "index")
-    with IndexWriter(folder, identity()) as writer:
+    with IndexWriter(folder, spec()) as writer:
         root = writer.catalog.put_root("/pictures", {})
         writer.commit([(sha(1), 0, 1, 1)], unit(1), [state(root, "1.jpg", sha(1))])
     newer(Path(folder))
@@ -259,7 +259,7 @@ def test_what_is_kept_along_equals_a_full_count(steps: list[tuple[str, Any, Any]
     """After whatever is done, files by reason, files of each content and dead rows are what counting gives."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + per_segment * DIM * 2)
-        writer = IndexWriter(folder, identity())
+        writer = IndexWriter(folder, spec())
         try:
             writer.catalog.put_root("/pictures", {})
             for kind, what, value in steps:
@@ -302,7 +302,7 @@ def _do(writer: IndexWriter, kind: str, path: Any, value: Any) -> None:
 def test_the_frequent_questions_are_answered_by_indexes(tmp_path: Path) -> None:
     """Counts, the diff of an unchanged tree, a page of hits, a filter and compaction scan no files and no contents."""
     asked: list[str] = []
-    with IndexWriter(str(tmp_path / "index"), identity()) as writer:
+    with IndexWriter(str(tmp_path / "index"), spec()) as writer:
         root = writer.catalog.put_root("/pictures", {})
         names = [f"{number}.jpg" for number in range(40)]
         writer.commit(

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
 from imgsearch.index import manifest
-from imgsearch.types import Identity, PixelBudget
-from support.fakes import identity
+from imgsearch.types import IndexSpec, PixelBudget
+from support.fakes import spec
 
 ANY_IDENTITY = st.builds(
-    Identity,
+    IndexSpec,
     model=st.text(),
     fingerprint=st.binary(min_size=32, max_size=32).map(bytes.hex),
     dim=st.integers(1, 1 << 20),
@@ -30,7 +30,7 @@ IN_ONE_FOLDER = settings(max_examples=50, suppress_health_check=[HealthCheck.fun
 
 @IN_ONE_FOLDER
 @given(ANY_IDENTITY)
-def test_an_identity_comes_back_as_it_was_written(tmp_path: Path, wanted: Identity) -> None:
+def test_an_identity_comes_back_as_it_was_written(tmp_path: Path, wanted: IndexSpec) -> None:
     """Whatever an index was made with, a later reader learns exactly that."""
     manifest.write(str(tmp_path), wanted)
     assert manifest.read(str(tmp_path)) == wanted
@@ -39,7 +39,7 @@ def test_an_identity_comes_back_as_it_was_written(tmp_path: Path, wanted: Identi
 @pytest.mark.parametrize("flip", [0x01, 0x10, 0x20, 0x80])
 def test_no_altered_byte_changes_the_identity(tmp_path: Path, flip: int) -> None:
     """A manifest with any byte altered is refused, or still says the very same."""
-    wanted = identity()
+    wanted = spec()
     manifest.write(str(tmp_path), wanted)
     path = tmp_path / manifest.NAME
     sound = path.read_bytes()
@@ -65,7 +65,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, data: bytes) -> None:
 
 def test_every_cut_manifest_is_refused(tmp_path: Path) -> None:
     """A manifest cut off anywhere before its closing brace is refused."""
-    manifest.write(str(tmp_path), identity())
+    manifest.write(str(tmp_path), spec())
     path = tmp_path / manifest.NAME
     sound = path.read_bytes()
     for length in range(sound.rindex(b"}")):
@@ -108,22 +108,22 @@ def test_an_unreadable_manifest_is_named(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_old_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A manifest that can't be written leaves the one before as it was."""
-    manifest.write(str(tmp_path), identity())
+    manifest.write(str(tmp_path), spec())
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(manifest, "sync_file", full)
     with pytest.raises(StorageError, match="disk is full"):
-        manifest.write(str(tmp_path), identity(dim=5))
-    assert manifest.read(str(tmp_path)) == identity()
+        manifest.write(str(tmp_path), spec(dim=5))
+    assert manifest.read(str(tmp_path)) == spec()
 
 
 def test_every_difference_is_said_and_a_name_is_none() -> None:
     """Two identities differ by fingerprint, dimension, prompts and pixels, each said; never by the model's name."""
-    have = identity()
+    have = spec()
     assert manifest.differences(have, dataclasses.replace(have, model="elsewhere")) == []
-    others: list[tuple[Identity, str]] = [
+    others: list[tuple[IndexSpec, str]] = [
         (dataclasses.replace(have, fingerprint="ab" * 32, model="m2"), "not m2"),
         (dataclasses.replace(have, dim=7), f"dimension {have.dim}, not 7"),
         (dataclasses.replace(have, query_prompt="Q."), "instruction"),
@@ -137,5 +137,5 @@ def test_every_difference_is_said_and_a_name_is_none() -> None:
 
 def test_only_the_manifest_is_left_behind(tmp_path: Path) -> None:
     """Writing a manifest leaves one file, whatever name it was written under."""
-    manifest.write(str(tmp_path), identity())
+    manifest.write(str(tmp_path), spec())
     assert os.listdir(tmp_path) == [manifest.NAME]

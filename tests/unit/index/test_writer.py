@@ -23,7 +23,7 @@ from imgsearch.index import segments
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from imgsearch.types import Record, Vectors
-from support.fakes import DIM, identity, sha, state, unit, unprivileged
+from support.fakes import DIM, sha, spec, state, unit, unprivileged
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def add(writer: IndexWriter, names: Sequence[object], rows: Vectors) -> None:
 def make(folder: str, n: int = 10, seed: int = 0) -> Vectors:
     """Make an index of pictures 0 to n-1 and return their vectors."""
     rows = unit(n, seed)
-    with IndexWriter(folder, identity()) as writer:
+    with IndexWriter(folder, spec()) as writer:
         add(writer, range(n), rows)
     return rows
 
@@ -88,7 +88,7 @@ def test_a_search_answers_as_a_full_comparison_would(
     gone &= set(range(n))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + per_segment * DIM * 2)
-        with IndexWriter(folder, identity()) as writer:
+        with IndexWriter(folder, spec()) as writer:
             for start in range(0, n, batch):
                 part = range(start, min(start + batch, n))
                 add(writer, part, rows[start : start + batch])
@@ -125,7 +125,7 @@ def test_a_search_at_a_smaller_dimension_is_one_of_an_index_made_at_it(
     with tempfile.TemporaryDirectory() as folder:
         for dim in (large, small):
             cut = rows[:, :dim] / np.linalg.norm(rows[:, :dim], axis=1, keepdims=True)
-            with IndexWriter(f"{folder}/{dim}", identity(dim=dim), rebuild=True) as writer:
+            with IndexWriter(f"{folder}/{dim}", spec(dim=dim), rebuild=True) as writer:
                 add(writer, range(n), cut)
             with ImageIndex(f"{folder}/{dim}") as index:
                 answers.append(index.search(query[:, :dim], n, small))
@@ -141,7 +141,7 @@ def test_pictures_without_a_file_cost_no_hits(folder: str) -> None:
     query = unit(1, 7)
     rows = np.repeat(query, 400, axis=0)
     rows[380:] = unit(20, 8)
-    with IndexWriter(folder, identity()) as writer:
+    with IndexWriter(folder, spec()) as writer:
         add(writer, range(400), rows)
         near = {f"{name}.jpg" for name in range(380)}
         writer.catalog.drop_files([row.id for row in writer.catalog.files(1) if row.path in near])
@@ -197,7 +197,7 @@ def test_near_duplicates_stand_in_the_order_of_their_cosines(folder: str) -> Non
     rng = np.random.default_rng(5)
     rows = unit(1, dim=64) + 0.002 * rng.standard_normal((300, 64), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    with IndexWriter(folder, identity(dim=64)) as writer:
+    with IndexWriter(folder, spec(dim=64)) as writer:
         add(writer, range(300), rows)
     stored = rows.astype(np.float16).astype(np.float64)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True)
@@ -213,7 +213,7 @@ def test_near_duplicates_stand_in_the_order_of_their_cosines(folder: str) -> Non
 def test_of_equal_vectors_the_first_ones_are_found(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more equal vectors than were asked for, over several segments, those that were indexed first come back."""
     monkeypatch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + 40 * DIM * 2)
-    with IndexWriter(folder, identity()) as writer:
+    with IndexWriter(folder, spec()) as writer:
         add(writer, range(45), unit(45, seed=1))
         add(writer, range(45, 145), np.repeat(unit(1, seed=2), 100, axis=0))
     with ImageIndex(folder) as index:
@@ -279,7 +279,7 @@ def test_a_lost_file_is_named(folder: str, lost: str) -> None:
 def test_rows_that_were_never_committed_do_not_exist(folder: str) -> None:
     """Rows that a killed writer had appended are seen by no reader and overwritten by the next writer."""
     rows = make(folder, 3)
-    torn = segments.SegmentWriter(os.path.join(folder, "vectors"), DIM, identity().fingerprint)
+    torn = segments.SegmentWriter(os.path.join(folder, "vectors"), DIM, spec().fingerprint)
     torn.open(1, 3)
     torn.append(3, unit(5, seed=9).astype(np.float16))
     torn.close()
@@ -311,7 +311,7 @@ def test_vectors_roll_over_into_the_next_segment(folder: str, monkeypatch: pytes
     """One commit may fill several segments; every picture is found, also by later writers and readers."""
     monkeypatch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + 3 * DIM * 2)
     rows = unit(11)
-    with IndexWriter(folder, identity()) as writer:
+    with IndexWriter(folder, spec()) as writer:
         add(writer, range(8), rows[:8])
         add(writer, [8], rows[8:9])
     with IndexWriter(folder) as writer:
@@ -520,16 +520,16 @@ def test_vectors_of_two_models_never_meet(folder: str) -> None:
     """Where an index of another identity has appeared meanwhile, a writer that wanted to make one is refused."""
     make(folder, 1)
     with pytest.raises(IndexMismatch, match=f"dimension {DIM}, not 5"):
-        IndexWriter(folder, identity(dim=5))
-    with IndexWriter(folder, identity()) as writer:
-        assert writer.identity == identity()
+        IndexWriter(folder, spec(dim=5))
+    with IndexWriter(folder, spec()) as writer:
+        assert writer.spec == spec()
 
 
 def test_a_rebuild_begins_anew(folder: str) -> None:
     """A rebuilt index knows nothing of the one before, whose files are gone, and has the new identity."""
     make(folder, 5)
-    with IndexWriter(folder, identity(dim=5), rebuild=True) as writer:
-        assert writer.identity.dim == 5
+    with IndexWriter(folder, spec(dim=5), rebuild=True) as writer:
+        assert writer.spec.dim == 5
         assert writer.catalog.counts() == (0, 0, {})
         assert writer.catalog.segments() == []
         add(writer, ["new"], unit(1, dim=5))
@@ -540,7 +540,7 @@ def test_a_rebuild_begins_anew(folder: str) -> None:
 def test_a_rebuild_is_not_seen_before_it_is_complete(folder: str) -> None:
     """Until a rebuild is published, searches find the old index, whole; from then on the new one, and it alone."""
     rows = make(folder, 5)
-    with ImageIndex(folder) as early, IndexWriter(folder, identity(), rebuild=True) as writer:
+    with ImageIndex(folder) as early, IndexWriter(folder, spec(), rebuild=True) as writer:
         add(writer, ["new"], unit(1, seed=9))
         assert found(folder, rows) == [[str(name)] for name in range(5)]
         writer.publish()
@@ -555,11 +555,11 @@ def test_a_rebuild_is_not_seen_before_it_is_complete(folder: str) -> None:
 def test_a_rebuild_that_was_broken_off_is_gone_on_with(folder: str) -> None:
     """What a rebuild had committed when it was broken off is there when it is begun again with the same settings."""
     make(folder, 5)
-    with IndexWriter(folder, identity(), rebuild=True) as writer:
+    with IndexWriter(folder, spec(), rebuild=True) as writer:
         add(writer, ["new"], unit(1))
     with IndexWriter(folder) as writer:  # work on the index in use does not disturb it
         add(writer, ["late"], unit(1, seed=4))
-    with IndexWriter(folder, identity(), rebuild=True) as writer:
+    with IndexWriter(folder, spec(), rebuild=True) as writer:
         assert writer.catalog.counts() == (1, 1, {})
         add(writer, ["newer"], unit(1, seed=3))
         writer.publish()
@@ -570,13 +570,13 @@ def test_a_rebuild_that_was_broken_off_is_gone_on_with(folder: str) -> None:
 def test_a_rebuild_that_can_not_be_gone_on_with_begins_again(folder: str, damage: str) -> None:
     """An unfinished rebuild with other settings, or one that is damaged, makes room for the one asked for."""
     make(folder, 5)
-    other = identity(dim=5) if damage == "settings" else identity()
+    other = spec(dim=5) if damage == "settings" else spec()
     with IndexWriter(folder, other, rebuild=True) as writer:
         add(writer, ["new"], unit(1, dim=other.dim))
         begun = writer.data
     if damage == "vectors":
         Path(begun, "vectors", "00000001.f16").write_bytes(b"garbage")
-    with IndexWriter(folder, identity(), rebuild=True) as writer:
+    with IndexWriter(folder, spec(), rebuild=True) as writer:
         assert writer.catalog.counts() == (0, 0, {})
         assert writer.data != begun
         assert not os.path.exists(begun)
@@ -587,7 +587,7 @@ def test_a_rebuild_mends_any_damage(folder: str) -> None:
     make(folder, 5)
     for path in (p for p in Path(folder).rglob("*") if p.is_file()):
         path.write_bytes(b"garbage" * 1000)
-    with IndexWriter(folder, identity(), rebuild=True) as writer:
+    with IndexWriter(folder, spec(), rebuild=True) as writer:
         add(writer, ["new"], unit(1))
         writer.publish()
     assert found(folder, unit(1), 9) == [["new"]]
@@ -611,7 +611,7 @@ def test_a_rebuild_removes_only_what_is_ours(folder: str) -> None:
     for name in theirs:
         os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
         Path(folder, name).write_text("mine")
-    with IndexWriter(folder, identity(), rebuild=True) as writer:
+    with IndexWriter(folder, spec(), rebuild=True) as writer:
         add(writer, ["new"], unit(1))
         writer.publish()
     assert {name: Path(folder, name).read_text() for name in theirs} == dict.fromkeys(theirs, "mine")
@@ -622,7 +622,7 @@ def test_a_folder_that_can_not_be_made_is_said(tmp_path: Path) -> None:
     """An index below a plain file can't be made, and the message names the folder."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="file/index could not be written"):
-        IndexWriter(str(tmp_path / "file" / "index"), identity())
+        IndexWriter(str(tmp_path / "file" / "index"), spec())
 
 
 # ---- read-only ------------------------------------------------------------------------------------------------
@@ -695,7 +695,7 @@ def test_a_rebuild_that_is_killed_while_it_clears_away_is_complete(
     real = os.unlink
     for survivors in range(4):
         make(folder, 5) if survivors == 0 else make_anew(folder)
-        with IndexWriter(folder, identity(), rebuild=True) as writer:
+        with IndexWriter(folder, spec(), rebuild=True) as writer:
             add(writer, ["new"], unit(1))
             left = survivors
 
@@ -721,7 +721,7 @@ def test_a_rebuild_that_is_killed_while_it_clears_away_is_complete(
 
 def make_anew(folder: str) -> None:
     """Rebuild an index with two segments, a log and the memory of runs."""
-    with pytest.MonkeyPatch.context() as patch, IndexWriter(folder, identity(), rebuild=True) as writer:
+    with pytest.MonkeyPatch.context() as patch, IndexWriter(folder, spec(), rebuild=True) as writer:
         patch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + 3 * DIM * 2)
         add(writer, range(5), unit(5))
         writer.publish()

@@ -22,8 +22,8 @@ fake_model = fakes.fake_model
 class Drives:
     """Mounts that the test makes; a drive that is taken out keeps its files for when it is put back."""
 
-    def __init__(self, shelf: Path) -> None:
-        self.shelf, self.mounted = shelf, list[Path]()
+    def __init__(self, snapshot: Path) -> None:
+        self.snapshot, self.mounted = snapshot, list[Path]()
 
     def put(self, point: Path) -> None:
         """Mount a drive at a folder, with what it held when it was last there."""
@@ -44,7 +44,7 @@ class Drives:
         self.mounted.remove(point)
 
     def _kept(self, point: Path) -> Path:
-        return self.shelf / point.relative_to("/").as_posix().replace("/", "_")
+        return self.snapshot / point.relative_to("/").as_posix().replace("/", "_")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def drives(tmp_path: Path) -> Iterator[Drives]:
     """Give a hand that mounts and unmounts; at the end nothing is mounted any more."""
     if shutil.which("mount") is None:
         pytest.skip("there is no mount command here")
-    hand = Drives(tmp_path / "shelf")
+    hand = Drives(tmp_path / "snapshot")
     yield hand
     for point in reversed(hand.mounted):
         subprocess.run(["umount", str(point)], check=True)
@@ -110,7 +110,7 @@ def test_a_part_of_an_unmounted_root_is_left_alone(
             run(folder, usb / "sub", walk=walk)
     notes = Notes()
     colours(tmp_path / "around", "pink")
-    run(folder, tmp_path, reporter=notes, prune_empty=True, walk=WalkChoice(exclude=("shelf",)))
+    run(folder, tmp_path, reporter=notes, prune_empty=True, walk=WalkChoice(exclude=("snapshot",)))
     assert f"nothing is mounted at {usb}" in notes.text
     assert indexed(folder, tmp_path) == {"usb/sub/red.png", "around/pink.png"}
 

@@ -151,7 +151,7 @@ def test_options_belong_to_what_was_given(place: Path) -> None:
     assert options("a", None) == {"a": ("1",), "a/b": ("2",)}
     assert options("a/b/c", new) == {"a/b/c": ("new",)}
     (target,) = choose_targets([str(place / "a/b/c")], roots, new, Silent())
-    assert target.carved == roots[1]
+    assert target.split_from == roots[1]
 
 
 def test_what_is_stored_comes_back_as_it_was(place: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_rebuild_that_is_gone_on_with_keeps_its_settings(
     fake_model.before = None
     run(folder, rebuild=True)
     with ImageIndex(folder) as index:
-        assert index.identity.dim == 5
+        assert index.spec.dim == 5
 
 
 def test_another_wish_gives_up_what_was_begun(folder: str, gallery: Path, fake_model: FakeModel) -> None:
@@ -91,7 +91,7 @@ def test_another_wish_gives_up_what_was_begun(folder: str, gallery: Path, fake_m
     run(folder, rebuild=True, model=ModelOptions(dim=7), reporter=notes)
     assert "begun with other settings is given up" in notes.text
     with ImageIndex(folder) as index:
-        assert index.identity.dim == 7
+        assert index.spec.dim == 7
     assert len(indexed(folder)) == everything
 
 

@@ -159,7 +159,7 @@ def test_the_wrong_folder_is_refused_unless_forced(
 
 def test_of_many_files_some_are_looked_at(folder: str, tmp_path: Path) -> None:
     """However many files there are, about a hundred are looked for, spread over all of them."""
-    with IndexWriter(folder, fakes.identity()) as writer:
+    with IndexWriter(folder, fakes.spec()) as writer:
         root = writer.catalog.put_root(str(tmp_path / "old"), {})
         files = [fakes.state(root, f"{n:04d}.jpg", fakes.sha(n)) for n in range(1500)]
         writer.commit([(fakes.sha(n), 0, 1, 1) for n in range(1500)], fakes.unit(1500), files)

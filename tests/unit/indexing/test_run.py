@@ -99,7 +99,7 @@ def hashes(*paths: str | Path) -> dict[str, bytes]:
 def best(folder: str, words: str) -> str:
     """Return the path of the picture that the fake finds nearest to the words."""
     with ImageIndex(folder) as index:
-        ((hit, *_),) = search.query(index, FakeModel().encoder(index.identity.dim), [Input(text=words)])
+        ((hit, *_),) = search.query(index, FakeModel().encoder(index.spec.dim), [Input(text=words)])
     return hit.path
 
 
@@ -925,7 +925,7 @@ def test_a_shorter_dimension_is_cut_and_searched(folder: str, gallery: Path, fak
     """An index of a Matryoshka dimension holds vectors of that length and answers with them."""
     run(folder, gallery, model=ModelOptions(dim=6))
     with ImageIndex(folder) as index:
-        assert index.identity.dim == 6
+        assert index.spec.dim == 6
     assert best(folder, "red") == str(gallery / "red.png")
 
 

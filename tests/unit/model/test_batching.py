@@ -21,17 +21,17 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexResult
 from imgsearch.model import batching
 from imgsearch.model import embedder as embedder_module
-from imgsearch.model.batching import Widths, choose_size, picture_bytes
+from imgsearch.model.batching import LayerSizes, choose_size, picture_bytes
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import rotary, threads, vision
-from imgsearch.model.prompt import Ready
+from imgsearch.model.prompt import ModelInput
 from imgsearch.model.reference import Reference
 from imgsearch.types import Input, ModelOptions, PixelBudget
 from support import fakes
 from support.fakes import FakeModel, indexed, run
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
-PUBLISHED = Widths(pixels=1536, vision=1024, vision_mlp=4096, text=2048, text_mlp=6144, stacks=3)
+PUBLISHED = LayerSizes(pixels=1536, vision=1024, vision_mlp=4096, text=2048, text_mlp=6144, stacks=3)
 KINDS = st.sampled_from(["cpu", "cuda", "mps"])
 BYTES = st.integers(0, 2**42)
 SIDES = st.integers(2, 160).map(lambda side: 2 * side)
@@ -54,7 +54,7 @@ def test_less_memory_or_more_pixels_never_make_a_larger_batch(
 ) -> None:
     """The size is from 1 to the device's most, and does not grow when memory shrinks, pixels grow or numbers widen."""
     size = _chosen(kind, free, side)
-    assert 1 <= size <= batching.MOST[kind]
+    assert 1 <= size <= batching.MAX_BATCH[kind]
     assert _chosen(kind, min(free, less), side) <= size
     assert _chosen(kind, free, max(side, longer)) <= size
     assert _chosen(kind, free, side, itemsize=2) >= size
@@ -93,13 +93,13 @@ def test_the_estimate_is_near_what_torch_allocates(
     tokens, patches = ready[0]
     assert patches is not None
     estimate = picture_bytes(
-        embedder.forward.widths(), len(patches.pixel_values), len(tokens.ids), 4, on_cpu=False
+        embedder.forward.layer_sizes(), len(patches.pixel_values), len(tokens.ids), 4, on_cpu=False
     )
     assert 0.5 * estimate <= growth <= estimate
     assert sliced < growth
 
 
-def _peak(embedder: Qwen3VLEmbedder, ready: list[Ready]) -> int:
+def _peak(embedder: Qwen3VLEmbedder, ready: list[ModelInput]) -> int:
     """Return the most bytes that torch held at a time during one pass, beyond those before it."""
     embedder.forward(ready)
     with torch.profiler.profile(
@@ -121,7 +121,7 @@ def test_both_forwards_have_the_same_widths(
         monkeypatch.setattr(embedder_module, "read_architecture", _unknown)
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32")
     assert isinstance(embedder.forward, Reference) == (forward == "reference")
-    assert embedder.forward.widths() == Widths(1536, 64, 128, 128, 256, 3)
+    assert embedder.forward.layer_sizes() == LayerSizes(1536, 64, 128, 128, 256, 3)
     assert embedder.batch_size == 8
     assert "the most at a time on CPU" in embedder.batch_reason
 
@@ -135,9 +135,9 @@ def test_weights_that_are_to_come_are_set_aside(
 ) -> None:
     """Memory that weights will take, being mapped or not read yet, is not given to pictures."""
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32")
-    to_come = embedder.forward.to_come()
-    assert to_come > 1_000_000
-    monkeypatch.setattr(batching, "free_memory", lambda device: to_come + 1_000_000)
+    bytes_to_load = embedder.forward.bytes_to_load()
+    assert bytes_to_load > 1_000_000
+    monkeypatch.setattr(batching, "free_memory", lambda device: bytes_to_load + 1_000_000)
     assert embedder.batch_size == 1
     assert "of the 1 MB free" in embedder.batch_reason
 
@@ -216,7 +216,7 @@ class Narrow:
         self.forward, self.room, self.error = forward, room, error
         self.passes: list[int] = []
 
-    def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
+    def __call__(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         if len(prompts) > self.room:
             raise self.error
         self.passes.append(len(prompts))
@@ -310,7 +310,7 @@ def test_rows_that_are_not_finite_keep_their_places(tiny_checkpoint: str) -> Non
     """A row that is never finite is named by its place also when its batch had to be divided."""
     embedder, narrow, _ = _narrow(tiny_checkpoint, 2, OOM["cpu"])
 
-    def spoilt(prompts: Sequence[Ready]) -> torch.Tensor:
+    def spoilt(prompts: Sequence[ModelInput]) -> torch.Tensor:
         rows = narrow(prompts).clone()
         rows[[patches is not None for _, patches in prompts]] = float("nan")
         return rows
@@ -330,7 +330,7 @@ def test_the_second_chance_in_little_memory(tiny_checkpoint: str, room: int) -> 
     class Overflowing:
         """Overflows for texts in float16 and has ``room`` in float32."""
 
-        def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
+        def __call__(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
             rows = whole(prompts).clone()
             rows[[patches is None for _, patches in prompts]] = float("inf")
             return rows

@@ -17,9 +17,9 @@ from imgsearch.model import hub
 from imgsearch.model.checkpoint import SOURCE_FILE, fingerprint, missing_files
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_conventions, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.prompt import Prompter
-from imgsearch.spec import check_choice, choose_identity
-from imgsearch.types import Identity, Input, ModelOptions, PixelBudget, Silent
+from imgsearch.model.prompt import PromptEncoder
+from imgsearch.spec import check_choice, choose_spec
+from imgsearch.types import IndexSpec, Input, ModelOptions, PixelBudget, Silent
 from support.cli import imgsearch
 from support.fakes import Notes
 from support.pictures import scene
@@ -37,8 +37,8 @@ def sentence(tiny_checkpoint: str, tmp_path: Path) -> Path:
     return sentence_folder(tiny_checkpoint, tmp_path / "sentence", prompts=PROMPTS, truncate_dim=64)
 
 
-def _identity(folder: str | Path, **choice: Any) -> Identity:
-    return choose_identity(ModelOptions(str(folder), **choice), Silent())[1]
+def _spec(folder: str | Path, **choice: Any) -> IndexSpec:
+    return choose_spec(ModelOptions(str(folder), **choice), Silent())[1]
 
 
 # ---- what is read ---------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_the_processors_budget(tiny_copy: str, settings: dict[str, Any], budget:
     """--detail checkpoint takes the image processor's pixels in either notation."""
     change(Path(tiny_copy), "preprocessor_config.json", **{"size": None, **settings})
     assert processor_budget(tiny_copy) == PixelBudget(*budget)
-    assert _identity(tiny_copy, pixels="checkpoint").pixels == PixelBudget(*budget)
+    assert _spec(tiny_copy, pixels="checkpoint").pixels == PixelBudget(*budget)
 
 
 def test_the_joint_processor_file_comes_first(tiny_copy: str) -> None:
@@ -124,36 +124,36 @@ def test_the_joint_processor_file_comes_first(tiny_copy: str) -> None:
 
 def test_flags_come_before_what_the_checkpoint_wants(sentence: Path) -> None:
     """--dim, --max-pixels and --instruction win; the instruction holds for both sides and is not altered."""
-    given = _identity(sentence, dim=128, pixels=PixelBudget(4_096, 9_999), instruction="Find the page")
+    given = _spec(sentence, dim=128, pixels=PixelBudget(4_096, 9_999), instruction="Find the page")
     assert (given.dim, given.pixels.max_pixels) == (128, 9_999)
     assert (given.query_prompt, given.document_prompt) == ("Find the page", "Find the page")
-    own = _identity(sentence)
+    own = _spec(sentence)
     assert (own.dim, own.query_prompt, own.document_prompt) == (64, *PROMPTS.values())
 
 
 def test_a_plain_checkpoints_instruction_ends_in_punctuation(tiny_checkpoint: str) -> None:
     """What the published script does with an instruction is done for the checkpoints it was published with."""
-    assert _identity(tiny_checkpoint, instruction="Find cats").query_prompt == "Find cats."
+    assert _spec(tiny_checkpoint, instruction="Find cats").query_prompt == "Find cats."
 
 
 def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
     """A run says which defaults come from the checkpoint, and nothing of those that the user gave."""
     write(sentence, "imgsearch.json", {"pixels": {"min_pixels": 1_024, "max_pixels": 36_864}})
     notes = Notes()
-    choose_identity(ModelOptions(str(sentence)), notes)
+    choose_spec(ModelOptions(str(sentence)), notes)
     assert notes.lines == [
         f"{sentence} asks for 64 of 128 dimensions (its truncate_dim); "
         "at most 36,864 pixels a picture (its training budget)"
     ]
     notes = Notes()
-    choose_identity(ModelOptions(str(sentence), dim=128, pixels="checkpoint"), notes)
+    choose_spec(ModelOptions(str(sentence), dim=128, pixels="checkpoint"), notes)
     assert notes.lines == []
 
 
 def test_a_dim_that_the_model_lacks_is_refused(sentence: Path) -> None:
     """The most is what the model has, not its truncate_dim."""
     with pytest.raises(UsageError, match=r"--dim 129: .* gives vectors of 128 dimensions"):
-        _identity(sentence, dim=129)
+        _spec(sentence, dim=129)
 
 
 def test_an_embedder_follows_the_checkpoint(sentence: Path) -> None:
@@ -169,7 +169,7 @@ def test_an_embedder_follows_the_checkpoint(sentence: Path) -> None:
 
 def test_an_empty_prompt_is_no_message(tiny_checkpoint: str) -> None:
     """Where there is no instruction, there is no system message, as in sentence-transformers."""
-    prompter = Prompter(tiny_checkpoint)
+    prompter = PromptEncoder(tiny_checkpoint)
     words = prompter._tokenizer.decode(
         prompter.encode("a cat", instruction="").ids, skip_special_tokens=False
     )
@@ -282,7 +282,7 @@ def test_a_template_that_wants_to_know_the_side_is_refused(sentence: Path) -> No
     template = sentence / "chat_template.jinja"
     template.write_text(template.read_text() + "{{ 'Q' if task == 'query' }}")
     with pytest.raises(CheckpointError, match="depends on 'task'"):
-        Prompter(str(sentence))
+        PromptEncoder(str(sentence))
 
 
 @pytest.mark.parametrize(
@@ -337,8 +337,8 @@ def test_an_index_keeps_the_checkpoints_conventions(sentence: Path, photos: Path
     done = imgsearch("index", photos, "--index", index, "--model", sentence, "--device", "cpu")
     assert done.code == 0, done.err
     assert "asks for 64 of 128 dimensions (its truncate_dim)" in done.err
-    identity = manifest.read(str(index))
-    assert (identity.dim, identity.query_prompt, identity.document_prompt) == (64, *PROMPTS.values())
+    spec = manifest.read(str(index))
+    assert (spec.dim, spec.query_prompt, spec.document_prompt) == (64, *PROMPTS.values())
     state = imgsearch("status", "--index", index)
     assert f"prompt     of questions: {PROMPTS['query']}" in state.lines
     assert f"           of pictures: {PROMPTS['document']}" in state.lines
@@ -421,11 +421,11 @@ def test_a_rebuild_whose_old_model_is_gone_takes_the_new_ones_conventions(
 
 def test_flags_are_compared_with_the_index(sentence: Path) -> None:
     """An index goes on with flags that say what it has, and refuses others with each side's prompt by name."""
-    have = _identity(sentence, instruction="Find cats", pixels="checkpoint")
+    have = _spec(sentence, instruction="Find cats", pixels="checkpoint")
     check_choice("/i", have, ModelOptions(instruction="Find cats", pixels="checkpoint"), [], "")
     with pytest.raises(IndexMismatch, match=r"the instruction 'Find cats', not 'Find dogs.'"):
         check_choice("/i", have, ModelOptions(instruction="Find dogs"), [], "")
-    own = _identity(sentence, pixels=PixelBudget(4_096, 9_999))
+    own = _spec(sentence, pixels=PixelBudget(4_096, 9_999))
     with pytest.raises(IndexMismatch) as caught:
         check_choice("/i", own, ModelOptions(instruction="Find dogs", pixels="checkpoint"), [], "")
     assert f"the instruction for questions {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)

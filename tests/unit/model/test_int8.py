@@ -24,7 +24,7 @@ from imgsearch.model import runtime
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import layers
 from imgsearch.model.engine.forward import Engine
-from imgsearch.model.engine.layers import Int8Linear, Proof, int8_fits, quantize
+from imgsearch.model.engine.layers import Int8Check, Int8Linear, int8_fits, quantize
 from imgsearch.model.hub import DEMO_FOLDER
 from imgsearch.types import Input, Runtime
 from random_checkpoint import TINY, write_random_checkpoint
@@ -288,9 +288,9 @@ def test_vectors_are_proven_as_they_may_be_cut(dim: int):
     rows, plain = _cut_badly(slice(0, dim))
     assert torch.cosine_similarity(rows, plain).min() >= layers.LEAST_COSINE
     with pytest.raises(CheckpointError, match=rf"/model: .*first {dim} numbers.*cosine of -1\.000"):
-        Proof("/model").check([text, text], rows, lambda some: plain)
+        Int8Check("/model").check([text, text], rows, lambda some: plain)
     rows, plain = _cut_badly(slice(0, 32))  # shorter than anything is cut to
-    Proof("/model").check([text, text], rows, lambda some: plain)
+    Int8Check("/model").check([text, text], rows, lambda some: plain)
 
 
 def test_threads_prove_once():
@@ -298,7 +298,7 @@ def test_threads_prove_once():
     rows = torch.randn(1, 64)
     computed: list[int] = []
     together = threading.Barrier(4)
-    proof = Proof("/model")
+    proof = Int8Check("/model")
 
     def plain(some: Any) -> torch.Tensor:
         computed.append(len(some))
@@ -318,9 +318,9 @@ def test_memory_to_come_is_a_byte_a_weight(tiny_checkpoint: str):
     plain, small = (
         Engine(tiny_checkpoint, Runtime("cpu", dtype, "for a test")) for dtype in ("float32", "int8")
     )
-    assert 0 < small.to_come() < plain.to_come() / 4
+    assert 0 < small.bytes_to_load() < plain.bytes_to_load() / 4
     small.load_vision()
-    assert small.to_come() < 0.02 * plain.to_come()
+    assert small.bytes_to_load() < 0.02 * plain.bytes_to_load()
 
 
 def test_int8_is_refused_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: str):

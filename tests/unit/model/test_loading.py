@@ -213,7 +213,7 @@ if sys.argv[3] == "reference":
 else:
     engine = Engine(sys.argv[1], runtime)
     engine.load_vision()
-    engine.pack()
+    engine.prepack()
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 weights = int(sys.argv[4]) * getattr(torch, sys.argv[2]).itemsize
 print((after - before) / weights, weights)

@@ -59,7 +59,7 @@ def test_the_language_layers_are_found(tiny_checkpoint: str):
 _NEAR = """
 import sys, threading
 from imgsearch.model.engine import pages
-with pages.brought_near(sys.argv[1]):
+with pages.prefetch_pages(sys.argv[1]):
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             thread.join()
@@ -94,8 +94,8 @@ def test_broken_weights_are_left_to_whoever_loads_them(tmp_path: Path, content: 
     if content is not None:
         (tmp_path / "model.safetensors").write_bytes(content)
     code = (
-        "import sys; from imgsearch.model.engine.pages import brought_near\n"
-        "with brought_near(sys.argv[1]): print('went on')"
+        "import sys; from imgsearch.model.engine.pages import prefetch_pages\n"
+        "with prefetch_pages(sys.argv[1]): print('went on')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False

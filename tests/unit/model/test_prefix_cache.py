@@ -42,7 +42,7 @@ def ask(tiny_checkpoint: str, cache: Path) -> Ask:
     def embed(*items: Any, dtype: str = "float32", packed: bool = False) -> torch.Tensor:
         engine = Engine(tiny_checkpoint, Runtime("cpu", dtype, "for a test"))
         if packed:
-            engine.pack()
+            engine.prepack()
         return engine([prompts._ready(item, 0, 1) for item in items or [{"image": scene(1, (96, 64))}]])
 
     return embed

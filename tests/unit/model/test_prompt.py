@@ -10,14 +10,14 @@ import pytest
 from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
-from imgsearch.model.prompt import Prompter, Tokens, punctuated
+from imgsearch.model.prompt import PromptEncoder, Tokens, punctuated
 from imgsearch.model.reference import pad_batch
 
 
 @pytest.fixture(scope="module")
-def prompter(tiny_checkpoint: str) -> Prompter:
+def prompter(tiny_checkpoint: str) -> PromptEncoder:
     """Give the prompter of the tiny checkpoint."""
-    return Prompter(tiny_checkpoint)
+    return PromptEncoder(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def _words(tokenizer: Tokenizer, tokens: Tokens) -> str:
     return tokenizer.decode(tokens.ids.tolist(), skip_special_tokens=False)
 
 
-def test_text_prompt(prompter: Prompter, tokenizer: Tokenizer):
+def test_text_prompt(prompter: PromptEncoder, tokenizer: Tokenizer):
     """A text stands in the user's turn, after the instruction and before the generation prompt."""
     assert _words(tokenizer, prompter.encode("a cat")) == (
         "<|im_start|>system\nRepresent the user's input.<|im_end|>\n"
@@ -50,7 +50,7 @@ def test_text_prompt(prompter: Prompter, tokenizer: Tokenizer):
     )
 
 
-def test_picture_comes_before_the_text(prompter: Prompter, tokenizer: Tokenizer):
+def test_picture_comes_before_the_text(prompter: PromptEncoder, tokenizer: Tokenizer):
     """A picture's tokens, as many as it takes, stand between the vision marks and before the text."""
     tokens = prompter.encode("a cat", 3)
     assert "<|vision_start|><|image_pad|><|image_pad|><|image_pad|><|vision_end|>a cat" in _words(
@@ -62,7 +62,7 @@ def test_picture_comes_before_the_text(prompter: Prompter, tokenizer: Tokenizer)
 
 def test_post_processor_is_run(tiny_checkpoint_eot: str):
     """Where the checkpoint's tokenizer appends a token to every prompt, it is the last one."""
-    prompter = Prompter(tiny_checkpoint_eot)
+    prompter = PromptEncoder(tiny_checkpoint_eot)
     tokenizer = Tokenizer.from_file(os.path.join(tiny_checkpoint_eot, "tokenizer.json"))
     assert _words(tokenizer, prompter.encode("a cat")).endswith("<|im_start|>assistant\n<|endoftext|>")
 
@@ -84,14 +84,14 @@ def test_instruction_ends_in_punctuation(given: str, taken: str):
     assert punctuated(given) == taken
 
 
-def test_instruction_is_used(prompter: Prompter, tokenizer: Tokenizer):
+def test_instruction_is_used(prompter: PromptEncoder, tokenizer: Tokenizer):
     """An instruction of one's own replaces the default one."""
     words = _words(tokenizer, prompter.encode("a cat", instruction="Find the animal"))
     assert "system\nFind the animal.<|im_end|>" in words
 
 
 @pytest.mark.parametrize("text", [None, "", " \n\t"])
-def test_nothing_to_embed(prompter: Prompter, text: str | None):
+def test_nothing_to_embed(prompter: PromptEncoder, text: str | None):
     """An empty or blank text without a picture is refused, and beside a picture it counts as none."""
     with pytest.raises(InputError, match="nothing to embed"):
         prompter.encode(text)
@@ -99,7 +99,7 @@ def test_nothing_to_embed(prompter: Prompter, text: str | None):
 
 
 @pytest.mark.parametrize("token", ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"])
-def test_placeholders_in_a_text(prompter: Prompter, token: str):
+def test_placeholders_in_a_text(prompter: PromptEncoder, token: str):
     """A text or an instruction that holds a picture's placeholder is refused by its name."""
     with pytest.raises(InputError) as caught:
         prompter.encode(f"see {token} here", 4)
@@ -108,7 +108,7 @@ def test_placeholders_in_a_text(prompter: Prompter, token: str):
         prompter.encode("a cat", instruction=token)
 
 
-def test_long_text_alone_is_refused(prompter: Prompter):
+def test_long_text_alone_is_refused(prompter: PromptEncoder):
     """A query of more than 8,192 tokens is an error that gives its number of tokens and the limit."""
     text = "cat " * 9000
     with pytest.raises(InputError, match="8192 are the most") as caught:
@@ -120,7 +120,7 @@ def test_long_text_alone_is_refused(prompter: Prompter):
 @pytest.mark.parametrize(
     "text", ["cat " * 9000, "snow\n\n and \N{CAT FACE}\N{SNOWFLAKE} " * 3000, "é" * 20_000]
 )
-def test_long_text_beside_a_picture_is_cut(prompter: Prompter, tokenizer: Tokenizer, text: str):
+def test_long_text_beside_a_picture_is_cut(prompter: PromptEncoder, tokenizer: Tokenizer, text: str):
     """A text beside a picture is cut from its end to the limit, and that is said; the picture stays whole."""
     said: list[str] = []
     tokens = prompter.encode(text, 56, notice=said.append)
@@ -135,39 +135,39 @@ def test_long_text_beside_a_picture_is_cut(prompter: Prompter, tokenizer: Tokeni
     assert "8192" in said[0]
 
 
-def test_text_may_be_cut_to_nothing(prompter: Prompter):
+def test_text_may_be_cut_to_nothing(prompter: PromptEncoder):
     """Where the picture leaves no room, the whole text goes and the picture's tokens stay."""
     bare = len(prompter.encode(None, 50).ids)
     tokens = prompter.encode("a long story", 50, max_length=bare, notice=lambda line: None)
     assert np.array_equal(tokens.ids, prompter.encode(None, 50).ids)
 
 
-def test_too_large_a_picture(prompter: Prompter):
+def test_too_large_a_picture(prompter: PromptEncoder):
     """A picture that fills the whole prompt by itself is refused."""
     with pytest.raises(InputError, match="choose fewer pixels"):
         prompter.encode("a cat", 9000)
 
 
-def test_a_tokenizer_that_cuts_by_itself_is_not_obeyed(tiny_copy: str, prompter: Prompter):
+def test_a_tokenizer_that_cuts_by_itself_is_not_obeyed(tiny_copy: str, prompter: PromptEncoder):
     """Truncation and padding that were saved in tokenizer.json are switched off; its padding side is kept."""
     path = os.path.join(tiny_copy, "tokenizer.json")
     tokenizer = Tokenizer.from_file(path)
     tokenizer.enable_truncation(5)
     tokenizer.enable_padding(direction="left", length=99, pad_id=7, pad_token="<|im_end|>")
     tokenizer.save(path)
-    other = Prompter(tiny_copy)
+    other = PromptEncoder(tiny_copy)
     assert np.array_equal(other.encode("a cat").ids, prompter.encode("a cat").ids)
     assert other.padding_side == "left"
 
 
 def test_padding_side_and_token_come_from_the_checkpoint(
-    tiny_copy: str, prompter: Prompter, tokenizer: Tokenizer
+    tiny_copy: str, prompter: PromptEncoder, tokenizer: Tokenizer
 ):
     """The right is the side where the checkpoint says nothing; what tokenizer_config.json says is taken."""
     assert prompter.padding_side == "right"
     assert prompter.pad_id == tokenizer.token_to_id("<|endoftext|>")
     _edit(tiny_copy, "tokenizer_config.json", padding_side="left", pad_token={"content": "<|vision_pad|>"})
-    other = Prompter(tiny_copy)
+    other = PromptEncoder(tiny_copy)
     assert other.padding_side == "left"
     assert other.pad_id == tokenizer.token_to_id("<|vision_pad|>")
 
@@ -200,7 +200,7 @@ def test_template_from_other_places(tiny_copy: str, name: str, template):
     os.remove(os.path.join(tiny_copy, "chat_template.jinja"))
     _edit(tiny_copy, name, chat_template=template)
     tokenizer = Tokenizer.from_file(os.path.join(tiny_copy, "tokenizer.json"))
-    assert _words(tokenizer, Prompter(tiny_copy).encode("def")) == "def"
+    assert _words(tokenizer, PromptEncoder(tiny_copy).encode("def")) == "def"
 
 
 def test_template_gets_what_transformers_gives(tiny_copy: str):
@@ -211,7 +211,7 @@ def test_template_gets_what_transformers_gives(tiny_copy: str):
     )
     _write_template(tiny_copy, template)
     tokenizer = Tokenizer.from_file(os.path.join(tiny_copy, "tokenizer.json"))
-    assert _words(tokenizer, Prompter(tiny_copy).encode("a")) == '{"é": "<"}x%<|im_end|>'
+    assert _words(tokenizer, PromptEncoder(tiny_copy).encode("a")) == '{"é": "<"}x%<|im_end|>'
 
 
 def _write_template(folder: str, template: str) -> None:
@@ -235,7 +235,7 @@ def test_template_that_fails(tiny_copy: str, template: str):
     """A template that refuses, breaks, reaches out of the sandbox or places no picture is the checkpoint's error."""
     _write_template(tiny_copy, template)
     with pytest.raises(CheckpointError, match="chat template") as caught:
-        Prompter(tiny_copy).encode(None, 4)
+        PromptEncoder(tiny_copy).encode(None, 4)
     assert tiny_copy in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -244,7 +244,7 @@ def test_template_that_does_not_compile(tiny_copy: str):
     """A template with a syntax error is refused when the checkpoint is opened."""
     _write_template(tiny_copy, "{% if %}")
     with pytest.raises(CheckpointError, match="chat template is broken"):
-        Prompter(tiny_copy)
+        PromptEncoder(tiny_copy)
 
 
 @pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "config.json"])
@@ -252,7 +252,7 @@ def test_missing_files(tiny_copy: str, name: str):
     """A checkpoint without its template, tokenizer or config is refused with its folder's name."""
     os.remove(os.path.join(tiny_copy, name))
     with pytest.raises(CheckpointError) as caught:
-        Prompter(tiny_copy)
+        PromptEncoder(tiny_copy)
     assert tiny_copy in str(caught.value)
 
 
@@ -262,7 +262,7 @@ def test_broken_files(tiny_copy: str, name: str):
     with open(os.path.join(tiny_copy, name), "w") as file:
         file.write("{broken\n")
     with pytest.raises(CheckpointError, match=name) as caught:
-        Prompter(tiny_copy)
+        PromptEncoder(tiny_copy)
     assert "\n" not in str(caught.value)
 
 
@@ -271,4 +271,4 @@ def test_ids_that_do_not_fit(tiny_copy: str, image_id: int | None):
     """A config whose image token is missing, or unknown to the tokenizer, is refused."""
     _edit(tiny_copy, "config.json", image_token_id=image_id)
     with pytest.raises(CheckpointError, match="image_token_id"):
-        Prompter(tiny_copy)
+        PromptEncoder(tiny_copy)

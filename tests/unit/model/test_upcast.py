@@ -80,7 +80,7 @@ def test_a_narrow_weight_multiplies_like_a_wide_one(
         plain * other,
         plain + other,
     ]
-    for step in (lambda: None, product.widen, product.pack):
+    for step in (lambda: None, product.upcast, product.prepack):
         step()
         found = [
             product(x),
@@ -100,15 +100,15 @@ def test_parity_while_weights_are_widened(narrow: str, monkeypatch: pytest.Monke
     _room(monkeypatch, 10**12)
     engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
     right = Reference(narrow, RUNTIME, "left")(ready)
-    held = [engine.to_come()]
+    held = [engine.bytes_to_load()]
     for _ in range(6):
         found = engine(ready)
         assert torch.cosine_similarity(found, right).min() >= 0.99999
-        held.append(engine.to_come())
+        held.append(engine.bytes_to_load())
     assert all(product._weight.dtype == torch.float32 for product in engine._linears())
     assert held == sorted(held, reverse=True)
     assert held[-1] < 0.05 * held[0]
-    engine.pack()
+    engine.prepack()
     assert torch.cosine_similarity(engine(ready), right).min() >= 0.99999
 
 
@@ -129,11 +129,11 @@ def test_a_single_question_widens_nothing(narrow: str, monkeypatch: pytest.Monke
 def test_without_room_weights_stay_narrow(narrow: str, monkeypatch: pytest.MonkeyPatch):
     """Where widened weights would take most of the memory nothing is widened, and less is set aside for weights."""
     _room(monkeypatch, 10**12)
-    wide = Engine(narrow, RUNTIME).to_come()
+    wide = Engine(narrow, RUNTIME).bytes_to_load()
     _room(monkeypatch, int(1.4 * wide))
     monkeypatch.setattr(engine_module, "_PACK_AFTER", 1)
     engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
-    assert 0.4 * wide < engine.to_come() < 0.6 * wide
+    assert 0.4 * wide < engine.bytes_to_load() < 0.6 * wide
     for _ in range(5):
         engine(ready)
     assert all(product._weight.dtype != torch.float32 for product in engine._linears())
@@ -148,7 +148,7 @@ def test_memory_that_runs_out_while_widening_costs_no_answer(narrow: str, monkey
         tried.append(1)
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
-    monkeypatch.setattr(Linear, "widen", fail)
+    monkeypatch.setattr(Linear, "upcast", fail)
     engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
     first = engine(ready[:1])
     for _ in range(4):

@@ -20,14 +20,14 @@ from imgsearch.index.segments import HEADER_BYTES
 from imgsearch.index.writer import IndexWriter
 from imgsearch.tools.maintenance import compact
 from support.cli import imgsearch
-from support.fakes import DIM, identity, sha, state, unit
+from support.fakes import DIM, sha, spec, state, unit
 
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an index of 20 pictures, eight vectors a segment."""
     monkeypatch.setattr(segments, "SEGMENT_BYTES", HEADER_BYTES + 8 * 2 * DIM)
-    with IndexWriter(str(tmp_path / "index"), identity()) as writer:
+    with IndexWriter(str(tmp_path / "index"), spec()) as writer:
         root = writer.catalog.put_root("/pictures", {})
         files = [state(root, f"{number:02}.jpg", sha(number)) for number in range(20)]
         writer.commit([(sha(number), 0, 1, 1) for number in range(20)], unit(20), files)
@@ -88,7 +88,7 @@ def test_all_takes_every_dead_vector(index: Path) -> None:
 
 def test_all_drops_an_unfinished_rebuild(index: Path) -> None:
     """A rebuild that was begun is kept by a plain compact and dropped with --all; the index stays as it was."""
-    with IndexWriter(str(index), identity(), rebuild=True) as writer:
+    with IndexWriter(str(index), spec(), rebuild=True) as writer:
         assert writer.unpublished
     assert imgsearch("compact", "--index", index).code == 0
     assert generations.unfinished(str(index)) is not None
@@ -151,7 +151,7 @@ def test_derived_files_are_made_anew_with_the_segments(
     """After compaction searches are as fast as before."""
     monkeypatch.setattr(ann, "EXACT_ROWS", 30)
     folder = tmp_path / "index"
-    with IndexWriter(str(folder), identity(64)) as writer:
+    with IndexWriter(str(folder), spec(64)) as writer:
         root = writer.catalog.put_root("/pictures", {})
         files = [state(root, f"{number:02}.jpg", sha(number)) for number in range(80)]
         writer.commit([(sha(number), 0, 1, 1) for number in range(80)], unit(80, dim=64), files)
@@ -159,7 +159,7 @@ def test_derived_files_are_made_anew_with_the_segments(
     done = compact.compact_index(str(folder))
     assert (done.vectors.dropped, done.vectors.moved) == (30, 50)
     with ImageIndex(str(folder)) as opened:
-        assert [one.rows for one in opened.catalog.derived().values()] == [50]
+        assert [one.rows for one in opened.catalog.ann_files().values()] == [50]
     state_now = imgsearch("status", "--json", "--index", folder).objects[0]
     assert (state_now["vectors"], state_now["dead"], state_now["covered"]) == (50, 0, 50)
 
@@ -170,7 +170,7 @@ def test_a_folder_of_the_users_is_no_unfinished_rebuild(index: Path) -> None:
     theirs.parent.mkdir()
     theirs.write_text("mine")
     assert imgsearch("compact", "--all", "--index", index).err == "nothing to compact\n"
-    with IndexWriter(str(index), identity(), rebuild=True) as writer:
+    with IndexWriter(str(index), spec(), rebuild=True) as writer:
         assert writer.data == str(index / "generation-0003")
     (index / "generation-0003" / "notes.txt").write_text("mine, too")
     assert "an unfinished rebuild dropped" in imgsearch("compact", "--all", "--index", index).err

@@ -13,7 +13,7 @@ import pytest
 from imgsearch.errors import UsageError
 from imgsearch.index import layout
 from imgsearch.index.ann import search as ann
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.ann.rabitq import Codes
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
@@ -22,7 +22,7 @@ from imgsearch.tools.maintenance.recall import measure_recall
 from imgsearch.types import Vectors
 from support import fakes
 from support.cli import imgsearch
-from support.fakes import FakeModel, identity, run, sha, state, unit
+from support.fakes import FakeModel, run, sha, spec, state, unit
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -37,12 +37,12 @@ def drawn(n: int, seed: int = 0) -> Vectors:
 
 def make(folder: Path, n: int, lost: int = 0) -> None:
     """Make an index of ``n`` pictures, with its derived files; the files of the first ``lost`` are gone."""
-    with IndexWriter(str(folder), identity(DIM)) as writer:
+    with IndexWriter(str(folder), spec(DIM)) as writer:
         root = writer.catalog.put_root(str(folder.parent), {})
         files = [state(root, f"{number:04}.jpg", sha(number)) for number in range(n)]
         writer.commit([(sha(number), 0, 1, 1) for number in range(n)], drawn(n), files)
         writer.catalog.drop_files(range(1, lost + 1))
-        Deriver(writer.data, writer.identity).finish()
+        AnnBuilder(writer.data, writer.spec).finish()
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_folder_that_is_away_is_said(tmp_path: Path, gallery: Path, fake_model
 def test_an_unfinished_rebuild_is_said(tmp_path: Path) -> None:
     """With both ways out of it."""
     make(tmp_path / "index", 3)
-    with IndexWriter(str(tmp_path / "index"), identity(DIM), rebuild=True):
+    with IndexWriter(str(tmp_path / "index"), spec(DIM), rebuild=True):
         pass
     found = findings(tmp_path / "index")["rebuild"]
     assert found["well"] is False
@@ -210,11 +210,11 @@ def test_fewer_pictures_than_ten_are_measured_too(tmp_path: Path) -> None:
 
 
 def test_an_index_searched_through_codes_is_measured(large: Path) -> None:
-    """The rung, the recall of both kinds of questions and the time of a query are said."""
+    """The strategy, the recall of both kinds of questions and the time of a query are said."""
     with ImageIndex(str(large)) as index:
         measured = measure_recall(index, 40)
     assert measured is not None
-    assert measured.rung.name == "codes"
+    assert measured.strategy.name == "codes"
     assert measured.recall.enough
     assert measured.recall.milliseconds > 0
     assert measured.trials == ()
@@ -291,16 +291,16 @@ def test_looking_into_more_lists_is_measured_and_kept(
     folder = tmp_path / "index"
     make(folder, 12_000)
     with IndexWriter(str(folder)) as writer:
-        (one,) = writer.catalog.derived().values()
+        (one,) = writer.catalog.ann_files().values()
         assert one.nlist > 4
-        writer.catalog.put_derived(replace(one, nprobe=one.nlist // 2))
+        writer.catalog.put_ann_file(replace(one, nprobe=one.nlist // 2))
     done = imgsearch("doctor", "--recall", "--sample", "20", "--repair", "--json", "--index", folder)
     found = done.objects[0]
     assert found["recall"]["text_like"] < 0.99
     assert found["best"]["setting"] == "nprobe"
     assert found["kept"] is True
     with ImageIndex(str(folder)) as index:
-        assert index.catalog.derived()[1].nprobe == one.nlist
+        assert index.catalog.ann_files()[1].nprobe == one.nlist
     assert imgsearch("doctor", "--recall", "--sample", "20", "--index", folder).code == 0
 
 

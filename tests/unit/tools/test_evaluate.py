@@ -17,7 +17,7 @@ from PIL import Image
 from imgsearch.errors import DatasetError, UsageError
 from imgsearch.tools.dataset import read_dataset
 from imgsearch.tools.dataset.retrieval import PictureRef, decode
-from imgsearch.tools.evaluation import Row, default_dims, evaluate, report
+from imgsearch.tools.evaluation import EvalRow, default_dims, evaluate, report
 from imgsearch.tools.evaluation.metrics import NAMES
 from imgsearch.tools.evaluation.models import Side
 from imgsearch.types import Vectors
@@ -148,7 +148,7 @@ def test_the_dims_nobody_named() -> None:
     assert default_dims(192, [96, 48]) == [192, 96, 48]
 
 
-def _rows(*models: str) -> list[Row]:
+def _rows(*models: str) -> list[EvalRow]:
     dataset_rows = []
     for number, model in enumerate(models):
         vectors = np.random.default_rng(number).standard_normal((3, 8)).astype(np.float32)
@@ -156,7 +156,7 @@ def _rows(*models: str) -> list[Row]:
         from support.datasets_drawn import judged_dataset
 
         scores = score(vectors, vectors, judged_dataset([[0], [1], [2]], 3), [8, 4])
-        row = Row(model, False, 2_127_000_000, 8, 57_600 + number, "float32", None, scores, (3, 3), 1.0)
+        row = EvalRow(model, False, 2_127_000_000, 8, 57_600 + number, "float32", None, scores, (3, 3), 1.0)
         dataset_rows.append(row)
     return dataset_rows
 
@@ -251,18 +251,16 @@ def test_eval_prints_tables_and_writes_json_and_a_plot(
 def test_eval_scores_what_the_embedder_gives(tmp_path: Path, own_cache: Path, tiny_checkpoint: str) -> None:
     """The figures are those of the vectors that the library itself makes of the same texts and pictures."""
     from imgsearch.client import load_encoder
-    from imgsearch.spec import choose_identity
+    from imgsearch.spec import choose_spec
     from imgsearch.tools.evaluation.metrics import score
     from imgsearch.types import Input, ModelOptions, Silent
 
     dataset = read_dataset(parquet(tmp_path, 6))
     choice = ModelOptions(model=tiny_checkpoint, device="cpu")
-    checkpoint, identity = choose_identity(choice, Silent())
-    encoder = load_encoder(checkpoint, identity, choice, Silent())
-    queries = [Input(text, instruction=identity.query_prompt) for text in dataset.queries.values()]
-    pictures = [
-        Input(image=decode(ref), instruction=identity.document_prompt) for ref in dataset.corpus.values()
-    ]
+    checkpoint, spec = choose_spec(choice, Silent())
+    encoder = load_encoder(checkpoint, spec, choice, Silent())
+    queries = [Input(text, instruction=spec.query_prompt) for text in dataset.queries.values()]
+    pictures = [Input(image=decode(ref), instruction=spec.document_prompt) for ref in dataset.corpus.values()]
     expected = score(encoder.embed(queries), encoder.embed(pictures), dataset, [128])[128].metrics
     done = imgsearch(*_eval(tmp_path, dataset.path, "--model", tiny_checkpoint, "--no-cache", "--json"))
     assert done.objects[0]["rows"][0]["metrics"] == pytest.approx(expected, abs=1e-6)

@@ -23,7 +23,7 @@ from imgsearch.tools.transfer.exporter import export
 from imgsearch.tools.transfer.importer import ImportOptions, import_vectors
 from support import fakes
 from support.cli import imgsearch
-from support.fakes import DIM, FakeModel, Notes, identity, indexed, run, sha, state, unit
+from support.fakes import DIM, FakeModel, Notes, indexed, run, sha, spec, state, unit
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> str:
 
 def make(folder: str, *names: str, seed: int = 0) -> None:
     """Make an index of a picture a name below /pictures."""
-    with IndexWriter(folder, identity()) as writer:
+    with IndexWriter(folder, spec()) as writer:
         root = writer.catalog.put_root("/pictures", {})
         contents = [(sha(name), 0, 40, 30) for name in names]
         writer.commit(contents, unit(len(names), seed), [state(root, name, sha(name)) for name in names])
@@ -119,7 +119,7 @@ def test_npy_holds_the_rows_as_they_are_stored(folder: str, tmp_path: Path) -> N
     assert (tmp_path / "out.paths.txt").read_text() == "/pictures/b.jpg\n/pictures/a.jpg\n"
     said = json.loads((tmp_path / "out.json").read_text())
     assert said["rows"] == 2
-    assert said["imgsearch"]["fingerprint"] == identity().fingerprint
+    assert said["imgsearch"]["fingerprint"] == spec().fingerprint
     export(str(tmp_path / "wide.npy"), folder, dtype="float32")
     np.testing.assert_array_equal(np.load(tmp_path / "wide.npy"), rows.astype(np.float32))
 
@@ -167,7 +167,7 @@ def test_what_is_exported_comes_back_bit_by_bit(
     if ending == ".parquet":
         assert after == before
     with ImageIndex(str(where / "a")) as one, ImageIndex(str(where / "b")) as other:
-        assert other.identity == one.identity
+        assert other.spec == one.spec
 
 
 def test_an_import_of_an_export_needs_no_model(

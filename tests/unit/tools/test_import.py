@@ -39,7 +39,7 @@ from imgsearch.tools.transfer.validate import check_rows, unit_rows
 from imgsearch.types import ModelOptions, Silent, Vectors
 from support import fakes
 from support.cli import imgsearch
-from support.fakes import DIM, FakeModel, Notes, identity, indexed, paint, roots, run, unit
+from support.fakes import DIM, FakeModel, Notes, indexed, paint, roots, run, spec, unit
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -201,7 +201,7 @@ def test_a_large_import_answers_fast_at_once(
     rows = unit(600)
     put(folder, *save(tmp_path, rows, *(f"/no/{n}.jpg" for n in range(600))), files=False)
     with ImageIndex(folder) as index:
-        assert [one.rows for one in index.catalog.derived().values()] == [600]
+        assert [one.rows for one in index.catalog.ann_files().values()] == [600]
         assert index.search(rows[7:8], 1)[0][0][0].paths == ("/no/7.jpg",)
 
 
@@ -314,7 +314,7 @@ def test_vectors_of_nobody_make_an_index_without_a_model(
         in imgsearch("status", "--index", folder).lines
     )
     with ImageIndex(folder) as index, pytest.raises(CheckpointError, match="no model"):
-        checkpoint_for(folder, index.identity, ModelOptions("fake/colours"), Silent())
+        checkpoint_for(folder, index.spec, ModelOptions("fake/colours"), Silent())
 
 
 def test_an_index_without_a_model_is_refreshed_without_one(
@@ -335,7 +335,7 @@ def test_such_an_index_is_made_anew_with_a_model_of_its_own(
     put(folder, *save(tmp_path, unit(5), *names(gallery)))
     assert run(folder, rebuild=True).indexed == 5
     with ImageIndex(folder) as index:
-        assert index.identity == identity()
+        assert index.spec == spec()
 
 
 def test_an_index_that_is_there_vouches_for_the_model(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from imgsearch.errors import CheckpointError
-from imgsearch.tools.evaluation.models import Peer
+from imgsearch.tools.evaluation.models import SentenceTransformerModel
 from support.pictures import scene
 
 
@@ -21,7 +21,7 @@ def test_a_peer_gives_what_sentence_transformers_gives(tiny_clip: str) -> None:
 
     model = SentenceTransformer(tiny_clip, device="cpu")
     texts, pictures = ["red", "a blue car"], [scene(1), scene(2)]
-    peer = Peer(tiny_clip, device="cpu")
+    peer = SentenceTransformerModel(tiny_clip, device="cpu")
     queries, documents = (
         peer.encode_queries(texts),
         peer.encode_pictures([np.array(image) for image in pictures]),
@@ -32,7 +32,7 @@ def test_a_peer_gives_what_sentence_transformers_gives(tiny_clip: str) -> None:
     ):
         assert ours.shape == (2, 24)
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    assert peer.parameters == Peer(tiny_clip).parameters == 61_121
+    assert peer.parameters == SentenceTransformerModel(tiny_clip).parameters == 61_121
 
 
 def test_a_fingerprint_follows_the_files(tiny_clip: str, tmp_path: Path) -> None:
@@ -40,12 +40,12 @@ def test_a_fingerprint_follows_the_files(tiny_clip: str, tmp_path: Path) -> None
     copy = str(tmp_path / "copy")
     shutil.copytree(tiny_clip, copy)
     Path(copy, "README.md").write_text("about")
-    peer = Peer(copy)
-    assert peer.fingerprint == Peer(tiny_clip).fingerprint
+    peer = SentenceTransformerModel(copy)
+    assert peer.fingerprint == SentenceTransformerModel(tiny_clip).fingerprint
     settings = Path(copy, "config_sentence_transformers.json")
     settings.write_text(json.dumps({"prompts": {"query": "other "}}))
     changed = peer.fingerprint
-    assert changed != Peer(tiny_clip).fingerprint
+    assert changed != SentenceTransformerModel(tiny_clip).fingerprint
     with open(os.path.join(copy, "model.safetensors"), "r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x7f")
@@ -57,7 +57,7 @@ def test_a_link_to_nowhere_is_no_part_of_a_fingerprint(tiny_clip: str, tmp_path:
     copy = str(tmp_path / "copy")
     shutil.copytree(tiny_clip, copy)
     os.symlink("gone", os.path.join(copy, "more.safetensors"))
-    assert Peer(copy).fingerprint == Peer(tiny_clip).fingerprint
+    assert SentenceTransformerModel(copy).fingerprint == SentenceTransformerModel(tiny_clip).fingerprint
 
 
 def test_what_can_not_be_loaded_is_refused_in_one_line(tmp_path: Path, tiny_clip: str) -> None:
@@ -70,14 +70,14 @@ def test_what_can_not_be_loaded_is_refused_in_one_line(tmp_path: Path, tiny_clip
     Path(foreign, "own_code.py").write_text("raise SystemExit('this ran')\n")
     for folder in ("empty", "gone", "foreign"):
         with pytest.raises(CheckpointError) as refused:
-            Peer(str(tmp_path / folder)).load()
+            SentenceTransformerModel(str(tmp_path / folder)).load()
         assert str(tmp_path / folder) in str(refused.value)
         assert "\n" not in str(refused.value)
 
 
 def test_a_text_is_never_fetched(tiny_clip: str) -> None:
     """A query that reads like a picture's address is words like any other."""
-    peer = Peer(tiny_clip, device="cpu")
+    peer = SentenceTransformerModel(tiny_clip, device="cpu")
     texts = ["https://nowhere.invalid/a.png", "data:image/png;base64,AAAA", "red"]
     rows = peer.encode_queries(texts)
     assert rows.shape == (3, 24)
@@ -90,7 +90,7 @@ def test_a_folder_below_the_home_folder_is_found(
     """A tilde that no shell has put the home folder for, as after --peer=, stands for it."""
     shutil.copytree(tiny_clip, tmp_path / "clip")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert Peer("~/clip", device="cpu").encode_queries(["red"]).shape == (1, 24)
+    assert SentenceTransformerModel("~/clip", device="cpu").encode_queries(["red"]).shape == (1, 24)
 
 
 @pytest.mark.parametrize("name", ["some/clip", "clip"])
@@ -120,7 +120,7 @@ def test_a_model_in_the_hubs_cache_stays_at_its_commit(
             """Do nothing."""
 
     monkeypatch.setattr(sentence_transformers, "SentenceTransformer", Loaded)
-    peer = Peer(name)
+    peer = SentenceTransformerModel(name)
     assert peer.fingerprint == f"{name}@{commit}"
     peer.load()
     assert loaded == [(name, commit)]
@@ -136,10 +136,10 @@ def test_a_peer_that_gives_no_numbers_is_refused(tiny_clip: str, tmp_path: Path)
     weights["text_projection.weight"][:] = np.nan
     save_file(weights, os.path.join(broken, "model.safetensors"), {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"broken: encode_query gave numbers that are not finite"):
-        Peer(broken, device="cpu").encode_queries(["red"])
+        SentenceTransformerModel(broken, device="cpu").encode_queries(["red"])
 
 
 def test_an_empty_name_is_refused() -> None:
     """It names neither a folder nor a model."""
     with pytest.raises(CheckpointError, match="the peer's name is empty"):
-        Peer(" ")
+        SentenceTransformerModel(" ")

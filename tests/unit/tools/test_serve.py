@@ -22,10 +22,10 @@ import numpy as np
 import pytest
 
 from imgsearch.client import connection, protocol
-from imgsearch.client import encoder as remote_encoder
+from imgsearch.client import encoder as client_encoder
 from imgsearch.client.connection import Address, find_server
-from imgsearch.client.encoder import RemoteEncoder, served
-from imgsearch.client.protocol import Order
+from imgsearch.client.encoder import RemoteEncoder, remote_encoder
+from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import InputError, NonFiniteError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model.checkpoint import fingerprint
@@ -78,9 +78,9 @@ def by_server(server: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
 
 
 @pytest.fixture
-def order(tiny_checkpoint: str) -> Order:
+def order(tiny_checkpoint: str) -> ModelSpec:
     """Give an order of the tiny checkpoint."""
-    return Order(tiny_checkpoint, fingerprint(tiny_checkpoint), 24, BUDGET, "Represent it.")
+    return ModelSpec(tiny_checkpoint, fingerprint(tiny_checkpoint), 24, BUDGET, "Represent it.")
 
 
 def requests(server: Running) -> int:
@@ -368,7 +368,7 @@ ENDLESS = """
 import sys, threading
 from imgsearch.tools.server import daemon, handlers
 daemon._GRACE_SECONDS = 0.2
-handlers.Desk.query = lambda self, data: threading.Event().wait()
+handlers.Handlers.query = lambda self, data: threading.Event().wait()
 sys.argv = ["imgsearch", "serve", "--no-warm"]
 from imgsearch.__main__ import main
 main()
@@ -414,12 +414,12 @@ def test_strangers_on_the_port_do_not_shut_the_owner_out(server: Running) -> Non
 
 
 def test_a_server_of_another_version_in_the_middle_of_the_work(
-    order: Order, server: Running, monkeypatch: pytest.MonkeyPatch
+    order: ModelSpec, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a server of another version answers between two batches, the model is loaded here and the work goes on."""
     said: list[str] = []
     monkeypatch.setenv("IMGSEARCH_RUNTIME_DIR", server.address.folder)
-    encoder = served(order, lambda: _here(order), said.append)
+    encoder = remote_encoder(order, lambda: _here(order), said.append)
     assert encoder is not None
     before = encoder.embed([Input(text="a boat")])
     monkeypatch.setattr(protocol, "version", lambda: "99.1")
@@ -429,10 +429,10 @@ def test_a_server_of_another_version_in_the_middle_of_the_work(
 
 
 def test_rows_without_a_vector_are_named_by_their_place_in_the_call(
-    by_server: Running, order: Order, monkeypatch: pytest.MonkeyPatch
+    by_server: Running, order: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NonFiniteError and InputError count as without a server, also where a call takes several messages."""
-    encoder = served(order, lambda: _here(order), print)
+    encoder = remote_encoder(order, lambda: _here(order), print)
     assert encoder is not None
     inputs = [Input(text=text) for text in ("a", "b", "c", "<|image_pad|>", "d")]
     with pytest.raises(InputError, match=r"^input 4 of 5: ") as ours:
@@ -446,7 +446,7 @@ def test_rows_without_a_vector_are_named_by_their_place_in_the_call(
         raise NonFiniteError([1])
 
     monkeypatch.setattr(encoder._server, "message", message)
-    monkeypatch.setattr(remote_encoder, "_fitting", lambda rest: min(2, len(rest)))
+    monkeypatch.setattr(client_encoder, "_fitting", lambda rest: min(2, len(rest)))
     with pytest.raises(NonFiniteError) as raised:
         encoder.embed(inputs[:4])
     assert (raised.value.rows, asked) == ([1, 3], [2, 2])
@@ -501,14 +501,14 @@ def test_a_client_that_dies_does_not_stop_the_others(by_server: Running) -> None
 
 
 def test_a_server_that_dies_is_replaced_in_the_middle_of_the_work(
-    order: Order, short: Path, monkeypatch: pytest.MonkeyPatch
+    order: ModelSpec, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the server is killed, the model is loaded here, it is said once, and the vectors are the same."""
     said: list[str] = []
     texts = [Input(text="a boat"), Input(text="a red car")]
     with running(short / "run", "--no-warm") as found:
         monkeypatch.setenv("IMGSEARCH_RUNTIME_DIR", found.address.folder)
-        encoder = served(order, lambda: _here(order), said.append)
+        encoder = remote_encoder(order, lambda: _here(order), said.append)
         assert encoder is not None
         before = encoder.embed(texts)
         found.end(signal.SIGKILL)
@@ -518,16 +518,16 @@ def test_a_server_that_dies_is_replaced_in_the_middle_of_the_work(
     assert "the model is loaded here, and the work goes on" in said[0]
 
 
-def _here(order: Order) -> Qwen3VLEmbedder:
+def _here(order: ModelSpec) -> Qwen3VLEmbedder:
     return Qwen3VLEmbedder(
         order.folder, budget=order.budget, instruction=order.instruction, dim=order.dim, verbatim=True
     )
 
 
-def test_a_connection_that_was_quiet_for_long_is_opened_anew(by_server: Running, order: Order) -> None:
+def test_a_connection_that_was_quiet_for_long_is_opened_anew(by_server: Running, order: ModelSpec) -> None:
     """Where a connection was closed between two batches, the next batch finds the server again."""
     said: list[str] = []
-    encoder = served(order, lambda: _here(order), said.append)
+    encoder = remote_encoder(order, lambda: _here(order), said.append)
     assert isinstance(encoder, RemoteEncoder)
     before = encoder.embed([Input(text="a boat")])
     connected = encoder._server._http.sock
@@ -633,12 +633,12 @@ def test_rubbish_to_embed_is_refused(server: Running, body: bytes) -> None:
     assert (status, found["error"]["kind"]) == (400, "UsageError")
 
 
-def test_a_checkpoint_that_changed_is_not_used(by_server: Running, order: Order) -> None:
+def test_a_checkpoint_that_changed_is_not_used(by_server: Running, order: ModelSpec) -> None:
     """An order whose fingerprint is not the folder's, or whose folder holds none, is left to the client, silently."""
     said: list[str] = []
     for folder in (order.folder, "/nowhere"):
-        wrong = Order(folder, "0" * 64, order.dim, order.budget, order.instruction)
-        assert served(wrong, lambda: _here(order), said.append) is None
+        wrong = ModelSpec(folder, "0" * 64, order.dim, order.budget, order.instruction)
+        assert remote_encoder(wrong, lambda: _here(order), said.append) is None
         status, found = by_server.ask("/load", wrong.as_json(), imgsearch_version=protocol.version())
         assert (status, found["error"]["kind"]) == (
             400,

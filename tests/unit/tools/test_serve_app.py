@@ -20,7 +20,7 @@ from imgsearch.tools.server.app import make_app
 SOCKET = "/run/serve.sock"
 
 
-class Desk:
+class Handlers:
     """Answers as it is told; ``entered`` is set when a batch is begun, which ends when ``leave`` is set."""
 
     def __init__(self) -> None:
@@ -93,17 +93,17 @@ def test_a_question_is_answered_while_a_batch_is_computed() -> None:
     """Who asks a question during a long index run gets the answer before the batch in work is done."""
 
     async def work() -> None:
-        desk = Desk()
-        app = make_app(desk, SOCKET, None)  # type: ignore[arg-type]
+        handlers = Handlers()
+        app = make_app(handlers, SOCKET, None)  # type: ignore[arg-type]
         async with started(app):
             headers = {protocol.VERSION_HEADER: protocol.version(), protocol.INPUTS_HEADER: "8"}
             batch = asyncio.create_task(Client(app)("/embed", b"x", headers=headers))
-            await asyncio.to_thread(desk.entered.wait, 60)
+            await asyncio.to_thread(handlers.entered.wait, 60)
             assert await Client(app)("/query", b'{"divisor": 2}') == (200, b'{"hits": [0.5]}')
             one = {**headers, protocol.INPUTS_HEADER: "1"}
             assert await Client(app)("/embed", b"question", headers=one) == (200, b"a vector")
             assert not batch.done()
-            desk.leave.set()
+            handlers.leave.set()
             assert await batch == (200, b"vectors")
 
     asyncio.run(work())
@@ -113,7 +113,7 @@ def test_a_request_that_is_too_long_is_not_read_to_its_end() -> None:
     """Reading stops as soon as a request is longer than a question may be, whatever it says of its length."""
 
     async def work() -> None:
-        app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
+        app = make_app(Handlers(), SOCKET, None)  # type: ignore[arg-type]
         client = Client(app)
         status, body = await client("/query", *[b"x" * 2**19] * 10, headers={"content-length": "3"})
         assert (status, client.read) == (400, 3)
@@ -126,9 +126,9 @@ def test_names_that_are_no_utf_8_arrive() -> None:
     """Lone bytes in a file's name come as the escapes that the command line's JSON has for them."""
 
     async def work() -> None:
-        desk = Desk()
-        desk.query = lambda data: {"hits": [data["text"]]}  # type: ignore[method-assign]
-        app = make_app(desk, SOCKET, None)  # type: ignore[arg-type]
+        handlers = Handlers()
+        handlers.query = lambda data: {"hits": [data["text"]]}  # type: ignore[method-assign]
+        app = make_app(handlers, SOCKET, None)  # type: ignore[arg-type]
         status, body = await Client(app)("/query", json.dumps({"text": "a\udcff.png"}).encode())
         assert (status, json.loads(body)) == (200, {"hits": ["a\udcff.png"]})
 
@@ -140,7 +140,7 @@ def test_a_request_whose_rest_does_not_come_is_given_up(monkeypatch: pytest.Monk
     monkeypatch.setattr(app_module, "_PART_SECONDS", 0.05)
 
     async def work() -> None:
-        app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
+        app = make_app(Handlers(), SOCKET, None)  # type: ignore[arg-type]
         client = Client(app)
         client.stops = True
         status, body = await client("/query", b'{"divisor"')
@@ -158,7 +158,7 @@ def test_a_bug_is_an_answer_and_a_traceback_where_the_server_was_started(
     """A bug of the server costs its client one answer and shows its traceback on the server's stderr."""
 
     async def work() -> None:
-        app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
+        app = make_app(Handlers(), SOCKET, None)  # type: ignore[arg-type]
         status, body = await Client(app)("/query", b'{"divisor": 0}')
         assert status == 500
         assert protocol.error_from(json.loads(body)) is None
@@ -172,7 +172,7 @@ def test_what_a_user_can_mend_is_told_as_such(capsys: pytest.CaptureFixture[str]
     """An error of ours arrives with its class and line, and the server says nothing."""
 
     async def work() -> None:
-        app = make_app(Desk(), SOCKET, None)  # type: ignore[arg-type]
+        app = make_app(Handlers(), SOCKET, None)  # type: ignore[arg-type]
         status, body = await Client(app)("/query", b'"damage"')
         found = protocol.error_from(json.loads(body))
         assert (status, type(found), str(found)) == (400, IndexDamaged, "the index is damaged")
@@ -197,7 +197,7 @@ def test_over_tcp_only_the_token_opens(token: str | None, shown: str, status: in
     """A request over TCP passes with exactly the token; without a token of the server's none passes."""
 
     async def work() -> None:
-        app = make_app(Desk(), SOCKET, token)  # type: ignore[arg-type]
+        app = make_app(Handlers(), SOCKET, token)  # type: ignore[arg-type]
         found = await Client(app, tcp=True)("/query", b'{"divisor": 1}', headers={"authorization": shown})
         assert found[0] == status
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.client.protocol import Order
+from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import CheckpointError, IndexMissing
 from imgsearch.index.reader import ImageIndex
 from imgsearch.tools.server import pools
@@ -21,11 +21,11 @@ from support.serving import until
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
 
-def order(folder: str = "/a", dim: int = 3, dtype: str = "auto") -> Order:
-    return Order(folder, "f" * 64, dim, PixelBudget(1, 2), "", dtype=dtype)
+def order(folder: str = "/a", dim: int = 3, dtype: str = "auto") -> ModelSpec:
+    return ModelSpec(folder, "f" * 64, dim, PixelBudget(1, 2), "", dtype=dtype)
 
 
-def as_asked(wanted: Order) -> tuple[str, str]:
+def as_asked(wanted: ModelSpec) -> tuple[str, str]:
     return wanted.device, wanted.dtype
 
 
@@ -33,15 +33,15 @@ class Loads:
     """Loads fakes; ``alive`` are those that are still in somebody's memory, ``most`` how many ever were at a time."""
 
     def __init__(self) -> None:
-        self.loaded: list[Order] = []
+        self.loaded: list[ModelSpec] = []
 
-    def __call__(self, wanted: Order) -> Loads:
+    def __call__(self, wanted: ModelSpec) -> Loads:
         if wanted.folder == "/broken":
             raise CheckpointError("broken")
         self.loaded.append(wanted)
         return self
 
-    def encoder(self, wanted: Order) -> FakeEncoder:
+    def encoder(self, wanted: ModelSpec) -> FakeEncoder:
         return FakeEncoder(FakeModel(), wanted.dim)
 
 
@@ -157,8 +157,8 @@ def test_an_index_that_was_made_anew_is_the_one_that_answers(
     query = fakes.vector((230, 20, 20))
     assert opened.use(folder, lambda index: len(index.search(query, 9)[0])) == 5
     run(folder, gallery, rebuild=True, model=fakes.ModelOptions(dim=7))
-    assert opened.use(folder, lambda index: len(index.search(query[:, : index.identity.dim], 9)[0])) == 5
-    assert opened.use(folder, lambda index: index.identity.dim) == 7
+    assert opened.use(folder, lambda index: len(index.search(query[:, : index.spec.dim], 9)[0])) == 5
+    assert opened.use(folder, lambda index: index.spec.dim) == 7
     opened.close()
 
 
@@ -212,5 +212,5 @@ def test_an_index_that_is_gone_is_an_error_each_time(
     with pytest.raises(IndexMissing):
         opened.use(folder, lambda index: None)
     run(folder, gallery)
-    assert opened.use(folder, lambda index: index.identity.dim) == fakes.DIM
+    assert opened.use(folder, lambda index: index.spec.dim) == fakes.DIM
     opened.close()

@@ -18,7 +18,7 @@ import pytest
 from imgsearch.errors import CheckpointError, IndexLocked, IndexMissing, StorageError
 from imgsearch.index import manifest, segments
 from imgsearch.index.ann import search as ann
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.integrity import Damage
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import HEADER_BYTES
@@ -26,7 +26,7 @@ from imgsearch.index.writer import IndexWriter
 from imgsearch.tools.maintenance.verify import Report, repair_index, verify_index
 from support import fakes
 from support.cli import imgsearch
-from support.fakes import COLOURS, DIM, FakeModel, Notes, identity, paint, run, sha, state, unit, vector
+from support.fakes import COLOURS, DIM, FakeModel, Notes, paint, run, sha, spec, state, unit, vector
 
 fake_model = fakes.fake_model
 
@@ -136,7 +136,7 @@ def test_where_there_is_no_index_it_says_so(tmp_path: Path) -> None:
 
 def test_an_empty_index_is_sound(tmp_path: Path) -> None:
     """An index without a picture has nothing that could be damaged."""
-    with IndexWriter(str(tmp_path), identity()):
+    with IndexWriter(str(tmp_path), spec()):
         pass
     assert verify_index(str(tmp_path)).damages == []
 
@@ -326,14 +326,14 @@ def test_a_derived_file_that_is_damaged_or_gone_is_made_anew(
     """No picture is lost by it; the repair makes the file again and clears away what nothing names."""
     monkeypatch.setattr(ann, "EXACT_ROWS", 30)
     folder = tmp_path / "index"
-    with IndexWriter(str(folder), identity(64)) as writer:
+    with IndexWriter(str(folder), spec(64)) as writer:
         root = writer.catalog.put_root("/pictures", {})
         writer.commit(
             [(sha(n), 0, 1, 1) for n in range(40)],
             unit(40, dim=64),
             [state(root, f"{n}.jpg", sha(n)) for n in range(40)],
         )
-        Deriver(writer.data, writer.identity).finish()
+        AnnBuilder(writer.data, writer.spec).finish()
     (path,) = (folder / "faiss").iterdir()
     for damage in (lambda: flip(path, 100), path.unlink, lambda: os.truncate(path, 30)):
         damage()
@@ -573,7 +573,7 @@ def test_an_unfinished_rebuild_is_not_taken_for_the_index(
 ) -> None:
     """While a new generation is incomplete, a damaged manifest is restored to name the old one."""
     was = (index / "manifest.json").read_bytes()
-    with IndexWriter(str(index), identity(), rebuild=True) as writer:
+    with IndexWriter(str(index), spec(), rebuild=True) as writer:
         assert writer.unpublished
     _manifest_bad(index)
     repair_index(str(index))
@@ -591,7 +591,7 @@ def test_a_check_beside_a_writer_that_compacts_finds_nothing(
     monkeypatch.setattr(segments, "SEGMENT_BYTES", HEADER_BYTES + 8 * WIDTH)
     folder = str(tmp_path / "index")
     found: list[Damage] = []
-    with IndexWriter(folder, identity()) as writer:
+    with IndexWriter(folder, spec()) as writer:
         root = writer.catalog.put_root("/pictures", {})
         over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Derived files kept up to date: which segments need codes, and a thread that makes them while others work.
+"""Keeps the ANN files up to date: which segments need codes, and a thread that makes them while others work.
 
 A derived file is written beside, made durable, renamed, and only then registered in the catalogue; a search uses
 what is registered and scans the rest, so that it never waits for a build.
@@ -16,9 +16,9 @@ from imgsearch.fs import make_folder, storage_error, sync_file, sync_folder
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.rows import Derived
+from imgsearch.index.rows import AnnFile
 from imgsearch.index.segments import Segment
-from imgsearch.types import Identity, Reporter, Silent
+from imgsearch.types import IndexSpec, Reporter, Silent
 
 # While rows are still being added, a segment's codes are made anew only when they have grown by this share.
 _GROWTH = 0.5
@@ -50,7 +50,7 @@ def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Buil
     total = sum(rows for _, rows in counts)
     if total < ann.EXACT_ROWS:
         return []
-    known = catalog.derived()
+    known = catalog.ann_files()
     builds, uncovered = [], {}
     for number, rows in counts:
         nlist = lists_for(rows, total)
@@ -72,7 +72,7 @@ def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Buil
     return needed
 
 
-def _covered(one: Derived | None, data: str, rows: int, total: int, growing: bool) -> tuple[int, str]:
+def _covered(one: AnnFile | None, data: str, rows: int, total: int, growing: bool) -> tuple[int, str]:
     """Return how many of a segment's rows its derived file covers, and why not all.
 
     While rows are being added it is not read again and again for its checksum.
@@ -89,16 +89,14 @@ def _covered(one: Derived | None, data: str, rows: int, total: int, growing: boo
     return min(one.rows, rows), f"it covers {one.rows:,} of {rows:,} rows"
 
 
-def build(catalog: Catalog, data: str, identity: Identity, wanted: Build, stop: threading.Event) -> None:
+def build(catalog: Catalog, data: str, spec: IndexSpec, wanted: Build, stop: threading.Event) -> None:
     """Make one derived file and register it, unless ``stop`` is set meanwhile. Raises StorageError, IndexDamaged.
 
     The caller holds the writer lock.
     """
-    segment = Segment(
-        os.path.join(data, "vectors"), wanted.segment, wanted.rows, identity.dim, identity.fingerprint
-    )
+    segment = Segment(os.path.join(data, "vectors"), wanted.segment, wanted.rows, spec.dim, spec.fingerprint)
     try:
-        made = rabitq.build(segment, wanted.nlist, stop.is_set, ann.shortlist_for(10, identity.dim))
+        made = rabitq.build(segment, wanted.nlist, stop.is_set, ann.shortlist_for(10, spec.dim))
     except MemoryError as error:
         raise StorageError(
             f"there is not enough memory for the {wanted.rows:,} rows of {segment.path}"
@@ -116,9 +114,9 @@ def build(catalog: Catalog, data: str, identity: Identity, wanted: Build, stop: 
     except OSError as error:
         _remove(beside)
         raise storage_error(error, beside) from error
-    old = catalog.derived().get(wanted.segment)
-    catalog.put_derived(
-        Derived(wanted.segment, wanted.rows, name, rabitq.version(), size, crc, made.nlist, made.nprobe)
+    old = catalog.ann_files().get(wanted.segment)
+    catalog.put_ann_file(
+        AnnFile(wanted.segment, wanted.rows, name, rabitq.version(), size, crc, made.nlist, made.nprobe)
     )
     if old and old.name != name:
         _remove(os.path.join(folder, old.name))
@@ -131,36 +129,36 @@ def _remove(path: str) -> None:
         pass  # it costs room until the next writer clears it away
 
 
-class Deriver:
+class AnnBuilder:
     """A thread that makes derived files in the background of a writer's work."""
 
-    def __init__(self, data: str, identity: Identity, reporter: Reporter | None = None) -> None:
+    def __init__(self, data: str, spec: IndexSpec, reporter: Reporter | None = None) -> None:
         """Start nothing yet. ``reporter`` is told what could not be made."""
-        self.data, self.identity, self.reporter = data, identity, reporter or Silent()
+        self.data, self.spec, self.reporter = data, spec, reporter or Silent()
         self._stop = threading.Event()
         self._said = ""
         self._thread: threading.Thread | None = None
 
-    def poke(self) -> None:
+    def schedule(self) -> None:
         """Look in the background whether a derived file is due; to be called after a commit."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, args=(True,), name="derive", daemon=True)
             self._thread.start()
 
-    def settle(self) -> None:
+    def join(self) -> None:
         """Wait for what is being made: compaction takes segments and unnamed files away."""
         if self._thread is not None:
             self._thread.join()
 
     def finish(self) -> int:
         """Wait for the background, then make what is still due; return how many files that were."""
-        self.settle()
+        self.join()
         return self._work(False)
 
     def stop(self) -> None:
         """Give up what is being made; the next run makes it."""
         self._stop.set()
-        self.settle()
+        self.join()
 
     def _work(self, growing: bool) -> int:
         made = 0
@@ -174,7 +172,7 @@ class Deriver:
                 for wanted in wanted_ones:
                     if self._stop.is_set():
                         break
-                    build(catalog, self.data, self.identity, wanted, self._stop)
+                    build(catalog, self.data, self.spec, wanted, self._stop)
                     made += 1
         except ImgsearchError as error:
             # Searches go on without it. Every commit tries again, and one line is enough.

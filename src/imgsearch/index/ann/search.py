@@ -2,7 +2,7 @@
 
 Below ``EXACT_ROWS`` rows every row is compared. Beyond, each segment has a derived FAISS file of 1-bit RaBitQ
 codes: a shortlist by estimate, then the shortlist's true inner products from the segment itself. What no derived
-file covers is scanned. Every score that leaves this room is a true one, whichever rung found it.
+file covers is scanned. Every score that leaves this room is a true one, whichever strategy found it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "LISTED_ROWS",
     "Found",
     "Part",
-    "Rung",
+    "SearchStrategy",
     "choose",
     "cosines",
     "exact_scores",
@@ -66,8 +66,8 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """Which rung of the ladder a search takes, and why: "exact", "prefix", "selected" or "codes"."""
+class SearchStrategy:
+    """Which strategy of the ladder a search takes, and why: "exact", "prefix", "selected" or "codes"."""
 
     name: str
     reason: str
@@ -80,7 +80,7 @@ class Found:
     scores: NDArray[np.float32]
     part: NDArray[np.int64]
     row: NDArray[np.int64]
-    rung: Rung
+    strategy: SearchStrategy
 
 
 def shortlist_for(k: int, dim: int, rows: int = 0) -> int:
@@ -96,22 +96,22 @@ def shortlist_for(k: int, dim: int, rows: int = 0) -> int:
 
 def choose(
     parts: Sequence[Part], dim: int, shortlist: int, exact: bool = False, allowed: int | None = None
-) -> Rung:
+) -> SearchStrategy:
     """Decide how to search ``parts``. ``allowed`` is how many rows a filter lets through, None without one."""
     rows = sum(len(part.segment) for part in parts)
     if parts and dim != parts[0].segment.dim:
-        return Rung("prefix", f"codes can't be cut to {dim} of {parts[0].segment.dim} dimensions")
+        return SearchStrategy("prefix", f"codes can't be cut to {dim} of {parts[0].segment.dim} dimensions")
     if allowed is not None and allowed <= EXACT_ROWS:
-        return Rung("selected", f"the filter leaves {allowed:,} rows")
+        return SearchStrategy("selected", f"the filter leaves {allowed:,} rows")
     if exact:
-        return Rung("exact", "it was asked for")
+        return SearchStrategy("exact", "it was asked for")
     covered = sum(part.covered for part in parts)
     if not covered:
         few = f"only {rows:,} rows" if rows < EXACT_ROWS else f"no codes yet for {rows:,} rows"
-        return Rung("exact", few)
+        return SearchStrategy("exact", few)
     if 8 * shortlist >= rows:
-        return Rung("exact", f"a shortlist of {shortlist:,} is no shortcut among {rows:,} rows")
-    return Rung("codes", f"codes cover {covered:,} of {rows:,} rows")
+        return SearchStrategy("exact", f"a shortlist of {shortlist:,} is no shortcut among {rows:,} rows")
+    return SearchStrategy("codes", f"codes cover {covered:,} of {rows:,} rows")
 
 
 def nearest(
@@ -134,25 +134,25 @@ def nearest(
     query = np.ascontiguousarray(query, np.float32).reshape(1, -1)
     dim = dim or query.shape[1]
     count = None if allowed is None else sum(int(mask.sum()) for mask in allowed)
-    rung = choose(parts, dim, shortlist, exact, count)
-    if rung.name == "prefix":
+    strategy = choose(parts, dim, shortlist, exact, count)
+    if strategy.name == "prefix":
         query = unit(query[:, :dim])
     starts = np.cumsum([0, *(len(part.segment) for part in parts)])
     best = Best(1, k)
-    if rung.name == "selected":
+    if strategy.name == "selected":
         assert allowed is not None
         for number, mask in enumerate(allowed):
             rows = np.flatnonzero(mask)
             best.take(_scores(parts[number], rows, query), (rows + starts[number])[None])
     else:
-        _climb(parts, query, best, shortlist, rung, allowed, starts)
+        _climb(parts, query, best, shortlist, strategy, allowed, starts)
     here = best.ids[0] >= 0
     scores, places = best.scores[0][here], best.ids[0][here]
     # FAISS may order equal scores as it likes; here the one that came first stands first.
     order = np.lexsort((places, -scores))
     scores, places = scores[order], places[order]
     part = np.searchsorted(starts, places, side="right") - 1
-    return Found(scores, part, places - starts[part], rung)
+    return Found(scores, part, places - starts[part], strategy)
 
 
 def cosines(
@@ -176,7 +176,7 @@ def _climb(
     query: Vectors,
     best: Best,
     shortlist: int,
-    rung: Rung,
+    strategy: SearchStrategy,
     allowed: Sequence[NDArray[np.bool_]] | None,
     starts: NDArray[np.int64],
 ) -> None:
@@ -192,14 +192,14 @@ def _climb(
         return lambda: (estimates, *_placed(codes.shortlist(query, shortlist, mask), starts[number]))
 
     def by_scan(number: int, start: int, stop: int) -> _Job:
-        look = scan_prefix if rung.name == "prefix" else scan_rows
+        look = scan_prefix if strategy.name == "prefix" else scan_rows
         mask = None if allowed is None else allowed[number][start:stop]
         rows = parts[number].segment.rows[start:stop]
         return lambda: (best, *_placed(look(rows, query, k, mask), starts[number] + start))
 
     for number, part in enumerate(parts):
         first = 0
-        if rung.name == "codes" and part.codes:
+        if strategy.name == "codes" and part.codes:
             jobs.append(by_codes(number))
             first = part.covered
         jobs += [

@@ -20,16 +20,16 @@ import torch
 from numpy.typing import NDArray
 
 from imgsearch.errors import InputError
-from imgsearch.model.batching import Widths, free_memory, is_out_of_memory, keep_freed_memory
+from imgsearch.model.batching import LayerSizes, free_memory, is_out_of_memory, keep_freed_memory
 from imgsearch.model.engine import threads
 from imgsearch.model.engine.config import LANGUAGE, Architecture, read_architecture
-from imgsearch.model.engine.layers import Int8Linear, Linear, Proof, Weights
+from imgsearch.model.engine.layers import Int8Check, Int8Linear, Linear, Weights
 from imgsearch.model.engine.prefix_cache import LONGEST, Openings, weights_state
 from imgsearch.model.engine.rotary import Grid, prompt_rotary
-from imgsearch.model.engine.text import Language, Past
+from imgsearch.model.engine.text import KVCache, TextModel
 from imgsearch.model.engine.vision import VisionTower
 from imgsearch.model.engine.weights import find_tensors
-from imgsearch.model.prompt import Ready, Tokens
+from imgsearch.model.prompt import ModelInput, Tokens
 from imgsearch.model.runtime import activations
 from imgsearch.types import Patches, Runtime
 
@@ -71,13 +71,15 @@ class Engine:
         stored = find_tensors(folder, self._sizes.shapes(), tied=self._sizes.tied)
         dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
         self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
-        self._narrow = any(self._weights.narrow(name) for name in stored if f"{LANGUAGE}.layers" in name)
+        self._narrow = any(
+            self._weights.low_precision(name) for name in stored if f"{LANGUAGE}.layers" in name
+        )
         self._folder, self._runtime, self._keep = folder, runtime, keep
-        self._language = Language(self._weights, self._sizes.text, keep=keep)
+        self._language = TextModel(self._weights, self._sizes.text, keep=keep)
         self._vision: VisionTower | None = None
-        self._openings: OrderedDict[bytes, Past] = OrderedDict()
+        self._openings: OrderedDict[bytes, KVCache] = OrderedDict()
         self._tokens = self._passes = 0
-        self._proof = Proof(folder) if self._weights.int8 else None
+        self._proof = Int8Check(folder) if self._weights.int8 else None
         self._turn = threading.Lock()  # of what is made once and kept; the passes themselves share nothing
         # But an accelerator's memory: a question must not fail for a batch that is there at the same time.
         on_cpu = runtime.device == "cpu"
@@ -103,7 +105,7 @@ class Engine:
                 self._vision = VisionTower(self._weights, self._sizes.vision, keep=self._keep)
             return self._vision
 
-    def widen(self, share: float = 1) -> None:
+    def upcast(self, share: float = 1) -> None:
         """Keep a share of the loaded weights in the dtype of the computation.
 
         ``__call__`` does it by itself, an eighth at each pass from the second on: a single question is not worth it,
@@ -113,14 +115,14 @@ class Engine:
             self._store = None  # the last bits of products may differ from now on
             products = self._linears()
             for product in products[: math.ceil(share * len(products))]:
-                product.widen()
+                product.upcast()
 
-    def pack(self) -> None:
+    def prepack(self) -> None:
         """Lay the loaded weights out for bulk work; ``__call__`` does it by itself once there is bulk work."""
         with self._turn:
             self._store = None
             for product in self._linears():
-                product.pack()
+                product.prepack()
 
     def _linears(self) -> list[Linear | Int8Linear]:
         """List the products of what is loaded."""
@@ -131,10 +133,10 @@ class Engine:
         """Whether weights that are narrower than the computation may be widened for good, in memory of their own."""
         return free_memory("cpu") >= _ROOM * self._count() * self._weights.dtype.itemsize
 
-    def widths(self) -> Widths:
+    def layer_sizes(self) -> LayerSizes:
         """Return what the memory of a pass is estimated by."""
         vision, text = self._sizes.vision, self._sizes.text
-        return Widths(
+        return LayerSizes(
             pixels=vision.channels * vision.temporal * vision.patch**2,
             vision=vision.hidden,
             vision_mlp=vision.intermediate,
@@ -143,7 +145,7 @@ class Engine:
             stacks=len(vision.deepstack),
         )
 
-    def to_come(self) -> int:
+    def bytes_to_load(self) -> int:
         """Return how many bytes of weights memory must still take: those not read yet, and those that are mapped.
 
         The system counts the pages of mapped files as free, but passes are slow if it takes them away.
@@ -158,7 +160,7 @@ class Engine:
         tables = {f"{LANGUAGE}.embed_tokens.weight"} if self._weights.device.type == "cpu" else set()
         return sum(math.prod(shape) for name, shape in self._sizes.shapes().items() if name not in tables)
 
-    def __call__(self, prompts: Sequence[Ready]) -> torch.Tensor:
+    def __call__(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Return the hidden state of each prompt's last token after the final norm: (prompts, hidden) float32.
 
         ``prompts`` are computed in groups that begin alike and whose pictures have the same grid. Raises InputError
@@ -200,19 +202,19 @@ class Engine:
         """Widen and pack weights where that pays by now; without memory for it they stay as they are."""
         try:
             if self._narrow and self._passes > 1 and self._room:
-                if free_memory("cpu") < _ROOM * self.to_come():  # others may have taken it since
+                if free_memory("cpu") < _ROOM * self.bytes_to_load():  # others may have taken it since
                     self._room = False
                 else:
-                    self.widen(min(1, (self._passes - 1) / _WIDEN_OVER))
+                    self.upcast(min(1, (self._passes - 1) / _WIDEN_OVER))
             if self._tokens >= _PACK_AFTER and (self._room or not self._narrow):
-                self.pack()
+                self.prepack()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             self._room, self._tokens = False, 0
 
     @torch.inference_mode()
-    def _pass(self, order: Sequence[tuple[_Alike, int]], prompts: Sequence[Ready]) -> torch.Tensor:
+    def _pass(self, order: Sequence[tuple[_Alike, int]], prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Compute the prompts that ``order`` names, those that follow each other and are alike at once."""
         rows = []
         for (_, begin, grid), alike in itertools.groupby(order, key=lambda entry: entry[0]):
@@ -222,14 +224,14 @@ class Engine:
                 rows.append(self._group([tokens for tokens, _ in some], pictures, begin, grid).float().cpu())
         return torch.cat(rows)
 
-    def in_float32(self, prompts: Sequence[Ready]) -> torch.Tensor:
+    def in_float32(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Compute the same in float32, layer by layer from the files."""
         return self._in("float32", prompts)
 
-    def _without_int8(self, prompts: Sequence[Ready]) -> torch.Tensor:
+    def _without_int8(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         return self._in(activations("int8"), prompts)
 
-    def _in(self, dtype: str, prompts: Sequence[Ready]) -> torch.Tensor:
+    def _in(self, dtype: str, prompts: Sequence[ModelInput]) -> torch.Tensor:
         return Engine(self._folder, replace(self._runtime, dtype=dtype), self._sizes, keep=False)(prompts)
 
     def _group(
@@ -246,18 +248,20 @@ class Engine:
         hidden = self._language.embed(torch.from_numpy(ids))
         rotary = self._rotary(begin, grid, known + ids.shape[1]).part(known, None)
         if grid is None:
-            return self._language.last(hidden, rotary, lengths, past)
+            return self._language.forward_last(hidden, rotary, lengths, past)
         seen = self.load_vision()(self._frames(pictures), grid)
         place = begin - known
         hidden[:, place : place + seen.tokens.shape[1]] = seen.tokens
-        return self._language.last(hidden, rotary, lengths, past, deepstack=seen.deepstack, picture=place)
+        return self._language.forward_last(
+            hidden, rotary, lengths, past, deepstack=seen.deepstack, picture=place
+        )
 
     def _opening(self, prompt: Tokens) -> NDArray[np.int64]:
         """Return the first tokens whose keys and values are, or will be, remembered; always less than all."""
         length = min(prompt.opening, len(prompt.ids) - 1)
         return prompt.ids[: length if self._keep and length <= _LONGEST_OPENING else 0]
 
-    def _past(self, opening: NDArray[np.int64]) -> Past:
+    def _past(self, opening: NDArray[np.int64]) -> KVCache:
         """Return the keys and values of an opening, computed when it is met first.
 
         They are always computed alone, so that the same prompt gets the same vector first and later.
@@ -265,19 +269,19 @@ class Engine:
         key = opening.tobytes()
         with self._turn:
             if key not in self._openings:
-                self._openings[key] = self._find_past(opening, key)
+                self._openings[key] = self._find_prefix(opening, key)
                 if len(self._openings) > _OPENINGS:
                     self._openings.popitem(last=False)
             self._openings.move_to_end(key)
             return self._openings[key]
 
-    def _find_past(self, opening: NDArray[np.int64], key: bytes) -> Past:
+    def _find_prefix(self, opening: NDArray[np.int64], key: bytes) -> KVCache:
         """Return an opening's keys and values from the user's cache, or compute them and put them there."""
         store = self._store if len(opening) <= LONGEST else None
         if store and (found := store.read(key)):
             return found
         hidden = self._language.embed(torch.from_numpy(opening)[None])
-        past = self._language.remember(hidden, self._rotary(0, None, len(opening)))
+        past = self._language.prefill(hidden, self._rotary(0, None, len(opening)))
         if store:
             store.write(key, past)
         return past

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model.engine.weights import MappedFiles, Stored, dtype_of, read_tensor
-from imgsearch.model.prompt import Ready
+from imgsearch.model.engine.weights import MappedFiles, TensorInfo, dtype_of, read_tensor
+from imgsearch.model.prompt import ModelInput
 
 LEAST_COSINE = 0.995
 """Of a vector in int8 to the same without: a checkpoint that is further off is refused."""
@@ -102,14 +102,14 @@ class Int8Linear:
         """Return the product plus ``summand``, which has the result's shape."""
         return self(x).add_(summand)
 
-    def widen(self) -> None:
+    def upcast(self) -> None:
         """Do nothing: 8 bits is what the product wants."""
 
-    def pack(self) -> None:
+    def prepack(self) -> None:
         """Do nothing: the weight was laid out when it was quantised."""
 
 
-class Proof:
+class Int8Check:
     """What has been seen of int8 on one checkpoint; safe to use from several threads.
 
     How much is lost lies with the weights: with how far a token's largest number is from its others.
@@ -122,7 +122,10 @@ class Proof:
         self._turn = threading.Lock()
 
     def check(
-        self, prompts: Sequence[Ready], rows: torch.Tensor, plain: Callable[[Sequence[Ready]], torch.Tensor]
+        self,
+        prompts: Sequence[ModelInput],
+        rows: torch.Tensor,
+        plain: Callable[[Sequence[ModelInput]], torch.Tensor],
     ) -> None:
         """Compare the first ``rows`` in int8, of texts and of pictures, with what ``plain`` gives without it.
 
@@ -208,7 +211,7 @@ class Weights:
     """
 
     def __init__(
-        self, stored: dict[str, Stored], device: torch.device, dtype: torch.dtype, *, int8: bool = False
+        self, stored: dict[str, TensorInfo], device: torch.device, dtype: torch.dtype, *, int8: bool = False
     ) -> None:
         """Take what ``find_tensors`` found; nothing is read yet. ``held`` counts the numbers that are read from it."""
         self._stored, self._files, self.held = stored, MappedFiles(), 0
@@ -221,7 +224,7 @@ class Weights:
         self.held += found.numel()
         return found
 
-    def narrow(self, name: str) -> bool:
+    def low_precision(self, name: str) -> bool:
         """Tell whether a tensor is mapped in fewer bits than it is computed with: 16 where products are in float32."""
         stored = dtype_of(self._stored[name])
         narrower = self.dtype == torch.float32 and stored in (torch.bfloat16, torch.float16)
@@ -230,7 +233,7 @@ class Weights:
     def matrix(self, name: str) -> torch.Tensor:
         """Return a weight: mapped, in the dtype of the computation or a narrower one, or else read."""
         where = self._stored[name]
-        if self.narrow(name) or (self.device.type == "cpu" and dtype_of(where) == self.dtype):
+        if self.low_precision(name) or (self.device.type == "cpu" and dtype_of(where) == self.dtype):
             mapped = self._files.tensor(where)
             if mapped is not None:
                 self._files.expect(where)
@@ -303,16 +306,16 @@ class Linear:
             return self._onednn_binary(x, weight, summand, "add")
         return self._product(x, "none", "").add_(summand)
 
-    def widen(self) -> None:
+    def upcast(self) -> None:
         """Keep the weight in the dtype of the computation from now on, in memory of its own."""
         if self._weight.dtype != self._weights.dtype:
             self._weight = self._weight.to(self._weights.dtype)
             self._weights.held += self._weight.numel()
             self._weights.release(self._name)
 
-    def pack(self) -> None:
+    def prepack(self) -> None:
         """Lay the weight out as oneDNN's kernels read it, once instead of at every product; last bits may differ."""
-        self.widen()
+        self.upcast()
         if self._weights.onednn and not self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
             self._packed = True

@@ -33,7 +33,7 @@ def map_file(path: str) -> mmap.mmap:
 
 
 @contextlib.contextmanager
-def brought_near(folder: str, device: str = "auto", dtype: str = "auto") -> Iterator[None]:
+def prefetch_pages(folder: str, device: str = "auto", dtype: str = "auto") -> Iterator[None]:
     """Touch the language layers of a checkpoint in a second thread, if torch is still to be imported in the block.
 
     Importing torch keeps one core busy for a second. The first pass over mapped weights takes a page fault for every

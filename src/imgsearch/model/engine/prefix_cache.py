@@ -1,6 +1,6 @@
 """Keeps keys and values of prompts' openings in the user's cache, so that a cold question needs one pass, not two.
 
-Derived and best effort: what is missing, damaged or of another machine is computed again.
+AnnFile and best effort: what is missing, damaged or of another machine is computed again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model import checkpoint
-from imgsearch.model.engine.text import Past
+from imgsearch.model.engine.text import KVCache
 from imgsearch.model.runtime import machine
 
 LONGEST = 64
@@ -56,7 +56,7 @@ class Openings:
         """Take the state of the weights that are mapped, and how they are computed with: dtypes, sizes, kernels."""
         self._key: list[object] = [weights, computed]
 
-    def read(self, ids: bytes) -> Past | None:
+    def read(self, ids: bytes) -> KVCache | None:
         """Return the keys and values of an opening, given by its token ids; None if they are not there, or damaged."""
         with contextlib.suppress(OSError, SafetensorError, KeyError):
             path = self._path(ids)
@@ -67,10 +67,10 @@ class Openings:
                 found = load(tensors)
                 with contextlib.suppress(OSError):  # a cache that can only be read
                     os.utime(path)
-                return Past(list(found["keys"]), list(found["values"]))
+                return KVCache(list(found["keys"]), list(found["values"]))
         return None
 
-    def write(self, ids: bytes, past: Past) -> None:
+    def write(self, ids: bytes, past: KVCache) -> None:
         """Keep an opening, and of all checkpoints' no more than the last few that were used."""
         with contextlib.suppress(OSError):
             path = self._path(ids)

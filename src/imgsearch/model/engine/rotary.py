@@ -24,7 +24,7 @@ class Rotary(NamedTuple):
     cosine: torch.Tensor
     sine: torch.Tensor
 
-    def turn(self, x: torch.Tensor) -> torch.Tensor:
+    def apply_rotary(self, x: torch.Tensor) -> torch.Tensor:
         """Turn (batch, length, heads, head): number i of a head is paired with number i + half.
 
         Computed in float32, returned in the dtype of ``x``.

@@ -13,7 +13,7 @@ from imgsearch.model.engine.layers import Int8Linear, Linear, Weights
 from imgsearch.model.engine.rotary import Rotary
 
 
-class Past(NamedTuple):
+class KVCache(NamedTuple):
     """Keys and values of tokens that stand before others: of each layer (1, key heads, tokens, head) twice."""
 
     keys: list[torch.Tensor]
@@ -24,7 +24,7 @@ class Past(NamedTuple):
         return self.keys[0].shape[2] if self.keys else 0
 
 
-class Language:
+class TextModel:
     """The layers with their weights, for inference."""
 
     def __init__(self, weights: Weights, sizes: TextSizes, *, keep: bool = True) -> None:
@@ -32,7 +32,7 @@ class Language:
         self._weights, self._sizes = weights, sizes
         self._table = weights.table(f"{LANGUAGE}.embed_tokens.weight")
         self._norm = weights.read(f"{LANGUAGE}.norm.weight")
-        self._kept = [_Layer(weights, number) for number in range(sizes.layers)] if keep else None
+        self._kept = [DecoderLayer(weights, number) for number in range(sizes.layers)] if keep else None
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the embeddings of token ids: (batch, length) int64 to (batch, length, hidden)."""
@@ -42,12 +42,12 @@ class Language:
         """List the products whose weights are kept."""
         return [product for layer in self._kept or [] for product in layer.linears()]
 
-    def remember(self, hidden: torch.Tensor, rotary: Rotary) -> Past:
+    def prefill(self, hidden: torch.Tensor, rotary: Rotary) -> KVCache:
         """Return the keys and values of one prompt's first tokens, for ``last`` to go on from.
 
         ``hidden``: (1, length, hidden), embeddings of text; of the last layer nothing else is computed.
         """
-        past = Past([], [])
+        past = KVCache([], [])
         for number in range(self._sizes.layers):
             layer = self._layer(number)
             given = self._normed(hidden, layer.before)
@@ -60,12 +60,12 @@ class Language:
                 hidden = self._finish(layer, mixed, hidden)
         return past
 
-    def last(
+    def forward_last(
         self,
         hidden: torch.Tensor,
         rotary: Rotary,
         lengths: Sequence[int],
-        past: Past | None = None,
+        past: KVCache | None = None,
         *,
         deepstack: Sequence[torch.Tensor] = (),
         picture: int = 0,
@@ -106,22 +106,22 @@ class Language:
                 hidden[:, picture : picture + deepstack[number].shape[1]] += deepstack[number]
         return self._rms_norm(hidden[:, 0], self._norm)
 
-    def _layer(self, number: int) -> _Layer:
-        return self._kept[number] if self._kept else _Layer(self._weights, number)
+    def _layer(self, number: int) -> DecoderLayer:
+        return self._kept[number] if self._kept else DecoderLayer(self._weights, number)
 
-    def _queries(self, layer: _Layer, given: Any, rotary: Rotary) -> torch.Tensor:
+    def _queries(self, layer: DecoderLayer, given: Any, rotary: Rotary) -> torch.Tensor:
         """Return (batch, heads, length, head)."""
         query = _by_heads(layer.query(given), self._sizes.heads)
-        return rotary.turn(self._rms_norm(query, layer.query_norm)).transpose(1, 2)
+        return rotary.apply_rotary(self._rms_norm(query, layer.query_norm)).transpose(1, 2)
 
-    def _keys(self, layer: _Layer, given: Any, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor]:
+    def _keys(self, layer: DecoderLayer, given: Any, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values, both (batch, key heads, length, head)."""
         key, value = (
             _by_heads(product(given), self._sizes.key_heads) for product in (layer.key, layer.value)
         )
-        return rotary.turn(self._rms_norm(key, layer.key_norm)).transpose(1, 2), value.transpose(1, 2)
+        return rotary.apply_rotary(self._rms_norm(key, layer.key_norm)).transpose(1, 2), value.transpose(1, 2)
 
-    def _finish(self, layer: _Layer, mixed: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    def _finish(self, layer: DecoderLayer, mixed: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """Bring the heads together, then the MLP; each adds to the hidden state."""
         hidden = layer.out.plus(mixed.transpose(1, 2).flatten(2), hidden)
         given = self._normed(hidden, layer.between)
@@ -141,10 +141,11 @@ def _by_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
     return x.view(*x.shape[:2], heads, -1)
 
 
-class _Layer:
+class DecoderLayer:
     """The weights of one decoder layer."""
 
     def __init__(self, weights: Weights, number: int) -> None:
+        """Read layer ``number`` of the text model."""
         name = f"{LANGUAGE}.layers.{number}"
         self.before = weights.read(f"{name}.input_layernorm.weight")
         self.between = weights.read(f"{name}.post_attention_layernorm.weight")

@@ -95,7 +95,7 @@ class _Block:
         """Attend; apart from the MLP, so that queries, keys and values are gone when that is computed."""
         mixed = self._qkv(normed).view(*normed.shape[:2], 3 * heads, -1)
         # Queries and keys lie side by side and turn together.
-        query, key = rotary.turn(mixed[:, :, : 2 * heads]).transpose(1, 2).chunk(2, dim=1)
+        query, key = rotary.apply_rotary(mixed[:, :, : 2 * heads]).transpose(1, 2).chunk(2, dim=1)
         value = mixed[:, :, 2 * heads :].transpose(1, 2)
         return self._attend(query, key, value).transpose(1, 2).flatten(2)
 

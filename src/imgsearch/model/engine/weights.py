@@ -23,7 +23,7 @@ _HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class TensorInfo:
     """Where one tensor lies: file, position and length in bytes, shape, and dtype in safetensors' words."""
 
     path: str
@@ -33,7 +33,7 @@ class Stored:
     dtype: str
 
 
-def find_tensors(folder: str, shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> dict[str, Stored]:
+def find_tensors(folder: str, shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> dict[str, TensorInfo]:
     """List the tensors of a checkpoint under the names of ``shapes``; nothing but headers is read.
 
     Fine-tunes saved from a bare Qwen3VLModel lack the prefix ``model.``: it is put in front of all names or of
@@ -44,7 +44,7 @@ def find_tensors(folder: str, shapes: Mapping[str, tuple[int, ...]], *, tied: bo
 
     Raises CheckpointError for a missing, unexpected or misshapen tensor and for a damaged file.
     """
-    stored: dict[str, Stored] = {}
+    stored: dict[str, TensorInfo] = {}
     for name in weight_files(folder):
         tensors = _read_header(os.path.join(folder, name))
         if twice := sorted(set(tensors) & set(stored)):
@@ -59,7 +59,7 @@ def find_tensors(folder: str, shapes: Mapping[str, tuple[int, ...]], *, tied: bo
 
 
 def read_tensor(
-    where: Stored, dtype: torch.dtype, device: torch.device, into: torch.Tensor | None = None
+    where: TensorInfo, dtype: torch.dtype, device: torch.device, into: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Read one tensor, directly into its place if nothing is to be converted, else in pieces of 16 MiB.
 
@@ -95,7 +95,7 @@ class MappedFiles:
         """Map nothing yet."""
         self._maps: dict[str, mmap.mmap] = {}
 
-    def tensor(self, where: Stored) -> torch.Tensor | None:
+    def tensor(self, where: TensorInfo) -> torch.Tensor | None:
         """Return one tensor; None where its bytes do not lie as the processor wants them."""
         dtype = _DTYPES[where.dtype]
         if where.start % dtype.itemsize or not where.size:
@@ -108,15 +108,15 @@ class MappedFiles:
             flat = torch.frombuffer(self._maps[where.path], dtype=dtype, count=count, offset=where.start)
         return flat.view(where.shape)
 
-    def expect(self, where: Stored) -> None:
+    def expect(self, where: TensorInfo) -> None:
         """Tell the system that a tensor will be read soon, so that it comes from the disk in large pieces."""
         self._advise(where, "MADV_WILLNEED")
 
-    def release(self, where: Stored) -> None:
+    def release(self, where: TensorInfo) -> None:
         """Give back the memory of a tensor that was copied; touched again, it is read again."""
         self._advise(where, "MADV_DONTNEED")
 
-    def _advise(self, where: Stored, advice: str) -> None:
+    def _advise(self, where: TensorInfo, advice: str) -> None:
         """Advise the system on the whole pages inside of a tensor; systems without such advice do without."""
         option = getattr(mmap, advice, None)
         first = -(-where.start // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -125,12 +125,12 @@ class MappedFiles:
             self._maps[where.path].madvise(option, first, length)
 
 
-def dtype_of(where: Stored) -> torch.dtype:
+def dtype_of(where: TensorInfo) -> torch.dtype:
     """Return the dtype that a tensor is stored in."""
     return _DTYPES[where.dtype]
 
 
-def _read_header(path: str) -> dict[str, Stored]:
+def _read_header(path: str) -> dict[str, TensorInfo]:
     """List the tensors of one safetensors file, after checking that its header is sound and no byte is missing."""
     try:
         # The library maps the file to check the header against its length; no page of the data is touched.
@@ -149,11 +149,11 @@ def _read_header(path: str) -> dict[str, Stored]:
     found = {}
     for name, entry in header.items():
         start, end = entry["data_offsets"]
-        found[name] = Stored(path, 8 + length + start, end - start, tuple(entry["shape"]), entry["dtype"])
+        found[name] = TensorInfo(path, 8 + length + start, end - start, tuple(entry["shape"]), entry["dtype"])
     return found
 
 
-def _check(stored: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]], folder: str) -> None:
+def _check(stored: Mapping[str, TensorInfo], wanted: Mapping[str, tuple[int, ...]], folder: str) -> None:
     """Raise CheckpointError unless the stored tensors are exactly those of the model."""
     missing, unexpected = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if missing:

@@ -47,8 +47,8 @@ def run_demo(out: str, reporter: Reporter) -> int:
     reporter.say(result.summary().partition(" Try:")[0])
     first_right = shown_right = shown = 0
     with ImageIndex(folder) as index:
-        checkpoint = checkpoint_for(folder, index.identity, choice, reporter)
-        encoder = load_encoder(checkpoint, index.identity, choice, Silent())  # said already while indexing
+        checkpoint = checkpoint_for(folder, index.spec, choice, reporter)
+        encoder = load_encoder(checkpoint, index.spec, choice, Silent())  # said already while indexing
         example = next(path for path, scene in scenes.items() if ALIKE.answered_by(scene))
         asked: list[tuple[str, Question, Sequence[Hit]]] = []
         texts = [Input(text=question.text) for question in QUESTIONS]

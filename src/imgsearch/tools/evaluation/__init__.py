@@ -14,7 +14,7 @@ from imgsearch.tools.dataset.retrieval import RetrievalDataset, check_pictures
 from imgsearch.tools.evaluation import metrics
 from imgsearch.tools.evaluation.cache import VectorCache
 from imgsearch.tools.evaluation.metrics import Scores
-from imgsearch.tools.evaluation.models import Contender
+from imgsearch.tools.evaluation.models import EvalModel
 from imgsearch.types import Reporter, Silent, Vectors
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ _RECIPE_DIMS = (2048, 1536, 1024, 512, 256, 128, 64)  # the published tables' di
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EvalRow:
     """What one model reached in one setting: ``scores`` by dimension, the full length first.
 
     ``parameters``, ``pixels``, ``dtype`` and ``instruction`` are None where they are not known or the model's own.
@@ -43,13 +43,13 @@ class Row:
 
 def evaluate(
     dataset: RetrievalDataset,
-    contenders: Sequence[Contender],
+    contenders: Sequence[EvalModel],
     *,
     dims: Sequence[int] | None = None,
     cache: str | None = None,
     reporter: Reporter | None = None,
-) -> list[Row]:
-    """Score each contender with each of its instructions on the dataset; one Row each, in order.
+) -> list[EvalRow]:
+    """Score each contender with each of its instructions on the dataset; one row each, in order.
 
     ``dims`` are Matryoshka dimensions; without them, those that the model was trained for, or its full length
     and its halves down to a thirty-second. The full length is always scored. A peer is scored at those that
@@ -62,7 +62,7 @@ def evaluate(
     for contender in contenders:
         check_dims(contender, dims)
     hashes = check_pictures(dataset, reporter)
-    rows: list[Row] = []
+    rows: list[EvalRow] = []
     for contender in contenders:
         try:
             rows += _evaluate_one(dataset, hashes, contender, dims, cache, reporter)
@@ -71,7 +71,7 @@ def evaluate(
     return rows
 
 
-def check_dims(contender: Contender, dims: Sequence[int] | None) -> None:
+def check_dims(contender: EvalModel, dims: Sequence[int] | None) -> None:
     """Raise UsageError for a dim that the model does not have, where that is known before it is loaded."""
     for dim in dims or ():
         if dim < 1 or (not contender.peer and contender.full_dim is not None and dim > contender.full_dim):
@@ -91,11 +91,11 @@ def default_dims(full: int, trained: Sequence[int] = ()) -> list[int]:
 def _evaluate_one(
     dataset: RetrievalDataset,
     hashes: dict[str, bytes],
-    contender: Contender,
+    contender: EvalModel,
     dims: Sequence[int] | None,
     cache: str | None,
     reporter: Reporter,
-) -> Iterator[Row]:
+) -> Iterator[EvalRow]:
     texts = list(dataset.queries.values())
     text_keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
     refs, ref_keys = list(dataset.corpus.values()), [hashes[doc] for doc in dataset.corpus]
@@ -117,7 +117,7 @@ def _evaluate_one(
         )
         full = queries.shape[1]
         wanted = [dim for dim in dims if dim <= full] if dims else default_dims(full, contender.dims)
-        yield Row(
+        yield EvalRow(
             model=contender.name,
             peer=contender.peer,
             parameters=contender.parameters,
@@ -131,7 +131,7 @@ def _evaluate_one(
         )
 
 
-def _described(contender: Contender) -> str:
+def _described(contender: EvalModel) -> str:
     settings = [] if contender.pixels is None else [f"{contender.pixels:,} px"]
     return ", ".join([contender.name, *settings, *filter(None, [contender.dtype])])
 

@@ -15,9 +15,9 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
-from imgsearch.client import load_here
+from imgsearch.client import load_local_encoder
 from imgsearch.errors import CheckpointError, DatasetError, DownloadError, InputError, MissingExtra
-from imgsearch.spec import choose_identity, find
+from imgsearch.spec import choose_spec, find
 from imgsearch.tools.dataset.retrieval import FULL, PictureRef, decode_each
 from imgsearch.types import RGB, Encoder, Input, ModelOptions, Reporter, Silent, Vectors
 
@@ -25,7 +25,7 @@ _WHOLE = 1 << 20  # bytes: up to here all of a file counts, beyond it samples
 _SAMPLE = 1 << 16
 
 
-class Peer:
+class SentenceTransformerModel:
     """A model that sentence-transformers loads, a folder or a name on the hub; loaded on first use.
 
     Each side goes through the model's own method (encode_query, encode_document) and so gets its own prompt;
@@ -199,7 +199,7 @@ T = TypeVar("T")
 BATCH_SIZE = 8
 
 
-class Contender(Protocol):
+class EvalModel(Protocol):
     """A model with its settings. ``instructions`` are the query side's, None the model's own.
 
     ``full_dim`` and ``parameters`` are None where only the loaded model knows; ``pixels`` and ``dtype`` are
@@ -244,7 +244,7 @@ class OwnModel:
         batch_size: int = BATCH_SIZE,
         reporter: Reporter,
     ) -> None:
-        """Find the checkpoint and its settings; the model itself is not loaded. Raises as choose_identity does."""
+        """Find the checkpoint and its settings; the model itself is not loaded. Raises as choose_spec does."""
         from imgsearch.model.conventions import read_conventions
         from imgsearch.model.runtime import choose
 
@@ -252,14 +252,14 @@ class OwnModel:
         own = read_conventions(found.folder, found.name)
         # Vectors are made at full length, whatever the checkpoint's default is: every table is cut from them.
         plain = replace(choice, instruction=None, dim=own.full_dim)
-        self._checkpoint, identity = choose_identity(plain, reporter)
-        self._identity = identity
+        self._checkpoint, spec = choose_spec(plain, reporter)
+        self._spec = spec
         self._choice, self._batch_size, self._reporter = plain, batch_size, reporter
         # An instruction here is the query side's alone: pictures keep the model's own.
         self._prompts = {
-            instruction: identity.query_prompt
+            instruction: spec.query_prompt
             if instruction is None
-            else choose_identity(replace(plain, instruction=instruction), Silent())[1].query_prompt
+            else choose_spec(replace(plain, instruction=instruction), Silent())[1].query_prompt
             for instruction in instructions
         }
         self._conventions = [own.verbatim, own.generation_prompt, own.max_length]
@@ -267,7 +267,7 @@ class OwnModel:
         self.name = self._checkpoint.name
         self.full_dim: int | None = own.full_dim
         self.dims = own.matryoshka_dims
-        self.pixels: int | None = identity.pixels.max_pixels
+        self.pixels: int | None = spec.pixels.max_pixels
         self.dtype: str | None = choose(choice.device, choice.dtype).dtype
         self.instructions = tuple(instructions)
 
@@ -280,12 +280,12 @@ class OwnModel:
 
     def space(self, side: Side, instruction: str | None) -> dict[str, object]:
         """Return checkpoint, prompt, dtype and, for pictures, the pixel budget."""
-        identity = self._identity
-        prompt = self._prompts[instruction] if side == "query" else identity.document_prompt
-        space: dict[str, object] = {"model": identity.fingerprint, "prompt": prompt, "dtype": self.dtype}
+        spec = self._spec
+        prompt = self._prompts[instruction] if side == "query" else spec.document_prompt
+        space: dict[str, object] = {"model": spec.fingerprint, "prompt": prompt, "dtype": self.dtype}
         space["conventions"] = self._conventions
         if side == "document":
-            space["pixels"] = [identity.pixels.min_pixels, identity.pixels.max_pixels]
+            space["pixels"] = [spec.pixels.min_pixels, spec.pixels.max_pixels]
         return {"side": side, **space}
 
     def query_vectors(self, texts: Sequence[str], instruction: str | None) -> Iterator[Vectors]:
@@ -301,10 +301,10 @@ class OwnModel:
 
     def picture_vectors(self, refs: Sequence[PictureRef]) -> Iterator[Vectors]:
         """Yield (batch, full_dim) rows of pictures under the document prompt."""
-        encoder, identity = self._loaded(), self._identity
-        patches = decode_each(refs, identity.pixels, encoder.prepare, ahead=2 * self._batch_size)
+        encoder, spec = self._loaded(), self._spec
+        patches = decode_each(refs, spec.pixels, encoder.prepare, ahead=2 * self._batch_size)
         for batch in batches(patches, self._batch_size):
-            inputs = [Input(image=image, instruction=identity.document_prompt) for image in batch]
+            inputs = [Input(image=image, instruction=spec.document_prompt) for image in batch]
             yield encoder.embed(inputs, batch_size=self._batch_size)
 
     def close(self) -> None:
@@ -323,11 +323,11 @@ class OwnModel:
 
     def _loaded(self) -> Encoder:
         if self._encoder is None:
-            self._encoder = load_here(self._checkpoint, self._identity, self._choice, self._reporter)
+            self._encoder = load_local_encoder(self._checkpoint, self._spec, self._choice, self._reporter)
         return self._encoder
 
 
-class PeerModel:
+class LibraryModel:
     """A model of another family, with its own prompts, pixel budget and dtype."""
 
     peer = True
@@ -348,7 +348,7 @@ class PeerModel:
             raise MissingExtra("--peer", "train") from error
         self.name = name
         self.full_dim: int | None = None
-        self._peer = Peer(name, device=device, batch_size=batch_size)
+        self._peer = SentenceTransformerModel(name, device=device, batch_size=batch_size)
         self._batch_size, self._reporter = batch_size, reporter
         if self._peer.fingerprint is None:
             self._load()  # what it is can be told only once it is here

@@ -11,7 +11,7 @@ from typing import Any
 
 from imgsearch.errors import MissingExtra, StorageError
 from imgsearch.tools.dataset.retrieval import RetrievalDataset
-from imgsearch.tools.evaluation import Row
+from imgsearch.tools.evaluation import EvalRow
 from imgsearch.tools.evaluation.metrics import NAMES, Pairwise
 
 RESULTS, PLOT = "results.json", "ndcg-by-dim.png"
@@ -35,7 +35,7 @@ def check_ready(folder: str) -> None:
         raise StorageError(f"{folder} can't be written to; choose another folder with --out DIR")
 
 
-def tables(dataset: RetrievalDataset, rows: Sequence[Row]) -> list[str]:
+def tables(dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> list[str]:
     """Return the report's lines: metrics at full length, NDCG@10 by dimension, pairwise accuracy, and the models.
 
     The tables are Markdown, a column a model and setting, so that they can be pasted where they are needed.
@@ -78,7 +78,7 @@ def headline(dataset: RetrievalDataset) -> str:
     )
 
 
-def labels(rows: Sequence[Row]) -> list[str]:
+def labels(rows: Sequence[EvalRow]) -> list[str]:
     """Return a short name a row: the model's, and of its settings those in which the rows differ."""
     settings = [
         [
@@ -103,7 +103,7 @@ def labels(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def as_json(dataset: RetrievalDataset, rows: Sequence[Row]) -> dict[str, Any]:
+def as_json(dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> dict[str, Any]:
     """Return everything that was measured as one object; fields are only ever added."""
     return {
         "dataset": {
@@ -141,7 +141,7 @@ def as_json(dataset: RetrievalDataset, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def write(folder: str, dataset: RetrievalDataset, rows: Sequence[Row]) -> tuple[str, str]:
+def write(folder: str, dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> tuple[str, str]:
     """Write results.json and ndcg-by-dim.png into ``folder``; return both paths.
 
     Raises StorageError.
@@ -185,7 +185,7 @@ def short_count(number: int) -> str:
     return str(number)
 
 
-def _pairwise_table(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+def _pairwise_table(rows: Sequence[EvalRow], names: Sequence[str]) -> list[str]:
     """Return the table of comparisons with the hard negatives, a line a label, none where there are no negatives."""
     by_row = [row.scores[row.full_dim] for row in rows]
     if by_row[0].pairwise is None:
@@ -206,18 +206,18 @@ def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     return [drawn[0], "|" + "---|" * len(head), *drawn[1:], ""]
 
 
-def _dim(dim: int, rows: Sequence[Row]) -> str:
+def _dim(dim: int, rows: Sequence[EvalRow]) -> str:
     return f"{dim} (full)" if all(row.full_dim == dim for row in rows) else str(dim)
 
 
-def _of_full(row: Row, dim: int) -> str:
+def _of_full(row: EvalRow, dim: int) -> str:
     if dim not in row.scores:
         return "–"
     percent = "100" if dim == row.full_dim else f"{_percent(row, dim):.1f}"
     return f"{row.scores[dim].metrics['ndcg@10']:.4f} ({percent}%)"
 
 
-def _percent(row: Row, dim: int) -> float:
+def _percent(row: EvalRow, dim: int) -> float:
     full = row.scores[row.full_dim].metrics["ndcg@10"]
     return 100 * row.scores[dim].metrics["ndcg@10"] / full if full else 0.0
 

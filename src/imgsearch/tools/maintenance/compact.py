@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from imgsearch.errors import StorageError
 from imgsearch.index import generations
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.writer import DEAD_SHARE, Compacted, IndexWriter
 from imgsearch.indexing.ingest import tidy
 from imgsearch.types import Reporter, Silent
@@ -46,11 +46,11 @@ def compact_index(folder: str, everything: bool = False, reporter: Reporter | No
     with IndexWriter(folder) as writer:
         before = writer.bytes_on_disk()
         rebuild = everything and generations.drop_unfinished(writer.folder, writer.data)
-        deriver = Deriver(writer.data, writer.identity, reporter)
+        builder = AnnBuilder(writer.data, writer.spec, reporter)
         try:
-            done = tidy(writer, deriver, reporter, 0.0 if everything else DEAD_SHARE)
+            done = tidy(writer, builder, reporter, 0.0 if everything else DEAD_SHARE)
         finally:
-            deriver.stop()
+            builder.stop()
         vacuumed = _vacuum(writer, reporter)
         left = sum(writer.catalog.dead_counts().values())
     # Once more when all is closed, and the catalogue's log with it.

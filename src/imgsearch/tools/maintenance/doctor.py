@@ -72,8 +72,8 @@ def _room(index: ImageIndex) -> Finding:
     """Compaction writes a segment anew before the old one goes, and derived files are written beside."""
     catalog = os.path.getsize(index.catalog.path)
     segments = [rows for _, rows in index.catalog.segments()]
-    derived = sum(one.bytes for one in index.catalog.derived().values())
-    segment = min(SEGMENT_BYTES, max(segments, default=0) * 2 * index.identity.dim)
+    derived = sum(one.bytes for one in index.catalog.ann_files().values())
+    segment = min(SEGMENT_BYTES, max(segments, default=0) * 2 * index.spec.dim)
     need = segment + catalog + derived + (16 << 20)
     free = shutil.disk_usage(index.data).free
     text = f"{free / 1e9:,.1f} GB free, {need / 1e9:,.2f} GB needed to look after the index"
@@ -81,10 +81,10 @@ def _room(index: ImageIndex) -> Finding:
 
 
 def _format(index: ImageIndex) -> Finding:
-    text = f"manifest {manifest.FORMAT}, catalogue {index.catalog.version}, {index.identity.dim} dimensions"
+    text = f"manifest {manifest.FORMAT}, catalogue {index.catalog.version}, {index.spec.dim} dimensions"
     segments = index.catalog.segments()
     text += f", {len(segments)} {'segment' if len(segments) == 1 else 'segments'}"
-    return Finding("format", True, f"{text} of at most {rows_per_segment(index.identity.dim):,} vectors")
+    return Finding("format", True, f"{text} of at most {rows_per_segment(index.spec.dim):,} vectors")
 
 
 def _rebuild(index: ImageIndex) -> Finding:
@@ -128,7 +128,7 @@ def _fast(index: ImageIndex) -> Finding:
     unusable = {build.segment for build in builds if not build.reason.startswith("it covers")}
     covered = sum(
         min(one.rows, counts[one.segment])
-        for one in index.catalog.derived().values()
+        for one in index.catalog.ann_files().values()
         if one.segment in counts and one.segment not in unusable
     )
     text = f"fast: {covered:,} of {rows:,} vectors covered"

@@ -57,14 +57,14 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The outcome: ``recall`` as the index is, by ``rung`` of the ladder, and what each change would do.
+    """The outcome: ``recall`` as the index is, by ``strategy`` of the ladder, and what each change would do.
 
     ``best`` is the fastest of the trials with enough recall, None if nothing needs to be done or nothing helps.
     """
 
     vectors: int
     questions: int
-    rung: ann.Rung
+    strategy: ann.SearchStrategy
     recall: Recall
     trials: tuple[Trial, ...] = ()
     best: Trial | None = None
@@ -90,11 +90,11 @@ def measure_recall(index: ImageIndex, sample: int = 200, reporter: Reporter | No
     finally:
         reporter.stop()
     recall = _ask(index, questions, kinds, truth)
-    rung = index.rung or ann.Rung("exact", "there is nothing else to do")
+    strategy = index.strategy or ann.SearchStrategy("exact", "there is nothing else to do")
     trials = () if recall.enough else _try_all(index, questions, kinds, truth)
     helping = [trial for trial in trials if trial.recall.enough and trial.setting != "exact"]
     best = min(helping, key=lambda trial: trial.recall.milliseconds, default=None)
-    return Measured(vectors, len(questions), rung, recall, trials, best)
+    return Measured(vectors, len(questions), strategy, recall, trials, best)
 
 
 def keep(folder: str, trial: Trial) -> None:
@@ -103,8 +103,8 @@ def keep(folder: str, trial: Trial) -> None:
         if trial.setting == "shortlist":
             writer.catalog.put_meta(SHORTLIST, str(trial.value))
         elif trial.setting == "nprobe":
-            for one in writer.catalog.derived().values():
-                writer.catalog.put_derived(replace(one, nprobe=min(one.nlist, trial.value * one.nprobe)))
+            for one in writer.catalog.ann_files().values():
+                writer.catalog.put_ann_file(replace(one, nprobe=min(one.nlist, trial.value * one.nprobe)))
 
 
 def _alive(index: ImageIndex, part: ann.Part) -> NDArray[np.bool_]:
@@ -120,7 +120,7 @@ def _draw(index: ImageIndex, parts: list[ann.Part], sample: int) -> tuple[int, V
     total = sum(map(len, masks))
     picked = np.random.default_rng(_SEED).choice(total, min(sample, total), replace=False)
     ends = np.cumsum([0, *map(len, masks)])
-    found = [np.empty((0, index.identity.dim), np.float32)]
+    found = [np.empty((0, index.spec.dim), np.float32)]
     for part, rows, start in zip(parts, masks, ends, strict=False):
         mine = np.sort(picked[(picked >= start) & (picked < start + len(rows))]) - start
         found.append(part.segment.take(rows[mine]).astype(np.float32))
@@ -196,16 +196,16 @@ def _try_all(
         for value in (2 * kept, 4 * kept, 8 * kept):
             index.shortlist_factor = value
             found = _ask(index, questions, kinds, truth)
-            if index.rung is None or index.rung.name != "codes":
+            if index.strategy is None or index.strategy.name != "codes":
                 break  # so long that it is the exact search
             trials.append(Trial("shortlist", value, found))
             if found.enough:
                 break
     finally:
         index.shortlist_factor = None
-    if any(one.nprobe < one.nlist for one in index.catalog.derived().values()):
+    if any(one.nprobe < one.nlist for one in index.catalog.ann_files().values()):
         for value in (2, 4):
-            index.shelf.look_wider(2)
+            index.snapshot.look_wider(2)
             trials.append(Trial("nprobe", value, _ask(index, questions, kinds, truth)))
             if trials[-1].recall.enough:
                 break

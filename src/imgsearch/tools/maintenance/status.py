@@ -11,7 +11,7 @@ from imgsearch.index import generations, side_db
 from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import Root
-from imgsearch.types import Identity
+from imgsearch.types import IndexSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Status:
     """
 
     folder: str
-    identity: Identity
+    spec: IndexSpec
     files: int
     contents: int
     errors: dict[str, int]
@@ -53,7 +53,7 @@ def read_status(folder: str) -> Status:
         files, contents, errors = index.catalog.counts()
         return Status(
             folder=index.folder,
-            identity=index.identity,
+            spec=index.spec,
             files=files,
             contents=contents,
             errors=errors,
@@ -74,7 +74,7 @@ def _covered(index: ImageIndex) -> int:
     """Return how many vectors have a derived file, as far as can be told without reading it."""
     counts = dict(index.catalog.segments())
     covered = 0
-    for one in index.catalog.derived().values():
+    for one in index.catalog.ann_files().values():
         try:
             if os.path.getsize(os.path.join(index.data, "faiss", one.name)) == one.bytes:
                 covered += min(one.rows, counts.get(one.segment, 0))

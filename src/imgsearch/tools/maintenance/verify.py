@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from imgsearch.errors import FolderError, ImgsearchError, IndexDamaged, NothingToIndex, StorageError
 from imgsearch.index import generations, manifest
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.database import NAME as CATALOGUE
 from imgsearch.index.integrity import Audit, Damage, Findings, LostFile, check, mend
 from imgsearch.index.layout import index_flag
@@ -19,7 +19,7 @@ from imgsearch.index.writer import IndexWriter, WriterLock
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
 from imgsearch.spec import checkpoint_for
-from imgsearch.types import Identity, ModelOptions, Reporter, Silent
+from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent
 
 _TRIES = 8
 # Up to so many pictures are embedded again by their names; for more of them, every folder is walked.
@@ -30,14 +30,14 @@ _BY_NAME = 1000
 class Report:
     """What a check found. ``lost`` holds by damage the pictures that lose their vectors by it.
 
-    ``identity`` is what the index was made with, None if nothing says it any more. ``waiting`` counts vectors lost
+    ``spec`` is what the index was made with, None if nothing says it any more. ``waiting`` counts vectors lost
     that only waited for their files to come back. ``mendable`` says whether ``repair_index`` can help; where it
     can't, only making the index anew does. ``seconds`` is how long it took.
     """
 
     folder: str
     data: str
-    identity: Identity | None = None
+    spec: IndexSpec | None = None
     damages: list[Damage] = field(default_factory=list)
     lost: dict[Damage, list[LostFile]] = field(default_factory=dict)
     waiting: int = 0
@@ -121,9 +121,9 @@ def repair_index(
         show(report)
         if not report.mendable:
             return Repaired(report)
-        if report.lost and report.identity and model and model.model:
+        if report.lost and report.spec and model and model.model:
             # Another model than the vectors' own is refused before anything is changed.
-            checkpoint_for(folder, report.identity, model, reporter)
+            checkpoint_for(folder, report.spec, model, reporter)
         for damage in report.damages:
             if damage.kind == "refused":
                 raise StorageError(
@@ -138,7 +138,7 @@ def repair_index(
     if lost:
         _embed(folder, lost, model or ModelOptions(), reporter)
     with IndexWriter(folder) as writer:  # which clears away what nothing names
-        Deriver(writer.data, writer.identity, reporter).finish()
+        AnnBuilder(writer.data, writer.spec, reporter).finish()
         left = [file.whole for file in lost if writer.catalog.file(file.root, file.path) is None]
     return Repaired(report, len(lost) - len(left), tuple(left))
 
@@ -171,16 +171,16 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> Report:
 def _manifest(folder: str) -> tuple[Report, tuple[int, str] | None]:
     """Find the data folder, dimension and fingerprint; by the copy of the manifest, if that itself is damaged."""
     try:
-        identity, data = manifest.load(folder)
-        return Report(folder, data, identity), (identity.dim, identity.fingerprint)
+        spec, data = manifest.load(folder)
+        return Report(folder, data, spec), (spec.dim, spec.fingerprint)
     except IndexDamaged:
         path = os.path.join(folder, manifest.NAME)
         what = "is damaged" if os.path.exists(path) else "is missing"
         kept = generations.kept_manifest(folder)
         if kept:
-            identity, data = manifest.parse(kept[0], folder)
+            spec, data = manifest.parse(kept[0], folder)
             damage = Damage("manifest", path, f"{what}; the catalogue keeps a copy")
-            return Report(folder, data, identity, [damage]), (identity.dim, identity.fingerprint)
+            return Report(folder, data, spec, [damage]), (spec.dim, spec.fingerprint)
         what += ": nothing says what the vectors were made with"
         return Report(folder, folder, None, [Damage("manifest", path, what)], mendable=False), None
 
@@ -213,7 +213,7 @@ def _moved_on(report: Report, stamp: tuple[int, int]) -> bool:
         return False
     with closing(Audit(report.data)) as audit:
         numbers = {number for number, _ in audit.segments()}
-        names = {one.name for one in audit.derived().values()}
+        names = {one.name for one in audit.ann_files().values()}
     return not (missing <= numbers and derived <= names)
 
 
@@ -238,9 +238,9 @@ def _mend(report: Report) -> None:
         manifest.put(report.folder, kept[0])
     rest = Findings([damage for damage in report.damages if damage.kind != "manifest"])
     if rest.damages:
-        identity = manifest.read(report.folder)
+        spec = manifest.read(report.folder)
         with closing(Audit(report.data, write=True)) as audit:
-            mend(audit, rest, (identity.dim, identity.fingerprint))
+            mend(audit, rest, (spec.dim, spec.fingerprint))
 
 
 def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter: Reporter) -> None:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsearch.client import protocol
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.tools.server.handlers import Desk
+from imgsearch.tools.server.handlers import Handlers
 
 _JSON_BYTES = 2**20
 _QUESTION_BYTES = 128 * 2**20  # one picture of 5 million pixels as patches
@@ -56,8 +56,8 @@ class OnlyOwner:
         return self._token is not None and secrets.compare_digest(shown, f"Bearer {self._token}".encode())
 
 
-def make_app(desk: Desk, socket_path: str, token: str | None, *, warm: bool = False) -> Starlette:
-    """Return the application that answers by ``desk``; with ``warm`` the default index's model is loaded at once.
+def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: bool = False) -> Starlette:
+    """Return the application that answers by ``handlers``; with ``warm`` the default index's model is loaded at once.
 
     Questions and batches of pictures are done in one thread each, in the order in which they come: a question waits
     for other questions and never for a whole batch, and torch keeps no team of threads a request.
@@ -71,42 +71,42 @@ def make_app(desk: Desk, socket_path: str, token: str | None, *, warm: bool = Fa
 
     def counted(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def count(request: Request) -> Response:
-            desk.requests += 1
+            handlers.requests += 1
             return await answer(request)
 
         return count
 
     async def status(request: Request) -> Response:
-        return _answer(desk.status())
+        return _answer(handlers.status())
 
     async def load(request: Request) -> Response:
         _same_version(request)
-        return _answer(await done(questions, desk.load, await _json(request)))
+        return _answer(await done(questions, handlers.load, await _json(request)))
 
     async def embed(request: Request) -> Response:
         _same_version(request)
         if request.headers.get(protocol.INPUTS_HEADER) == "1":
-            answer = await done(questions, desk.embed, await _body(request, _QUESTION_BYTES))
+            answer = await done(questions, handlers.embed, await _body(request, _QUESTION_BYTES))
         else:
             async with room:
-                answer = await done(batches, desk.embed, await _body(request, protocol.MOST_BYTES))
+                answer = await done(batches, handlers.embed, await _body(request, protocol.MAX_MESSAGE_BYTES))
         return Response(answer, media_type="application/octet-stream")
 
     async def query(request: Request) -> Response:
-        return _answer(await done(questions, desk.query, await _json(request)))
+        return _answer(await done(questions, handlers.query, await _json(request)))
 
     async def similar(request: Request) -> Response:
-        return _answer(await done(questions, desk.similar, await _json(request)))
+        return _answer(await done(questions, handlers.similar, await _json(request)))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async def rest() -> None:
             while True:
                 await asyncio.sleep(_REST_SECONDS)
-                await done(questions, _logged, desk.rest)
+                await done(questions, _logged, handlers.rest)
 
         if warm:
-            questions.submit(_logged, desk.warm)
+            questions.submit(_logged, handlers.warm)
         resting = asyncio.create_task(rest())
         yield
         resting.cancel()

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from imgsearch.client.connection import Address, own_address, peer_uid
 from imgsearch.errors import ServerRunning, StorageError, UsageError
 from imgsearch.tools.server.app import make_app
-from imgsearch.tools.server.handlers import Desk
+from imgsearch.tools.server.handlers import Handlers
 from imgsearch.types import Reporter
 
 _CONNECTIONS = 64  # more are told to come again; each holds a question at most
@@ -62,18 +62,18 @@ def serve(options: ServeOptions, reporter: Reporter, address: Address | None = N
     address = address or own_address()
     with ExitStack() as held:
         held.enter_context(_lock(address))
-        desk = Desk(options.index, options.idle_seconds, reporter.say)
+        handlers = Handlers(options.index, options.idle_seconds, reporter.say)
         sockets = [held.enter_context(_unix_socket(address))]
         token = None
         if options.port is not None:
             sockets.append(held.enter_context(_tcp_socket(options.port)))
             token = held.enter_context(_token(address))
-            desk.http = f"http://127.0.0.1:{sockets[-1].getsockname()[1]}"
-            reporter.say(f"{desk.http}, with the token in {address.token}")
+            handlers.http = f"http://127.0.0.1:{sockets[-1].getsockname()[1]}"
+            reporter.say(f"{handlers.http}, with the token in {address.token}")
         reporter.say(
             f"process {os.getpid()} listens on {address.socket}; query, similar, index and embed use it by themselves"
         )
-        _run(make_app(desk, address.socket, token, warm=options.warm), sockets)
+        _run(make_app(handlers, address.socket, token, warm=options.warm), sockets)
     reporter.say("stopped")
 
 

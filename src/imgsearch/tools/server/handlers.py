@@ -11,16 +11,16 @@ from dataclasses import asdict
 from typing import Any
 
 from imgsearch import search
-from imgsearch.client import order_for, protocol
+from imgsearch.client import model_spec, protocol
 from imgsearch.client.connection import ServerState
-from imgsearch.client.protocol import Order
+from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import ImgsearchError, InputError, UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import RememberingEncoder
+from imgsearch.search import CachedEncoder
 from imgsearch.spec import checkpoint_for
-from imgsearch.tools.server.pools import Indexes, Models, Weights
+from imgsearch.tools.server.pools import Indexes, ModelPool, Models
 from imgsearch.types import Encoder, Hit, Input, ModelOptions, Silent
 
 _OPTIONS = ("n", "min_score", "within", "dim", "exact", "in")
@@ -35,7 +35,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-class Desk:
+class Handlers:
     """Answers requests. ``say`` takes lines for whoever started the server."""
 
     def __init__(self, index: str | None, idle_seconds: float, say: Callable[[str], None]) -> None:
@@ -43,7 +43,7 @@ class Desk:
         self._index = find_index(index)
         self._say = say
         self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
-        self._models = Models(lambda order: Weights(order, self._notice), idle_seconds)
+        self._models = Models(lambda order: ModelPool(order, self._notice), idle_seconds)
         self._indexes = Indexes(idle_seconds)
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
@@ -66,7 +66,7 @@ class Desk:
 
     def load(self, data: Any) -> dict[str, Any]:
         """Load the model of an order; return how it computes. Raises as loading it does."""
-        with self._models.use(Order.from_json(data)) as encoder:
+        with self._models.use(ModelSpec.from_json(data)) as encoder:
             batch = {"batch_size": encoder.batch_size, "batch_reason": encoder.batch_reason}
             return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
 
@@ -92,12 +92,10 @@ class Desk:
         def work(index: ImageIndex) -> list[Hit]:
             index.check_dim(options.dim)
             search.check_below(index, options.below)
-            pixels = search.read_picture(image, index.identity.pixels) if image else None
+            pixels = search.read_picture(image, index.spec.pixels) if image else None
             with ExitStack() as held:
                 load = self._loader(index, fields, "query", held)
-                encoder = RememberingEncoder(
-                    index, _choice(fields), load, remember=fields.get("remember", True)
-                )
+                encoder = CachedEncoder(index, _choice(fields), load, remember=fields.get("remember", True))
                 return search.query(index, encoder, [Input(text=text or None, image=pixels)], options)[0]
 
         with self._noting() as notices:
@@ -129,10 +127,10 @@ class Desk:
         def work(index: ImageIndex) -> None:
             with ExitStack() as held:
                 encoder = self._loader(index, {}, None, held)()
-                encoder.embed([Input(text="a photograph", instruction=index.identity.query_prompt)])
+                encoder.embed([Input(text="a photograph", instruction=index.spec.query_prompt)])
                 runtime = encoder.runtime
                 self._say(
-                    f"{index.identity.model} is loaded on {runtime.device} in {runtime.dtype}: {runtime.reason}"
+                    f"{index.spec.model} is loaded on {runtime.device} in {runtime.dtype}: {runtime.reason}"
                 )
 
         try:
@@ -154,8 +152,8 @@ class Desk:
         def load() -> Encoder:
             choice = _choice(fields)
             # Nobody watches here while gigabytes are fetched: the command line does that.
-            checkpoint = checkpoint_for(index.folder, index.identity, choice, Silent(), download=False)
-            encoder = held.enter_context(self._models.use(order_for(checkpoint, index.identity, choice)))
+            checkpoint = checkpoint_for(index.folder, index.spec, choice, Silent(), download=False)
+            encoder = held.enter_context(self._models.use(model_spec(checkpoint, index.spec, choice)))
             if command:
                 side_db.record_run(index.folder, command, encoder.runtime)
             return encoder

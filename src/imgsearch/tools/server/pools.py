@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from imgsearch.client import embedder_for
-from imgsearch.client.protocol import Order
+from imgsearch.client import load_embedder
+from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
 from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
@@ -24,14 +24,14 @@ _ORDERS = 3  # encoders over the same weights; each has a tokenizer of its own, 
 class Loaded(Protocol):
     """A loaded model, from which encoders with other budgets, dims and instructions can be made."""
 
-    def encoder(self, order: Order) -> Encoder:
+    def encoder(self, order: ModelSpec) -> Encoder:
         """Return an encoder over the loaded weights as ``order`` wants it."""
 
 
-class Weights:
+class ModelPool:
     """A checkpoint in memory, as ``Models`` loads it."""
 
-    def __init__(self, order: Order, notice: Callable[[str], None]) -> None:
+    def __init__(self, order: ModelSpec, notice: Callable[[str], None]) -> None:
         """Load the checkpoint that ``order`` names. Raises CheckpointError, UsageError, IndexMismatch (another one)."""
         found = checkpoints.fingerprint(order.folder)
         if found != order.fingerprint:
@@ -40,16 +40,16 @@ class Weights:
                 f"({order.fingerprint[:8]})"
             )
         self._notice, self._order = notice, order
-        self._first = embedder_for(order, notice)
+        self._first = load_embedder(order, notice)
 
-    def encoder(self, order: Order) -> Encoder:
+    def encoder(self, order: ModelSpec) -> Encoder:
         """Return an encoder over these weights. Raises UsageError for a dim or budget that the model has not."""
         if order == self._order:
             return self._first
-        return embedder_for(order, self._notice, self._first.forward)
+        return load_embedder(order, self._notice, self._first.forward)
 
 
-def _resolved(order: Order) -> tuple[str, str]:
+def _resolved(order: ModelSpec) -> tuple[str, str]:
     """Return the device and dtype that an order comes down to on this machine."""
     from imgsearch.model.runtime import choose  # on use: it loads torch
 
@@ -62,10 +62,10 @@ class Models:
 
     def __init__(
         self,
-        load: Callable[[Order], Loaded],
+        load: Callable[[ModelSpec], Loaded],
         idle_seconds: float,
         clock: Callable[[], float] = time.monotonic,
-        resolve: Callable[[Order], tuple[str, str]] = _resolved,
+        resolve: Callable[[ModelSpec], tuple[str, str]] = _resolved,
     ) -> None:
         """Load nothing yet. ``idle_seconds`` after its last use, ``unload_idle`` lets the model go.
 
@@ -77,7 +77,7 @@ class Models:
         self._changed = threading.Condition()
         self._key: tuple[str, str, str, str] | None = None
         self._loaded: Loaded | None = None
-        self._encoders: dict[Order, Encoder] = {}
+        self._encoders: dict[ModelSpec, Encoder] = {}
         self._users = 0
         self._used = clock()
         self.runtime: Runtime | None = None
@@ -89,7 +89,7 @@ class Models:
         return key[0] if key else None
 
     @contextmanager
-    def use(self, order: Order) -> Iterator[Encoder]:
+    def use(self, order: ModelSpec) -> Iterator[Encoder]:
         """Hold the encoder that ``order`` asks for during the block; its model is loaded for it if need be.
 
         Raises what loading raises; then no model is in memory.
@@ -103,7 +103,7 @@ class Models:
                 self._used = self._clock()
                 self._changed.notify_all()
 
-    def _take(self, order: Order) -> Encoder:
+    def _take(self, order: ModelSpec) -> Encoder:
         key = (order.folder, order.fingerprint, *self._resolve(order))
         with self._door, self._changed:
             if key != self._key:

@@ -21,7 +21,7 @@ from imgsearch.errors import (
 from imgsearch.text import format_duration
 from imgsearch.tools.dataset import read_dataset
 from imgsearch.tools.training import run_dir
-from imgsearch.tools.training.options import TrainOptions, settle
+from imgsearch.tools.training.options import TrainOptions, resolve_options
 from imgsearch.types import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -159,19 +159,19 @@ def _prepare(
     measured = None
     if options.evaluate_on:
         measured = read_dataset(options.evaluate_on, split=options.evaluation_split)
-    settled = settle(options, out, reporter)
+    resolved = resolve_options(options, out, reporter)
     plan = options.hyperparameters() | {"dataset": examples.name, "examples": len(examples.examples)}
-    run_dir.keep_plan(out, plan | {"model": settled.checkpoint.name}, options.resume)
+    run_dir.keep_plan(out, plan | {"model": resolved.checkpoint.name}, options.resume)
     refs = [ref for one in examples.examples for ref in (one.positive, *one.negatives[: examples.negatives])]
     refs += measured.corpus.values() if measured else ()
-    pictures = Pictures(refs, settled.budget, settled.layout, reporter)
+    pictures = Pictures(refs, resolved.budget, resolved.layout, reporter)
     for line in (
         *examples.notes,
         f"{len(examples.examples):,} examples of {examples.name} with {examples.negatives} hard negatives each, "
         f"{len(pictures):,} pictures {'in memory' if pictures.in_memory else 'read as they are needed'}",
-        *settled.reasons,
+        *resolved.reasons,
     ):
         reporter.say(line)
-    trainer = build_trainer(examples, measured, pictures, settled, options, out, reporter)
+    trainer = build_trainer(examples, measured, pictures, resolved, options, out, reporter)
     measured_on = measured.name if measured else None
-    return trainer, partial(write_result, trainer, examples, measured_on, settled, options, out)
+    return trainer, partial(write_result, trainer, examples, measured_on, resolved, options, out)

@@ -163,7 +163,7 @@ def _cpu_bfloat16() -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ResolvedOptions:
     """What the options, the checkpoint and the machine together decide; ``reasons`` is for the user.
 
     ``layout`` is how the checkpoint cuts its pictures. ``prompts`` are those of queries and of pictures, word
@@ -183,7 +183,7 @@ class Settled:
     reasons: tuple[str, ...]
 
 
-def settle(options: TrainOptions, out: str, reporter: Reporter) -> Settled:
+def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> ResolvedOptions:
     """Find the checkpoint and decide what it, the machine and the options leave open.
 
     Raises CheckpointError, DownloadError, UsageError, and StorageError where ``out`` has no room for the run.
@@ -207,7 +207,7 @@ def settle(options: TrainOptions, out: str, reporter: Reporter) -> Settled:
         text = next(text for text in (given, options.instruction, default) if text is not None)
         return text if own.verbatim else punctuated(text)
 
-    return Settled(
+    return ResolvedOptions(
         checkpoint=checkpoint,
         dims=dims,
         budget=budget,

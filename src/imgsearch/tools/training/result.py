@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from imgsearch.tools.training.data import Examples
 from imgsearch.tools.training.export import Trained, versions, write_card, write_checkpoint
-from imgsearch.tools.training.options import Settled, TrainOptions
+from imgsearch.tools.training.options import ResolvedOptions, TrainOptions
 from imgsearch.tools.training.st_module import Qwen3VLInput
 from imgsearch.tools.training.trainer import Trainer
 
@@ -19,7 +19,7 @@ def write_result(
     trainer: Trainer,
     examples: Examples,
     measured_on: str | None,
-    settled: Settled,
+    resolved: ResolvedOptions,
     options: TrainOptions,
     out: str,
 ) -> None:
@@ -30,12 +30,12 @@ def write_result(
     """
     module = trainer.model[0]
     assert isinstance(module, Qwen3VLInput)
-    base, (query, document) = settled.checkpoint.name, settled.prompts
+    base, (query, document) = resolved.checkpoint.name, resolved.prompts
     record = {
         **options.hyperparameters(),
         "steps": trainer.state.global_step,
         "negatives": examples.negatives,
-        "precision": settled.precision,
+        "precision": resolved.precision,
         # Of a folder only its own name: where it lies is nobody else's business.
         "base_model": os.path.basename(base) if os.path.isabs(base) else base,
         "dataset": examples.name,
@@ -45,21 +45,21 @@ def write_result(
     }
     settings = {
         "loss": type(cast("MatryoshkaLoss", trainer.loss).loss).__name__,
-        "dims": ", ".join(map(str, settled.dims)),
-        "least": settled.budget.min_pixels,
-        "most": settled.budget.max_pixels,
+        "dims": ", ".join(map(str, resolved.dims)),
+        "least": resolved.budget.min_pixels,
+        "most": resolved.budget.max_pixels,
         "query": query,
         "document": document,
     }
     trained = Trained(
-        source=settled.checkpoint.folder,
+        source=resolved.checkpoint.folder,
         model=module.model,
-        pixels=settled.budget,
+        pixels=resolved.budget,
         query_prompt=query,
         document_prompt=document,
-        generation_prompt=settled.generation_prompt,
-        truncate_dim=settled.truncate_dim,
-        dims=settled.dims,
+        generation_prompt=resolved.generation_prompt,
+        truncate_dim=resolved.truncate_dim,
+        dims=resolved.dims,
         save_dtype=options.save_dtype,
         record=record,
     )

@@ -16,12 +16,12 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_
 from imgsearch.errors import DatasetError, InputError
 from imgsearch.model.image import PatchLayout
 from imgsearch.model.modeling import Qwen3VLForEmbedding
-from imgsearch.model.prompt import MAX_LENGTH, Prompter, Tokens
+from imgsearch.model.prompt import MAX_LENGTH, PromptEncoder, Tokens
 from imgsearch.model.reference import pad_batch
 from imgsearch.types import Patches
 
 
-def quicken(model: Qwen3VLForEmbedding, attention: str) -> None:
+def patch_attention(model: Qwen3VLForEmbedding, attention: str) -> None:
     """Replace what is slow at many small pictures; parameters stay where they are, only methods are others.
 
     Pictures of one length attend in one call instead of one a picture and layer, patches are embedded by a
@@ -106,7 +106,7 @@ class Qwen3VLInput(InputModule):
     def __init__(
         self,
         model: Qwen3VLForEmbedding,
-        prompter: Prompter,
+        prompter: PromptEncoder,
         layout: PatchLayout,
         patches: Callable[[int], Patches],
         query_prompt: str,
@@ -120,7 +120,7 @@ class Qwen3VLInput(InputModule):
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
-        quicken(model, attention)
+        patch_attention(model, attention)
         self._layout, self._pad_id = layout, prompter.pad_id
         self._patches = patches
         self._precision: torch.dtype = getattr(torch, precision)

@@ -28,14 +28,14 @@ from sentence_transformers.sentence_transformer.training_args import (
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from imgsearch.errors import TrainingError
-from imgsearch.model.prompt import Prompter
+from imgsearch.model.prompt import PromptEncoder
 from imgsearch.model.reference import load_model
 from imgsearch.text import format_duration, format_rate
 from imgsearch.tools.dataset.retrieval import RetrievalDataset
 from imgsearch.tools.training import run_dir
 from imgsearch.tools.training.data import Examples, Pictures, as_table
 from imgsearch.tools.training.export import write_weights
-from imgsearch.tools.training.options import SCHEDULES, Settled, TrainOptions, choose_attention
+from imgsearch.tools.training.options import SCHEDULES, ResolvedOptions, TrainOptions, choose_attention
 from imgsearch.tools.training.st_module import Qwen3VLInput
 from imgsearch.types import PixelBudget, Reporter, Runtime
 
@@ -308,7 +308,7 @@ def build_trainer(
     examples: Examples,
     measured: RetrievalDataset | None,
     pictures: Pictures,
-    settled: Settled,
+    resolved: ResolvedOptions,
     options: TrainOptions,
     out: str,
     reporter: Reporter,
@@ -319,16 +319,16 @@ def build_trainer(
     its pictures too. Raises DatasetError for a query that the model can't take.
     """
     measure = Measure(measured, pictures, options.mini_batch) if measured else None
-    module = _input_module(pictures, settled, options)
-    whole = build_model(module, settled.device)
-    loss, how = build_loss(whole, settled.dims, options)
+    module = _input_module(pictures, resolved, options)
+    whole = build_model(module, resolved.device)
+    loss, how = build_loss(whole, resolved.dims, options)
     reporter.say(how)
     total = options.steps or math.ceil(options.epochs * (len(examples.examples) // options.batch_size))
     # Only a forked process shares the model's input module: elsewhere pictures are decoded between the steps.
     forked = multiprocessing.get_start_method() == "fork"
     workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if forked and not pictures.in_memory else 0
     arguments = build_arguments(
-        options, os.path.join(out, run_dir.CHECKPOINTS), settled.device, total, workers
+        options, os.path.join(out, run_dir.CHECKPOINTS), resolved.device, total, workers
     )
     a_step = options.batch_size * (1 + examples.negatives)
     progress = Progress(reporter, measure, options.eval_steps or max(1, total // 10), a_step)
@@ -344,10 +344,10 @@ def build_trainer(
     return trainer
 
 
-def _input_module(pictures: Pictures, settled: Settled, options: TrainOptions) -> Qwen3VLInput:
+def _input_module(pictures: Pictures, resolved: ResolvedOptions, options: TrainOptions) -> Qwen3VLInput:
     """Load the model with float32 master weights, ready to be trained, behind its prompter and pictures."""
-    source, layout = settled.checkpoint.folder, settled.layout
-    model = load_model(source, Runtime(settled.device, "float32", "master weights"))
+    source, layout = resolved.checkpoint.folder, resolved.layout
+    model = load_model(source, Runtime(resolved.device, "float32", "master weights"))
     model.requires_grad_(True)
     if options.gradient_checkpointing:
         # transformers renamed it in the course of version 5.
@@ -355,12 +355,12 @@ def _input_module(pictures: Pictures, settled: Settled, options: TrainOptions) -
         getattr(model, new if hasattr(model, new) else old)({"use_reentrant": False})
     return Qwen3VLInput(
         model,
-        Prompter(source, verbatim=True),
+        PromptEncoder(source, verbatim=True),
         layout,
         pictures.patches,
-        *settled.prompts,
+        *resolved.prompts,
         attention=choose_attention(
-            settled.device, settled.precision, settled.budget.max_pixels // layout.patch**2
+            resolved.device, resolved.precision, resolved.budget.max_pixels // layout.patch**2
         ),
-        precision=settled.precision,
+        precision=resolved.precision,
     )

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
-from imgsearch.fs import Replacing
+from imgsearch.fs import AtomicFiles
 from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import Stored
+from imgsearch.index.rows import StoredPicture
 from imgsearch.index.segments import Segment, SegmentMissing, row_crc
 from imgsearch.text import display_path, format_duration
 from imgsearch.tools.transfer.npy import ArrayWriter
@@ -104,7 +104,7 @@ class _Export:
         """Open every segment, so that compaction can't take one away any more."""
         self.index, self.dtype, self.skip_bad, self.reporter = index, dtype, skip_bad, reporter
         self.segments: dict[int, Segment] = {
-            part.segment.number: part.segment for part in index.shelf.parts(index.catalog, fast=False)
+            part.segment.number: part.segment for part in index.snapshot.parts(index.catalog, fast=False)
         }
         self.damaged = 0
 
@@ -120,13 +120,13 @@ class _Export:
     def _table(self, out: str, as_bytes: bool) -> Exported:
         done = 0
         with (
-            Replacing() as files,
-            TableWriter(files.open(out), self.index.identity, self.dtype, as_bytes) as writer,
+            AtomicFiles() as files,
+            TableWriter(files.open(out), self.index.spec, self.dtype, as_bytes) as writer,
         ):
             for pictures, rows in self._groups():
                 writer.write(pictures, rows)
                 done += len(rows)
-        return Exported(done, self.index.identity.dim, (out,), self.damaged)
+        return Exported(done, self.index.spec.dim, (out,), self.damaged)
 
     def array(self, out: str, paths: str | None) -> Exported:
         """Write a .npy file, its list of paths and its .json."""
@@ -136,25 +136,25 @@ class _Export:
             raise UsageError(
                 f"{display_path(paths)} is written for something else; choose another name for the paths"
             )
-        with Replacing() as files:
+        with AtomicFiles() as files:
             names = PathWriter(files.open(paths), paths)
             note = files.open(about)
-            writer = ArrayWriter(files.open(out), self.index.identity.dim, self.dtype)
+            writer = ArrayWriter(files.open(out), self.index.spec.dim, self.dtype)
             for pictures, rows in self._groups():
                 writer.write(rows)
                 for picture in pictures:
                     names.write(picture.paths[0])
             writer.finish()
-            said = {manifest.KEY: manifest.to_json(self.index.identity), "rows": writer.rows}
+            said = {manifest.KEY: manifest.to_json(self.index.spec), "rows": writer.rows}
             note.write(json.dumps(said, indent=2).encode() + b"\n")
-        return Exported(writer.rows, self.index.identity.dim, (out, paths, about), self.damaged)
+        return Exported(writer.rows, self.index.spec.dim, (out, paths, about), self.damaged)
 
-    def _groups(self) -> Iterator[tuple[list[Stored], NDArray[np.float16]]]:
+    def _groups(self) -> Iterator[tuple[list[StoredPicture], NDArray[np.float16]]]:
         """Yield the pictures and their rows, at most 32 MiB at a time, with every checksum compared."""
         self.damaged = 0
-        size = max(1, min(_MOST_ROWS, _GROUP_BYTES // (2 * self.index.identity.dim)))
+        size = max(1, min(_MOST_ROWS, _GROUP_BYTES // (2 * self.index.spec.dim)))
         self.reporter.start(self.index.catalog.picture_count(), "pictures")
-        group: list[Stored] = []
+        group: list[StoredPicture] = []
         for picture in self.index.catalog.pictures():
             if group and (len(group) == size or picture.segment != group[0].segment):
                 yield from self._checked(group)
@@ -163,7 +163,9 @@ class _Export:
         if group:
             yield from self._checked(group)
 
-    def _checked(self, group: list[Stored]) -> Iterator[tuple[list[Stored], NDArray[np.float16]]]:
+    def _checked(
+        self, group: list[StoredPicture]
+    ) -> Iterator[tuple[list[StoredPicture], NDArray[np.float16]]]:
         segment = self.segments[group[0].segment]
         rows = segment.take(np.array([picture.row for picture in group], np.int64))
         sound = [place for place, picture in enumerate(group) if row_crc(rows[place]) == picture.crc]

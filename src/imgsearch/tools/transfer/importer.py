@@ -19,19 +19,19 @@ from imgsearch.errors import DatasetError, FolderError, IndexMismatch, PictureEr
 from imgsearch.files import open_source
 from imgsearch.files.ignore import is_hidden
 from imgsearch.index import layout, manifest
-from imgsearch.index.ann.builder import Deriver
+from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.manifest import IMPORTED
 from imgsearch.index.rows import FileState, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.media.formats import EXTENSIONS
 from imgsearch.model import checkpoint as checkpoints
-from imgsearch.spec import choose_identity, find
+from imgsearch.spec import choose_spec, find
 from imgsearch.text import display_path, format_duration
-from imgsearch.tools.transfer.paths import Places, device, new_root
-from imgsearch.tools.transfer.source import Named, Source, open_vectors
+from imgsearch.tools.transfer.paths import PathResolver, device, new_root
+from imgsearch.tools.transfer.source import Named, VectorSource, open_vectors
 from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
-from imgsearch.types import Identity, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors
+from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors
 
 _SAID = 10
 _ABSENT = -1
@@ -92,14 +92,14 @@ class _File:
     content: bytes | None = None
 
 
-class Intake:
+class Importer:
     """One import into an index, under the writer lock."""
 
     def __init__(
         self,
-        source: Source,
+        source: VectorSource,
         bad: Collection[int],
-        places: Places,
+        places: PathResolver,
         writer: IndexWriter | Callable[[], IndexWriter],
         *,
         files: bool,
@@ -114,7 +114,7 @@ class Intake:
         self._devices: dict[str, int] = {}
         self._unsaid = 0
         self._unseen = 0
-        self._deriver: Deriver | None = None
+        self._builder: AnnBuilder | None = None
 
     def carry_out(self) -> Imported:
         """Import block by block, each durable before the next one begins; then make what makes searches fast."""
@@ -123,12 +123,12 @@ class Intake:
             self._import_all()
             self.reporter.stop()
             self._say_left_out()
-            if self._deriver:
-                self._deriver.finish()
+            if self._builder:
+                self._builder.finish()
         finally:
             self.reporter.stop()
-            if self._deriver:
-                self._deriver.stop()
+            if self._builder:
+                self._builder.stop()
         return self.result
 
     def _import_all(self) -> None:
@@ -219,8 +219,8 @@ class Intake:
         if not isinstance(self._writer, IndexWriter):
             self._writer = self._writer()
         writer = self._writer
-        if self._deriver is None:
-            self._deriver = Deriver(writer.data, writer.identity, self.reporter)
+        if self._builder is None:
+            self._builder = AnnBuilder(writer.data, writer.spec, self.reporter)
         contents: list[tuple[bytes, int, int, int]] = []
         rows: list[int] = []
         states: list[FileState] = []
@@ -239,7 +239,7 @@ class Intake:
             self.result.imported += 1
         every = len(rows) == len(vectors)  # and in order, so that nothing has to be copied
         writer.commit(contents, vectors if every else vectors[np.array(rows, np.int64)], states)
-        self._deriver.poke()
+        self._builder.schedule()
 
     def _root_id(self, root: Root | str, writer: IndexWriter) -> int:
         if isinstance(root, Root):
@@ -326,8 +326,8 @@ def import_vectors(
     source = open_vectors(vectors, paths)
     with ExitStack() as stack:
         writer = stack.enter_context(IndexWriter(folder)) if manifest.exists(folder) else None
-        identity = _identity(source, writer.identity if writer else None, options.model, folder, reporter)
-        places = Places(writer.catalog.roots() if writer else [], options.root)
+        spec = _spec(source, writer.spec if writer else None, options.model, folder, reporter)
+        places = PathResolver(writer.catalog.roots() if writer else [], options.root)
         faults = check(source, places, reporter)
         if faults.rows and not options.skip_bad:
             raise DatasetError(
@@ -338,22 +338,22 @@ def import_vectors(
         if writer is None and (warning := layout.advice(folder)):
             reporter.say(warning)
         places.settle(options.files)
-        intake = Intake(
+        importer = Importer(
             source,
             faults.rows,
             places,
-            writer or (lambda: stack.enter_context(IndexWriter(folder, identity))),
+            writer or (lambda: stack.enter_context(IndexWriter(folder, spec))),
             files=options.files,
             reporter=reporter,
         )
-        result = intake.carry_out()
+        result = importer.carry_out()
     result.seconds = time.monotonic() - started
     return result
 
 
-def _identity(
-    source: Source, have: Identity | None, choice: ModelOptions, folder: str, reporter: Reporter
-) -> Identity:
+def _spec(
+    source: VectorSource, have: IndexSpec | None, choice: ModelOptions, folder: str, reporter: Reporter
+) -> IndexSpec:
     """Decide what the vectors were made with, say why, and refuse what the index was not made with."""
     want, why = _told(source, have, choice, reporter)
     if have is not None and (found := manifest.differences(have, want)):
@@ -372,18 +372,18 @@ def _identity(
 
 
 def _told(
-    source: Source, have: Identity | None, choice: ModelOptions, reporter: Reporter
-) -> tuple[Identity, str]:
-    if source.identity is not None and choice.model is None:
-        return source.identity, f"{display_path(source.path)} says so"
+    source: VectorSource, have: IndexSpec | None, choice: ModelOptions, reporter: Reporter
+) -> tuple[IndexSpec, str]:
+    if source.spec is not None and choice.model is None:
+        return source.spec, f"{display_path(source.path)} says so"
     if choice.model is not None:
-        base = source.identity or have
+        base = source.spec or have
         if base is None:
-            return choose_identity(replace(choice, dim=source.dim), reporter)[1], "--model says so"
+            return choose_spec(replace(choice, dim=source.dim), reporter)[1], "--model says so"
         checkpoint = find(choice.model, choice.revision, reporter)
         found = checkpoints.fingerprint(checkpoint.folder)
         named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)
-        if source.identity and (wrong := manifest.differences(source.identity, named)):
+        if source.spec and (wrong := manifest.differences(source.spec, named)):
             raise IndexMismatch(
                 f"the vectors in {display_path(source.path)} were made with {'; '.join(wrong)}"
             )

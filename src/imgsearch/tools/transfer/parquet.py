@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError, MissingExtra
 from imgsearch.index import manifest
-from imgsearch.index.rows import Stored
+from imgsearch.index.rows import StoredPicture
 from imgsearch.text import display_path
 from imgsearch.tools.transfer.source import Block, Named, checked
-from imgsearch.types import Identity
+from imgsearch.types import IndexSpec
 
 _NAMES_AT_ONCE = 8192
 _FLOATS = ("halffloat", "float", "double")
@@ -45,13 +45,13 @@ class TableWriter:
     bytes are no UTF-8 and ``path`` and ``copies`` show them with escapes; null in all others.
     """
 
-    def __init__(self, file: BinaryIO, identity: Identity, dtype: str, as_bytes: bool) -> None:
+    def __init__(self, file: BinaryIO, spec: IndexSpec, dtype: str, as_bytes: bool) -> None:
         """Begin a file with embeddings of ``dtype``, "float16" or "float32". Raises MissingExtra."""
         self._pa, pq = _library()
         pa = self._pa
         self._as_bytes = as_bytes
         self._dtype = np.dtype(dtype)
-        self._list = pa.list_(pa.float16() if dtype == "float16" else pa.float32(), identity.dim)
+        self._list = pa.list_(pa.float16() if dtype == "float16" else pa.float32(), spec.dim)
         fields = [
             ("path", pa.string()),
             ("page", pa.int32()),
@@ -63,7 +63,7 @@ class TableWriter:
         ]
         if as_bytes:
             fields += [("path_bytes", pa.binary()), ("copies_bytes", pa.list_(pa.binary()))]
-        self._schema = pa.schema(fields, metadata={manifest.KEY: json.dumps(manifest.to_json(identity))})
+        self._schema = pa.schema(fields, metadata={manifest.KEY: json.dumps(manifest.to_json(spec))})
         # Numbers that look like noise don't shrink, and a dictionary of them would only cost memory.
         self._writer = pq.ParquetWriter(
             file,
@@ -74,7 +74,7 @@ class TableWriter:
             write_page_checksum=True,
         )
 
-    def write(self, pictures: Sequence[Stored], rows: NDArray[np.float16]) -> None:
+    def write(self, pictures: Sequence[StoredPicture], rows: NDArray[np.float16]) -> None:
         """Append a row group: a picture a row of ``rows`` (n, dim). Raises NoText."""
         pa = self._pa
         texts = [tuple(map(_text, picture.paths)) for picture in pictures]
@@ -138,7 +138,7 @@ class TableSource:
     path: str
     rows: int
     dim: int
-    identity: Identity | None
+    spec: IndexSpec | None
     columns: tuple[str, ...]
 
     def names(self) -> Iterator[Named]:
@@ -242,10 +242,10 @@ def open_table(path: str) -> TableSource:
     if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"):
         raise DatasetError(f"{name}, column path: it holds {kind} where text is needed")
     dim = _dim(file, schema.field("embedding").type, name)
-    identity = checked(manifest.from_json(said, name), dim, path) if said else None
+    spec = checked(manifest.from_json(said, name), dim, path) if said else None
     # Columns of the same names in anybody else's file may mean anything.
-    extras = [extra for extra in _EXTRAS if identity and extra in schema.names]
-    return TableSource(path, rows, dim, identity, ("path", *extras, "embedding"))
+    extras = [extra for extra in _EXTRAS if spec and extra in schema.names]
+    return TableSource(path, rows, dim, spec, ("path", *extras, "embedding"))
 
 
 def _dim(file: Any, kind: Any, name: str) -> int:

@@ -17,7 +17,7 @@ from imgsearch.text import display_path
 _REMEMBERED = 1 << 16
 
 
-class Places:
+class PathResolver:
     """Names → files, and files → roots: the ones that are known, and one more for what lies in none of them."""
 
     def __init__(self, known: Sequence[Root], given: str | None) -> None:

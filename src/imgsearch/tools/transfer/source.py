@@ -19,7 +19,7 @@ from imgsearch.index import manifest
 from imgsearch.text import display_path, error_line
 from imgsearch.tools.transfer import npy
 from imgsearch.tools.transfer.paths import read_paths
-from imgsearch.types import Identity
+from imgsearch.types import IndexSpec
 
 
 class Named(NamedTuple):
@@ -39,7 +39,7 @@ class Block(NamedTuple):
     wrong: dict[int, str]
 
 
-class Source(Protocol):
+class VectorSource(Protocol):
     """Vectors and names, both read as often as asked for, in the same order."""
 
     @property
@@ -55,7 +55,7 @@ class Source(Protocol):
         """How long they are."""
 
     @property
-    def identity(self) -> Identity | None:
+    def spec(self) -> IndexSpec | None:
         """What they were made with, if the file says so."""
 
     def names(self) -> Iterator[Named]:
@@ -74,7 +74,7 @@ class ArraySource:
 
     array: npy.Array
     list: str
-    identity: Identity | None
+    spec: IndexSpec | None
 
     @property
     def path(self) -> str:
@@ -117,7 +117,7 @@ def reading(path: str) -> Iterator[None]:
         raise DatasetError(f"{display_path(path)} can't be read: {error_line(error)}") from error
 
 
-def open_vectors(vectors: str, paths: str | None) -> Source:
+def open_vectors(vectors: str, paths: str | None) -> VectorSource:
     """Look at a file of vectors, which its first bytes tell, and at the list of paths that a .npy file needs.
 
     Raises FolderError (not there, or no regular file), UsageError, DatasetError, MissingExtra.
@@ -152,7 +152,7 @@ def _opened(path: str) -> Any:
     return open_regular(path)
 
 
-def _identity_beside(array: npy.Array) -> Identity | None:
+def _identity_beside(array: npy.Array) -> IndexSpec | None:
     """Return what the .json file that export writes beside a .npy file says, if there is one."""
     path = json_beside(array.path)
     try:
@@ -174,10 +174,10 @@ def json_beside(vectors: str) -> str:
     return os.path.splitext(vectors)[0] + ".json"
 
 
-def checked(identity: Identity, dim: int, path: str) -> Identity:
+def checked(spec: IndexSpec, dim: int, path: str) -> IndexSpec:
     """Return the identity if vectors of ``dim`` can be its own; else DatasetError."""
-    if identity.dim != dim:
+    if spec.dim != dim:
         raise DatasetError(
-            f"{display_path(path)} says that the vectors have {identity.dim} dimensions; they have {dim}"
+            f"{display_path(path)} says that the vectors have {spec.dim} dimensions; they have {dim}"
         )
-    return identity
+    return spec

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError
 from imgsearch.text import display_path
-from imgsearch.tools.transfer.paths import Places
-from imgsearch.tools.transfer.source import Block, Named, Source
+from imgsearch.tools.transfer.paths import PathResolver
+from imgsearch.tools.transfer.source import Block, Named, VectorSource
 from imgsearch.types import Reporter, Vectors
 
 # A unit row that was rounded to float16 is this close to unit length, and normalised it would be rounded anew.
@@ -82,7 +82,7 @@ _SAID = 5
 _BLOCK_BYTES = 64 << 20
 
 
-def block_rows(source: Source) -> int:
+def block_rows(source: VectorSource) -> int:
     """Return how many rows are looked at together: 64 MiB of them as float32, and at most 8,192."""
     return max(1, min(8192, _BLOCK_BYTES // (4 * source.dim)))
 
@@ -91,7 +91,7 @@ def block_rows(source: Source) -> int:
 class Faults:
     """Rows (from 0) that can't be imported; the first few are said."""
 
-    source: Source
+    source: VectorSource
     rows: set[int] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
 
@@ -109,7 +109,7 @@ class Faults:
         return f"{len(self.rows):,} of {self.source.rows:,} can't be imported: {'; '.join(self.said)}{more}"
 
 
-def check(source: Source, places: Places, reporter: Reporter) -> Faults:
+def check(source: VectorSource, places: PathResolver, reporter: Reporter) -> Faults:
     """Read all vectors and names once, show ``places`` every file, and return what is wrong with which rows.
 
     Raises DatasetError if there are not as many names as vectors.
@@ -134,7 +134,7 @@ def check(source: Source, places: Places, reporter: Reporter) -> Faults:
     return faults
 
 
-def _look(row: int, named: Named, places: Places, faults: Faults, hashes: array[int]) -> None:
+def _look(row: int, named: Named, places: PathResolver, faults: Faults, hashes: array[int]) -> None:
     file, wrong = places.file(named.paths[0])
     if not wrong and row not in faults.rows and not places.see(file):
         wrong = "it lies outside of the folder given with --root, and of every known one"
@@ -146,7 +146,7 @@ def _look(row: int, named: Named, places: Places, faults: Faults, hashes: array[
     hashes.append(hash((file, named.page)) if file else row)
 
 
-def _count(source: Source, seen: int, rest: Iterator[Named]) -> None:
+def _count(source: VectorSource, seen: int, rest: Iterator[Named]) -> None:
     names = seen + sum(1 for _ in rest)
     if names != source.rows:
         raise DatasetError(
@@ -155,7 +155,7 @@ def _count(source: Source, seen: int, rest: Iterator[Named]) -> None:
         )
 
 
-def _find_doubles(source: Source, places: Places, faults: Faults, hashes: array[int]) -> None:
+def _find_doubles(source: VectorSource, places: PathResolver, faults: Faults, hashes: array[int]) -> None:
     """Find rows that name the same picture as an earlier one, in 8 bytes a row and, if need be, a second look."""
     values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
     suspects = set(values[counts > 1].tolist())
