@@ -15,7 +15,7 @@ from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, Conventions, processor_budget, read_conventions
 from imgsearch.model.hub import Progress
-from imgsearch.types import IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
+from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
 
 
 def find(
@@ -124,9 +124,7 @@ def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
     pixels: PixelChoice | None = choice.pixels or old.pixels
     if choice.model is None:
         return replace(choice, model=old.model, dim=choice.dim or old.dim, pixels=pixels, prompts=prompts)
-    from imgsearch.model.image import MAX_PIXELS, MIN_PIXELS  # on use: it loads Pillow
-
-    usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, PixelBudget(MIN_PIXELS, MAX_PIXELS)
+    usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, DEFAULT_BUDGET
     try:
         before = hub.find_checkpoint(old.model, download=False)
         own = read_conventions(before.folder, before.name)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from imgsearch.model import hub
 from imgsearch.startup import uncollected
-from imgsearch.types import Encoder, IndexSpec, ModelOptions, Reporter
+from imgsearch.types import Encoder, IndexSpec, ModelOptions, ModelSpec, Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imgsearch.client.protocol import ModelSpec
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.engine.forward import Engine
     from imgsearch.model.reference import Reference
@@ -74,8 +73,6 @@ def load_embedder(
 
 def model_spec(checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions) -> ModelSpec:
     """Return what a server needs to know to load the model as ``load_local_encoder`` does."""
-    from imgsearch.client.protocol import ModelSpec  # on use: it loads safetensors
-
     return ModelSpec(
         folder=os.path.abspath(checkpoint.folder),
         fingerprint=spec.fingerprint,
