@@ -124,7 +124,7 @@ class Shared:
 
     def acknowledge(self, kind: bytes, key: bytes, path: str = "") -> None:
         """Add a file that a commit has made durable (F, sha256, path), or an id that was dropped (D)."""
-        data = kind + key + struct.prepack("<H", len(os.fsencode(path))) + os.fsencode(path)
+        data = kind + key + struct.pack("<H", len(os.fsencode(path))) + os.fsencode(path)
         (end,) = struct.unpack_from("<Q", self.memory, 8)
         self.memory[end : end + len(data)] = data
         struct.pack_into("<Q", self.memory, 8, end + len(data))
@@ -270,7 +270,7 @@ class Bench:
         def drop_files(self: Catalog, ids: list[int], *, contents: bool = False) -> None:
             real_drop(self, ids, contents=contents)
             for id in ids:
-                shared.acknowledge(b"D", struct.prepack("<Q", id))
+                shared.acknowledge(b"D", struct.pack("<Q", id))
 
         def decode_ahead(*args: Any, **keywords: Any) -> Iterator[Any]:
             items = real_decode(*args, **keywords)
