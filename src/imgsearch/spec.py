@@ -28,7 +28,7 @@ def find(
             revision=revision,
             download=download,
             progress=_progress(reporter),
-            talk=reporter.say,
+            notify=reporter.say,
         )
     finally:
         reporter.stop()
@@ -53,7 +53,7 @@ def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
         folder = hub.data_folder(name, revision)
     try:
         return hub.download_checkpoint(
-            name, revision, folder, progress=_progress(reporter), talk=reporter.say
+            name, revision, folder, progress=_progress(reporter), notify=reporter.say
         )
     finally:
         reporter.stop()
