@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from imgsearch.index.reader import ImageIndex
     from imgsearch.indexing.edit import Removed, remove_paths
     from imgsearch.indexing.options import IndexOptions, IndexResult
-    from imgsearch.indexing.roots import WalkChoice
+    from imgsearch.indexing.roots import WalkOverrides
     from imgsearch.indexing.run import index_pictures
     from imgsearch.media.formats import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
@@ -40,7 +40,7 @@ _HOME = {
     "SearchOptions": "search",
     "Status": "tools.maintenance.status",
     "Removed": "indexing.edit",
-    "WalkChoice": "indexing.roots",
+    "WalkOverrides": "indexing.roots",
     "checkpoint_for": "spec",
     "download": "model.hub",
     "embed_inputs": "search",
@@ -73,7 +73,7 @@ __all__ = [
     "RetrievalDataset",
     "SearchOptions",
     "Status",
-    "WalkChoice",
+    "WalkOverrides",
     "checkpoint_for",
     "download",
     "embed_inputs",
@@ -93,7 +93,7 @@ __all__ = [
 
 
 # Names of the version before; they go with the next one.
-_FORMER = {"ModelChoice": "ModelOptions"}
+_FORMER = {"ModelChoice": "ModelOptions", "WalkChoice": "WalkOverrides"}
 
 
 def __getattr__(name: str) -> Any:

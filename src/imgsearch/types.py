@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     # A tenth of a second, which --help need not wait for.
@@ -16,6 +16,9 @@ RGB: TypeAlias = "NDArray[np.uint8]"
 
 Vectors: TypeAlias = "NDArray[np.float32]"
 """Embeddings: (n, dim) float32, rows of unit length unless said otherwise."""
+
+Notify: TypeAlias = "Callable[[str], None]"
+"""Takes one line for the user, as ``Reporter.say`` does."""
 
 
 MIN_PIXELS = 4_096
@@ -112,8 +115,19 @@ class Runtime:
     reason: str
 
 
-class Encoder(Protocol):
-    """What indexing and searching need of a model."""
+@runtime_checkable
+class QueryEncoder(Protocol):
+    """What a search needs of a model: a text, an image, or both become a vector."""
+
+    def embed(self, inputs: Sequence[Input]) -> Vectors:
+        """Return one float32 row an input.
+
+        Raises InputError, NonFiniteError, and ModelOutOfMemory if a single input does not fit into memory.
+        """
+
+
+class ImageEncoder(QueryEncoder, Protocol):
+    """What indexing needs of a model: images prepared by many threads, and embedded in batches that fit into memory."""
 
     @property
     def dim(self) -> int:
