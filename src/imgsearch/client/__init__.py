@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from imgsearch.model import hub
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.startup import uncollected
 from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, ModelSpec, Notify, Reporter
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def load_encoder(
-    checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
+    checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
 ) -> ImageEncoder:
     """Return the model as the index's identity wants it, and say which device and dtype were chosen and why.
 
@@ -38,38 +38,31 @@ def load_encoder(
 
 
 def load_local_encoder(
-    checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
+    checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
 ) -> ImageEncoder:
     """Load the model into this process, whether or not a server runs; otherwise as ``load_encoder``."""
-    encoder = load_embedder(model_spec(checkpoint, spec, choice), reporter.say)
+    encoder = load_embedder(model_spec(checkpoint, spec, choice), checkpoint, reporter.say)
     _say(checkpoint, encoder, reporter)
     return encoder
 
 
 def load_embedder(
-    order: ModelSpec, notify: Notify, forward: Engine | Reference | None = None
+    spec: ModelSpec, checkpoint: Checkpoint, notify: Notify, forward: Engine | Reference | None = None
 ) -> Qwen3VLEmbedder:
-    """Load the model of an order into this process, or only put a new face on the weights in ``forward``."""
+    """Load a model into this process, or only put a new face on the weights in ``forward``.
+
+    The weights come from the disk while torch is imported.
+    """
     from imgsearch.model.engine.pages import prefetch_pages
 
-    with prefetch_pages(order.folder, order.device, order.dtype):
+    with prefetch_pages(checkpoint, spec.device, spec.dtype):
         with uncollected("imgsearch.model.embedder"):
             from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
 
-        return Qwen3VLEmbedder(
-            order.folder,
-            device=order.device,
-            dtype=order.dtype,
-            budget=order.budget,
-            instruction=order.instruction,
-            dim=order.dim,
-            verbatim=True,  # the identity's prompts are ready for use, whatever has become of the folder
-            notify=notify,
-            forward=forward,
-        )
+        return Qwen3VLEmbedder.from_spec(spec, checkpoint=checkpoint, notify=notify, forward=forward)
 
 
-def model_spec(checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions) -> ModelSpec:
+def model_spec(checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions) -> ModelSpec:
     """Return what a server needs to know to load the model as ``load_local_encoder`` does."""
     return ModelSpec(
         folder=os.path.abspath(checkpoint.folder),
@@ -82,7 +75,7 @@ def model_spec(checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions
     )
 
 
-def _say(checkpoint: hub.Checkpoint, encoder: ImageEncoder, reporter: Reporter) -> None:
+def _say(checkpoint: Checkpoint, encoder: ImageEncoder, reporter: Reporter) -> None:
     runtime = encoder.runtime
     reporter.say(
         f"{checkpoint.name} ({checkpoint.reason}) on {runtime.device} in {runtime.dtype}: {runtime.reason}"

@@ -29,9 +29,7 @@ from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan, estimate_seconds, make_plan
 from imgsearch.indexing.roots import Target, choose_targets, present_roots
 from imgsearch.media import formats
-from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
-from imgsearch.model.conventions import read_conventions
 from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
 from imgsearch.text import display_path
 from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
@@ -128,7 +126,7 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
         plan = _plan_anew(targets, old_roots, None, paths, reporter)
     _say_plan(plan, options, reporter, folder, spec)
     encoder = load_encoder(checkpoint, spec, options.model, reporter)
-    own = read_conventions(checkpoint.folder, checkpoint.name)
+    own = checkpoint.conventions
     if encoder.runtime.device != "cpu" and options.model.pixels is None and not own.pixels_reason:
         reporter.say(
             "an accelerator has time for more than the fastest setting: --detail standard sees small text and "
@@ -232,7 +230,7 @@ def _about(pictures: int, choice: ModelOptions, folder: str, spec: IndexSpec | N
         try:
             model = choice.model or (spec.model if spec else None)
             checkpoint = hub.find_checkpoint(model, revision=choice.revision, download=False)
-            parameters = checkpoints.describe(checkpoint.folder).parameters
+            parameters = checkpoint.info.parameters
             budget = spec.pixels if spec else chosen_pixels(choice, checkpoint)
         except ImgsearchError:
             return "; how long is known when the model is here"

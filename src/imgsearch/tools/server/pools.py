@@ -14,7 +14,7 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageE
 from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model import batching
-from imgsearch.model import checkpoint as checkpoints
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.types import ImageEncoder, ModelSpec, Notify, Runtime
 
 _ORDERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
@@ -32,20 +32,21 @@ class ModelPool:
 
     def __init__(self, order: ModelSpec, notify: Notify) -> None:
         """Load the checkpoint that ``order`` names. Raises CheckpointError, UsageError, IndexMismatch (another one)."""
-        found = checkpoints.fingerprint(order.folder)
+        checkpoint = Checkpoint(order.folder)
+        found = checkpoint.fingerprint
         if found != order.fingerprint:
             raise IndexMismatch(
                 f"the checkpoint in {order.folder} ({found[:8]}) is not the one that was asked for "
                 f"({order.fingerprint[:8]})"
             )
         self._notify, self._order = notify, order
-        self._first = load_embedder(order, notify)
+        self._first = load_embedder(order, checkpoint, notify)
 
     def encoder(self, order: ModelSpec) -> ImageEncoder:
         """Return an encoder over these weights. Raises UsageError for a dim or budget that the model has not."""
         if order == self._order:
             return self._first
-        return load_embedder(order, self._notify, self._first.forward)
+        return load_embedder(order, Checkpoint(order.folder), self._notify, self._first.forward)
 
 
 def _resolved(order: ModelSpec) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from imgsearch.model.modeling import Qwen3VLForEmbedding
+from imgsearch.model.reference import Qwen3VLForEmbedding
 from imgsearch.types import PixelBudget
 
 # What is taken over from the source checkpoint as it stands.
