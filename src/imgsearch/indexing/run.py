@@ -62,11 +62,11 @@ def index_pictures(
                 f"imgsearch index --rebuild{flag}; or drop it: imgsearch compact --all{flag}"
             )
         with IndexWriter(folder) as writer:
-            writer.move_model(_check(writer, options, paths))
-            plan = _plan(paths, writer, options, reporter)
+            writer.move_model(_check(writer.index, options, paths))
+            plan = _plan(paths, writer.index, options, reporter)
             _say_plan(plan, options, reporter, folder, writer.spec)
             result = Ingest(writer, plan, options, reporter).carry_out(
-                lambda: _load(writer, options.model, reporter)
+                lambda: _load(writer.index, options.model, reporter)
             )
     result.seconds = time.monotonic() - started
     return result

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from imgsearch.client import model_spec, protocol
 from imgsearch.client.connection import ServerState
-from imgsearch.client.protocol import ModelSpec
+from imgsearch.client.protocol import spec_from_json
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
@@ -65,7 +65,7 @@ class Handlers:
 
     def load(self, data: Any) -> dict[str, Any]:
         """Load the model of an order; return how it computes. Raises as loading it does."""
-        with self._models.use(ModelSpec.from_json(data)) as encoder:
+        with self._models.use(spec_from_json(data)) as encoder:
             batch = {"batch_size": encoder.batch_size, "batch_reason": encoder.batch_reason}
             return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
 
