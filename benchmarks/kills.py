@@ -59,9 +59,8 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SegmentWriter, row_crc
 from imgsearch.indexing import ingest, run
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.image import MIN_PIXELS
 from imgsearch.search import SearchOptions, query, similar
-from imgsearch.types import ImageEncoder, Input, ModelOptions, PixelBudget
+from imgsearch.types import MIN_PIXELS, ImageEncoder, Input, ModelOptions, PixelBudget
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "recipes"))
 from random_checkpoint import write_random_checkpoint

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from imgsearch.indexing.run import index_pictures
     from imgsearch.media.formats import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
-    from imgsearch.model.hub import find_checkpoint
+    from imgsearch.model.hub import download, find_checkpoint
     from imgsearch.search import SearchOptions, embed_inputs, query, read_picture, similar
-    from imgsearch.spec import checkpoint_for, download
+    from imgsearch.spec import checkpoint_for
     from imgsearch.tools.dataset import read_dataset
     from imgsearch.tools.dataset.retrieval import RetrievalDataset
     from imgsearch.tools.maintenance.status import Status, read_status, skipped_files
@@ -42,7 +42,7 @@ _HOME = {
     "Removed": "indexing.edit",
     "WalkOverrides": "indexing.roots",
     "checkpoint_for": "spec",
-    "download": "spec",
+    "download": "model.hub",
     "embed_inputs": "search",
     "find_checkpoint": "model.hub",
     "find_index": "index.layout",

@@ -21,12 +21,29 @@ Notify: TypeAlias = "Callable[[str], None]"
 """Takes one line for the user, as ``Reporter.say`` does."""
 
 
+MIN_PIXELS = 4_096
+"""The fewest pixels of a picture that the model is shown, where nothing else says so; four tokens."""
+DETAIL = {"low": 57_600, "standard": 262_144, "high": 589_824, "max": 1_310_720}
+"""The levels of detail: the most pixels of a picture that the model is shown; 1,024 become one token."""
+MAX_PIXELS = DETAIL["low"]
+MAX_ASPECT = 200
+"""Long side by short side; what is longer has no picture left when it is scaled down."""
+MAX_MEGAPIXELS = 200.0
+"""The largest picture that is decoded, in millions of pixels, where nothing else says so."""
+DTYPES = ("float32", "bfloat16", "float16", "int8")
+"""What the model can compute in; int8 on a CPU only."""
+
+
 @dataclass(frozen=True, slots=True)
 class PixelBudget:
     """How many pixels a picture may have when the model sees it; both ends inclusive."""
 
     min_pixels: int
     max_pixels: int
+
+
+DEFAULT_BUDGET = PixelBudget(MIN_PIXELS, MAX_PIXELS)
+"""The quickest; what a checkpoint is used with that asks for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where the model computes, in which dtype ("float32", "bfloat16", "float16"), and why."""
+    """Where the model computes, in which of DTYPES, and why."""
 
     device: str
     dtype: str
@@ -155,6 +172,23 @@ class IndexSpec:
     query_prompt: str
     document_prompt: str
     pixels: PixelBudget
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """All that a model in memory is made from, and the fingerprint that its checkpoint is to have.
+
+    ``folder`` is the checkpoint's, ``dim`` the length of the vectors, ``instruction`` the one for pictures, as the
+    model gets it; device and dtype may be "auto".
+    """
+
+    folder: str
+    fingerprint: str
+    dim: int
+    budget: PixelBudget
+    instruction: str
+    device: str = "auto"
+    dtype: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from imgsearch.model import hub
 from imgsearch.startup import uncollected
-from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, Notify, Reporter
+from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, ModelSpec, Notify, Reporter
 
 if TYPE_CHECKING:
-    from imgsearch.client.protocol import ModelSpec
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.engine.forward import Engine
     from imgsearch.model.reference import Reference
@@ -72,8 +71,6 @@ def load_embedder(
 
 def model_spec(checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions) -> ModelSpec:
     """Return what a server needs to know to load the model as ``load_local_encoder`` does."""
-    from imgsearch.client.protocol import ModelSpec  # on use: it loads safetensors
-
     return ModelSpec(
         folder=os.path.abspath(checkpoint.folder),
         fingerprint=spec.fingerprint,

@@ -10,10 +10,9 @@ import numpy as np
 
 from imgsearch.client import protocol
 from imgsearch.client.connection import NoServer, Server, ServerGone
-from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
 from imgsearch.model import image as pixels
-from imgsearch.types import RGB, ImageEncoder, Input, Notify, Patches, Runtime, Vectors
+from imgsearch.types import RGB, ImageEncoder, Input, ModelSpec, Notify, Patches, Runtime, Vectors
 
 
 def remote_encoder(
@@ -59,7 +58,7 @@ class RemoteEncoder:
         self._server, self._order, self._notify = server, order, notify
         self._load = functools.cache(load)
         self._gone = False
-        loaded = server.json("/load", order.as_json())
+        loaded = server.json("/load", protocol.spec_json(order))
         try:
             runtime = Runtime(*(str(loaded[name]) for name in ("device", "dtype", "reason")))
             self.dim = int(loaded["dim"])

@@ -21,8 +21,17 @@ from imgsearch.index.writer import DEAD_SHARE, GRACE_SECONDS, Compacted, IndexWr
 from imgsearch.indexing.decode import Decoded, Page, decode_ahead
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan
-from imgsearch.media.formats import MAX_MEGAPIXELS
-from imgsearch.types import RGB, ImageEncoder, Input, Patches, Reporter, Skipped, SourceFile, Vectors
+from imgsearch.types import (
+    MAX_MEGAPIXELS,
+    RGB,
+    ImageEncoder,
+    Input,
+    Patches,
+    Reporter,
+    Skipped,
+    SourceFile,
+    Vectors,
+)
 
 # A kill loses at most one batch or this much work. A commit costs two syncs, so fast batches share one.
 COMMIT_SECONDS = 5.0

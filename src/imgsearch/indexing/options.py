@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from imgsearch.errors import UsageError
 from imgsearch.indexing.roots import WalkOverrides
-from imgsearch.media.formats import MAX_MEGAPIXELS
 from imgsearch.text import format_duration, format_rate
-from imgsearch.types import ModelOptions
+from imgsearch.types import MAX_MEGAPIXELS, ModelOptions
 
 
 @dataclass(frozen=True, slots=True)

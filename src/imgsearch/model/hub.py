@@ -17,7 +17,7 @@ from imgsearch.errors import CheckpointError, DownloadError, UsageError
 from imgsearch.fs import FileLock, atomic_write, put_in_place, sync_file
 from imgsearch.model.checkpoint import SOURCE_FILE, check_family, is_revision, missing_files
 from imgsearch.model.conventions import read_pipeline
-from imgsearch.types import Notify
+from imgsearch.types import Notify, Reporter
 
 Progress = Callable[[str, int, int], None]
 """Called with a file, the bytes of the whole checkpoint that have arrived, and all its bytes."""
@@ -406,6 +406,53 @@ def find_checkpoint(
         )
     download_checkpoint(model, revision, target, progress=progress, notify=notify)
     return Checkpoint(target, model, "downloaded from the hub")
+
+
+def fetch_checkpoint(
+    model: str | None, revision: str | None, reporter: Reporter, *, download: bool = True
+) -> Checkpoint:
+    """Find a checkpoint, or download it with a progress bar; raises as ``find_checkpoint`` does."""
+    try:
+        return find_checkpoint(
+            model, revision=revision, download=download, progress=_progress(reporter), notify=reporter.say
+        )
+    finally:
+        reporter.stop()
+
+
+def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
+    """Fetch a checkpoint ahead of time, or check the one that is here against the hub; return its folder.
+
+    Every file is compared with the hub's checksum, so this also mends a damaged checkpoint; "demo", which ships
+    with the program, is only looked for. Raises DownloadError, CheckpointError, and UsageError for a folder.
+    """
+    name = name or DEFAULT_MODEL
+    if name == DEMO_MODEL:
+        return find_checkpoint(name, revision=revision).folder
+    if os.path.isdir(os.path.expanduser(name)):
+        raise UsageError(f"{name} is a folder; download takes a name on the hub, like {DEFAULT_MODEL}")
+    try:
+        folder = find_checkpoint(name, revision=revision, download=False).folder
+    except CheckpointError:
+        folder = data_folder(name, revision)
+    try:
+        return download_checkpoint(name, revision, folder, progress=_progress(reporter), notify=reporter.say)
+    finally:
+        reporter.stop()
+
+
+def _progress(reporter: Reporter) -> Progress:
+    """Hand on how much of a checkpoint has arrived; the count steps back when a server begins a file anew."""
+    last: list[int] = []
+
+    def progress(name: str, done: int, total: int) -> None:
+        if not last:
+            reporter.start(total, "bytes")
+            last.append(0)
+        reporter.advance(done - last[0])
+        last[0] = done
+
+    return progress
 
 
 def data_folder(model: str, revision: str | None = None) -> str:

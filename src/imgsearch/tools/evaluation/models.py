@@ -17,7 +17,8 @@ import numpy as np
 
 from imgsearch.client import load_local_encoder
 from imgsearch.errors import CheckpointError, DatasetError, DownloadError, InputError, MissingExtra
-from imgsearch.spec import choose_spec, find
+from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.spec import choose_spec
 from imgsearch.tools.dataset.retrieval import FULL, PictureRef, decode_each
 from imgsearch.types import RGB, ImageEncoder, Input, ModelOptions, Reporter, Silent, Vectors
 
@@ -248,7 +249,7 @@ class OwnModel:
         from imgsearch.model.conventions import read_conventions
         from imgsearch.model.runtime import choose
 
-        found = find(choice.model, choice.revision, reporter)
+        found = fetch_checkpoint(choice.model, choice.revision, reporter)
         own = read_conventions(found.folder, found.name)
         # Vectors are made at full length, whatever the checkpoint's default is: every table is cut from them.
         plain = replace(choice, instruction=None, dim=own.full_dim)

@@ -13,7 +13,7 @@ from typing import Any
 from imgsearch import search
 from imgsearch.client import model_spec, protocol
 from imgsearch.client.connection import ServerState
-from imgsearch.client.protocol import ModelSpec
+from imgsearch.client.protocol import spec_from_json
 from imgsearch.errors import ImgsearchError, InputError, UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
@@ -66,7 +66,7 @@ class Handlers:
 
     def load(self, data: Any) -> dict[str, Any]:
         """Load the model of an order; return how it computes. Raises as loading it does."""
-        with self._models.use(ModelSpec.from_json(data)) as encoder:
+        with self._models.use(spec_from_json(data)) as encoder:
             batch = {"batch_size": encoder.batch_size, "batch_reason": encoder.batch_reason}
             return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
 

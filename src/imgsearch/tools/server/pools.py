@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from imgsearch.client import load_embedder
-from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
 from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model import batching
 from imgsearch.model import checkpoint as checkpoints
-from imgsearch.types import ImageEncoder, Notify, Runtime
+from imgsearch.types import ImageEncoder, ModelSpec, Notify, Runtime
 
 _ORDERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
 
