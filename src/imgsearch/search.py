@@ -13,7 +13,7 @@ import numpy as np
 from imgsearch.client import load_encoder
 from imgsearch.errors import FolderError, InputError, PictureError, UsageError
 from imgsearch.files import open_source
-from imgsearch.fs import is_below
+from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import is_current
@@ -131,7 +131,7 @@ def check_below(index: ImageIndex, below: Sequence[str]) -> None:
     """Raise UsageError for an absolute path at, below and above which the index has no folder."""
     roots = [root.path for root in index.catalog.roots()]
     for path in below:
-        if not any(path == root or is_below(path, root) or is_below(root, path) for root in roots):
+        if not any(is_at_or_below(path, root) or is_below(root, path) for root in roots):
             names = ", ".join(map(display_path, roots[:10])) + (", …" if len(roots) > 10 else "")
             raise UsageError(
                 f"--in: {display_path(path)} is outside of the indexed folders, which are {names or 'none'}"
@@ -204,7 +204,7 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
         failure = error
     content: bytes | None = None
     for root in index.catalog.roots():
-        if not real.startswith(root.path.rstrip(os.sep) + os.sep):
+        if not is_below(real, root.path):
             continue
         relative = os.path.relpath(real, root.path)
         row = index.catalog.file(root.id, relative)
