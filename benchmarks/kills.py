@@ -59,9 +59,8 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SegmentWriter, row_crc
 from imgsearch.indexing import ingest, run
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.image import MIN_PIXELS
 from imgsearch.search import SearchOptions, query, similar
-from imgsearch.types import Encoder, Input, ModelOptions, PixelBudget
+from imgsearch.types import MIN_PIXELS, ImageEncoder, Input, ModelOptions, PixelBudget
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "recipes"))
 from random_checkpoint import write_random_checkpoint
@@ -281,7 +280,7 @@ class Bench:
             finally:
                 items.close()
 
-        def carry_out(self: ingest.Ingest, load: Callable[[], Encoder]) -> Any:
+        def carry_out(self: ingest.Ingest, load: Callable[[], ImageEncoder]) -> Any:
             shared.mark("begun")
             os.write(begun, b"x")
             result = real_carry_out(self, load)
@@ -371,7 +370,7 @@ class Bench:
                 require(first.path == path and abs(first.score - 1) < 1e-3, f"{path} is like itself")
 
     @staticmethod
-    def refuse() -> Encoder:
+    def refuse() -> ImageEncoder:
         """Stand for a model that must not be loaded."""
         raise AssertionError("an indexed picture answers from its stored vector")
 
