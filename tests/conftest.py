@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 from collections import Counter
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -55,19 +56,15 @@ def starts_process(item: pytest.Function) -> bool:
 
 
 def _reaches_process(function: Any, seen: set[CodeType]) -> bool:
-    function = getattr(function, "hypothesis", None) and function.hypothesis.inner_test or function
-    function = getattr(function, "__wrapped__", function)
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
     if code is None or code in seen or not code.co_filename.startswith(str(TESTS)):
         return False
     seen.add(code)
     names = _names(code)
-    helpers = (function.__globals__.get(name) for name in names)
-    return bool(names & STARTS_PROCESSES) or any(
-        _reaches_process(helper, seen)
-        for helper in helpers
-        if isinstance(helper, FunctionType) or hasattr(helper, "__wrapped__")
-    )
+    if names & STARTS_PROCESSES:
+        return True
+    known = inspect.unwrap(function).__globals__
+    return any(_reaches_process(known.get(name), seen) for name in names)
 
 
 def _names(code: CodeType) -> set[str]:
