@@ -14,7 +14,7 @@ from safetensors import safe_open
 from drawn_rows import evaluation_rows
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.hub import DEMO_FOLDER
-from imgsearch.tools.demo.gallery import ALIKE, QUESTIONS
+from imgsearch.tools.demo.gallery import EXAMPLE, QUERIES
 from imgsearch.types import Input
 from support import ROOT
 from support.cli import Done, imgsearch
@@ -43,14 +43,14 @@ def test_the_demo_finds_what_it_asks_for_and_shows_it(first_run: tuple[Path, Don
     right, shown, first, asked = map(
         int, re.search(r"(\d+) of (\d+) hits are right, (\d+) of (\d+) first", done.err).groups()
     )
-    assert (shown, asked) == (48, len(QUESTIONS) + 1)
+    assert (shown, asked) == (48, len(QUERIES) + 1)
     assert first == asked
     assert right >= 0.8 * shown
     assert len(re.findall(r"  \d\.\d{4}  .*\.png  (?:right|wrong)\n", done.err)) == shown
     sheets = sorted(os.listdir(out / "sheets"))
     assert len(sheets) == 6
     assert sheets[0] == "1-red-circle.png"
-    assert sheets[5] == f"6-{'-'.join(ALIKE.text.split())}.png"
+    assert sheets[5] == f"6-{'-'.join(EXAMPLE.text.split())}.png"
     assert "imgsearch index ~/Pictures" in done.err
 
 
