@@ -30,7 +30,7 @@ import measure
 clock = [("", measure.now())]
 def lap(name):
     clock.append((name, measure.now()))
-import imgsearch.cli, imgsearch.search, imgsearch.index.image_index
+import imgsearch.cli, imgsearch.search, imgsearch.index.reader
 lap("imports")
 import faiss
 lap("import faiss")
@@ -40,7 +40,7 @@ index = ImageIndex(sys.argv[1])
 lap("open the index")
 vector = stored_vector(index, sys.argv[2])
 lap("find the photo's vector")
-parts = index.snapshot.parts(index.catalog)
+views = index.snapshot.views(index.catalog)
 lap("load the codes")
 similar(index, sys.argv[2], None, SearchOptions())
 lap("search, first")

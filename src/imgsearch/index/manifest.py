@@ -16,7 +16,7 @@ from imgsearch.errors import (
     rebuild_hint,
     repair_hint,
 )
-from imgsearch.fs import storage_error, sync_file, sync_folder
+from imgsearch.fs import atomic_write, storage_error
 from imgsearch.index.layout import GENERATION, index_flag
 from imgsearch.types import IndexSpec, PixelBudget
 
@@ -45,7 +45,7 @@ def read(folder: str) -> IndexSpec:
 
 
 def load(folder: str) -> tuple[IndexSpec, str]:
-    """Return the identity of the index in ``folder`` and the folder of its catalogue, vectors and derived files.
+    """Return the identity of the index in ``folder`` and the folder of its catalogue, vectors and ANN files.
 
     Raises IndexMissing (no manifest), IndexDamaged (unreadable or altered), IndexMismatch (a newer format).
     """
@@ -132,14 +132,9 @@ def text(folder: str, spec: IndexSpec, data_folder: str | None = None) -> str:
 def put(folder: str, content: str) -> None:
     """Put a manifest's text in its place: beside, synced, renamed. Raises StorageError if the disk refuses."""
     path = os.path.join(folder, NAME)
-    beside = path + ".new"
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            sync_file(file.fileno())
-        os.replace(beside, path)
-        sync_folder(folder)
+        with atomic_write(path) as file:
+            file.write(content.encode())
     except OSError as error:
         raise storage_error(error, path) from error
 

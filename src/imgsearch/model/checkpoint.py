@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from imgsearch.errors import CheckpointError
+from imgsearch.fs import atomic_write
 
 if TYPE_CHECKING:
     from imgsearch.model.conventions import Conventions
@@ -84,6 +85,7 @@ class Checkpoint:
     folder: str
     name: str = ""
     reason: str = ""
+    _opened_ns: int = field(default_factory=time.time_ns, init=False, repr=False, compare=False)
     _states: dict[str, list[int] | None] = field(default_factory=dict, init=False, repr=False, compare=False)
     _contents: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
     _objects: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -367,14 +369,13 @@ def _cached_fingerprint(checkpoint: Checkpoint) -> str:
     if isinstance(entry, dict) and (entry.get("scheme"), entry.get("files")) == (_SCHEME, files):
         return str(entry.get("fingerprint"))
     result = _compute_fingerprint(checkpoint)
-    # What was written a moment ago may change again within one tick of the file system's clock, unseen.
-    if all(time.time_ns() - ctime > _SETTLED_NS for _, _, ctime, _ in files.values()):
+    # What was written a moment before may have changed again within one tick of the file system's clock, unseen.
+    if all(checkpoint._opened_ns - ctime > _SETTLED_NS for _, _, ctime, _ in files.values()):
         entries = [*cache.items(), (key, {"scheme": _SCHEME, "files": files, "fingerprint": result})]
         with contextlib.suppress(OSError):  # not cached: a second more next time
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
-                json.dump(dict(entries[-32:]), file)
-            os.replace(file.name, path)
+            with atomic_write(path, beside=f"{path}.{os.getpid()}", durable=False) as file:
+                file.write(json.dumps(dict(entries[-32:])).encode())
     return result
 
 

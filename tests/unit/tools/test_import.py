@@ -92,7 +92,7 @@ def test_imported_pictures_are_found_and_a_later_run_has_nothing_to_do(
     again = run(folder, gallery)
     assert (again.unchanged, again.indexed, again.pruned, fake_model.loads) == (5, 0, 0, 0)
     with ImageIndex(folder) as index:
-        hits = similar(index, str(names(gallery)[2]), lambda: fake_model.encoder())
+        hits = similar(index, str(names(gallery)[2]), fake_model.encoder())
     assert hits[0].path == str(names(gallery)[2])
     assert fake_model.embedded == 0
 
@@ -194,7 +194,7 @@ def test_without_files_invented_paths_are_pictures(folder: str, tmp_path: Path) 
 def test_a_large_import_answers_fast_at_once(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond the size where searches scan, an import ends with the derived files made that `index` would make."""
+    """Beyond the size where searches scan, an import ends with the ANN files made that `index` would make."""
     from imgsearch.index.ann import search as ann
 
     monkeypatch.setattr(ann, "EXACT_ROWS", 500)

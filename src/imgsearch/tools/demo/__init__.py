@@ -14,16 +14,16 @@ from imgsearch.model.hub import DEMO_MODEL
 from imgsearch.search import SearchOptions, query, similar
 from imgsearch.spec import checkpoint_for
 from imgsearch.tools.demo.gallery import (
-    ALIKE,
-    QUESTIONS,
+    EXAMPLE,
+    QUERIES,
     RIGHT,
     Cell,
-    Question,
+    DemoQuery,
     draw_contact_sheet,
     draw_gallery,
 )
 from imgsearch.tools.demo.scene import Scene
-from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Reporter, Silent
+from imgsearch.types import Hit, Input, ModelOptions, Reporter, Silent
 
 
 def run_demo(out: str, reporter: Reporter) -> int:
@@ -49,20 +49,16 @@ def run_demo(out: str, reporter: Reporter) -> int:
     with ImageIndex(folder) as index:
         checkpoint = checkpoint_for(folder, index.spec, choice, reporter)
         encoder = load_encoder(checkpoint, index.spec, choice, Silent())  # said already while indexing
-        example = next(path for path, scene in scenes.items() if ALIKE.answered_by(scene))
-        asked: list[tuple[str, Question, Sequence[Hit]]] = []
-        texts = [Input(text=question.text) for question in QUESTIONS]
+        example = next(path for path, scene in scenes.items() if EXAMPLE.matches(scene))
+        asked: list[tuple[str, DemoQuery, Sequence[Hit]]] = []
+        texts = [Input(text=demo_query.text) for demo_query in QUERIES]
         answers = query(index, encoder, texts, SearchOptions(n=RIGHT))
-        for question, found in zip(QUESTIONS, answers, strict=True):
-            asked.append((f'query "{question.text}"', question, found))
-
-        def no_model() -> ImageEncoder:
-            raise AssertionError("an indexed picture answers from its stored vector")
-
-        alike = similar(index, example, no_model, SearchOptions(n=RIGHT))
-        asked.append((f"similar {os.path.relpath(example)} ({ALIKE.text})", ALIKE, alike))
-    for number, (title, question, hits) in enumerate(asked, start=1):
-        cells = _cells(hits, question, scenes)
+        for demo_query, found in zip(QUERIES, answers, strict=True):
+            asked.append((f'query "{demo_query.text}"', demo_query, found))
+        alike = similar(index, example, encoder, SearchOptions(n=RIGHT))
+        asked.append((f"similar {os.path.relpath(example)} ({EXAMPLE.text})", EXAMPLE, alike))
+    for number, (title, demo_query, hits) in enumerate(asked, start=1):
+        cells = _cells(hits, demo_query, scenes)
         right = sum(cell.right for cell in cells)
         first_right += cells[0].right
         shown_right, shown = shown_right + right, shown + len(cells)
@@ -71,7 +67,7 @@ def run_demo(out: str, reporter: Reporter) -> int:
         for hit, cell in zip(hits, cells, strict=True):
             mark = "right" if cell.right else "wrong"
             reporter.say(f"  {hit.score:.4f}  {os.path.relpath(hit.path)}  {mark}")
-        name = "-".join(question.text.split())
+        name = "-".join(demo_query.text.split())
         sheet = os.path.join(sheets, f"{number}-{name}.png")
         try:
             draw_contact_sheet(sheet, title, cells)
@@ -90,8 +86,7 @@ def _unwritable(path: str, error: OSError) -> StorageError:
     return StorageError(f"{path} can't be written: {error.strerror or error}; choose another with --out")
 
 
-def _cells(hits: Sequence[Hit], question: Question, scenes: Mapping[str, Scene]) -> list[Cell]:
+def _cells(hits: Sequence[Hit], demo_query: DemoQuery, scenes: Mapping[str, Scene]) -> list[Cell]:
     return [
-        Cell(hit.path, f"{hit.rank}.  {hit.score:.3f}", question.answered_by(scenes[hit.path]))
-        for hit in hits
+        Cell(hit.path, f"{hit.rank}.  {hit.score:.3f}", demo_query.matches(scenes[hit.path])) for hit in hits
     ]
