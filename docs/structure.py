@@ -233,9 +233,9 @@ class Recorder:
     With ``follow`` given, only calls that carry the value: one for which it says so, or that was made from it.
     """
 
-    def __init__(self, source: Path, follow: Callable[[object], bool] | None = None) -> None:
-        """Take the tree, and what tells the value if one is to be followed."""
-        self.folder = str(source / PACKAGE) + os.sep
+    def __init__(self, package: Path, follow: Callable[[object], bool] | None = None) -> None:
+        """Take the package's folder, and what tells the value if one is to be followed."""
+        self.folder = str(package) + os.sep
         self.follow = follow
         self.calls: list[tuple[str, str]] = []
         self.paths: set[tuple[tuple[CodeType, int], ...]] = set()
@@ -251,7 +251,7 @@ class Recorder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Switch it off; threads that live on are not heard any more either."""
+        """Switch it off, on threads that live on too."""
         sys.setprofile(None)
         threading.setprofile(None)
         self.folder = os.sep * 2
@@ -390,12 +390,13 @@ def _record(source: Path, which: str) -> list[tuple[str, str]]:
         if which == "checkpoint":
             return _record_loading(source, index)
         if which == "query":
-            with Recorder(source, _is_words) as recorder:
+            with Recorder(source / PACKAGE, _is_words) as recorder:
                 _program("query", WORDS, "--index", index, "--no-remember", "--json")
             return recorder.calls
-        Image.new("RGB", (64, 48), (30, 30, 200)).save(os.path.join(pictures, "walked.png"))
-        with Recorder(source, _is_walked_path) as recorder:
-            _program("index", pictures, "--index", index)
+        walked = os.path.join(pictures, "walked.png")
+        Image.new("RGB", (64, 48), (30, 30, 200)).save(walked)
+        with Recorder(source / PACKAGE, _is_walked_path) as recorder:
+            _program("index", walked, "--index", index)
         return recorder.calls
 
 
@@ -431,7 +432,7 @@ def _record_loading(source: Path, folder: str) -> list[tuple[str, str]]:
     with ImageIndex(folder) as index:
         spec = getattr(index, "spec", None) or index.identity  # its former name
         model = IndexOptions().model
-        with Recorder(source) as recorder:
+        with Recorder(source / PACKAGE) as recorder:
             load_encoder(checkpoint_for(folder, spec, model, Silent()), spec, model, Silent())
     return recorder.calls
 

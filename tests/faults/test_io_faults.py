@@ -114,7 +114,7 @@ def test_a_call_that_fails_loses_nothing_that_was_acknowledged(
         except Exception as error:
             wrong.append(f"{order}\n  {outcome.fired}: {outcome.error}\n  {type(error).__name__}: {error}")
     assert not wrong, f"{len(wrong)} of {fired}:\n" + "\n".join(wrong[:10])
-    # A thread that makes derived files may save a call or two.
+    # A thread that makes ANN files may save a call or two.
     assert fired >= 0.9 * (300 if rig.FULL else sample)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
 import sys
@@ -133,3 +134,30 @@ def test_a_loop_is_told_once() -> None:
     """Stays are entries into another module; a block of them that follows on its like is left out."""
     calls = [("a", "f"), ("a", "g"), *[("b", "f"), ("c", "f"), ("c", "g")] * 3, ("a", "f"), ("b", "f")]
     assert structure.stays(calls) == [("a", "f"), ("b", "f"), ("c", "f"), ("a", "f"), ("b", "f")]
+
+
+def test_a_walk_tells_the_calls_that_are_given_the_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A walk tells the calls that are given the value or what was made of it, and without a value all of them."""
+    package = tmp_path / "walked_package"
+    package.mkdir()
+    (package / "top.py").write_text(
+        "from walked_package import low, other\n"
+        "def run(word):\n    other.note(1)\n    return other.keep([low.make(word)])\n"
+    )
+    (package / "low.py").write_text(
+        "from dataclasses import dataclass\n@dataclass\nclass Made:\n    size: int\n"
+        "def make(word):\n    return Made(len(word))\n"
+    )
+    (package / "other.py").write_text(
+        "def note(number):\n    pass\ndef keep(things):\n    return len(things)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    top = importlib.import_module("walked_package.top")
+    with structure.Recorder(package, lambda value: value == "word") as followed:
+        top.run("word")
+    with structure.Recorder(package) as every_call:
+        top.run("word")
+    assert followed.calls == [("top", "run"), ("low", "make"), ("other", "keep")]
+    assert every_call.calls == [("top", "run"), ("other", "note"), ("low", "make"), ("other", "keep")]

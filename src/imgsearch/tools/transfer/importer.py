@@ -8,8 +8,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -25,6 +24,7 @@ from imgsearch.index.manifest import IMPORTED
 from imgsearch.index.rows import FileState, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.media.formats import EXTENSIONS
+from imgsearch.media.lookahead import look_ahead
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.spec import choose_spec
@@ -35,6 +35,7 @@ from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
 from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors
 
 _SAID = 10
+_AHEAD = 256  # files that are hashed ahead of their turn
 _ABSENT = -1
 """The size noted of a file that was not there: whatever appears in its place is another one, and is read."""
 
@@ -135,18 +136,18 @@ class Importer:
     def _import_all(self) -> None:
         names = self.source.names()
         start = 0
-        with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-            for block in self.source.blocks(block_rows(self.source)):
-                files: list[_File] = []
-                for row, named in enumerate(islice(names, len(block.rows))):
-                    if start + row not in self.bad:
-                        files += self._look(row, named)
-                if self._files:
-                    files = [file for read in pool.map(_read, files) if (file := self._good(read))]
-                if files:
-                    self._commit(files, unit_rows(block.rows))
-                start += len(block.rows)
-                self.reporter.advance(len(block.rows))
+        for block in self.source.blocks(block_rows(self.source)):
+            files: list[_File] = []
+            for row, named in enumerate(islice(names, len(block.rows))):
+                if start + row not in self.bad:
+                    files += self._look(row, named)
+            if self._files:
+                with closing(look_ahead(_read, files, _AHEAD)) as read:
+                    files = [file for result in read if (file := self._good(result))]
+            if files:
+                self._commit(files, unit_rows(block.rows))
+            start += len(block.rows)
+            self.reporter.advance(len(block.rows))
 
     def _say_left_out(self) -> None:
         if self._unsaid:
@@ -231,7 +232,7 @@ class Importer:
             self._unseen += not _is_seen(file.source.path)
             states.append(FileState(self._root_id(file.root, writer), file.source, file.content))
             key = file.content, file.named.page
-            if key in pending or writer.catalog.place(*key):
+            if key in pending or writer.catalog.locate(*key):
                 self.result.reused += 1
                 continue
             pending.add(key)
