@@ -169,7 +169,7 @@ class Server:
         return self._json(*self._ask("POST", path, json.dumps(data).encode()))
 
     def message(self, path: str, message: bytes, inputs: int) -> bytes:
-        """Send a message of ``wire.pack`` with so many inputs, return the answer's. Raises as ``json`` does."""
+        """Send a message of ``protocol.pack`` with so many inputs, return the answer's. Raises as ``json`` does."""
         status, body = self._ask("POST", path, message, {protocol.INPUTS_HEADER: str(inputs)})
         if status != 200:
             self._json(status, body)

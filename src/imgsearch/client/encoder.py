@@ -16,7 +16,7 @@ from imgsearch.types import RGB, ImageEncoder, Input, ModelSpec, Notify, Patches
 
 
 def remote_encoder(
-    order: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
+    model_spec: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
 ) -> RemoteEncoder | None:
     """Return an encoder by this user's server, with the model loaded there; None if no server can give one.
 
@@ -39,7 +39,7 @@ def remote_encoder(
         )
         return None
     try:
-        return RemoteEncoder(server, order, load, notify)
+        return RemoteEncoder(server, model_spec, load, notify)
     except ServerGone as gone:
         notify(f"the server does not answer ({gone}): the model is loaded here")
     except ImgsearchError:
@@ -52,13 +52,13 @@ class RemoteEncoder:
     """An ``ImageEncoder`` by a server's model. The vectors are those that the same model gives here, bit for bit."""
 
     def __init__(
-        self, server: Server, order: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
+        self, server: Server, model_spec: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
     ) -> None:
         """Have the server load the model. Raises ServerGone, and the errors of loading it."""
-        self._server, self._order, self._notify = server, order, notify
+        self._server, self._model_spec, self._notify = server, model_spec, notify
         self._load = functools.cache(load)
         self._gone = False
-        loaded = server.json("/load", protocol.spec_json(order))
+        loaded = server.json("/load", protocol.spec_json(model_spec))
         try:
             runtime = Runtime(*(str(loaded[name]) for name in ("device", "dtype", "reason")))
             self.dim = int(loaded["dim"])
@@ -66,11 +66,11 @@ class RemoteEncoder:
         except (KeyError, TypeError, ValueError) as error:
             raise ServerGone("it does not say how it loaded the model") from error
         self.runtime = replace(runtime, reason=f"{runtime.reason}; by the server, process {server.state.pid}")
-        self._layout = pixels.read_layout(order.folder)
+        self._layout = pixels.read_layout(model_spec.folder)
 
     def prepare(self, image: RGB) -> Patches:
         """Resize and cut a picture into patches, here, on any thread; raises as the model's own does."""
-        return pixels.prepare(image, self._order.budget, self._layout)
+        return pixels.prepare(image, self._model_spec.budget, self._layout)
 
     def embed(
         self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
@@ -110,7 +110,7 @@ class RemoteEncoder:
         return replace(item, image=self.prepare(item.image))
 
     def _ask(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
-        message = protocol.pack_inputs(self._order, inputs, batch_size)
+        message = protocol.pack_inputs(self._model_spec, inputs, batch_size)
         answer = self._server.message("/embed", message, len(inputs))
         try:
             data, arrays = protocol.unpack(answer)

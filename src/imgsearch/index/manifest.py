@@ -45,7 +45,7 @@ def read(folder: str) -> IndexSpec:
 
 
 def load(folder: str) -> tuple[IndexSpec, str]:
-    """Return the identity of the index in ``folder`` and the folder of its catalogue, vectors and derived files.
+    """Return the identity of the index in ``folder`` and the folder of its catalogue, vectors and ANN files.
 
     Raises IndexMissing (no manifest), IndexDamaged (unreadable or altered), IndexMismatch (a newer format).
     """

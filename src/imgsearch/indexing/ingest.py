@@ -17,7 +17,7 @@ from imgsearch.index import side_db
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileState
-from imgsearch.index.writer import DEAD_SHARE, GRACE_SECONDS, Compacted, IndexWriter
+from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS, Compaction, IndexWriter
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan
@@ -97,7 +97,7 @@ class Ingest:
 
             def is_known(sha256: bytes) -> bool:
                 with one_at_a_time:
-                    return catalog.place(sha256) is not None
+                    return catalog.locate(sha256) is not None
 
             try:
                 done = self._take_known(is_known)
@@ -192,7 +192,7 @@ class Ingest:
 
     def _has(self, sha256: bytes) -> bool:
         """Whether the index has got a content since its file was decoded ahead, or gets it with the next commit."""
-        return sha256 in self.uncommitted.hashes or self.writer.catalog.place(sha256) is not None
+        return sha256 in self.uncommitted.hashes or self.writer.catalog.locate(sha256) is not None
 
     def _note(
         self, source: SourceFile, content: bytes | None = None, error: str | None = None, detail: str = ""
@@ -262,12 +262,12 @@ def tidy(
     writer: IndexWriter,
     builder: AnnBuilder,
     reporter: Reporter,
-    share: float = DEAD_SHARE,
+    share: float = DELETED_SHARE,
     before: float | None = None,
-) -> Compacted:
-    """Give back the room of dead rows where there are many, and bring the derived files up to date."""
-    done = Compacted()
-    if writer.dead_segments(share, before):
+) -> Compaction:
+    """Give back the room of deleted rows where there are many, and bring the ANN files up to date."""
+    done = Compaction()
+    if writer.segments_to_compact(share, before):
         builder.join()
         reporter.start(0, "vectors moved")
         try:

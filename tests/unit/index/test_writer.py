@@ -354,7 +354,7 @@ def test_a_full_disk_loses_only_what_was_not_committed(
         assert found(folder, rows, 5) == before
         assert writer.catalog.counts()[0] == 2  # no file names a picture that is not there
         disk.room()
-        kept = {place for place in range(6) if writer.catalog.place(sha(10 + place))}
+        kept = {place for place in range(6) if writer.catalog.locate(sha(10 + place))}
         rest = [place for place in range(6) if place not in kept]
         writer.commit(
             [(sha(10 + place), 0, 40, 30) for place in rest],

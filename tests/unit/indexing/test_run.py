@@ -75,7 +75,7 @@ def indexed(folder: str) -> dict[str, bytes]:
                 path = os.path.join(root.path, row.path)
                 if row.content is not None:
                     assert path not in found, f"{path} is in the index twice"
-                    assert index.catalog.place(row.content) is not None
+                    assert index.catalog.locate(row.content) is not None
                     found[path] = row.content
     return found
 

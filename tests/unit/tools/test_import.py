@@ -194,7 +194,7 @@ def test_without_files_invented_paths_are_pictures(folder: str, tmp_path: Path) 
 def test_a_large_import_answers_fast_at_once(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond the size where searches scan, an import ends with the derived files made that `index` would make."""
+    """Beyond the size where searches scan, an import ends with the ANN files made that `index` would make."""
     from imgsearch.index.ann import search as ann
 
     monkeypatch.setattr(ann, "EXACT_ROWS", 500)

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any, Literal
 
-from imgsearch.client import model_spec, protocol
+from imgsearch.client import protocol
 from imgsearch.client.connection import ServerState
 from imgsearch.client.protocol import spec_from_json
 from imgsearch.errors import ImgsearchError, UsageError
@@ -42,13 +42,13 @@ class Handlers:
         self._index = find_index(index)
         self._notify = notify
         self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
-        self._models = ModelPool(lambda order: LoadedModel(order, self._notice), idle_seconds)
+        self._models = ModelPool(lambda model_spec: LoadedModel(model_spec, self._notice), idle_seconds)
         self._indexes = IndexPool(idle_seconds)
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
 
     def status(self) -> dict[str, Any]:
-        """Return what ``remote.connection.ServerState`` holds."""
+        """Return what ``ServerState`` holds."""
         runtime = self._models.runtime
         return asdict(
             ServerState(
@@ -64,15 +64,15 @@ class Handlers:
         )
 
     def load(self, data: Any) -> dict[str, Any]:
-        """Load the model of an order; return how it computes. Raises as loading it does."""
+        """Load the model of a spec; return how it computes. Raises as loading it does."""
         with self._models.use(spec_from_json(data)) as encoder:
             batch = {"batch_size": encoder.batch_size, "batch_reason": encoder.batch_reason}
             return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
 
     def embed(self, message: bytes) -> bytes:
         """Embed the inputs of a message; return the message with their vectors."""
-        order, inputs, batch_size = protocol.unpack_inputs(message)
-        with self._noting() as notices, self._models.use(order) as encoder:
+        model_spec, inputs, batch_size = protocol.unpack_inputs(message)
+        with self._noting() as notices, self._models.use(model_spec) as encoder:
             vectors = encoder.embed(inputs, batch_size=batch_size)
         return protocol.pack({"notices": notices}, {"vectors": vectors})
 
@@ -138,7 +138,7 @@ class Handlers:
         def load() -> ImageEncoder:
             # Nobody watches here while gigabytes are fetched: the command line does that.
             checkpoint = checkpoint_for(index.folder, index.spec, choice, Silent(), download=False)
-            encoder = held.enter_context(self._models.use(model_spec(checkpoint, index.spec, choice)))
+            encoder = held.enter_context(self._models.use(index.spec.model_spec(checkpoint.folder, choice)))
             if command:
                 side_db.record_run(index.folder, command, encoder.runtime)
             return encoder

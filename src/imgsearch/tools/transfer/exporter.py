@@ -104,7 +104,7 @@ class _Export:
         """Open every segment, so that compaction can't take one away any more."""
         self.index, self.dtype, self.skip_bad, self.reporter = index, dtype, skip_bad, reporter
         self.segments: dict[int, Segment] = {
-            part.segment.number: part.segment for part in index.snapshot.parts(index.catalog, fast=False)
+            view.segment.number: view.segment for view in index.snapshot.views(index.catalog, fast=False)
         }
         self.damaged = 0
 

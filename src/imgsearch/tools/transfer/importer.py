@@ -232,7 +232,7 @@ class Importer:
             self._unseen += not _is_seen(file.source.path)
             states.append(FileState(self._root_id(file.root, writer), file.source, file.content))
             key = file.content, file.named.page
-            if key in pending or writer.catalog.place(*key):
+            if key in pending or writer.catalog.locate(*key):
                 self.result.reused += 1
                 continue
             pending.add(key)
