@@ -52,7 +52,7 @@ def test_a_spec_has_one_form_as_json(tmp_path: Path, wanted: IndexSpec) -> None:
 @pytest.mark.parametrize("fingerprint", ["", "ff", "no hex", "e" * 62])
 def test_a_spec_without_a_whole_fingerprint_is_none(fingerprint: str) -> None:
     """A fingerprint that is no sha256 is refused before anything is compared with it."""
-    with pytest.raises(ValueError, match="hex|sha256"):
+    with pytest.raises(ValueError, match=r"hex|sha256"):
         manifest.spec_from_json({**manifest.spec_to_json(spec()), "fingerprint": fingerprint})
 
 
