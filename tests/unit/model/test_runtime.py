@@ -14,6 +14,7 @@ from imgsearch.model import runtime
 from imgsearch.model.engine import layers
 from imgsearch.model.runtime import bfloat16_unit as UNIT
 from imgsearch.model.runtime import choose
+from imgsearch.tools.training.options import choose_precision
 
 
 @pytest.fixture
@@ -59,8 +60,11 @@ def test_bfloat16_needs_hardware_that_both_confirm(
         "float32 is the CPU's dtype" if unit is None else f"bfloat16: the CPU has {unit}"
     )
     assert choose("cpu", "float32").dtype == "float32"
+    assert (
+        choose_precision("cpu", "auto")[0] == chosen.dtype == runtime.cpu_dtype()[0]
+    )  # training decides alike
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
-    assert choose().dtype == "float32"
+    assert choose().dtype == choose_precision("cpu", "auto")[0] == "float32"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX")
     assert choose().dtype == chosen.dtype
 
