@@ -40,12 +40,12 @@ def exists(folder: str) -> bool:
 
 
 def read(folder: str) -> IndexSpec:
-    """Return the identity of the index in ``folder``. Raises what ``load`` does."""
+    """Return the spec of the index in ``folder``. Raises what ``load`` does."""
     return load(folder)[0]
 
 
 def load(folder: str) -> tuple[IndexSpec, str]:
-    """Return the identity of the index in ``folder`` and the folder of its catalogue, vectors and ANN files.
+    """Return the spec of the index in ``folder`` and the folder of its catalogue, vectors and ANN files.
 
     Raises IndexMissing (no manifest), IndexDamaged (unreadable or altered), IndexMismatch (a newer format).
     """
@@ -140,7 +140,7 @@ def put(folder: str, content: str) -> None:
 
 
 def differences(have: IndexSpec, want: IndexSpec) -> list[str]:
-    """Say in a few words each how ``want`` differs from the index's own identity; empty if nothing does."""
+    """Say in a few words each how ``want`` differs from the index's own spec; empty if nothing does."""
     found = []
     if have.fingerprint != want.fingerprint:
         found.append(
@@ -181,13 +181,13 @@ _FORMAT = 1
 
 
 def nobody(dim: int) -> IndexSpec:
-    """Return the identity of vectors of which nobody says what made them; all of one dim are taken to be alike."""
+    """Return the spec of vectors of which nobody says what made them; all of one dim are taken to be alike."""
     fingerprint = hashlib.sha256(f"imported vectors of dim {dim}".encode()).hexdigest()
     return IndexSpec(IMPORTED, fingerprint, dim, "", "", PixelBudget(0, 0))
 
 
 def to_json(spec: IndexSpec) -> dict[str, Any]:
-    """Return an identity as it is written beside vectors: the fields of an index's manifest."""
+    """Return a spec as it is written beside vectors: the fields of an index's manifest."""
     return {
         "format": _FORMAT,
         "model": spec.model,

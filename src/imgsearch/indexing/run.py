@@ -35,7 +35,7 @@ from imgsearch.media import formats
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
 from imgsearch.model.conventions import read_conventions
-from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
+from imgsearch.spec import check_choice, checkpoint_for, choose_spec, chosen_pixels, keep_settings
 from imgsearch.text import display_path, plural
 from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
 
@@ -132,7 +132,7 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
     # What was begun is gone on with, unless something else is asked for.
     unchanged = model == ModelOptions(device=model.device, dtype=model.dtype)
     with suppress(IndexMissing, IndexDamaged, IndexMismatch):
-        model = as_before(model, begun[0] if begun and unchanged else manifest.read(folder))
+        model = keep_settings(model, begun[0] if begun and unchanged else manifest.read(folder))
     try:
         # The catalogue alone: the vectors may be what is damaged.
         with closing(Catalog(generations.in_use(folder) or folder)) as catalog:

@@ -178,7 +178,7 @@ def fingerprint(folder: str) -> str:
 
     In it: config.json without records of saving, tokenizer.json, the chat template, the pixel settings, of each
     tensor its name, dtype, shape and 3 × 64 bytes, and a missing generation prompt. Not in it: prompts, dim and
-    pixel budget, which an index's identity names itself. Remembered by size, times and inode of each file.
+    pixel budget, which an index's spec names itself. Remembered by size, times and inode of each file.
     Raises CheckpointError for missing or broken files.
     """
     import platformdirs

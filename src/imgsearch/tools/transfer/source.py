@@ -134,7 +134,7 @@ def open_vectors(vectors: str, paths: str | None) -> VectorSource:
             with _opened(paths):
                 pass
             array = npy.open_array(vectors, file)
-            return ArraySource(array, paths, _identity_beside(array))
+            return ArraySource(array, paths, _spec_beside(array))
     if head.startswith(b"PAR1"):
         if paths is not None:
             raise UsageError(f"{name} is a parquet file, which holds the paths itself; leave --paths out")
@@ -152,7 +152,7 @@ def _opened(path: str) -> Any:
     return open_regular(path)
 
 
-def _identity_beside(array: npy.Array) -> IndexSpec | None:
+def _spec_beside(array: npy.Array) -> IndexSpec | None:
     """Return what the .json file that export writes beside a .npy file says, if there is one."""
     path = json_beside(array.path)
     try:
@@ -175,7 +175,7 @@ def json_beside(vectors: str) -> str:
 
 
 def checked(spec: IndexSpec, dim: int, path: str) -> IndexSpec:
-    """Return the identity if vectors of ``dim`` can be its own; else DatasetError."""
+    """Return the spec if vectors of ``dim`` can be its own; else DatasetError."""
     if spec.dim != dim:
         raise DatasetError(
             f"{display_path(path)} says that the vectors have {spec.dim} dimensions; they have {dim}"
