@@ -27,7 +27,7 @@ class IndexOptions:
 
     def flags(self) -> str:
         """Return the command line's flags that say the same, without those of the index's spec."""
-        given = {
+        values = {
             "--batch-size": self.batch_size,
             "--max-megapixels": self.max_megapixels,
             "--device": None if self.model.device == "auto" else self.model.device,
@@ -36,7 +36,7 @@ class IndexOptions:
         words = [self.walk.flags()] if self.walk else []
         words += [
             f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"
-            for flag, value in given.items()
+            for flag, value in values.items()
             if value
         ]
         words += [] if self.prune else ["--no-prune"]

@@ -621,4 +621,5 @@ TestUser = User.TestCase
 TestUser.__doc__ = (
     "After any history of changes and runs, the index holds what is on the disk, each file once."
 )
+TestUser.pytestmark = [pytest.mark.slow("goes through 150 histories of 30 steps")]
 TestUser.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
