@@ -392,4 +392,4 @@ def _told(
         return named, "--model says so"
     if have is not None:
         return replace(have, dim=source.dim), "the index's own model, since nothing says otherwise"
-    return manifest.nobody(source.dim), ""
+    return manifest.imported_spec(source.dim), ""
