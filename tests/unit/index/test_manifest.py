@@ -38,7 +38,7 @@ def test_a_spec_comes_back_as_it_was_written(tmp_path: Path, wanted: IndexSpec) 
 
 
 @IN_ONE_FOLDER
-@given(ANY_IDENTITY)
+@given(ANY_SPEC)
 def test_a_spec_has_one_form_as_json(tmp_path: Path, wanted: IndexSpec) -> None:
     """A manifest holds the fields of ``spec_to_json``, which ``spec_from_json`` reads back from any JSON."""
     manifest.write(str(tmp_path), wanted)
