@@ -37,6 +37,25 @@ def test_an_identity_comes_back_as_it_was_written(tmp_path: Path, wanted: IndexS
     assert manifest.read(str(tmp_path)) == wanted
 
 
+@IN_ONE_FOLDER
+@given(ANY_IDENTITY)
+def test_a_spec_has_one_form_as_json(tmp_path: Path, wanted: IndexSpec) -> None:
+    """A manifest holds the fields of ``spec_to_json``, which ``spec_from_json`` reads back from any JSON."""
+    manifest.write(str(tmp_path), wanted)
+    stored = json.loads((tmp_path / manifest.NAME).read_text())
+    fields = manifest.spec_to_json(wanted)
+    assert {name: stored[name] for name in fields} == fields
+    assert stored.keys() - fields.keys() == {"format", "data", "checksum"}
+    assert manifest.spec_from_json(json.loads(json.dumps(fields))) == wanted
+
+
+@pytest.mark.parametrize("fingerprint", ["", "ff", "no hex", "e" * 62])
+def test_a_spec_without_a_whole_fingerprint_is_none(fingerprint: str) -> None:
+    """A fingerprint that is no sha256 is refused before anything is compared with it."""
+    with pytest.raises(ValueError, match=r"hex|sha256"):
+        manifest.spec_from_json({**manifest.spec_to_json(spec()), "fingerprint": fingerprint})
+
+
 @pytest.mark.parametrize("flip", [0x01, 0x10, 0x20, 0x80])
 def test_no_altered_byte_changes_the_identity(tmp_path: Path, flip: int) -> None:
     """A manifest with any byte altered is refused, or still says the very same."""
