@@ -58,7 +58,7 @@ def index_pictures(
         _refuse_nothing(plan, reporter)
         if options.dry_run:
             _say_plan(plan, options.model, folder, base.spec, reporter)
-            return _untouched(plan, seconds=time.monotonic() - started)
+            return _dry_run_result(plan, seconds=time.monotonic() - started)
         checkpoint, spec = None, base.spec
         if spec is None:
             # Only now, with pictures at hand, is a model looked for: nothing is downloaded only to be refused.
@@ -71,8 +71,8 @@ def index_pictures(
         if checkpoint is not None:
             # And an index is made, or an old one gives way, once the model is there.
             _advise(load(), checkpoint, folder, base, options, reporter)
-        new_index = _new_index(folder, spec, base.roots, options.rebuild, reporter)
-        with nullcontext(base.writer) if base.writer else new_index as writer:
+        opened = _new_index(folder, spec, base.roots, options.rebuild, reporter)
+        with nullcontext(base.writer) if base.writer else opened as writer:
             result = Ingest(writer, plan, options, reporter).carry_out(load)
     result.seconds = time.monotonic() - started
     return result
@@ -259,7 +259,7 @@ def _about(pictures: int, choice: ModelOptions, folder: str, spec: IndexSpec | N
     return f"; about {text.format_duration(seconds)} ({reason})"
 
 
-def _untouched(plan: Plan, seconds: float) -> IndexResult:
+def _dry_run_result(plan: Plan, seconds: float) -> IndexResult:
     """Return what a dry run reports: what there is to do."""
     return IndexResult(
         unchanged=plan.unchanged,
