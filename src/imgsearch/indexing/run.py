@@ -246,19 +246,19 @@ def _say_plan(
         reporter.say(f"{where} can't be listed ({reason}); what is indexed of it stays")
 
 
-def _about(pictures: int, choice: ModelOptions, folder: str, spec: IndexSpec | None) -> str:
+def _about(pictures: int, model: ModelOptions, folder: str, spec: IndexSpec | None) -> str:
     """Say about how long the pictures take, if anything is known to guess it from."""
     run = side_db.last_run(folder, "index")
     parameters, budget = 0, spec.pixels if spec else PixelBudget(0, 0)
     if spec is None or run is None or not run.rate:
         try:
-            model = choice.model or (spec.model if spec else None)
-            checkpoint = hub.find_checkpoint(model, revision=choice.revision, download=False)
+            name = model.model or (spec.model if spec else None)
+            checkpoint = hub.find_checkpoint(name, revision=model.revision, download=False)
             parameters = checkpoint.info.parameters
-            budget = spec.pixels if spec else chosen_pixels(choice, checkpoint)
+            budget = spec.pixels if spec else chosen_pixels(model, checkpoint)
         except ImgsearchError:
             return "; how long is known when the model is here"
-    device = run.runtime.device if run else "cpu" if choice.device == "auto" else choice.device
+    device = run.runtime.device if run else "cpu" if model.device == "auto" else model.device
     seconds, reason = estimate_seconds(pictures, parameters, budget, device, run.rate if run else 0.0)
     return f"; about {text.format_duration(seconds)} ({reason})"
 
