@@ -38,7 +38,7 @@ from imgsearch.indexing.roots import Scope, resolve_scope
 from imgsearch.media import formats
 from imgsearch.model import hub
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
+from imgsearch.spec import check_choice, checkpoint_for, choose_spec, chosen_pixels, keep_settings
 from imgsearch.text import display_path, plural
 from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
 
@@ -135,7 +135,7 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
     # An interrupted rebuild is resumed with its own settings, unless others are asked for.
     unchanged = model == ModelOptions(device=model.device, dtype=model.dtype)
     with suppress(IndexMissing, IndexDamaged, IndexMismatch):
-        model = as_before(model, unfinished[0] if unfinished and unchanged else manifest.read(folder))
+        model = keep_settings(model, unfinished[0] if unfinished and unchanged else manifest.read(folder))
     try:
         # The catalogue alone: the vectors may be what is damaged.
         with closing(Catalog(generations.in_use(folder) or folder)) as catalog:

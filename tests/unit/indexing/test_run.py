@@ -893,7 +893,7 @@ def written(folder: str) -> dict[str, tuple[bytes, int]]:
     }
 
 
-# ---- identity -------------------------------------------------------------------------------------------------
+# ---- spec -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -904,7 +904,7 @@ def written(folder: str) -> dict[str, tuple[bytes, int]]:
         (ModelOptions(instruction="Find cats"), "--instruction 'Find cats'"),
     ],
 )
-def test_another_identity_is_refused_with_the_commands_that_fix_it(
+def test_another_spec_is_refused_with_the_commands_that_fix_it(
     folder: str, gallery: Path, fake_model: FakeModel, choice: ModelOptions, said: str
 ) -> None:
     """Flags that the index was not made with change nothing and are answered with both ways to go on."""
