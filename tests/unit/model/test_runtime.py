@@ -144,6 +144,7 @@ def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
         assert chosen.reason.endswith(words)
 
 
+@pytest.mark.parametrize("module", ["imgsearch", "imgsearch.model.embedder"])
 @pytest.mark.parametrize(
     ("own", "found"),
     [
@@ -153,9 +154,18 @@ def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
         ({"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "7"}, "active 7"),
     ],
 )
-def test_threads_hardly_spin_unless_the_user_says_so(own: dict[str, str], found: str):
-    """OpenMP's threads sleep after a moment of waiting; what the user has set stands."""
-    code = "import imgsearch.model, os; print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+def test_threads_hardly_spin_unless_the_user_says_so(own: dict[str, str], found: str, module: str):
+    """OpenMP's threads sleep after a moment of waiting, set before torch is loaded; what the user has set stands."""
+    code = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'torch': seen.append(os.environ.get('OMP_WAIT_POLICY'))\n"
+        "seen = []; sys.meta_path.insert(0, Watch())\n"
+        f"import {module}\n"
+        "assert set(seen) <= {os.environ['OMP_WAIT_POLICY']}\n"
+        "print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+    )
     left = {
         name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     }
