@@ -11,20 +11,20 @@ from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
 from imgsearch.index import manifest
 from imgsearch.index.layout import index_flag
 from imgsearch.index.manifest import IMPORTED
-from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, Conventions, processor_budget, read_conventions
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, Conventions, processor_budget
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
 
 
-def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Checkpoint, IndexSpec]:
+def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, IndexSpec]:
     """Return the checkpoint and the identity of a new index, and say what the checkpoint itself chose.
 
     Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
     """
     checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
-    own = read_conventions(checkpoint.folder, checkpoint.name)
+    own = checkpoint.conventions
     if choice.dim is not None and not 1 <= choice.dim <= own.full_dim:
         raise UsageError(f"--dim {choice.dim}: {checkpoint.name} gives vectors of {own.full_dim} dimensions")
     query_prompt, document_prompt = choice.prompts or _prompts(choice.instruction, own)
@@ -32,7 +32,7 @@ def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Checkpoin
         reporter.say(f"{checkpoint.name} asks for {'; '.join(notes)}")
     return checkpoint, IndexSpec(
         model=checkpoint.name,
-        fingerprint=checkpoints.fingerprint(checkpoint.folder),
+        fingerprint=checkpoint.fingerprint,
         dim=choice.dim or own.dim,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
@@ -50,11 +50,11 @@ def _prompts(instruction: str | None, own: Conventions) -> tuple[str, str]:
     return punctuated(prompts[0]), punctuated(prompts[1])
 
 
-def chosen_pixels(choice: ModelOptions, checkpoint: hub.Checkpoint) -> PixelBudget:
+def chosen_pixels(choice: ModelOptions, checkpoint: Checkpoint) -> PixelBudget:
     """Return the pixel budget of a new index: the user's, or the checkpoint's default. Raises CheckpointError."""
     if choice.pixels == "checkpoint":
-        return processor_budget(checkpoint.folder)
-    return choice.pixels or read_conventions(checkpoint.folder, checkpoint.name).pixels
+        return processor_budget(checkpoint)
+    return choice.pixels or checkpoint.conventions.pixels
 
 
 def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
@@ -72,7 +72,7 @@ def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
     usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, DEFAULT_BUDGET
     try:
         before = hub.find_checkpoint(old.model, download=False)
-        own = read_conventions(before.folder, before.name)
+        own = before.conventions
         usual_prompts, usual_pixels = _prompts(None, own), own.pixels
     except CheckpointError:
         pass  # the old model is gone: it is taken for a plain one
@@ -85,7 +85,7 @@ def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
 
 def checkpoint_for(
     folder: str, spec: IndexSpec, choice: ModelOptions, reporter: Reporter, *, download: bool = True
-) -> hub.Checkpoint:
+) -> Checkpoint:
     """Find the checkpoint that the index in ``folder`` was made with, there or where the user says it is now.
 
     Without ``download`` it is looked for on this machine only. Raises CheckpointError if it is not found,
@@ -108,7 +108,7 @@ def checkpoint_for(
                 )
             model = None
     checkpoint = fetch_checkpoint(model, choice.revision, reporter, download=download)
-    found = checkpoints.fingerprint(checkpoint.folder)
+    found = checkpoint.fingerprint
     if found != spec.fingerprint:
         raise IndexMismatch(
             f"the index was made with {spec.model} ({spec.fingerprint[:8]}); the checkpoint in "
@@ -136,7 +136,7 @@ def check_choice(
         try:
             # Nothing is downloaded only to be refused.
             checkpoint = hub.find_checkpoint(choice.model, revision=choice.revision, download=False)
-            model, fingerprint = checkpoint.name, checkpoints.fingerprint(checkpoint.folder)
+            model, fingerprint = checkpoint.name, checkpoint.fingerprint
         except CheckpointError:
             if choice.model == have.model or os.path.exists(choice.model):
                 raise
@@ -150,7 +150,7 @@ def check_choice(
     pixels = choice.pixels or have.pixels
     if pixels == "checkpoint":
         checkpoint = checkpoint or hub.find_checkpoint(have.model, download=False)
-        pixels = processor_budget(checkpoint.folder)
+        pixels = processor_budget(checkpoint)
     want = IndexSpec(model, fingerprint, choice.dim or have.dim, *_asked(choice.instruction, have), pixels)
     if found := manifest.differences(have, want):
         words = ["imgsearch index", *map(shlex.quote, paths), index_flag(folder).strip(), other_flags]

@@ -12,6 +12,7 @@ from imgsearch.client import protocol
 from imgsearch.client.connection import NoServer, Server, ServerGone
 from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
 from imgsearch.model import image as pixels
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.types import RGB, ImageEncoder, Input, ModelSpec, Notify, Patches, Runtime, Vectors
 
 
@@ -66,7 +67,7 @@ class RemoteEncoder:
         except (KeyError, TypeError, ValueError) as error:
             raise ServerGone("it does not say how it loaded the model") from error
         self.runtime = replace(runtime, reason=f"{runtime.reason}; by the server, process {server.state.pid}")
-        self._layout = pixels.read_layout(model_spec.folder)
+        self._layout = pixels.read_layout(Checkpoint(model_spec.folder))
 
     def prepare(self, image: RGB) -> Patches:
         """Resize and cut a picture into patches, here, on any thread; raises as the model's own does."""

@@ -32,9 +32,8 @@ from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan, estimate_seconds, make_plan
 from imgsearch.indexing.roots import Scope, resolve_scope
 from imgsearch.media import formats
-from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
-from imgsearch.model.conventions import read_conventions
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
 from imgsearch.text import display_path, plural
 from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
@@ -160,7 +159,7 @@ def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Report
 
 
 def _load(
-    checkpoint: hub.Checkpoint | None, folder: str, spec: IndexSpec, model: ModelOptions, reporter: Reporter
+    checkpoint: Checkpoint | None, folder: str, spec: IndexSpec, model: ModelOptions, reporter: Reporter
 ) -> ImageEncoder:
     """Load the model of an index, from its checkpoint where that has been found already."""
     checkpoint = checkpoint or checkpoint_for(os.path.abspath(folder), spec, model, reporter)
@@ -169,14 +168,14 @@ def _load(
 
 def _advise(
     encoder: ImageEncoder,
-    checkpoint: hub.Checkpoint,
+    checkpoint: Checkpoint,
     folder: str,
     base: _Baseline,
     options: IndexOptions,
     reporter: Reporter,
 ) -> None:
     """Say what is worth knowing before an index is made: what is chosen once, and where it will lie."""
-    conventions = read_conventions(checkpoint.folder, checkpoint.name)
+    conventions = checkpoint.conventions
     if encoder.runtime.device != "cpu" and options.model.pixels is None and not conventions.pixels_reason:
         reporter.say(
             "an accelerator has time for more than the fastest setting: --detail standard sees small text and "
@@ -251,7 +250,7 @@ def _about(pictures: int, choice: ModelOptions, folder: str, spec: IndexSpec | N
         try:
             model = choice.model or (spec.model if spec else None)
             checkpoint = hub.find_checkpoint(model, revision=choice.revision, download=False)
-            parameters = checkpoints.describe(checkpoint.folder).parameters
+            parameters = checkpoint.info.parameters
             budget = spec.pixels if spec else chosen_pixels(choice, checkpoint)
         except ImgsearchError:
             return "; how long is known when the model is here"

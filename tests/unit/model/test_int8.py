@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from imgsearch.errors import CheckpointError, UsageError
 from imgsearch.model import embedder as embedder_module
 from imgsearch.model import runtime
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import layers
 from imgsearch.model.engine.forward import Engine
@@ -316,7 +317,8 @@ def test_threads_prove_once():
 def test_memory_to_come_is_a_byte_a_weight(tiny_checkpoint: str):
     """Until the vision tower is loaded, memory is kept free for a byte of each of its weights."""
     plain, small = (
-        Engine(tiny_checkpoint, Runtime("cpu", dtype, "for a test")) for dtype in ("float32", "int8")
+        Engine(Checkpoint(tiny_checkpoint), Runtime("cpu", dtype, "for a test"))
+        for dtype in ("float32", "int8")
     )
     assert 0 < small.bytes_to_load() < plain.bytes_to_load() / 4
     small.load_vision()

@@ -27,7 +27,7 @@ from imgsearch.client.connection import Address, find_server
 from imgsearch.client.encoder import RemoteEncoder, remote_encoder
 from imgsearch.errors import InputError, NonFiniteError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.model.checkpoint import fingerprint
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.tools.server.daemon import may_ask
 from imgsearch.types import Input, ModelSpec, PixelBudget
@@ -79,7 +79,7 @@ def by_server(server: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
 @pytest.fixture
 def model_spec(tiny_checkpoint: str) -> ModelSpec:
     """Give the spec of the tiny checkpoint."""
-    return ModelSpec(tiny_checkpoint, fingerprint(tiny_checkpoint), 24, BUDGET, "Represent it.")
+    return ModelSpec(tiny_checkpoint, Checkpoint(tiny_checkpoint).fingerprint, 24, BUDGET, "Represent it.")
 
 
 def requests(server: Running) -> int:

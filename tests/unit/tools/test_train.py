@@ -33,6 +33,7 @@ from imgsearch.errors import (
     UsageError,
 )
 from imgsearch.model import image as pixels
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
 from imgsearch.model.reference import load_model, pad_batch
@@ -144,12 +145,12 @@ class Parts:
 
 def _parts(folder: str, data: str, attention: str = "sdpa", room: int | None = None) -> Parts:
     examples = read_examples([data], "train", None)
-    layout = pixels.read_layout(folder)
+    layout = pixels.read_layout(Checkpoint(folder))
     refs = [ref for one in examples.examples for ref in (one.positive, *one.negatives)]
     pictures = Pictures(refs, BUDGET, layout, Silent(), room)
-    model = load_model(folder, Runtime("cpu", "float32", "test"))
+    model = load_model(Checkpoint(folder), Runtime("cpu", "float32", "test"))
     model.requires_grad_(True)
-    prompter = PromptEncoder(folder, verbatim=True)
+    prompter = PromptEncoder(Checkpoint(folder), verbatim=True)
     module = Qwen3VLInput(model, prompter, layout, pictures.patches, PROMPT, PROMPT, attention)
     table = as_table(examples, pictures)
     rows = [table[number] for number in range(0, len(table), 3)]
@@ -198,9 +199,12 @@ def test_gradients_are_those_of_the_reference_forward(tiny_checkpoint: str, pair
     last = features["attention_mask"].sum(1) - 1
     (features["token_embeddings"][torch.arange(len(last)), last] @ weight).sum().backward()
 
-    reference = load_model(tiny_checkpoint, Runtime("cpu", "float32", "test"))
+    reference = load_model(Checkpoint(tiny_checkpoint), Runtime("cpu", "float32", "test"))
     reference.requires_grad_(True)
-    layout, prompter = pixels.read_layout(tiny_checkpoint), PromptEncoder(tiny_checkpoint)
+    layout, prompter = (
+        pixels.read_layout(Checkpoint(tiny_checkpoint)),
+        PromptEncoder(Checkpoint(tiny_checkpoint)),
+    )
     patches = [parts.pictures.patches(number) for number in numbers]
     padded = pad_batch([prompter.encode(None, layout.tokens(one.grid)) for one in patches], "right", 0)
     output = reference(
@@ -223,8 +227,11 @@ def test_gradients_are_those_of_the_reference_forward(tiny_checkpoint: str, pair
 
 def test_positions_are_transformers_own(tiny_checkpoint: str) -> None:
     """A prompt's three-dimensional positions are those of Qwen3VLModel.get_rope_index, for any grid."""
-    model = load_model(tiny_checkpoint, Runtime("cpu", "float32", "test")).model
-    prompter, layout = PromptEncoder(tiny_checkpoint), pixels.read_layout(tiny_checkpoint)
+    model = load_model(Checkpoint(tiny_checkpoint), Runtime("cpu", "float32", "test")).model
+    prompter, layout = (
+        PromptEncoder(Checkpoint(tiny_checkpoint)),
+        pixels.read_layout(Checkpoint(tiny_checkpoint)),
+    )
     for grid in [(1, 2, 2), (1, 8, 4), (1, 4, 10), (1, 2, 20)]:
         tokens = prompter.encode("beside a text", layout.tokens(grid))
         ids, types = torch.from_numpy(tokens.ids)[None], torch.from_numpy(tokens.types)[None]

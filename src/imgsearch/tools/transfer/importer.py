@@ -25,7 +25,6 @@ from imgsearch.index.rows import FileState, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.media.formats import EXTENSIONS
 from imgsearch.media.lookahead import look_ahead
-from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.spec import choose_spec
 from imgsearch.text import display_path, format_duration
@@ -383,7 +382,7 @@ def _told(
         if base is None:
             return choose_spec(replace(choice, dim=source.dim), reporter)[1], "--model says so"
         checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
-        found = checkpoints.fingerprint(checkpoint.folder)
+        found = checkpoint.fingerprint
         named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)
         if source.spec and (wrong := manifest.differences(source.spec, named)):
             raise IndexMismatch(
