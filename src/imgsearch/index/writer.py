@@ -74,7 +74,7 @@ class IndexWriter:
         """Open the index in ``folder`` to write to it; with ``spec``, make it if there is none.
 
         With ``rebuild``, open a new generation beside the index that is there, which stays in use until
-        ``publish``; one that was begun with the same identity and not finished is gone on with.
+        ``publish``; one that was begun with the same spec and not finished is gone on with.
         Raises IndexLocked (who holds it), IndexMissing, IndexDamaged, IndexMismatch, StorageError.
         """
         folder = os.path.abspath(folder)
@@ -243,7 +243,7 @@ class IndexWriter:
         return moved, rows
 
     def move_model(self, model: str) -> None:
-        """Remember that the checkpoint lies elsewhere now; it is the same one, so the identity stays."""
+        """Remember that the checkpoint lies elsewhere now; it is the same one, so the rest of the spec stays."""
         if model != self.spec.model:
             self.index.spec = replace(self.spec, model=model)
             manifest.write(self.folder, self.spec, self.data)
