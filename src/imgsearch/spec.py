@@ -1,4 +1,4 @@
-"""Which model a run uses, and whether that fits the index: identity chosen once, checked ever after."""
+"""Which model a run uses, and whether that fits the index: its spec is chosen once and checked ever after."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget
 
 
 def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, IndexSpec]:
-    """Return the checkpoint and the identity of a new index, and say what the checkpoint itself chose.
+    """Return the checkpoint and the spec of a new index, and say what the checkpoint itself chose.
 
     Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
     """
@@ -57,7 +57,7 @@ def chosen_pixels(choice: ModelOptions, checkpoint: Checkpoint) -> PixelBudget:
     return choice.pixels or checkpoint.conventions.pixels
 
 
-def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
+def keep_settings(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
     """Return the choice for an index that replaces one made as ``old``: what the user does not change stays.
 
     With the same model everything does. Another model comes with its own conventions; only what the user of the
@@ -128,7 +128,7 @@ def check_choice(
 ) -> str:
     """Refuse flags that the index in ``folder`` was not made with, with the commands that fix it: IndexMismatch.
 
-    ``other_flags`` are the command's flags that are no part of the identity. Return the name of the index's
+    ``other_flags`` are the command's flags that are no part of the spec. Return the name of the index's
     model: a checkpoint that was given and is the same one may lie elsewhere now.
     """
     model, fingerprint, checkpoint = have.model, have.fingerprint, None
@@ -151,7 +151,9 @@ def check_choice(
     if pixels == "checkpoint":
         checkpoint = checkpoint or hub.find_checkpoint(have.model, download=False)
         pixels = processor_budget(checkpoint)
-    want = IndexSpec(model, fingerprint, choice.dim or have.dim, *_asked(choice.instruction, have), pixels)
+    want = IndexSpec(
+        model, fingerprint, choice.dim or have.dim, *_prompts_with(choice.instruction, have), pixels
+    )
     if found := manifest.differences(have, want):
         words = ["imgsearch index", *map(shlex.quote, paths), index_flag(folder).strip(), other_flags]
         same = " ".join(filter(None, words))
@@ -162,7 +164,7 @@ def check_choice(
     return model
 
 
-def _asked(instruction: str | None, have: IndexSpec) -> tuple[str, str]:
+def _prompts_with(instruction: str | None, have: IndexSpec) -> tuple[str, str]:
     """Return the prompts that an index like this one would have with the instruction; its own without one."""
     own = have.query_prompt, have.document_prompt
     if not instruction or own == (instruction, instruction):

@@ -160,7 +160,7 @@ class FakeEncoder:
 
 
 def spec(dim: int = DIM, model: str = MODEL) -> IndexSpec:
-    """Return the identity that an index made with the fake has."""
+    """Return the spec that an index made with the fake has."""
     prompt = "Represent the user's input."
     return IndexSpec(model, _fingerprint(f"/{model}"), dim, prompt, prompt, BUDGET)
 

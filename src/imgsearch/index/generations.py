@@ -66,7 +66,7 @@ def begin(folder: str, spec: IndexSpec, anew: bool = False) -> str:
 
 
 def unfinished(folder: str) -> tuple[IndexSpec, str] | None:
-    """Return spec and data folder of a generation that was begun and not published, or None."""
+    """Return the spec and the data folder of a generation that was begun and not published, or None."""
     current = in_use(folder)
     for name in reversed(_names(folder)):
         data = os.path.join(folder, name)

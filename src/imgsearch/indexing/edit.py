@@ -7,7 +7,6 @@ import shlex
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 from imgsearch.errors import FolderError, UsageError
 from imgsearch.files import check_root
@@ -16,7 +15,7 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.layout import index_flag
 from imgsearch.index.rows import FileRow, Root, is_current
 from imgsearch.index.writer import IndexWriter
-from imgsearch.indexing.roots import owner_of
+from imgsearch.indexing.roots import owner_of, single_files
 from imgsearch.text import display_path
 from imgsearch.types import Reporter, Silent, SourceFile
 
@@ -239,18 +238,18 @@ def _remove(path: str, catalog: Catalog, reporter: Reporter) -> Removed:
             roots += _drop_root(catalog, root, reporter)
         elif is_below(path, root.path):
             dropped = _drop(catalog, root, os.path.relpath(path, root.path))
-            single_files = cast("list[str]", root.options.get("only") or [])
-            if single_files:
-                rest = [name for name in single_files if os.path.join(root.path, name) != path]
-                files += max(dropped, len(single_files) - len(rest))
+            names = single_files(root)
+            if names:
+                rest = [name for name in names if os.path.join(root.path, name) != path]
+                files += max(dropped, len(names) - len(rest))
                 if not rest:
                     roots += _drop_root(catalog, root, reporter)
-                elif rest != single_files:
+                elif len(rest) < len(names):
                     catalog.put_root(root.path, {**root.options, "only": rest}, root.mount)
             else:
                 files += dropped
     owner = owner_of(path, catalog.roots())
-    if (files or roots) and owner and not owner.options.get("only") and os.path.lexists(path):
+    if (files or roots) and owner and os.path.lexists(path):
         reporter.say(
             f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
             "unless an --exclude or a .imgsearchignore file names it"

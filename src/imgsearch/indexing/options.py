@@ -26,7 +26,7 @@ class IndexOptions:
     dry_run: bool = False
 
     def flags(self) -> str:
-        """Return the command line's flags that say the same, without those of the index's identity."""
+        """Return the command line's flags that say the same, without those of the index's spec."""
         values = {
             "--batch-size": self.batch_size,
             "--max-megapixels": self.max_megapixels,

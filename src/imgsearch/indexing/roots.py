@@ -11,6 +11,7 @@ import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import cast
 
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root
@@ -184,7 +185,7 @@ def _plan_folder(
 ) -> None:
     exact = next((root for root in roots if root.path == path), None)
     owner = owner_of(os.path.dirname(path), roots)
-    single = exact if exact is not None and exact.options.get("only") else None
+    single = exact if exact is not None and single_files(exact) else None
     if exact is not None and single is None:
         planned[path] = _planned(exact, overrides)
     elif any(is_below(path, root.path) for root in planned.values() if _is_whole(root)):
@@ -210,7 +211,7 @@ def _plan_file(
     folder, name = os.path.split(path)
     if any(is_below(path, root.path) for root in planned.values() if root.subpaths == ("",)):
         return
-    single = next((root for root in roots if root.path == folder and root.options.get("only")), None)
+    single = next((root for root in roots if root.path == folder and single_files(root)), None)
     owner = owner_of(folder, roots)
     if owner is not None and (single is None or path not in owned_paths(single)):
         _add_part(owner, path, planned)
@@ -235,7 +236,8 @@ def _is_whole(root: PlannedRoot) -> bool:
 def _planned(root: Root, overrides: WalkOverrides = NO_OVERRIDES) -> PlannedRoot:
     """Return a known root to be covered as a whole, with overrides over its options. Raises IndexDamaged."""
     stored = dict(root.options)
-    names = tuple(str(name) for name in stored.pop("only", []))  # type: ignore[attr-defined]
+    stored.pop("only", None)
+    names = single_files(root)
     stored["exclude"] = tuple(stored.get("exclude", ()))  # type: ignore[arg-type]
     try:
         options = WalkOptions(**stored)  # type: ignore[arg-type]
@@ -256,9 +258,14 @@ def _inherited(owner: Root) -> WalkOptions:
 
 def owner_of(path: str, roots: Sequence[Root]) -> Root | None:
     """Return the deepest known root that is ``path`` or lies above it, and stands for its whole folder."""
-    whole = [root for root in roots if not root.options.get("only")]
+    whole = [root for root in roots if not single_files(root)]
     above = [root for root in whole if root.path == path or is_below(path, root.path)]
     return max(above, key=lambda root: len(root.path), default=None)
+
+
+def single_files(root: Root) -> tuple[str, ...]:
+    """Return the names of the files that a known root stands for; none if it stands for its whole folder."""
+    return tuple(map(str, cast("list[str]", root.options.get("only") or [])))
 
 
 def owned_paths(root: Root) -> set[str]:

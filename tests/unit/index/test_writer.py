@@ -531,7 +531,7 @@ def test_an_index_that_was_half_made_is_made(folder: str) -> None:
 
 
 def test_vectors_of_two_models_never_meet(folder: str) -> None:
-    """Where an index of another identity has appeared meanwhile, a writer that wanted to make one is refused."""
+    """Where an index of another spec has appeared meanwhile, a writer that wanted to make one is refused."""
     make(folder, 1)
     with pytest.raises(IndexMismatch, match=f"dimension {DIM}, not 5"):
         IndexWriter(folder, spec(dim=5))
@@ -540,7 +540,7 @@ def test_vectors_of_two_models_never_meet(folder: str) -> None:
 
 
 def test_a_rebuild_begins_anew(folder: str) -> None:
-    """A rebuilt index knows nothing of the one before, whose files are gone, and has the new identity."""
+    """A rebuilt index knows nothing of the one before, whose files are gone, and has the new spec."""
     make(folder, 5)
     with IndexWriter(folder, spec(dim=5), rebuild=True) as writer:
         assert writer.spec.dim == 5

@@ -77,7 +77,7 @@ def root(place: Path, path: str, id: int = 1, only: list[str] | None = None, **o
     return Root(id, str(place / path), kept, "/")
 
 
-def chosen(
+def covered(
     place: Path, given: list[str], roots: list[Root], options: WalkOverrides | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Return which parts of which roots a run covers, by their paths in ``place``."""
@@ -114,7 +114,7 @@ def test_what_a_run_covers(
 ) -> None:
     """A path inside a root is a part of it, one around roots covers these too, and no part lies in another."""
     roots = [root(place, path, number) for number, path in enumerate(known, 1)]
-    assert chosen(place, given_, roots) == wanted
+    assert covered(place, given_, roots) == wanted
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_root_of_single_files(
 ) -> None:
     """A root that stands for single files is these files, until its own folder is given."""
     roots = [root(place, "a/b", only=["f.png"])]
-    assert chosen(place, given_, roots) == wanted
+    assert covered(place, given_, roots) == wanted
     scope = resolve_scope([str(place / path) for path in given_], roots, None, Silent())
     assert {os.path.relpath(root.path, place): root.single_files for root in scope.roots} == only
 
@@ -176,11 +176,11 @@ def test_a_path_that_is_not_there_is_an_error(place: Path, given_: str) -> None:
         resolve_scope([str(place / "a"), path], [], None, Silent())
 
 
-# ---- what the user chose of the walk ---------------------------------------------------------------------------
+# ---- what takes the place of a root's options ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("choice", "wanted", "flags"),
+    ("overrides", "wanted", "flags"),
     [
         (WalkOverrides(), WalkOptions(("a",), True, False, "/x", "/x"), ""),
         (
@@ -196,12 +196,12 @@ def test_a_path_that_is_not_there_is_an_error(place: Path, given_: str) -> None:
         ),
     ],
 )
-def test_a_choice_leaves_what_it_does_not_name(
-    choice: WalkOverrides, wanted: WalkOptions, flags: str
+def test_overrides_leave_what_they_do_not_name(
+    overrides: WalkOverrides, wanted: WalkOptions, flags: str
 ) -> None:
     """Each option that is given replaces its own kind alone, and the flags say just what was given."""
-    assert choice.over(WalkOptions(("a",), True, False, "/x", "/x")) == wanted
-    assert choice.flags() == flags
+    assert overrides.over(WalkOptions(("a",), True, False, "/x", "/x")) == wanted
+    assert overrides.flags() == flags
 
 
 def kept(folder: Path, path: Path) -> dict[str, object]:

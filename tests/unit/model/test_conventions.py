@@ -180,7 +180,7 @@ def test_an_empty_prompt_is_no_message(tiny_checkpoint: str) -> None:
 
 
 def test_modules_that_change_nothing_leave_the_fingerprint(tiny_copy: str, tmp_path: Path) -> None:
-    """Prompts and truncate_dim are the identity's own; a missing generation prompt makes another checkpoint."""
+    """Prompts and truncate_dim are the spec's own; a missing generation prompt makes another checkpoint."""
     plain = Checkpoint(tiny_copy).fingerprint
     folder = sentence_folder(tiny_copy, tmp_path / "sentence", prompts=PROMPTS, truncate_dim=64)
     assert Checkpoint(str(folder)).fingerprint == plain

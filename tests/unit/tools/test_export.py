@@ -149,7 +149,7 @@ def test_an_empty_index_is_an_empty_file(folder: str, tmp_path: Path) -> None:
 def test_what_is_exported_comes_back_bit_by_bit(
     n: int, per_segment: int, group: int, seed: int, form: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Export and import give the same identity, the same order and the very same bytes; parquet keeps everything."""
+    """Export and import give the same spec, the same order and the very same bytes; parquet keeps everything."""
     where = tmp_path_factory.mktemp("round")
     ending, dtype = form
     with pytest.MonkeyPatch.context() as patch:

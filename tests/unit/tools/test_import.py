@@ -295,7 +295,7 @@ def test_a_root_that_is_not_there_is_refused_where_files_are_read(folder: str, t
     assert not Path(folder).exists()
 
 
-# ---- identity -----------------------------------------------------------------------------------------------
+# ---- spec ---------------------------------------------------------------------------------------------------
 
 
 def test_vectors_of_nobody_make_an_index_without_a_model(

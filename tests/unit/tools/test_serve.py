@@ -445,7 +445,7 @@ def test_rows_without_a_vector_are_named_by_their_place_in_the_call(
         raise NonFiniteError([1])
 
     monkeypatch.setattr(encoder._server, "message", message)
-    monkeypatch.setattr(client_encoder, "_fitting", lambda rest: min(2, len(rest)))
+    monkeypatch.setattr(client_encoder, "_fit_in_message", lambda rest: min(2, len(rest)))
     with pytest.raises(NonFiniteError) as raised:
         encoder.embed(inputs[:4])
     assert (raised.value.rows, asked) == ([1, 3], [2, 2])

@@ -196,7 +196,7 @@ def json_beside(vectors: str) -> str:
 
 
 def checked(spec: IndexSpec, dim: int, path: str) -> IndexSpec:
-    """Return the identity if vectors of ``dim`` can be its own; else DatasetError."""
+    """Return the spec if vectors of ``dim`` can be its own; else DatasetError."""
     if spec.dim != dim:
         raise DatasetError(
             f"{display_path(path)} says that the vectors have {spec.dim} dimensions; they have {dim}"
