@@ -156,7 +156,7 @@ def sqlite_version() -> str:
 
 
 class Database:
-    """The sidecar's file. Reads may come from several threads, writes from the writer lock's holder only."""
+    """The catalogue's database. Reads may come from several threads, writes from the writer lock's holder only."""
 
     def __init__(self, folder: str, *, write: bool = False, create: bool = False) -> None:
         """Open the catalogue in ``folder``; a writer brings its schema up to date and, with ``create``, makes it.
@@ -282,9 +282,9 @@ class Database:
 
     def damaged(self, error: Exception) -> IndexDamaged:
         """Return the error that says that the catalogue is damaged, and what to do."""
-        said = " ".join(str(error).split())[:100]  # SQLite may quote the whole schema
+        reason = " ".join(str(error).split())[:100]  # SQLite may quote the whole schema
         return IndexDamaged(
-            f"{self.path} is damaged ({said}): it no longer says which vector is whose; "
+            f"{self.path} is damaged ({reason}): it no longer says which vector is whose; "
             f"{rebuild_hint(index_of(self.folder))}"
         )
 

@@ -20,6 +20,7 @@ from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing import ingest
 from imgsearch.indexing.edit import remove_paths
 from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.plan import make_plan
 from imgsearch.indexing.roots import PlannedRoot, WalkOverrides, resolve_scope
 from imgsearch.indexing.run import index_pictures
 from imgsearch.types import Silent, SourceFile
@@ -174,6 +175,17 @@ def test_a_path_that_is_not_there_is_an_error(place: Path, given_: str) -> None:
     path = str(place / given_) if given_ else ""
     with pytest.raises(FolderError):
         resolve_scope([str(place / "a"), path], [], None, Silent())
+
+
+def test_every_file_of_a_plan_names_one_of_its_roots(place: Path) -> None:
+    """Files name their root by its path, also where an empty folder that was asked for before them is left out."""
+    (place / "0").mkdir()
+    scope = resolve_scope([str(place / path) for path in ("0", "a/b", "x/f.png")], [], None, Silent())
+    plan = make_plan(scope, None, {".png"})
+    assert [os.path.relpath(root.path, place) for root in plan.roots] == ["a/b", "x"]
+    assert plan.empty_paths == [str(place / "0")]
+    files = [(os.path.relpath(source.root, place), source.path) for source in plan.to_do]
+    assert files == [("a/b", "c/f.png"), ("a/b", "f.png"), ("x", "f.png")]
 
 
 # ---- what takes the place of a root's options ----------------------------------------------------------------
