@@ -18,7 +18,7 @@ from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
-from imgsearch.spec import as_before, check_choice, choose_spec
+from imgsearch.spec import check_choice, choose_spec, keep_settings
 from imgsearch.types import IndexSpec, Input, ModelOptions, PixelBudget, Silent
 from support.cli import imgsearch
 from support.fakes import Notes
@@ -149,7 +149,7 @@ def test_an_empty_instruction_is_none_at_all(make: str, tiny_checkpoint: str, se
     with pytest.raises(IndexMismatch, match="the instruction"):
         check_choice("/i", have, ModelOptions(instruction=""), [], "")
     check_choice("/i", empty, ModelOptions(instruction=""), [], "")
-    anew = as_before(ModelOptions(instruction=""), have)
+    anew = keep_settings(ModelOptions(instruction=""), have)
     assert choose_spec(anew, Silent())[1].query_prompt == ""
 
 
