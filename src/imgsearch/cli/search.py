@@ -11,9 +11,11 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import InputError, UsageError
-from imgsearch.index.layout import find_index, index_flag
+from imgsearch.index.layout import find_index
 from imgsearch.spec import checkpoint_for
+from imgsearch.text import Message
 from imgsearch.types import Encoder, Input, ModelOptions
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def query(
                     found = answer(question, question) or found
                 except InputError as error:
                     # One bad question must not cost the others their answers.
-                    output.error(f"line {number}: {error}")
+                    output.error(Message(f"line {number}: ", error.message))
                     failed = True
         _advise(opened, reporter)
     if not found and not failed:

@@ -17,10 +17,10 @@ from imgsearch.errors import (
     IndexMissing,
     NothingToIndex,
     StorageError,
+    rebuild_call,
 )
 from imgsearch.index import generations, layout, manifest, side_db
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.layout import index_flag
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import TRANSIENT, Root
 from imgsearch.index.writer import IndexWriter
@@ -33,7 +33,7 @@ from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
 from imgsearch.model.conventions import read_conventions
 from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
-from imgsearch.text import display_path
+from imgsearch.text import Message, display_path
 from imgsearch.types import Encoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
 
 
@@ -56,11 +56,8 @@ def index_pictures(
             result = _dry_run(_plan(paths, reader, options, reporter), options, reporter, folder, reader.spec)
     else:
         if generations.unfinished(folder):
-            flag = index_flag(folder)
-            reporter.say(
-                "an index that is to take this one's place was begun and is not complete; go on with it: "
-                f"imgsearch index --rebuild{flag}; or drop it: imgsearch compact --all{flag}"
-            )
+            begun = "an index that is to take this one's place was begun and is not complete; "
+            reporter.say(Message(begun, generations.go_on_or_drop(folder)))
         with IndexWriter(folder) as writer:
             writer.move_model(_check(writer, options, paths))
             plan = _plan(paths, writer, options, reporter)
@@ -148,10 +145,10 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
             result = Ingest(writer, plan, options, reporter).carry_out(lambda: encoder)
         except BaseException:
             if writer.unpublished:
-                reporter.say(
+                left = (
                     "the new index is not complete and the old one stays in use; to go on where this ended: "
-                    f"imgsearch index --rebuild{index_flag(folder)}"
                 )
+                reporter.say(Message(left, rebuild_call(folder)))
             raise
         writer.publish()
         return result

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from imgsearch.errors import DatasetError, PictureError
 from imgsearch.media import formats
+from imgsearch.text import error_line
 from imgsearch.types import RGB, PixelBudget, Reporter, Silent
 
 
@@ -47,8 +48,7 @@ class PictureRef:
             with open(self.path, "rb") as file:
                 return file.read()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise DatasetError(f"{self.where}: the picture can't be read: {reason}") from error
+            raise DatasetError(f"{self.where}: the picture can't be read: {error_line(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from imgsearch.indexing.run import index_pictures
 from imgsearch.model.hub import DEMO_MODEL
 from imgsearch.search import SearchOptions, query, similar
 from imgsearch.spec import checkpoint_for
+from imgsearch.text import Call, Message, Option, error_line
 from imgsearch.tools.demo.gallery import (
     ALIKE,
     QUESTIONS,
@@ -35,7 +36,9 @@ def run_demo(out: str, reporter: Reporter) -> int:
     out = os.path.abspath(out)
     pictures, sheets, folder = (os.path.join(out, name) for name in ("pictures", "sheets", ".imgsearch"))
     if os.path.exists(pictures) and not os.path.exists(sheets):
-        raise StorageError(f"{pictures} is not from an earlier demo; choose another folder with --out")
+        raise StorageError(
+            f"{pictures} is not from an earlier demo; choose another folder with ", Option("out")
+        )
     try:
         os.makedirs(sheets, exist_ok=True)  # before the pictures, so that it tells a gallery of ours
         scenes = draw_gallery(pictures)
@@ -44,30 +47,33 @@ def run_demo(out: str, reporter: Reporter) -> int:
     reporter.say(f"drew {len(scenes)} pictures in {pictures}")
     choice = ModelOptions(model=DEMO_MODEL)
     result = index_pictures([pictures], folder, IndexOptions(model=choice), reporter)
-    reporter.say(result.summary().partition(" Try:")[0])
+    reporter.say(Message(result.summary(folder), "."))
     first_right = shown_right = shown = 0
     with ImageIndex(folder) as index:
         checkpoint = checkpoint_for(folder, index.spec, choice, reporter)
         encoder = load_encoder(checkpoint, index.spec, choice, Silent())  # said already while indexing
         example = next(path for path, scene in scenes.items() if ALIKE.answered_by(scene))
-        asked: list[tuple[str, Question, Sequence[Hit]]] = []
+        asked: list[tuple[Message, str, Question, Sequence[Hit]]] = []
         texts = [Input(text=question.text) for question in QUESTIONS]
         answers = query(index, encoder, texts, SearchOptions(n=RIGHT))
         for question, found in zip(QUESTIONS, answers, strict=True):
-            asked.append((f'query "{question.text}"', question, found))
+            command = Message(Call("query", {"text": question.text}))
+            asked.append((command, f'query "{question.text}"', question, found))
 
         def no_model() -> Encoder:
             raise AssertionError("an indexed picture answers from its stored vector")
 
         alike = similar(index, example, no_model, SearchOptions(n=RIGHT))
-        asked.append((f"similar {os.path.relpath(example)} ({ALIKE.text})", ALIKE, alike))
-    for number, (title, question, hits) in enumerate(asked, start=1):
+        path = os.path.relpath(example)
+        command = Message(Call("similar", {"path": path}), f" ({ALIKE.text})")
+        asked.append((command, f"similar {path} ({ALIKE.text})", ALIKE, alike))
+    for number, (command, title, question, hits) in enumerate(asked, start=1):
         cells = _cells(hits, question, scenes)
         right = sum(cell.right for cell in cells)
         first_right += cells[0].right
         shown_right, shown = shown_right + right, shown + len(cells)
         reporter.say("")
-        reporter.say(f"imgsearch {title}:  {right} of {len(cells)} right")
+        reporter.say(Message(command, f":  {right} of {len(cells)} right"))
         for hit, cell in zip(hits, cells, strict=True):
             mark = "right" if cell.right else "wrong"
             reporter.say(f"  {hit.score:.4f}  {os.path.relpath(hit.path)}  {mark}")
@@ -80,14 +86,11 @@ def run_demo(out: str, reporter: Reporter) -> int:
         reporter.say(f"  contact sheet: {sheet}")
     reporter.say("")
     reporter.say(f"{shown_right} of {shown} hits are right, {first_right} of {len(asked)} first hits")
-    reporter.say("The demo's model is a miniature that knows drawn shapes only. On your own photographs:")
-    reporter.say("  imgsearch index ~/Pictures")
-    reporter.say("  imgsearch query 'red car at night'")
     return 0 if first_right == len(asked) else 1
 
 
 def _unwritable(path: str, error: OSError) -> StorageError:
-    return StorageError(f"{path} can't be written: {error.strerror or error}; choose another with --out")
+    return StorageError(f"{path} can't be written: {error_line(error)}; choose another with ", Option("out"))
 
 
 def _cells(hits: Sequence[Hit], question: Question, scenes: Mapping[str, Scene]) -> list[Cell]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from imgsearch.text import error_line
 from imgsearch.types import Vectors
 
 _FORMAT = 1  # to be raised when vectors are computed or kept in another way, so that older files don't count
@@ -92,7 +93,9 @@ class VectorCache:
                 os.fsync(file.fileno())
             os.replace(partial, os.path.join(self._folder, f"{digest[:16]}.vectors"))
         except OSError as error:
-            self.failure = f"{self._folder} could not be written ({error.strerror}); the vectors are not kept"
+            self.failure = (
+                f"{self._folder} could not be written ({error_line(error)}); the vectors are not kept"
+            )
             with contextlib.suppress(OSError):
                 os.unlink(partial)
             return

@@ -16,11 +16,11 @@ from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.ann.builder import plan_builds
 from imgsearch.index.database import sqlite_version
-from imgsearch.index.layout import advice, index_flag, kind_of
+from imgsearch.index.layout import advice, kind_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SEGMENT_BYTES, rows_per_segment
 from imgsearch.index.writer import DEAD_SHARE, GRACE_SECONDS
-from imgsearch.text import display_path
+from imgsearch.text import Call, Message, display_path, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def examine(folder: str) -> list[Finding]:
     except IndexMissing:
         raise
     except ImgsearchError as error:
-        found.append(Finding("index", False, str(error)))
+        found.append(Finding("index", False, error.message))
     libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {rabitq.version()}"
     found.append(Finding("libraries", True, libraries))
     return found
@@ -83,20 +83,15 @@ def _room(index: ImageIndex) -> Finding:
 def _format(index: ImageIndex) -> Finding:
     text = f"manifest {manifest.FORMAT}, catalogue {index.catalog.version}, {index.spec.dim} dimensions"
     segments = index.catalog.segments()
-    text += f", {len(segments)} {'segment' if len(segments) == 1 else 'segments'}"
+    text += f", {plural(len(segments), 'segment')}"
     return Finding("format", True, f"{text} of at most {rows_per_segment(index.spec.dim):,} vectors")
 
 
 def _rebuild(index: ImageIndex) -> Finding:
     if not generations.unfinished(index.folder):
         return Finding("rebuild", True, "none is unfinished")
-    flag = index_flag(index.folder)
-    return Finding(
-        "rebuild",
-        False,
-        f"one was begun and is not complete; go on with it: imgsearch index --rebuild{flag}; or drop it: "
-        f"imgsearch compact --all{flag}",
-    )
+    what_now = Message("one was begun and is not complete; ", generations.go_on_or_drop(index.folder))
+    return Finding("rebuild", False, what_now)
 
 
 def _gone(index: ImageIndex) -> Iterator[Finding]:
@@ -106,15 +101,14 @@ def _gone(index: ImageIndex) -> Iterator[Finding]:
     total = sum(dead.values())
     text = f"no picture for {total:,} of {rows:,} vectors ({total / max(rows, 1):.0%})"
     if any(due.get(number, 0) >= DEAD_SHARE * count > 0 for number, count in index.catalog.segments()):
-        yield Finding("gone", True, f"{text}; the next 'imgsearch index' gives up their room")
+        yield Finding(
+            "gone", True, Message(f"{text}; the next '", Call("index_pictures"), "' gives up their room")
+        )
     elif total:
         days = GRACE_SECONDS / 86_400
-        yield Finding(
-            "gone",
-            True,
-            f"{text}; their room is given up when they are a quarter of a segment for {days:.0f} days, or at once "
-            f"by: imgsearch compact --all{index_flag(index.folder)}",
-        )
+        when = f"{text}; their room is given up when they are a quarter of a segment for {days:.0f} days"
+        at_once = Call("compact_index", {"everything": True, "folder": index.folder})
+        yield Finding("gone", True, Message(when, ", or at once by: ", at_once))
     else:
         yield Finding("gone", True, text)
 
@@ -135,12 +129,13 @@ def _fast(index: ImageIndex) -> Finding:
     if not builds:
         return Finding("search", True, text)
     reasons = "; ".join(f"segment {build.segment}: {build.reason}" for build in builds)
-    flag = index_flag(index.folder)
-    return Finding(
-        "search",
-        False,
-        f"{text} ({reasons}); the next run of 'imgsearch index' mends that, and so does: imgsearch compact{flag}",
+    what_now = Message(
+        f"{text} ({reasons}); the next run of '",
+        Call("index_pictures"),
+        "' mends that, and so does: ",
+        Call("compact_index", {"folder": index.folder}),
     )
+    return Finding("search", False, what_now)
 
 
 def _roots(index: ImageIndex) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from imgsearch.index.ann import search as ann
 from imgsearch.index.ann.scan import Best, exact_scores, scan_rows, unit
 from imgsearch.index.reader import SHORTLIST, ImageIndex
 from imgsearch.index.writer import IndexWriter
+from imgsearch.text import Option
 from imgsearch.types import Reporter, Silent, Vectors
 
 K = 10
@@ -77,7 +78,7 @@ def measure_recall(index: ImageIndex, sample: int = 200, reporter: Reporter | No
     all pictures have in common, and away from every picture. Raises UsageError, IndexDamaged.
     """
     if sample < 2:
-        raise UsageError(f"--sample {sample}: it takes two questions at least, one of each kind")
+        raise UsageError(Option("sample", sample), ": it takes two questions at least, one of each kind")
     reporter = reporter or Silent()
     vectors, drawn = index.with_parts(lambda parts: _draw(index, parts, sample))
     if not len(drawn):
