@@ -122,7 +122,7 @@ def pictures(pixels: int, count: int) -> list[Any]:
 
 def worker(options: argparse.Namespace) -> None:
     """Be one contender: load, warm up, embed, print seconds an image and what else is known."""
-    sys.path.insert(0, str(ROOT / "src"))
+    sys.path[:0] = [str(ROOT / "src"), str(ROOT / "recipes")]
     if options.worker == "write":
         layers = int(options.size) if options.size.isdecimal() else None
         write_checkpoint(Path(options.folder), layers, tiny=options.size == "tiny")

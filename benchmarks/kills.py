@@ -59,9 +59,8 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SegmentWriter, row_crc
 from imgsearch.indexing import ingest, run
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.image import MIN_PIXELS
 from imgsearch.search import SearchOptions, query, similar
-from imgsearch.types import Encoder, Input, ModelOptions, PixelBudget
+from imgsearch.types import MIN_PIXELS, ImageEncoder, Input, ModelOptions, PixelBudget
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "recipes"))
 from random_checkpoint import write_random_checkpoint
@@ -124,7 +123,7 @@ class Shared:
 
     def acknowledge(self, kind: bytes, key: bytes, path: str = "") -> None:
         """Add a file that a commit has made durable (F, sha256, path), or an id that was dropped (D)."""
-        data = kind + key + struct.prepack("<H", len(os.fsencode(path))) + os.fsencode(path)
+        data = kind + key + struct.pack("<H", len(os.fsencode(path))) + os.fsencode(path)
         (end,) = struct.unpack_from("<Q", self.memory, 8)
         self.memory[end : end + len(data)] = data
         struct.pack_into("<Q", self.memory, 8, end + len(data))
@@ -270,7 +269,7 @@ class Bench:
         def drop_files(self: Catalog, ids: list[int], *, contents: bool = False) -> None:
             real_drop(self, ids, contents=contents)
             for id in ids:
-                shared.acknowledge(b"D", struct.prepack("<Q", id))
+                shared.acknowledge(b"D", struct.pack("<Q", id))
 
         def decode_ahead(*args: Any, **keywords: Any) -> Iterator[Any]:
             items = real_decode(*args, **keywords)
@@ -281,7 +280,7 @@ class Bench:
             finally:
                 items.close()
 
-        def carry_out(self: ingest.Ingest, load: Callable[[], Encoder]) -> Any:
+        def carry_out(self: ingest.Ingest, load: Callable[[], ImageEncoder]) -> Any:
             shared.mark("begun")
             os.write(begun, b"x")
             result = real_carry_out(self, load)
@@ -371,7 +370,7 @@ class Bench:
                 require(first.path == path and abs(first.score - 1) < 1e-3, f"{path} is like itself")
 
     @staticmethod
-    def refuse() -> Encoder:
+    def refuse() -> ImageEncoder:
         """Stand for a model that must not be loaded."""
         raise AssertionError("an indexed picture answers from its stored vector")
 

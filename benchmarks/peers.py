@@ -60,7 +60,7 @@ print(measure.json.dumps({"memory_mb": measure.memory()["VmRSS"] - before, "open
 """
 
 
-class EvalModel:
+class Contender:
     """An index that is built from stored rows, opened from its files and asked for the ten nearest."""
 
     knobs: tuple[Any, ...] = ("",)
@@ -80,7 +80,7 @@ class EvalModel:
         raise NotImplementedError
 
 
-class Ours(EvalModel):
+class Ours(Contender):
     """ImageIndex, whose files synthetic.make_index has made."""
 
     def warm(self) -> None:
@@ -103,7 +103,7 @@ class Ours(EvalModel):
         return [synthetic.number_of(record.paths[0]) for record, _ in hits]
 
 
-class Faiss(EvalModel):
+class Faiss(Contender):
     """A FAISS index in one file."""
 
     def make(self, dim: int) -> Any:
@@ -174,7 +174,7 @@ class Hnsw(Faiss):
         return super().ask(query, knob)
 
 
-class Usearch(EvalModel):
+class Usearch(Contender):
     """A graph of usearch's default shape; the knob is its expansion."""
 
     knobs = (16, 32, 64, 128, 256, 512, 1024)
@@ -216,7 +216,7 @@ class UsearchI8(Usearch):
     dtype = "i8"
 
 
-class Lance(EvalModel):
+class Lance(Contender):
     """A LanceDB table of float16 vectors, IVF_PQ index of default shape; the knob is (nprobes, refine_factor)."""
 
     knobs: tuple[Any, ...] = tuple(
@@ -294,7 +294,7 @@ class LanceScan(Lance):
         return list(search.bypass_vector_index().limit(10).to_arrow()["id"].to_pylist())
 
 
-class Sqlite(EvalModel):
+class Sqlite(Contender):
     """A table of sqlite-vec with float32 vectors, compared one by one.
 
     Through apsw, because not every Python's sqlite3 can load extensions.
@@ -354,7 +354,7 @@ class SqliteInt8(Sqlite):
 
         largest = max(float(np.abs(rows).max()) for rows in _rows(source, dim))
         with open(os.path.join(folder, "scale"), "wb") as file:
-            file.write(struct.prepack("<d", 127 / largest))
+            file.write(struct.pack("<d", 127 / largest))
         db, start = self._connect(folder), 0
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"CREATE VIRTUAL TABLE pictures USING vec0({self.columns.format(dim=dim)})")
@@ -395,7 +395,7 @@ class SqliteBits(Sqlite):
         return [row for (row,) in self.db.execute(self.select, (query.tobytes(), knob))]
 
 
-CONTENDERS: dict[str, type[EvalModel]] = {
+CONTENDERS: dict[str, type[Contender]] = {
     "imgsearch": Ours,
     "FAISS Flat float32": Flat,
     "FAISS SQ float16": Scalar,
@@ -466,7 +466,7 @@ def main() -> None:
     true = synthetic.truth(source, asked, options.rows)
     np.save(os.path.join(home, "questions.npy"), asked[:200])
 
-    opened: dict[str, EvalModel] = {}
+    opened: dict[str, Contender] = {}
     for name in names:
         one = CONTENDERS[name]()
         one.open(result[name]["folder"], options.dim)
@@ -527,7 +527,7 @@ def _built(name: str, home: str, source: str, dim: int) -> dict[str, Any]:
         return {"folder": folder, **measure.json.load(file)}
 
 
-def _tuned(one: EvalModel, queries: Any, true: Any) -> int:
+def _tuned(one: Contender, queries: Any, true: Any) -> int:
     """Return the place of the first setting that finds 0.99 of either half of the queries, else of the last."""
     if len(one.knobs) == 1:
         return 0

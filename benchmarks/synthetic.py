@@ -45,7 +45,7 @@ import measure
 
 with IndexWriter(sys.argv[1]) as writer, measure.peak() as peak:
     began = measure.now()
-    files = AnnBuilder(writer.data, writer.identity).finish()
+    files = AnnBuilder(writer.data, writer.spec).finish()
     seconds = measure.now() - began
 print(measure.json.dumps({"files": files, "build_seconds": seconds, "build_anon_mb": peak[0]}))
 """

@@ -12,6 +12,9 @@ from support.clip import tiny_clip
 os.environ["IMGSEARCH_RUNTIME_DIR"] = os.path.join(
     tempfile.gettempdir(), f"imgsearch-no-server-{os.getpid()}"
 )
+# Workers side by side (pytest-xdist) each keep to one core, and so do the processes that they start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 # Users don't set it, and it hides what Python's exit does with a stream that could not be written.
 os.environ.pop("PYTHONUNBUFFERED", None)
 

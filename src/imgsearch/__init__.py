@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from imgsearch.index.reader import ImageIndex
     from imgsearch.indexing.edit import Removed, remove_paths
     from imgsearch.indexing.options import IndexOptions, IndexResult
-    from imgsearch.indexing.roots import WalkChoice
+    from imgsearch.indexing.roots import WalkOverrides
     from imgsearch.indexing.run import index_pictures
     from imgsearch.media.formats import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
-    from imgsearch.model.hub import find_checkpoint
+    from imgsearch.model.hub import download, find_checkpoint
     from imgsearch.search import SearchOptions, embed_inputs, query, read_picture, similar
-    from imgsearch.spec import checkpoint_for, download
+    from imgsearch.spec import checkpoint_for
     from imgsearch.tools.dataset import read_dataset
     from imgsearch.tools.dataset.retrieval import RetrievalDataset
     from imgsearch.tools.maintenance.status import Status, read_status, skipped_files
@@ -40,9 +40,9 @@ _HOME = {
     "SearchOptions": "search",
     "Status": "tools.maintenance.status",
     "Removed": "indexing.edit",
-    "WalkChoice": "indexing.roots",
+    "WalkOverrides": "indexing.roots",
     "checkpoint_for": "spec",
-    "download": "spec",
+    "download": "model.hub",
     "embed_inputs": "search",
     "find_checkpoint": "model.hub",
     "find_index": "index.layout",
@@ -73,7 +73,7 @@ __all__ = [
     "RetrievalDataset",
     "SearchOptions",
     "Status",
-    "WalkChoice",
+    "WalkOverrides",
     "checkpoint_for",
     "download",
     "embed_inputs",
@@ -93,7 +93,7 @@ __all__ = [
 
 
 # Names of the version before; they go with the next one.
-_FORMER = {"ModelChoice": "ModelOptions"}
+_FORMER = {"ModelChoice": "ModelOptions", "WalkChoice": "WalkOverrides"}
 
 
 def __getattr__(name: str) -> Any:

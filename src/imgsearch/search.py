@@ -21,15 +21,13 @@ from imgsearch.spec import choose_spec
 from imgsearch.text import display_path
 from imgsearch.types import (
     RGB,
-    Encoder,
     Hit,
     Input,
     ModelOptions,
-    Patches,
     PixelBudget,
+    QueryEncoder,
     Record,
     Reporter,
-    Runtime,
     Silent,
     SourceFile,
     Vectors,
@@ -91,7 +89,7 @@ def _said(error: PictureError) -> str:
 
 
 def query(
-    index: ImageIndex, encoder: Encoder, questions: Sequence[Input], options: SearchOptions | None = None
+    index: ImageIndex, encoder: QueryEncoder, questions: Sequence[Input], options: SearchOptions | None = None
 ) -> list[list[Hit]]:
     """Return the hits for each question, best first; a question is a text, a picture, or both.
 
@@ -104,18 +102,23 @@ def query(
 
 
 def similar(
-    index: ImageIndex, path: str, encoder: Callable[[], Encoder], options: SearchOptions | None = None
+    index: ImageIndex,
+    path: str,
+    encoder: QueryEncoder | Callable[[], QueryEncoder],
+    options: SearchOptions | None = None,
 ) -> list[Hit]:
     """Return the pictures nearest to the one in ``path``, itself first if it is indexed.
 
     An indexed photo answers from its stored vector: by its path while size and time still match, else by the
-    hash of its bytes. Only for any other picture is ``encoder`` called and the picture embedded.
+    hash of its bytes. Only any other picture is embedded. (An ``encoder`` that is a callable giving one, as the
+    version before had it, is accepted for one more version.)
     Raises FolderError (no such file), InputError (no picture), IndexDamaged, UsageError.
     """
     vectors = stored_vector(index, path)
     if vectors is None:
         pixels = read_picture(path, index.spec.pixels)
-        vectors = encoder().embed([Input(image=pixels, instruction=index.spec.document_prompt)])
+        encoder = encoder if isinstance(encoder, QueryEncoder) else encoder()
+        vectors = encoder.embed([Input(image=pixels, instruction=index.spec.document_prompt)])
     own = os.path.realpath(path)
     wider = options = options or SearchOptions()
     found = _search(index, vectors, wider)[0]
@@ -209,71 +212,46 @@ def _floor(best: float, within: float) -> float:
 
 
 class CachedEncoder:
-    """The ``Encoder`` of one index's questions. Remembered are texts alone, by all that their vectors depend on."""
+    """The encoder of one index's queries: the query cache first, the model, loaded on first use, for all others.
+
+    Cached are texts alone, by all that their vectors depend on.
+    """
 
     def __init__(
-        self, index: ImageIndex, choice: ModelOptions, load: Callable[[], Encoder], *, remember: bool = True
+        self, index: ImageIndex, choice: ModelOptions, load: Callable[[], QueryEncoder], *, cache: bool = True
     ) -> None:
-        """Take an open index and what loads its model, which is called with the first question that needs it.
+        """Take an open index and what loads its model, which is called with the first query that needs it.
 
-        Without ``remember``, and with a model that the user names, nothing is looked up and nothing kept.
+        Without ``cache``, and with a model that the user names, nothing is looked up and nothing kept.
         """
         self._folder, self._spec, self._choice = index.folder, index.spec, choice
-        self._remember = remember and choice.model is None
+        self._cache = cache and choice.model is None
         self._model = functools.cache(load)
 
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return self._spec.dim
+    def embed(self, inputs: Sequence[Input]) -> Vectors:
+        """Return one float32 row an input, from the cache where it is a text that was asked before.
 
-    @property
-    def runtime(self) -> Runtime:
-        """Device and dtype of the model, which is loaded for it."""
-        return self._model().runtime
-
-    @property
-    def batch_size(self) -> int:
-        """How many pictures fit into memory at a time; the model is loaded for it."""
-        return self._model().batch_size
-
-    @property
-    def batch_reason(self) -> str:
-        """Why it is that many; the model is loaded for it."""
-        return self._model().batch_reason
-
-    def prepare(self, image: RGB) -> Patches:
-        """Resize and cut a picture into patches as the model wants it, which is loaded for it."""
-        return self._model().prepare(image)
-
-    def embed(
-        self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
-    ) -> Vectors:
-        """Return one float32 row an input, from memory where it is a text that was asked before.
-
-        Raises as the model's own ``embed`` does.
+        Raises as loading the model and its own ``embed`` do.
         """
-        asked = [self._question(item) if normalize else None for item in inputs]
-        rows = np.empty((len(inputs), self.dim), np.float32)
-        new = []
-        for place, question in enumerate(asked):
-            known = side_db.cached_vector(self._folder, question) if question else None
-            if known is None:
-                new.append(place)
+        keys = [self._cache_key(item) for item in inputs]
+        rows = np.empty((len(inputs), self._spec.dim), np.float32)
+        misses = []
+        for number, key in enumerate(keys):
+            cached = side_db.cached_vector(self._folder, key) if key else None
+            if cached is None:
+                misses.append(number)
             else:
-                rows[place] = known[0]
-        if new:
-            rows[new] = self._model().embed(
-                [inputs[place] for place in new], normalize, batch_size=batch_size
-            )
-        for place in new:
-            if (question := asked[place]) is not None:
-                side_db.cache_vector(self._folder, question, rows[place])
+                rows[number] = cached[0]
+        if misses:
+            rows[misses] = self._model().embed([inputs[number] for number in misses])
+        for number in misses:
+            if (key := keys[number]) is not None:
+                side_db.cache_vector(self._folder, key, rows[number])
         return rows
 
-    def _question(self, item: Input) -> side_db.CachedQuery | None:
-        """Return what is remembered of an input; None for one with a picture or without words."""
-        if not self._remember or item.image is not None or not item.text:
+    def _cache_key(self, item: Input) -> side_db.CachedQuery | None:
+        """Return what an input is cached by; None for one with an image or without words."""
+        if not self._cache or item.image is not None or not item.text:
             return None
         spec, choice = self._spec, self._choice
         instruction = spec.query_prompt if item.instruction is None else item.instruction

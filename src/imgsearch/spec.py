@@ -14,63 +14,8 @@ from imgsearch.index.manifest import IMPORTED
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, Conventions, processor_budget, read_conventions
-from imgsearch.model.hub import Progress
-from imgsearch.types import IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
-
-
-def find(
-    model: str | None, revision: str | None, reporter: Reporter, *, download: bool = True
-) -> hub.Checkpoint:
-    """Find the checkpoint, or download it with a progress bar. Raises CheckpointError or DownloadError."""
-    try:
-        return hub.find_checkpoint(
-            model,
-            revision=revision,
-            download=download,
-            progress=_progress(reporter),
-            talk=reporter.say,
-        )
-    finally:
-        reporter.stop()
-
-
-def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
-    """Fetch a checkpoint ahead of time, or check the one that is here against the hub; return its folder.
-
-    Every file is compared with the hub's checksum, so this also mends a damaged checkpoint; "demo", which ships
-    with the program, is only looked for. Raises DownloadError, CheckpointError.
-    """
-    from imgsearch.model import hub  # on use: only this command always needs it
-
-    name = name or hub.DEFAULT_MODEL
-    if name == hub.DEMO_MODEL:
-        return hub.find_checkpoint(name, revision=revision).folder
-    if os.path.isdir(os.path.expanduser(name)):
-        raise UsageError(f"{name} is a folder; download takes a name on the hub, like {hub.DEFAULT_MODEL}")
-    try:
-        folder = hub.find_checkpoint(name, revision=revision, download=False).folder
-    except CheckpointError:
-        folder = hub.data_folder(name, revision)
-    try:
-        return hub.download_checkpoint(
-            name, revision, folder, progress=_progress(reporter), talk=reporter.say
-        )
-    finally:
-        reporter.stop()
-
-
-def _progress(reporter: Reporter) -> Progress:
-    """Hand on how much of a checkpoint has arrived; the count steps back when a server begins a file anew."""
-    last: list[int] = []
-
-    def progress(name: str, done: int, total: int) -> None:
-        if not last:
-            reporter.start(total, "bytes")
-            last.append(0)
-        reporter.advance(done - last[0])
-        last[0] = done
-
-    return progress
+from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
 
 
 def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Checkpoint, IndexSpec]:
@@ -78,7 +23,7 @@ def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Checkpoin
 
     Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
     """
-    checkpoint = find(choice.model, choice.revision, reporter)
+    checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
     own = read_conventions(checkpoint.folder, checkpoint.name)
     if choice.dim is not None and not 1 <= choice.dim <= own.full_dim:
         raise UsageError(f"--dim {choice.dim}: {checkpoint.name} gives vectors of {own.full_dim} dimensions")
@@ -124,9 +69,7 @@ def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
     pixels: PixelChoice | None = choice.pixels or old.pixels
     if choice.model is None:
         return replace(choice, model=old.model, dim=choice.dim or old.dim, pixels=pixels, prompts=prompts)
-    from imgsearch.model.image import MAX_PIXELS, MIN_PIXELS  # on use: it loads Pillow
-
-    usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, PixelBudget(MIN_PIXELS, MAX_PIXELS)
+    usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, DEFAULT_BUDGET
     try:
         before = hub.find_checkpoint(old.model, download=False)
         own = read_conventions(before.folder, before.name)
@@ -164,7 +107,7 @@ def checkpoint_for(
                     "say where it is with --model DIR"
                 )
             model = None
-    checkpoint = find(model, choice.revision, reporter, download=download)
+    checkpoint = fetch_checkpoint(model, choice.revision, reporter, download=download)
     found = checkpoints.fingerprint(checkpoint.folder)
     if found != spec.fingerprint:
         raise IndexMismatch(

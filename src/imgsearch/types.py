@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     # A tenth of a second, which --help need not wait for.
@@ -17,6 +17,22 @@ RGB: TypeAlias = "NDArray[np.uint8]"
 Vectors: TypeAlias = "NDArray[np.float32]"
 """Embeddings: (n, dim) float32, rows of unit length unless said otherwise."""
 
+Notify: TypeAlias = "Callable[[str], None]"
+"""Takes one line for the user, as ``Reporter.say`` does."""
+
+
+MIN_PIXELS = 4_096
+"""The fewest pixels of a picture that the model is shown, where nothing else says so; four tokens."""
+DETAIL = {"low": 57_600, "standard": 262_144, "high": 589_824, "max": 1_310_720}
+"""The levels of detail: the most pixels of a picture that the model is shown; 1,024 become one token."""
+MAX_PIXELS = DETAIL["low"]
+MAX_ASPECT = 200
+"""Long side by short side; what is longer has no picture left when it is scaled down."""
+MAX_MEGAPIXELS = 200.0
+"""The largest picture that is decoded, in millions of pixels, where nothing else says so."""
+DTYPES = ("float32", "bfloat16", "float16", "int8")
+"""What the model can compute in; int8 on a CPU only."""
+
 
 @dataclass(frozen=True, slots=True)
 class PixelBudget:
@@ -24,6 +40,10 @@ class PixelBudget:
 
     min_pixels: int
     max_pixels: int
+
+
+DEFAULT_BUDGET = PixelBudget(MIN_PIXELS, MAX_PIXELS)
+"""The quickest; what a checkpoint is used with that asks for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +108,26 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where the model computes, in which dtype ("float32", "bfloat16", "float16"), and why."""
+    """Where the model computes, in which of DTYPES, and why."""
 
     device: str
     dtype: str
     reason: str
 
 
-class Encoder(Protocol):
-    """What indexing and searching need of a model."""
+@runtime_checkable
+class QueryEncoder(Protocol):
+    """What a search needs of a model: a text, an image, or both become a vector."""
+
+    def embed(self, inputs: Sequence[Input]) -> Vectors:
+        """Return one float32 row an input.
+
+        Raises InputError, NonFiniteError, and ModelOutOfMemory if a single input does not fit into memory.
+        """
+
+
+class ImageEncoder(QueryEncoder, Protocol):
+    """What indexing needs of a model: images prepared by many threads, and embedded in batches that fit into memory."""
 
     @property
     def dim(self) -> int:
@@ -141,6 +172,23 @@ class IndexSpec:
     query_prompt: str
     document_prompt: str
     pixels: PixelBudget
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """All that a model in memory is made from, and the fingerprint that its checkpoint is to have.
+
+    ``folder`` is the checkpoint's, ``dim`` the length of the vectors, ``instruction`` the one for pictures, as the
+    model gets it; device and dtype may be "auto".
+    """
+
+    folder: str
+    fingerprint: str
+    dim: int
+    budget: PixelBudget
+    instruction: str
+    device: str = "auto"
+    dtype: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from support.fakes import COLOURS, FakeModel, indexed, paint, run, sha, spec, st
 from support.faults import rig, shim
 from support.faults.checks import check
 from support.faults.drives import Double, Drive, Loop, loop, stuff
-from support.faults.server import ModelSpec, Server
+from support.faults.server import Order, Server
 from support.faults.workload import plan, small
 
 fake_model = fakes.fake_model
@@ -146,15 +146,13 @@ def test_a_disk_that_stays_full_by_a_double(server: Server, tmp_path: Path) -> N
     steps, disk = plan(9), tmp_path / "disk"
     for nth in (200, 400, 600):
         disk.mkdir()
-        order = ModelSpec(
-            str(disk), 9, kinds=shim.WRITE, nth=nth, verdict=shim.VERDICTS["ENOSPC"], sticky=True
-        )
+        order = Order(str(disk), 9, kinds=shim.WRITE, nth=nth, verdict=shim.VERDICTS["ENOSPC"], sticky=True)
         outcome = server.run(order)
         assert outcome.ours
         assert "\n" not in outcome.error
         with small():
             check(str(disk / "index"), [step.after for step in steps[outcome.done : outcome.begun + 1]])
-            assert server.run(ModelSpec(str(disk), 9, first=outcome.done + 1)).error == ""
+            assert server.run(Order(str(disk), 9, first=outcome.done + 1)).error == ""
             check(str(disk / "index"), [steps[-1].after])
         disk.rename(tmp_path / f"looked at {nth}")
 

@@ -16,7 +16,7 @@ import pytest
 from imgsearch.errors import IndexMissing
 from support.faults import commands, rig, shim
 from support.faults.checks import check
-from support.faults.server import ModelSpec, Outcome, Server
+from support.faults.server import Order, Outcome, Server
 from support.faults.workload import plan, small
 
 library, server = rig.library, rig.server
@@ -33,7 +33,7 @@ def few_rows() -> Iterator[None]:
         yield
 
 
-def orders(server: Server, plain: ModelSpec, verdict: str, sample: int) -> Iterator[ModelSpec]:
+def orders(server: Server, plain: Order, verdict: str, sample: int) -> Iterator[Order]:
     """Give the runs: each makes one call fail, or that one and what comes after it."""
     draw = random.Random(f"{plain.seed} {verdict}")
     fresh(plain)
@@ -53,13 +53,13 @@ def orders(server: Server, plain: ModelSpec, verdict: str, sample: int) -> Itera
         )
 
 
-def fresh(order: ModelSpec) -> None:
+def fresh(order: Order) -> None:
     """Empty the disk."""
     shutil.rmtree(order.root, ignore_errors=True)
     os.makedirs(order.root)
 
 
-def settle(server: Server, order: ModelSpec, outcome: Outcome) -> None:
+def settle(server: Server, order: Order, outcome: Outcome) -> None:
     """Look at what a run has left behind, and let the next one go on to the end."""
     steps = commands.script(order.seed) if order.commands else plan(order.seed)
     if order.verdict != shim.KILL:
@@ -71,12 +71,12 @@ def settle(server: Server, order: ModelSpec, outcome: Outcome) -> None:
         look(order, outcome.begun, outcome.done)
     except IndexMissing:
         assert outcome.done < 0, "an index that was acknowledged is not there"
-    went_on = server.run(ModelSpec(order.root, order.seed, first=outcome.done + 1, commands=order.commands))
+    went_on = server.run(Order(order.root, order.seed, first=outcome.done + 1, commands=order.commands))
     assert went_on.error == "", went_on.error
     look(order, len(steps) - 1, len(steps) - 1)
 
 
-def look(order: ModelSpec, begun: int, done: int) -> None:
+def look(order: Order, begun: int, done: int) -> None:
     """Check an index that is in the state after the step ``done``, or on the way to the one after ``begun``."""
     index = os.path.join(order.root, "index")
     if order.commands:
@@ -95,7 +95,7 @@ def test_a_call_that_fails_loses_nothing_that_was_acknowledged(
 
     So it is, but for the line of error, where the process is killed in the place of that call.
     """
-    plain = ModelSpec(str(tmp_path / "disk"), SEED, commands=who == "commands")
+    plain = Order(str(tmp_path / "disk"), SEED, commands=who == "commands")
     sample = COMMANDS if plain.commands else SAMPLE
     wrong, fired = [], 0
     for order in orders(server, plain, verdict, sample):
@@ -116,7 +116,7 @@ def test_the_shim_sees_every_kind_of_call(server: Server, tmp_path: Path) -> Non
     seen = set()
     for kind in (shim.WRITE, shim.SYNC, shim.UNLINK, shim.CREATE, shim.TRUNCATE):
         for nth in (2, 6, 30):
-            order = ModelSpec(str(tmp_path / "disk"), SEED, kinds=kind, nth=nth, verdict=errno.EIO)
+            order = Order(str(tmp_path / "disk"), SEED, kinds=kind, nth=nth, verdict=errno.EIO)
             fresh(order)
             seen.add(server.run(order).fired.replace(str(tmp_path / "disk" / "index"), ""))
     assert {"write of /catalog.sqlite-journal", "write of /catalog.sqlite-wal"} & seen

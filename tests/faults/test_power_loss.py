@@ -17,7 +17,7 @@ from imgsearch.errors import IndexMissing
 from support.faults import rig, shim
 from support.faults.checks import check
 from support.faults.power import MARK, Disk, Event, read_trace
-from support.faults.server import ModelSpec, Server
+from support.faults.server import Order, Server
 from support.faults.workload import plan, small
 
 library, server = rig.library, rig.server
@@ -50,7 +50,7 @@ class Recorded:
         self.server, self.seed, self.root = server, seed, folder / "disk"
         self.root.mkdir(parents=True)
         trace, draw, done = folder / "trace", random.Random(f"{seed} kills"), -1
-        order = ModelSpec(str(self.root), seed, trace=str(trace), sync=sync, careless=careless)
+        order = Order(str(self.root), seed, trace=str(trace), sync=sync, careless=careless)
         for _ in range(kills):
             nth = draw.randrange(1, 250)
             killing = replace(order, first=done + 1, kinds=shim.ALL, nth=nth, verdict=shim.KILL)
@@ -92,7 +92,7 @@ class Recorded:
             except IndexMissing:
                 assert done < 0, "an index that was acknowledged is not there"
         if draw.random() < 0.5:
-            went_on = self.server.run(ModelSpec(str(self.root), self.seed, first=done + 1))
+            went_on = self.server.run(Order(str(self.root), self.seed, first=done + 1))
             assert went_on.error == "", went_on.error
             check(index, [steps[-1].after])
 

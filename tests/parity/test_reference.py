@@ -18,9 +18,8 @@ from transformers import Qwen3VLModel, Qwen3VLProcessor
 
 from imgsearch.model import reference as plain
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.image import MAX_PIXELS, MIN_PIXELS
 from imgsearch.model.reference import load_model, pad_batch
-from imgsearch.types import Runtime
+from imgsearch.types import MAX_PIXELS, MIN_PIXELS, Runtime
 from support.pictures import encode, scene
 
 INSTRUCTION = "Represent the user's input."

@@ -96,7 +96,7 @@ class FakeModel:
 
 
 class FakeEncoder:
-    """An Encoder over colours."""
+    """An ImageEncoder over colours."""
 
     def __init__(self, model: FakeModel, dim: int = DIM) -> None:
         self.model, self._dim = model, dim

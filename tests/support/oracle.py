@@ -132,7 +132,7 @@ def drop(writer: IndexWriter, paths: Sequence[str], contents: bool = False) -> N
     writer.catalog.drop_files([row.id for row in rows if row], contents=contents)
 
 
-def world_of(index: ImageIndex) -> dict[str, bytes | None]:
+def world_of(index: ImageIndex | IndexWriter) -> dict[str, bytes | None]:
     """Return the content's sha256 of every file in an index of one root."""
     return {row.path: row.content for root in index.catalog.roots() for row in index.catalog.files(root.id)}
 

@@ -24,9 +24,9 @@ STOREYS = (
     {"spec"},
     {"index", "media", "model", "files"},
     {"fs"},
-    {"text"},
     {"types"},
     {"errors", "startup"},
+    {"text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},
@@ -122,3 +122,12 @@ def test_every_public_name_is_there() -> None:
 
     assert [name for name in imgsearch.__all__ if not hasattr(imgsearch, name)] == []
     assert sorted(imgsearch._HOME) == sorted(imgsearch.__all__)
+
+
+def test_names_of_the_version_before_still_lead_to_what_they_named() -> None:
+    """A name that the package had before its last version gives the thing under its new name."""
+    import imgsearch
+
+    for former, name in imgsearch._FORMER.items():
+        assert former not in imgsearch.__all__
+        assert getattr(imgsearch, former) is getattr(imgsearch, name)

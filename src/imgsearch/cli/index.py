@@ -73,7 +73,7 @@ def index(
 ) -> int:
     """Index folders of pictures, or bring the index up to date. Interrupt it at any time; it goes on from there."""
     from imgsearch.indexing.options import IndexOptions
-    from imgsearch.indexing.roots import WalkChoice
+    from imgsearch.indexing.roots import WalkOverrides
     from imgsearch.indexing.run import index_pictures
 
     # --exclude '' takes all patterns back.
@@ -82,7 +82,7 @@ def index(
         model=common.model_choice(
             model, revision, dim, common.pixel_choice(detail, max_pixels), instruction, device, dtype
         ),
-        walk=WalkChoice(patterns, include_hidden, follow_symlinks),
+        walk=WalkOverrides(patterns, include_hidden, follow_symlinks),
         batch_size=_batch_size(batch_size),
         max_megapixels=max_megapixels,
         prune=not no_prune,

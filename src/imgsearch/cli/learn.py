@@ -10,7 +10,7 @@ import typer
 from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.errors import UsageError
-from imgsearch.types import PixelBudget, PixelChoice
+from imgsearch.types import DTYPES, PixelBudget, PixelChoice
 
 
 def register_train(app: typer.Typer) -> None:
@@ -184,7 +184,7 @@ def _budget(detail: common.Detail | None, most: int | None, least: int | None) -
     return PixelBudget(least, most)
 
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
+_DTYPES = ("auto", *DTYPES)
 
 
 def register_eval(app: typer.Typer) -> None:

@@ -71,7 +71,7 @@ def download(
     revision: common.Revision = None,
 ) -> int:
     """Fetch a model's weights ahead of time, or check those that are here; a broken-off download goes on."""
-    from imgsearch.spec import download as run
+    from imgsearch.model.hub import download as run
 
     reporter = output.ProgressReporter()
     folder = run(name, revision, reporter)

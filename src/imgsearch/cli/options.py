@@ -13,7 +13,7 @@ import typer
 from imgsearch.cli import output
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.model.hub import DEMO_MODEL
-from imgsearch.types import ModelOptions, PixelBudget, PixelChoice
+from imgsearch.types import DETAIL, MIN_PIXELS, ModelOptions, PixelBudget, PixelChoice
 
 P = ParamSpec("P")
 
@@ -135,8 +135,6 @@ def pixel_budget(detail: Detail | None, max_pixels: int | None) -> PixelBudget |
     """Turn --detail or --max-pixels into a budget where a checkpoint's own is not to be had. Raises UsageError."""
     if detail is None and max_pixels is None:
         return None
-    from imgsearch.model.image import DETAIL, MIN_PIXELS  # on use: it loads Pillow
-
     if detail is not None and max_pixels is not None:
         raise UsageError("--detail and --max-pixels say the same thing; give one of them")
     if detail == "checkpoint":

@@ -16,7 +16,7 @@ from imgsearch.errors import InputError, UsageError
 from imgsearch.index.layout import find_index
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
-from imgsearch.types import Encoder, Input, ModelOptions
+from imgsearch.types import ImageEncoder, Input, ModelOptions
 
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
@@ -102,7 +102,7 @@ def query(
         picture = search.read_picture(image, opened.spec.pixels) if image else None
         choice = common.model_choice(model, device=device, dtype=dtype)
         encoder = CachedEncoder(
-            opened, choice, lambda: _encoder(opened, "query", choice, reporter), remember=not no_remember
+            opened, choice, lambda: _encoder(opened, "query", choice, reporter), cache=not no_remember
         )
 
         def answer(question: str, shown: str | None) -> bool:
@@ -182,7 +182,7 @@ def _advise(opened: ImageIndex, reporter: output.ProgressReporter) -> None:
 
 def _encoder(
     opened: ImageIndex, command: str, choice: ModelOptions, reporter: output.ProgressReporter
-) -> Encoder:
+) -> ImageEncoder:
     from imgsearch import client
     from imgsearch.index import side_db
 

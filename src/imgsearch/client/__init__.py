@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 
 from imgsearch.model import hub
 from imgsearch.startup import uncollected
-from imgsearch.types import Encoder, IndexSpec, ModelOptions, Reporter
+from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, ModelSpec, Notify, Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from imgsearch.client.protocol import ModelSpec
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.engine.forward import Engine
     from imgsearch.model.reference import Reference
@@ -20,13 +17,13 @@ if TYPE_CHECKING:
 
 def load_encoder(
     checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
-) -> Encoder:
+) -> ImageEncoder:
     """Return the model as the index's identity wants it, and say which device and dtype were chosen and why.
 
     It is the model in the memory of this user's server, if one runs; IMGSEARCH_SERVER=off asks none.
     Raises CheckpointError, UsageError (a device or dtype that is not to be had).
     """
-    encoder: Encoder | None = None
+    encoder: ImageEncoder | None = None
     if os.environ.get("IMGSEARCH_SERVER", "").lower() != "off":
         from imgsearch.client.encoder import remote_encoder  # on use: it loads Pillow
 
@@ -42,7 +39,7 @@ def load_encoder(
 
 def load_local_encoder(
     checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
-) -> Encoder:
+) -> ImageEncoder:
     """Load the model into this process, whether or not a server runs; otherwise as ``load_encoder``."""
     encoder = load_embedder(model_spec(checkpoint, spec, choice), reporter.say)
     _say(checkpoint, encoder, reporter)
@@ -50,7 +47,7 @@ def load_local_encoder(
 
 
 def load_embedder(
-    order: ModelSpec, notice: Callable[[str], None], forward: Engine | Reference | None = None
+    order: ModelSpec, notify: Notify, forward: Engine | Reference | None = None
 ) -> Qwen3VLEmbedder:
     """Load the model of an order into this process, or only put a new face on the weights in ``forward``."""
     from imgsearch.model.engine.pages import prefetch_pages
@@ -67,15 +64,13 @@ def load_embedder(
             instruction=order.instruction,
             dim=order.dim,
             verbatim=True,  # the identity's prompts are ready for use, whatever has become of the folder
-            notice=notice,
+            notify=notify,
             forward=forward,
         )
 
 
 def model_spec(checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions) -> ModelSpec:
     """Return what a server needs to know to load the model as ``load_local_encoder`` does."""
-    from imgsearch.client.protocol import ModelSpec  # on use: it loads safetensors
-
     return ModelSpec(
         folder=os.path.abspath(checkpoint.folder),
         fingerprint=spec.fingerprint,
@@ -87,7 +82,7 @@ def model_spec(checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions
     )
 
 
-def _say(checkpoint: hub.Checkpoint, encoder: Encoder, reporter: Reporter) -> None:
+def _say(checkpoint: hub.Checkpoint, encoder: ImageEncoder, reporter: Reporter) -> None:
     runtime = encoder.runtime
     reporter.say(
         f"{checkpoint.name} ({checkpoint.reason}) on {runtime.device} in {runtime.dtype}: {runtime.reason}"

@@ -10,19 +10,18 @@ import numpy as np
 
 from imgsearch.client import protocol
 from imgsearch.client.connection import NoServer, Server, ServerGone
-from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
 from imgsearch.model import image as pixels
 from imgsearch.text import Call, Message
-from imgsearch.types import RGB, Encoder, Input, Patches, Runtime, Vectors
+from imgsearch.types import RGB, ImageEncoder, Input, ModelSpec, Notify, Patches, Runtime, Vectors
 
 
 def remote_encoder(
-    order: ModelSpec, load: Callable[[], Encoder], say: Callable[[str], None]
+    order: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
 ) -> RemoteEncoder | None:
     """Return an encoder by this user's server, with the model loaded there; None if no server can give one.
 
-    ``load`` loads the same model here, for when the server goes away; ``say`` takes lines for the user.
+    ``load`` loads the same model here, for when the server goes away; ``notify`` takes lines for the user.
     Whatever keeps the server from loading it is not said: it may be only the server's trouble, and if it is not,
     loading the model here says the same.
     """
@@ -31,11 +30,11 @@ def remote_encoder(
     except NoServer:
         return None
     except ServerGone as gone:
-        say(f"the server does not answer ({gone}): the model is loaded here")
+        notify(f"the server does not answer ({gone}): the model is loaded here")
         return None
     if (theirs := server.state.version) != (ours := protocol.version()):
         server.close()
-        say(
+        notify(
             Message(
                 f"the running server is imgsearch {theirs} and this is {ours}: the model is loaded here; "
                 "to use the server again, restart it: ",
@@ -44,9 +43,9 @@ def remote_encoder(
         )
         return None
     try:
-        return RemoteEncoder(server, order, load, say)
+        return RemoteEncoder(server, order, load, notify)
     except ServerGone as gone:
-        say(f"the server does not answer ({gone}): the model is loaded here")
+        notify(f"the server does not answer ({gone}): the model is loaded here")
     except ImgsearchError:
         pass
     server.close()
@@ -54,16 +53,16 @@ def remote_encoder(
 
 
 class RemoteEncoder:
-    """An ``Encoder`` by a server's model. The vectors are those that the same model gives here, bit for bit."""
+    """An ``ImageEncoder`` by a server's model. The vectors are those that the same model gives here, bit for bit."""
 
     def __init__(
-        self, server: Server, order: ModelSpec, load: Callable[[], Encoder], say: Callable[[str], None]
+        self, server: Server, order: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
     ) -> None:
         """Have the server load the model. Raises ServerGone, and the errors of loading it."""
-        self._server, self._order, self._say = server, order, say
+        self._server, self._order, self._notify = server, order, notify
         self._load = functools.cache(load)
         self._gone = False
-        loaded = server.json("/load", order.as_json())
+        loaded = server.json("/load", protocol.spec_json(order))
         try:
             runtime = Runtime(*(str(loaded[name]) for name in ("device", "dtype", "reason")))
             self.dim = int(loaded["dim"])
@@ -90,7 +89,7 @@ class RemoteEncoder:
                 return self._asked(inputs, batch_size or self.batch_size)
             except ServerGone as gone:
                 self._gone = True
-                self._say(f"the server is gone ({gone}): the model is loaded here, and the work goes on")
+                self._notify(f"the server is gone ({gone}): the model is loaded here, and the work goes on")
         return self._load().embed(inputs, normalize, batch_size=batch_size)
 
     def _asked(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
@@ -125,7 +124,7 @@ class RemoteEncoder:
         except (UsageError, KeyError, ValueError) as error:
             raise ServerGone("its answer can't be read") from error
         for line in data.get("notices", []):
-            self._say(str(line))
+            self._notify(str(line))
         return vectors
 
 

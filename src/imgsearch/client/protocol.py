@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from imgsearch import errors
 from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, UsageError
 from imgsearch.text import Call, Message, Option
-from imgsearch.types import Input, Patches, PixelBudget
+from imgsearch.types import Input, ModelSpec, Patches, PixelBudget
 
 VERSION_HEADER = "imgsearch-version"
 INPUTS_HEADER = "imgsearch-inputs"
@@ -38,37 +38,22 @@ def version() -> str:
     return _VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """The model that a client wants: all that ``Qwen3VLEmbedder`` is made from, and the fingerprint to expect.
+def spec_json(spec: ModelSpec) -> dict[str, Any]:
+    """Return the model that a client wants as JSON."""
+    return asdict(spec)
 
-    ``folder`` is the checkpoint's; device and dtype may be "auto", the server is on the same machine.
-    """
 
-    folder: str
-    fingerprint: str
-    dim: int
-    budget: PixelBudget
-    instruction: str
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return asdict(self)
-
-    @staticmethod
-    def from_json(data: Any) -> ModelSpec:
-        """Return what ``as_json`` gave; UsageError for anything else."""
-        try:
-            budget = PixelBudget(int(data["budget"]["min_pixels"]), int(data["budget"]["max_pixels"]))
-            words = [data[name] for name in ("folder", "fingerprint", "instruction", "device", "dtype")]
-            if not all(isinstance(word, str) for word in words):
-                raise TypeError
-            folder, fingerprint, instruction, device, dtype = words
-            return ModelSpec(folder, fingerprint, int(data["dim"]), budget, instruction, device, dtype)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UsageError(f"{_UNREADABLE}: it orders no model") from error
+def spec_from_json(data: Any) -> ModelSpec:
+    """Return what ``spec_json`` was given; UsageError for anything else."""
+    try:
+        budget = PixelBudget(int(data["budget"]["min_pixels"]), int(data["budget"]["max_pixels"]))
+        words = [data[name] for name in ("folder", "fingerprint", "instruction", "device", "dtype")]
+        if not all(isinstance(word, str) for word in words):
+            raise TypeError
+        folder, fingerprint, instruction, device, dtype = words
+        return ModelSpec(folder, fingerprint, int(data["dim"]), budget, instruction, device, dtype)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{_UNREADABLE}: it orders no model") from error
 
 
 def pack(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> bytes:
@@ -102,7 +87,7 @@ def pack_inputs(order: ModelSpec, inputs: Sequence[Input], batch_size: int = 1) 
             row["grid"] = item.image.grid
             arrays[str(number)] = np.ascontiguousarray(item.image.pixel_values)
         rows.append(row)
-    return pack({"order": order.as_json(), "inputs": rows, "batch_size": batch_size}, arrays)
+    return pack({"order": spec_json(order), "inputs": rows, "batch_size": batch_size}, arrays)
 
 
 def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
@@ -124,7 +109,7 @@ def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
             inputs.append(Input(row["text"], image, row["instruction"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{_UNREADABLE}: its inputs are not whole") from error
-    return ModelSpec.from_json(data.get("order")), inputs, batch_size
+    return spec_from_json(data.get("order")), inputs, batch_size
 
 
 def error_json(error: ImgsearchError) -> dict[str, Any]:

@@ -6,16 +6,19 @@ visible. WAL with synchronous=FULL; paths are stored as the bytes that the file 
 
 from __future__ import annotations
 
+import itertools
 import json
+import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index.database import Database
+from imgsearch.index.database import Database, Kind
 from imgsearch.index.rows import (
     AnnFile,
     FileRow,
@@ -38,172 +41,68 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-class Bulk(Database):
-    """The part of the catalogue's interface that export, relocate and compaction use."""
+class Catalog:
+    """The sidecar's tables, read and written as the index's nouns, over one connection: ``database``."""
 
-    def sample(self, root: int, limit: int) -> tuple[list[FileRow], int]:
-        """Return at most ``limit`` files of a root, evenly spread over their paths, and how many it has in all."""
-        count = self._all(int, "SELECT count(*) FROM file WHERE root = ?", root)[0]
-        step = max(1, -(-count // limit))
-        rows = self._all(
-            file_row,
-            "SELECT id, path, size, mtime_ns, device, content, error, detail FROM file WHERE id IN (SELECT id FROM "
-            "(SELECT id, row_number() OVER (ORDER BY path) - 1 AS place FROM file WHERE root = ?) WHERE place % ? = 0) "
-            "ORDER BY path",
-            root,
-            step,
-        )
-        return rows, count
+    def __init__(self, folder: str, *, write: bool = False, create: bool = False) -> None:
+        """Open the catalogue in ``folder``; a writer brings its schema up to date and, with ``create``, makes it.
 
-    def pictures(self) -> Iterator[StoredPicture]:
-        """Yield every picture that has a file, in the order of segments and rows; of one moment in a transaction."""
-        with self._guard():
-            # CROSS JOIN: in this order, which is that of an index, so that nothing is sorted in memory.
-            cursor = self._db.execute(
-                "SELECT segment, row, crc, sha256, page, width, height, root.path, file.path FROM content "
-                "CROSS JOIN file ON file.content = content.sha256 CROSS JOIN root ON root.id = file.root "
-                "ORDER BY segment, row"
-            )
-        picture: list[Any] = []
-        paths: list[bytes] = []
-        while True:
-            with self._guard():
-                rows = cursor.fetchmany(1000)
-            for *row, folder, name in rows:
-                if row != picture:
-                    if picture:
-                        yield self._made(stored_picture_row, (*picture, paths))
-                    picture, paths = row, []
-                paths.append(self._made(_join, (folder, name)))
-            if not rows:
-                if picture:
-                    yield self._made(stored_picture_row, (*picture, paths))
-                return
-
-    def picture_count(self) -> int:
-        """Return the number of pictures that have a file."""
-        return self._all(int, "SELECT count(*) FROM content WHERE files > 0")[0]
-
-    def move_roots(self, moved: Sequence[Root]) -> None:
-        """Give roots, known by their ids, other paths, options and mount points: all of them or, killed, none."""
-        with self.transaction() as db:
-            # First out of each other's way: /a may become /a/b while /a/b becomes something else.
-            db.executemany(
-                "UPDATE root SET path = ? WHERE id = ?", ((b"%d" % root.id, root.id) for root in moved)
-            )
-            db.executemany(
-                "UPDATE root SET path = ?, options = ?, mount = ? WHERE id = ?",
-                (
-                    (
-                        os.fsencode(root.path),
-                        json.dumps(root.options, sort_keys=True),
-                        os.fsencode(root.mount),
-                        root.id,
-                    )
-                    for root in moved
-                ),
-            )
-
-    def living(
-        self, segment: int, first_row: int, limit: int, before: float | None = None
-    ) -> list[tuple[int, int, int]]:
-        """Return (content id, row, crc) of at most ``limit`` pictures with files, from ``first_row`` of a segment.
-
-        With ``before``, those whose last file went later than that are among them.
+        Raises IndexDamaged, IndexMismatch (made by a newer imgsearch), StorageError.
         """
-        sql = (
-            "SELECT id, row, crc FROM content LEFT JOIN dead USING (segment, row) WHERE segment = ? AND row >= ? "
-            "AND (dead.since IS NULL OR dead.since > ?) ORDER BY row LIMIT ?"
-        )
-        never = 1e18  # no file went after the end of time
-        return self._all(_triple, sql, segment, first_row, never if before is None else before, limit)
+        self.database = Database(folder, write=write, create=create)
 
-    def move(self, moves: Sequence[tuple[int, int]], segment: int, rows: int) -> None:
-        """Give contents new places in ``segment``, which has ``rows`` rows now: ``moves`` are (content id, row).
+    @property
+    def folder(self) -> str:
+        """The data folder that the catalogue lies in."""
+        return self.database.folder
 
-        The rows that they leave are dead from then on.
-        """
-        with self._consistent(), self.transaction() as db:
-            self._put_segment(db, segment, rows)
-            db.executemany(
-                "UPDATE content SET segment = ?, row = ? WHERE id = ?",
-                ((segment, row, id) for id, row in moves),
-            )
+    @property
+    def path(self) -> str:
+        """The database file."""
+        return self.database.path
 
-    def drop_segment(self, segment: int, next_segment: int) -> None:
-        """Forget a segment whose rows are all dead, and the contents without files that still lie in it.
+    def transaction(self, kind: Kind = "IMMEDIATE") -> AbstractContextManager[sqlite3.Connection]:
+        """Run a block in one transaction: all of it, or nothing. ``DEFERRED`` gives a reader one snapshot."""
+        return self.database.transaction(kind)
 
-        ``next_segment`` is the one that takes the next row: a number is never given twice.
-        """
-        with self._consistent(), self.transaction() as db:
-            db.execute("INSERT OR IGNORE INTO segment (id, rows) VALUES (?, 0)", (next_segment,))
-            db.execute("DELETE FROM content WHERE segment = ? AND files = 0", (segment,))
-            db.execute("DELETE FROM dead WHERE segment = ?", (segment,))
-            db.execute("DELETE FROM ann WHERE segment = ?", (segment,))
-            db.execute("DELETE FROM segment WHERE id = ?", (segment,))
-
-    @staticmethod
-    def _put_segment(db: sqlite3.Connection, segment: int, rows: int) -> None:
-        db.execute(
-            "INSERT INTO segment (id, rows) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET rows = excluded.rows",
-            (segment, rows),
-        )
-
-
-def _join(folder: bytes, name: bytes) -> bytes:
-    return os.path.join(folder, name)
-
-
-def _triple(first: int, second: int, third: int) -> tuple[int, int, int]:
-    return int(first), int(second), int(third)
-
-
-class Catalog(Bulk):
-    """The sidecar's tables, read and written as the index's nouns."""
+    def close(self) -> None:
+        """Close the connection."""
+        self.database.close()
 
     # ---- reading -------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Raise IndexDamaged if there are files and not one folder that they could lie in."""
         sql = "SELECT EXISTS (SELECT 1 FROM tally WHERE files > 0) AND NOT EXISTS (SELECT 1 FROM root)"
-        if self._all(bool, sql)[0]:
-            raise self._damaged(ValueError("its folders are lost"))
+        if self.database.query(bool, sql)[0]:
+            raise self.database.damaged(ValueError("its folders are lost"))
 
     def roots(self) -> list[Root]:
         """Return the known roots in the order in which they were added."""
-        return self._all(root_row, "SELECT id, path, options, mount FROM root ORDER BY id")
+        return self.database.query(root_row, "SELECT id, path, options, mount FROM root ORDER BY id")
 
     def file(self, root: int, path: str) -> FileRow | None:
         """Return what is known of the file at ``path`` below a root, or None."""
         sql = f"SELECT {_FILE} FROM file WHERE root = ? AND path = ?"
-        rows = self._all(file_row, sql, root, os.fsencode(path))
+        rows = self.database.query(file_row, sql, root, os.fsencode(path))
         return rows[0] if rows else None
 
     def files(self, root: int, below: str = "") -> Iterator[FileRow]:
         """Yield the files of a root, or of a file or folder ``below`` it, in the order of their paths' bytes."""
         where, values = _within(below)
-        with self._guard():
-            cursor = self._db.execute(
-                f"SELECT {_FILE} FROM file WHERE root = ? AND {where} ORDER BY path", (root, *values)
-            )
-        while True:
-            with self._guard():
-                rows = cursor.fetchmany(1000)
-            if not rows:
-                return
-            for row in rows:
-                yield self._made(file_row, row)
+        sql = f"SELECT {_FILE} FROM file WHERE root = ? AND {where} ORDER BY path"
+        yield from self.database.stream(file_row, sql, root, *values)
 
     def place(self, sha256: bytes, page: int = 0) -> Place | None:
         """Return where the vector of a content lies, or None if there is none."""
-        rows = self._all(
+        rows = self.database.query(
             place_row, "SELECT id, segment, row, crc FROM content WHERE sha256 = ? AND page = ?", sha256, page
         )
         return rows[0] if rows else None
 
     def segments(self) -> list[tuple[int, int]]:
         """Return (number, committed rows) of every segment, in order; the last one takes the next row."""
-        return self._all(_pair, "SELECT id, rows FROM segment ORDER BY id")
+        return self.database.query(_pair, "SELECT id, rows FROM segment ORDER BY id")
 
     def dead_counts(self, before: float | None = None) -> dict[int, int]:
         """Return by segment how many of its rows no search may show; segments without such rows are left out.
@@ -211,15 +110,15 @@ class Catalog(Bulk):
         With ``before``, in seconds since 1970, only those whose last file went by then, or that are forgotten.
         """
         sql = "SELECT segment, count(*) FROM dead WHERE ?1 IS NULL OR since <= ?1 GROUP BY segment"
-        return dict(self._all(_pair, sql, before))
+        return dict(self.database.query(_pair, sql, before))
 
     def waiting(self) -> int:
         """Return how many pictures without files keep their vectors in case those come back."""
-        return self._all(int, "SELECT count(*) FROM dead WHERE since > 0")[0]
+        return self.database.query(int, "SELECT count(*) FROM dead WHERE since > 0")[0]
 
     def dead_rows(self, segment: int) -> NDArray[np.int64]:
         """Return the rows of a segment that no search may show, ascending: (n,) int64."""
-        rows = self._all(int, "SELECT row FROM dead WHERE segment = ? ORDER BY row", segment)
+        rows = self.database.query(int, "SELECT row FROM dead WHERE segment = ? ORDER BY row", segment)
         return np.array(rows, np.int64)
 
     def rows_below(self, root: int, below: str = "") -> list[tuple[int, int]]:
@@ -229,12 +128,12 @@ class Catalog(Bulk):
             "SELECT segment, row FROM file JOIN content ON content.sha256 = file.content "
             f"WHERE root = ? AND {where}"
         )
-        return self._all(_pair, sql, root, *values)
+        return self.database.query(_pair, sql, root, *values)
 
     def ann_files(self) -> dict[int, AnnFile]:
         """Return by segment the derived FAISS file that belongs to it."""
         sql = "SELECT segment, rows, name, faiss, bytes, crc, nlist, nprobe FROM ann"
-        return {found.segment: found for found in self._all(ann_file_row, sql) if found}
+        return {found.segment: found for found in self.database.query(ann_file_row, sql) if found}
 
     def records(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[Record, int]]:
         """Return the pictures at some places (segment, row), each with its row's crc32, in one question.
@@ -243,7 +142,7 @@ class Catalog(Bulk):
         """
         values = ", ".join(["(?, ?)"] * len(places))
         # CROSS JOIN keeps the order: from the few places to their files, all by indexes.
-        found = self._all(
+        found = self.database.query(
             record_row,
             f"WITH wanted (segment, row) AS (VALUES {values}) "
             "SELECT segment, row, content.id, sha256, page, width, height, crc, root.path, file.path FROM wanted "
@@ -263,7 +162,7 @@ class Catalog(Bulk):
 
     def errors(self) -> Iterator[tuple[str, str, str]]:
         """Yield (absolute path, reason, detail) of every file that was skipped."""
-        yield from self._all(
+        yield from self.database.query(
             skipped_row,
             "SELECT root.path, file.path, error, detail FROM file JOIN root ON root.id = file.root "
             "WHERE error IS NOT NULL ORDER BY error, root.path, file.path",
@@ -272,7 +171,7 @@ class Catalog(Bulk):
     def counts(self) -> tuple[int, int, dict[str, int]]:
         """Return the number of indexed files, of their distinct contents, and of skipped files by reason."""
         # One statement, so that it is of one moment.
-        counted = self._all(
+        counted = self.database.query(
             lambda kind, reason, count: ((str(kind), str(reason)), int(count)),
             "SELECT 'files', reason, files FROM tally WHERE files > 0 UNION ALL SELECT 'contents', '', "
             "(SELECT coalesce(sum(rows), 0) FROM segment) - (SELECT count(*) FROM dead) ORDER BY 3 DESC",
@@ -283,8 +182,54 @@ class Catalog(Bulk):
 
     def meta(self, key: str) -> str | None:
         """Return a remark about the index itself, or None."""
-        rows = self._all(str, "SELECT value FROM meta WHERE key = ?", key)
+        rows = self.database.query(str, "SELECT value FROM meta WHERE key = ?", key)
         return rows[0] if rows else None
+
+    def sample(self, root: int, limit: int) -> tuple[list[FileRow], int]:
+        """Return at most ``limit`` files of a root, evenly spread over their paths, and how many it has in all."""
+        count = self.database.query(int, "SELECT count(*) FROM file WHERE root = ?", root)[0]
+        step = max(1, -(-count // limit))
+        rows = self.database.query(
+            file_row,
+            f"SELECT {_FILE} FROM file WHERE id IN (SELECT id FROM "
+            "(SELECT id, row_number() OVER (ORDER BY path) - 1 AS place FROM file WHERE root = ?) WHERE place % ? = 0) "
+            "ORDER BY path",
+            root,
+            step,
+        )
+        return rows, count
+
+    def pictures(self) -> Iterator[StoredPicture]:
+        """Yield every picture that has a file, in the order of segments and rows; of one moment in a transaction."""
+        rows = self.database.stream(
+            _picture_and_path,
+            # CROSS JOIN: in this order, which is that of an index, so that nothing is sorted in memory.
+            "SELECT segment, row, crc, sha256, page, width, height, root.path, file.path FROM content "
+            "CROSS JOIN file ON file.content = content.sha256 CROSS JOIN root ON root.id = file.root "
+            "ORDER BY segment, row",
+        )
+        for picture, copies in itertools.groupby(rows, key=operator.itemgetter(0)):
+            yield self.database.made(stored_picture_row, (*picture, [path for _, path in copies]))
+
+    def picture_count(self) -> int:
+        """Return the number of pictures that have a file."""
+        return self.database.query(int, "SELECT count(*) FROM content WHERE files > 0")[0]
+
+    def living(
+        self, segment: int, first_row: int, limit: int, before: float | None = None
+    ) -> list[tuple[int, int, int]]:
+        """Return (content id, row, crc) of at most ``limit`` pictures with files, from ``first_row`` of a segment.
+
+        With ``before``, those whose last file went later than that are among them.
+        """
+        sql = (
+            "SELECT id, row, crc FROM content LEFT JOIN dead USING (segment, row) WHERE segment = ? AND row >= ? "
+            "AND (dead.since IS NULL OR dead.since > ?) ORDER BY row LIMIT ?"
+        )
+        never = 1e18  # no file went after the end of time
+        return self.database.query(
+            _triple, sql, segment, first_row, never if before is None else before, limit
+        )
 
     # ---- writing: only under the writer lock ----------------------------------------------------------------
 
@@ -321,7 +266,7 @@ class Catalog(Bulk):
     ) -> None:
         """Name ``contents``, whose rows lie durably at ``first_row`` and on of ``segment``, and their files.
 
-        Raises what _guard raises; then nothing of it is visible.
+        Raises StorageError, IndexLocked, IndexDamaged; then nothing of it is visible.
         """
         with self.transaction() as db:
             if contents:
@@ -384,6 +329,57 @@ class Catalog(Bulk):
         with self.transaction() as db:
             db.execute("DELETE FROM root WHERE id = ?", (id,))
 
+    def move_roots(self, moved: Sequence[Root]) -> None:
+        """Give roots, known by their ids, other paths, options and mount points: all of them or, killed, none."""
+        with self.transaction() as db:
+            # First out of each other's way: /a may become /a/b while /a/b becomes something else.
+            db.executemany(
+                "UPDATE root SET path = ? WHERE id = ?", ((b"%d" % root.id, root.id) for root in moved)
+            )
+            db.executemany(
+                "UPDATE root SET path = ?, options = ?, mount = ? WHERE id = ?",
+                (
+                    (
+                        os.fsencode(root.path),
+                        json.dumps(root.options, sort_keys=True),
+                        os.fsencode(root.mount),
+                        root.id,
+                    )
+                    for root in moved
+                ),
+            )
+
+    def move(self, moves: Sequence[tuple[int, int]], segment: int, rows: int) -> None:
+        """Give contents new places in ``segment``, which has ``rows`` rows now: ``moves`` are (content id, row).
+
+        The rows that they leave are dead from then on.
+        """
+        with self.database.consistent(), self.transaction() as db:
+            self._put_segment(db, segment, rows)
+            db.executemany(
+                "UPDATE content SET segment = ?, row = ? WHERE id = ?",
+                ((segment, row, id) for id, row in moves),
+            )
+
+    def drop_segment(self, segment: int, next_segment: int) -> None:
+        """Forget a segment whose rows are all dead, and the contents without files that still lie in it.
+
+        ``next_segment`` is the one that takes the next row: a number is never given twice.
+        """
+        with self.database.consistent(), self.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO segment (id, rows) VALUES (?, 0)", (next_segment,))
+            db.execute("DELETE FROM content WHERE segment = ? AND files = 0", (segment,))
+            db.execute("DELETE FROM dead WHERE segment = ?", (segment,))
+            db.execute("DELETE FROM ann WHERE segment = ?", (segment,))
+            db.execute("DELETE FROM segment WHERE id = ?", (segment,))
+
+    @staticmethod
+    def _put_segment(db: sqlite3.Connection, segment: int, rows: int) -> None:
+        db.execute(
+            "INSERT INTO segment (id, rows) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET rows = excluded.rows",
+            (segment, rows),
+        )
+
 
 _FILE = "id, path, size, mtime_ns, device, content, error, detail"
 
@@ -399,3 +395,12 @@ def _within(below: str) -> tuple[str, tuple[bytes, ...]]:
     path = os.fsencode(below)
     # "0" follows "/" in ASCII, so this is the range of everything that begins with path + "/".
     return "(path = ? OR (path > ? AND path < ?))", (path, path + b"/", path + b"0")
+
+
+def _picture_and_path(*columns: Any) -> tuple[tuple[Any, ...], bytes]:
+    *picture, folder, name = columns
+    return tuple(picture), os.path.join(folder, name)
+
+
+def _triple(first: int, second: int, third: int) -> tuple[int, int, int]:
+    return int(first), int(second), int(third)

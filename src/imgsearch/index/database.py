@@ -8,7 +8,7 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
 from imgsearch.index.layout import index_flag, index_of
@@ -142,7 +142,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 
 NAME = "catalog.sqlite"
+# Rows of a stream fetched at once.
+_FETCHED = 1000
 T = TypeVar("T")
+Kind = Literal["IMMEDIATE", "DEFERRED"]
+"""Of transactions: a writer's takes the lock at once, a reader's sees one moment."""
 
 
 def sqlite_version() -> str:
@@ -165,28 +169,28 @@ class Database:
             raise IndexDamaged(
                 f"{self.path} is missing: the index no longer knows its files; {rebuild_hint(index_of(folder))}"
             )
-        with self._guard():
-            self._db = self._connect(write)
+        with self.errors_explained():
+            self.connection = self._connect(write)
             try:
                 self._prepare(write, create)
             except BaseException:
                 # What has begun is rolled back now, not when somebody has done with the error.
-                self._db.close()
+                self.connection.close()
                 raise
 
     def _prepare(self, write: bool, create: bool) -> None:
         if write:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            self.connection.execute("PRAGMA journal_mode = WAL")
+            self.connection.execute("PRAGMA synchronous = FULL")
             # Keys are hashes and fall all over the tree: folding 32 MB of log in at once writes a page once where
             # 4 MB at a time write it again and again (13,000 to 19,000 rows a second at 500,000).
-            self._db.execute("PRAGMA wal_autocheckpoint = 8000")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            self.connection.execute("PRAGMA wal_autocheckpoint = 8000")
+            self.connection.execute("PRAGMA foreign_keys = ON")
             # A row that gives way to another one (REPLACE) is counted out by its triggers, too.
-            self._db.execute("PRAGMA recursive_triggers = ON")
+            self.connection.execute("PRAGMA recursive_triggers = ON")
             # A sync that failed may have left log that only the system's memory still holds. What is committed behind
             # it would be lost with it in a power cut: it is made durable in the database first.
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self._migrate(write, create)
 
     def _connect(self, write: bool) -> sqlite3.Connection:
@@ -225,7 +229,7 @@ class Database:
         return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
 
     def _migrate(self, write: bool, create: bool) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        version = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise IndexMismatch(
                 f"{self.path} has format {version}, this imgsearch knows up to {len(MIGRATIONS)}; "
@@ -239,19 +243,19 @@ class Database:
                 f"imgsearch index{index_flag(index_of(self.folder))}"
             )
         for number in range(version, len(MIGRATIONS)):
-            self._db.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
             for statement in MIGRATIONS[number]:
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {number + 1}")
-            self._db.execute("COMMIT")
+                self.connection.execute(statement)
+            self.connection.execute(f"PRAGMA user_version = {number + 1}")
+            self.connection.execute("COMMIT")
 
     @contextmanager
-    def _guard(self) -> Iterator[None]:
+    def errors_explained(self) -> Iterator[None]:
         """Turn SQLite's errors into the user's words."""
         try:
             yield
         except UnicodeError as error:  # what SQLite wanted to say holds bytes of a damaged database
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
         except sqlite3.DatabaseError as error:
             name = getattr(error, "sqlite_errorname", "") or ""
             if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
@@ -265,17 +269,18 @@ class Database:
                 ) from error
             if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
                 raise  # a bug of ours
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
 
     @contextmanager
-    def _consistent(self) -> Iterator[None]:
+    def consistent(self) -> Iterator[None]:
         """Say that the catalogue is damaged where what it says of its own rows contradicts itself."""
         try:
             yield
         except sqlite3.IntegrityError as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
 
-    def _damaged(self, error: Exception) -> IndexDamaged:
+    def damaged(self, error: Exception) -> IndexDamaged:
+        """Return the error that says that the catalogue is damaged, and what to do."""
         said = " ".join(str(error).split())[:100]  # SQLite may quote the whole schema
         return IndexDamaged(
             f"{self.path} is damaged ({said}): it no longer says which vector is whose; "
@@ -283,49 +288,62 @@ class Database:
         )
 
     @contextmanager
-    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    def transaction(self, kind: Kind = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """Run the block in one transaction: all of it, or nothing. ``DEFERRED`` gives a reader one snapshot.
 
         A connection has one transaction at a time; other threads' transactions wait for their turn.
         """
-        with self._turn, self._guard():
-            self._db.execute(f"BEGIN {kind}")
+        with self._turn, self.errors_explained():
+            self.connection.execute(f"BEGIN {kind}")
             try:
-                yield self._db
-                self._db.execute("COMMIT")
+                yield self.connection
+                self.connection.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
                 raise
 
-    def _all(self, make: Callable[..., T], sql: str, *values: object) -> list[T]:
+    def query(self, make: Callable[..., T], sql: str, *values: object) -> list[T]:
         """Return ``make(*row)`` of every row; what it can't make sense of is damage, too."""
-        with self._guard():
-            rows = self._db.execute(sql, values).fetchall()
-        return [self._made(make, row) for row in rows]
+        with self.errors_explained():
+            rows = self.connection.execute(sql, values).fetchall()
+        return [self.made(make, row) for row in rows]
 
-    def _made(self, make: Callable[..., T], row: Any) -> T:
+    def stream(self, make: Callable[..., T], sql: str, *values: object) -> Iterator[T]:
+        """Yield what ``query`` returns, fetched a thousand rows at a time; of one moment in a transaction."""
+        with self.errors_explained():
+            cursor = self.connection.execute(sql, values)
+        while True:
+            with self.errors_explained():
+                rows = cursor.fetchmany(_FETCHED)
+            if not rows:
+                return
+            for row in rows:
+                yield self.made(make, row)
+
+    def made(self, make: Callable[..., T], row: Any) -> T:
+        """Return ``make(*row)``. Raises IndexDamaged if it makes no sense."""
         try:
             return make(*row)
         except (ValueError, TypeError, OverflowError) as error:
-            raise self._damaged(error) from error
+            raise self.damaged(error) from error
 
     def free_share(self) -> float:
         """Return the share of the database's pages that hold nothing."""
-        free, pages = (self._all(int, f"PRAGMA {name}")[0] for name in ("freelist_count", "page_count"))
+        free, pages = (self.query(int, f"PRAGMA {name}")[0] for name in ("freelist_count", "page_count"))
         return free / max(pages, 1)
 
     def vacuum(self) -> None:
         """Write the database anew without its free pages; it needs twice its size meanwhile. Raises StorageError."""
-        with self._turn, self._guard():
-            self._db.execute("VACUUM")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._turn, self.errors_explained():
+            self.connection.execute("VACUUM")
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @property
     def version(self) -> int:
         """The number of the schema that it has."""
-        return self._all(int, "PRAGMA user_version")[0]
+        return self.query(int, "PRAGMA user_version")[0]
 
     def close(self) -> None:
         """Close the connection; the last writer's close folds the log into the database file."""
-        self._db.close()
+        self.connection.close()

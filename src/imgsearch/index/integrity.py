@@ -18,7 +18,12 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
 from imgsearch.index.segments import HEADER_BYTES, check_header, header_says, segment_name, write_header
 
+# Contents dropped in one transaction.
 _AT_ONCE = 1000
+# Bytes of rows read at once.
+_BLOCK = 8 << 20
+# How far from 1 a row's length may be: a float16 row of unit length is off by less than a thousandth.
+_LENGTH = 0.01
 
 
 class LostFile(NamedTuple):
@@ -28,166 +33,6 @@ class LostFile(NamedTuple):
     path: str
     whole: str
 
-
-class Audit(Catalog):
-    """A catalogue that can be asked whether all is well with it. These questions read all of it."""
-
-    def trouble(self) -> str:
-        """Return what SQLite finds wrong with the database, in a few words; "" if nothing."""
-        try:
-            for line in self._all(str, "PRAGMA integrity_check(1)"):
-                if line != "ok":
-                    return " ".join(line.replace("***", "").split())
-            for table, *_ in self._all(lambda *row: row, "PRAGMA foreign_key_check"):
-                return f"a row of table {table} names what is not there"
-        except IndexDamaged as error:
-            return str(error.__cause__ or error)
-        return ""
-
-    def wrong_counters(self) -> list[str]:
-        """Say which of the figures that are kept along are not what counting gives."""
-        wrong = []
-        if self._all(int, f"SELECT EXISTS ({_TALLY_OFF})")[0]:
-            wrong.append("the number of files by reason")
-        if self._all(int, f"SELECT count(*) FROM content WHERE files <> ({_FILES})")[0]:
-            wrong.append("the number of files of pictures")
-        if self._all(int, f"SELECT EXISTS (SELECT 1 FROM dead WHERE {_NOT_DEAD})")[0] or self._all(
-            _pair, _DEAD_SHOULD
-        ) != self._all(_pair, "SELECT segment, count(*) FROM dead GROUP BY segment ORDER BY segment"):
-            wrong.append("which vectors are of pictures that are gone")
-        return wrong
-
-    def misplaced(self) -> list[int]:
-        """Return the ids of contents that lie outside their segment, or where another one lies."""
-        return self._all(
-            int,
-            "SELECT content.id FROM content LEFT JOIN segment ON segment.id = content.segment "
-            "WHERE segment.id IS NULL OR row < 0 OR row >= rows UNION SELECT id FROM content NOT INDEXED "
-            "WHERE (segment, row) IN (SELECT segment, row FROM content NOT INDEXED GROUP BY segment, row "
-            "HAVING count(*) > 1)",
-        )
-
-    def without_content(self) -> list[LostFile]:
-        """Return the files that name a content that is not there."""
-        return self._all(
-            _lost_file,
-            f"SELECT root, root.path, file.path FROM file JOIN root ON root.id = file.root WHERE {_HOMELESS}",
-        )
-
-    def contents(self, segment: int, first_row: int, limit: int) -> list[tuple[int, int, int]]:
-        """Return (id, row, crc) of the contents in at most ``limit`` rows from ``first_row`` of a segment."""
-        return self._all(
-            _triple,
-            "SELECT id, row, crc FROM content WHERE segment = ? AND row >= ? AND row < ? ORDER BY row",
-            segment,
-            first_row,
-            first_row + limit,
-        )
-
-    def contents_of(self, segment: int, first_row: int = 0) -> list[int]:
-        """Return the ids of the contents of a segment, from a row on."""
-        return self._all(int, "SELECT id FROM content WHERE segment = ? AND row >= ?", segment, first_row)
-
-    def files_of(self, content: int) -> list[LostFile]:
-        """Return the files that have the same bytes as a content."""
-        return self._all(
-            _lost_file,
-            "SELECT root, root.path, file.path FROM content JOIN file ON file.content = content.sha256 "
-            "JOIN root ON root.id = file.root WHERE content.id = ?",
-            content,
-        )
-
-    # ---- mending: only under the writer lock ----------------------------------------------------------------
-
-    def drop_contents(self, ids: Iterable[int]) -> None:
-        """Forget contents and the files that have them, so that the next run finds these files new.
-
-        All pages of a file go with one of them. Some at a time: killed in between, what is left can go later.
-        """
-        for part in _parts(ids):
-            with self.transaction() as db:
-                for id in part:
-                    known = db.execute("SELECT sha256 FROM content WHERE id = ?", (id,)).fetchone()
-                    if known:  # not with an earlier page
-                        db.execute("DELETE FROM file WHERE content = ?", known)
-                        db.execute("DELETE FROM content WHERE sha256 = ?", known)
-
-    def drop_without_content(self) -> None:
-        """Forget the files that name a content that is not there."""
-        with self.transaction() as db:
-            db.execute(f"DELETE FROM file WHERE {_HOMELESS}")
-
-    def shorten(self, segment: int, rows: int) -> None:
-        """Let a segment have only its first ``rows`` rows, all others being lost; no content may lie in those."""
-        with self.transaction() as db:
-            db.execute("UPDATE segment SET rows = ? WHERE id = ?", (rows, segment))
-            db.execute("DELETE FROM dead WHERE segment = ? AND row >= ?", (segment, rows))
-            db.execute("DELETE FROM ann WHERE segment = ? AND rows > ?", (segment, rows))
-
-    def recount(self) -> None:
-        """Count anew what is kept along: files by reason, files of each content, and which rows are dead."""
-        now = int(time.time())
-        with self.transaction() as db:
-            db.execute("DELETE FROM tally")
-            db.execute("INSERT INTO tally SELECT coalesce(error, ''), count(*) FROM file GROUP BY 1")
-            db.execute(f"UPDATE content SET files = ({_FILES}) WHERE files <> ({_FILES})")
-            db.execute(f"DELETE FROM dead WHERE {_NOT_DEAD}")
-            db.execute(
-                "INSERT OR IGNORE INTO dead SELECT segment, row, ? FROM content WHERE files = 0", (now,)
-            )
-            for number, rows in db.execute("SELECT id, rows FROM segment").fetchall():
-                db.execute(
-                    "WITH RECURSIVE every (row) AS (SELECT 0 WHERE ?2 > 0 UNION ALL SELECT row + 1 FROM every "
-                    "WHERE row + 1 < ?2) INSERT OR IGNORE INTO dead SELECT ?1, row, 0 FROM every WHERE NOT EXISTS "
-                    "(SELECT 1 FROM content WHERE segment = ?1 AND content.row = every.row)",
-                    (number, rows),
-                )
-
-
-_FILES = "SELECT count(*) FROM file WHERE file.content = content.sha256"
-_HOMELESS = "content IS NOT NULL AND NOT EXISTS (SELECT 1 FROM content WHERE content.sha256 = file.content)"
-_COUNTED = "SELECT coalesce(error, ''), count(*) FROM file GROUP BY 1"
-_KEPT = "SELECT reason, files FROM tally WHERE files <> 0"
-_TALLY_OFF = f"SELECT * FROM ({_COUNTED} EXCEPT {_KEPT}) UNION ALL SELECT * FROM ({_KEPT} EXCEPT {_COUNTED})"
-# Dead rows that are none: past the end of their segment, or of a picture that has a file.
-_NOT_DEAD = (
-    "NOT EXISTS (SELECT 1 FROM segment WHERE id = dead.segment AND dead.row >= 0 AND dead.row < rows) "
-    "OR EXISTS (SELECT 1 FROM content WHERE content.segment = dead.segment AND content.row = dead.row "
-    "AND EXISTS (SELECT 1 FROM file WHERE file.content = content.sha256))"
-)
-# How many rows of each segment must be dead: those that no picture with a file is in.
-_DEAD_SHOULD = (
-    "SELECT id, rows - (SELECT count(*) FROM content WHERE content.segment = segment.id AND content.row < rows "
-    "AND EXISTS (SELECT 1 FROM file WHERE file.content = content.sha256)) AS gone "
-    "FROM segment WHERE gone <> 0 ORDER BY id"
-)
-
-
-def _pair(first: int, second: int) -> tuple[int, int]:
-    return int(first), int(second)
-
-
-def _triple(first: int, second: int, third: int) -> tuple[int, int, int]:
-    return int(first), int(second), int(third)
-
-
-def _lost_file(root: int, folder: bytes, path: bytes) -> LostFile:
-    return LostFile(int(root), os.fsdecode(path), os.fsdecode(os.path.join(folder, path)))
-
-
-def _parts(ids: Iterable[int]) -> Iterator[list[int]]:
-    part: list[int] = []
-    for id in ids:
-        part.append(id)
-        if len(part) == _AT_ONCE:
-            yield part
-            part = []
-    yield part
-
-
-_BLOCK = 8 << 20
-# A float16 row of unit length is off by less than a thousandth.
-_LENGTH = 0.01
 
 Kind = Literal[
     "manifest",
@@ -231,36 +76,36 @@ class Findings:
 
 
 def check(
-    audit: Audit,
+    catalog: Catalog,
     kind: tuple[int, str] | None,
     start: Callable[[int], None],
     advance: Callable[[int], None],
 ) -> Findings:
-    """Read everything below ``audit.folder``, in one snapshot of its catalogue.
+    """Read everything below ``catalog.folder``, in one snapshot of its catalogue.
 
     ``kind`` is the index's dimension and fingerprint, or None if its manifest no longer says them. ``start`` is
     told how many bytes there are to read, ``advance`` how many have been. Raises IndexMismatch for a segment of a
     newer format.
     """
     found = Findings()
-    with audit.transaction("DEFERRED"), ExitStack() as stack:
-        if trouble := audit.trouble():
-            found.damages.append(Damage("catalogue", audit.path, f"is damaged ({trouble})"))
+    with catalog.transaction("DEFERRED"), ExitStack() as stack:
+        if trouble := _sqlite_trouble(catalog):
+            found.damages.append(Damage("catalogue", catalog.path, f"is damaged ({trouble})"))
             return found
-        counts = audit.segments()
-        folder = os.path.join(audit.folder, "vectors")
+        counts = catalog.segments()
+        folder = os.path.join(catalog.folder, "vectors")
         # Opened before anything is read: what compaction takes away meanwhile can still be read to its end.
         opened = {number: _open(stack, os.path.join(folder, segment_name(number))) for number, _ in counts}
-        derived = audit.ann_files()
+        derived = catalog.ann_files()
         start(
             sum(os.fstat(file).st_size for file in opened.values() if isinstance(file, int))
             + sum(one.bytes for one in derived.values())
         )
-        _check_catalogue(audit, found)
+        _check_catalogue(catalog, found)
         for number, rows in counts:
-            _check_segment(audit, number, rows, opened[number], kind, found, advance)
+            _check_segment(catalog, number, rows, opened[number], kind, found, advance)
         for one in derived.values():
-            path = os.path.join(audit.folder, "faiss", one.name)
+            path = os.path.join(catalog.folder, "faiss", one.name)
             if reason := rabitq.damage(path, one.bytes, one.crc):
                 found.damages.append(
                     Damage("derived", path, reason.removeprefix(path).strip(), segment=one.segment)
@@ -271,21 +116,224 @@ def check(
             found.bytes += one.bytes
             advance(one.bytes)
         found.orphans = unnamed(
-            audit.folder, {number for number, _ in counts}, {one.name for one in derived.values()}
+            catalog.folder, {number for number, _ in counts}, {one.name for one in derived.values()}
         )
     return found
 
 
-def _check_catalogue(audit: Audit, found: Findings) -> None:
+def repair(catalog: Catalog, findings: Findings, kind: tuple[int, str]) -> None:
+    """Take everything that was found damaged out of the catalogue, and put right what costs nothing.
+
+    ``kind`` is the index's dimension and fingerprint. The caller holds the writer lock. Raises StorageError.
+    """
+    for damage in findings.damages:
+        _drop_contents(catalog, damage.contents)
+    _drop_files_without_content(catalog)
+    # Triggers have kept the figures along; where they began wrong, they are wrong still.
+    _recount(catalog)
+    for number in {damage.segment for damage in findings.damages if damage.segment}:
+        kinds = {damage.kind: damage for damage in findings.damages if damage.segment == number}
+        if "derived" in kinds:
+            catalog.drop_ann_file(number)
+        if kinds.keys() == {"derived"}:
+            continue
+        if not _contents_of(catalog, number):
+            _drop_segment(catalog, number)
+            continue
+        if "short" in kinds:
+            _shorten(catalog, number, kinds["short"].rows)
+        if "header" in kinds:
+            # The vectors below it have proved to be this index's own.
+            write_header(os.path.join(catalog.folder, "vectors", segment_name(number)), *kind)
+
+
+def files_of(catalog: Catalog, content: int) -> list[LostFile]:
+    """Return the files that have the same bytes as a content."""
+    return catalog.database.query(
+        _lost_file,
+        "SELECT root, root.path, file.path FROM content JOIN file ON file.content = content.sha256 "
+        "JOIN root ON root.id = file.root WHERE content.id = ?",
+        content,
+    )
+
+
+def files_without_content(catalog: Catalog) -> list[LostFile]:
+    """Return the files that name a content that is not there."""
+    return catalog.database.query(
+        _lost_file,
+        f"SELECT root, root.path, file.path FROM file JOIN root ON root.id = file.root WHERE {_HOMELESS}",
+    )
+
+
+def _drop_segment(catalog: Catalog, number: int) -> None:
+    last = max(known for known, _ in catalog.segments())
+    catalog.drop_segment(number, last if last > number else number + 1)
+
+
+# ---- what is asked of the catalogue; these questions read all of it
+
+_FILES = "SELECT count(*) FROM file WHERE file.content = content.sha256"
+_HOMELESS = "content IS NOT NULL AND NOT EXISTS (SELECT 1 FROM content WHERE content.sha256 = file.content)"
+_COUNTED = "SELECT coalesce(error, ''), count(*) FROM file GROUP BY 1"
+_KEPT = "SELECT reason, files FROM tally WHERE files <> 0"
+_TALLY_OFF = f"SELECT * FROM ({_COUNTED} EXCEPT {_KEPT}) UNION ALL SELECT * FROM ({_KEPT} EXCEPT {_COUNTED})"
+# Dead rows that are none: past the end of their segment, or of a picture that has a file.
+_NOT_DEAD = (
+    "NOT EXISTS (SELECT 1 FROM segment WHERE id = dead.segment AND dead.row >= 0 AND dead.row < rows) "
+    "OR EXISTS (SELECT 1 FROM content WHERE content.segment = dead.segment AND content.row = dead.row "
+    "AND EXISTS (SELECT 1 FROM file WHERE file.content = content.sha256))"
+)
+# How many rows of each segment must be dead: those that no picture with a file is in.
+_DEAD_SHOULD = (
+    "SELECT id, rows - (SELECT count(*) FROM content WHERE content.segment = segment.id AND content.row < rows "
+    "AND EXISTS (SELECT 1 FROM file WHERE file.content = content.sha256)) AS gone "
+    "FROM segment WHERE gone <> 0 ORDER BY id"
+)
+
+
+def _sqlite_trouble(catalog: Catalog) -> str:
+    """Return what SQLite finds wrong with the database, in a few words; "" if nothing."""
+    try:
+        for line in catalog.database.query(str, "PRAGMA integrity_check(1)"):
+            if line != "ok":
+                return " ".join(line.replace("***", "").split())
+        for table, *_ in catalog.database.query(lambda *row: row, "PRAGMA foreign_key_check"):
+            return f"a row of table {table} names what is not there"
+    except IndexDamaged as error:
+        return str(error.__cause__ or error)
+    return ""
+
+
+def _wrong_counters(catalog: Catalog) -> list[str]:
+    """Say which of the figures that are kept along are not what counting gives."""
+    ask, wrong = catalog.database.query, []
+    if ask(int, f"SELECT EXISTS ({_TALLY_OFF})")[0]:
+        wrong.append("the number of files by reason")
+    if ask(int, f"SELECT count(*) FROM content WHERE files <> ({_FILES})")[0]:
+        wrong.append("the number of files of pictures")
+    counted = "SELECT segment, count(*) FROM dead GROUP BY segment ORDER BY segment"
+    if ask(int, f"SELECT EXISTS (SELECT 1 FROM dead WHERE {_NOT_DEAD})")[0] or (
+        ask(_pair, _DEAD_SHOULD) != ask(_pair, counted)
+    ):
+        wrong.append("which vectors are of pictures that are gone")
+    return wrong
+
+
+def _misplaced(catalog: Catalog) -> list[int]:
+    """Return the ids of contents that lie outside their segment, or where another one lies."""
+    return catalog.database.query(
+        int,
+        "SELECT content.id FROM content LEFT JOIN segment ON segment.id = content.segment "
+        "WHERE segment.id IS NULL OR row < 0 OR row >= rows UNION SELECT id FROM content NOT INDEXED "
+        "WHERE (segment, row) IN (SELECT segment, row FROM content NOT INDEXED GROUP BY segment, row "
+        "HAVING count(*) > 1)",
+    )
+
+
+def _contents_in_rows(
+    catalog: Catalog, segment: int, first_row: int, limit: int
+) -> list[tuple[int, int, int]]:
+    """Return (id, row, crc) of the contents in at most ``limit`` rows from ``first_row`` of a segment."""
+    return catalog.database.query(
+        _triple,
+        "SELECT id, row, crc FROM content WHERE segment = ? AND row >= ? AND row < ? ORDER BY row",
+        segment,
+        first_row,
+        first_row + limit,
+    )
+
+
+def _contents_of(catalog: Catalog, segment: int, first_row: int = 0) -> list[int]:
+    """Return the ids of the contents of a segment, from a row on."""
+    return catalog.database.query(
+        int, "SELECT id FROM content WHERE segment = ? AND row >= ?", segment, first_row
+    )
+
+
+# ---- what is taken out of it: only under the writer lock
+
+
+def _drop_contents(catalog: Catalog, ids: Iterable[int]) -> None:
+    """Forget contents and the files that have them, so that the next run finds these files new.
+
+    All pages of a file go with one of them. Some at a time: killed in between, what is left can go later.
+    """
+    for part in _parts(ids):
+        with catalog.transaction() as db:
+            for id in part:
+                known = db.execute("SELECT sha256 FROM content WHERE id = ?", (id,)).fetchone()
+                if known:  # not with an earlier page
+                    db.execute("DELETE FROM file WHERE content = ?", known)
+                    db.execute("DELETE FROM content WHERE sha256 = ?", known)
+
+
+def _drop_files_without_content(catalog: Catalog) -> None:
+    """Forget the files that name a content that is not there."""
+    with catalog.transaction() as db:
+        db.execute(f"DELETE FROM file WHERE {_HOMELESS}")
+
+
+def _shorten(catalog: Catalog, segment: int, rows: int) -> None:
+    """Let a segment have only its first ``rows`` rows, all others being lost; no content may lie in those."""
+    with catalog.transaction() as db:
+        db.execute("UPDATE segment SET rows = ? WHERE id = ?", (rows, segment))
+        db.execute("DELETE FROM dead WHERE segment = ? AND row >= ?", (segment, rows))
+        db.execute("DELETE FROM ann WHERE segment = ? AND rows > ?", (segment, rows))
+
+
+def _recount(catalog: Catalog) -> None:
+    """Count anew what is kept along: files by reason, files of each content, and which rows are dead."""
+    now = int(time.time())
+    with catalog.transaction() as db:
+        db.execute("DELETE FROM tally")
+        db.execute("INSERT INTO tally SELECT coalesce(error, ''), count(*) FROM file GROUP BY 1")
+        db.execute(f"UPDATE content SET files = ({_FILES}) WHERE files <> ({_FILES})")
+        db.execute(f"DELETE FROM dead WHERE {_NOT_DEAD}")
+        db.execute("INSERT OR IGNORE INTO dead SELECT segment, row, ? FROM content WHERE files = 0", (now,))
+        for number, rows in db.execute("SELECT id, rows FROM segment").fetchall():
+            db.execute(
+                "WITH RECURSIVE every (row) AS (SELECT 0 WHERE ?2 > 0 UNION ALL SELECT row + 1 FROM every "
+                "WHERE row + 1 < ?2) INSERT OR IGNORE INTO dead SELECT ?1, row, 0 FROM every WHERE NOT EXISTS "
+                "(SELECT 1 FROM content WHERE segment = ?1 AND content.row = every.row)",
+                (number, rows),
+            )
+
+
+def _pair(first: int, second: int) -> tuple[int, int]:
+    return int(first), int(second)
+
+
+def _triple(first: int, second: int, third: int) -> tuple[int, int, int]:
+    return int(first), int(second), int(third)
+
+
+def _lost_file(root: int, folder: bytes, path: bytes) -> LostFile:
+    return LostFile(int(root), os.fsdecode(path), os.fsdecode(os.path.join(folder, path)))
+
+
+def _parts(ids: Iterable[int]) -> Iterator[list[int]]:
+    part: list[int] = []
+    for id in ids:
+        part.append(id)
+        if len(part) == _AT_ONCE:
+            yield part
+            part = []
+    yield part
+
+
+# ---- what is read of the segments
+
+
+def _check_catalogue(catalog: Catalog, found: Findings) -> None:
     """Hold the catalogue against itself."""
-    for wrong in audit.wrong_counters():
-        found.damages.append(Damage("counters", audit.path, f"miscounts {wrong}"))
-    if misplaced := audit.misplaced():
+    for wrong in _wrong_counters(catalog):
+        found.damages.append(Damage("counters", catalog.path, f"miscounts {wrong}"))
+    if misplaced := _misplaced(catalog):
         what = f"places {_pictures(len(misplaced))} where no vector of theirs can be"
-        found.damages.append(Damage("places", audit.path, what, tuple(misplaced)))
-    if strays := len(audit.without_content()):
+        found.damages.append(Damage("places", catalog.path, what, tuple(misplaced)))
+    if strays := len(files_without_content(catalog)):
         what = f"has {strays:,} {'file' if strays == 1 else 'files'} of pictures that it does not know"
-        found.damages.append(Damage("files", audit.path, what))
+        found.damages.append(Damage("files", catalog.path, what))
 
 
 def _open(stack: ExitStack, path: str) -> int | OSError:
@@ -298,7 +346,7 @@ def _open(stack: ExitStack, path: str) -> int | OSError:
 
 
 def _check_segment(
-    audit: Audit,
+    catalog: Catalog,
     number: int,
     rows: int,
     file: int | OSError,
@@ -306,10 +354,10 @@ def _check_segment(
     found: Findings,
     advance: Callable[[int], None],
 ) -> None:
-    path = os.path.join(audit.folder, "vectors", segment_name(number))
+    path = os.path.join(catalog.folder, "vectors", segment_name(number))
     if isinstance(file, OSError):
         if rows and isinstance(file, FileNotFoundError):
-            lost = audit.contents_of(number)
+            lost = _contents_of(catalog, number)
             what = f"is missing, and with it {_pictures(len(lost))}"
             found.damages.append(Damage("missing", path, what, tuple(lost), number))
         elif rows:
@@ -334,15 +382,21 @@ def _check_segment(
     width = 2 * dim
     whole = max(0, os.fstat(file).st_size - HEADER_BYTES) // width
     if whole < rows:
-        lost = audit.contents_of(number, whole)
+        lost = _contents_of(catalog, number, whole)
         what = f"ends after {whole:,} of {rows:,} vectors, and with it {_pictures(len(lost))}"
         found.damages.append(Damage("short", path, what, tuple(lost), number, whole))
     advance(len(header))
-    _check_rows(audit, number, min(rows, whole), file, dim, found, advance)
+    _check_rows(catalog, number, min(rows, whole), file, dim, found, advance)
 
 
 def _check_rows(
-    audit: Audit, number: int, rows: int, file: int, dim: int, found: Findings, advance: Callable[[int], None]
+    catalog: Catalog,
+    number: int,
+    rows: int,
+    file: int,
+    dim: int,
+    found: Findings,
+    advance: Callable[[int], None],
 ) -> None:
     """Hold every vector of a segment that has a picture against its checksum, and see that it is a unit vector."""
     width = 2 * dim
@@ -352,7 +406,7 @@ def _check_rows(
     odd: list[tuple[int, int]] = []
     for first in range(0, rows, step):
         count = min(step, rows - first)
-        entries = audit.contents(number, first, count)
+        entries = _contents_in_rows(catalog, number, first, count)
         if entries:
             good = _read_rows(file, buffer, HEADER_BYTES + first * width, count, width)
             view = memoryview(buffer)
@@ -373,7 +427,7 @@ def _check_rows(
             found.vectors += len(entries)
             found.bytes += count * width
         advance(count * width)
-    path = os.path.join(audit.folder, "vectors", segment_name(number))
+    path = os.path.join(catalog.folder, "vectors", segment_name(number))
     for bad, what in ((wrong, "not matching their checksums"), (odd, "that are not of unit length")):
         if bad:
             named = f"has {len(bad):,} of {rows:,} vectors {what}: {_ranges([row for row, _ in bad])}"
@@ -422,34 +476,3 @@ def _ranges(rows: list[int], most: int = 5) -> str:
     said = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans[:most])
     left = sum(b - a + 1 for a, b in spans[most:])
     return f"{said} and {left:,} more" if left else said
-
-
-def mend(audit: Audit, findings: Findings, kind: tuple[int, str]) -> None:
-    """Take everything that was found damaged out of the catalogue, and put right what costs nothing.
-
-    ``kind`` is the index's dimension and fingerprint. The caller holds the writer lock. Raises StorageError.
-    """
-    for damage in findings.damages:
-        audit.drop_contents(damage.contents)
-    audit.drop_without_content()
-    # Triggers have kept the figures along; where they began wrong, they are wrong still.
-    audit.recount()
-    for number in {damage.segment for damage in findings.damages if damage.segment}:
-        kinds = {damage.kind: damage for damage in findings.damages if damage.segment == number}
-        if "derived" in kinds:
-            audit.drop_ann_file(number)
-        if kinds.keys() == {"derived"}:
-            continue
-        if not audit.contents_of(number):
-            _drop_segment(audit, number)
-            continue
-        if "short" in kinds:
-            audit.shorten(number, kinds["short"].rows)
-        if "header" in kinds:
-            # The vectors below it have proved to be this index's own.
-            write_header(os.path.join(audit.folder, "vectors", segment_name(number)), *kind)
-
-
-def _drop_segment(audit: Audit, number: int) -> None:
-    last = max(known for known, _ in audit.segments())
-    audit.drop_segment(number, last if last > number else number + 1)

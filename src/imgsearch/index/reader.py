@@ -43,16 +43,23 @@ class ImageIndex:
 
     shortlist_factor: int | None = None
 
-    def __init__(self, folder: str) -> None:
-        """Open the index in ``folder``.
+    def __init__(
+        self, folder: str, *, write: bool = False, generation: tuple[IndexSpec, str] | None = None
+    ) -> None:
+        """Open the index in ``folder``, or a ``generation`` of it, (spec, data folder), that is not in use yet.
 
-        Raises IndexMissing, IndexDamaged, IndexMismatch (a newer format) or StorageError.
+        ``write`` opens the catalogue for writing, too: that is for IndexWriter, which holds the lock. Raises
+        IndexMissing, IndexDamaged, IndexMismatch (a newer format) or StorageError.
         """
         self.folder = os.path.abspath(folder)
         self.strategy: ann.SearchStrategy | None = None
         self.scanned = 0
+        self._write = write
         self._stamp = manifest.stamp(self.folder)
-        self._open(*manifest.load(self.folder))
+        if generation:
+            self._open_data(*generation)
+        else:
+            self._open(*manifest.load(self.folder))
 
     def _open(self, spec: IndexSpec, data: str) -> None:
         while True:
@@ -67,7 +74,7 @@ class ImageIndex:
                 spec, data = now
 
     def _open_data(self, spec: IndexSpec, data: str) -> None:
-        catalog, snapshot = self._open_catalog(data), Snapshot(data, spec)
+        catalog, snapshot = Catalog(data, write=self._write), Snapshot(data, spec)
         try:
             # Damage is better said before a model is loaded than after.
             catalog.check()
@@ -77,9 +84,6 @@ class ImageIndex:
             raise
         # Only now: who fails to open the new one still has the old one to ask again with.
         self.spec, self.data, self.catalog, self.snapshot = spec, data, catalog, snapshot
-
-    def _open_catalog(self, data: str) -> Catalog:
-        return Catalog(data)
 
     @property
     def identity(self) -> IndexSpec:
@@ -227,7 +231,7 @@ class ImageIndex:
         hits = sorted(hits, key=lambda hit: (-hit[0], hit[1].id))[:k]
         for _, _, crc, place in hits:
             segment = parts[found.part[place]].segment.number
-            self._check(rows[place], crc, segment, int(found.row[place]))
+            self.check_row(rows[place], crc, segment, int(found.row[place]))
         shown = [(record, score) for score, record, _, _ in hits]
         if len(hits) < k or not len(found.scores):
             return shown, False
@@ -249,10 +253,11 @@ class ImageIndex:
         if place.row >= len(segment):
             raise self._damaged(place.segment, f"has no vector {place.row}")
         stored = segment.take(np.array([place.row]))
-        self._check(stored[0], place.crc, place.segment, place.row)
+        self.check_row(stored[0], place.crc, place.segment, place.row)
         return stored.astype(np.float32)
 
-    def _check(self, row: Rows, crc: int, segment: int, number: int) -> None:
+    def check_row(self, row: Rows, crc: int, segment: int, number: int) -> None:
+        """Raise IndexDamaged if row ``number`` of a segment does not match its checksum."""
         if row_crc(row) != crc:
             raise self._damaged(segment, f"is damaged: vector {number} does not match its checksum")
 

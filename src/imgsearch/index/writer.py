@@ -12,6 +12,8 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
@@ -91,10 +93,11 @@ class Compacted:
     dropped: int = 0
 
 
-class IndexWriter(ImageIndex):
-    """An index open for writing; holds the writer lock until it is closed.
+class IndexWriter:
+    """An index open for writing; holds the writer lock until it is closed. Use it as a context manager.
 
-    ``unpublished`` says that it is a new generation, which no search sees yet.
+    ``index`` is the ImageIndex that it writes to, which can be searched meanwhile. ``unpublished`` says that it is a
+    new generation, which no other search sees yet.
     """
 
     def __init__(self, folder: str, spec: IndexSpec | None = None, *, rebuild: bool = False) -> None:
@@ -113,25 +116,11 @@ class IndexWriter(ImageIndex):
             except OSError as error:
                 raise storage_error(error, folder) from error
         self._lock = WriterLock(folder)
-        self.unpublished = False
+        self.unpublished = spec is not None and rebuild and manifest.exists(folder)
         try:
-            if spec is not None and rebuild and manifest.exists(folder):
-                self.unpublished = True
-                self.folder, self.strategy, self.scanned = folder, None, 0
-                self._stamp = manifest.stamp(folder)
-                try:
-                    self._open_data(spec, generations.begin(folder, spec))
-                except IndexDamaged:  # what was begun can't be gone on with
-                    self._open_data(spec, generations.begin(folder, spec, anew=True))
-            else:
-                if spec is not None and not manifest.exists(folder):
-                    generations.create(folder, spec, folder)
-                super().__init__(folder)
-                if spec is not None and (found := manifest.differences(self.spec, spec)):
-                    self.catalog.close()
-                    raise IndexMismatch(
-                        f"meanwhile an index was made in {folder} with {'; '.join(found)}; run the command again"
-                    )
+            self.index = (
+                _open_generation(folder, spec) if spec and self.unpublished else _open_in_use(folder, spec)
+            )
         except BaseException:
             self._lock.release()
             raise
@@ -142,8 +131,35 @@ class IndexWriter(ImageIndex):
         self._keep_manifest(self.data if self.unpublished else self.folder)
         self.clear_away()
 
-    def _open_catalog(self, data: str) -> Catalog:
-        return Catalog(data, write=True)
+    @property
+    def folder(self) -> str:
+        """The index's folder."""
+        return self.index.folder
+
+    @property
+    def data(self) -> str:
+        """The folder in it where catalogue, vectors and ANN files lie."""
+        return self.index.data
+
+    @property
+    def spec(self) -> IndexSpec:
+        """What the index is made with."""
+        return self.index.spec
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue, open for writing."""
+        return self.index.catalog
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the index and let the next writer in."""
+        self.close()
 
     def clear_away(self) -> None:
         """Remove what a killed writer left: files that the catalogue does not name, generations out of use."""
@@ -245,7 +261,7 @@ class IndexWriter(ImageIndex):
                 now, living = living[:room], living[room:]
                 stored = source.take(np.array([row for _, row, _ in now]))
                 for (_, row, crc), vector in zip(now, stored, strict=True):
-                    self._check(vector, crc, victim, row)
+                    self.index.check_row(vector, crc, victim, row)
                 self._segments.append(self._rows, stored)
                 places = [(id, self._rows + place) for place, (id, _, _) in enumerate(now)]
                 self.catalog.move(places, self._number, self._rows + len(now))
@@ -260,7 +276,7 @@ class IndexWriter(ImageIndex):
     def move_model(self, model: str) -> None:
         """Remember that the checkpoint lies elsewhere now; it is the same one, so the identity stays."""
         if model != self.spec.model:
-            self.spec = replace(self.spec, model=model)
+            self.index.spec = replace(self.spec, model=model)
             manifest.write(self.folder, self.spec, self.data)
             self._keep_manifest(self.folder)
 
@@ -289,5 +305,26 @@ class IndexWriter(ImageIndex):
     def close(self) -> None:
         """Close the index and let the next writer in."""
         self._segments.close()
-        super().close()
+        self.index.close()
         self._lock.release()
+
+
+def _open_in_use(folder: str, spec: IndexSpec | None) -> ImageIndex:
+    """Open the index in ``folder``; with ``spec``, make it if there is none. Raises IndexMismatch if it has another."""
+    if spec is not None and not manifest.exists(folder):
+        generations.create(folder, spec, folder)
+    index = ImageIndex(folder, write=True)
+    if spec is not None and (found := manifest.differences(index.spec, spec)):
+        index.close()
+        raise IndexMismatch(
+            f"meanwhile an index was made in {folder} with {'; '.join(found)}; run the command again"
+        )
+    return index
+
+
+def _open_generation(folder: str, spec: IndexSpec) -> ImageIndex:
+    """Open a new generation of the index in ``folder``, or the one that was begun with the same ``spec``."""
+    try:
+        return ImageIndex(folder, write=True, generation=(spec, generations.begin(folder, spec)))
+    except IndexDamaged:  # what was begun can't be gone on with
+        return ImageIndex(folder, write=True, generation=(spec, generations.begin(folder, spec, anew=True)))

@@ -21,8 +21,17 @@ from imgsearch.index.writer import DEAD_SHARE, GRACE_SECONDS, Compacted, IndexWr
 from imgsearch.indexing.decode import Decoded, Page, decode_ahead
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan
-from imgsearch.media.formats import MAX_MEGAPIXELS
-from imgsearch.types import RGB, Encoder, Input, Patches, Reporter, Skipped, SourceFile, Vectors
+from imgsearch.types import (
+    MAX_MEGAPIXELS,
+    RGB,
+    ImageEncoder,
+    Input,
+    Patches,
+    Reporter,
+    Skipped,
+    SourceFile,
+    Vectors,
+)
 
 # A kill loses at most one batch or this much work. A commit costs two syncs, so fast batches share one.
 COMMIT_SECONDS = 5.0
@@ -56,7 +65,7 @@ class Ingest:
         self.committed_at = time.monotonic()
         self.builder = AnnBuilder(writer.data, writer.spec, reporter)
 
-    def carry_out(self, load: Callable[[], Encoder]) -> IndexResult:
+    def carry_out(self, load: Callable[[], ImageEncoder]) -> IndexResult:
         """Embed what is to do, commit as it goes, and prune at the end.
 
         ``load`` is called when the first picture turns out to be one that the index does not have: files that
@@ -84,7 +93,7 @@ class Ingest:
             roots.append(root)
         return roots
 
-    def _embed_all(self, load: Callable[[], Encoder], roots: list[int]) -> None:
+    def _embed_all(self, load: Callable[[], ImageEncoder], roots: list[int]) -> None:
         # The decoding threads ask through a connection of their own: the writer's is in transactions.
         with closing(Catalog(self.writer.data)) as catalog:
             one_at_a_time = threading.Lock()
@@ -126,7 +135,7 @@ class Ingest:
         return done
 
     def _embed_rest(
-        self, encoder: Encoder, roots: list[int], known: Callable[[bytes], bool], done: int
+        self, encoder: ImageEncoder, roots: list[int], known: Callable[[bytes], bool], done: int
     ) -> None:
         todo = self.plan.todo[done:]
         size = self._size(encoder)
@@ -159,16 +168,16 @@ class Ingest:
         limit = self.options.max_megapixels or MAX_MEGAPIXELS
         return decode_ahead(todo, prepare, known, self.writer.spec.pixels, limit, ahead)
 
-    def _size(self, encoder: Encoder) -> int:
+    def _size(self, encoder: ImageEncoder) -> int:
         """Return how many pictures make a batch."""
         return self.options.batch_size or encoder.batch_size
 
-    def _spoken_size(self, encoder: Encoder) -> str:
+    def _spoken_size(self, encoder: ImageEncoder) -> str:
         """Say how many pictures made a batch at last, and why."""
         reason = "as asked for" if self.options.batch_size else encoder.batch_reason
         return f"{self._size(encoder)} ({reason})"
 
-    def _take(self, item: Decoded | Skipped, root: int, encoder: Encoder | None) -> None:
+    def _take(self, item: Decoded | Skipped, root: int, encoder: ImageEncoder | None) -> None:
         if isinstance(item, Skipped):
             self._skip(root, item)
         elif (
@@ -202,7 +211,7 @@ class Ingest:
                 return
         self.states.append(FileState(root, skipped.source, error=skipped.reason, detail=skipped.detail))
 
-    def _embed(self, encoder: Encoder) -> None:
+    def _embed(self, encoder: ImageEncoder) -> None:
         """Turn the batch into vectors; an input without a finite one is skipped and the rest done again."""
         while self.batch:
             pages = [(waiting, page) for waiting in self.batch for page in waiting.pages]

@@ -7,10 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from imgsearch.errors import UsageError
-from imgsearch.indexing.roots import WalkChoice
-from imgsearch.media.formats import MAX_MEGAPIXELS
+from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.text import Call, Message, Option, format_duration, format_rate
-from imgsearch.types import ModelOptions
+from imgsearch.types import MAX_MEGAPIXELS, ModelOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class IndexOptions:
     """How to run. None (or "auto") leaves a value to the index, or to the checkpoint if there is none yet."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
-    walk: WalkChoice | None = None
+    walk: WalkOverrides | None = None
     batch_size: int | None = None
     max_megapixels: float | None = None
     prune: bool = True

@@ -21,7 +21,7 @@ from imgsearch.types import Reporter
 
 
 @dataclass(frozen=True, slots=True)
-class WalkChoice:
+class WalkOverrides:
     """What the user chose of the walk; None leaves it as it is."""
 
     exclude: tuple[str, ...] | None = None
@@ -51,7 +51,7 @@ class WalkChoice:
         return " ".join(words)
 
 
-NO_CHOICE = WalkChoice()
+NO_OVERRIDES = WalkOverrides()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Target:
 def choose_targets(
     paths: Sequence[str],
     roots: Sequence[Root],
-    choice: WalkChoice | None,
+    choice: WalkOverrides | None,
     reporter: Reporter,
     *,
     rebuild: bool = False,
@@ -96,7 +96,7 @@ def choose_targets(
     folder keeps all of its own. Raises FolderError for a path that is missing, unreadable, or on a drive that
     is not mounted now.
     """
-    choice = choice or NO_CHOICE
+    choice = choice or NO_OVERRIDES
     if not paths:
         if not roots:
             raise FolderError(
@@ -142,7 +142,7 @@ def choose_targets(
 
 
 def present_roots(
-    roots: Sequence[Root], reporter: Reporter, choice: WalkChoice = NO_CHOICE, *, rebuild: bool = False
+    roots: Sequence[Root], reporter: Reporter, choice: WalkOverrides = NO_OVERRIDES, *, rebuild: bool = False
 ) -> list[Target]:
     """Return the whole of every root that is there now, with ``choice`` over its options; say which are not."""
     targets = []
@@ -155,7 +155,9 @@ def present_roots(
     return targets
 
 
-def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen: dict[str, Target]) -> None:
+def _choose_folder(
+    path: str, roots: Sequence[Root], choice: WalkOverrides, chosen: dict[str, Target]
+) -> None:
     exact = next((root for root in roots if root.path == path), None)
     owner = owner_of(os.path.dirname(path), roots)
     single = exact if exact is not None and exact.options.get("only") else None
@@ -166,7 +168,7 @@ def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen:
         pass  # a folder around it was given too
     elif owner is None and single is None:
         chosen[path] = Target(path, choice.over(WalkOptions()))
-    elif owner is None or choice != NO_CHOICE:
+    elif owner is None or choice != NO_OVERRIDES:
         # The folder becomes a root of its own, also where it stood for single files until now.
         options = _inherited(owner) if owner else WalkOptions()
         chosen[path] = Target(path, choice.over(options), known=single, split_from=owner)
@@ -178,8 +180,8 @@ def _choose_folder(path: str, roots: Sequence[Root], choice: WalkChoice, chosen:
         chosen[path] = _known(single)
 
 
-def _choose_file(path: str, roots: Sequence[Root], choice: WalkChoice, chosen: dict[str, Target]) -> None:
-    if choice != NO_CHOICE:
+def _choose_file(path: str, roots: Sequence[Root], choice: WalkOverrides, chosen: dict[str, Target]) -> None:
+    if choice != NO_OVERRIDES:
         raise UsageError(
             f"{choice.flags()} is for folders, and {display_path(path)} is a file; give its folder, or no flag"
         )
@@ -212,7 +214,7 @@ def _known(root: Root) -> Target:
     return Target(root.path, options, below=only or ("",), known=root, only=only)
 
 
-def _chosen(root: Root, choice: WalkChoice) -> Target:
+def _chosen(root: Root, choice: WalkOverrides) -> Target:
     known = _known(root)
     return replace(known, options=choice.over(known.options))
 

@@ -34,7 +34,7 @@ from imgsearch.model import hub
 from imgsearch.model.conventions import read_conventions
 from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
 from imgsearch.text import Message, display_path
-from imgsearch.types import Encoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
+from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
 
 
 def index_pictures(
@@ -59,11 +59,11 @@ def index_pictures(
             begun = "an index that is to take this one's place was begun and is not complete; "
             reporter.say(Message(begun, generations.go_on_or_drop(folder)))
         with IndexWriter(folder) as writer:
-            writer.move_model(_check(writer, options, paths))
-            plan = _plan(paths, writer, options, reporter)
+            writer.move_model(_check(writer.index, options, paths))
+            plan = _plan(paths, writer.index, options, reporter)
             _say_plan(plan, options, reporter, folder, writer.spec)
             result = Ingest(writer, plan, options, reporter).carry_out(
-                lambda: _load(writer, options.model, reporter)
+                lambda: _load(writer.index, options.model, reporter)
             )
     result.seconds = time.monotonic() - started
     return result
@@ -73,7 +73,7 @@ def _check(index: ImageIndex, options: IndexOptions, paths: Sequence[str]) -> st
     return check_choice(index.folder, index.spec, options.model, paths, options.flags())
 
 
-def _load(index: ImageIndex, choice: ModelOptions, reporter: Reporter) -> Encoder:
+def _load(index: ImageIndex, choice: ModelOptions, reporter: Reporter) -> ImageEncoder:
     checkpoint = checkpoint_for(index.folder, index.spec, choice, reporter)
     return load_encoder(checkpoint, index.spec, choice, reporter)
 

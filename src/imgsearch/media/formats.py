@@ -10,9 +10,8 @@ from importlib import import_module
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from imgsearch.errors import PictureError
-from imgsearch.types import Picture, PixelBudget
+from imgsearch.types import MAX_MEGAPIXELS, Picture, PixelBudget
 
-MAX_MEGAPIXELS = 200.0
 """The default limit of a picture's size, in millions of pixels."""
 
 

@@ -36,7 +36,7 @@ from PIL import (
 )
 
 from imgsearch.errors import PictureError
-from imgsearch.types import Picture, PixelBudget
+from imgsearch.types import MAX_ASPECT, Picture, PixelBudget
 
 
 class Room:
@@ -64,10 +64,6 @@ class Room:
 
 # A pixel takes 3 to 12 bytes on its way: a few GB at most, and room for eight photos of 24 megapixels.
 DECODING = Room(200_000_000)
-
-
-MAX_ASPECT_RATIO = 200
-"""Long side by short side; what is longer has no picture left when it is scaled down."""
 
 # The classes are called instead of Image.open: the format is known by then, their errors say what is wrong
 # where Image.open says "cannot identify", and nothing but this list can run: no EPS, no PDF, no WMF. An MPO
@@ -146,8 +142,8 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise PictureError(
             "too many pixels", f"{width} × {height}, over the limit of {max_pixels / 1e6:,.0f} megapixels"
         )
-    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise PictureError(f"aspect ratio over {MAX_ASPECT_RATIO}", f"{width} × {height} pixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise PictureError(f"aspect ratio over {MAX_ASPECT}", f"{width} × {height} pixels")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

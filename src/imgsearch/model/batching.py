@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from imgsearch.errors import ModelOutOfMemory
 from imgsearch.model.runtime import LABEL
+from imgsearch.types import Notify
 
 MAX_BATCH = {"cpu": 8, "cuda": 32, "mps": 32}
 """Inputs in one pass at most. On a CPU 16 were no quicker than 8; the accelerators' number is not measured."""
@@ -95,11 +96,9 @@ def free_memory(device: str) -> int:
 class Batching:
     """How many inputs are computed at a time, and fewer for good once memory has run out."""
 
-    def __init__(
-        self, choose: Callable[[], tuple[int, str]], device: str, notice: Callable[[str], None]
-    ) -> None:
+    def __init__(self, choose: Callable[[], tuple[int, str]], device: str, notify: Notify) -> None:
         """Take what ``choose_size`` is asked through, at the first use, and who takes a line when memory runs out."""
-        self._choose, self._device, self._notice = choose, device, notice
+        self._choose, self._device, self._notify = choose, device, notify
         self._limit: int | None = None  # unknown until memory runs out: until then a larger wish is tried
         self._reason, self._said = "", False
 
@@ -137,7 +136,7 @@ class Batching:
             self._limit = min(len(part) // 2, self._limit or len(part))  # another thread may know of less
             self._reason = f"memory ran out with {tried}"
         if tried and not self._said:
-            self._notice(f"memory ran out with {tried} inputs at a time: from here on it is {self._limit}")
+            self._notify(f"memory ran out with {tried} inputs at a time: from here on it is {self._limit}")
             self._said = True
         return results
 

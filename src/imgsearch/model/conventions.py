@@ -20,7 +20,7 @@ from imgsearch.model.checkpoint import (
     read_object,
     source,
 )
-from imgsearch.types import PixelBudget
+from imgsearch.types import DEFAULT_BUDGET, MIN_PIXELS, PixelBudget
 
 TRANSFORMER, POOLING, NORMALIZE = "Transformer", "Pooling", "Normalize"
 
@@ -348,8 +348,6 @@ def _pixels(
     folder: str, name: str, pipeline: Pipeline | None, own: dict[str, Any]
 ) -> tuple[PixelBudget, str]:
     """Return the default budget, and the reason if it is the checkpoint's own choice."""
-    from imgsearch.model.image import MAX_PIXELS, MIN_PIXELS  # on use: it loads Pillow
-
     if "pixels" in own:
         pixels = own["pixels"] if isinstance(own["pixels"], dict) else {}
         return _budget(f"{folder}/{OWN_FILE}", edges(pixels)), "its training budget"
@@ -359,7 +357,7 @@ def _pixels(
     for repo in (name, source(folder).get("repo")):
         if repo in _TRAINED_AT:
             return PixelBudget(MIN_PIXELS, _TRAINED_AT[repo]), "what it was trained at"
-    return PixelBudget(MIN_PIXELS, MAX_PIXELS), ""
+    return DEFAULT_BUDGET, ""
 
 
 def _budget(where: str, found: dict[str, Any]) -> PixelBudget:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,14 @@ from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
 from imgsearch.model.reference import Reference
 from imgsearch.model.runtime import activations, choose
-from imgsearch.types import RGB, Input, Patches, PixelBudget, Runtime, Vectors
+from imgsearch.types import RGB, Input, Notify, Patches, PixelBudget, Runtime, Vectors
 
 Embeddable = Input | str | Mapping[str, Any]
 """A text as str; text, image and instruction as Input or as a mapping with these keys."""
 
 
 class Qwen3VLEmbedder:
-    """A loaded checkpoint that embeds texts, pictures, or both; an ``Encoder``.
+    """A loaded checkpoint that embeds texts, pictures, or both; an ``ImageEncoder``.
 
     ``forward`` is the engine, or the reference where config.json asks for what the engine does not know; ``budget``
     the pixel budget, ``instruction`` the default instruction.
@@ -45,7 +45,7 @@ class Qwen3VLEmbedder:
         verbatim: bool | None = None,
         max_length: int | None = None,
         padding_side: str | None = None,
-        notice: Callable[[str], None] | None = None,
+        notify: Notify | None = None,
         forward: Engine | Reference | None = None,
     ) -> None:
         """Load the checkpoint in ``folder``.
@@ -57,7 +57,7 @@ class Qwen3VLEmbedder:
         ends them in punctuation; not given, it follows the checkpoint. ``padding_side`` overrides the tokenizer's
         (only the reference pads on a side).
         ``forward`` is that of another embedder of the same folder, device and dtype, whose weights are to be shared.
-        ``notice`` takes lines such as that a text was cut; without it they are warnings.
+        ``notify`` takes lines such as that a text was cut; without it they are warnings.
 
         Raises CheckpointError, UsageError for a device, dim, budget or side that does not exist, and
         ModelOutOfMemory for weights that are too many.
@@ -70,7 +70,7 @@ class Qwen3VLEmbedder:
         self._prompter = PromptEncoder(folder, verbatim=own.verbatim if verbatim is None else verbatim)
         self._max_length = min(max_length or MAX_LENGTH, own.max_length or MAX_LENGTH)
         side = padding_side or self._prompter.padding_side
-        self._notice = notice or _warn
+        self._notify = notify or _warn
         if side not in ("left", "right"):
             raise UsageError(f"the padding side is left or right, not '{side}'")
         pixels.check_budget(self.budget, self._layout.factor)
@@ -85,7 +85,7 @@ class Qwen3VLEmbedder:
         self.dim: int = dim or own.dim
         # Without self, so that an embedder that is let go gives its memory back at once, not when cycles are sought.
         choice = functools.partial(_choose_size, self.forward, self._picture_size(), self.runtime)
-        self._batching = batching.Batching(choice, self.runtime.device, self._notice)
+        self._batching = batching.Batching(choice, self.runtime.device, self._notify)
 
     @property
     def batch_size(self) -> int:
@@ -162,7 +162,7 @@ class Qwen3VLEmbedder:
                 0 if patches is None else self._layout.tokens(patches.grid),
                 self.instruction if given.instruction is None else given.instruction,
                 max_length=self._max_length,
-                notice=self._notice,
+                notify=self._notify,
             )
         except InputError as error:
             raise InputError(f"input {place + 1} of {total}: {error}" if total > 1 else str(error)) from error

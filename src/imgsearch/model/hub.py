@@ -18,11 +18,10 @@ from typing import IO, Any
 from imgsearch.errors import CheckpointError, DownloadError, UsageError
 from imgsearch.model.checkpoint import SOURCE_FILE, check_family, is_revision, missing_files
 from imgsearch.model.conventions import read_pipeline
+from imgsearch.types import Notify, Reporter
 
 Progress = Callable[[str, int, int], None]
 """Called with a file, the bytes of the whole checkpoint that have arrived, and all its bytes."""
-Talk = Callable[[str], None]
-"""Takes a line for the user."""
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before another attempt, after one that brought nothing
 AGAIN = "run 'imgsearch download' again"
 
@@ -181,13 +180,13 @@ def download_checkpoint(
     folder: str,
     *,
     progress: Progress | None = None,
-    talk: Talk | None = None,
+    notify: Notify | None = None,
 ) -> str:
     """Make ``folder`` hold the checkpoint ``name`` of the hub as it is at ``revision`` (None: main); return it.
 
     Every file is compared with the hub's checksum; what is missing or different is fetched, all of one commit,
     and half a file of weights is continued. A second process waits for the first. ``progress(file, done, total)``
-    counts bytes of the whole checkpoint; ``done`` steps back when a server can't continue. ``talk`` gets lines.
+    counts bytes of the whole checkpoint; ``done`` steps back when a server can't continue. ``notify`` gets lines.
 
     Raises DownloadError, and before its weights are fetched CheckpointError for a model of another family, or with
     modules that are not supported.
@@ -195,16 +194,16 @@ def download_checkpoint(
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever library it uses
     from huggingface_hub.utils import logging
 
-    folder, revision, say = os.path.abspath(folder), revision or "main", talk or (lambda _: None)
+    folder, revision, notify = os.path.abspath(folder), revision or "main", notify or (lambda _: None)
     verbosity = logging.get_verbosity()
     logging.set_verbosity(40)  # errors only: what it warns of, our errors say
     try:
         commit, files = _listing(name, revision)
         os.makedirs(folder, exist_ok=True)
-        with _locked(folder, say):
+        with _locked(folder, notify):
             job = Job(name, commit, folder, sum(file.size for file in files), progress or (lambda *_: None))
             if wanted := [file for file in files if not job.holds(file)]:
-                _fetch(job, wanted, say)
+                _fetch(job, wanted, notify)
             _finish(job, revision, files)
     except (OSError, json.JSONDecodeError, HTTPError) as error:
         raise _explained(error, name, revision, folder) from error
@@ -239,7 +238,7 @@ def _listing(name: str, revision: str) -> tuple[str, list[RemoteFile]]:
     return commit, small + weights
 
 
-def _fetch(job: Job, files: list[RemoteFile], say: Talk) -> None:
+def _fetch(job: Job, files: list[RemoteFile], notify: Notify) -> None:
     """Fetch files: the small ones first, for they tell whether the weights are of any use."""
     marker, parts = os.path.join(job.folder, _MARKER), {file.part_in(job.folder) for file in files}
     os.close(os.open(marker, os.O_CREAT | os.O_WRONLY, 0o644))
@@ -251,7 +250,7 @@ def _fetch(job: Job, files: list[RemoteFile], say: Talk) -> None:
             f"{job.name} needs {size_text(need + _MARGIN)} in {job.folder}, where {size_text(free)} are free"
         )
         raise DownloadError(f"{needs}; make room, or give a folder with --model DIR")
-    say(f"downloading {job.name} ({size_text(need)}) into {job.folder}")
+    notify(f"downloading {job.name} ({size_text(need)}) into {job.folder}")
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
     check_family(job.folder)
@@ -298,7 +297,7 @@ def _finish(job: Job, revision: str, files: list[RemoteFile]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: str, say: Talk) -> Iterator[None]:
+def _locked(folder: str, notify: Notify) -> Iterator[None]:
     """Hold the folder's lock; while another process has it, say so and wait."""
     path = os.path.join(folder, ".imgsearch-download.lock")
     while True:
@@ -306,7 +305,7 @@ def _locked(folder: str, say: Talk) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another process is downloading into {folder}; waiting for it")
+            notify(f"another process is downloading into {folder}; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         # Whoever had it has removed the file, and a lock on a file without a name protects nothing.
         with contextlib.suppress(FileNotFoundError):
@@ -379,14 +378,14 @@ def find_checkpoint(
     revision: str | None = None,
     download: bool = True,
     progress: Progress | None = None,
-    talk: Talk | None = None,
+    notify: Notify | None = None,
 ) -> Checkpoint:
     """Find a checkpoint, or fetch it; with complete weights on disk nothing touches the network.
 
     ModelSpec: "demo", the one that ships with the package (a folder of that name is ./demo); ``model`` as a folder;
     without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source checkout
     and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
-    downloaded as that revision or commit counts. ``progress`` is called as ``hub.download`` does, ``talk``
+    downloaded as that revision or commit counts. ``progress`` is called as ``hub.download`` does, ``notify``
     with a line of text.
 
     Raises CheckpointError (nothing there, or a folder that lacks files), UsageError (a revision of a folder),
@@ -415,15 +414,62 @@ def find_checkpoint(
             continue
         if not (lacking := missing_files(folder)):
             return Checkpoint(folder, model, reason)
-        if talk and folder != target and os.path.exists(os.path.join(folder, "config.json")):
-            talk(f"{folder} is not used: it lacks {', '.join(lacking[:4])}")
+        if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
+            notify(f"{folder} is not used: it lacks {', '.join(lacking[:4])}")
     if not download:
         raise CheckpointError(
             f"no complete weights of {model} on this machine ({target} lacks {', '.join(lacking[:4])}); "
             "fetch them with 'imgsearch download', or give a folder with --model DIR"
         )
-    download_checkpoint(model, revision, target, progress=progress, talk=talk)
+    download_checkpoint(model, revision, target, progress=progress, notify=notify)
     return Checkpoint(target, model, "downloaded from the hub")
+
+
+def fetch_checkpoint(
+    model: str | None, revision: str | None, reporter: Reporter, *, download: bool = True
+) -> Checkpoint:
+    """Find a checkpoint, or download it with a progress bar; raises as ``find_checkpoint`` does."""
+    try:
+        return find_checkpoint(
+            model, revision=revision, download=download, progress=_progress(reporter), notify=reporter.say
+        )
+    finally:
+        reporter.stop()
+
+
+def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
+    """Fetch a checkpoint ahead of time, or check the one that is here against the hub; return its folder.
+
+    Every file is compared with the hub's checksum, so this also mends a damaged checkpoint; "demo", which ships
+    with the program, is only looked for. Raises DownloadError, CheckpointError, and UsageError for a folder.
+    """
+    name = name or DEFAULT_MODEL
+    if name == DEMO_MODEL:
+        return find_checkpoint(name, revision=revision).folder
+    if os.path.isdir(os.path.expanduser(name)):
+        raise UsageError(f"{name} is a folder; download takes a name on the hub, like {DEFAULT_MODEL}")
+    try:
+        folder = find_checkpoint(name, revision=revision, download=False).folder
+    except CheckpointError:
+        folder = data_folder(name, revision)
+    try:
+        return download_checkpoint(name, revision, folder, progress=_progress(reporter), notify=reporter.say)
+    finally:
+        reporter.stop()
+
+
+def _progress(reporter: Reporter) -> Progress:
+    """Hand on how much of a checkpoint has arrived; the count steps back when a server begins a file anew."""
+    last: list[int] = []
+
+    def progress(name: str, done: int, total: int) -> None:
+        if not last:
+            reporter.start(total, "bytes")
+            last.append(0)
+        reporter.advance(done - last[0])
+        last[0] = done
+
+    return progress
 
 
 def data_folder(model: str, revision: str | None = None) -> str:

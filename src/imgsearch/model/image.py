@@ -12,13 +12,7 @@ from PIL import Image
 
 from imgsearch.errors import CheckpointError, InputError, PictureError, UsageError
 from imgsearch.model.checkpoint import MEND, check_family, preprocessor
-from imgsearch.types import RGB, Patches, PixelBudget
-
-MIN_PIXELS = 4_096
-MAX_PIXELS = 57_600
-MAX_ASPECT = 200
-DETAIL = {"low": MAX_PIXELS, "standard": 262_144, "high": 589_824, "max": 1_310_720}
-"""What ``--detail`` names, in pixels; 1,024 pixels become one token."""
+from imgsearch.types import MAX_ASPECT, RGB, Patches, PixelBudget
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +25,9 @@ from tokenizers import Tokenizer
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import MEND, MODULES, chat_template, check_family, generation_prompt
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION as DEFAULT_INSTRUCTION
-from imgsearch.types import Patches
+from imgsearch.types import Notify, Patches
 
 MAX_LENGTH = 8192
-Notice = Callable[[str], None]
 
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _VISION_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
@@ -93,7 +92,7 @@ class PromptEncoder:
         instruction: str = DEFAULT_INSTRUCTION,
         *,
         max_length: int = MAX_LENGTH,
-        notice: Notice | None = None,
+        notify: Notify | None = None,
     ) -> Tokens:
         """Return the tokens of one conversation: the instruction, then the picture, then the text.
 
@@ -101,7 +100,7 @@ class PromptEncoder:
         is its own affair), as sentence-transformers has it.
 
         ``image_tokens`` is how many tokens the picture takes, 0 for none. A text that accompanies a picture
-        and makes the prompt longer than ``max_length`` tokens is cut, and ``notice`` is told; the picture's
+        and makes the prompt longer than ``max_length`` tokens is cut, and ``notify`` is told; the picture's
         tokens and those of the template are never cut.
 
         Raises InputError for an empty input, for a text that holds a placeholder of a picture, for a text
@@ -118,7 +117,7 @@ class PromptEncoder:
                 )
         ids = self._ids(instruction, text, image_tokens)
         if len(ids) > max_length:
-            ids = self._shortened(instruction, text, image_tokens, max_length, ids, notice)
+            ids = self._shortened(instruction, text, image_tokens, max_length, ids, notify)
         array = np.asarray(ids, dtype=np.int64)
         types = (array == self.image_id).astype(np.int64)
         opening = int(types.argmax()) if image_tokens else _alike(ids, self._opening(instruction))
@@ -136,7 +135,7 @@ class PromptEncoder:
         image_tokens: int,
         max_length: int,
         ids: list[int],
-        notice: Notice | None,
+        notify: Notify | None,
     ) -> list[int]:
         """Cut the text so that the whole prompt has at most ``max_length`` tokens, or say why it can't be."""
         if not image_tokens:
@@ -157,8 +156,8 @@ class PromptEncoder:
             keep = max(0, keep - (len(ids) - max_length))
             text = whole[: spans[keep - 1][1]] if keep else None
             ids = self._ids(instruction, text, image_tokens)
-        if notice is not None:
-            notice(
+        if notify is not None:
+            notify(
                 f"a text of {len(spans)} tokens beside a picture was cut to its first {keep}: "
                 f"a prompt has at most {max_length} tokens"
             )

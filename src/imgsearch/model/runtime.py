@@ -8,10 +8,9 @@ import platform
 from typing import Any
 
 from imgsearch.errors import UsageError
-from imgsearch.types import Runtime
+from imgsearch.types import DTYPES, Runtime
 
 DEVICES = ("cuda", "mps", "cpu")
-DTYPES = ("float32", "bfloat16", "float16", "int8")
 NATURAL_DTYPE = {"cuda": "float16", "mps": "float16", "cpu": "float32"}
 LABEL = {"cuda": "CUDA", "mps": "MPS", "cpu": "CPU"}
 

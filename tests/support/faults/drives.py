@@ -54,7 +54,7 @@ class Double:
     """What a program sees of a drive, without one: a folder that says it lies on another device, or is empty."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.point, self._shelf = folder / "drive", folder / "snapshot"
+        self.point, self._shelf = folder / "drive", folder / "shelf"
         self.mounted, real = True, fs.device_of
         self.point.mkdir()
 

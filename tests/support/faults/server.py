@@ -26,7 +26,7 @@ HANGS_AFTER = 60
 
 
 @dataclass(frozen=True)
-class ModelSpec:
+class Order:
     """A run that is wanted: the steps of ``plan(seed)`` from ``first`` on, on the index in ``root``/index.
 
     With ``commands``, those of ``script(seed)`` instead.
@@ -80,7 +80,7 @@ class Server:
             text=True,
         )
 
-    def run(self, order: ModelSpec) -> Outcome:
+    def run(self, order: Order) -> Outcome:
         """Carry out one order."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -95,7 +95,7 @@ class Server:
         self._process.communicate()
 
 
-def _child(order: ModelSpec, out: int) -> None:
+def _child(order: Order, out: int) -> None:
     """Do what is ordered, and tell of it."""
     device = shim.Shim()
 
@@ -136,7 +136,7 @@ def _child(order: ModelSpec, out: int) -> None:
     tell(fired=device.fired, calls=counted)
 
 
-def _run(order: ModelSpec) -> Outcome:
+def _run(order: Order) -> Outcome:
     readable, writable = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -162,7 +162,7 @@ def main() -> None:
     """Serve until the input ends."""
     import_module("faiss")  # once, and not in every child
     for line in sys.stdin:
-        print(json.dumps(asdict(_run(ModelSpec(**json.loads(line))))), flush=True)
+        print(json.dumps(asdict(_run(Order(**json.loads(line))))), flush=True)
 
 
 if __name__ == "__main__":

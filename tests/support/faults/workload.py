@@ -96,7 +96,7 @@ def small() -> Iterator[None]:
 
     def prepare(self: Database, write: bool, create: bool) -> None:
         prepared(self, write, create)
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        self.connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
     with (
         patch.object(segments, "SEGMENT_BYTES", HEADER_BYTES + ROWS_A_SEGMENT * DIM * 2),

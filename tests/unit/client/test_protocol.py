@@ -10,9 +10,8 @@ from hypothesis.extra import numpy as arrays
 
 from imgsearch import errors
 from imgsearch.client import protocol
-from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, PictureError, UsageError
-from imgsearch.types import Input, Patches, PixelBudget
+from imgsearch.types import Input, ModelSpec, Patches, PixelBudget
 
 ORDER = ModelSpec("/a checkpoint", "f" * 64, 24, PixelBudget(4096, 57600), "Represent it.", "cpu", "float32")
 texts = st.none() | st.text(st.characters(codec=None), max_size=20)
@@ -79,7 +78,7 @@ def test_pictures_travel_as_patches_only() -> None:
 def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
     """A grid of another count of patches, or that is none, is a UsageError."""
     data = {
-        "order": ORDER.as_json(),
+        "order": protocol.spec_json(ORDER),
         "inputs": [{"text": None, "instruction": None, "grid": grid}],
         "batch_size": 1,
     }
@@ -101,7 +100,7 @@ def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
 def test_an_order_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
     """An order with a field missing or of another type is a UsageError."""
     with pytest.raises(UsageError, match="it orders no model"):
-        ModelSpec.from_json({**ORDER.as_json(), **spoilt})
+        protocol.spec_from_json({**protocol.spec_json(ORDER), **spoilt})
 
 
 @pytest.mark.parametrize(

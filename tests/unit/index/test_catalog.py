@@ -344,13 +344,13 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
     filled(tmp_path)
     before = answers(tmp_path)
     catalog = Catalog(str(tmp_path), write=True)
-    pages = catalog._db.execute("PRAGMA page_count").fetchone()[0]
-    catalog._db.execute(f"PRAGMA max_page_count = {pages}")
+    pages = catalog.database.connection.execute("PRAGMA page_count").fetchone()[0]
+    catalog.database.connection.execute(f"PRAGMA max_page_count = {pages}")
     many = [state(1, f"{number:0200d}.jpg", sha(number)) for number in range(500)]
     with pytest.raises(StorageError, match=r"full.*as it was at the last commit"):
         catalog.commit(1, 2, [], many)
     assert answers(tmp_path) == before
-    catalog._db.execute("PRAGMA max_page_count = 100000")
+    catalog.database.connection.execute("PRAGMA max_page_count = 100000")
     catalog.commit(1, 2, [], many)
     assert catalog.counts()[0] == 503
     catalog.close()
@@ -362,7 +362,7 @@ def test_another_programs_transaction_is_said(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     catalog = Catalog(str(tmp_path), write=True)
-    catalog._db.execute("PRAGMA busy_timeout = 0")
+    catalog.database.connection.execute("PRAGMA busy_timeout = 0")
     with pytest.raises(IndexLocked, match="in use by another program"):
         catalog.put_meta("x", "y")
     other.execute("ROLLBACK")

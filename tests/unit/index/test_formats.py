@@ -52,7 +52,7 @@ def version(folder: str) -> int:
 
 def counted(catalog: Catalog) -> dict[str, Any]:
     """Return what the catalogue keeps along, as a full count gives it."""
-    ask = catalog._db.execute
+    ask = catalog.database.connection.execute
     files = dict(ask("SELECT content, count(*) FROM file WHERE content IS NOT NULL GROUP BY 1").fetchall())
     contents = ask("SELECT id, sha256, segment, row FROM content").fetchall()
     alive = {(segment, row) for _, sha256, segment, row in contents if sha256 in files}
@@ -67,7 +67,7 @@ def counted(catalog: Catalog) -> dict[str, Any]:
 
 def kept(catalog: Catalog) -> dict[str, Any]:
     """Return what the catalogue keeps along."""
-    ask = catalog._db.execute
+    ask = catalog.database.connection.execute
     return {
         "tally": dict(ask("SELECT reason, files FROM tally WHERE files <> 0").fetchall()),
         "files": dict(ask("SELECT id, files FROM content").fetchall()),
@@ -95,7 +95,7 @@ def test_a_writer_brings_format_1_up_to_date(old: str) -> None:
     """The counts are those of a full count; the pruned picture waits, the removed one's row is dead."""
     with IndexWriter(old) as writer:
         catalog = writer.catalog
-        assert catalog.version == len(MIGRATIONS)
+        assert catalog.database.version == len(MIGRATIONS)
         assert kept(catalog) == counted(catalog)
         assert catalog.counts() == (11, 10, {"truncated": 1})
         assert kept(catalog)["waiting"] == {(1, 5)}
@@ -116,7 +116,7 @@ def test_a_writer_brings_format_1_up_to_date(old: str) -> None:
         }
         assert catalog.place(sha(5)) is not None
         assert catalog.place(sha(7)) is None
-        assert writer.created == 1790000000.0
+        assert writer.index.created == 1790000000.0
 
 
 def test_a_migrated_index_answers_as_it_did(old: str) -> None:
@@ -195,7 +195,7 @@ def test_a_migration_that_is_broken_off_leaves_the_old_format(
     assert dump(old) == before
     with IndexWriter(old) as writer:
         assert kept(writer.catalog) == counted(writer.catalog)
-        assert writer.catalog.version == len(MIGRATIONS)
+        assert writer.catalog.database.version == len(MIGRATIONS)
 
 
 # ---- newer formats --------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_what_is_kept_along_equals_a_full_count(steps: list[tuple[str, Any, Any]
                 if kind == "reopen":
                     writer.close()
                     writer = IndexWriter(folder)
-                writer.catalog._db.execute(
+                writer.catalog.database.connection.execute(
                     "PRAGMA synchronous = OFF"
                 )  # nothing is cut off here, and it is faster
                 _do(writer, kind, what, value)
@@ -312,8 +312,8 @@ def test_the_frequent_questions_are_answered_by_indexes(tmp_path: Path) -> None:
         )
         writer.catalog.drop_files([3])
         catalog = writer.catalog
-        catalog._db.execute("ANALYZE")
-        catalog._db.set_trace_callback(asked.append)
+        catalog.database.connection.execute("ANALYZE")
+        catalog.database.connection.set_trace_callback(asked.append)
         assert catalog.counts()[0] == 39
         assert catalog.waiting() == 1
         assert catalog.file(root, "7.jpg") is not None
@@ -326,12 +326,12 @@ def test_the_frequent_questions_are_answered_by_indexes(tmp_path: Path) -> None:
         assert len(catalog.living(1, 0, 100)) == 39
         assert len(catalog.living(1, 0, 100, before=0.0)) == 40
         assert catalog.place(sha("7.jpg")) is not None
-        catalog._db.set_trace_callback(None)
+        catalog.database.connection.set_trace_callback(None)
         scans = {
             (sql, step)
             for sql in asked
             if sql.startswith("SELECT")
-            for *_, step in catalog._db.execute(f"EXPLAIN QUERY PLAN {sql}")
+            for *_, step in catalog.database.connection.execute(f"EXPLAIN QUERY PLAN {sql}")
             if step.startswith(("SCAN file", "SCAN content"))
         }
     assert len(asked) >= 12

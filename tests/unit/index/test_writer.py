@@ -370,7 +370,7 @@ def test_a_database_that_can_not_grow_leaves_the_index_as_it_was(folder: str) ->
     rows = make(folder, 5)
     long = "x" * 200
     with IndexWriter(folder) as writer:
-        db = writer.catalog._db
+        db = writer.catalog.database.connection
         db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
         with pytest.raises(StorageError, match=r"full.*as it was at the last commit"):
             add(writer, [f"{long}{name}" for name in range(300)], unit(300, seed=1))

@@ -12,7 +12,7 @@ import pytest
 
 from imgsearch.errors import FolderError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.indexing.roots import WalkChoice
+from imgsearch.indexing.roots import WalkOverrides
 from support import fakes
 from support.fakes import FakeModel, Notes, indexed, paint, roots, run
 
@@ -105,12 +105,12 @@ def test_a_part_of_an_unmounted_root_is_left_alone(
     run(folder, usb)
     drives.take(usb)
     colours(usb / "sub", "brown")
-    for walk in (None, WalkChoice(include_hidden=True)):
+    for walk in (None, WalkOverrides(include_hidden=True)):
         with pytest.raises(FolderError, match="nothing is mounted at"):
             run(folder, usb / "sub", walk=walk)
     notes = Notes()
     colours(tmp_path / "around", "pink")
-    run(folder, tmp_path, reporter=notes, prune_empty=True, walk=WalkChoice(exclude=("snapshot",)))
+    run(folder, tmp_path, reporter=notes, prune_empty=True, walk=WalkOverrides(exclude=("snapshot",)))
     assert f"nothing is mounted at {usb}" in notes.text
     assert indexed(folder, tmp_path) == {"usb/sub/red.png", "around/pink.png"}
 
@@ -197,7 +197,7 @@ def test_a_deleted_file_of_a_mounted_folder_that_became_a_root_is_pruned(
     colours(top / "usb", "red", "green", "white")
     run(folder, top)
     (top / "usb" / "red.png").unlink()
-    result = run(folder, top / "usb", walk=WalkChoice(include_hidden=True))
+    result = run(folder, top / "usb", walk=WalkOverrides(include_hidden=True))
     assert (result.pruned, sum(result.kept.values())) == (1, 0)
     (top / "usb" / "green.png").unlink()
     result = run(folder)
@@ -215,6 +215,6 @@ def test_a_file_deleted_before_the_folder_became_a_root_unpruned(
     colours(top / "usb", "red", "green")
     run(folder, top)
     (top / "usb" / "red.png").unlink()
-    assert run(folder, top / "usb", walk=WalkChoice(include_hidden=True), prune=False).pruned == 0
+    assert run(folder, top / "usb", walk=WalkOverrides(include_hidden=True), prune=False).pruned == 0
     assert run(folder).pruned == 1
     assert indexed(folder, top) == {"usb/green.png"}

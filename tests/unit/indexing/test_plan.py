@@ -20,7 +20,7 @@ from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing import ingest
 from imgsearch.indexing.edit import remove_paths
 from imgsearch.indexing.options import IndexOptions, IndexResult
-from imgsearch.indexing.roots import Target, WalkChoice, choose_targets
+from imgsearch.indexing.roots import Target, WalkOverrides, choose_targets
 from imgsearch.indexing.run import index_pictures
 from imgsearch.types import Silent, SourceFile
 from support import fakes
@@ -78,7 +78,7 @@ def root(place: Path, path: str, id: int = 1, only: list[str] | None = None, **o
 
 
 def chosen(
-    place: Path, given: list[str], roots: list[Root], options: WalkChoice | None = None
+    place: Path, given: list[str], roots: list[Root], options: WalkOverrides | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Return which parts of which roots a run covers, by their paths in ``place``."""
     targets = choose_targets([str(place / path) for path in given], roots, options, Silent())
@@ -141,9 +141,9 @@ def test_a_root_of_single_files(
 def test_options_belong_to_what_was_given(place: Path) -> None:
     """New options hold for the given folder and no other; a known root that lies in it keeps its own."""
     roots = [root(place, "a", 1, exclude=["1"]), root(place, "a/b", 2, exclude=["2"])]
-    new = WalkChoice(exclude=("new",))
+    new = WalkOverrides(exclude=("new",))
 
-    def options(given: str, walk: WalkChoice | None) -> dict[str, tuple[str, ...]]:
+    def options(given: str, walk: WalkOverrides | None) -> dict[str, tuple[str, ...]]:
         found = choose_targets([str(place / given)], roots, walk, Silent())
         return {os.path.relpath(target.path, place): target.options.exclude for target in found}
 
@@ -182,21 +182,23 @@ def test_a_path_that_is_not_there_is_an_error(place: Path, given_: str) -> None:
 @pytest.mark.parametrize(
     ("choice", "wanted", "flags"),
     [
-        (WalkChoice(), WalkOptions(("a",), True, False, "/x", "/x"), ""),
+        (WalkOverrides(), WalkOptions(("a",), True, False, "/x", "/x"), ""),
         (
-            WalkChoice(exclude=("it's *",)),
+            WalkOverrides(exclude=("it's *",)),
             WalkOptions(("it's *",), True, False, "/x"),
             "--exclude 'it'\"'\"'s *'",
         ),
-        (WalkChoice(exclude=()), WalkOptions((), True, False, "/x"), "--exclude ''"),
+        (WalkOverrides(exclude=()), WalkOptions((), True, False, "/x"), "--exclude ''"),
         (
-            WalkChoice(include_hidden=False, follow_symlinks=True),
+            WalkOverrides(include_hidden=False, follow_symlinks=True),
             WalkOptions(("a",), False, True, "/x", "/x"),
             "--no-include-hidden --follow-symlinks",
         ),
     ],
 )
-def test_a_choice_leaves_what_it_does_not_name(choice: WalkChoice, wanted: WalkOptions, flags: str) -> None:
+def test_a_choice_leaves_what_it_does_not_name(
+    choice: WalkOverrides, wanted: WalkOptions, flags: str
+) -> None:
     """Each option that is given replaces its own kind alone, and the flags say just what was given."""
     assert choice.over(WalkOptions(("a",), True, False, "/x", "/x")) == wanted
     assert choice.flags() == flags
@@ -214,12 +216,12 @@ def test_options_without_a_path_are_for_every_root(
     """An option of a run without a path holds for every root and is remembered; the others stay as they were."""
     folder, other = tmp_path / "index", paint(tmp_path / "other" / ".pink.png", "pink").parent
     paint(other / "brown.jpg", "brown")
-    run(folder, gallery, walk=WalkChoice(exclude=("sub/",)))
+    run(folder, gallery, walk=WalkOverrides(exclude=("sub/",)))
     run(folder, other)
-    run(folder, walk=WalkChoice(include_hidden=True))
+    run(folder, walk=WalkOverrides(include_hidden=True))
     everything = {"pictures/red.png", "pictures/green.png", "pictures/blue.jpg", "other/brown.jpg"}
     assert indexed(folder, tmp_path) == everything | {"other/.pink.png"}
-    assert run(folder, walk=WalkChoice(exclude=("*.jpg",))).pruned == 2
+    assert run(folder, walk=WalkOverrides(exclude=("*.jpg",))).pruned == 2
     run(folder)
     wanted = {*everything - {"pictures/blue.jpg", "other/brown.jpg"}, "other/.pink.png"}
     assert indexed(folder, tmp_path) == wanted | {"pictures/sub/white.png", "pictures/sub/yellow.png"}
@@ -229,10 +231,10 @@ def test_options_without_a_path_are_for_every_root(
 def test_options_with_a_single_file_are_refused(tmp_path: Path, gallery: Path, fake_model: FakeModel) -> None:
     """An option of the walk that comes with a file is refused, and its folder keeps the options that it has."""
     folder = tmp_path / "index"
-    run(folder, gallery, walk=WalkChoice(exclude=("sub/",)))
+    run(folder, gallery, walk=WalkOverrides(exclude=("sub/",)))
     before = indexed(folder, gallery)
     with pytest.raises(UsageError, match=r"--exclude '\*\.png' is for folders"):
-        run(folder, gallery / "red.png", walk=WalkChoice(exclude=("*.png",)))
+        run(folder, gallery / "red.png", walk=WalkOverrides(exclude=("*.png",)))
     assert kept(folder, gallery)["exclude"] == ["sub/"]
     run(folder)
     assert indexed(folder, gallery) == before
@@ -266,7 +268,7 @@ def test_a_root_that_keeps_its_own_options_is_named(
     """Options for a folder around a known root do not reach that, and the command that would is said."""
     folder, notes = tmp_path / "index", Notes()
     run(folder, gallery / "sub")
-    run(folder, gallery, walk=WalkChoice(exclude=("*.png",)), reporter=notes)
+    run(folder, gallery, walk=WalkOverrides(exclude=("*.png",)), reporter=notes)
     assert f"to change them: imgsearch index {gallery / 'sub'} --exclude '*.png'" in notes.text
     assert indexed(folder, gallery) == {"blue.jpg", "sub/yellow.png", "sub/white.png"}
 
@@ -280,15 +282,15 @@ def test_a_folder_with_options_of_its_own_inherits_the_rest(
         paint(deep / f"{name}.png", name.strip("."))
     (gallery / ".imgsearchignore").write_text("/sub/deep/cyan.png\n")
     (gallery / "sub" / ".imgsearchignore").write_text("brown.*\n")
-    run(folder, gallery, walk=WalkChoice(exclude=("/sub/deep/pink.png", "/pink.png")))
-    run(folder, deep, walk=WalkChoice(include_hidden=True))
+    run(folder, gallery, walk=WalkOverrides(exclude=("/sub/deep/pink.png", "/pink.png")))
+    run(folder, deep, walk=WalkOverrides(include_hidden=True))
     shown = {"sub/deep/orange.png", "sub/deep/.black.png"}
     for _ in range(2):
         assert {path for path in indexed(folder, gallery) if "deep" in path} == shown
         assert run(folder).pruned == 0
     assert roots(folder, gallery) == {".", "sub/deep"}
     # New patterns are relative to the folder that they are given for.
-    run(folder, deep, walk=WalkChoice(exclude=("/orange.png",)))
+    run(folder, deep, walk=WalkOverrides(exclude=("/orange.png",)))
     shown = {"sub/deep/pink.png", "sub/deep/.black.png"}
     assert {path for path in indexed(folder, gallery) if "deep" in path} == shown
     (gallery / ".imgsearchignore").write_text("deep/\n")
@@ -323,7 +325,7 @@ def test_an_ignored_part_of_a_root_is_named_as_it_was_given(
 ) -> None:
     """A part of a known root in which everything is left out is what the line names, not the root."""
     folder = tmp_path / "index"
-    run(folder, gallery, walk=WalkChoice(exclude=("sub/",)))
+    run(folder, gallery, walk=WalkOverrides(exclude=("sub/",)))
     with pytest.raises(NothingToIndex, match=f"no picture in {gallery}/sub: "):
         run(folder, f"{gallery}/sub")
 
@@ -521,7 +523,7 @@ class User(RuleBasedStateMachine):
         scope = {path: content for top in outer for path, content in self.tree(top).items()}
         before = {path for path in self.known for top in outer if path.startswith(f"{top}/")}
         listed = self.listed()
-        result = self.run(paths, scope, before, WalkChoice(exclude=("*.tmp",)) if options else None)
+        result = self.run(paths, scope, before, WalkOverrides(exclude=("*.tmp",)) if options else None)
         if result is None:
             return
         for path in sorted(outer):
@@ -554,7 +556,7 @@ class User(RuleBasedStateMachine):
         self.run([], scope, before, None)
 
     def run(
-        self, paths: list[str], scope: dict[str, bytes], before: set[str], walk: WalkChoice | None
+        self, paths: list[str], scope: dict[str, bytes], before: set[str], walk: WalkOverrides | None
     ) -> IndexResult | None:
         """Index, hold the result against what must come of it, and update ``known`` and ``seen``."""
         good = {path: content for path, content in scope.items() if Path(path).stat().st_size > 10}

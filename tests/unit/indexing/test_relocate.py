@@ -13,7 +13,7 @@ from imgsearch.errors import FolderError, IndexLocked, IndexMissing, UsageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.edit import Relocated, relocate
-from imgsearch.indexing.roots import WalkChoice
+from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.search import similar
 from support import fakes
 from support.cli import imgsearch
@@ -60,7 +60,7 @@ def test_a_whole_drive_moves_with_all_its_folders(folder: str, tmp_path: Path, f
     for name in ("photos/a.png", "photos/best/b.png", "scans/c.png", "scans/d.png", "deep/er/e.png"):
         paint(drive / name, "red" if name < "q" else "blue")
     run(folder, drive / "photos")
-    run(folder, drive / "photos" / "best", walk=WalkChoice(exclude=("x*",)))
+    run(folder, drive / "photos" / "best", walk=WalkOverrides(exclude=("x*",)))
     run(folder, drive / "scans" / "c.png")
     run(folder, drive / "deep")
     with ImageIndex(folder) as index:
@@ -83,8 +83,8 @@ def test_rules_that_lay_above_are_given_up_and_that_is_said(
 ) -> None:
     """A folder that leaves the one whose ignore files held for it keeps its own rules only, and walks again."""
     paint(tmp_path / "photos" / "best" / "b.png", "red")
-    run(folder, tmp_path / "photos", walk=WalkChoice(exclude=("/best/x*",)))
-    run(folder, tmp_path / "photos" / "best", walk=WalkChoice(include_hidden=True))
+    run(folder, tmp_path / "photos", walk=WalkOverrides(exclude=("/best/x*",)))
+    run(folder, tmp_path / "photos" / "best", walk=WalkOverrides(include_hidden=True))
     new = (tmp_path / "photos" / "best").rename(tmp_path / "best")
     notes = Notes()
     move(folder, tmp_path / "photos" / "best", new, notes)
@@ -98,7 +98,7 @@ def test_a_place_inside_the_old_one_and_one_above_it(
 ) -> None:
     """OLD and NEW may lie in each other: nested folders do not get in each other's way."""
     run(folder, gallery)
-    run(folder, gallery / "sub", walk=WalkChoice(include_hidden=True))
+    run(folder, gallery / "sub", walk=WalkOverrides(include_hidden=True))
     inner = tmp_path / "kept" / "sub"
     inner.parent.mkdir()
     gallery.rename(inner)
@@ -260,7 +260,7 @@ def test_a_move_that_fails_in_the_middle_has_not_begun(
 ) -> None:
     """All folders move in one transaction: one that is cut off leaves every path as it was."""
     run(folder, gallery)
-    run(folder, gallery / "sub", walk=WalkChoice(include_hidden=True))
+    run(folder, gallery / "sub", walk=WalkOverrides(include_hidden=True))
     new = gallery.rename(tmp_path / "elsewhere")
     last = os.fsencode(new / "sub").hex()
     with IndexWriter(folder) as writer, writer.catalog.transaction() as db:

@@ -9,7 +9,7 @@ import pytest
 
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.edit import Removed, remove_paths
-from imgsearch.indexing.roots import WalkChoice
+from imgsearch.indexing.roots import WalkOverrides
 from support import fakes
 from support.fakes import FakeModel, Notes, indexed, paint, roots, run
 
@@ -70,7 +70,7 @@ def test_a_file_behind_a_followed_link_is_removed(
     paint(gallery.parent / "far" / "pink.png", "pink")
     (gallery / "far").symlink_to(gallery.parent / "far")
     (gallery.parent / "short").symlink_to(gallery)
-    run(folder, gallery, walk=WalkChoice(follow_symlinks=True))
+    run(folder, gallery, walk=WalkOverrides(follow_symlinks=True))
     assert indexed(folder, gallery) == ALL | {"far/pink.png"}
     monkeypatch.chdir(gallery / "sub")
     path = {
@@ -92,7 +92,7 @@ def test_a_link_that_is_catalogued_is_removed_and_not_its_target(
     paint(tmp_path / "a" / "blue.png", "blue")
     link = tmp_path / "a" / "link.png"
     link.symlink_to(target)
-    run(folder, tmp_path / "a", walk=WalkChoice(follow_symlinks=True))
+    run(folder, tmp_path / "a", walk=WalkOverrides(follow_symlinks=True))
     run(folder, tmp_path / "b")
     assert indexed(folder, tmp_path) == {"a/blue.png", "a/link.png", "b/red.png"}
     assert remove(folder, link) == Removed(files=1)
@@ -132,7 +132,7 @@ def test_a_single_file_that_is_only_a_name_is_withdrawn(
 def test_what_comes_back_is_said(folder: str, gallery: Path, fake_model: FakeModel) -> None:
     """A part of a root, and a root inside another, come back with the outer's next refresh, and that is said."""
     run(folder, gallery)
-    run(folder, gallery / "sub", walk=WalkChoice(exclude=("yellow.*",)))
+    run(folder, gallery / "sub", walk=WalkOverrides(exclude=("yellow.*",)))
     back = f"{gallery / 'sub'} comes back when {gallery} is indexed again"
     notes = Notes()
     assert remove(folder, gallery / "sub", reporter=notes) == Removed(files=1, roots=1)

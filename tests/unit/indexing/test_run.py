@@ -31,7 +31,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing import decode, ingest
 from imgsearch.indexing.edit import remove_paths
 from imgsearch.indexing.options import IndexOptions, IndexResult
-from imgsearch.indexing.roots import WalkChoice
+from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.indexing.run import index_pictures
 from imgsearch.types import Input, ModelOptions, PixelBudget, Runtime, Silent
 from support import fakes
@@ -334,12 +334,12 @@ def test_only_what_was_given_is_pruned(folder: str, gallery: Path, fake_model: F
 def test_excluded_files_leave_the_index(folder: str, gallery: Path, fake_model: FakeModel) -> None:
     """What a new exclude or ignore file names is forgotten, and comes back without embedding."""
     run(folder, gallery)
-    assert run(folder, gallery, walk=WalkChoice(exclude=("*.jpg",))).pruned == 1
+    assert run(folder, gallery, walk=WalkOverrides(exclude=("*.jpg",))).pruned == 1
     (gallery / ".imgsearchignore").write_text("sub/\n")
     assert run(folder, gallery).pruned == 2
     assert set(indexed(folder)) == {str(gallery / "red.png"), str(gallery / "green.png")}
     (gallery / ".imgsearchignore").unlink()
-    run(folder, gallery, walk=WalkChoice(exclude=()))
+    run(folder, gallery, walk=WalkOverrides(exclude=()))
     assert indexed(folder) == hashes(gallery)
     assert fake_model.embedded == 5
 
@@ -487,7 +487,7 @@ def test_a_missing_root_is_an_unmounted_drive(folder: str, gallery: Path, fake_m
     assert run(folder, reporter=notes).pruned == 0
     assert f"{gallery} is not there now" in notes.text
     notes = Notes()
-    run(folder, gallery.parent, reporter=notes, walk=WalkChoice(exclude=("away",)))
+    run(folder, gallery.parent, reporter=notes, walk=WalkOverrides(exclude=("away",)))
     assert f"{gallery} is not there now" in notes.text
     assert indexed(folder) == before
     shutil.rmtree(gallery.parent / "other")
@@ -506,8 +506,8 @@ def test_without_a_path_every_root_is_refreshed_as_it_was_asked_for(
 ) -> None:
     """A run without a path covers every root, each with the excludes it was given."""
     other = paint(gallery.parent / "other" / "pink.png", "pink").parent
-    run(folder, gallery, walk=WalkChoice(exclude=("*.jpg", "sub/")))
-    run(folder, other, walk=WalkChoice(include_hidden=True))
+    run(folder, gallery, walk=WalkOverrides(exclude=("*.jpg", "sub/")))
+    run(folder, other, walk=WalkOverrides(include_hidden=True))
     paint(gallery / "sub" / "brown.png", "brown")
     paint(gallery / "orange.png", "orange")
     paint(gallery / ".cyan.png", "cyan")
@@ -544,10 +544,10 @@ def test_the_same_folder_given_twice_is_one(folder: str, gallery: Path, fake_mod
     assert run(folder, gallery.parent / "link").unchanged == 5
 
 
-@pytest.mark.parametrize("options", [None, WalkChoice(), WalkChoice(exclude=("*.jpg",))])
+@pytest.mark.parametrize("options", [None, WalkOverrides(), WalkOverrides(exclude=("*.jpg",))])
 @pytest.mark.parametrize("order", ["inner first", "outer first", "together", "together, inner first"])
 def test_nested_roots_hold_each_file_once(
-    folder: str, gallery: Path, fake_model: FakeModel, order: str, options: WalkChoice | None
+    folder: str, gallery: Path, fake_model: FakeModel, order: str, options: WalkOverrides | None
 ) -> None:
     """However a folder and one inside it are given, each file is embedded, listed and counted once."""
     inner = gallery / "sub"
@@ -590,7 +590,7 @@ def test_an_inner_folder_may_be_given_rules_of_its_own(
 ) -> None:
     """A folder inside a root that is indexed with other excludes becomes a root and keeps these from then on."""
     run(folder, gallery)
-    result = run(folder, gallery / "sub", walk=WalkChoice(exclude=("white.*",)))
+    result = run(folder, gallery / "sub", walk=WalkOverrides(exclude=("white.*",)))
     assert (result.indexed, result.reused, result.unchanged, result.pruned) == (0, 0, 1, 1)
     for paths in ((), (gallery,), (gallery / "sub",)):
         result = run(folder, *paths)
@@ -1021,7 +1021,7 @@ def test_a_link_loop_is_walked_once(folder: str, gallery: Path, fake_model: Fake
     """With links followed, a loop of links ends, and a file reached on two ways is one file."""
     (gallery / "sub" / "up").symlink_to(gallery)
     (gallery / "again.png").symlink_to(gallery / "red.png")
-    result = run(folder, gallery, walk=WalkChoice(follow_symlinks=True))
+    result = run(folder, gallery, walk=WalkOverrides(follow_symlinks=True))
     assert (result.indexed, result.reused) == (5, 0)
     assert run(folder).unchanged == 5
 

@@ -236,7 +236,7 @@ INPUTS = [
 
 def _narrow(folder: str, room: int, error: Exception) -> tuple[Qwen3VLEmbedder, Narrow, list[str]]:
     lines: list[str] = []
-    embedder = Qwen3VLEmbedder(folder, device="cpu", dtype="float32", notice=lines.append)
+    embedder = Qwen3VLEmbedder(folder, device="cpu", dtype="float32", notify=lines.append)
     narrow = Narrow(embedder.forward, room, error)
     embedder.forward = narrow  # type: ignore[assignment]
     return embedder, narrow, lines

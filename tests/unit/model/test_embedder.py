@@ -170,7 +170,7 @@ def test_cut_text_is_said(tiny_checkpoint: str, tiny_embedder: Qwen3VLEmbedder):
     """That a text beside a picture was cut goes to the notice that was given, else it is a warning."""
     item = {"text": "cat " * 9000, "image": _picture(1, (64, 64))}
     lines: list[str] = []
-    quiet = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", max_length=100, notice=lines.append)
+    quiet = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", max_length=100, notify=lines.append)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert quiet.embed([item]).shape == (1, 128)

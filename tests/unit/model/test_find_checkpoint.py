@@ -138,7 +138,7 @@ def test_an_incomplete_checkout_folder_is_passed_over_and_said(
     downloads(monkeypatch)
     half = write(machine / "work" / DEFAULT_MODEL, {"config.json": checkpoint()["config.json"]})
     told: list[str] = []
-    assert find_checkpoint(talk=told.append).reason == "downloaded from the hub"
+    assert find_checkpoint(notify=told.append).reason == "downloaded from the hub"
     assert told == [
         f"{half} is not used: it lacks tokenizer.json, chat_template.jinja, preprocessor_config.json, model.safetensors"
     ]

@@ -126,7 +126,7 @@ def test_progress_counts_all_bytes_once(hub: Hub, tmp_path: Path) -> None:
 def test_download_tells_what_it_does(hub: Hub, tmp_path: Path) -> None:
     """One line names the model, how much is fetched, and the folder."""
     told: list[str] = []
-    download_checkpoint(NAME, None, str(tmp_path), talk=told.append)
+    download_checkpoint(NAME, None, str(tmp_path), notify=told.append)
     assert told == [f"downloading {NAME} (0.0 MB) into {tmp_path}"]
 
 
@@ -522,7 +522,7 @@ def test_a_second_process_waits_for_the_first(hub: Hub, tmp_path: Path) -> None:
             else:
                 locked.append(is_locked(path))
 
-        download_checkpoint(NAME, None, str(tmp_path), talk=talk)
+        download_checkpoint(NAME, None, str(tmp_path), notify=talk)
     assert locked == [True]
     assert told[0] == f"another process is downloading into {tmp_path}; waiting for it"
     assert contents(tmp_path) == checkpoint()

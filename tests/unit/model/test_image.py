@@ -14,15 +14,12 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from imgsearch.errors import CheckpointError, InputError, PictureError, UsageError
 from imgsearch.model.image import (
-    DETAIL,
-    MAX_PIXELS,
-    MIN_PIXELS,
     PatchLayout,
     prepare,
     read_layout,
     target_size,
 )
-from imgsearch.types import PixelBudget
+from imgsearch.types import DETAIL, MAX_PIXELS, MIN_PIXELS, PixelBudget
 from support.pictures import scene
 
 SEED = PixelBudget(MIN_PIXELS, MAX_PIXELS)

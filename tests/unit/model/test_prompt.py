@@ -123,7 +123,7 @@ def test_long_text_alone_is_refused(prompter: PromptEncoder):
 def test_long_text_beside_a_picture_is_cut(prompter: PromptEncoder, tokenizer: Tokenizer, text: str):
     """A text beside a picture is cut from its end to the limit, and that is said; the picture stays whole."""
     said: list[str] = []
-    tokens = prompter.encode(text, 56, notice=said.append)
+    tokens = prompter.encode(text, 56, notify=said.append)
     assert 8192 - 8 <= len(tokens.ids) <= 8192
     assert tokens.types.sum() == 56
     words = _words(tokenizer, tokens)
@@ -138,7 +138,7 @@ def test_long_text_beside_a_picture_is_cut(prompter: PromptEncoder, tokenizer: T
 def test_text_may_be_cut_to_nothing(prompter: PromptEncoder):
     """Where the picture leaves no room, the whole text goes and the picture's tokens stay."""
     bare = len(prompter.encode(None, 50).ids)
-    tokens = prompter.encode("a long story", 50, max_length=bare, notice=lambda line: None)
+    tokens = prompter.encode("a long story", 50, max_length=bare, notify=lambda line: None)
     assert np.array_equal(tokens.ids, prompter.encode(None, 50).ids)
 
 

@@ -25,13 +25,12 @@ from imgsearch.client import connection, protocol
 from imgsearch.client import encoder as client_encoder
 from imgsearch.client.connection import Address, find_server
 from imgsearch.client.encoder import RemoteEncoder, remote_encoder
-from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import InputError, NonFiniteError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model.checkpoint import fingerprint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.tools.server.daemon import may_ask
-from imgsearch.types import Input, PixelBudget
+from imgsearch.types import Input, ModelSpec, PixelBudget
 from support.cli import imgsearch
 from support.fakes import paint, unprivileged
 from support.serving import Running, ask, running, until
@@ -639,7 +638,9 @@ def test_a_checkpoint_that_changed_is_not_used(by_server: Running, order: ModelS
     for folder in (order.folder, "/nowhere"):
         wrong = ModelSpec(folder, "0" * 64, order.dim, order.budget, order.instruction)
         assert remote_encoder(wrong, lambda: _here(order), said.append) is None
-        status, found = by_server.ask("/load", wrong.as_json(), imgsearch_version=protocol.version())
+        status, found = by_server.ask(
+            "/load", protocol.spec_json(wrong), imgsearch_version=protocol.version()
+        )
         assert (status, found["error"]["kind"]) == (
             400,
             "IndexMismatch" if folder == order.folder else "CheckpointError",

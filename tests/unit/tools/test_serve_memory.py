@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import CheckpointError, IndexMissing
 from imgsearch.index.reader import ImageIndex
 from imgsearch.tools.server import pools
 from imgsearch.tools.server.pools import Indexes, Models
-from imgsearch.types import PixelBudget
+from imgsearch.types import ModelSpec, PixelBudget
 from support import fakes
 from support.fakes import FakeEncoder, FakeModel, run
 from support.serving import until

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,13 @@ from imgsearch.errors import CheckpointError, IndexLocked, IndexMissing, Storage
 from imgsearch.index import manifest, segments
 from imgsearch.index.ann import search as ann
 from imgsearch.index.ann.builder import AnnBuilder
+from imgsearch.index.catalog import Catalog
+from imgsearch.index.database import Kind
 from imgsearch.index.integrity import Damage
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import HEADER_BYTES
 from imgsearch.index.writer import IndexWriter
+from imgsearch.tools.maintenance import verify
 from imgsearch.tools.maintenance.verify import Report, repair_index, verify_index
 from support import fakes
 from support.cli import imgsearch
@@ -451,23 +455,25 @@ def test_a_repair_killed_at_any_step_is_repaired_by_the_next(
     index: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever of the catalogue's changes was the last, the next repair leaves a sound and complete index."""
-    from imgsearch.index.integrity import Audit
-
     _many(index)
     _missing(index)
-    done = 0
-    real = Audit.transaction
+    real = verify.repair
 
-    def transaction(self: Audit, kind: str = "IMMEDIATE") -> object:
-        nonlocal done
-        if kind == "IMMEDIATE":
+    def killed(catalog: Catalog, *arguments: Any) -> None:
+        begin, done = catalog.transaction, 0
+
+        def transaction(kind: Kind = "IMMEDIATE") -> object:
+            nonlocal done
             done += 1
             if done > step:
                 raise KeyboardInterrupt
-        return real(self, kind)
+            return begin(kind)
+
+        catalog.transaction = transaction  # type: ignore[assignment]
+        real(catalog, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Audit, "transaction", transaction)
+        patch.setattr(verify, "repair", killed)
         try:
             repair_index(str(index))
         except KeyboardInterrupt:

@@ -24,7 +24,7 @@ from imgsearch.tools.demo.gallery import (
     draw_gallery,
 )
 from imgsearch.tools.demo.scene import Scene
-from imgsearch.types import Encoder, Hit, Input, ModelOptions, Reporter, Silent
+from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Reporter, Silent
 
 
 def run_demo(out: str, reporter: Reporter) -> int:
@@ -60,7 +60,7 @@ def run_demo(out: str, reporter: Reporter) -> int:
             command = Message(Call("query", {"text": question.text}))
             asked.append((command, f'query "{question.text}"', question, found))
 
-        def no_model() -> Encoder:
+        def no_model() -> ImageEncoder:
             raise AssertionError("an indexed picture answers from its stored vector")
 
         alike = similar(index, example, no_model, SearchOptions(n=RIGHT))

@@ -17,10 +17,11 @@ import numpy as np
 
 from imgsearch.client import load_local_encoder
 from imgsearch.errors import CheckpointError, DatasetError, DownloadError, InputError, MissingExtra
-from imgsearch.spec import choose_spec, find
+from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.spec import choose_spec
 from imgsearch.text import Option, error_line
 from imgsearch.tools.dataset.retrieval import FULL, PictureRef, decode_each
-from imgsearch.types import RGB, Encoder, Input, ModelOptions, Reporter, Silent, Vectors
+from imgsearch.types import RGB, ImageEncoder, Input, ModelOptions, Reporter, Silent, Vectors
 
 _WHOLE = 1 << 20  # bytes: up to here all of a file counts, beyond it samples
 _SAMPLE = 1 << 16
@@ -245,7 +246,7 @@ class OwnModel:
         from imgsearch.model.conventions import read_conventions
         from imgsearch.model.runtime import choose
 
-        found = find(choice.model, choice.revision, reporter)
+        found = fetch_checkpoint(choice.model, choice.revision, reporter)
         own = read_conventions(found.folder, found.name)
         # Vectors are made at full length, whatever the checkpoint's default is: every table is cut from them.
         plain = replace(choice, instruction=None, dim=own.full_dim)
@@ -260,7 +261,7 @@ class OwnModel:
             for instruction in instructions
         }
         self._conventions = [own.verbatim, own.generation_prompt, own.max_length]
-        self._encoder: Encoder | None = None
+        self._encoder: ImageEncoder | None = None
         self.name = self._checkpoint.name
         self.full_dim: int | None = own.full_dim
         self.dims = own.matryoshka_dims
@@ -318,7 +319,7 @@ class OwnModel:
                     f"the query {textwrap.shorten(asked.text or '', 80)!r}: {error}"
                 ) from error
 
-    def _loaded(self) -> Encoder:
+    def _loaded(self) -> ImageEncoder:
         if self._encoder is None:
             self._encoder = load_local_encoder(self._checkpoint, self._spec, self._choice, self._reporter)
         return self._encoder

@@ -45,7 +45,7 @@ def compact_index(folder: str, everything: bool = False, reporter: Reporter | No
     """
     reporter = reporter or Silent()
     with IndexWriter(folder) as writer:
-        before = writer.bytes_on_disk()
+        before = writer.index.bytes_on_disk()
         rebuild = everything and generations.drop_unfinished(writer.folder, writer.data)
         builder = AnnBuilder(writer.data, writer.spec, reporter)
         try:
@@ -55,14 +55,14 @@ def compact_index(folder: str, everything: bool = False, reporter: Reporter | No
         vacuumed = _vacuum(writer, reporter)
         left = sum(writer.catalog.dead_counts().values())
     # Once more when all is closed, and the catalogue's log with it.
-    given_back = before - writer.bytes_on_disk()
+    given_back = before - writer.index.bytes_on_disk()
     return Tidied(done, rebuild, vacuumed, max(0, given_back), left)
 
 
 def _vacuum(writer: IndexWriter, reporter: Reporter) -> bool:
     """Write the catalogue anew if much of it is free and there is room for that."""
     catalog = writer.catalog
-    if catalog.free_share() < _FREE_SHARE:
+    if catalog.database.free_share() < _FREE_SHARE:
         return False
     needed = 2 * os.path.getsize(catalog.path)
     if shutil.disk_usage(writer.data).free < needed:
@@ -71,7 +71,7 @@ def _vacuum(writer: IndexWriter, reporter: Reporter) -> bool:
         )
         return False
     try:
-        catalog.vacuum()
+        catalog.database.vacuum()
     except StorageError as error:
         reporter.say(Message("the catalogue could not be made smaller: ", error.message))
         return False

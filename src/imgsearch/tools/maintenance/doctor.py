@@ -81,7 +81,9 @@ def _room(index: ImageIndex) -> Finding:
 
 
 def _format(index: ImageIndex) -> Finding:
-    text = f"manifest {manifest.FORMAT}, catalogue {index.catalog.version}, {index.spec.dim} dimensions"
+    text = (
+        f"manifest {manifest.FORMAT}, catalogue {index.catalog.database.version}, {index.spec.dim} dimensions"
+    )
     segments = index.catalog.segments()
     text += f", {plural(len(segments), 'segment')}"
     return Finding("format", True, f"{text} of at most {rows_per_segment(index.spec.dim):,} vectors")

@@ -18,8 +18,17 @@ from imgsearch.errors import (
 )
 from imgsearch.index import generations, manifest
 from imgsearch.index.ann.builder import AnnBuilder
+from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import NAME as CATALOGUE
-from imgsearch.index.integrity import Audit, Damage, Findings, LostFile, check, mend
+from imgsearch.index.integrity import (
+    Damage,
+    Findings,
+    LostFile,
+    check,
+    files_of,
+    files_without_content,
+    repair,
+)
 from imgsearch.index.segments import HEADER_BYTES, header_says
 from imgsearch.index.writer import IndexWriter, WriterLock
 from imgsearch.indexing.options import IndexOptions
@@ -152,12 +161,12 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> Report:
     began = time.monotonic()
     report, kind = _manifest(folder)
     try:
-        with closing(Audit(report.data, write=write)) as audit:
+        with closing(Catalog(report.data, write=write)) as catalog:
             try:
-                found = check(audit, kind, lambda size: reporter.start(size, "bytes"), reporter.advance)
+                found = check(catalog, kind, lambda size: reporter.start(size, "bytes"), reporter.advance)
             finally:
                 reporter.stop()
-            _take(report, found, audit)
+            _take(report, found, catalog)
     except IndexDamaged as error:
         path = os.path.join(report.data, CATALOGUE)
         what = "is missing" if not os.path.exists(path) else f"can't be read ({error.__cause__ or error})"
@@ -190,16 +199,16 @@ def _manifest(folder: str) -> tuple[Report, tuple[int, str] | None]:
         return Report(folder, folder, None, [Damage("manifest", path, what)], mendable=False), None
 
 
-def _take(report: Report, found: Findings, audit: Audit) -> None:
+def _take(report: Report, found: Findings, catalog: Catalog) -> None:
     """Put what was found into the report, with the pictures that it costs."""
     report.damages += found.damages
     report.orphans = found.orphans
     report.vectors, report.bytes = found.vectors, found.bytes
     known: set[tuple[int, str]] = set()
     for damage in found.damages:
-        files: list[LostFile] = audit.without_content() if damage.kind == "files" else []
+        files: list[LostFile] = files_without_content(catalog) if damage.kind == "files" else []
         for content in damage.contents:
-            having = audit.files_of(content)
+            having = files_of(catalog, content)
             report.waiting += not having
             files += having
         new = [file for file in files if (file.root, file.path) not in known]
@@ -216,9 +225,9 @@ def _moved_on(report: Report, stamp: tuple[int, int]) -> bool:
     derived = {os.path.basename(damage.path) for damage in report.damages if damage.kind == "derived"}
     if not missing and not derived:
         return False
-    with closing(Audit(report.data)) as audit:
-        numbers = {number for number, _ in audit.segments()}
-        names = {one.name for one in audit.ann_files().values()}
+    with closing(Catalog(report.data)) as catalog:
+        numbers = {number for number, _ in catalog.segments()}
+        names = {one.name for one in catalog.ann_files().values()}
     return not (missing <= numbers and derived <= names)
 
 
@@ -244,8 +253,8 @@ def _mend(report: Report) -> None:
     rest = Findings([damage for damage in report.damages if damage.kind != "manifest"])
     if rest.damages:
         spec = manifest.read(report.folder)
-        with closing(Audit(report.data, write=True)) as audit:
-            mend(audit, rest, (spec.dim, spec.fingerprint))
+        with closing(Catalog(report.data, write=True)) as catalog:
+            repair(catalog, rest, (spec.dim, spec.fingerprint))
 
 
 def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter: Reporter) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from imgsearch import search
 from imgsearch.client import model_spec, protocol
 from imgsearch.client.connection import ServerState
-from imgsearch.client.protocol import ModelSpec
+from imgsearch.client.protocol import spec_from_json
 from imgsearch.errors import ImgsearchError, InputError, UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
@@ -21,7 +21,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.search import CachedEncoder
 from imgsearch.spec import checkpoint_for
 from imgsearch.tools.server.pools import Indexes, ModelPool, Models
-from imgsearch.types import Encoder, Hit, Input, ModelOptions, Silent
+from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, Silent
 
 _OPTIONS = ("n", "min_score", "within", "dim", "exact", "in")
 _MODEL = ("model", "device", "dtype", "remember")
@@ -36,12 +36,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 class Handlers:
-    """Answers requests. ``say`` takes lines for whoever started the server."""
+    """Answers requests. ``notify`` takes lines for whoever started the server."""
 
-    def __init__(self, index: str | None, idle_seconds: float, say: Callable[[str], None]) -> None:
+    def __init__(self, index: str | None, idle_seconds: float, notify: Notify) -> None:
         """Take the index to ask where a request names none, and the seconds after which the model is let go."""
         self._index = find_index(index)
-        self._say = say
+        self._notify = notify
         self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
         self._models = Models(lambda order: ModelPool(order, self._notice), idle_seconds)
         self._indexes = Indexes(idle_seconds)
@@ -66,7 +66,7 @@ class Handlers:
 
     def load(self, data: Any) -> dict[str, Any]:
         """Load the model of an order; return how it computes. Raises as loading it does."""
-        with self._models.use(ModelSpec.from_json(data)) as encoder:
+        with self._models.use(spec_from_json(data)) as encoder:
             batch = {"batch_size": encoder.batch_size, "batch_reason": encoder.batch_reason}
             return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
 
@@ -95,7 +95,7 @@ class Handlers:
             pixels = search.read_picture(image, index.spec.pixels) if image else None
             with ExitStack() as held:
                 load = self._loader(index, fields, "query", held)
-                encoder = CachedEncoder(index, _choice(fields), load, remember=fields.get("remember", True))
+                encoder = CachedEncoder(index, _choice(fields), load, cache=fields.get("remember", True))
                 return search.query(index, encoder, [Input(text=text or None, image=pixels)], options)[0]
 
         with self._noting() as notices:
@@ -129,27 +129,27 @@ class Handlers:
                 encoder = self._loader(index, {}, None, held)()
                 encoder.embed([Input(text="a photograph", instruction=index.spec.query_prompt)])
                 runtime = encoder.runtime
-                self._say(
+                self._notify(
                     f"{index.spec.model} is loaded on {runtime.device} in {runtime.dtype}: {runtime.reason}"
                 )
 
         try:
             self._indexes.use(self._index, work)
         except ImgsearchError as error:
-            self._say(f"no model is loaded yet: {error}")
+            self._notify(f"no model is loaded yet: {error}")
 
     def rest(self) -> None:
         """Let go of the model and the indexes if nobody has asked for long enough."""
         self._indexes.close_idle()
         if self._models.unload_idle():
-            self._say("nothing was asked for a while: the model is out of memory until the next question")
+            self._notify("nothing was asked for a while: the model is out of memory until the next question")
 
     def _loader(
         self, index: ImageIndex, fields: Mapping[str, Any], command: str | None, held: ExitStack
-    ) -> Callable[[], Encoder]:
+    ) -> Callable[[], ImageEncoder]:
         """Return what gives the index's encoder, in use until ``held`` is left; a run of ``command`` is remembered."""
 
-        def load() -> Encoder:
+        def load() -> ImageEncoder:
             choice = _choice(fields)
             # Nobody watches here while gigabytes are fetched: the command line does that.
             checkpoint = checkpoint_for(index.folder, index.spec, choice, Silent(), download=False)

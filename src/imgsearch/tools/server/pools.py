@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from imgsearch.client import load_embedder
-from imgsearch.client.protocol import ModelSpec
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
 from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model import batching
 from imgsearch.model import checkpoint as checkpoints
-from imgsearch.types import Encoder, Runtime
+from imgsearch.types import ImageEncoder, ModelSpec, Notify, Runtime
 
 _ORDERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
 
@@ -24,14 +23,14 @@ _ORDERS = 3  # encoders over the same weights; each has a tokenizer of its own, 
 class Loaded(Protocol):
     """A loaded model, from which encoders with other budgets, dims and instructions can be made."""
 
-    def encoder(self, order: ModelSpec) -> Encoder:
+    def encoder(self, order: ModelSpec) -> ImageEncoder:
         """Return an encoder over the loaded weights as ``order`` wants it."""
 
 
 class ModelPool:
     """A checkpoint in memory, as ``Models`` loads it."""
 
-    def __init__(self, order: ModelSpec, notice: Callable[[str], None]) -> None:
+    def __init__(self, order: ModelSpec, notify: Notify) -> None:
         """Load the checkpoint that ``order`` names. Raises CheckpointError, UsageError, IndexMismatch (another one)."""
         found = checkpoints.fingerprint(order.folder)
         if found != order.fingerprint:
@@ -39,14 +38,14 @@ class ModelPool:
                 f"the checkpoint in {order.folder} ({found[:8]}) is not the one that was asked for "
                 f"({order.fingerprint[:8]})"
             )
-        self._notice, self._order = notice, order
-        self._first = load_embedder(order, notice)
+        self._notify, self._order = notify, order
+        self._first = load_embedder(order, notify)
 
-    def encoder(self, order: ModelSpec) -> Encoder:
+    def encoder(self, order: ModelSpec) -> ImageEncoder:
         """Return an encoder over these weights. Raises UsageError for a dim or budget that the model has not."""
         if order == self._order:
             return self._first
-        return load_embedder(order, self._notice, self._first.forward)
+        return load_embedder(order, self._notify, self._first.forward)
 
 
 def _resolved(order: ModelSpec) -> tuple[str, str]:
@@ -77,7 +76,7 @@ class Models:
         self._changed = threading.Condition()
         self._key: tuple[str, str, str, str] | None = None
         self._loaded: Loaded | None = None
-        self._encoders: dict[ModelSpec, Encoder] = {}
+        self._encoders: dict[ModelSpec, ImageEncoder] = {}
         self._users = 0
         self._used = clock()
         self.runtime: Runtime | None = None
@@ -89,7 +88,7 @@ class Models:
         return key[0] if key else None
 
     @contextmanager
-    def use(self, order: ModelSpec) -> Iterator[Encoder]:
+    def use(self, order: ModelSpec) -> Iterator[ImageEncoder]:
         """Hold the encoder that ``order`` asks for during the block; its model is loaded for it if need be.
 
         Raises what loading raises; then no model is in memory.
@@ -103,7 +102,7 @@ class Models:
                 self._used = self._clock()
                 self._changed.notify_all()
 
-    def _take(self, order: ModelSpec) -> Encoder:
+    def _take(self, order: ModelSpec) -> ImageEncoder:
         key = (order.folder, order.fingerprint, *self._resolve(order))
         with self._door, self._changed:
             if key != self._key:

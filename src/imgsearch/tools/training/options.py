@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from imgsearch.errors import UsageError
 from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model.conventions import read_conventions
-from imgsearch.model.hub import Checkpoint
-from imgsearch.spec import chosen_pixels, find
+from imgsearch.model.hub import Checkpoint, fetch_checkpoint
+from imgsearch.spec import chosen_pixels
 from imgsearch.text import Option
 from imgsearch.tools.training import run_dir
 from imgsearch.types import ModelOptions, PixelBudget, Reporter
@@ -190,7 +190,7 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
     from imgsearch.model.prompt import punctuated
     from imgsearch.model.runtime import choose
 
-    checkpoint = find(options.model, options.revision, reporter)
+    checkpoint = fetch_checkpoint(options.model, options.revision, reporter)
     info = checkpoints.describe(checkpoint.folder)
     own = read_conventions(checkpoint.folder, checkpoint.name)
     dims, why_dims = choose_dims(info.dim, options.dims)

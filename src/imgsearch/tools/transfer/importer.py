@@ -26,7 +26,8 @@ from imgsearch.index.rows import FileState, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.media.formats import EXTENSIONS
 from imgsearch.model import checkpoint as checkpoints
-from imgsearch.spec import choose_spec, find
+from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.spec import choose_spec
 from imgsearch.text import Call, Message, Option, display_path, format_duration
 from imgsearch.tools.transfer.paths import PathResolver, device, new_root
 from imgsearch.tools.transfer.source import Named, VectorSource, open_vectors
@@ -395,7 +396,7 @@ def _told(
             return choose_spec(replace(choice, dim=source.dim), reporter)[1], Message(
                 Option("model"), " says so"
             )
-        checkpoint = find(choice.model, choice.revision, reporter)
+        checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
         found = checkpoints.fingerprint(checkpoint.folder)
         named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)
         if source.spec and (wrong := manifest.differences(source.spec, named)):
