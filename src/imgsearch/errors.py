@@ -7,6 +7,8 @@ exception is a bug of ours and shows its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from imgsearch.text import Call, Message, Option
 
 
@@ -140,10 +142,12 @@ class StorageError(ImgsearchError):
     """The disk refused a write: full, read-only, or failing. The index is as it was at the last commit."""
 
 
-def rebuild_call(index: str, **arguments: object) -> Call:
-    """Return the call that makes the index in ``index`` anew; ``arguments`` are further ones."""
-    rebuild = Call("IndexOptions", {"rebuild": True})
-    return Call("index_pictures", {**arguments, "options": rebuild, "folder": index})
+def rebuild_call(index: str, *, paths: Sequence[str] = (), model: str | None = None) -> Call:
+    """Return the call that makes the index in ``index`` anew, of ``paths`` if they are given, with ``model``."""
+    named = {"paths": list(paths)} if paths else {}
+    other = {"model": Call("ModelOptions", {"model": model})} if model else {}
+    options = Call("IndexOptions", {**other, "rebuild": True})
+    return Call("index_pictures", {**named, "options": options, "folder": index})
 
 
 def rebuild_hint(index: str) -> Message:

@@ -8,6 +8,7 @@ from typing import Any
 
 from imgsearch.index.layout import find_index
 from imgsearch.text import Call, Message, Option
+from imgsearch.types import DETAIL, PixelBudget
 
 # What has another name here than in Python; every other option is --its-name.
 COMMANDS = {
@@ -77,10 +78,13 @@ def flag(name: str) -> str:
 def _flags(name: str, value: Any) -> Iterator[str]:
     """Yield the words that give an option its value; those of options within it for a group of options."""
     if isinstance(value, Call) and value.function == "PixelBudget":
-        yield f"--max-pixels {value.arguments['max_pixels']}"
+        yield from _flags(name, PixelBudget(**value.arguments))
     elif isinstance(value, Call):
         for inner, given in value.arguments.items():
             yield from _flags(inner, given)
+    elif isinstance(value, PixelBudget):
+        named = next((detail for detail, pixels in DETAIL.items() if pixels == value.max_pixels), None)
+        yield f"--detail {named}" if named else f"--max-pixels {value.max_pixels}"
     elif name == "pixels":
         yield f"--detail {value}"
     elif name == "idle_seconds":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from typing import NamedTuple
+
+from imgsearch.text import Message, Option
 
 # As mount tables name them. The hosts': folders that a virtual machine is lent, without shared memory either.
 _SERVERS = (
@@ -39,15 +40,17 @@ def kind_of(path: str) -> Kind:
     return Kind(name, network, f"{best} is mounted as {name}")
 
 
-def advice(folder: str) -> str | None:
+def advice(folder: str) -> Message | None:
     """Return one line on why an index in ``folder`` is not safe there and what to do; None if nothing is known."""
     kind = kind_of(folder)
     if not kind.network:
         return None
-    return (
+    return Message(
         f"{folder} lies on a network file system ({kind.reason}): the catalogue's log and the writer lock "
         "need shared memory and kernel locks that such file systems do not give reliably, so the index may be "
-        "damaged there; keep it on a local disk with --index DIR (the pictures may stay where they are)"
+        "damaged there; keep it on a local disk with ",
+        Option("folder", metavar="DIR"),
+        " (the pictures may stay where they are)",
     )
 
 
@@ -71,14 +74,6 @@ GENERATION = "generation-"
 def index_of(data: str) -> str:
     """Return the index's folder, given the folder of its catalogue and vectors: the same, or the one above it."""
     return os.path.dirname(data) if os.path.basename(data).startswith(GENERATION) else data
-
-
-def index_flag(folder: str) -> str:
-    """Return the flag, with a space before it, that a command needs to find the index in ``folder``.
-
-    ``folder`` is absolute; the flag is "" where the index is found without.
-    """
-    return "" if find_index() == folder else f" --index {shlex.quote(folder)}"
 
 
 def find_index(given: str | None = None) -> str:

@@ -25,24 +25,6 @@ class IndexOptions:
     rebuild: bool = False
     dry_run: bool = False
 
-    def flags(self) -> str:
-        """Return the command line's flags that say the same, without those of the index's identity."""
-        given = {
-            "--batch-size": self.batch_size,
-            "--max-megapixels": self.max_megapixels,
-            "--device": None if self.model.device == "auto" else self.model.device,
-            "--dtype": None if self.model.dtype == "auto" else self.model.dtype,
-        }
-        words = [self.walk.flags()] if self.walk else []
-        words += [
-            f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"
-            for flag, value in given.items()
-            if value
-        ]
-        words += [] if self.prune else ["--no-prune"]
-        words += ["--prune-empty"] if self.prune_empty else []
-        return " ".join(filter(None, words))
-
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
         if self.batch_size is not None and self.batch_size < 1:

@@ -8,7 +8,6 @@ known roots refreshes them with their own options, and each file is walked once.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -16,7 +15,7 @@ from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import is_below, is_mount, mount_of
 from imgsearch.index.rows import Root
-from imgsearch.text import display_path
+from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter
 
 
@@ -37,18 +36,6 @@ class WalkOverrides:
             above=kept.above,
             anchor=kept.anchor if self.exclude is None else "",  # new patterns are the root's own
         )
-
-    def flags(self) -> str:
-        """Return the command line's flags that say the same, quoted for a shell; "" if nothing was chosen."""
-        words = []
-        if self.exclude is not None:
-            # An empty pattern takes all patterns back.
-            words += [f"--exclude {shlex.quote(pattern)}" for pattern in self.exclude or ("",)]
-        for name in ("include_hidden", "follow_symlinks"):
-            chosen = getattr(self, name)
-            if chosen is not None:
-                words.append(f"--{'' if chosen else 'no-'}{name.replace('_', '-')}")
-        return " ".join(words)
 
 
 NO_OVERRIDES = WalkOverrides()
@@ -100,7 +87,8 @@ def choose_targets(
     if not paths:
         if not roots:
             raise FolderError(
-                "no folder was given and the index knows none; say which: imgsearch index FOLDER"
+                "no folder was given and the index knows none; say which: ",
+                Call("index_pictures", {"paths": ["FOLDER"]}),
             )
         targets = present_roots(roots, reporter, choice, rebuild=rebuild)
         if not targets:
@@ -114,10 +102,9 @@ def choose_targets(
         else:
             _choose_file(path, roots, choice, chosen)
             if any(root.path == path for root in roots):
-                reporter.say(
-                    f"{display_path(path)} was a folder when it was indexed and is a file now; the folder's pictures "
-                    f"stay indexed until: imgsearch remove {shlex.quote(path)}"
-                )
+                was = f"{display_path(path)} was a folder when it was indexed and is a file now; "
+                until = "the folder's pictures stay indexed until: "
+                reporter.say(Message(was, until, Call("remove_paths", {"paths": [path]})))
     asked = set(chosen)
     for path in filter(os.path.isdir, real):
         for root in roots:
@@ -125,10 +112,10 @@ def choose_targets(
                 # It is covered as a whole, also where parts of it were given; single files stay single files.
                 known = chosen[root.path] = _known(root)
                 if choice.over(known.options) != known.options:
-                    reporter.say(
-                        f"{display_path(root.path)} was indexed by itself and keeps its own options; to change them: "
-                        f"imgsearch index {shlex.quote(root.path)} {choice.flags()}"
-                    )
+                    keeps = f"{display_path(root.path)} was indexed by itself and keeps its own options; "
+                    walk = Call("IndexOptions", {"walk": Call.of(choice)})
+                    change = Call("index_pictures", {"paths": [root.path], "options": walk})
+                    reporter.say(Message(keeps, "to change them: ", change))
     present = []
     for target in chosen.values():
         found, reason = _found(target, rebuild)
@@ -182,8 +169,10 @@ def _choose_folder(
 
 def _choose_file(path: str, roots: Sequence[Root], choice: WalkOverrides, chosen: dict[str, Target]) -> None:
     if choice != NO_OVERRIDES:
+        chosen_options = [Message(Option(name, value)) for name, value in Call.of(choice).arguments.items()]
         raise UsageError(
-            f"{choice.flags()} is for folders, and {display_path(path)} is a file; give its folder, or no flag"
+            Message.joined(" ", chosen_options),
+            f" is for folders, and {display_path(path)} is a file; give its folder, or leave that out",
         )
     folder, name = os.path.split(path)
     if any(is_below(path, done) for done in chosen if chosen[done].below == ("",)):
@@ -209,7 +198,8 @@ def _known(root: Root) -> Target:
     except TypeError as error:
         raise IndexDamaged(
             f"how {root.path} was indexed is no longer understood ({error}): the catalogue is damaged, or from a "
-            f"newer imgsearch; begin this folder anew: imgsearch remove {shlex.quote(root.path)}"
+            "newer imgsearch; begin this folder anew: ",
+            Call("remove_paths", {"paths": [root.path]}),
         ) from error
     return Target(root.path, options, below=only or ("",), known=root, only=only)
 
@@ -261,11 +251,12 @@ def _found(target: Target, rebuild: bool) -> tuple[Target | None, str]:
             if root is None or is_mount(root.mount):
                 mount, device = mount_of(target.path)
                 return replace(target, mount=mount, device=device), ""
-            return None, (
-                f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now: {kept}; "
-                f"mount the drive and index again, or, if it is gone for good: "
-                f"imgsearch remove {shlex.quote(root.path)}"
+            away = (
+                f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now"
             )
+            what_now = "mount the drive and index again, or, if it is gone for good: "
+            remove = Call("remove_paths", {"paths": [root.path]})
+            return None, Message(f"{away}: {kept}; {what_now}", remove)
     except OSError:
         pass  # it went away this very moment
     return None, f"{path} is not there now (a drive that is not mounted?): {kept}"

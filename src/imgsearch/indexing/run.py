@@ -33,8 +33,17 @@ from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
 from imgsearch.model.conventions import read_conventions
 from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
-from imgsearch.text import Message, display_path
-from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
+from imgsearch.text import Call, Message, Option, display_path
+from imgsearch.types import (
+    DETAIL,
+    MIN_PIXELS,
+    ImageEncoder,
+    IndexSpec,
+    ModelOptions,
+    PixelBudget,
+    Reporter,
+    Silent,
+)
 
 
 def index_pictures(
@@ -70,7 +79,13 @@ def index_pictures(
 
 
 def _check(index: ImageIndex, options: IndexOptions, paths: Sequence[str]) -> str:
-    return check_choice(index.folder, index.spec, options.model, paths, options.flags())
+    def call(**changes: object) -> Call:
+        changed = replace(options, dry_run=False, **changes)  # type: ignore[arg-type]
+        return Call("index_pictures", {"paths": paths, "folder": index.folder, "options": Call.of(changed)})
+
+    runtime = ModelOptions(device=options.model.device, dtype=options.model.dtype)
+    go_on, anew = call(model=runtime), call(rebuild=True)
+    return check_choice(index.folder, index.spec, options.model, go_on, anew)
 
 
 def _load(index: ImageIndex, choice: ModelOptions, reporter: Reporter) -> ImageEncoder:
@@ -128,8 +143,11 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
     own = read_conventions(checkpoint.folder, checkpoint.name)
     if encoder.runtime.device != "cpu" and options.model.pixels is None and not own.pixels_reason:
         reporter.say(
-            "an accelerator has time for more than the fastest setting: --detail standard sees small text and "
-            "small things too; it is chosen once, when an index is made"
+            Message(
+                "an accelerator has time for more than the fastest setting: ",
+                Option("pixels", PixelBudget(MIN_PIXELS, DETAIL["standard"])),
+                " sees small text and small things too; it is chosen once, when an index is made",
+            )
         )
     if not manifest.exists(folder) and (warning := layout.advice(folder)):
         reporter.say(warning)

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from imgsearch.errors import PictureError
+from imgsearch.text import error_line
 from imgsearch.types import MAX_MEGAPIXELS, Picture, PixelBudget
 
 """The default limit of a picture's size, in millions of pixels."""
@@ -150,5 +151,4 @@ def _recognise(head: bytes, name: str) -> Format:
 
 def _line(error: Exception) -> str:
     """Return what an exception says, as one short line."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split())[:160] or type(error).__name__
+    return error_line(error, most=160)

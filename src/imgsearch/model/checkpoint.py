@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgsearch.errors import CheckpointError
+from imgsearch.text import Call, Message, error_line
 
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
 MODULES = "modules.json"  # what makes a folder one of sentence-transformers
@@ -27,7 +28,7 @@ _PIXEL_KEYS = re.compile("do_(convert_rgb|normalize|rescale)|rescale_factor|imag
 _HOW_SAVED = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")  # nothing that moves a vector
 _SCHEME = 1  # to be raised when the fingerprint's recipe changes, so that remembered ones don't count
 _SETTLED_NS = 2_000_000_000
-MEND = "fetch it anew with 'imgsearch download'"
+MEND = Message("fetch it anew with '", Call("download"), "'")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def weight_files(folder: str) -> list[str]:
     shards = read_object(folder, _INDEX).get("weight_map")
     names = list(shards.values()) if isinstance(shards, dict) and shards else [None]
     if not all(isinstance(n, str) and n.endswith(".safetensors") and n == os.path.basename(n) for n in names):
-        raise CheckpointError(f"{folder}/{_INDEX} names no shards that lie beside it; {MEND}")
+        raise CheckpointError(f"{folder}/{_INDEX} names no shards that lie beside it; ", MEND)
     return sorted({str(name) for name in names})
 
 
@@ -102,7 +103,7 @@ def chat_template(folder: str) -> str:
             found = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}.get("default")
         if found and isinstance(found, str):
             return found
-    raise CheckpointError(f"{folder} has no chat template (chat_template.jinja); {MEND}")
+    raise CheckpointError(f"{folder} has no chat template (chat_template.jinja); ", MEND)
 
 
 def preprocessor(folder: str) -> dict[str, Any]:
@@ -128,10 +129,10 @@ def modules(folder: str) -> list[Module] | None:
         if not all(isinstance(text, str) for module in found for text in (module.type, module.path)):
             raise TypeError
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise CheckpointError(f"{folder}/{MODULES} is broken (no list of modules); {MEND}") from None
+        raise CheckpointError(f"{folder}/{MODULES} is broken (no list of modules); ", MEND) from None
     for module in found:
         if os.path.isabs(module.path) or ".." in module.path.split("/"):
-            raise CheckpointError(f"{folder}/{MODULES} names {module.path!r}, outside of its folder; {MEND}")
+            raise CheckpointError(f"{folder}/{MODULES} names {module.path!r}, outside of its folder; ", MEND)
     return found
 
 
@@ -166,7 +167,7 @@ def describe(folder: str) -> CheckpointInfo:
     text = check_family(folder).get("text_config")
     dim = text.get("hidden_size") if isinstance(text, dict) else None
     if not isinstance(dim, int) or dim < 1:
-        raise CheckpointError(f"{folder}/config.json has no text_config.hidden_size; {MEND}")
+        raise CheckpointError(f"{folder}/config.json has no text_config.hidden_size; ", MEND)
     tensors = [t for name in weight_files(folder) for t in _tensors(os.path.join(folder, name))]
     size, parameters = sum(end - start for *_, start, end in tensors), sum(math.prod(t[2]) for t in tensors)
     return CheckpointInfo(dim, _FAMILY, size, parameters)
@@ -252,9 +253,9 @@ def _tensors(path: str) -> list[tuple[str, str, list[int], int, int]]:
         if size != max([begin, *(t[4] for t in tensors)]) or any(not begin <= t[3] <= t[4] for t in tensors):
             raise ValueError("the header does not fit the file")
     except OSError as error:
-        raise CheckpointError(f"can't read {path}: {error.strerror}; {MEND}") from error
+        raise CheckpointError(f"can't read {path}: {error_line(error)}; ", MEND) from error
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path} is cut short, or no safetensors file; {MEND}") from None
+        raise CheckpointError(f"{path} is cut short, or no safetensors file; ", MEND) from None
     return tensors
 
 
@@ -286,7 +287,7 @@ def _bytes(folder: str, name: str) -> bytes:
         with open(os.path.join(folder, name), "rb") as file:
             return file.read()
     except OSError as error:
-        raise CheckpointError(f"can't read {folder}/{name}: {error.strerror}; {MEND}") from error
+        raise CheckpointError(f"can't read {folder}/{name}: {error_line(error)}; ", MEND) from error
 
 
 def read_object(folder: str, name: str) -> dict[str, Any]:
@@ -295,4 +296,4 @@ def read_object(folder: str, name: str) -> dict[str, Any]:
         value = json.loads(_bytes(folder, name))
         if isinstance(value, dict):
             return value
-    raise CheckpointError(f"{folder}/{name} is broken (no JSON object); {MEND}")
+    raise CheckpointError(f"{folder}/{name} is broken (no JSON object); ", MEND)

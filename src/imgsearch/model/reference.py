@@ -16,6 +16,7 @@ from imgsearch.model.batching import LayerSizes
 from imgsearch.model.checkpoint import MEND, check_family
 from imgsearch.model.engine.weights import find_tensors, read_tensor
 from imgsearch.model.prompt import ModelInput, Tokens
+from imgsearch.text import Option
 from imgsearch.types import Runtime
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def load_model(folder: str, runtime: Runtime) -> Qwen3VLForEmbedding:
     config = read_config(folder)
     if runtime.dtype == "int8":
         raise UsageError(
-            f"{folder} is computed by transformers' modules, which have no int8: leave --dtype out"
+            f"{folder} is computed by transformers' modules, which have no int8: leave ",
+            Option("dtype"),
+            " out",
         )
     from imgsearch.model.modeling import Qwen3VLForEmbedding
 
@@ -67,7 +70,7 @@ def read_config(folder: str) -> Qwen3VLConfig:
         config: Qwen3VLConfig = Qwen3VLConfig.from_dict(content)
     except Exception as error:  # its validation raises many kinds
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{folder}: config.json can't be understood ({first}); {MEND}") from error
+        raise CheckpointError(f"{folder}: config.json can't be understood ({first}); ", MEND) from error
     return config
 
 

@@ -184,4 +184,4 @@ def placed(ref: PictureRef) -> Iterator[None]:
     try:
         yield
     except PictureError as error:
-        raise DatasetError(f"{ref.where}: {error}") from error
+        raise DatasetError(f"{ref.where}: ", error.message) from error

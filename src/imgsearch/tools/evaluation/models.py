@@ -315,9 +315,8 @@ class OwnModel:
             try:
                 self._loaded().embed([asked])
             except InputError as error:
-                raise DatasetError(
-                    f"the query {textwrap.shorten(asked.text or '', 80)!r}: {error}"
-                ) from error
+                query = textwrap.shorten(asked.text or "", 80)
+                raise DatasetError(f"the query {query!r}: ", error.message) from error
 
     def _loaded(self) -> ImageEncoder:
         if self._encoder is None:

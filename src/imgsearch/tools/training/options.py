@@ -11,7 +11,7 @@ from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model.conventions import read_conventions
 from imgsearch.model.hub import Checkpoint, fetch_checkpoint
 from imgsearch.spec import chosen_pixels
-from imgsearch.text import Option
+from imgsearch.text import Message, Option
 from imgsearch.tools.training import run_dir
 from imgsearch.types import ModelOptions, PixelBudget, Reporter
 
@@ -219,7 +219,7 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
         device=device,
         precision=precision,
         reasons=(
-            f"{checkpoint.name} ({checkpoint.reason}) on {device} in {precision}: {why}",
+            Message(f"{checkpoint.name} (", checkpoint.reason, f") on {device} in {precision}: {why}"),
             f"dimensions {', '.join(map(str, dims))}: {why_dims}",
         ),
     )
