@@ -6,13 +6,20 @@ READY := $(VENV)/.ready
 # sentence-transformers as its users have it, with torchvision: what the parity tests compare with.
 REFERENCE := .venv-reference
 
-.PHONY: demo test faults reference smoke bench lint types check clean
+.PHONY: demo test quick faults reference smoke bench lint types check clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
 
+# A worker on each core, four at most; each computes on one thread. `.venv/bin/python -m pytest` is one process.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+
 test: $(READY) reference
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+# The loop at the desk, under a minute: without the tests that start processes, kill, train or compare.
+quick: $(READY)
+	$(BIN)/python -m pytest $(PARALLEL) -m quick
 
 # The fault tests in full: every failing call, thousands of power cuts and flipped bytes, 500 kills. An hour;
 # `make test` runs seeded samples of the same.

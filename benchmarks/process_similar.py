@@ -30,7 +30,7 @@ import measure
 clock = [("", measure.now())]
 def lap(name):
     clock.append((name, measure.now()))
-import imgsearch.cli, imgsearch.search, imgsearch.index.image_index
+import imgsearch.cli, imgsearch.search, imgsearch.index.reader
 lap("imports")
 import faiss
 lap("import faiss")

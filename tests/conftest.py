@@ -1,10 +1,18 @@
-"""Fixtures that many test files share, and how the property tests run."""
+"""Fixtures that many test files share, how the property tests run, what is quick, and where the time went."""
 
+from __future__ import annotations
+
+import inspect
 import os
 import tempfile
+from collections import Counter
+from types import CodeType
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
+from support import TESTS
 from support.checkpoints import tiny_checkpoint, tiny_checkpoint_eot, tiny_copy, tiny_embedder
 from support.clip import tiny_clip
 
@@ -12,11 +20,11 @@ from support.clip import tiny_clip
 os.environ["IMGSEARCH_RUNTIME_DIR"] = os.path.join(
     tempfile.gettempdir(), f"imgsearch-no-server-{os.getpid()}"
 )
+# Users don't set it, and it hides what Python's exit does with a stream that could not be written.
+os.environ.pop("PYTHONUNBUFFERED", None)
 # Workers side by side (pytest-xdist) each keep to one core, and so do the processes that they start.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
-# Users don't set it, and it hides what Python's exit does with a stream that could not be written.
-os.environ.pop("PYTHONUNBUFFERED", None)
 
 __all__ = ["tiny_checkpoint", "tiny_checkpoint_eot", "tiny_clip", "tiny_copy", "tiny_embedder"]
 
@@ -25,3 +33,66 @@ __all__ = ["tiny_checkpoint", "tiny_checkpoint_eot", "tiny_clip", "tiny_copy", "
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# `pytest -m quick` is the loop at the desk: every test but those of the rooms below, those that start a process
+# (in their own code, their fixtures' or a helper's), and those marked slow, each with its reason:
+#     @pytest.mark.slow("measures memory, in processes of its own")
+SLOW_ROOMS = ("faults", "parity")
+STARTS_PROCESSES = {"subprocess", "fork", "running"}  # the last one is support.serving's server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is quick."""
+    for item in items:
+        slow = room_of(item.nodeid) in SLOW_ROOMS or item.get_closest_marker("slow")
+        if not slow and not (isinstance(item, pytest.Function) and starts_process(item)):
+            item.add_marker(pytest.mark.quick)
+
+
+def starts_process(item: pytest.Function) -> bool:
+    """Tell whether a test, one of its module's fixtures or a helper of the module that it calls starts a process."""
+    fixtures = [found[-1].func for found in item._fixtureinfo.name2fixturedefs.values()]
+    return any(_reaches_process(function, set()) for function in (item.function, *fixtures))
+
+
+def _reaches_process(function: Any, seen: set[CodeType]) -> bool:
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    if code is None or code in seen or not code.co_filename.startswith(str(TESTS)):
+        return False
+    seen.add(code)
+    names = _names(code)
+    if names & STARTS_PROCESSES:
+        return True
+    known = inspect.unwrap(function).__globals__
+    return any(_reaches_process(known.get(name), seen) for name in names)
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+# ---- where the time went ------------------------------------------------------------------------------------
+
+_seconds: Counter[str] = Counter()
+_tests: Counter[str] = Counter()
+
+
+def room_of(nodeid: str) -> str:
+    """Return the folder of a test below tests/: "cli", "faults", "unit/model"."""
+    return os.path.dirname(nodeid.partition("::")[0]).removeprefix("tests/")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count a test's seconds, those of its fixtures too, for its room."""
+    _seconds[room_of(report.nodeid)] += report.duration
+    _tests[room_of(report.nodeid)] += report.when == "call"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the seconds by room, those of all workers together."""
+    if _tests.total() > 1:
+        terminalreporter.section("seconds by room")
+        for room, seconds in _seconds.most_common():
+            terminalreporter.write_line(f"{seconds:7.1f} s {_tests[room]:6,} tests  {room}")
+        terminalreporter.write_line(f"{_seconds.total():7.1f} s {_tests.total():6,} tests")

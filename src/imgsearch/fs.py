@@ -1,11 +1,14 @@
-"""Files and folders: made durable, replaced in one step, which drive they lie on, and what a disk's refusal means."""
+"""Files and folders: made durable, written in one step, locked; which drive they lie on, and what lies below what."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -77,6 +80,34 @@ def storage_error(error: OSError, path: str) -> StorageError:
     )
 
 
+@contextmanager
+def atomic_write(path: str, *, beside: str = "", durable: bool = True) -> Iterator[BinaryIO]:
+    """Write a file that takes its place when the block ends without an error: beside, synced, renamed. Raises OSError.
+
+    ``beside`` is where it is written, ``path`` + ".new" if not given: to be named where several processes may write at
+    a time. ``durable=False`` is for caches, which a power cut may take.
+    """
+    beside = beside or f"{path}.new"
+    try:
+        with open(beside, "wb") as file:
+            yield file
+            file.flush()
+            if durable:
+                sync_file(file.fileno())
+        put_in_place(beside, path, durable=durable)
+    except BaseException:  # also Ctrl-C: nobody else would ever remove it
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def put_in_place(beside: str, path: str, *, durable: bool = True) -> None:
+    """Let a file, whose data is synced already, take the place of ``path`` in one step. Raises OSError."""
+    os.replace(beside, path)
+    if durable:
+        sync_folder(os.path.dirname(path))
+
+
 class AtomicFiles:
     """A context in which files are written; without an error they take their places at its end.
 
@@ -126,8 +157,7 @@ class AtomicFiles:
             file.flush()
             sync_file(file.fileno())
         for path, partial, _ in self._files:
-            os.replace(partial, path)
-            sync_folder(os.path.dirname(path))
+            put_in_place(partial, path)
 
     def _failed(self, error: OSError) -> StorageError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -142,6 +172,106 @@ def _close(file: BinaryIO) -> None:
         file.close()
     except OSError:
         pass  # what it could not flush is thrown away with it
+
+
+class LockHeld(Exception):
+    """Another process has the lock; ``pid`` and ``host`` are its own, None and "" if it has not said so."""
+
+    def __init__(self, pid: int | None = None, host: str = "") -> None:
+        """Keep who holds it."""
+        self.pid, self.host = pid, host
+        self.holder = f"process {pid} on {host}" if pid is not None else "another process"
+        super().__init__(f"held by {self.holder}")
+
+
+class FileLock:
+    """A kernel lock on a file or a folder, from construction until ``release``, or until this process ends, however.
+
+    A file is made where there is none, with this process's id and host in it: for messages only.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        mode: int = 0o666,
+        remove: bool = False,
+        waiting: Callable[[], None] | None = None,
+    ) -> None:
+        """Take the lock on ``path``: at once, or, after a call of ``waiting``, as soon as it is free.
+
+        ``remove`` takes the file away when it is released. Raises LockHeld if another has it and there is no
+        ``waiting``, OSError if it can't be opened or the file system has no locks.
+        """
+        self.path, self._remove = path, remove
+        while True:
+            self._descriptor = _open_lock(path, mode)
+            try:
+                _take(self._descriptor, waiting)
+                # Whoever had it may have removed the file, and a lock on a file without a name protects nothing.
+                if not remove or _is_named(self._descriptor, path):
+                    break
+            except BaseException:
+                close_quietly(self._descriptor)
+                raise
+            close_quietly(self._descriptor)
+        if not os.path.isdir(path):
+            with suppress(OSError):  # it is held all the same; only the message of the next one is poorer
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, json.dumps(_this_process()).encode(), 0)
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        if self._remove:
+            with suppress(OSError):
+                os.unlink(self.path)
+        close_quietly(self._descriptor)
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release it."""
+        self.release()
+
+
+def _open_lock(path: str, mode: int) -> int:
+    if os.path.isdir(path):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # A link would let somebody else choose the file that is written to.
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+
+
+def _take(descriptor: int, waiting: Callable[[], None] | None) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if waiting is None:
+            raise _holder(descriptor) from error
+        waiting()
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _holder(descriptor: int) -> LockHeld:
+    try:
+        data = json.loads(os.pread(descriptor, 4096, 0))
+        return LockHeld(int(data["pid"]), str(data["host"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return LockHeld()
+
+
+def _is_named(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _this_process() -> dict[str, object]:
+    return {"pid": os.getpid(), "host": os.uname().nodename}
 
 
 def device_of(path: str) -> int:
@@ -171,5 +301,10 @@ def is_mount(path: str) -> bool:
 
 
 def is_below(path: str, folder: str) -> bool:
-    """Whether a path lies below a folder."""
+    """Whether a path lies in a folder, at any depth; both are absolute, or relative to the same folder."""
     return path.startswith(folder.rstrip(os.sep) + os.sep) and path != folder
+
+
+def is_at_or_below(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or lies in it."""
+    return path == folder or is_below(path, folder)

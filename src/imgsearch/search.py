@@ -6,13 +6,14 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from imgsearch.client import load_encoder
 from imgsearch.errors import FolderError, InputError, PictureError, UsageError
 from imgsearch.files import open_source
-from imgsearch.fs import is_below
+from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import is_current
@@ -58,6 +59,60 @@ class SearchOptions:
             raise UsageError(Option("within", self.within), ": a percentage of the best hit, from 0 to 100")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchRequest:
+    """What somebody wants to find, as the command line and the server hand it on to ``answer``.
+
+    A "query" has a ``text``, an ``image``, or both, and finds what they describe; "similar" has an ``image`` alone
+    and finds what looks like it. ``image`` is the path of a picture file; for a query it may be decoded already.
+    """
+
+    kind: Literal["query", "similar"]
+    text: str | None = None
+    image: str | RGB | None = None
+    options: SearchOptions = SearchOptions()
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a request that asks nothing."""
+        if (isinstance(self.image, str) and not self.image) or (
+            self.image is None and self.kind == "similar"
+        ):
+            raise InputError("image: the path of a picture is missing")
+        if self.image is None and not (self.text and self.text.strip()):
+            raise InputError("the question is empty; say in words what is in the picture")
+
+
+def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> list[Hit]:
+    """Return the hits for a request, best first. Whoever asks, and by whichever door, is answered here.
+
+    Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` does.
+    """
+    request = check(index, request)
+    if isinstance(request.image, str):
+        return similar(index, request.image, encoder, request.options)
+    (hits,) = query(index, encoder, [Input(request.text or None, request.image)], request.options)
+    return hits
+
+
+def check(index: ImageIndex, request: SearchRequest) -> SearchRequest:
+    """Return a request that this index can answer: its paths resolved, and the picture of a query decoded.
+
+    Raises UsageError and InputError for all that can be known before the model is loaded.
+    """
+    options = request.options
+    index.check_dim(options.dim)
+    if "" in options.below:
+        raise UsageError(Option("below"), ": the path is empty")
+    options = replace(
+        options, below=tuple(os.path.realpath(os.path.expanduser(path)) for path in options.below)
+    )
+    check_below(index, options.below)
+    image = request.image
+    if request.kind == "query" and isinstance(image, str):
+        image = read_picture(image, index.spec.pixels)
+    return replace(request, image=image, options=options)
+
+
 def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> RGB:
     """Decode the first page of a picture file: (h, w, 3) uint8.
 
@@ -76,7 +131,7 @@ def check_below(index: ImageIndex, below: Sequence[str]) -> None:
     """Raise UsageError for an absolute path at, below and above which the index has no folder."""
     roots = [root.path for root in index.catalog.roots()]
     for path in below:
-        if not any(path == root or is_below(path, root) or is_below(root, path) for root in roots):
+        if not any(is_at_or_below(path, root) or is_below(root, path) for root in roots):
             names = ", ".join(map(display_path, roots[:10])) + (", …" if len(roots) > 10 else "")
             raise UsageError(
                 Option("below"),
@@ -97,7 +152,9 @@ def query(
     Raises InputError (empty or too long a text), IndexDamaged, UsageError.
     """
     prompt = index.spec.query_prompt
-    inputs = [Input(asked.text, asked.image, asked.instruction or prompt) for asked in questions]
+    inputs = [
+        asked if asked.instruction is not None else replace(asked, instruction=prompt) for asked in questions
+    ]
     vectors = encoder.embed(inputs)
     return [_hits(found, options) for found in _search(index, vectors, options)]
 
@@ -148,7 +205,7 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
         failure = error
     content: bytes | None = None
     for root in index.catalog.roots():
-        if not real.startswith(root.path.rstrip(os.sep) + os.sep):
+        if not is_below(real, root.path):
             continue
         relative = os.path.relpath(real, root.path)
         row = index.catalog.file(root.id, relative)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     # A tenth of a second, which --help need not wait for.
@@ -218,6 +218,10 @@ class Hit:
     missing: bool
     width: int
     height: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it, with the score to six decimal places."""
+        return {**asdict(self), "score": round(self.score, 6)}
 
 
 class Reporter(Protocol):

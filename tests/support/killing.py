@@ -43,7 +43,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from imgsearch.index import generations, manifest, segments
+from imgsearch import fs
+from imgsearch.index import generations, segments
 from imgsearch.index.ann import builder, rabitq
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.database import Database
@@ -248,10 +249,12 @@ class Bench:
             time.sleep(seconds / 20)
             return real_write(descriptor, data[: 4 * PIECE])
 
+        real_sync_file, real_sync_folder = fs.sync_file, fs.sync_folder
         real_transaction, real_pwrite, real_write = Database.transaction, os.pwrite, os.write
-        for module in (segments, builder, manifest):
-            vars(module)["sync_file"] = slow(segments.sync_file)
-            vars(module)["sync_folder"] = slow(segments.sync_folder)
+        for module in (segments, builder, fs):
+            vars(module)["sync_file"] = slow(real_sync_file)
+        for module in (segments, fs):
+            vars(module)["sync_folder"] = slow(real_sync_folder)
         product: Any = Database
         product.transaction = transaction
         vars(rabitq)["os"] = Slowed(write=write)

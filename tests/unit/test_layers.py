@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -54,6 +55,7 @@ def _room(module: str) -> str:
     return module.split("/")[0]
 
 
+@cache
 def _imports(module: str) -> set[str]:
     """Return every name that a module imports, at any depth of its code, but for type checking only."""
     tree = ast.parse((SOURCE / f"{module}.py").read_text())

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from imgsearch.cli.spelling import spelled
@@ -55,8 +54,7 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
     """
     if style == "json":
         for hit in found:
-            data = asdict(hit)
-            data["score"] = round(hit.score, 6)
+            data = hit.as_json()
             if question is not None:
                 data["query"] = question
             json_line(data)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,11 +16,12 @@ from imgsearch.errors import InputError, UsageError
 from imgsearch.index.layout import find_index
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
-from imgsearch.types import ImageEncoder, Input, ModelOptions
+from imgsearch.types import ImageEncoder, ModelOptions
 
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
     from imgsearch.index.reader import ImageIndex
+    from imgsearch.search import CachedEncoder, SearchRequest
 
 Count = Annotated[int, typer.Option("-n", metavar="N", help="At most this many.")]
 MinScore = Annotated[
@@ -59,13 +60,6 @@ def _style(json: bool, paths: bool, nul: bool) -> str:
     return "json" if json else "nul" if nul else "paths" if paths else "text"
 
 
-def _absolute(paths: list[str] | None) -> tuple[str, ...]:
-    """Return the paths as the index knows them, links resolved. Raises UsageError for an empty one."""
-    if paths and "" in paths:
-        raise UsageError("--in: the path is empty")
-    return tuple(os.path.realpath(os.path.expanduser(path)) for path in paths or ())
-
-
 def query(
     text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The question. -: one a line from stdin.")],
     image: Annotated[
@@ -87,40 +81,33 @@ def query(
     no_remember: NoRemember = False,
 ) -> int:
     """Find pictures by words, or by words and a picture together."""
-    from imgsearch import search
-    from imgsearch.index.reader import ImageIndex
-    from imgsearch.search import CachedEncoder
+    from imgsearch.search import SearchOptions, SearchRequest, answer, check
 
     style = _style(json, paths, nul)
-    options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
+    options = SearchOptions(n, min_score, within, dim, exact, tuple(below or ()))
+    # For "-" this is what all lines have in common.
+    request = SearchRequest("query", text, image, options)
     reporter = output.ProgressReporter()
-    if text != "-" and not text.strip() and image is None:
-        raise InputError("the question is empty; say in words what is in the picture")
-    with ImageIndex(find_index(index)) as opened:
-        opened.check_dim(dim)
-        search.check_below(opened, options.below)
-        picture = search.read_picture(image, opened.spec.pixels) if image else None
+    with _opened(index) as opened:
         choice = common.model_choice(model, device=device, dtype=dtype)
-        encoder = CachedEncoder(
-            opened, choice, lambda: _encoder(opened, "query", choice, reporter), cache=not no_remember
-        )
-
-        def answer(question: str, shown: str | None) -> bool:
-            (hits,) = search.query(opened, encoder, [Input(text=question or None, image=picture)], options)
-            output.hits(hits, style, shown)
-            return bool(hits)
-
+        encoder = _encoder(opened, request, choice, reporter, cache=not no_remember)
         if text != "-":
-            found, failed = answer(text, None), False
+            hits, failed = answer(opened, request, encoder), False
+            output.hits(hits, style)
+            found = bool(hits)
         else:
             found = failed = False
-            for number, question in _lines():
+            request = check(opened, request)
+            for number, line in _lines():
                 try:
-                    found = answer(question, question) or found
+                    hits = answer(opened, replace(request, text=line), encoder)
                 except InputError as error:
                     # One bad question must not cost the others their answers.
                     output.error(Message(f"line {number}: ", error.message))
                     failed = True
+                    continue
+                output.hits(hits, style, line)
+                found = found or bool(hits)
         _advise(opened, reporter)
     if not found and not failed:
         reporter.say("nothing found")
@@ -156,18 +143,15 @@ def similar(
     dtype: common.Dtype = "auto",
 ) -> int:
     """Find pictures that look like one. An indexed photo answers at once, without the model."""
-    from imgsearch import search
-    from imgsearch.index.reader import ImageIndex
+    from imgsearch.search import SearchOptions, SearchRequest, answer
 
     style = _style(json, paths, nul)
-    options = search.SearchOptions(n, min_score, within, dim, exact, _absolute(below))
+    options = SearchOptions(n, min_score, within, dim, exact, tuple(below or ()))
+    request = SearchRequest("similar", image=image, options=options)
     reporter = output.ProgressReporter()
-    with ImageIndex(find_index(index)) as opened:
-        opened.check_dim(dim)
-        search.check_below(opened, options.below)
-
+    with _opened(index) as opened:
         choice = common.model_choice(model, device=device, dtype=dtype)
-        hits = search.similar(opened, image, lambda: _encoder(opened, "similar", choice, reporter), options)
+        hits = answer(opened, request, _encoder(opened, request, choice, reporter))
         output.hits(hits, style)
         _advise(opened, reporter)
     if not hits:
@@ -180,13 +164,29 @@ def _advise(opened: ImageIndex, reporter: output.ProgressReporter) -> None:
         reporter.say(f"{opened.advice}; make them with: imgsearch compact{index_flag(opened.folder)}")
 
 
+def _opened(index: str | None) -> ImageIndex:
+    from imgsearch.index.reader import ImageIndex
+
+    return ImageIndex(find_index(index))
+
+
 def _encoder(
-    opened: ImageIndex, command: str, choice: ModelOptions, reporter: output.ProgressReporter
-) -> ImageEncoder:
+    opened: ImageIndex,
+    request: SearchRequest,
+    choice: ModelOptions,
+    reporter: output.ProgressReporter,
+    *,
+    cache: bool = True,
+) -> CachedEncoder:
+    """Return the index's encoder; a request that loads its model is noted in the run log."""
     from imgsearch import client
     from imgsearch.index import side_db
+    from imgsearch.search import CachedEncoder
 
-    checkpoint = checkpoint_for(opened.folder, opened.spec, choice, reporter)
-    encoder = client.load_encoder(checkpoint, opened.spec, choice, reporter)
-    side_db.record_run(opened.folder, command, encoder.runtime)
-    return encoder
+    def load() -> ImageEncoder:
+        checkpoint = checkpoint_for(opened.folder, opened.spec, choice, reporter)
+        encoder = client.load_encoder(checkpoint, opened.spec, choice, reporter)
+        side_db.record_run(opened.folder, request.kind, encoder.runtime)
+        return encoder
+
+    return CachedEncoder(opened, choice, load, cache=cache)

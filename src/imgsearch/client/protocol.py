@@ -25,7 +25,7 @@ VERSION_HEADER = "imgsearch-version"
 INPUTS_HEADER = "imgsearch-inputs"
 """How many inputs a message holds: one is a question, for which somebody waits."""
 MAX_MESSAGE_BYTES = 2**30
-"""The longest message: 34 pictures at the largest budget of ``--detail``, 700 at the default one."""
+"""The longest message: 34 pictures at the largest budget of ``DETAIL``, 700 at the default one."""
 
 _JSON = "json"  # the tensor that holds what is no number
 _UNREADABLE = "the message can't be read"

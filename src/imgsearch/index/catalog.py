@@ -89,7 +89,7 @@ class Catalog:
 
     def files(self, root: int, below: str = "") -> Iterator[FileRow]:
         """Yield the files of a root, or of a file or folder ``below`` it, in the order of their paths' bytes."""
-        where, values = _within(below)
+        where, values = _path_condition(below)
         sql = f"SELECT {_FILE} FROM file WHERE root = ? AND {where} ORDER BY path"
         yield from self.database.stream(file_row, sql, root, *values)
 
@@ -123,7 +123,7 @@ class Catalog:
 
     def rows_below(self, root: int, below: str = "") -> list[tuple[int, int]]:
         """Return (segment, row) of every picture with a file at or below a path of a root; copies may repeat."""
-        where, values = _within(below)
+        where, values = _path_condition(below)
         sql = (
             "SELECT segment, row FROM file JOIN content ON content.sha256 = file.content "
             f"WHERE root = ? AND {where}"
@@ -388,7 +388,7 @@ def _pair(first: int, second: int) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _within(below: str) -> tuple[str, tuple[bytes, ...]]:
+def _path_condition(below: str) -> tuple[str, tuple[bytes, ...]]:
     """Return the condition that a file is ``below`` itself or lies in it; paths compare as bytes."""
     if not below:
         return "TRUE", ()

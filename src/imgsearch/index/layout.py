@@ -6,6 +6,7 @@ import os
 import re
 from typing import NamedTuple
 
+from imgsearch.fs import is_at_or_below
 from imgsearch.text import Message, Option
 
 # As mount tables name them. The hosts': folders that a virtual machine is lent, without shared memory either.
@@ -32,7 +33,7 @@ def kind_of(path: str) -> Kind:
     best, name = "", ""
     for mount, kind in _mounts():
         # Of two mounts at one point the later one covers the earlier.
-        if (real == mount or real.startswith(mount.rstrip(os.sep) + os.sep)) and len(mount) >= len(best):
+        if is_at_or_below(real, mount) and len(mount) >= len(best):
             best, name = mount, kind
     if not name:
         return Kind("", False, "the mount table does not say")

@@ -16,7 +16,7 @@ from imgsearch.errors import (
     rebuild_hint,
     repair_hint,
 )
-from imgsearch.fs import storage_error, sync_file, sync_folder
+from imgsearch.fs import atomic_write, storage_error
 from imgsearch.index.layout import GENERATION
 from imgsearch.text import Call, error_line
 from imgsearch.types import IndexSpec, PixelBudget
@@ -134,14 +134,9 @@ def text(folder: str, spec: IndexSpec, data_folder: str | None = None) -> str:
 def put(folder: str, content: str) -> None:
     """Put a manifest's text in its place: beside, synced, renamed. Raises StorageError if the disk refuses."""
     path = os.path.join(folder, NAME)
-    beside = path + ".new"
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            sync_file(file.fileno())
-        os.replace(beside, path)
-        sync_folder(folder)
+        with atomic_write(path) as file:
+            file.write(content.encode())
     except OSError as error:
         raise storage_error(error, path) from error
 

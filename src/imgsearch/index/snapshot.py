@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from imgsearch.fs import is_at_or_below
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
@@ -91,13 +92,13 @@ def mask_below(catalog: Catalog, parts: Sequence[ann.Part], paths: Sequence[str]
     """Return the rows that have a file at or below one of some absolute paths; None if every root lies below one."""
     masks = {part.segment.number: np.zeros(len(part.segment), bool) for part in parts}
     roots = catalog.roots()
-    if all(any(_within(root.path, path) for path in paths) for root in roots):
+    if all(any(is_at_or_below(root.path, path) for path in paths) for root in roots):
         return None
     for root in roots:
         for path in paths:
-            if _within(root.path, path):
+            if is_at_or_below(root.path, path):
                 places = catalog.rows_below(root.id)
-            elif _within(path, root.path):
+            elif is_at_or_below(path, root.path):
                 places = catalog.rows_below(root.id, os.path.relpath(path, root.path))
             else:
                 continue
@@ -115,8 +116,3 @@ def mask_live(catalog: Catalog, parts: Sequence[ann.Part], allowed: Masks | None
         dead = catalog.dead_rows(part.segment.number)
         mask[dead[dead < len(mask)]] = False
     return masks
-
-
-def _within(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies below it."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

@@ -6,10 +6,7 @@ lock; what a killed writer left behind is invisible to it and cleared away by th
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -18,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError
-from imgsearch.fs import close_quietly, make_folder, storage_error
+from imgsearch.fs import FileLock, LockHeld, make_folder, storage_error
 from imgsearch.index import generations, manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
@@ -29,46 +26,18 @@ from imgsearch.types import IndexSpec, Vectors
 NAME = "writer.lock"
 
 
-class WriterLock:
-    """Held from construction until ``release``; pid and host in the file are for the message only."""
-
-    def __init__(self, folder: str) -> None:
-        """Take the lock of the index in ``folder``. Raises IndexLocked, naming the holder, or StorageError."""
-        path = os.path.join(folder, NAME)
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise storage_error(error, path) from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = _holder(self._descriptor)
-            os.close(self._descriptor)
-            if not isinstance(error, BlockingIOError):
-                raise storage_error(error, path) from error
-            raise IndexLocked(
-                f"the index in {folder} is being written by {holder}; searching it goes on meanwhile, "
-                "run this again when that has ended"
-            ) from error
-        try:
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(
-                self._descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0
-            )
-        except OSError:
-            pass  # the lock holds all the same; only the message of the second writer is poorer
-
-    def release(self) -> None:
-        """Let the next writer in."""
-        close_quietly(self._descriptor)
-
-
-def _holder(descriptor: int) -> str:
+def lock_index(folder: str) -> FileLock:
+    """Take the writer lock of the index in ``folder``. Raises IndexLocked, naming the holder, or StorageError."""
+    path = os.path.join(folder, NAME)
     try:
-        data = json.loads(os.pread(descriptor, 4096, 0))
-        return f"process {int(data['pid'])} on {data['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return FileLock(path)
+    except LockHeld as held:
+        raise IndexLocked(
+            f"the index in {folder} is being written by {held.holder}; searching it goes on meanwhile, "
+            "run this again when that has ended"
+        ) from held
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 DEAD_SHARE = 0.25
@@ -115,7 +84,7 @@ class IndexWriter:
                 make_folder(folder)
             except OSError as error:
                 raise storage_error(error, folder) from error
-        self._lock = WriterLock(folder)
+        self._lock = lock_index(folder)
         self.unpublished = spec is not None and rebuild and manifest.exists(folder)
         try:
             self.index = (

@@ -10,7 +10,7 @@ from typing import cast
 
 from imgsearch.errors import FolderError, UsageError
 from imgsearch.files import check_root
-from imgsearch.fs import is_below, mount_of
+from imgsearch.fs import is_at_or_below, is_below, mount_of
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import FileRow, Root, is_current
 from imgsearch.index.writer import IndexWriter
@@ -52,7 +52,7 @@ def relocate(
     with IndexWriter(folder) as writer:
         known = writer.catalog.roots()
         source = _source(old, known, folder)
-        moving = [root for root in known if root.path == source or is_below(root.path, source)]
+        moving = [root for root in known if is_at_or_below(root.path, source)]
         if source == target:
             raise UsageError(f"{display_path(old)} and {display_path(new)} are the same folder")
         moved = [_moved(root, source, target, reporter) for root in moving]
@@ -85,7 +85,7 @@ def _source(old: str, known: Sequence[Root], folder: str) -> str:
     given = os.path.realpath(old) if ".." in old.split(os.sep) else os.path.abspath(old)
     real = os.path.realpath(old)
     for path in (given, real):
-        if any(root.path == path or is_below(root.path, path) for root in known):
+        if any(is_at_or_below(root.path, path) for root in known):
             return path
     for path in (given, real):
         around = owner_of(path, known) or next((root for root in known if is_below(path, root.path)), None)
@@ -141,9 +141,7 @@ def _check_room(moved: Sequence[Root], staying: Sequence[Root], folder: str) -> 
     for root in moved:
         here = display_path(root.path)
         around = owner_of(root.path, staying)
-        other = next(
-            (one for one in staying if one.path == root.path or is_below(one.path, root.path)), around
-        )
+        other = next((one for one in staying if is_at_or_below(one.path, root.path)), around)
         if other is None:
             continue
         how = "is a folder of this index already"
@@ -238,7 +236,7 @@ def _remove(path: str, catalog: Catalog, reporter: Reporter) -> Removed:
     files = roots = 0
     known = catalog.roots()
     for root in known:
-        if root.path == path or is_below(root.path, path):
+        if is_at_or_below(root.path, path):
             files += _drop(catalog, root, "")
             roots += _drop_root(catalog, root, reporter)
         elif is_below(path, root.path):

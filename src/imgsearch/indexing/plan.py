@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgsearch.files import NOT_MOUNTED, Walk
-from imgsearch.fs import is_below, is_mount
+from imgsearch.fs import is_at_or_below, is_below, is_mount
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileRow, FileState, Root, is_current
 from imgsearch.indexing.roots import Target, owner_of, places_of
@@ -135,7 +135,7 @@ def _known_below(path: str, roots: Sequence[Root], catalog: Catalog) -> bool:
     """Whether the catalogue has a file at or below a path."""
     if not os.path.isdir(path):
         # A root of that path was a folder; the file is its parent's.
-        roots = [root for root in roots if not (root.path == path or is_below(root.path, path))]
+        roots = [root for root in roots if not is_at_or_below(root.path, path)]
     owner = owner_of(path, roots)
     within = [(root.id, "") for root in roots if is_below(root.path, path)]
     if owner:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgsearch.errors import CheckpointError
+from imgsearch.fs import atomic_write
 from imgsearch.text import Call, Message, error_line
 
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
@@ -203,9 +204,8 @@ def fingerprint(folder: str) -> str:
         entries = [*cache.items(), (key, {"scheme": _SCHEME, "files": seen, "fingerprint": result})]
         with contextlib.suppress(OSError):  # not remembered: a second more next time
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
-                json.dump(dict(entries[-32:]), file)
-            os.replace(file.name, path)
+            with atomic_write(path, beside=f"{path}.{os.getpid()}", durable=False) as file:
+                file.write(json.dumps(dict(entries[-32:])).encode())
     return result
 
 

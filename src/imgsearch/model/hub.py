@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 from imgsearch.errors import CheckpointError, DownloadError, UsageError
+from imgsearch.fs import FileLock, atomic_write, put_in_place, sync_file
 from imgsearch.model.checkpoint import SOURCE_FILE, check_family, is_revision, missing_files
 from imgsearch.model.conventions import read_pipeline
 from imgsearch.text import Call, Message, Option
@@ -99,13 +98,13 @@ def fetch_weights(job: Job, file: RemoteFile) -> None:
                 came = f"{file.path} broke off at {size_text(part.have)} of {size_text(file.size)}"
                 raise DownloadError(f"{came}; ", AGAIN, ", it goes on there") from failure
         out.flush()
-        os.fsync(out.fileno())
+        sync_file(out.fileno())
     if part.have != file.size or part.hasher.hexdigest() != file.checksum:
         os.unlink(path)
         raise DownloadError(
             f"{file.path} arrived damaged (its checksum is not the hub's), was removed; ", AGAIN
         )
-    os.replace(path, os.path.join(job.folder, file.path))
+    put_in_place(path, os.path.join(job.folder, file.path))
 
 
 class _Part:
@@ -290,36 +289,20 @@ def _finish(job: Job, revision: str, files: list[RemoteFile]) -> None:
         raise DownloadError(f"{job.name} on the hub is incomplete: it lacks {', '.join(lacking[:4])}")
     shutil.rmtree(os.path.join(job.folder, ".cache"), ignore_errors=True)  # huggingface_hub's notes
     source = {"repo": job.name, "revision": revision, "commit": job.commit}
-    beside = os.path.join(job.folder, f"{SOURCE_FILE}.incomplete")
-    with open(beside, "w", encoding="utf-8") as out:
-        json.dump({**source, "files": [asdict(file) for file in files]}, out, indent=1)
-    os.replace(beside, os.path.join(job.folder, SOURCE_FILE))
+    path = os.path.join(job.folder, SOURCE_FILE)
+    with atomic_write(path, beside=f"{path}.incomplete") as out:
+        out.write(json.dumps({**source, "files": [asdict(file) for file in files]}, indent=1).encode())
     for leftover in _leftovers(job.folder):
         os.unlink(leftover)
 
 
-@contextlib.contextmanager
-def _locked(folder: str, notify: Notify) -> Iterator[None]:
-    """Hold the folder's lock; while another process has it, say so and wait."""
-    path = os.path.join(folder, ".imgsearch-download.lock")
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            notify(f"another process is downloading into {folder}; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        # Whoever had it has removed the file, and a lock on a file without a name protects nothing.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), os.stat(path)):
-                break
-        os.close(lock)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        os.close(lock)
+def _locked(folder: str, notify: Notify) -> FileLock:
+    """Take the folder's lock; while another process has it, say so and wait."""
+    return FileLock(
+        os.path.join(folder, ".imgsearch-download.lock"),
+        remove=True,
+        waiting=lambda: notify(f"another process is downloading into {folder}; waiting for it"),
+    )
 
 
 def _explained(error: Exception, name: str, revision: str, folder: str) -> DownloadError:

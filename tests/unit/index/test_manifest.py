@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from imgsearch import fs
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
 from imgsearch.index import manifest
 from imgsearch.types import IndexSpec, PixelBudget
@@ -113,7 +114,7 @@ def test_a_full_disk_leaves_the_old_manifest(tmp_path: Path, monkeypatch: pytest
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(manifest, "sync_file", full)
+    monkeypatch.setattr(fs, "sync_file", full)
     with pytest.raises(StorageError, match="disk is full"):
         manifest.write(str(tmp_path), spec(dim=5))
     assert manifest.read(str(tmp_path)) == spec()

@@ -49,7 +49,7 @@ def test_a_moved_folder_costs_nothing(
     assert (again.unchanged, again.indexed, again.reused, again.pruned) == (5, 0, 0, 0)
     assert (fake_model.loads, fake_model.embedded) == (1, 5)
     with ImageIndex(folder) as index:
-        hits = similar(index, str(new / "red.png"), lambda: fake_model.encoder())
+        hits = similar(index, str(new / "red.png"), fake_model.encoder())
     assert {hit.path for hit in hits} == {str(new / name) for name in ALL}
     assert not any(hit.missing for hit in hits)
 

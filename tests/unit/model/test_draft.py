@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from imgsearch.media import formats
 from imgsearch.types import RGB, Input, PixelBudget
@@ -37,6 +38,7 @@ def decoded(data: bytes, budget: PixelBudget) -> RGB:
     return picture.pixels
 
 
+@pytest.mark.slow("decodes and embeds pictures of 4 megapixels")
 def test_a_draft_decode_does_not_move_the_embedding(tiny_embedder: Qwen3VLEmbedder) -> None:
     """At reduced scale a JPEG's vector stays within cosine 0.995, and nearer to itself than to any other."""
     files = [jpeg(seed) for seed in range(6)]

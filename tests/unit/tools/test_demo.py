@@ -14,10 +14,10 @@ from safetensors import safe_open
 from drawn_rows import evaluation_rows
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.hub import DEMO_FOLDER
-from imgsearch.tools.demo.gallery import ALIKE, QUESTIONS
+from imgsearch.tools.demo.gallery import EXAMPLE, QUERIES
 from imgsearch.types import Input
 from support import ROOT
-from support.cli import imgsearch
+from support.cli import Done, imgsearch
 
 
 @pytest.fixture(scope="module")
@@ -26,33 +26,38 @@ def demo() -> Qwen3VLEmbedder:
     return Qwen3VLEmbedder(DEMO_FOLDER, device="cpu")
 
 
-def test_the_demo_finds_what_it_asks_for_and_shows_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """Give the folder of a demo's first run, without network, and what the run said."""
+    out = tmp_path_factory.mktemp("demo") / "gallery"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        return out, imgsearch("demo", "--out", str(out))
+
+
+@pytest.mark.slow("embeds 300 pictures")
+def test_the_demo_finds_what_it_asks_for_and_shows_it(first_run: tuple[Path, Done]) -> None:
     """Six questions over 300 pictures: every first hit is right, and most others; a contact sheet for each."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    out = tmp_path / "gallery"
-    done = imgsearch("demo", "--out", str(out))
+    out, done = first_run
     assert done.code == 0, done.err
     right, shown, first, asked = map(
         int, re.search(r"(\d+) of (\d+) hits are right, (\d+) of (\d+) first", done.err).groups()
     )
-    assert (shown, asked) == (48, len(QUESTIONS) + 1)
+    assert (shown, asked) == (48, len(QUERIES) + 1)
     assert first == asked
     assert right >= 0.8 * shown
     assert len(re.findall(r"  \d\.\d{4}  .*\.png  (?:right|wrong)\n", done.err)) == shown
     sheets = sorted(os.listdir(out / "sheets"))
     assert len(sheets) == 6
     assert sheets[0] == "1-red-circle.png"
-    assert sheets[5] == f"6-{'-'.join(ALIKE.text.split())}.png"
+    assert sheets[5] == f"6-{'-'.join(EXAMPLE.text.split())}.png"
     assert "imgsearch index ~/Pictures" in done.err
 
 
-def test_a_second_demo_draws_the_same_gallery_and_embeds_nothing(tmp_path: Path) -> None:
+@pytest.mark.slow("embeds 300 pictures")
+def test_a_second_demo_draws_the_same_gallery_and_embeds_nothing(first_run: tuple[Path, Done]) -> None:
     """The pictures are drawn anew with the same bytes, so that their vectors are known."""
-    out = str(tmp_path / "gallery")
-    assert imgsearch("demo", "--out", out).code == 0
-    again = imgsearch("demo", "--out", out)
+    again = imgsearch("demo", "--out", str(first_run[0]))
     assert again.code == 0
     assert "0 indexed" in again.err
 
@@ -77,10 +82,16 @@ def test_a_folder_of_pictures_that_is_not_the_demos_is_left_alone(tmp_path: Path
     assert (tmp_path / "pictures" / "001.png").read_text() == "a photograph"
 
 
-def test_a_contact_sheet_that_can_t_be_written_is_named(tmp_path: Path) -> None:
+@pytest.mark.slow("embeds 300 pictures")
+def test_a_contact_sheet_that_can_t_be_written_is_named(first_run: tuple[Path, Done]) -> None:
     """A disk that refuses late is one line, too."""
-    (tmp_path / "sheets" / "1-red-circle.png").mkdir(parents=True)
-    done = imgsearch("demo", "--out", str(tmp_path))
+    out, _ = first_run
+    sheet = out / "sheets" / "1-red-circle.png"
+    sheet.rename(out / "kept.png")
+    sheet.mkdir()
+    done = imgsearch("demo", "--out", str(out))
+    sheet.rmdir()
+    (out / "kept.png").rename(sheet)
     assert done.code == 2
     assert "1-red-circle.png can't be written: Is a directory" in done.err
 

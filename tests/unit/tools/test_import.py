@@ -92,7 +92,7 @@ def test_imported_pictures_are_found_and_a_later_run_has_nothing_to_do(
     again = run(folder, gallery)
     assert (again.unchanged, again.indexed, again.pruned, fake_model.loads) == (5, 0, 0, 0)
     with ImageIndex(folder) as index:
-        hits = similar(index, str(names(gallery)[2]), lambda: fake_model.encoder())
+        hits = similar(index, str(names(gallery)[2]), fake_model.encoder())
     assert hits[0].path == str(names(gallery)[2])
     assert fake_model.embedded == 0
 

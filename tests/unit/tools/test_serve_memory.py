@@ -11,7 +11,7 @@ import pytest
 from imgsearch.errors import CheckpointError, IndexMissing
 from imgsearch.index.reader import ImageIndex
 from imgsearch.tools.server import pools
-from imgsearch.tools.server.pools import Indexes, Models
+from imgsearch.tools.server.pools import IndexPool, ModelPool
 from imgsearch.types import ModelSpec, PixelBudget
 from support import fakes
 from support.fakes import FakeEncoder, FakeModel, run
@@ -47,7 +47,7 @@ class Loads:
 def test_a_model_is_loaded_once_for_all_orders_of_it() -> None:
     """Orders that differ in dim, budget or instruction share the weights, and each gets its own dim."""
     loads = Loads()
-    models = Models(loads, 60, resolve=as_asked)
+    models = ModelPool(loads, 60, resolve=as_asked)
     for dim in (3, 5, 3, *range(1, 40)):
         with models.use(order(dim=dim)) as encoder:
             assert encoder.dim == dim
@@ -57,7 +57,7 @@ def test_a_model_is_loaded_once_for_all_orders_of_it() -> None:
 def test_another_model_takes_its_place() -> None:
     """A server has one model at a time: another folder or dtype puts the first one out."""
     loads = Loads()
-    models = Models(loads, 60, resolve=as_asked)
+    models = ModelPool(loads, 60, resolve=as_asked)
     for wanted in (order("/a"), order("/b"), order("/b", dtype="float32"), order("/a")):
         with models.use(wanted):
             assert models.folder == wanted.folder
@@ -72,7 +72,7 @@ def test_another_model_takes_its_place() -> None:
 def test_a_model_in_use_is_not_put_out() -> None:
     """Who needs another model waits until nobody uses the one in memory: two may be more than the machine has."""
     loads = Loads()
-    models = Models(loads, 60, resolve=as_asked)
+    models = ModelPool(loads, 60, resolve=as_asked)
     inside, leave = threading.Event(), threading.Event()
 
     def first() -> None:
@@ -98,7 +98,7 @@ def test_a_model_in_use_is_not_put_out() -> None:
 def test_who_waits_for_another_model_gets_it_before_those_who_come_later() -> None:
     """A question for another model is not put off by batch after batch of the one in memory."""
     loads = Loads()
-    models = Models(loads, 60, resolve=as_asked)
+    models = ModelPool(loads, 60, resolve=as_asked)
 
     def use(folder: str) -> str:
         with models.use(order(folder)):
@@ -119,7 +119,7 @@ def test_an_idle_model_is_let_go_and_loaded_again() -> None:
     """So long after its last use the model goes, not a moment before and never in use; the next use loads it anew."""
     now = [0.0]
     loads = Loads()
-    models = Models(loads, 10, lambda: now[0], as_asked)
+    models = ModelPool(loads, 10, lambda: now[0], as_asked)
     assert not models.unload_idle()
     with models.use(order()):
         now[0] = 50
@@ -137,7 +137,7 @@ def test_an_idle_model_is_let_go_and_loaded_again() -> None:
 
 def test_a_model_that_can_not_be_loaded_leaves_none() -> None:
     """After an error of loading nothing is said to be in memory, and the next order is served."""
-    models = Models(Loads(), 60, resolve=as_asked)
+    models = ModelPool(Loads(), 60, resolve=as_asked)
     with models.use(order()):
         pass
     with pytest.raises(CheckpointError), models.use(order("/broken")):
@@ -151,7 +151,7 @@ def test_an_index_that_was_made_anew_is_the_one_that_answers(
     fake_model: FakeModel, gallery: Path, tmp_path: Path
 ) -> None:
     """An open index is given up for the one that a rebuild has put in its place, also with another dimension."""
-    folder, opened = str(tmp_path / "index"), Indexes(60)
+    folder, opened = str(tmp_path / "index"), IndexPool(60)
     run(folder, gallery)
     query = fakes.vector((230, 20, 20))
     assert opened.use(folder, lambda index: len(index.search(query, 9)[0])) == 5
@@ -175,7 +175,7 @@ def test_only_a_few_indexes_stay_open(
     for folder in folders:
         run(folder, gallery)
     closed.clear()
-    opened = Indexes(60)
+    opened = IndexPool(60)
     found = [
         opened.use(folders[place], lambda index: len(index.search(fakes.vector((0, 0, 0)), 9)[0]))
         for place in (0, 1, 0, 2, 1)
@@ -189,7 +189,7 @@ def test_only_a_few_indexes_stay_open(
 def test_idle_indexes_are_let_go(fake_model: FakeModel, gallery: Path, tmp_path: Path) -> None:
     """So long after the last question no file of an index is held open, and the next question opens it again."""
     now = [0.0]
-    folder, opened = str(tmp_path / "index"), Indexes(10, lambda: now[0])
+    folder, opened = str(tmp_path / "index"), IndexPool(10, lambda: now[0])
     run(folder, gallery)
     held: list[ImageIndex] = []
     opened.use(folder, held.append)
@@ -207,7 +207,7 @@ def test_an_index_that_is_gone_is_an_error_each_time(
     fake_model: FakeModel, gallery: Path, tmp_path: Path
 ) -> None:
     """A folder without an index is said to be one, and an index that is made there later answers."""
-    folder, opened = str(tmp_path / "index"), Indexes(60)
+    folder, opened = str(tmp_path / "index"), IndexPool(60)
     with pytest.raises(IndexMissing):
         opened.use(folder, lambda index: None)
     run(folder, gallery)

@@ -48,6 +48,8 @@ from imgsearch.types import PixelBudget, Runtime, Silent
 from support import ROOT, TESTS
 from support.cli import imgsearch
 
+pytestmark = pytest.mark.slow("trains")
+
 COLOURS = {"red": (220, 30, 30), "green": (30, 170, 60), "blue": (40, 60, 220), "yellow": (240, 220, 40)}
 SIZES = [(64, 64), (96, 64), (64, 96)]
 BUDGET = PixelBudget(1_024, 6_144)

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from imgsearch.errors import ImgsearchError, StorageError
-from imgsearch.fs import make_folder, storage_error, sync_file, sync_folder
+from imgsearch.fs import make_folder, put_in_place, storage_error, sync_file
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
@@ -110,8 +110,7 @@ def build(catalog: Catalog, data: str, spec: IndexSpec, wanted: Build, stop: thr
         make_folder(folder)
         size, crc = rabitq.write(made, beside, sync_file)
         name = f"{wanted.segment:08d}-{crc:08x}.faiss"
-        os.replace(beside, os.path.join(folder, name))
-        sync_folder(folder)
+        put_in_place(beside, os.path.join(folder, name))
     except OSError as error:
         _remove(beside)
         raise storage_error(error, beside) from error

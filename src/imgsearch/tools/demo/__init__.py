@@ -15,16 +15,16 @@ from imgsearch.search import SearchOptions, query, similar
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Call, Message, Option, error_line
 from imgsearch.tools.demo.gallery import (
-    ALIKE,
-    QUESTIONS,
+    EXAMPLE,
+    QUERIES,
     RIGHT,
     Cell,
-    Question,
+    DemoQuery,
     draw_contact_sheet,
     draw_gallery,
 )
 from imgsearch.tools.demo.scene import Scene
-from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Reporter, Silent
+from imgsearch.types import Hit, Input, ModelOptions, Reporter, Silent
 
 
 def run_demo(out: str, reporter: Reporter) -> int:
@@ -52,23 +52,19 @@ def run_demo(out: str, reporter: Reporter) -> int:
     with ImageIndex(folder) as index:
         checkpoint = checkpoint_for(folder, index.spec, choice, reporter)
         encoder = load_encoder(checkpoint, index.spec, choice, Silent())  # said already while indexing
-        example = next(path for path, scene in scenes.items() if ALIKE.answered_by(scene))
-        asked: list[tuple[Message, str, Question, Sequence[Hit]]] = []
-        texts = [Input(text=question.text) for question in QUESTIONS]
+        example = next(path for path, scene in scenes.items() if EXAMPLE.matches(scene))
+        asked: list[tuple[Message, str, DemoQuery, Sequence[Hit]]] = []
+        texts = [Input(text=demo_query.text) for demo_query in QUERIES]
         answers = query(index, encoder, texts, SearchOptions(n=RIGHT))
-        for question, found in zip(QUESTIONS, answers, strict=True):
-            command = Message(Call("query", {"text": question.text}))
-            asked.append((command, f'query "{question.text}"', question, found))
-
-        def no_model() -> ImageEncoder:
-            raise AssertionError("an indexed picture answers from its stored vector")
-
-        alike = similar(index, example, no_model, SearchOptions(n=RIGHT))
+        for demo_query, found in zip(QUERIES, answers, strict=True):
+            command = Message(Call("query", {"text": demo_query.text}))
+            asked.append((command, f'query "{demo_query.text}"', demo_query, found))
+        alike = similar(index, example, encoder, SearchOptions(n=RIGHT))
         path = os.path.relpath(example)
-        command = Message(Call("similar", {"path": path}), f" ({ALIKE.text})")
-        asked.append((command, f"similar {path} ({ALIKE.text})", ALIKE, alike))
-    for number, (command, title, question, hits) in enumerate(asked, start=1):
-        cells = _cells(hits, question, scenes)
+        command = Message(Call("similar", {"path": path}), f" ({EXAMPLE.text})")
+        asked.append((command, f"similar {path} ({EXAMPLE.text})", EXAMPLE, alike))
+    for number, (command, title, demo_query, hits) in enumerate(asked, start=1):
+        cells = _cells(hits, demo_query, scenes)
         right = sum(cell.right for cell in cells)
         first_right += cells[0].right
         shown_right, shown = shown_right + right, shown + len(cells)
@@ -77,7 +73,7 @@ def run_demo(out: str, reporter: Reporter) -> int:
         for hit, cell in zip(hits, cells, strict=True):
             mark = "right" if cell.right else "wrong"
             reporter.say(f"  {hit.score:.4f}  {os.path.relpath(hit.path)}  {mark}")
-        name = "-".join(question.text.split())
+        name = "-".join(demo_query.text.split())
         sheet = os.path.join(sheets, f"{number}-{name}.png")
         try:
             draw_contact_sheet(sheet, title, cells)
@@ -93,8 +89,7 @@ def _unwritable(path: str, error: OSError) -> StorageError:
     return StorageError(f"{path} can't be written: {error_line(error)}; choose another with ", Option("out"))
 
 
-def _cells(hits: Sequence[Hit], question: Question, scenes: Mapping[str, Scene]) -> list[Cell]:
+def _cells(hits: Sequence[Hit], demo_query: DemoQuery, scenes: Mapping[str, Scene]) -> list[Cell]:
     return [
-        Cell(hit.path, f"{hit.rank}.  {hit.score:.3f}", question.answered_by(scenes[hit.path]))
-        for hit in hits
+        Cell(hit.path, f"{hit.rank}.  {hit.score:.3f}", demo_query.matches(scenes[hit.path])) for hit in hits
     ]

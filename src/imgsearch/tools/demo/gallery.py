@@ -18,13 +18,13 @@ _NEAR = 10  # pictures that miss each question by one attribute
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A question's text and the scene that it asks for; None in the scene is left open by the question."""
+class DemoQuery:
+    """A query's text and the scene that it asks for; None in the scene is left open by the query."""
 
     text: str
     scene: Scene
 
-    def answered_by(self, scene: Scene) -> bool:
+    def matches(self, scene: Scene) -> bool:
         """Say whether a picture of ``scene`` shows what was asked for, in everything that the question says."""
         asked = self.scene
         if asked.word != scene.word:
@@ -38,21 +38,21 @@ class Question:
         return all(want in (None, "", have) for want, have in said)
 
 
-QUESTIONS = (
-    Question("red circle", Scene("group", "red", "", "circle", count=1)),
-    Question("three white stars on blue", Scene("group", "white", "blue", "star", count=3)),
-    Question(
+QUERIES = (
+    DemoQuery("red circle", Scene("group", "red", "", "circle", count=1)),
+    DemoQuery("three white stars on blue", Scene("group", "white", "blue", "star", count=3)),
+    DemoQuery(
         "a large yellow triangle on purple",
         Scene("size", "yellow", "purple", "triangle", count=1, size="large"),
     ),
-    Question(
+    DemoQuery(
         "a green diamond on a striped pink background",
         Scene("texture", "green", "pink", "diamond", count=1, texture="striped"),
     ),
-    Question("the word cat in black on white", Scene("word", "black", "white", word="cat")),
+    DemoQuery("the word cat in black on white", Scene("word", "black", "white", word="cat")),
 )
 """What the demo asks; an empty ground is one that the question does not mention."""
-ALIKE = Question("two orange squares on black", Scene("group", "orange", "black", "square", count=2))
+EXAMPLE = DemoQuery("two orange squares on black", Scene("group", "orange", "black", "square", count=2))
 """What the picture shows that the demo looks for the likes of."""
 
 
@@ -64,8 +64,8 @@ def draw_gallery(folder: str, seed: int = 0) -> Mapping[str, Scene]:
     """
     chance = random.Random(f"gallery {seed}")
     scenes: list[Scene] = []
-    for question in (*QUESTIONS, ALIKE):
-        scene = question.scene
+    for demo_query in (*QUERIES, EXAMPLE):
+        scene = demo_query.scene
         scenes += [_with_ground(scene, chance) for _ in range(RIGHT)]
         for n in range(_NEAR):
             attributes = [name for name in scene.attributes() if scene.ground or name != "ground"]
@@ -74,7 +74,7 @@ def draw_gallery(folder: str, seed: int = 0) -> Mapping[str, Scene]:
     while len(scenes) < PICTURES:
         scene = draw_scene(chance.choice(KINDS), chance)
         # A scene that does not say its size or texture may have the asked one: neither right nor wrong.
-        if not any(_same_thing(question.scene, scene) for question in (*QUESTIONS, ALIKE)):
+        if not any(_same_thing(demo_query.scene, scene) for demo_query in (*QUERIES, EXAMPLE)):
             scenes.append(scene)
     chance.shuffle(scenes)
     os.makedirs(folder, exist_ok=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from imgsearch.fs import atomic_write
 from imgsearch.text import error_line
 from imgsearch.types import Vectors
 
@@ -84,20 +85,15 @@ class VectorCache:
         body = b"".join(self._unwritten) + self.take(self._unwritten).astype("<f4").tobytes()
         digest = hashlib.sha256(body).hexdigest()
         header = {"space": self._space, "dim": self.dim, "rows": len(self._unwritten), "sha256": digest}
-        partial = os.path.join(self._folder, f"{digest[:16]}.{os.getpid()}.partial")
+        path = os.path.join(self._folder, f"{digest[:16]}.vectors")
         try:
             os.makedirs(self._folder, exist_ok=True)
-            with open(partial, "wb") as file:
+            with atomic_write(path, beside=f"{path}.{os.getpid()}.partial") as file:
                 file.write(json.dumps(header).encode() + b"\n" + body)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, os.path.join(self._folder, f"{digest[:16]}.vectors"))
         except OSError as error:
             self.failure = (
                 f"{self._folder} could not be written ({error_line(error)}); the vectors are not kept"
             )
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
             return
         self._unwritten.clear()
 

@@ -30,7 +30,7 @@ from imgsearch.index.integrity import (
     repair,
 )
 from imgsearch.index.segments import HEADER_BYTES, header_says
-from imgsearch.index.writer import IndexWriter, WriterLock
+from imgsearch.index.writer import IndexWriter, lock_index
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
 from imgsearch.spec import checkpoint_for
@@ -129,8 +129,7 @@ def repair_index(
     reporter, folder = reporter or Silent(), os.path.abspath(folder)
     if not manifest.exists(folder):
         manifest.load(folder)  # raises that there is no index
-    lock = WriterLock(folder)
-    try:
+    with lock_index(folder):
         report = _check(folder, reporter, write=True)
         show(report)
         if not report.mendable:
@@ -144,8 +143,6 @@ def repair_index(
                     f"{damage.path} {damage.what}: nothing was changed; let it be read, and run this again"
                 )
         _mend(report)
-    finally:
-        lock.release()
     if not report.damages and not report.orphans:
         return Repaired(report)
     lost = list({(file.root, file.path): file for file in report._lost_files()}.values())

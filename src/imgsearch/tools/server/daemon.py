@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import secrets
 import signal
@@ -20,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from imgsearch.client.connection import Address, own_address, peer_uid
 from imgsearch.errors import ServerRunning, StorageError, UsageError
+from imgsearch.fs import FileLock, LockHeld
 from imgsearch.text import Option, error_line
 from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
@@ -150,26 +150,19 @@ def _lock(address: Address) -> Iterator[None]:
             raise StorageError(
                 f"{problem}; a server's socket needs a folder of your own: name one with IMGSEARCH_RUNTIME_DIR"
             )
-        descriptor = os.open(address.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = FileLock(address.lock, mode=0o600)
+    except LockHeld as held:
+        raise ServerRunning(
+            f"a server runs already, process {held.pid}; to start another one stop it first: kill {held.pid}"
+            if held.pid
+            else "another server is just starting"
+        ) from held
     except OSError as error:
         raise StorageError(
             f"{address.folder}: {error_line(error)}; name a folder for the server's socket with IMGSEARCH_RUNTIME_DIR"
         ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            raise ServerRunning(
-                f"a server runs already, process {pid}; to start another one stop it first: kill {pid}"
-                if pid
-                else "another server is just starting"
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    with lock:
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -8,24 +8,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
-from imgsearch import search
 from imgsearch.client import model_spec, protocol
 from imgsearch.client.connection import ServerState
 from imgsearch.client.protocol import spec_from_json
-from imgsearch.errors import ImgsearchError, InputError, UsageError
+from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import CachedEncoder
+from imgsearch.search import CachedEncoder, SearchOptions, SearchRequest, answer
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
-from imgsearch.tools.server.pools import Indexes, ModelPool, Models
+from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
 from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, Silent
 
 _OPTIONS = ("n", "min_score", "within", "dim", "exact", "in")
-_MODEL = ("model", "device", "dtype", "remember")
+_MODEL = ("model", "device", "dtype")
 _KINDS: dict[str, tuple[type, ...]] = {
     "n": (int,),
     "min_score": (int, float),
@@ -44,8 +43,8 @@ class Handlers:
         self._index = find_index(index)
         self._notify = notify
         self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
-        self._models = Models(lambda order: ModelPool(order, self._notice), idle_seconds)
-        self._indexes = Indexes(idle_seconds)
+        self._models = ModelPool(lambda order: LoadedModel(order, self._notice), idle_seconds)
+        self._indexes = IndexPool(idle_seconds)
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
 
@@ -84,40 +83,27 @@ class Handlers:
         The other fields are the command line's options: n, min_score, within, dim, exact, in (a list of paths), model,
         device, dtype, remember.
         """
-        fields = _fields(data, "text", "image", *_OPTIONS, *_MODEL, "index")
-        text, image = _text(fields, "text"), _path(fields, "image")
-        if not (text and text.strip()) and image is None:
-            raise InputError("the question is empty; say in words what is in the picture")
-        options = _options(fields)
-
-        def work(index: ImageIndex) -> list[Hit]:
-            index.check_dim(options.dim)
-            search.check_below(index, options.below)
-            pixels = search.read_picture(image, index.spec.pixels) if image else None
-            with ExitStack() as held:
-                load = self._loader(index, fields, "query", held)
-                encoder = CachedEncoder(index, _choice(fields), load, cache=fields.get("remember", True))
-                return search.query(index, encoder, [Input(text=text or None, image=pixels)], options)[0]
-
-        with self._noting() as notices:
-            hits = self._indexes.use(self._folder(fields), work)
-        return _answer(hits) | ({"notices": notices} if notices else {})
+        return self._answer("query", _fields(data, "text", "image", *_OPTIONS, *_MODEL, "remember", "index"))
 
     def similar(self, data: Any) -> dict[str, Any]:
-        """Answer with the pictures nearest to the one in ``image`` (a path); the other fields are as of ``query``."""
-        fields = _fields(data, "image", *_OPTIONS, *_MODEL[:-1], "index")
-        image = _path(fields, "image")
-        if image is None:
-            raise InputError("image: the path of a picture is missing")
-        options = _options(fields)
+        """Answer with the pictures nearest to the one in ``image`` (a path); the other fields are as of ``query``,
+        without ``remember``.
+        """
+        return self._answer("similar", _fields(data, "image", *_OPTIONS, *_MODEL, "index"))
+
+    def _answer(self, kind: Literal["query", "similar"], fields: Mapping[str, Any]) -> dict[str, Any]:
+        request = SearchRequest(kind, _text(fields, "text"), _path(fields, "image"), _options(fields))
+        choice, cache = _choice(fields), fields.get("remember", True)
 
         def work(index: ImageIndex) -> list[Hit]:
-            index.check_dim(options.dim)
-            search.check_below(index, options.below)
             with ExitStack() as held:
-                return search.similar(index, image, self._loader(index, fields, "similar", held), options)
+                load = self._loader(index, choice, kind, held)
+                return answer(index, request, CachedEncoder(index, choice, load, cache=cache))
 
-        return _answer(self._indexes.use(self._folder(fields), work))
+        with self._noting() as notices:
+            hits = self._indexes.use(_path(fields, "index") or self._index, work)
+        found: dict[str, Any] = {"hits": [hit.as_json() for hit in hits]}
+        return found | ({"notices": notices} if notices else {})
 
     def warm(self) -> None:
         """Load the model of the default index and let it embed once, so that the first question finds all in memory.
@@ -127,7 +113,7 @@ class Handlers:
 
         def work(index: ImageIndex) -> None:
             with ExitStack() as held:
-                encoder = self._loader(index, {}, None, held)()
+                encoder = self._loader(index, ModelOptions(), None, held)()
                 encoder.embed([Input(text="a photograph", instruction=index.spec.query_prompt)])
                 runtime = encoder.runtime
                 self._notify(
@@ -146,12 +132,11 @@ class Handlers:
             self._notify("nothing was asked for a while: the model is out of memory until the next question")
 
     def _loader(
-        self, index: ImageIndex, fields: Mapping[str, Any], command: str | None, held: ExitStack
+        self, index: ImageIndex, choice: ModelOptions, command: str | None, held: ExitStack
     ) -> Callable[[], ImageEncoder]:
-        """Return what gives the index's encoder, in use until ``held`` is left; a run of ``command`` is remembered."""
+        """Return what gives the index's encoder, in use until ``held`` is left; a run of ``command`` is logged."""
 
         def load() -> ImageEncoder:
-            choice = _choice(fields)
             # Nobody watches here while gigabytes are fetched: the command line does that.
             checkpoint = checkpoint_for(index.folder, index.spec, choice, Silent(), download=False)
             encoder = held.enter_context(self._models.use(model_spec(checkpoint, index.spec, choice)))
@@ -160,9 +145,6 @@ class Handlers:
             return encoder
 
         return load
-
-    def _folder(self, fields: Mapping[str, Any]) -> str:
-        return _path(fields, "index") or self._index
 
     @contextmanager
     def _noting(self) -> Iterator[list[str]]:
@@ -221,14 +203,12 @@ def _absolute(name: str, path: Any) -> str:
     return whole
 
 
-def _options(fields: Mapping[str, Any]) -> search.SearchOptions:
+def _options(fields: Mapping[str, Any]) -> SearchOptions:
     below = fields.get("in", [])
     if not isinstance(below, list):
         raise UsageError("in: give a list of paths")
     given = {name: fields[name] for name in _OPTIONS if name in fields and name != "in"}
-    return search.SearchOptions(
-        **given, below=tuple(os.path.realpath(_absolute("in", path)) for path in below)
-    )
+    return SearchOptions(**given, below=tuple(_absolute("in", path) for path in below))
 
 
 def _choice(fields: Mapping[str, Any]) -> ModelOptions:
@@ -237,7 +217,3 @@ def _choice(fields: Mapping[str, Any]) -> ModelOptions:
         device=_text(fields, "device") or "auto",
         dtype=_text(fields, "dtype") or "auto",
     )
-
-
-def _answer(hits: list[Hit]) -> dict[str, Any]:
-    return {"hits": [{**asdict(hit), "score": round(hit.score, 6)} for hit in hits]}

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from imgsearch.client import load_embedder
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
@@ -20,15 +20,8 @@ from imgsearch.types import ImageEncoder, ModelSpec, Notify, Runtime
 _ORDERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
 
 
-class Loaded(Protocol):
-    """A loaded model, from which encoders with other budgets, dims and instructions can be made."""
-
-    def encoder(self, order: ModelSpec) -> ImageEncoder:
-        """Return an encoder over the loaded weights as ``order`` wants it."""
-
-
-class ModelPool:
-    """A checkpoint in memory, as ``Models`` loads it."""
+class LoadedModel:
+    """A checkpoint in memory, from which encoders with other budgets, dims and instructions can be made."""
 
     def __init__(self, order: ModelSpec, notify: Notify) -> None:
         """Load the checkpoint that ``order`` names. Raises CheckpointError, UsageError, IndexMismatch (another one)."""
@@ -56,12 +49,12 @@ def _resolved(order: ModelSpec) -> tuple[str, str]:
     return runtime.device, runtime.dtype
 
 
-class Models:
+class ModelPool:
     """Keeps at most one model; another one takes its place when nobody uses it. Safe to use from many threads."""
 
     def __init__(
         self,
-        load: Callable[[ModelSpec], Loaded],
+        load: Callable[[ModelSpec], LoadedModel],
         idle_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         resolve: Callable[[ModelSpec], tuple[str, str]] = _resolved,
@@ -75,7 +68,7 @@ class Models:
         self._door = threading.Lock()
         self._changed = threading.Condition()
         self._key: tuple[str, str, str, str] | None = None
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedModel | None = None
         self._encoders: dict[ModelSpec, ImageEncoder] = {}
         self._users = 0
         self._used = clock()
@@ -141,7 +134,7 @@ T = TypeVar("T")
 _OPEN = 4
 
 
-class Indexes:
+class IndexPool:
     """Open indexes by their folders; one is used by one thread at a time."""
 
     def __init__(self, idle_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

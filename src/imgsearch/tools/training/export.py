@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from imgsearch.fs import put_in_place
 from imgsearch.model.modeling import Qwen3VLForEmbedding
 from imgsearch.types import PixelBudget
 
@@ -79,7 +80,7 @@ def write_weights(path: str, model: torch.nn.Module, dtype: torch.dtype) -> None
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(f"{path}.part", 0o666 & ~mask)
-    os.replace(f"{path}.part", path)
+    put_in_place(f"{path}.part", path, durable=False)
 
 
 def versions() -> dict[str, str]:

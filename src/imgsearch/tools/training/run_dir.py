@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import shutil
@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from imgsearch.errors import StorageError, UsageError
+from imgsearch.fs import FileLock, LockHeld
 from imgsearch.text import Message, Option, error_line, format_bytes
 
 CHECKPOINTS = "checkpoints"  # inside OUT, while the run goes on
 _PLAN = "plan.json"
+# What a file system without locks answers.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def check_out(out: str, resume: bool) -> None:
@@ -55,27 +58,25 @@ def claimed(out: str) -> Iterator[None]:
     The kernel's lock on the folder ends with the process. Raises UsageError if another run has it, StorageError
     if the folder can't be made.
     """
+    lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     try:
         os.makedirs(out, exist_ok=True)
-        lock = os.open(out, os.O_RDONLY)
+        lock = FileLock(out)
+    except LockHeld as held:
+        raise UsageError(
+            Option("out", out), ": another run is writing there; wait for it, or stop it"
+        ) from held
     except OSError as error:
-        raise StorageError(Option("out", out), f": the folder can't be made: {error_line(error)}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                Option("out", out), ": another run is writing there; wait for it, or stop it"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+        if error.errno not in _NO_LOCKS:
+            raise StorageError(
+                Option("out", out), f": the folder can't be made: {error_line(error)}"
+            ) from error
+    with lock:
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
                 os.rmdir(out)
-    finally:
-        os.close(lock)
 
 
 def check_room(out: str, parameters: int, result_bytes: int) -> None:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from imgsearch.errors import DatasetError, UsageError
 from imgsearch.files import WalkOptions, check_root
-from imgsearch.fs import device_of, is_below, mount_of
+from imgsearch.fs import device_of, is_at_or_below, is_below, mount_of
 from imgsearch.index.rows import Root
 from imgsearch.indexing.roots import Target, owner_of, places_of
 from imgsearch.text import Option, display_path
@@ -55,10 +55,10 @@ class PathResolver:
             return True
         folder = os.path.dirname(file)
         if self._given is not None:
-            return folder == self._given or is_below(folder, self._given)
+            return is_at_or_below(folder, self._given)
         if self._common is None:
             self._common = folder
-        elif folder != self._common and not is_below(folder, self._common):
+        elif not is_at_or_below(folder, self._common):
             self._common = os.path.commonpath([folder, self._common])
         return True
 

@@ -1,0 +1,155 @@
+"""The command line and the server are two doors to one answer: the same hits, and the same refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgsearch.errors import ImgsearchError
+from imgsearch.tools.server import handlers
+from imgsearch.tools.server.handlers import Handlers
+from support import fakes
+from support.cli import imgsearch
+from support.fakes import FakeModel, paint, run
+
+fake_model, gallery = fakes.fake_model, fakes.gallery
+
+
+@pytest.fixture
+def server(fake_model: FakeModel, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Handlers:
+    """Give the handlers of a server of an indexed gallery, and let the command line find that index too."""
+
+    class Loaded:
+        def __init__(self, spec: Any, notify: object) -> None:
+            fake_model.loads += 1
+
+        def encoder(self, spec: Any) -> fakes.FakeEncoder:
+            return fake_model.encoder(spec.dim)
+
+    folder = str(tmp_path / "index")
+    run(folder, gallery)
+    (gallery / "note.jpg").write_text("no picture")
+    paint(tmp_path / "new.png", "orange")
+    monkeypatch.setattr(handlers, "LoadedModel", Loaded)
+    monkeypatch.setenv("IMGSEARCH_INDEX", folder)
+    monkeypatch.chdir(tmp_path)
+    return Handlers(folder, 60, print)
+
+
+def by_command_line(kind: str, asked: dict[str, Any]) -> Any:
+    """Return the hits that the command line prints for a request, or its error."""
+    words: list[object] = [asked.get("text", "") if kind == "query" else asked.get("image", "")]
+    for name, value in asked.items():
+        if name == "exact":
+            words += ["--exact"] if value else []
+        elif name == "in":
+            words += [word for path in value for word in ("--in", path)]
+        elif name != "text" and not (name == "image" and kind == "similar"):
+            words += ["-n" if name == "n" else "--" + name.replace("_", "-"), value]
+    done = imgsearch(kind, "--json", *words)
+    return done.err.splitlines()[-1].removeprefix("imgsearch: ") if done.code == 2 else done.objects
+
+
+def by_server(server: Handlers, kind: str, asked: dict[str, Any]) -> Any:
+    """Return the hits that the server gives for a request, or its error."""
+    try:
+        return json.loads(json.dumps(getattr(server, kind)(asked)))["hits"]
+    except ImgsearchError as error:
+        return str(error)
+
+
+def placed(asked: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """Return a request with the test's folder before its paths, which the server wants absolute."""
+    asked = dict(asked)
+    if asked.get("image"):
+        asked["image"] = os.path.join(tmp_path, asked["image"])
+    if "in" in asked:
+        asked["in"] = [os.path.join(tmp_path, path) for path in asked["in"]]
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        ("query", {"text": "red"}),
+        ("query", {"text": "  red ", "n": 2}),
+        ("query", {"text": "red", "min_score": 0.9}),
+        ("query", {"text": "red", "min_score": 2.0}),
+        ("query", {"text": "red", "within": 20, "exact": True}),
+        ("query", {"text": "red", "dim": 3}),
+        ("query", {"text": "red", "in": ["pictures/sub"]}),
+        ("query", {"text": "red", "in": ["pictures/../pictures/sub", "pictures/red.png"]}),
+        ("query", {"text": "red", "image": "new.png"}),
+        ("query", {"image": "new.png"}),
+        ("query", {"text": " ", "image": "new.png"}),
+        ("similar", {"image": "new.png"}),
+        ("similar", {"image": "pictures/red.png", "n": 1}),
+        ("similar", {"image": "pictures/red.png", "within": 5, "in": ["pictures/sub"]}),
+    ],
+    ids=str,
+)
+def test_both_doors_give_the_same_hits(
+    server: Handlers, tmp_path: Path, kind: str, asked: dict[str, Any]
+) -> None:
+    """A request gets the same hits by the command line and by the server."""
+    asked = placed(asked, tmp_path)
+    hits = by_server(server, kind, asked)
+    assert isinstance(hits, list)
+    assert hits == by_command_line(kind, asked)
+    assert bool(hits) == (asked.get("min_score") != 2.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "message"),
+    [
+        ("query", {"text": ""}, "the question is empty"),
+        ("query", {"text": " \n"}, "the question is empty"),
+        ("query", {"text": "red", "n": 0}, "ask for at least one picture"),
+        ("query", {"text": "", "n": 0}, "ask for at least one picture"),
+        ("query", {"text": "red", "within": 101}, "from 0 to 100"),
+        ("query", {"text": "red", "within": -1, "dim": 0}, "from 0 to 100"),
+        ("query", {"text": "red", "dim": 0}, "dimensions"),
+        ("query", {"text": "red", "dim": 9999, "in": ["elsewhere"]}, "dimensions"),
+        (
+            "query",
+            {"text": "red", "in": ["elsewhere"], "image": "gone.png"},
+            "outside of the indexed folders",
+        ),
+        ("query", {"text": "red", "image": "gone.png"}, "no such file"),
+        ("query", {"text": "red", "image": "pictures/note.jpg"}, "note.jpg"),
+        ("query", {"text": "red", "image": "pictures"}, "pictures"),
+        ("similar", {"image": "gone.png"}, "No such file"),
+        ("similar", {"image": "pictures/note.jpg"}, "note.jpg"),
+        ("similar", {"image": "gone.png", "dim": 0}, "dimensions"),
+        ("similar", {"image": "gone.png", "in": ["elsewhere"]}, "outside of the indexed folders"),
+        ("similar", {"image": "gone.png", "n": -1}, "ask for at least one picture"),
+    ],
+    ids=str,
+)
+def test_both_doors_refuse_with_the_same_words(
+    server: Handlers,
+    fake_model: FakeModel,
+    tmp_path: Path,
+    kind: str,
+    asked: dict[str, Any],
+    message: str,
+) -> None:
+    """What can't be answered is refused by both doors for the same reason, before a model is loaded."""
+    fake_model.loads = 0
+    asked = placed(asked, tmp_path)
+    refusal = by_server(server, kind, asked)
+    assert message in refusal
+    assert refusal == by_command_line(kind, asked)
+    assert fake_model.loads == 0
+
+
+def test_an_empty_path_is_no_picture(server: Handlers) -> None:
+    """An empty --image, as of a variable that is not set, is refused and not left out of the question."""
+    for words in (("query", "red", "--image", ""), ("similar", "")):
+        done = imgsearch(*words)
+        assert (done.code, done.out) == (2, b"")
+        assert "image: the path of a picture is missing" in done.err
