@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from imgsearch.cli.spelling import command
 from imgsearch.errors import FolderError, IndexDamaged, NothingToIndex, UsageError
 from imgsearch.files import WalkOptions
 from imgsearch.index.reader import ImageIndex
@@ -22,6 +23,7 @@ from imgsearch.indexing.edit import remove_paths
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.roots import Target, WalkOverrides, choose_targets
 from imgsearch.indexing.run import index_pictures
+from imgsearch.text import Call
 from imgsearch.types import Silent, SourceFile
 from support import fakes
 from support.fakes import FakeModel, Notes, indexed, paint, roots, run
@@ -164,7 +166,7 @@ def test_what_is_stored_comes_back_as_it_was(place: Path) -> None:
 
 def test_options_that_nobody_knows_are_named(place: Path) -> None:
     """A root whose stored options hold a word that this program does not know is an error that names the root."""
-    with pytest.raises(IndexDamaged, match=r"a was indexed.*newer imgsearch.*imgsearch remove"):
+    with pytest.raises(IndexDamaged, match=r"a was indexed.*newer imgsearch.*remove_paths\("):
         choose_targets([], [root(place, "a", colour="red")], None, Silent())
 
 
@@ -201,7 +203,7 @@ def test_a_choice_leaves_what_it_does_not_name(
 ) -> None:
     """Each option that is given replaces its own kind alone, and the flags say just what was given."""
     assert choice.over(WalkOptions(("a",), True, False, "/x", "/x")) == wanted
-    assert choice.flags() == flags
+    assert command(Call("index_pictures", {"walk": Call.of(choice)})) == f"imgsearch index {flags}".rstrip()
 
 
 def kept(folder: Path, path: Path) -> dict[str, object]:
@@ -233,7 +235,7 @@ def test_options_with_a_single_file_are_refused(tmp_path: Path, gallery: Path, f
     folder = tmp_path / "index"
     run(folder, gallery, walk=WalkOverrides(exclude=("sub/",)))
     before = indexed(folder, gallery)
-    with pytest.raises(UsageError, match=r"--exclude '\*\.png' is for folders"):
+    with pytest.raises(UsageError, match=r"exclude=\('\*\.png',\) is for folders"):
         run(folder, gallery / "red.png", walk=WalkOverrides(exclude=("*.png",)))
     assert kept(folder, gallery)["exclude"] == ["sub/"]
     run(folder)
@@ -269,7 +271,7 @@ def test_a_root_that_keeps_its_own_options_is_named(
     folder, notes = tmp_path / "index", Notes()
     run(folder, gallery / "sub")
     run(folder, gallery, walk=WalkOverrides(exclude=("*.png",)), reporter=notes)
-    assert f"to change them: imgsearch index {gallery / 'sub'} --exclude '*.png'" in notes.text
+    assert f"to change them: imgsearch index {gallery / 'sub'} --exclude '*.png'" in notes.shell
     assert indexed(folder, gallery) == {"blue.jpg", "sub/yellow.png", "sub/white.png"}
 
 
