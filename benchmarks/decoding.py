@@ -9,7 +9,8 @@ picture of 12 megapixels takes 0.05 to 0.06 s of a core, one of 1 megapixel 0.01
 
 Draws its own files (as end_to_end.py, of 12 and 1 megapixels) and brings them to patches in one thread, in those that
 `imgsearch index` has, and in as many processes as there are cores, in turns (A B C A B C), each through
-``decoding.decode_ahead``. The processes are started beforehand, untimed. Prints pictures a second and one JSON line.
+``indexing.decode.decode_ahead``. The processes are started beforehand, untimed. Prints pictures a second and one
+JSON line.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ def sources(folder: str) -> list[SourceFile]:
 def decode(found: list[SourceFile], budget: PixelBudget) -> int:
     """Bring files to patches by the threads of this process; return how many numbers these are."""
     prepare = functools.partial(pixels.prepare, budget=budget, layout=LAYOUT)
-    done = decode_ahead(enumerate(found), prepare, lambda sha256: False, budget, 1000, AHEAD)
-    return sum(page.patches.pixel_values.size for _, file in done for page in file.pages)  # type: ignore[union-attr]
+    done = decode_ahead(found, prepare, lambda sha256: False, budget, 1000, AHEAD)
+    return sum(page.patches.pixel_values.size for file in done for page in file.pages)  # type: ignore[union-attr]
 
 
 def decode_one(source: SourceFile, budget: PixelBudget) -> object:
     """Bring one file to patches in whatever process this is called in."""
     prepare = functools.partial(pixels.prepare, budget=budget, layout=LAYOUT)
-    return list(decode_ahead([(0, source)], prepare, lambda sha256: False, budget, 1000, 1))
+    return list(decode_ahead([source], prepare, lambda sha256: False, budget, 1000, 1))
 
 
 def main() -> None:

@@ -159,7 +159,7 @@ class Tree:
         """Write a picture that no other is like."""
         noise = np.random.default_rng(self.rng.getrandbits(64)).integers(0, 256, (6, 8, 3), np.uint8)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        Image.fromarray(noise).resize((1280, 960), Image.Resampling.BILINEAR).save(path, compress_level=1)
+        Image.fromarray(noise).resize((640, 480), Image.Resampling.BILINEAR).save(path, compress_level=1)
 
     def files(self) -> Files:
         """Return every picture with its sha256."""

@@ -11,7 +11,7 @@ others 0.83, the tenth 0.63; a text and any picture 0.15, its nearest 0.49, the 
     python benchmarks/synthetic.py --rows 100000 --dim 2048 --work DIR     makes the index and prints how it went
 
 The index is made through IndexWriter.commit in blocks of 8,192, each durable before the next, under invented names
-in 1,000s a folder, then the derived files are built in a process of their own. It is kept in DIR and used again.
+in 1,000s a folder, then the ANN files are built in a process of their own. It is kept in DIR and used again.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def number_of(path: str) -> int:
 
 
 def spec(dim: int) -> IndexSpec:
-    """Return an identity for invented vectors."""
+    """Return a spec for invented vectors."""
     fingerprint = hashlib.sha256(b"invented %d" % dim).hexdigest()
     return IndexSpec("invented", fingerprint, dim, "", "", PixelBudget(1, 2))
 
@@ -115,7 +115,7 @@ def make_index(work: str, rows: int, dim: int, seed: int = 0) -> tuple[str, dict
     """Return the folder of an index of invented pictures below ``work`` and how its making went.
 
     That is ``ingest_rows_s`` (durable rows a second, without their invention), ``build_seconds`` and
-    ``build_anon_mb`` (of the derived files). One that is there already is used again, with the figures of then.
+    ``build_anon_mb`` (of the ANN files). One that is there already is used again, with the figures of then.
     """
     home = os.path.join(os.path.abspath(work), f"{rows}x{dim}-{seed}")
     folder, said = os.path.join(home, "index"), os.path.join(home, "made.json")
@@ -150,7 +150,7 @@ def fill(writer: IndexWriter, pictures: str, rows: int, seed: int = 0) -> float:
 
 
 def build(folder: str) -> dict[str, float]:
-    """Make an index's derived files in a process of their own; return seconds and peak of anonymous memory."""
+    """Make an index's ANN files in a process of their own; return seconds and peak of anonymous memory."""
     return measure.run(BUILD, folder)
 
 
@@ -212,9 +212,7 @@ def main() -> None:
     print(
         f"{folder}: {time.perf_counter() - began:.0f} s, {made['ingest_rows_s']:,.0f} durable rows a second"
     )
-    print(
-        f"derived files in {made['build_seconds']:.1f} s, {made['build_anon_mb']:.0f} MB of anonymous memory"
-    )
+    print(f"ANN files in {made['build_seconds']:.1f} s, {made['build_anon_mb']:.0f} MB of anonymous memory")
     print(json.dumps({"benchmark": "synthetic", "rows": options.rows, "dim": options.dim, **made}))
 
 

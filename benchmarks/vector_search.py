@@ -149,7 +149,7 @@ def main() -> None:
         + ", ".join(f"{name} {bytes:,.0f}" for name, bytes in result["bytes_per_vector"].items())
     )
     print(
-        f"made at {made['ingest_rows_s']:,.0f} durable rows a second, derived files in {made['build_seconds']:.1f} s "
+        f"made at {made['ingest_rows_s']:,.0f} durable rows a second, ANN files in {made['build_seconds']:.1f} s "
         f"with at most {made['build_anon_mb']:.0f} MB of its own"
     )
     print(measure.json.dumps({"benchmark": "vector_search", **result}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import tempfile
@@ -47,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow = room_of(item.nodeid) in SLOW_ROOMS or item.get_closest_marker("slow")
         if not slow and not (isinstance(item, pytest.Function) and starts_process(item)):
             item.add_marker(pytest.mark.quick)
+
+
+def pytest_collection_finish() -> None:
+    """Put aside what the imports left: tests that look for garbage need not go through torch each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def starts_process(item: pytest.Function) -> bool:

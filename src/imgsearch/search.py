@@ -74,9 +74,8 @@ class SearchRequest:
 
     def __post_init__(self) -> None:
         """Raise InputError for a request that asks nothing."""
-        if (isinstance(self.image, str) and not self.image) or (
-            self.image is None and self.kind == "similar"
-        ):
+        missing = not self.image if isinstance(self.image, str) else self.kind == "similar"
+        if missing:
             raise InputError("image: the path of a picture is missing")
         if self.image is None and not (self.text and self.text.strip()):
             raise InputError("the question is empty; say in words what is in the picture")
@@ -87,14 +86,14 @@ def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> 
 
     Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` does.
     """
-    request = check(index, request)
+    request = check_request(index, request)
     if isinstance(request.image, str):
         return similar(index, request.image, encoder, request.options)
     (hits,) = query(index, encoder, [Input(request.text or None, request.image)], request.options)
     return hits
 
 
-def check(index: ImageIndex, request: SearchRequest) -> SearchRequest:
+def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     """Return a request that this index can answer: its paths resolved, and the picture of a query decoded.
 
     Raises UsageError and InputError for all that can be known before the model is loaded.

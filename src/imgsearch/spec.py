@@ -1,4 +1,4 @@
-"""Which model a run uses, and whether that fits the index: identity chosen once, checked ever after."""
+"""Which model a run uses, and whether that fits the index: its spec is chosen once and checked ever after."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import replace
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError, rebuild_call
 from imgsearch.index import manifest
 from imgsearch.index.manifest import IMPORTED
-from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, Conventions, processor_budget, read_conventions
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, Conventions, processor_budget
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.text import Call, Option
 from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
 
 
-def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Checkpoint, IndexSpec]:
-    """Return the checkpoint and the identity of a new index, and say what the checkpoint itself chose.
+def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, IndexSpec]:
+    """Return the checkpoint and the spec of a new index, and say what the checkpoint itself chose.
 
     Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
     """
     checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
-    own = read_conventions(checkpoint.folder, checkpoint.name)
+    own = checkpoint.conventions
     if choice.dim is not None and not 1 <= choice.dim <= own.full_dim:
         raise UsageError(
             Option("dim", choice.dim), f": {checkpoint.name} gives vectors of {own.full_dim} dimensions"
@@ -32,7 +32,7 @@ def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[hub.Checkpoin
         reporter.say(f"{checkpoint.name} asks for {'; '.join(notes)}")
     return checkpoint, IndexSpec(
         model=checkpoint.name,
-        fingerprint=checkpoints.fingerprint(checkpoint.folder),
+        fingerprint=checkpoint.fingerprint,
         dim=choice.dim or own.dim,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
@@ -50,14 +50,14 @@ def _prompts(instruction: str | None, own: Conventions) -> tuple[str, str]:
     return punctuated(prompts[0]), punctuated(prompts[1])
 
 
-def chosen_pixels(choice: ModelOptions, checkpoint: hub.Checkpoint) -> PixelBudget:
+def chosen_pixels(choice: ModelOptions, checkpoint: Checkpoint) -> PixelBudget:
     """Return the pixel budget of a new index: the user's, or the checkpoint's default. Raises CheckpointError."""
     if choice.pixels == "checkpoint":
-        return processor_budget(checkpoint.folder)
-    return choice.pixels or read_conventions(checkpoint.folder, checkpoint.name).pixels
+        return processor_budget(checkpoint)
+    return choice.pixels or checkpoint.conventions.pixels
 
 
-def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
+def keep_settings(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
     """Return the choice for an index that replaces one made as ``old``: what the user does not change stays.
 
     With the same model everything does. Another model comes with its own conventions; only what the user of the
@@ -72,7 +72,7 @@ def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
     usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, DEFAULT_BUDGET
     try:
         before = hub.find_checkpoint(old.model, download=False)
-        own = read_conventions(before.folder, before.name)
+        own = before.conventions
         usual_prompts, usual_pixels = _prompts(None, own), own.pixels
     except CheckpointError:
         pass  # the old model is gone: it is taken for a plain one
@@ -85,7 +85,7 @@ def as_before(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
 
 def checkpoint_for(
     folder: str, spec: IndexSpec, choice: ModelOptions, reporter: Reporter, *, download: bool = True
-) -> hub.Checkpoint:
+) -> Checkpoint:
     """Find the checkpoint that the index in ``folder`` was made with, there or where the user says it is now.
 
     Without ``download`` it is looked for on this machine only. Raises CheckpointError if it is not found,
@@ -114,7 +114,7 @@ def checkpoint_for(
                 )
             model = None
     checkpoint = fetch_checkpoint(model, choice.revision, reporter, download=download)
-    found = checkpoints.fingerprint(checkpoint.folder)
+    found = checkpoint.fingerprint
     if found != spec.fingerprint:
         raise IndexMismatch(
             f"the index was made with {spec.model} ({spec.fingerprint[:8]}); the checkpoint in "
@@ -143,7 +143,7 @@ def check_choice(
         try:
             # Nothing is downloaded only to be refused.
             checkpoint = hub.find_checkpoint(choice.model, revision=choice.revision, download=False)
-            model, fingerprint = checkpoint.name, checkpoints.fingerprint(checkpoint.folder)
+            model, fingerprint = checkpoint.name, checkpoint.fingerprint
         except CheckpointError:
             if choice.model == have.model or os.path.exists(choice.model):
                 raise
@@ -159,8 +159,10 @@ def check_choice(
     pixels = choice.pixels or have.pixels
     if pixels == "checkpoint":
         checkpoint = checkpoint or hub.find_checkpoint(have.model, download=False)
-        pixels = processor_budget(checkpoint.folder)
-    want = IndexSpec(model, fingerprint, choice.dim or have.dim, *_asked(choice.instruction, have), pixels)
+        pixels = processor_budget(checkpoint)
+    want = IndexSpec(
+        model, fingerprint, choice.dim or have.dim, *_prompts_with(choice.instruction, have), pixels
+    )
     if found := manifest.differences(have, want):
         raise IndexMismatch(
             f"the index in {folder} was made with {'; '.join(found)}. To go on with it as it is: ",
@@ -171,7 +173,7 @@ def check_choice(
     return model
 
 
-def _asked(instruction: str | None, have: IndexSpec) -> tuple[str, str]:
+def _prompts_with(instruction: str | None, have: IndexSpec) -> tuple[str, str]:
     """Return the prompts that an index like this one would have with the instruction; its own without one."""
     own = have.query_prompt, have.document_prompt
     if not instruction or own == (instruction, instruction):

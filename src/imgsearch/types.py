@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -159,7 +160,7 @@ class ImageEncoder(QueryEncoder, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
-    """What an index was made with; vectors of two identities must never meet.
+    """What an index was made with; vectors of two specs must never meet.
 
     ``model`` is the name or folder it was loaded by: how to find it again, not part of the comparison.
     ``fingerprint`` is 64 hexadecimal digits. The prompts are the instructions of either side (questions, pictures)
@@ -172,6 +173,18 @@ class IndexSpec:
     query_prompt: str
     document_prompt: str
     pixels: PixelBudget
+
+    def model_spec(self, folder: str, options: ModelOptions) -> ModelSpec:
+        """Return what makes vectors for such an index: the checkpoint in ``folder`` on the device of ``options``."""
+        return ModelSpec(
+            folder=os.path.abspath(folder),
+            fingerprint=self.fingerprint,
+            dim=self.dim,
+            budget=self.pixels,
+            instruction=self.document_prompt,
+            device=options.device,
+            dtype=options.dtype,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,7 +262,7 @@ def test_embed_gives_the_vectors_themselves(photos: Path, tiny_checkpoint: str, 
     assert [row["input"] for row in texts] == ["a dog", "a cat"]
 
 
-def test_another_identity_is_refused_with_the_command_that_fixes_it(indexed: Path) -> None:
+def test_another_spec_is_refused_with_the_command_that_fixes_it(indexed: Path) -> None:
     """Flags that the index was not made with are refused, with the command to go on and the one to begin anew."""
     done = imgsearch("index", indexed, "--detail", "high")
     assert done.code == 2
@@ -273,9 +273,7 @@ def test_another_identity_is_refused_with_the_command_that_fixes_it(indexed: Pat
     assert imgsearch("status", "--json").objects[0]["pixels"] == {"image": [4096, 589824]}
 
 
-def test_a_query_takes_the_identity_from_the_index(
-    indexed: Path, tmp_path: Path, tiny_checkpoint: str
-) -> None:
+def test_a_query_takes_the_spec_from_the_index(indexed: Path, tmp_path: Path, tiny_checkpoint: str) -> None:
     """A query finds the index's own model by itself; another model is refused, a moved one can be named."""
     moved, other = tmp_path / "moved", tmp_path / "other"
     shutil.copytree(tiny_checkpoint, moved)

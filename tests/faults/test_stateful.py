@@ -168,11 +168,11 @@ class Life(RuleBasedStateMachine):
 
     @rule(share=st.sampled_from([0.0, 0.25, 0.6]), before=st.sampled_from([None, 0.0, 1e11]))
     def compact(self, share: float, before: float | None) -> None:
-        """The room of dead rows is given back."""
+        """The room of deleted rows is given back."""
         self.writer.compact(share, before)
 
     @rule()
-    def derive(self) -> None:
+    def build(self) -> None:
         """ANN files are made, as far as they are due."""
         AnnBuilder(self.writer.data, self.writer.spec).finish()
 
@@ -250,7 +250,7 @@ class Life(RuleBasedStateMachine):
         strategy = index.strategy.name if index.strategy else ""
         assert not (exact and strategy == "codes")
         self.rungs[strategy] += 1
-        places = {content: index.catalog.place(content) for content in map(sha, set(self.world.values()))}
+        places = {content: index.catalog.locate(content) for content in map(sha, set(self.world.values()))}
         ids = {content: place.content for content, place in places.items() if place}
         oracle = Oracle(self.world, DIM)
         wrong = oracle.wrong(hits, query, k, dim, below, complete=strategy != "codes", ids=ids)
@@ -274,7 +274,7 @@ class Life(RuleBasedStateMachine):
 
 @pytest.mark.timeout(3600 if FULL else 600)  # shrinking what fails takes five minutes
 def test_an_index_does_what_a_dictionary_does() -> None:
-    """After every step every search equals a full comparison in float64, by whichever strategy of the ladder."""
+    """After every step every search equals a full comparison in float64, by whichever strategy."""
     Life.rungs.clear()
     lives, steps = (1000, 60) if FULL else (40, 30)
     run_state_machine_as_test(

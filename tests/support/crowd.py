@@ -3,7 +3,7 @@
     PYTHONPATH=tests python -m support.crowd --readers 8 --seconds 60
 
 The writer stamps its states: one commit gives every file the bytes of the next epoch, the next transaction drops
-every other file, and so on; between them it compacts, makes derived files in the background, opens anew, and makes
+every other file, and so on; between them it compacts, makes ANN files in the background, opens anew, and makes
 the index anew and publishes that as the next epoch. It says in shared memory which state it is about to commit and
 which it has committed. A reader notes the latter before it asks and the former after it has its answer: what it
 got must be, by a full comparison in float64, the answer of one state between the two.
@@ -108,7 +108,7 @@ class Writer:
                 self.done["compacted"] += self.writer.compact().segments
             if epoch % 3 == 2:
                 builder.finish()
-            self.done["derived"] += len(self.writer.catalog.ann_files())
+            self.done["ann files"] += len(self.writer.catalog.ann_files())
             epoch += 1
             if epoch % 5 == 4:
                 self.writer.close()

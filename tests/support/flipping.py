@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python -m support.flipping --cases 4000
 
-An index with everything in it is made: several segments, derived files, dead rows, copies, equal vectors, files that
+An index with everything in it is made: several segments, ANN files, deleted rows, copies, equal vectors, files that
 were skipped, free pages, a rebuilt generation; once closed, once copied while a writer has its log open. For each
 case one of its files is damaged in one of its regions, drawn evenly: a bit, a sector of zeros, an end cut off,
 garbage at the end. A process of its own then opens it, searches by every strategy, reads vectors, files and counts,
@@ -381,7 +381,7 @@ class Probe:
             self.guard(what, work)
 
     def _write(self, states: list[State]) -> None:
-        """Do what a run does: take a file in, drop one, compact, bring the derived files up to date."""
+        """Do what a run does: take a file in, drop one, compact, bring the ANN files up to date."""
         with IndexWriter(self.folder) as writer:
             states.append(states[0].but({"c/new.jpg": "new"}))
             put(writer, {"c/new.jpg": "new"})

@@ -3,7 +3,7 @@
     PYTHONPATH=tests python -m support.killing --kills 500
 
 A process, forked after its imports, works on an index of vectors: it takes files in, drops some, compacts, makes
-derived files, makes the index anew and publishes that. The phase in which it is to die is drawn from a shuffled
+ANN files, makes the index anew and publishes that. The phase in which it is to die is drawn from a shuffled
 deck of all phases, the moment uniformly within the phase's duration, which is measured on runs that are not killed;
 the process says through a pipe when the phase begins. A kill counts only if the process died of it within the
 phase. In that phase every sync, commit, rename and unlink takes as long as on a drive, and rows are written in
@@ -55,7 +55,7 @@ from support.fakes import sha, spec, unit
 from support.faults.checks import check_counts, check_database
 from support.oracle import DIM, ROOT, Oracle, drop, memory, put, small, world_of
 
-PHASES = ("ingest", "prune", "compact", "derive", "rebuild", "publish")
+PHASES = ("ingest", "prune", "compact", "build", "rebuild", "publish")
 FILES = 260
 """About so many files are in the index after a prune; a segment has a third of them."""
 ROWS_A_SEGMENT, EXACT_ROWS = 96, 50
@@ -182,8 +182,8 @@ class Bench:
         writer.compact(draw.choice([0.25, 0.1, 0.0]), before=draw.choice([None, None, 0.0]))
         return writer
 
-    def derive(self, writer: IndexWriter, draw: random.Random) -> IndexWriter:
-        """Make the derived files that are due."""
+    def build(self, writer: IndexWriter, draw: random.Random) -> IndexWriter:
+        """Make the ANN files that are due."""
         AnnBuilder(writer.data, writer.spec).finish()
         return writer
 
@@ -315,11 +315,11 @@ class Bench:
             require(segments.row_crc(stored) == crc, f"checksum of row {row} of segment {segment}")
         check_counts(index, dict(world))
         for number, one in index.catalog.ann_files().items():
-            require(number in counts, f"a derived file of segment {number}, which is not there")
+            require(number in counts, f"an ANN file of segment {number}, which is not there")
             why = rabitq.damage(os.path.join(index.data, "faiss", one.name), one.bytes, one.crc)
             require(why == "", why)
         self.check_search(
-            index, Oracle(world), {content: index.catalog.place(content) for content, *_ in rows}
+            index, Oracle(world), {content: index.catalog.locate(content) for content, *_ in rows}
         )
         return world
 

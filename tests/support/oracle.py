@@ -119,7 +119,7 @@ def _within(paths: Sequence[str], below: Sequence[str]) -> bool:
 def put(writer: IndexWriter, files: World, dim: int = DIM) -> None:
     """Commit files; of their contents those that the index has no vector of."""
     root = writer.catalog.put_root(ROOT, {})
-    new = [name for name in sorted(set(files.values())) if writer.catalog.place(sha(name)) is None]
+    new = [name for name in sorted(set(files.values())) if writer.catalog.locate(sha(name)) is None]
     rows = np.stack([np.zeros(dim, np.float32), *(vector(name, dim) for name in new)])[1:]
     states = [state(root, path, sha(name)) for path, name in files.items()]
     writer.commit([(sha(name), 0, 40, 30) for name in new], rows, states)
@@ -144,7 +144,7 @@ def memory() -> str | None:
 
 @contextmanager
 def small(rows_a_segment: int, exact_rows: int, dim: int = DIM) -> Iterator[None]:
-    """Let a few hundred rows take every strategy of the ladder while the block runs.
+    """Let a few hundred rows take every strategy while the block runs.
 
     Segments are small, codes are used from ``exact_rows`` rows on and sorted into lists beyond twice as many, and
     shortlists are short.

@@ -35,7 +35,7 @@ ONLY_IN = {
     "PIL": {"media/", "model/image", "tools/demo/", "tools/evaluation/models"},
     "pillow_heif": {"media/heif"},
     "torch": {"model/", "tools/training/", "tools/evaluation/models"},
-    "transformers": {"model/modeling", "model/reference", "tools/training/"},
+    "transformers": {"model/reference", "tools/training/"},
     "huggingface_hub": {"model/hub", "tools/evaluation/models"},
     "pyarrow": {"tools/dataset/", "tools/transfer/parquet"},
     "datasets": {"tools/training/data"},

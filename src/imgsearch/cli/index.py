@@ -154,7 +154,7 @@ def status(
                 "bytes": state.bytes_on_disk,
                 "roots": [root.path for root in state.roots],
                 "vectors": state.vectors,
-                "dead": state.dead,
+                "dead": state.deleted,
                 "covered": state.covered,
                 "rebuilding": state.rebuilding,
                 "server": asdict(state.server) if state.server else None,
@@ -164,7 +164,7 @@ def status(
     output.line(f"index      {state.folder}, {format_bytes(state.bytes_on_disk)}, made {_day(state.created)}")
     output.line(f"pictures   {plural(state.files, 'file')}, {state.contents:,} distinct")
     output.line(f"search     {_search(state)}")
-    if state.dead:
+    if state.deleted:
         output.line(
             f"gone       {_gone(state)}; to give back the room: imgsearch compact --all{index_flag(folder)}"
         )
@@ -218,9 +218,9 @@ def _gone(state: Status) -> str:
     from imgsearch.index.writer import GRACE_SECONDS
 
     days = round(GRACE_SECONDS / 86_400)
-    forgotten = state.dead - state.waiting
-    waiting = plural(state.waiting, "vector waits for its file", "vectors wait for their files")
-    parts = [f"{waiting} ({days} days)"] if state.waiting else []
+    forgotten = state.deleted - state.retained
+    waiting = plural(state.retained, "vector waits for its file", "vectors wait for their files")
+    parts = [f"{waiting} ({days} days)"] if state.retained else []
     parts += [f"{plural(forgotten, 'vector is', 'vectors are')} given up"] if forgotten else []
     return ", ".join(parts)
 

@@ -18,8 +18,8 @@ from imgsearch.index.layout import find_index
 from imgsearch.text import Message, format_bytes, plural
 
 if TYPE_CHECKING:
-    from imgsearch.tools.maintenance.recall import Measured
-    from imgsearch.tools.maintenance.verify import Report
+    from imgsearch.tools.maintenance.recall import RecallReport
+    from imgsearch.tools.maintenance.verify import IntegrityReport
 
 
 def register(app: typer.Typer) -> None:
@@ -60,7 +60,7 @@ def verify(
         reporter,
         lambda found: _show(found, json, reporter),
     )
-    if not repaired.report.mendable or not repaired.report.damages:
+    if not repaired.report.repairable or not repaired.report.damages:
         reporter.say(repaired.report.summary())
         return 2 if repaired.report.damages else 0
     reporter.say(f"mended; {plural(repaired.embedded, 'picture')} embedded again")
@@ -73,7 +73,7 @@ def verify(
     return 1 if repaired.left else 0
 
 
-def _show(report: Report, json: bool, reporter: output.ProgressReporter) -> None:
+def _show(report: IntegrityReport, json: bool, reporter: output.ProgressReporter) -> None:
     """Name what is damaged on stderr, and the pictures to embed again on stdout."""
     for damage in report.damages:
         if json and damage not in report.lost:
@@ -85,8 +85,8 @@ def _show(report: Report, json: bool, reporter: output.ProgressReporter) -> None
                 output.json_line({"damaged": damage.path, "what": damage.what, "path": file.whole})
             else:
                 output.line(file.whole)
-    if report.waiting:
-        reporter.say(f"{plural(report.waiting, 'lost vector')} waited for their files to come back")
+    if report.retained:
+        reporter.say(f"{plural(report.retained, 'lost vector')} waited for their files to come back")
     for orphan in report.orphans:
         reporter.say(f"not in use, and cleared away by the next 'imgsearch index': {orphan}")
 
@@ -184,7 +184,7 @@ def _recall(folder: str, sample: int, repair: bool, json: bool, reporter: output
     return 0 if measured.recall.enough or kept else 1
 
 
-def _say_recall(measured: Measured, kept: bool, flag: str) -> None:
+def _say_recall(measured: RecallReport, kept: bool, flag: str) -> None:
     now, strategy = measured.recall, measured.strategy
     output.line(f"recall@10   {now.stored:.4f} stored vectors, {now.text_like:.4f} text-like questions")
     output.line(

@@ -81,7 +81,7 @@ def query(
     no_remember: NoRemember = False,
 ) -> int:
     """Find pictures by words, or by words and a picture together."""
-    from imgsearch.search import SearchOptions, SearchRequest, answer, check
+    from imgsearch.search import SearchOptions, SearchRequest, answer, check_request
 
     style = _style(json, paths, nul)
     options = SearchOptions(n, min_score, within, dim, exact, tuple(below or ()))
@@ -97,7 +97,7 @@ def query(
             found = bool(hits)
         else:
             found = failed = False
-            request = check(opened, request)
+            request = check_request(opened, request)
             for number, line in _lines():
                 try:
                     hits = answer(opened, replace(request, text=line), encoder)

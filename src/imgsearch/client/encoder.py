@@ -12,12 +12,13 @@ from imgsearch.client import protocol
 from imgsearch.client.connection import NoServer, Server, ServerGone
 from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
 from imgsearch.model import image as pixels
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.text import Call, Message
 from imgsearch.types import RGB, ImageEncoder, Input, ModelSpec, Notify, Patches, Runtime, Vectors
 
 
 def remote_encoder(
-    order: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
+    model_spec: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
 ) -> RemoteEncoder | None:
     """Return an encoder by this user's server, with the model loaded there; None if no server can give one.
 
@@ -43,7 +44,7 @@ def remote_encoder(
         )
         return None
     try:
-        return RemoteEncoder(server, order, load, notify)
+        return RemoteEncoder(server, model_spec, load, notify)
     except ServerGone as gone:
         notify(f"the server does not answer ({gone}): the model is loaded here")
     except ImgsearchError:
@@ -56,13 +57,13 @@ class RemoteEncoder:
     """An ``ImageEncoder`` by a server's model. The vectors are those that the same model gives here, bit for bit."""
 
     def __init__(
-        self, server: Server, order: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
+        self, server: Server, model_spec: ModelSpec, load: Callable[[], ImageEncoder], notify: Notify
     ) -> None:
         """Have the server load the model. Raises ServerGone, and the errors of loading it."""
-        self._server, self._order, self._notify = server, order, notify
+        self._server, self._model_spec, self._notify = server, model_spec, notify
         self._load = functools.cache(load)
         self._gone = False
-        loaded = server.json("/load", protocol.spec_json(order))
+        loaded = server.json("/load", protocol.spec_json(model_spec))
         try:
             runtime = Runtime(*(str(loaded[name]) for name in ("device", "dtype", "reason")))
             self.dim = int(loaded["dim"])
@@ -70,11 +71,11 @@ class RemoteEncoder:
         except (KeyError, TypeError, ValueError) as error:
             raise ServerGone("it does not say how it loaded the model") from error
         self.runtime = replace(runtime, reason=f"{runtime.reason}; by the server, process {server.state.pid}")
-        self._layout = pixels.read_layout(order.folder)
+        self._layout = pixels.read_layout(Checkpoint(model_spec.folder))
 
     def prepare(self, image: RGB) -> Patches:
         """Resize and cut a picture into patches, here, on any thread; raises as the model's own does."""
-        return pixels.prepare(image, self._order.budget, self._layout)
+        return pixels.prepare(image, self._model_spec.budget, self._layout)
 
     def embed(
         self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
@@ -83,24 +84,24 @@ class RemoteEncoder:
 
         ``batch_size`` inputs are computed at a time.
         """
-        inputs = [self._cut(item) for item in inputs]
+        inputs = [self._with_patches(item) for item in inputs]
         if not self._gone and normalize:
             try:
-                return self._asked(inputs, batch_size or self.batch_size)
+                return self._embed_by_server(inputs, batch_size or self.batch_size)
             except ServerGone as gone:
                 self._gone = True
                 self._notify(f"the server is gone ({gone}): the model is loaded here, and the work goes on")
         return self._load().embed(inputs, normalize, batch_size=batch_size)
 
-    def _asked(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
+    def _embed_by_server(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
         """Have the server embed a call in as few messages as its limit allows, mostly one."""
         rows = np.empty((len(inputs), self.dim), np.float32)
         bad: list[int] = []
         start = 0
         while start < len(inputs):
-            stop = start + _fitting(inputs[start:])
+            stop = start + _fit_in_message(inputs[start:])
             try:
-                rows[start:stop] = self._ask(inputs[start:stop], batch_size)
+                rows[start:stop] = self._send(inputs[start:stop], batch_size)
             except NonFiniteError as error:
                 bad += [start + row for row in error.rows]
             start = stop
@@ -108,13 +109,13 @@ class RemoteEncoder:
             raise NonFiniteError(bad)
         return rows
 
-    def _cut(self, item: Input) -> Input:
+    def _with_patches(self, item: Input) -> Input:
         if item.image is None or isinstance(item.image, Patches):
             return item
         return replace(item, image=self.prepare(item.image))
 
-    def _ask(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
-        message = protocol.pack_inputs(self._order, inputs, batch_size)
+    def _send(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
+        message = protocol.pack_inputs(self._model_spec, inputs, batch_size)
         answer = self._server.message("/embed", message, len(inputs))
         try:
             data, arrays = protocol.unpack(answer)
@@ -128,7 +129,7 @@ class RemoteEncoder:
         return vectors
 
 
-def _fitting(inputs: Sequence[Input]) -> int:
+def _fit_in_message(inputs: Sequence[Input]) -> int:
     """Return how many of the first inputs fit into one message, at least 1."""
     room = int(0.9 * protocol.MAX_MESSAGE_BYTES)  # the rest is for texts and names
     for count, item in enumerate(inputs):

@@ -1,4 +1,4 @@
-"""What travels between client and server: inputs and vectors as safetensors, orders and errors as JSON.
+"""What travels between client and server: inputs and vectors as safetensors, model specs and errors as JSON.
 
 Numbers arrive bit for bit, and nothing that arrives is ever run: no pickles.
 """
@@ -53,7 +53,7 @@ def spec_from_json(data: Any) -> ModelSpec:
         folder, fingerprint, instruction, device, dtype = words
         return ModelSpec(folder, fingerprint, int(data["dim"]), budget, instruction, device, dtype)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{_UNREADABLE}: it orders no model") from error
+        raise UsageError(f"{_UNREADABLE}: it names no model") from error
 
 
 def pack(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> bytes:
@@ -75,7 +75,7 @@ def unpack(message: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return data, arrays
 
 
-def pack_inputs(order: ModelSpec, inputs: Sequence[Input], batch_size: int = 1) -> bytes:
+def pack_inputs(model_spec: ModelSpec, inputs: Sequence[Input], batch_size: int = 1) -> bytes:
     """Return what is to be embedded, so many at a time, as one message; pictures must be patches already."""
     arrays: dict[str, NDArray[Any]] = {}
     rows = []
@@ -87,7 +87,7 @@ def pack_inputs(order: ModelSpec, inputs: Sequence[Input], batch_size: int = 1) 
             row["grid"] = item.image.grid
             arrays[str(number)] = np.ascontiguousarray(item.image.pixel_values)
         rows.append(row)
-    return pack({"order": spec_json(order), "inputs": rows, "batch_size": batch_size}, arrays)
+    return pack({"model": spec_json(model_spec), "inputs": rows, "batch_size": batch_size}, arrays)
 
 
 def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
@@ -109,7 +109,7 @@ def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
             inputs.append(Input(row["text"], image, row["instruction"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{_UNREADABLE}: its inputs are not whole") from error
-    return spec_from_json(data.get("order")), inputs, batch_size
+    return spec_from_json(data.get("model")), inputs, batch_size
 
 
 def error_json(error: ImgsearchError) -> dict[str, Any]:

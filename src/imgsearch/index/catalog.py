@@ -24,12 +24,12 @@ from imgsearch.index.rows import (
     FileRow,
     FileState,
     NewContent,
-    Place,
     Root,
     StoredPicture,
+    VectorLocation,
     ann_file_row,
     file_row,
-    place_row,
+    location_row,
     record_row,
     root_row,
     skipped_row,
@@ -93,10 +93,13 @@ class Catalog:
         sql = f"SELECT {_FILE} FROM file WHERE root = ? AND {where} ORDER BY path"
         yield from self.database.stream(file_row, sql, root, *values)
 
-    def place(self, sha256: bytes, page: int = 0) -> Place | None:
+    def locate(self, sha256: bytes, page: int = 0) -> VectorLocation | None:
         """Return where the vector of a content lies, or None if there is none."""
         rows = self.database.query(
-            place_row, "SELECT id, segment, row, crc FROM content WHERE sha256 = ? AND page = ?", sha256, page
+            location_row,
+            "SELECT id, segment, row, crc FROM content WHERE sha256 = ? AND page = ?",
+            sha256,
+            page,
         )
         return rows[0] if rows else None
 
@@ -104,7 +107,7 @@ class Catalog:
         """Return (number, committed rows) of every segment, in order; the last one takes the next row."""
         return self.database.query(_pair, "SELECT id, rows FROM segment ORDER BY id")
 
-    def dead_counts(self, before: float | None = None) -> dict[int, int]:
+    def deleted_counts(self, before: float | None = None) -> dict[int, int]:
         """Return by segment how many of its rows no search may show; segments without such rows are left out.
 
         With ``before``, in seconds since 1970, only those whose last file went by then, or that are forgotten.
@@ -112,11 +115,11 @@ class Catalog:
         sql = "SELECT segment, count(*) FROM dead WHERE ?1 IS NULL OR since <= ?1 GROUP BY segment"
         return dict(self.database.query(_pair, sql, before))
 
-    def waiting(self) -> int:
+    def retained(self) -> int:
         """Return how many pictures without files keep their vectors in case those come back."""
         return self.database.query(int, "SELECT count(*) FROM dead WHERE since > 0")[0]
 
-    def dead_rows(self, segment: int) -> NDArray[np.int64]:
+    def deleted_rows(self, segment: int) -> NDArray[np.int64]:
         """Return the rows of a segment that no search may show, ascending: (n,) int64."""
         rows = self.database.query(int, "SELECT row FROM dead WHERE segment = ? ORDER BY row", segment)
         return np.array(rows, np.int64)
@@ -131,33 +134,33 @@ class Catalog:
         return self.database.query(_pair, sql, root, *values)
 
     def ann_files(self) -> dict[int, AnnFile]:
-        """Return by segment the derived FAISS file that belongs to it."""
+        """Return by segment the ANN file that belongs to it."""
         sql = "SELECT segment, rows, name, faiss, bytes, crc, nlist, nprobe FROM ann"
         return {found.segment: found for found in self.database.query(ann_file_row, sql) if found}
 
-    def records(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[Record, int]]:
-        """Return the pictures at some places (segment, row), each with its row's crc32, in one question.
+    def records(self, rows: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[Record, int]]:
+        """Return the pictures of some ``rows`` (segment, row), each with its row's crc32, in one question.
 
-        A place whose picture no file has any more is left out. At most a few hundred at a time.
+        A row whose picture no file has any more is left out. At most a few hundred at a time.
         """
-        values = ", ".join(["(?, ?)"] * len(places))
-        # CROSS JOIN keeps the order: from the few places to their files, all by indexes.
+        values = ", ".join(["(?, ?)"] * len(rows))
+        # CROSS JOIN keeps the order: from the few rows to their files, all by indexes.
         found = self.database.query(
             record_row,
             f"WITH wanted (segment, row) AS (VALUES {values}) "
             "SELECT segment, row, content.id, sha256, page, width, height, crc, root.path, file.path FROM wanted "
             "CROSS JOIN content USING (segment, row) CROSS JOIN file ON file.content = content.sha256 "
             "CROSS JOIN root ON root.id = file.root",
-            *(number for place in places for number in place),
+            *(number for row in rows for number in row),
         )
         records: dict[tuple[int, int], tuple[Record, int]] = {}
         paths: dict[tuple[int, int], list[bytes]] = {}
-        for place, record, crc, path in found:
-            records[place] = record, crc
-            paths.setdefault(place, []).append(path)
+        for row, record, crc, path in found:
+            records[row] = record, crc
+            paths.setdefault(row, []).append(path)
         return {
-            place: (replace(record, paths=tuple(map(os.fsdecode, sorted(paths[place])))), crc)
-            for place, (record, crc) in records.items()
+            row: (replace(record, paths=tuple(map(os.fsdecode, sorted(paths[row])))), crc)
+            for row, (record, crc) in records.items()
         }
 
     def errors(self) -> Iterator[tuple[str, str, str]]:
@@ -192,7 +195,8 @@ class Catalog:
         rows = self.database.query(
             file_row,
             f"SELECT {_FILE} FROM file WHERE id IN (SELECT id FROM "
-            "(SELECT id, row_number() OVER (ORDER BY path) - 1 AS place FROM file WHERE root = ?) WHERE place % ? = 0) "
+            "(SELECT id, row_number() OVER (ORDER BY path) - 1 AS number FROM file WHERE root = ?) "
+            "WHERE number % ? = 0) "
             "ORDER BY path",
             root,
             step,
@@ -215,7 +219,7 @@ class Catalog:
         """Return the number of pictures that have a file."""
         return self.database.query(int, "SELECT count(*) FROM content WHERE files > 0")[0]
 
-    def living(
+    def live_rows(
         self, segment: int, first_row: int, limit: int, before: float | None = None
     ) -> list[tuple[int, int, int]]:
         """Return (content id, row, crc) of at most ``limit`` pictures with files, from ``first_row`` of a segment.
@@ -314,13 +318,13 @@ class Catalog:
                         (row[0],),
                     )
 
-    def put_ann_file(self, derived: AnnFile) -> None:
-        """Register a derived file in place of the one that the segment had."""
+    def put_ann_file(self, file: AnnFile) -> None:
+        """Register an ANN file in place of the one that the segment had."""
         with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO ann VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(derived))
+            db.execute("INSERT OR REPLACE INTO ann VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(file))
 
     def drop_ann_file(self, segment: int) -> None:
-        """Forget a segment's derived file."""
+        """Forget a segment's ANN file."""
         with self.transaction() as db:
             db.execute("DELETE FROM ann WHERE segment = ?", (segment,))
 
@@ -350,9 +354,9 @@ class Catalog:
             )
 
     def move(self, moves: Sequence[tuple[int, int]], segment: int, rows: int) -> None:
-        """Give contents new places in ``segment``, which has ``rows`` rows now: ``moves`` are (content id, row).
+        """Give contents other rows in ``segment``, which has ``rows`` rows now: ``moves`` are (content id, row).
 
-        The rows that they leave are dead from then on.
+        The rows that they leave are deleted from then on.
         """
         with self.database.consistent(), self.transaction() as db:
             self._put_segment(db, segment, rows)
@@ -362,7 +366,7 @@ class Catalog:
             )
 
     def drop_segment(self, segment: int, next_segment: int) -> None:
-        """Forget a segment whose rows are all dead, and the contents without files that still lie in it.
+        """Forget a segment whose rows are all deleted, and the contents without files that still lie in it.
 
         ``next_segment`` is the one that takes the next row: a number is never given twice.
         """

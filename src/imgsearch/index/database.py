@@ -67,10 +67,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             faiss TEXT NOT NULL                  -- version that wrote it
         )""",
     ),
-    # 2: what is dead and how many files there are is known without counting; derived FAISS files.
+    # 2: which rows are deleted and how many files there are is known without counting; ANN files.
     (
         "ALTER TABLE content ADD COLUMN files INTEGER NOT NULL DEFAULT 0",  # how many files have it
-        # Committed rows that no search may show: no file has their content, or it is forgotten.
+        # The tombstones: committed rows that no search may show, since no file has their content, or it is forgotten.
+        # With a time in "since" a row is retained in case its file comes back.
         """CREATE TABLE dead (
             segment INTEGER NOT NULL,
             row INTEGER NOT NULL,
@@ -117,7 +118,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             UPDATE content SET files = files - 1 WHERE sha256 = OLD.content;
             UPDATE content SET files = files + 1 WHERE sha256 = NEW.content;
         END""",
-        # A content is named after its files, in the same transaction, so that it is hardly ever dead for a moment.
+        # A content is named after its files, in the same transaction, so that it is hardly ever deleted for a moment.
         """CREATE TRIGGER content_added AFTER INSERT ON content BEGIN
             UPDATE content SET files = (SELECT count(*) FROM file WHERE content = NEW.sha256) WHERE id = NEW.id;
             INSERT INTO dead (segment, row) SELECT NEW.segment, NEW.row
@@ -129,7 +130,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TRIGGER content_used AFTER UPDATE OF files ON content WHEN OLD.files = 0 AND NEW.files > 0 BEGIN
             DELETE FROM dead WHERE segment = NEW.segment AND row = NEW.row;
         END""",
-        # Compaction: the row that it has left is dead; one that waits for its file to come back still waits.
+        # Compaction: the row that it has left is deleted; one that is retained still is.
         """CREATE TRIGGER content_moved AFTER UPDATE OF segment, row ON content BEGIN
             INSERT OR REPLACE INTO dead SELECT NEW.segment, NEW.row, since FROM dead
                 WHERE segment = OLD.segment AND row = OLD.row AND NEW.files = 0;

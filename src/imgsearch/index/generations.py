@@ -1,6 +1,6 @@
 """The files of an index's generations: made, gone on with, and cleared away when nothing names them any more.
 
-The first generation's catalogue, vectors and derived files lie in the index's folder itself. One that is made
+The first generation's catalogue, vectors and ANN files lie in the index's folder itself. One that is made
 anew lies in generation-0002 and so on, with a manifest of its own until the index's manifest names it.
 """
 
@@ -24,7 +24,7 @@ from imgsearch.types import IndexSpec
 _DATABASE = re.compile(r"catalog\.sqlite(-wal|-shm|-journal)?")
 _MANIFEST = re.compile(r"manifest\.json(\.new)?")
 _SEGMENT = re.compile(r"(\d{8})\.f16")
-_DERIVED = re.compile(r"[\d-]+[0-9a-f]*\.faiss(\.new)?")
+_ANN_FILE = re.compile(r"[\d-]+[0-9a-f]*\.faiss(\.new)?")
 
 MANIFEST_COPY = "manifest"
 """The key under which a catalogue keeps a copy of its index's manifest."""
@@ -67,7 +67,7 @@ def begin(folder: str, spec: IndexSpec, anew: bool = False) -> str:
 
 
 def unfinished(folder: str) -> tuple[IndexSpec, str] | None:
-    """Return identity and data folder of a generation that was begun and not published, or None."""
+    """Return the spec and the data folder of a generation that was begun and not published, or None."""
     current = in_use(folder)
     for name in reversed(_names(folder)):
         data = os.path.join(folder, name)
@@ -122,21 +122,21 @@ def drop_unfinished(folder: str, data: str) -> bool:
     return bool(newer)
 
 
-def clear_away(data: str, segments: set[int], derived: set[str]) -> None:
-    """Remove the segments and derived files in ``data`` that its catalogue does not name."""
-    for path in unnamed(data, segments, derived):
+def clear_away(data: str, segments: set[int], ann_files: set[str]) -> None:
+    """Remove the segments and ANN files in ``data`` that its catalogue does not name."""
+    for path in unnamed(data, segments, ann_files):
         try:
             os.unlink(path)
         except OSError:
             pass  # it costs room and nothing else
 
 
-def unnamed(data: str, segments: set[int], derived: set[str]) -> list[str]:
-    """Return the paths of the segments and derived files in ``data`` that its catalogue does not name."""
+def unnamed(data: str, segments: set[int], ann_files: set[str]) -> list[str]:
+    """Return the paths of the segments and ANN files in ``data`` that its catalogue does not name."""
     found = []
     for folder, pattern, named in (
         (os.path.join(data, "vectors"), _SEGMENT, {f"{number:08d}.f16" for number in segments}),
-        (os.path.join(data, "faiss"), _DERIVED, derived),
+        (os.path.join(data, "faiss"), _ANN_FILE, ann_files),
     ):
         try:
             names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []

@@ -45,7 +45,7 @@ Kind = Literal[
     "refused",
     "short",
     "vectors",
-    "derived",
+    "ann",
 ]
 
 
@@ -96,27 +96,27 @@ def check(
         folder = os.path.join(catalog.folder, "vectors")
         # Opened before anything is read: what compaction takes away meanwhile can still be read to its end.
         opened = {number: _open(stack, os.path.join(folder, segment_name(number))) for number, _ in counts}
-        derived = catalog.ann_files()
+        ann_files = catalog.ann_files()
         start(
             sum(os.fstat(file).st_size for file in opened.values() if isinstance(file, int))
-            + sum(one.bytes for one in derived.values())
+            + sum(one.bytes for one in ann_files.values())
         )
         _check_catalogue(catalog, found)
         for number, rows in counts:
             _check_segment(catalog, number, rows, opened[number], kind, found, advance)
-        for one in derived.values():
+        for one in ann_files.values():
             path = os.path.join(catalog.folder, "faiss", one.name)
             if reason := rabitq.damage(path, one.bytes, one.crc):
                 found.damages.append(
-                    Damage("derived", path, reason.removeprefix(path).strip(), segment=one.segment)
+                    Damage("ann", path, reason.removeprefix(path).strip(), segment=one.segment)
                 )
             elif one.rows > dict(counts).get(one.segment, 0):
                 what = f"covers {one.rows:,} vectors, more than there are"
-                found.damages.append(Damage("derived", path, what, segment=one.segment))
+                found.damages.append(Damage("ann", path, what, segment=one.segment))
             found.bytes += one.bytes
             advance(one.bytes)
         found.orphans = unnamed(
-            catalog.folder, {number for number, _ in counts}, {one.name for one in derived.values()}
+            catalog.folder, {number for number, _ in counts}, {one.name for one in ann_files.values()}
         )
     return found
 
@@ -133,9 +133,9 @@ def repair(catalog: Catalog, findings: Findings, kind: tuple[int, str]) -> None:
     _recount(catalog)
     for number in {damage.segment for damage in findings.damages if damage.segment}:
         kinds = {damage.kind: damage for damage in findings.damages if damage.segment == number}
-        if "derived" in kinds:
+        if "ann" in kinds:
             catalog.drop_ann_file(number)
-        if kinds.keys() == {"derived"}:
+        if kinds.keys() == {"ann"}:
             continue
         if not _contents_of(catalog, number):
             _drop_segment(catalog, number)
@@ -177,14 +177,14 @@ _HOMELESS = "content IS NOT NULL AND NOT EXISTS (SELECT 1 FROM content WHERE con
 _COUNTED = "SELECT coalesce(error, ''), count(*) FROM file GROUP BY 1"
 _KEPT = "SELECT reason, files FROM tally WHERE files <> 0"
 _TALLY_OFF = f"SELECT * FROM ({_COUNTED} EXCEPT {_KEPT}) UNION ALL SELECT * FROM ({_KEPT} EXCEPT {_COUNTED})"
-# Dead rows that are none: past the end of their segment, or of a picture that has a file.
-_NOT_DEAD = (
+# Tombstones (the table dead) that are wrong: past the end of their segment, or of a picture that has a file.
+_NOT_DELETED = (
     "NOT EXISTS (SELECT 1 FROM segment WHERE id = dead.segment AND dead.row >= 0 AND dead.row < rows) "
     "OR EXISTS (SELECT 1 FROM content WHERE content.segment = dead.segment AND content.row = dead.row "
     "AND EXISTS (SELECT 1 FROM file WHERE file.content = content.sha256))"
 )
-# How many rows of each segment must be dead: those that no picture with a file is in.
-_DEAD_SHOULD = (
+# How many rows of each segment must have a tombstone: those that no picture with a file is in.
+_SHOULD_BE_DELETED = (
     "SELECT id, rows - (SELECT count(*) FROM content WHERE content.segment = segment.id AND content.row < rows "
     "AND EXISTS (SELECT 1 FROM file WHERE file.content = content.sha256)) AS gone "
     "FROM segment WHERE gone <> 0 ORDER BY id"
@@ -212,8 +212,8 @@ def _wrong_counters(catalog: Catalog) -> list[str]:
     if ask(int, f"SELECT count(*) FROM content WHERE files <> ({_FILES})")[0]:
         wrong.append("the number of files of pictures")
     counted = "SELECT segment, count(*) FROM dead GROUP BY segment ORDER BY segment"
-    if ask(int, f"SELECT EXISTS (SELECT 1 FROM dead WHERE {_NOT_DEAD})")[0] or (
-        ask(_pair, _DEAD_SHOULD) != ask(_pair, counted)
+    if ask(int, f"SELECT EXISTS (SELECT 1 FROM dead WHERE {_NOT_DELETED})")[0] or (
+        ask(_pair, _SHOULD_BE_DELETED) != ask(_pair, counted)
     ):
         wrong.append("which vectors are of pictures that are gone")
     return wrong
@@ -282,13 +282,13 @@ def _shorten(catalog: Catalog, segment: int, rows: int) -> None:
 
 
 def _recount(catalog: Catalog) -> None:
-    """Count anew what is kept along: files by reason, files of each content, and which rows are dead."""
+    """Count anew what is kept along: files by reason, files of each content, and which rows are deleted."""
     now = int(time.time())
     with catalog.transaction() as db:
         db.execute("DELETE FROM tally")
         db.execute("INSERT INTO tally SELECT coalesce(error, ''), count(*) FROM file GROUP BY 1")
         db.execute(f"UPDATE content SET files = ({_FILES}) WHERE files <> ({_FILES})")
-        db.execute(f"DELETE FROM dead WHERE {_NOT_DEAD}")
+        db.execute(f"DELETE FROM dead WHERE {_NOT_DELETED}")
         db.execute("INSERT OR IGNORE INTO dead SELECT segment, row, ? FROM content WHERE files = 0", (now,))
         for number, rows in db.execute("SELECT id, rows FROM segment").fetchall():
             db.execute(

@@ -14,7 +14,7 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError, UsageErr
 from imgsearch.index import manifest, snapshot
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.rows import Place
+from imgsearch.index.rows import VectorLocation
 from imgsearch.index.segments import Rows, SegmentMissing, row_crc, segment_name
 from imgsearch.index.snapshot import Snapshot
 from imgsearch.text import Option
@@ -36,9 +36,9 @@ SHORTLIST = "shortlist"
 class ImageIndex:
     """A directory of vectors and rows, open for reading.
 
-    ``folder`` is the index, ``data`` the folder in it where catalogue, vectors and derived files lie; ``spec``
+    ``folder`` is the index, ``data`` the folder in it where catalogue, vectors and ANN files lie; ``spec``
     says what it was made with, ``catalog`` which files it knows. After a search, ``strategy`` says how it was done, and
-    ``scanned`` how many vectors no derived file covered. ``shortlist_factor`` is how many times the usual number of
+    ``scanned`` how many vectors no ANN file covered. ``shortlist_factor`` is how many times the usual number of
     vectors are compared exactly where codes are used; None leaves it to the catalogue. Use it as a context manager.
     """
 
@@ -79,7 +79,7 @@ class ImageIndex:
         try:
             # Damage is better said before a model is loaded than after.
             catalog.check()
-            _retried(catalog, lambda: snapshot.parts(catalog, fast=False))
+            _retried(catalog, lambda: snapshot.views(catalog, fast=False))
         except BaseException:
             catalog.close()
             raise
@@ -167,14 +167,14 @@ class ImageIndex:
         self, vectors: Vectors, k: int, dim: int | None, exact: bool, below: Sequence[str]
     ) -> list[list[tuple[Record, float]]]:
         fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
-        parts = self.snapshot.parts(self.catalog, fast)
-        self.scanned = sum(len(part.segment) - part.covered for part in parts) if fast else 0
-        allowed = snapshot.mask_below(self.catalog, parts, below) if below else None
-        return [self._nearest(parts, query, k, dim, exact, allowed) for query in vectors]
+        views = self.snapshot.views(self.catalog, fast)
+        self.scanned = sum(len(view.segment) - view.covered for view in views) if fast else 0
+        allowed = snapshot.mask_below(self.catalog, views, below) if below else None
+        return [self._nearest(views, query, k, dim, exact, allowed) for query in vectors]
 
     def _nearest(
         self,
-        parts: list[ann.Part],
+        views: list[ann.SegmentView],
         query: Vectors,
         k: int,
         dim: int | None,
@@ -182,24 +182,24 @@ class ImageIndex:
         allowed: list[NDArray[np.bool_]] | None,
     ) -> list[tuple[Record, float]]:
         """Widen the search until there are k pictures with files, and nothing left out may tie with the last one."""
-        total = sum(len(part.segment) for part in parts)
+        total = sum(len(view.segment) for view in views)
         k = min(k, total)
         if not k:
             self.strategy = ann.SearchStrategy("exact", "there is nothing to search")
             return []
-        wanted, alive = k + _SPARE, False
+        wanted, live_only = k + _SPARE, False
         shortlist = ann.shortlist_for(k, self.spec.dim, total) * self.shortlist_times()
         while True:
             found = ann.nearest(
-                parts, query, wanted, shortlist=shortlist, dim=dim, exact=exact, allowed=allowed
+                views, query, wanted, shortlist=shortlist, dim=dim, exact=exact, allowed=allowed
             )
             self.strategy = found.strategy
-            hits, certain = self._hits(parts, found, query, k, dim)
+            hits, certain = self._hits(views, found, query, k, dim)
             if certain or (len(found.row) < wanted and found.strategy.name != "codes") or wanted >= total:
                 return hits
-            if len(hits) < k and not alive:
+            if len(hits) < k and not live_only:
                 # So many of the nearest have no file any more that it is better to look only at those that have.
-                allowed, alive = snapshot.mask_live(self.catalog, parts, allowed), True
+                allowed, live_only = snapshot.mask_live(self.catalog, views, allowed), True
             if len(found.row) < wanted:
                 exact = True  # the shortlists hold no more
             wanted, shortlist = min(4 * wanted, total), 4 * shortlist
@@ -209,30 +209,30 @@ class ImageIndex:
         kept = self.shortlist_factor or self.catalog.meta(SHORTLIST) or "1"
         return int(kept) if str(kept).isdecimal() and 1 <= int(kept) <= 64 else 1
 
-    def with_parts(self, work: Callable[[list[ann.Part]], T]) -> T:
+    def with_views(self, work: Callable[[list[ann.SegmentView]], T]) -> T:
         """Return what ``work`` makes of every segment that has rows; it may be called again with a later snapshot."""
-        return self._in_one_moment(lambda: work(self.snapshot.parts(self.catalog, fast=False)))
+        return self._in_one_moment(lambda: work(self.snapshot.views(self.catalog, fast=False)))
 
     def _hits(
-        self, parts: list[ann.Part], found: ann.Found, query: Vectors, k: int, dim: int | None
+        self, views: list[ann.SegmentView], found: ann.NearestRows, query: Vectors, k: int, dim: int | None
     ) -> tuple[list[tuple[Record, float]], bool]:
         """Return the best k pictures among the rows found, and whether no row that was not found could be one."""
-        cosines, rows = ann.cosines(parts, found, query, dim)
+        cosines, rows = ann.cosines(views, found, query, dim)
         order = np.argsort(-cosines, kind="stable").tolist()
         hits: list[tuple[float, Record, int, int]] = []
         at_once = min(max(k, 8), 200)
         # Of pictures that tie with the last one, those that were indexed first are to be seen.
         while order and not (len(hits) >= k and cosines[order[0]] < hits[k - 1][0]):
             now, order = order[:at_once], order[at_once:]
-            where = [(parts[found.part[place]].segment.number, int(found.row[place])) for place in now]
-            named = self.catalog.records(where)
-            for place, at in zip(now, where, strict=True):
-                if at in named:
-                    hits.append((float(cosines[place]), *named[at], place))
+            rows_now = [(views[found.view[rank]].segment.number, int(found.row[rank])) for rank in now]
+            records = self.catalog.records(rows_now)
+            for rank, row in zip(now, rows_now, strict=True):
+                if row in records:
+                    hits.append((float(cosines[rank]), *records[row], rank))
         hits = sorted(hits, key=lambda hit: (-hit[0], hit[1].id))[:k]
-        for _, _, crc, place in hits:
-            segment = parts[found.part[place]].segment.number
-            self.check_row(rows[place], crc, segment, int(found.row[place]))
+        for _, _, crc, rank in hits:
+            segment = views[found.view[rank]].segment.number
+            self.check_row(rows[rank], crc, segment, int(found.row[rank]))
         shown = [(record, score) for score, record, _, _ in hits]
         if len(hits) < k or not len(found.scores):
             return shown, False
@@ -245,16 +245,16 @@ class ImageIndex:
 
         Raises IndexDamaged if it does not match its checksum.
         """
-        return self._in_one_moment(lambda: self._vector(self.catalog.place(sha256, page)))
+        return self._in_one_moment(lambda: self._vector(self.catalog.locate(sha256, page)))
 
-    def _vector(self, place: Place | None) -> Vectors | None:
-        if place is None:
+    def _vector(self, where: VectorLocation | None) -> Vectors | None:
+        if where is None:
             return None
-        segment = self.snapshot.segment(place.segment, dict(self.catalog.segments()).get(place.segment, 0))
-        if place.row >= len(segment):
-            raise self._damaged(place.segment, f"has no vector {place.row}")
-        stored = segment.take(np.array([place.row]))
-        self.check_row(stored[0], place.crc, place.segment, place.row)
+        segment = self.snapshot.segment(where.segment, dict(self.catalog.segments()).get(where.segment, 0))
+        if where.row >= len(segment):
+            raise self._damaged(where.segment, f"has no vector {where.row}")
+        stored = segment.take(np.array([where.row]))
+        self.check_row(stored[0], where.crc, where.segment, where.row)
         return stored.astype(np.float32)
 
     def check_row(self, row: Rows, crc: int, segment: int, number: int) -> None:

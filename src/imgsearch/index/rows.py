@@ -42,7 +42,7 @@ class FileRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class VectorLocation:
     """Where a content's vector lies, with the crc32 of its bytes."""
 
     content: int
@@ -116,13 +116,13 @@ def root_row(id: int, path: bytes, options: str, mount: bytes) -> Root:
     return Root(id, os.fsdecode(path), dict(json.loads(options)), os.fsdecode(mount))
 
 
-def place_row(*columns: Any) -> Place:
+def location_row(*columns: Any) -> VectorLocation:
     """Read where a content lies."""
-    return Place(*map(int, columns))
+    return VectorLocation(*map(int, columns))
 
 
 def ann_file_row(segment: int, rows: int, name: str, faiss: str, *rest: Any) -> AnnFile | None:
-    """Read a derived file's row; None if it makes no sense: a derived file is never worth an error."""
+    """Read an ANN file's row; None if it makes no sense: an ANN file is never worth an error."""
     try:
         found = AnnFile(int(segment), int(rows), str(name), str(faiss), *map(int, rest))
     except (ValueError, TypeError):
@@ -133,7 +133,7 @@ def ann_file_row(segment: int, rows: int, name: str, faiss: str, *rest: Any) -> 
 def record_row(
     segment: int, row: int, id: int, sha256: bytes, page: int, width: int, height: int, crc: int, *path: bytes
 ) -> tuple[tuple[int, int], Record, int, bytes]:
-    """Read a picture with one of its files: its place, itself without paths, its row's crc32, the file's path."""
+    """Read a picture with one of its files: (segment, row), the picture without paths, its row's crc32, a path."""
     record = Record(int(id), bytes(sha256), int(page), int(width), int(height), ())
     return (int(segment), int(row)), record, int(crc), os.path.join(*path)
 

@@ -46,7 +46,7 @@ def read(folder: str, work: Callable[[Connection], T]) -> T | None:
 def write(folder: str, work: Callable[[Connection], object]) -> None:
     """Let ``work`` write to the file; in a folder that can't be written, or when another writes, do nothing.
 
-    A damaged file is thrown away and begun anew: nothing in it is worth mending.
+    A damaged file is thrown away and begun anew: nothing in it is worth a repair.
     """
     try:
         _write(folder, work)
@@ -134,9 +134,6 @@ def cache_vector(folder: str, question: CachedQuery, vector: Vectors) -> None:
         )
 
     write(folder, work)
-
-
-NAME = NAME
 
 
 @dataclass(frozen=True, slots=True)

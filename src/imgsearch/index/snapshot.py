@@ -33,7 +33,7 @@ class Snapshot:
         self._segments, self._codes = {}, {}
 
     def look_wider(self, times: int) -> None:
-        """Let searches look into so many times the inverted lists; only of the derived files that are open now."""
+        """Let searches look into so many times the inverted lists; only of the ANN files that are open now."""
         self._codes = {
             name: replace(one, nprobe=min(times * one.nprobe, one.nlist)) for name, one in self._codes.items()
         }
@@ -47,7 +47,7 @@ class Snapshot:
             self._segments[number] = known
         return known
 
-    def parts(self, catalog: Catalog, fast: bool = True) -> list[ann.Part]:
+    def views(self, catalog: Catalog, fast: bool = True) -> list[ann.SegmentView]:
         """Return every segment that has rows, with its codes if ``fast`` and they can be used.
 
         In one transaction of ``catalog``, what comes back is of one moment. Raises as ``segment`` does.
@@ -56,21 +56,21 @@ class Snapshot:
         segments = [self.segment(number, rows) for number, rows in counts]
         self._segments = {segment.number: segment for segment in segments}
         if not fast or sum(rows for _, rows in counts) < ann.EXACT_ROWS:
-            return [ann.Part(segment) for segment in segments]
-        derived = catalog.ann_files()
-        current = {one.name for one in derived.values()}
+            return [ann.SegmentView(segment) for segment in segments]
+        ann_files = catalog.ann_files()
+        current = {one.name for one in ann_files.values()}
         self._codes = {name: loaded for name, loaded in self._codes.items() if name in current}
         self.problems = {name: why for name, why in self.problems.items() if name in current}
         new = [
-            one for one in derived.values() if one.name not in self._codes and one.name not in self.problems
+            one for one in ann_files.values() if one.name not in self._codes and one.name not in self.problems
         ]
         ann.side_by_side([lambda one=one: self._load(one) for one in new])  # type: ignore[misc]
-        parts = []
+        views = []
         for segment in segments:
-            one = derived.get(segment.number)
+            one = ann_files.get(segment.number)
             fits = one is not None and one.rows <= len(segment)
-            parts.append(ann.Part(segment, self._codes.get(one.name) if one and fits else None))
-        return parts
+            views.append(ann.SegmentView(segment, self._codes.get(one.name) if one and fits else None))
+        return views
 
     def _load(self, one: AnnFile) -> None:
         path = os.path.join(self.data, "faiss", one.name)
@@ -85,34 +85,34 @@ class Snapshot:
 
 
 Masks = list[NDArray[np.bool_]]
-"""For each part of a search, (rows,): whether a row may be found."""
+"""For each view of a search, (rows,): whether a row may be found."""
 
 
-def mask_below(catalog: Catalog, parts: Sequence[ann.Part], paths: Sequence[str]) -> Masks | None:
+def mask_below(catalog: Catalog, views: Sequence[ann.SegmentView], paths: Sequence[str]) -> Masks | None:
     """Return the rows that have a file at or below one of some absolute paths; None if every root lies below one."""
-    masks = {part.segment.number: np.zeros(len(part.segment), bool) for part in parts}
+    masks = {view.segment.number: np.zeros(len(view.segment), bool) for view in views}
     roots = catalog.roots()
     if all(any(is_at_or_below(root.path, path) for path in paths) for root in roots):
         return None
     for root in roots:
         for path in paths:
             if is_at_or_below(root.path, path):
-                places = catalog.rows_below(root.id)
+                rows = catalog.rows_below(root.id)
             elif is_at_or_below(path, root.path):
-                places = catalog.rows_below(root.id, os.path.relpath(path, root.path))
+                rows = catalog.rows_below(root.id, os.path.relpath(path, root.path))
             else:
                 continue
-            found = np.array(places, np.int64).reshape(-1, 2)
+            found = np.array(rows, np.int64).reshape(-1, 2)
             for number, mask in masks.items():
                 rows = found[found[:, 0] == number, 1]
                 mask[rows[rows < len(mask)]] = True
     return list(masks.values())
 
 
-def mask_live(catalog: Catalog, parts: Sequence[ann.Part], allowed: Masks | None) -> Masks:
+def mask_live(catalog: Catalog, views: Sequence[ann.SegmentView], allowed: Masks | None = None) -> Masks:
     """Return which of the ``allowed`` rows, or of all, belong to a picture that has a file."""
-    masks = [np.ones(len(part.segment), bool) for part in parts] if allowed is None else allowed
-    for part, mask in zip(parts, masks, strict=True):
-        dead = catalog.dead_rows(part.segment.number)
-        mask[dead[dead < len(mask)]] = False
+    masks = [np.ones(len(view.segment), bool) for view in views] if allowed is None else allowed
+    for view, mask in zip(views, masks, strict=True):
+        deleted = catalog.deleted_rows(view.segment.number)
+        mask[deleted[deleted < len(mask)]] = False
     return masks

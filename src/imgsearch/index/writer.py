@@ -40,8 +40,8 @@ def lock_index(folder: str) -> FileLock:
         raise storage_error(error, path) from error
 
 
-DEAD_SHARE = 0.25
-"""Share of a segment's rows that may be dead before compaction is worth its writing."""
+DELETED_SHARE = 0.25
+"""Share of a segment's rows that may be deleted before compaction is worth its writing."""
 
 GRACE_SECONDS = 30 * 86_400.0
 """How long a picture whose files are gone keeps its vector when compaction happens by itself.
@@ -54,8 +54,8 @@ _MOVED = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Compacted:
-    """What compaction did: ``segments`` given up, ``moved`` rows written anew, ``dropped`` rows gone for good."""
+class Compaction:
+    """What a compaction did: ``segments`` given up, ``moved`` rows written anew, ``dropped`` rows gone for good."""
 
     segments: int = 0
     moved: int = 0
@@ -73,7 +73,7 @@ class IndexWriter:
         """Open the index in ``folder`` to write to it; with ``spec``, make it if there is none.
 
         With ``rebuild``, open a new generation beside the index that is there, which stays in use until
-        ``publish``; one that was begun with the same identity and not finished is gone on with.
+        ``publish``; one that was begun with the same spec and not finished is gone on with.
         Raises IndexLocked (who holds it), IndexMissing, IndexDamaged, IndexMismatch, StorageError.
         """
         folder = os.path.abspath(folder)
@@ -168,42 +168,43 @@ class IndexWriter:
         done = 0
         while done < len(contents):
             room = self._make_room()
-            part = slice(done, done + room)
-            rows = np.ascontiguousarray(vectors[part], dtype="<f2")
+            fitting = slice(done, done + room)
+            rows = np.ascontiguousarray(vectors[fitting], dtype="<f2")
             self._segments.append(self._rows, rows)
             new = [
-                NewContent(*content, row_crc(row)) for content, row in zip(contents[part], rows, strict=True)
+                NewContent(*content, row_crc(row))
+                for content, row in zip(contents[fitting], rows, strict=True)
             ]
             done += len(rows)
-            # The files wait for the last part, so that none names a content that is not there yet.
+            # The files wait for the last segment, so that none names a content that is not there yet.
             self.catalog.commit(self._number, self._rows, new, states if done == len(contents) else [])
             self._rows += len(rows)
         if not contents:
             self.catalog.commit(self._number, self._rows, [], states)
 
-    def dead_segments(self, share: float = DEAD_SHARE, before: float | None = None) -> list[int]:
-        """Return the segments of whose rows at least this share, and at least one, is dead (since ``before``)."""
-        dead = self.catalog.dead_counts(before)
+    def segments_to_compact(self, share: float = DELETED_SHARE, before: float | None = None) -> list[int]:
+        """Return the segments of whose rows at least this share, and at least one, is deleted (since ``before``)."""
+        deleted = self.catalog.deleted_counts(before)
         return [
             number
             for number, rows in self.catalog.segments()
-            if dead.get(number, 0) and dead[number] >= share * rows
+            if deleted.get(number, 0) and deleted[number] >= share * rows
         ]
 
     def compact(
         self,
-        share: float = DEAD_SHARE,
+        share: float = DELETED_SHARE,
         before: float | None = None,
         advance: Callable[[int], None] = lambda rows: None,
-    ) -> Compacted:
-        """Write the living rows of segments with many dead ones anew and give those segments' room back.
+    ) -> Compaction:
+        """Write the live rows of segments with many deleted ones anew and give those segments' room back.
 
-        That is the segments of which at least ``share``, and at least a row, is dead. With ``before``, in seconds
-        since 1970, pictures whose last file went later than that count as living. It may be broken off at any
+        That is the segments of which at least ``share``, and at least a row, is deleted. With ``before``, in seconds
+        since 1970, pictures whose last file went later than that count as live. It may be broken off at any
         time; what was done stays done. Raises StorageError, IndexDamaged.
         """
         moved = dropped = 0
-        victims = self.dead_segments(share, before)
+        victims = self.segments_to_compact(share, before)
         for victim in victims:
             try:
                 # Nothing goes to the last one of them, from where it would be moved once more.
@@ -212,28 +213,28 @@ class IndexWriter:
                 self._number = 0
                 raise
             moved, dropped = moved + count, dropped + rows - count
-        return Compacted(len(victims), moved, dropped)
+        return Compaction(len(victims), moved, dropped)
 
     def _empty(
         self, victim: int, last: int, before: float | None, advance: Callable[[int], None]
     ) -> tuple[int, int]:
-        """Move the living rows of a segment to the end, behind ``last``; drop it; return moved rows and all it had."""
+        """Move the live rows of a segment to the end, behind ``last``; drop it; return moved rows and all it had."""
         rows = dict(self.catalog.segments())[victim]
         source = Segment(
             os.path.join(self.data, "vectors"), victim, rows, self.spec.dim, self.spec.fingerprint
         )
         moved, first = 0, 0
-        while living := self.catalog.living(victim, first, _MOVED, before):
-            first = living[-1][1] + 1
-            while living:
+        while live := self.catalog.live_rows(victim, first, _MOVED, before):
+            first = live[-1][1] + 1
+            while live:
                 room = self._make_room(but_not=last)
-                now, living = living[:room], living[room:]
+                now, live = live[:room], live[room:]
                 stored = source.take(np.array([row for _, row, _ in now]))
                 for (_, row, crc), vector in zip(now, stored, strict=True):
                     self.index.check_row(vector, crc, victim, row)
                 self._segments.append(self._rows, stored)
-                places = [(id, self._rows + place) for place, (id, _, _) in enumerate(now)]
-                self.catalog.move(places, self._number, self._rows + len(now))
+                moves = [(id, row) for row, (id, _, _) in enumerate(now, self._rows)]
+                self.catalog.move(moves, self._number, self._rows + len(now))
                 self._rows += len(now)
                 moved += len(now)
                 advance(len(now))
@@ -243,7 +244,7 @@ class IndexWriter:
         return moved, rows
 
     def move_model(self, model: str) -> None:
-        """Remember that the checkpoint lies elsewhere now; it is the same one, so the identity stays."""
+        """Remember that the checkpoint lies elsewhere now; it is the same one, so the spec stays."""
         if model != self.spec.model:
             self.index.spec = replace(self.spec, model=model)
             manifest.write(self.folder, self.spec, self.data)

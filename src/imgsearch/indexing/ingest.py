@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from imgsearch.index import side_db
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileState
-from imgsearch.index.writer import DEAD_SHARE, GRACE_SECONDS, Compacted, IndexWriter
-from imgsearch.indexing.decode import Decoded, Page, decode_ahead
+from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS, Compaction, IndexWriter
+from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan
 from imgsearch.types import (
@@ -39,12 +39,13 @@ _DROP_AT_ONCE = 1000
 
 
 @dataclass(slots=True)
-class _Waiting:
-    """A decoded file that waits for its batch."""
+class _Uncommitted:
+    """What the next commit takes: new contents with a row of ``vectors`` each, and what is known of files."""
 
-    root: int
-    decoded: Decoded
-    pages: tuple[Page, ...]
+    contents: list[tuple[bytes, int, int, int]] = field(default_factory=list)
+    vectors: list[Vectors] = field(default_factory=list)
+    files: list[FileState] = field(default_factory=list)
+    hashes: set[bytes] = field(default_factory=set)
 
 
 class Ingest:
@@ -56,12 +57,9 @@ class Ingest:
         self.result = IndexResult(
             unchanged=plan.unchanged, unchanged_errors=plan.unchanged_errors, kept=plan.kept
         )
-        self.batch: list[_Waiting] = []
-        # Embedded, not yet committed.
-        self.contents: list[tuple[bytes, int, int, int]] = []
-        self.vectors: list[Vectors] = []
-        self.states: list[FileState] = []
-        self.pending: set[bytes] = set()
+        self.root_ids: dict[str, int] = {}
+        self.batch: list[Decoded] = []
+        self.uncommitted = _Uncommitted()
         self.committed_at = time.monotonic()
         self.builder = AnnBuilder(writer.data, writer.spec, reporter)
 
@@ -72,10 +70,11 @@ class Ingest:
         were moved, copied, touched or can't be read need no model.
         """
         try:
-            roots = self._put_roots()
-            self.states += [replace(state, root=roots[number]) for number, state in self.plan.touched]
-            if self.plan.todo:
-                self._embed_all(load, roots)
+            self._put_roots()
+            for source, row in self.plan.remounted:
+                self._note(source, row.content, row.error, row.detail)
+            if self.plan.to_do:
+                self._embed_all(load)
             self._commit()
             self._prune()
             tidy(self.writer, self.builder, self.reporter, before=time.time() - GRACE_SECONDS)
@@ -83,76 +82,71 @@ class Ingest:
             self.builder.stop()
         return self.result
 
-    def _put_roots(self) -> list[int]:
-        roots = []
-        for target in self.plan.targets:
-            root = self.writer.catalog.put_root(target.path, target.stored_options(), target.mount)
-            if target.split_from:
-                below = os.path.relpath(target.path, target.split_from.path)
-                self.writer.catalog.split_root(target.split_from.id, below, root, target.device)
-            roots.append(root)
-        return roots
+    def _put_roots(self) -> None:
+        for root in self.plan.roots:
+            id = self.writer.catalog.put_root(root.path, root.stored_options(), root.mount)
+            if root.split_from:
+                below = os.path.relpath(root.path, root.split_from.path)
+                self.writer.catalog.split_root(root.split_from.id, below, id, root.device)
+            self.root_ids[root.path] = id
 
-    def _embed_all(self, load: Callable[[], ImageEncoder], roots: list[int]) -> None:
+    def _embed_all(self, load: Callable[[], ImageEncoder]) -> None:
         # The decoding threads ask through a connection of their own: the writer's is in transactions.
         with closing(Catalog(self.writer.data)) as catalog:
             one_at_a_time = threading.Lock()
 
-            def known(sha256: bytes) -> bool:
+            def is_known(sha256: bytes) -> bool:
                 with one_at_a_time:
-                    return catalog.place(sha256) is not None
+                    return catalog.locate(sha256) is not None
 
             try:
-                done = self._take_known(roots, known)
-                if done < len(self.plan.todo):
+                done = self._take_known(is_known)
+                if done < len(self.plan.to_do):
                     self._commit()
                     # In the main thread, where Ctrl-C ends even a long load or download.
                     encoder = load()
-                    self._embed_rest(encoder, roots, known, done)
+                    self._embed_rest(encoder, is_known, done)
             except (KeyboardInterrupt, ModelOutOfMemory):
                 # What has been computed is kept; what has not, the next run does. Memory that is too small for one
                 # picture is so for all of them, since the pixel budget is the same: so that ends the run.
                 self._commit()
                 raise
 
-    def _take_known(self, roots: list[int], known: Callable[[bytes], bool]) -> int:
+    def _take_known(self, is_known: Callable[[bytes], bool]) -> int:
         """Take in the files up to the first whose content the index does not have; return how many that were.
 
         They need no model: moved, copied, touched, or unreadable.
         """
-        items = self._decoded(self.plan.todo, None, known, ahead=16)
-        self.reporter.start(len(self.plan.todo), "pictures")
+        files = self._decoded(self.plan.to_do, None, is_known, ahead=16)
+        self.reporter.start(len(self.plan.to_do), "pictures")
         done = 0
         try:
-            with closing(items):
-                for number, item in items:
-                    if isinstance(item, Decoded) and item.pages is None:
+            with closing(files):
+                for file in files:
+                    if isinstance(file, Hashed) and not file.known:
                         break
-                    self._take(item, roots[number], None)
+                    self._take(file, None)
                     done += 1
         finally:
             self.reporter.stop()
         return done
 
-    def _embed_rest(
-        self, encoder: ImageEncoder, roots: list[int], known: Callable[[bytes], bool], done: int
-    ) -> None:
-        todo = self.plan.todo[done:]
-        size = self._size(encoder)
-        items = self._decoded(todo, encoder.prepare, known, ahead=2 * size + 2)
-        self.reporter.start(len(todo), "pictures")
+    def _embed_rest(self, encoder: ImageEncoder, is_known: Callable[[bytes], bool], done: int) -> None:
+        to_do = self.plan.to_do[done:]
+        files = self._decoded(to_do, encoder.prepare, is_known, ahead=2 * self._size(encoder) + 2)
+        self.reporter.start(len(to_do), "pictures")
         reused, began = self.result.reused, time.monotonic()
         try:
-            with closing(items):
+            with closing(files):
                 asked = time.monotonic()
-                for number, item in items:
+                for file in files:
                     self.result.waiting += time.monotonic() - asked
-                    self._take(item, roots[number], encoder)
+                    self._take(file, encoder)
                     asked = time.monotonic()
                 self._embed(encoder)
         finally:
             self.reporter.stop()
-            self.result.batch = self._spoken_size(encoder)
+            self.result.batch = self._size_text(encoder)
             # A rate to guess the next run by: only from a run that was mostly embedding.
             enough = self.result.indexed >= 8 and self.result.indexed > self.result.reused - reused
             rate = self.result.indexed / max(time.monotonic() - began, 1e-9)
@@ -160,61 +154,67 @@ class Ingest:
 
     def _decoded(
         self,
-        todo: Sequence[tuple[int, SourceFile]],
+        to_do: Sequence[SourceFile],
         prepare: Callable[[RGB], Patches] | None,
-        known: Callable[[bytes], bool],
+        is_known: Callable[[bytes], bool],
         ahead: int,
-    ) -> Generator[tuple[int, Decoded | Skipped], None, None]:
+    ) -> Generator[Decoded | Hashed | Skipped, None, None]:
         limit = self.options.max_megapixels or MAX_MEGAPIXELS
-        return decode_ahead(todo, prepare, known, self.writer.spec.pixels, limit, ahead)
+        return decode_ahead(to_do, prepare, is_known, self.writer.spec.pixels, limit, ahead)
 
     def _size(self, encoder: ImageEncoder) -> int:
         """Return how many pictures make a batch."""
         return self.options.batch_size or encoder.batch_size
 
-    def _spoken_size(self, encoder: ImageEncoder) -> str:
+    def _size_text(self, encoder: ImageEncoder) -> str:
         """Say how many pictures made a batch at last, and why."""
         reason = "as asked for" if self.options.batch_size else encoder.batch_reason
         return f"{self._size(encoder)} ({reason})"
 
-    def _take(self, item: Decoded | Skipped, root: int, encoder: ImageEncoder | None) -> None:
-        if isinstance(item, Skipped):
-            self._skip(root, item)
-        elif (
-            encoder is None
-            or not item.pages
-            or item.sha256 in self.pending
-            or self.writer.catalog.place(item.sha256)
-        ):
-            # The index has this content already, or has got it since the file was decoded ahead, or will have
-            # it with the next commit.
+    def _take(self, file: Decoded | Hashed | Skipped, encoder: ImageEncoder | None) -> None:
+        """Take in a file; only one that has been decoded needs the encoder."""
+        if isinstance(file, Skipped):
+            self._skip(file)
+        elif isinstance(file, Hashed) or encoder is None or self._has(file.sha256):
             self.result.reused += 1
             self.reporter.advance()
-            self.states.append(FileState(root, item.source, item.sha256))
-        elif any(waiting.decoded.sha256 == item.sha256 for waiting in self.batch):
-            self._embed(encoder)
-            self._take(item, root, encoder)
+            self._note(file.source, file.sha256)
         else:
-            self.batch.append(_Waiting(root, item, item.pages))
-            if sum(len(waiting.pages) for waiting in self.batch) >= self._size(encoder):
+            if any(other.sha256 == file.sha256 for other in self.batch):
                 self._embed(encoder)
+                self._take(file, encoder)
+            else:
+                self.batch.append(file)
+                if sum(len(other.pages) for other in self.batch) >= self._size(encoder):
+                    self._embed(encoder)
         if time.monotonic() - self.committed_at >= COMMIT_SECONDS:
             self._commit()
 
-    def _skip(self, root: int, skipped: Skipped) -> None:
+    def _has(self, sha256: bytes) -> bool:
+        """Whether the index has got a content since its file was decoded ahead, or gets it with the next commit."""
+        return sha256 in self.uncommitted.hashes or self.writer.catalog.locate(sha256) is not None
+
+    def _note(
+        self, source: SourceFile, content: bytes | None = None, error: str | None = None, detail: str = ""
+    ) -> None:
+        """Have the next commit say what was found out about a file."""
+        self.uncommitted.files.append(FileState(self.root_ids[source.root], source, content, error, detail))
+
+    def _skip(self, skipped: Skipped) -> None:
         self.result.skipped[skipped.reason] += 1
         self.reporter.advance()
+        source = skipped.source
         if skipped.reason in TRANSIENT:
             # It may well be readable again tomorrow: what is known of it stays, a vanished file is not recorded.
-            known = self.writer.catalog.file(root, skipped.source.path)
-            if skipped.reason == "vanished" or (known and known.content):
+            row = self.writer.catalog.file(self.root_ids[source.root], source.path)
+            if skipped.reason == "vanished" or (row and row.content):
                 return
-        self.states.append(FileState(root, skipped.source, error=skipped.reason, detail=skipped.detail))
+        self._note(source, error=skipped.reason, detail=skipped.detail)
 
     def _embed(self, encoder: ImageEncoder) -> None:
         """Turn the batch into vectors; an input without a finite one is skipped and the rest done again."""
         while self.batch:
-            pages = [(waiting, page) for waiting in self.batch for page in waiting.pages]
+            pages = [(file, page) for file in self.batch for page in file.pages]
             prompt = self.writer.spec.document_prompt
             began = time.monotonic()
             try:
@@ -222,60 +222,52 @@ class Ingest:
                 # Files of many pages make batches that are larger than what fits into memory at a time.
                 vectors = encoder.embed(inputs, batch_size=self._size(encoder))
             except NonFiniteError as error:
-                bad = {id(pages[row][0]) for row in error.rows}
-                for waiting in [waiting for waiting in self.batch if id(waiting) in bad]:
-                    self.batch.remove(waiting)
-                    self._skip(waiting.root, Skipped(waiting.decoded.source, "no finite vector"))
+                bad = {pages[row][0].sha256 for row in error.rows}
+                for file in [file for file in self.batch if file.sha256 in bad]:
+                    self.batch.remove(file)
+                    self._skip(Skipped(file.source, "no finite vector"))
                 continue
             finally:
                 self.result.embedding += time.monotonic() - began
             with _uninterrupted():
-                self.vectors.append(vectors)
-                for waiting, page in pages:
-                    self.contents.append((waiting.decoded.sha256, page.page, page.width, page.height))
-                    self.pending.add(waiting.decoded.sha256)
-                for waiting in self.batch:
-                    self.states.append(
-                        FileState(waiting.root, waiting.decoded.source, waiting.decoded.sha256)
-                    )
+                self.uncommitted.vectors.append(vectors)
+                for file, page in pages:
+                    self.uncommitted.contents.append((file.sha256, page.page, page.width, page.height))
+                    self.uncommitted.hashes.add(file.sha256)
+                for file in self.batch:
+                    self._note(file.source, file.sha256)
                 self.result.indexed += len(self.batch)
                 self.reporter.advance(len(self.batch))
                 self.batch = []
 
     def _commit(self) -> None:
+        """Store what has been embedded and found out since the last commit; Ctrl-C waits until that is done."""
         with _uninterrupted():
-            self._commit_now()
-
-    def _commit_now(self) -> None:
-        if self.contents or self.states:
-            rows = (
-                np.concatenate(self.vectors)
-                if self.vectors
-                else np.empty((0, self.writer.spec.dim), np.float32)
-            )
-            self.writer.commit(self.contents, rows, self.states)
-            self.builder.schedule()
-        self.contents, self.vectors, self.states = [], [], []
-        self.pending.clear()
-        self.committed_at = time.monotonic()
+            new = self.uncommitted
+            if new.contents or new.files:
+                none = np.empty((0, self.writer.spec.dim), np.float32)
+                self.writer.commit(new.contents, np.concatenate([none, *new.vectors]), new.files)
+                self.builder.schedule()
+            self.uncommitted = _Uncommitted()
+            self.committed_at = time.monotonic()
 
     def _prune(self) -> None:
-        gone = self.plan.gone
-        for start in range(0, len(gone), _DROP_AT_ONCE):
-            self.writer.catalog.drop_files(gone[start : start + _DROP_AT_ONCE])
-        self.result.pruned = len(gone)
+        ids = self.plan.to_prune
+        for start in range(0, len(ids), _DROP_AT_ONCE):
+            self.writer.catalog.drop_files(ids[start : start + _DROP_AT_ONCE])
+        self.result.pruned = len(ids)
 
 
 def tidy(
     writer: IndexWriter,
     builder: AnnBuilder,
     reporter: Reporter,
-    share: float = DEAD_SHARE,
+    share: float = DELETED_SHARE,
     before: float | None = None,
-) -> Compacted:
-    """Give back the room of dead rows where there are many, and bring the derived files up to date."""
-    done = Compacted()
-    if writer.dead_segments(share, before):
+) -> Compaction:
+    """Give back the room of deleted rows where there are many, and bring the ANN files up to date."""
+    done = Compaction()
+    if writer.segments_to_compact(share, before):
         builder.join()
         reporter.start(0, "vectors moved")
         try:

@@ -4,103 +4,158 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from imgsearch.files import NOT_MOUNTED, Walk
 from imgsearch.fs import is_at_or_below, is_below, is_mount
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.rows import TRANSIENT, FileRow, FileState, Root, is_current
-from imgsearch.indexing.roots import Target, owner_of, places_of
+from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
+from imgsearch.indexing.roots import PlannedRoot, Scope, owner_of
 from imgsearch.text import format_rate
 from imgsearch.types import PixelBudget, Reporter, Silent, SourceFile
 
 
 @dataclass(slots=True)
 class Plan:
-    """The outcome of the walk. ``todo`` holds (index into targets, file) in walking order.
+    """The outcome of the walk. Every file names its root by path, and each path is one of ``roots``.
 
-    ``empty`` are the paths, as given, at and below which there is no picture and none was known: what is no
-    root yet does not become one for them.
+    ``to_do`` are the files to read, in walking order. ``remounted`` are unchanged files whose drive has another
+    device number now, with what the catalogue knows of them. ``to_prune`` are the row ids of files that are gone;
+    ``kept`` counts by reason those that can't be seen and stay. ``unlisted`` are folders that could not be listed,
+    with the reason. ``empty_paths`` are the paths, as they were asked for, at and below which there is no picture
+    and none was known: what is no root yet does not become one for them.
     """
 
-    targets: list[Target]
-    todo: list[tuple[int, SourceFile]] = field(default_factory=list)
-    touched: list[tuple[int, FileState]] = field(default_factory=list)
-    gone: list[int] = field(default_factory=list)
+    roots: list[PlannedRoot]
+    to_do: list[SourceFile] = field(default_factory=list)
+    remounted: list[tuple[SourceFile, FileRow]] = field(default_factory=list)
+    to_prune: list[int] = field(default_factory=list)
     unchanged: int = 0
     unchanged_errors: int = 0
-    others: int = 0
+    other_files: int = 0
     kept: Counter[str] = field(default_factory=Counter)
     unlisted: dict[str, str] = field(default_factory=dict)
-    empty: list[str] = field(default_factory=list)
+    empty_paths: list[str] = field(default_factory=list)
 
     @property
-    def found(self) -> int:
+    def pictures(self) -> int:
         """Number of files that look like pictures."""
-        return len(self.todo) + self.unchanged + self.unchanged_errors
+        return len(self.to_do) + self.unchanged + self.unchanged_errors
 
 
 def make_plan(
-    targets: list[Target],
-    roots: Sequence[Root],
+    scope: Scope,
     catalog: Catalog | None,
     extensions: Collection[str],
     *,
-    given: Sequence[str] = (),
     prune: bool = True,
     prune_empty: bool = False,
     retry: Collection[str] = TRANSIENT,
     reporter: Reporter | None = None,
 ) -> Plan:
-    """Walk the targets and hold what is there against the catalogue. Reads no file's contents.
+    """Walk the scope and compare what is there with the catalogue. Reads no file's contents.
 
-    ``given`` are the paths that the targets were chosen for.
+    Files that were skipped for a reason in ``retry`` are to be read again. Without a catalogue everything is new.
     """
-    plan = Plan(targets)
+    plan = Plan(list(scope.roots))
     reporter = reporter or Silent()
     reporter.start(0, "pictures found")
-    covered = {target.path for target in targets}
-    owned = {place for target in targets for place in target.places()}
-    owned |= {place for root in roots if root.path not in covered for place in places_of(root)}
-    reached: set[tuple[int, int]] = set()
-    non_empty = _NonEmpty(given)
-    for number, target in enumerate(targets):
+    known_roots = {root.path: root for root in catalog.roots()} if catalog else {}
+    owned = scope.elsewhere.union(*(root.owned_paths() for root in scope.roots))
+    inodes: set[tuple[int, int]] = set()
+    non_empty = _NonEmpty(scope.requested)
+    for root in scope.roots:
+        known = _KnownFiles(catalog, known_roots.get(root.path), root)
         # Not only those inside: a link may lead into any other root.
-        skip = owned - target.places()
-        for below in target.below:
-            walk = Walk(target.path, target.options, extensions, below=below, skip=skip, seen=reached)
+        skip = owned - root.owned_paths()
+        for subpath in root.subpaths:
+            walk = Walk(root.path, root.options, extensions, subpath=subpath, skip=skip, inodes=inodes)
             seen: set[int] = set()
-            was: dict[int, set[int]] = {}
+            devices: dict[int, set[int]] = {}
             for source in walk:
                 reporter.advance()
-                non_empty.add(os.path.join(target.path, source.path))
-                row = _lookup(catalog, target, source.path) if catalog else None
+                non_empty.add(os.path.join(root.path, source.path))
+                row = known.file(source.path)
                 if row:
                     seen.add(row.id)
-                    was.setdefault(source.device, set()).add(row.device)
-                _place(plan, number, row, source, retry)
-            plan.others += walk.others
+                    devices.setdefault(source.device, set()).add(row.device)
+                _sort_in(plan, source, row, retry)
+            plan.other_files += walk.other_files
             plan.unlisted.update(
-                (os.path.join(target.path, folder), reason) for folder, reason in walk.unlisted.items()
+                (os.path.join(root.path, folder), reason) for folder, reason in walk.unlisted.items()
             )
-            if prune and catalog:
-                _find_gone(plan, target, below, walk, seen, was, catalog, prune_empty)
-    _leave_out_empty(plan, non_empty, roots, catalog)
+            if prune:
+                mounted = is_mount(root.mount)  # still, after the walk
+                missing = (file for file in known.files(subpath) if file[0].id not in seen)
+                for row, path, device in missing:
+                    gone, reason = False, NOT_MOUNTED
+                    if mounted:
+                        gone, reason = walk.is_gone(path, device, prune_empty, devices)
+                    if gone:
+                        plan.to_prune.append(row.id)
+                    else:
+                        plan.kept[reason] += 1
+    _leave_out_empty(plan, non_empty, scope, catalog)
     reporter.stop()
     return plan
 
 
-class _NonEmpty:
-    """Which folders, and which of the given paths, hold a picture."""
+def _sort_in(plan: Plan, source: SourceFile, row: FileRow | None, retry: Collection[str]) -> None:
+    """Note what is to be done about a file that is there."""
+    current, _ = is_current(row, source, retry)
+    if not current or row is None:
+        plan.to_do.append(source)
+        return
+    if row.error:
+        plan.unchanged_errors += 1
+    else:
+        plan.unchanged += 1
+    if row.device != source.device:
+        # Device numbers change with every boot; the next run must compare with today's.
+        plan.remounted.append((source, row))
 
-    def __init__(self, given: Sequence[str]) -> None:
-        self.given = {os.path.realpath(path): path for path in given}
+
+@dataclass(frozen=True, slots=True)
+class _KnownFiles:
+    """What the catalogue knows of a root's files, also of those that belonged to another root until now."""
+
+    catalog: Catalog | None
+    known: Root | None
+    root: PlannedRoot
+
+    def file(self, path: str) -> FileRow | None:
+        """Return what is known of a file, by its path in the root."""
+        if self.catalog and self.known and (row := self.catalog.file(self.known.id, path)):
+            return row
+        if self.catalog and (outer := self.root.split_from):
+            within = os.path.relpath(self.root.path, outer.path)
+            return self.catalog.file(outer.id, os.path.join(within, path))
+        return None
+
+    def files(self, subpath: str) -> Iterator[tuple[FileRow, str, int]]:
+        """Yield the files of a part of the root, each with its path and device as the root's own."""
+        if self.catalog and self.known:
+            for row in self.catalog.files(self.known.id, subpath):
+                yield row, row.path, row.device
+        if self.catalog and (outer := self.root.split_from):
+            prefix = os.path.relpath(self.root.path, outer.path)
+            for row in self.catalog.files(outer.id, prefix):
+                # The device as Catalog.split_root will have it.
+                device = 0 if row.device == self.root.device else row.device
+                yield row, os.path.relpath(row.path, prefix), device
+
+
+class _NonEmpty:
+    """Which folders, and which of the paths that were asked for, hold a picture."""
+
+    def __init__(self, requested: Collection[str]) -> None:
+        self._requested = requested
         self.paths: set[str] = set()
 
     def add(self, path: str) -> None:
         """Take note of a picture."""
-        if path in self.given:
+        if path in self._requested:
             self.paths.add(path)
         folder = os.path.dirname(path)
         while folder not in self.paths:
@@ -108,30 +163,26 @@ class _NonEmpty:
             folder = os.path.dirname(folder)
 
 
-def _leave_out_empty(
-    plan: Plan, non_empty: _NonEmpty, roots: Sequence[Root], catalog: Catalog | None
-) -> None:
-    """Name the given paths that hold nothing, and let none of them become a root."""
+def _leave_out_empty(plan: Plan, non_empty: _NonEmpty, scope: Scope, catalog: Catalog | None) -> None:
+    """Name the requested paths that hold nothing, and let none of them become a root."""
+    known = catalog.roots() if catalog else []
     empty = {
         path: name
-        for path, name in non_empty.given.items()
-        if path not in non_empty.paths and not (catalog and _known_below(path, roots, catalog))
+        for path, name in scope.requested.items()
+        if path not in non_empty.paths and not (catalog and _known_below(path, known, catalog))
     }
-    plan.empty = list(empty.values())
-    numbers: dict[int, int] = {}
-    targets: list[Target] = []
-    for number, target in enumerate(plan.targets):
-        kept = tuple(name for name in target.only if os.path.join(target.path, name) not in empty)
-        if not target.known and (target.path in empty or (target.only and not kept)):
-            continue
-        numbers[number] = len(targets)
-        targets.append(replace(target, only=kept or target.only))
-    plan.targets = targets
-    plan.todo = [(numbers[number], source) for number, source in plan.todo]
-    plan.touched = [(numbers[number], state) for number, state in plan.touched]
+    plan.empty_paths = list(empty.values())
+    known_paths = {root.path for root in known}
+    roots = []
+    for root in plan.roots:
+        names = tuple(name for name in root.single_files if os.path.join(root.path, name) not in empty)
+        is_empty = root.path in empty or (root.single_files and not names)
+        if not is_empty or root.path in known_paths:
+            roots.append(replace(root, single_files=names or root.single_files))
+    plan.roots = roots
 
 
-def _known_below(path: str, roots: Sequence[Root], catalog: Catalog) -> bool:
+def _known_below(path: str, roots: list[Root], catalog: Catalog) -> bool:
     """Whether the catalogue has a file at or below a path."""
     if not os.path.isdir(path):
         # A root of that path was a folder; the file is its parent's.
@@ -141,63 +192,6 @@ def _known_below(path: str, roots: Sequence[Root], catalog: Catalog) -> bool:
     if owner:
         within.append((owner.id, "" if owner.path == path else os.path.relpath(path, owner.path)))
     return any(next(catalog.files(root, below), None) for root, below in within)
-
-
-def _lookup(catalog: Catalog, target: Target, path: str) -> FileRow | None:
-    """Return what is known of a file of a target."""
-    if target.known and (row := catalog.file(target.known.id, path)):
-        return row
-    if target.split_from:
-        within = os.path.relpath(target.path, target.split_from.path)
-        return catalog.file(target.split_from.id, os.path.join(within, path))
-    return None
-
-
-def _place(plan: Plan, number: int, row: FileRow | None, source: SourceFile, retry: Collection[str]) -> None:
-    current, _ = is_current(row, source, retry)
-    if not current or row is None:
-        plan.todo.append((number, source))
-        return
-    if row.error:
-        plan.unchanged_errors += 1
-    else:
-        plan.unchanged += 1
-    if row.device != source.device:
-        # Device numbers change with every boot; the next run must compare with today's.
-        plan.touched.append((number, FileState(0, source, row.content, row.error, row.detail)))
-
-
-def _rows_of(target: Target, below: str, catalog: Catalog) -> Iterator[tuple[FileRow, str, int]]:
-    """Yield the catalogued files of a target's part, each with its path and device as the target's own."""
-    if target.known:
-        for row in catalog.files(target.known.id, below):
-            yield row, row.path, row.device
-    if target.split_from:
-        prefix = os.path.relpath(target.path, target.split_from.path)
-        for row in catalog.files(target.split_from.id, prefix):
-            # The device as Catalog.split_root will have it.
-            yield row, os.path.relpath(row.path, prefix), 0 if row.device == target.device else row.device
-
-
-def _find_gone(
-    plan: Plan,
-    target: Target,
-    below: str,
-    walk: Walk,
-    seen: set[int],
-    was: dict[int, set[int]],
-    catalog: Catalog,
-    prune_empty: bool,
-) -> None:
-    mounted = is_mount(target.mount)  # still, after the walk
-    for row, path, device in _rows_of(target, below, catalog):
-        if row.id in seen:
-            continue
-        gone, reason = walk.gone(path, device, prune_empty, was) if mounted else (False, NOT_MOUNTED)
-        if gone:
-            plan.gone.append(row.id)
-        else:
-            plan.kept[reason] += 1
 
 
 def estimate_seconds(
@@ -217,6 +211,4 @@ def estimate_seconds(
 
 # Teraflops a second that a forward pass reaches, order of magnitude, for a first guess before any run.
 _TERAFLOPS = {"cpu": 0.25, "mps": 4.0, "cuda": 80.0}
-
-
 _PROMPT_TOKENS = 25

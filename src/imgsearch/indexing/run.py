@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 
 from imgsearch import text
 from imgsearch.client import load_encoder
@@ -27,13 +30,12 @@ from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan, estimate_seconds, make_plan
-from imgsearch.indexing.roots import Target, choose_targets, present_roots
+from imgsearch.indexing.roots import Scope, resolve_scope
 from imgsearch.media import formats
-from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
-from imgsearch.model.conventions import read_conventions
-from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
-from imgsearch.text import Call, Message, Option, display_path
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.spec import check_choice, checkpoint_for, choose_spec, chosen_pixels, keep_settings
+from imgsearch.text import Call, Message, Option, display_path, plural
 from imgsearch.types import (
     DETAIL,
     MIN_PIXELS,
@@ -57,91 +59,139 @@ def index_pictures(
     """
     options, reporter = options or IndexOptions(), reporter or Silent()
     started = time.monotonic()
-    if options.rebuild or not manifest.exists(folder):
-        result = _index_anew(paths, folder, options, reporter)
-    elif options.dry_run:
-        with ImageIndex(folder) as reader:
-            _check(reader, options, paths)
-            result = _dry_run(_plan(paths, reader, options, reporter), options, reporter, folder, reader.spec)
-    else:
-        if generations.unfinished(folder):
-            begun = "an index that is to take this one's place was begun and is not complete; "
-            reporter.say(Message(begun, generations.go_on_or_drop(folder)))
-        with IndexWriter(folder) as writer:
-            writer.move_model(_check(writer.index, options, paths))
-            plan = _plan(paths, writer.index, options, reporter)
-            _say_plan(plan, options, reporter, folder, writer.spec)
-            result = Ingest(writer, plan, options, reporter).carry_out(
-                lambda: _load(writer.index, options.model, reporter)
-            )
+    with ExitStack() as stack:
+        base = _open_baseline(paths, folder, options, reporter, stack)
+        options = replace(options, model=base.model)
+        scope = resolve_scope(paths, base.roots, options.walk, reporter, rebuild=options.rebuild)
+        plan = _plan(scope, base, options, reporter)
+        _refuse_nothing(plan, reporter)
+        if options.dry_run:
+            _say_plan(plan, options.model, folder, base.spec, reporter)
+            return _dry_run_result(plan, seconds=time.monotonic() - started)
+        checkpoint, spec = None, base.spec
+        if spec is None:
+            # Only now, with pictures at hand, is a model looked for: nothing is downloaded only to be refused.
+            checkpoint, spec = choose_spec(options.model, reporter)
+            if base.begun and manifest.differences(base.begun[0], spec):
+                reporter.say("an index that was begun with other settings is given up")
+                plan = _plan(scope, replace(base, begun=None), options, reporter)
+        _say_plan(plan, options.model, folder, spec, reporter)
+        load = functools.cache(partial(_load, checkpoint, folder, spec, options.model, reporter))
+        if checkpoint is not None:
+            # And an index is made, or an old one gives way, once the model is there.
+            _advise(load(), checkpoint, folder, base, options, reporter)
+        opened = _new_index(folder, spec, base.roots, options.rebuild, reporter)
+        with nullcontext(base.writer) if base.writer else opened as writer:
+            result = Ingest(writer, plan, options, reporter).carry_out(load)
     result.seconds = time.monotonic() - started
     return result
 
 
-def _check(index: ImageIndex, options: IndexOptions, paths: Sequence[str]) -> str:
-    def call(**changes: object) -> Call:
-        changed = replace(options, dry_run=False, **changes)  # type: ignore[arg-type]
-        return Call("index_pictures", {"paths": paths, "folder": index.folder, "options": Call.of(changed)})
+@dataclass(frozen=True, slots=True)
+class _Baseline:
+    """What a run starts from.
 
-    runtime = ModelOptions(device=options.model.device, dtype=options.model.dtype)
-    go_on, anew = call(model=runtime), call(rebuild=True)
-    return check_choice(index.folder, index.spec, options.model, go_on, anew)
+    ``model`` is what is asked of a model, ``roots`` are those that are known. An index that is to be refreshed has a
+    ``spec`` and a ``catalog``, which says what is done already, and unless it is a dry run a ``writer``, which holds
+    the lock. Else an index is made anew; ``begun`` are spec and data folder of one that was begun before.
+    """
+
+    model: ModelOptions
+    roots: Sequence[Root] = ()
+    spec: IndexSpec | None = None
+    catalog: Catalog | None = None
+    writer: IndexWriter | None = None
+    begun: tuple[IndexSpec, str] | None = None
 
 
-def _load(index: ImageIndex, choice: ModelOptions, reporter: Reporter) -> ImageEncoder:
-    checkpoint = checkpoint_for(index.folder, index.spec, choice, reporter)
-    return load_encoder(checkpoint, index.spec, choice, reporter)
+def _open_baseline(
+    paths: Sequence[str], folder: str, options: IndexOptions, reporter: Reporter, stack: ExitStack
+) -> _Baseline:
+    """Open the index that is to be refreshed until the end of ``stack``, or find out what a new one replaces."""
+    if options.rebuild:
+        return _replaced(folder, options.model)
+    if not manifest.exists(folder):
+        return _Baseline(options.model)
+    writer = None
+    if options.dry_run:
+        index = stack.enter_context(ImageIndex(folder))
+    else:
+        if generations.unfinished(folder):
+            begun = "an index that is to take this one's place was begun and is not complete; "
+            reporter.say(Message(begun, generations.go_on_or_drop(folder)))
+        writer = stack.enter_context(IndexWriter(folder))
+        index = writer.index
+    as_it_is = ModelOptions(device=options.model.device, dtype=options.model.dtype)
+    go_on = _call(paths, index.folder, replace(options, model=as_it_is))
+    anew = _call(paths, index.folder, replace(options, rebuild=True))
+    model = check_choice(index.folder, index.spec, options.model, go_on, anew)
+    if writer is not None:
+        writer.move_model(model)
+    return _Baseline(options.model, index.catalog.roots(), index.spec, index.catalog, writer)
 
 
-def _replaced(folder: str, options: IndexOptions) -> tuple[list[Root], IndexOptions]:
-    """Return the roots of the index that a rebuild replaces, and options that keep what its user did not change.
+def _call(paths: Sequence[str], folder: str, options: IndexOptions) -> Call:
+    """Return the call of ``index_pictures`` with these arguments, as a message names it."""
+    given = Call.of(replace(options, dry_run=False))
+    return Call("index_pictures", {"paths": list(paths), "folder": folder, "options": given})
+
+
+def _replaced(folder: str, model: ModelOptions) -> _Baseline:
+    """Return what a rebuild keeps of the index that it replaces: the roots, and what its user did not change.
 
     A damaged index gives what can still be read of it.
     """
     roots: list[Root] = []
-    choice = options.model
-    try:
-        begun = generations.unfinished(folder)
-        # What was begun is gone on with, unless something else is asked for.
-        same = choice == ModelOptions(device=choice.device, dtype=choice.dtype)
-        old = begun[0] if begun and same else manifest.read(folder)
-        choice = as_before(choice, old)
-    except (IndexMissing, IndexDamaged, IndexMismatch):
-        pass
+    begun = generations.unfinished(folder)
+    # What was begun is gone on with, unless something else is asked for.
+    unchanged = model == ModelOptions(device=model.device, dtype=model.dtype)
+    with suppress(IndexMissing, IndexDamaged, IndexMismatch):
+        model = keep_settings(model, begun[0] if begun and unchanged else manifest.read(folder))
     try:
         # The catalogue alone: the vectors may be what is damaged.
         with closing(Catalog(generations.in_use(folder) or folder)) as catalog:
             roots = catalog.roots()
     except (IndexDamaged, IndexMismatch, StorageError):
-        pass
-    return roots, replace(options, model=choice)
+        pass  # the paths that were asked for are all there is to go by
+    return _Baseline(model, roots, begun=begun)
 
 
-def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, reporter: Reporter) -> IndexResult:
-    """Walk first, then find the model, then make the index: nothing is written for a folder without pictures."""
-    old_roots: list[Root] = []
-    if options.rebuild:
-        old_roots, options = _replaced(folder, options)
-    targets = choose_targets(paths, old_roots, options.walk, reporter, rebuild=options.rebuild)
-    if old_roots:
-        # The new index replaces the old one for all of every root, not only for the paths that were given.
-        targets = [replace(target, below=target.only or ("",)) for target in targets]
-        chosen = {target.path for target in targets}
-        others = [root for root in old_roots if root.path not in chosen]
-        targets += present_roots(others, reporter, rebuild=True)
-    begun = generations.unfinished(folder) if options.rebuild else None
-    plan = _plan_anew(targets, old_roots, begun[1] if begun else None, paths, reporter)
-    _refuse_nothing(plan, reporter)
-    if options.dry_run:
-        return _dry_run(plan, options, reporter, folder, None)
-    checkpoint, spec = choose_spec(options.model, reporter)
-    if begun and manifest.differences(begun[0], spec):
-        reporter.say("an index that was begun with other settings is given up")
-        plan = _plan_anew(targets, old_roots, None, paths, reporter)
-    _say_plan(plan, options, reporter, folder, spec)
-    encoder = load_encoder(checkpoint, spec, options.model, reporter)
-    own = read_conventions(checkpoint.folder, checkpoint.name)
-    if encoder.runtime.device != "cpu" and options.model.pixels is None and not own.pixels_reason:
+def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Reporter) -> Plan:
+    """Walk, and ask the catalogue of the index, or of what was begun of a new one, what is done already."""
+    with ExitStack() as stack:
+        catalog = base.catalog
+        if base.begun:
+            catalog = stack.enter_context(closing(Catalog(base.begun[1])))
+        return make_plan(
+            scope,
+            catalog,
+            formats.EXTENSIONS,
+            prune=options.prune or options.rebuild,  # an index made anew holds what is there
+            prune_empty=options.prune_empty,
+            retry=TRANSIENT | ({"too many pixels"} if options.max_megapixels else set()),
+            reporter=reporter,
+        )
+
+
+def _load(
+    checkpoint: Checkpoint | None, folder: str, spec: IndexSpec, model: ModelOptions, reporter: Reporter
+) -> ImageEncoder:
+    """Load the model of an index, from its checkpoint where that has been found already."""
+    checkpoint = checkpoint or checkpoint_for(os.path.abspath(folder), spec, model, reporter)
+    return load_encoder(checkpoint, spec, model, reporter)
+
+
+def _advise(
+    encoder: ImageEncoder,
+    checkpoint: Checkpoint,
+    folder: str,
+    base: _Baseline,
+    options: IndexOptions,
+    reporter: Reporter,
+) -> None:
+    """Say what is worth knowing before an index is made: what is chosen once, and where it will lie."""
+    conventions = checkpoint.conventions
+    if encoder.runtime.device != "cpu" and options.model.pixels is None and not conventions.pixels_reason:
         reporter.say(
             Message(
                 "an accelerator has time for more than the fastest setting: ",
@@ -151,16 +201,21 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
         )
     if not manifest.exists(folder) and (warning := layout.advice(folder)):
         reporter.say(warning)
-    # Only now, with pictures and a model at hand, does an old index give way to a new one.
-    plan.targets = [replace(target, known=None, split_from=None) for target in plan.targets]
-    if old_roots:
+    if base.roots:
         reporter.say("searches find the old index until the new one is complete and takes its place")
-    with IndexWriter(folder, spec, rebuild=options.rebuild) as writer:
-        for root in old_roots:
+
+
+@contextmanager
+def _new_index(
+    folder: str, spec: IndexSpec, roots: Sequence[Root], rebuild: bool, reporter: Reporter
+) -> Iterator[IndexWriter]:
+    """Open an index that is made anew; at the end of the block it takes the place of the one there was."""
+    with IndexWriter(folder, spec, rebuild=rebuild) as writer:
+        for root in roots:
             # A root on a drive that is not mounted now is indexed when it is back.
             writer.catalog.put_root(root.path, root.options, root.mount)
         try:
-            result = Ingest(writer, plan, options, reporter).carry_out(lambda: encoder)
+            yield writer
         except BaseException:
             if writer.unpublished:
                 left = (
@@ -169,71 +224,37 @@ def _index_anew(paths: Sequence[str], folder: str, options: IndexOptions, report
                 reporter.say(Message(left, rebuild_call(folder)))
             raise
         writer.publish()
-        return result
-
-
-def _plan_anew(
-    targets: Sequence[Target],
-    old_roots: Sequence[Root],
-    begun: str | None,
-    paths: Sequence[str],
-    reporter: Reporter,
-) -> Plan:
-    """Plan an index that is made anew; what a generation that was ``begun`` before has already is left out."""
-    with ExitStack() as stack:
-        catalog = stack.enter_context(closing(Catalog(begun))) if begun else None
-        known = {root.path: root for root in catalog.roots()} if catalog else {}
-        anew = [replace(target, known=known.get(target.path), split_from=None) for target in targets]
-        return make_plan(anew, old_roots, catalog, formats.EXTENSIONS, given=paths, reporter=reporter)
-
-
-def _plan(paths: Sequence[str], index: ImageIndex, options: IndexOptions, reporter: Reporter) -> Plan:
-    roots = index.catalog.roots()
-    retry = TRANSIENT | ({"too many pixels"} if options.max_megapixels else set())
-    plan = make_plan(
-        choose_targets(paths, roots, options.walk, reporter),
-        roots,
-        index.catalog,
-        formats.EXTENSIONS,
-        given=paths,
-        prune=options.prune,
-        prune_empty=options.prune_empty,
-        retry=retry,
-        reporter=reporter,
-    )
-    _refuse_nothing(plan, reporter)
-    return plan
 
 
 def _refuse_nothing(plan: Plan, reporter: Reporter) -> None:
-    if plan.found or plan.gone or plan.kept:
-        for path in plan.empty:
+    """Raise where there is nothing to index and nothing to forget, else say which paths hold no picture."""
+    if plan.pictures or plan.to_prune or plan.kept:
+        for path in plan.empty_paths:
             reporter.say(f"no picture in {display_path(path)}")
         return
-    where = ", ".join(map(display_path, plan.empty or [target.path for target in plan.targets]))
     if plan.unlisted:
         folder, reason = next(iter(plan.unlisted.items()))
         raise FolderError(f"{folder} can't be listed ({reason}); nothing was indexed")
+    where = ", ".join(map(display_path, plan.empty_paths or [root.path for root in plan.roots]))
     raise NothingToIndex(
-        f"no picture in {where}: {plan.others} other files; hidden, cache and excluded ones are not looked at"
+        f"no picture in {where}: {plan.other_files} other files; hidden, cache and excluded ones are not looked at"
     )
 
 
 def _say_plan(
-    plan: Plan, options: IndexOptions, reporter: Reporter, folder: str, spec: IndexSpec | None
+    plan: Plan, model: ModelOptions, folder: str, spec: IndexSpec | None, reporter: Reporter
 ) -> None:
     """Say how many pictures there are, how many of them need work, and about how long that takes."""
-    pictures = "1 picture" if plan.found == 1 else f"{plan.found:,} pictures"
-    parts = [f"{pictures}: {len(plan.todo):,} new or changed"]
+    parts = [f"{plural(plan.pictures, 'picture')}: {len(plan.to_do):,} new or changed"]
     if plan.unchanged:
         parts.append(f"{plan.unchanged:,} unchanged")
     if plan.unchanged_errors:
         parts.append(f"{plan.unchanged_errors:,} skipped before and unchanged")
-    if plan.gone:
-        parts.append(f"{len(plan.gone):,} gone")
+    if plan.to_prune:
+        parts.append(f"{len(plan.to_prune):,} gone")
     line = ", ".join(parts)
-    if plan.todo:
-        line += _about(len(plan.todo), options.model, folder, spec)
+    if plan.to_do:
+        line += _about(len(plan.to_do), model, folder, spec)
     reporter.say(line)
     for where, reason in list(plan.unlisted.items())[:5]:
         reporter.say(f"{where} can't be listed ({reason}); what is indexed of it stays")
@@ -247,7 +268,7 @@ def _about(pictures: int, choice: ModelOptions, folder: str, spec: IndexSpec | N
         try:
             model = choice.model or (spec.model if spec else None)
             checkpoint = hub.find_checkpoint(model, revision=choice.revision, download=False)
-            parameters = checkpoints.describe(checkpoint.folder).parameters
+            parameters = checkpoint.info.parameters
             budget = spec.pixels if spec else chosen_pixels(choice, checkpoint)
         except ImgsearchError:
             return "; how long is known when the model is here"
@@ -256,14 +277,13 @@ def _about(pictures: int, choice: ModelOptions, folder: str, spec: IndexSpec | N
     return f"; about {text.format_duration(seconds)} ({reason})"
 
 
-def _dry_run(
-    plan: Plan, options: IndexOptions, reporter: Reporter, folder: str, spec: IndexSpec | None
-) -> IndexResult:
-    _say_plan(plan, options, reporter, folder, spec)
+def _dry_run_result(plan: Plan, seconds: float) -> IndexResult:
+    """Return what a dry run reports: what there is to do."""
     return IndexResult(
         unchanged=plan.unchanged,
         unchanged_errors=plan.unchanged_errors,
-        to_do=len(plan.todo),
-        to_prune=len(plan.gone),
+        to_do=len(plan.to_do),
+        to_prune=len(plan.to_prune),
         kept=plan.kept,
+        seconds=seconds,
     )

@@ -54,13 +54,9 @@ FORMATS = (
     Format("PPM", "raster", "pnm pbm pgm ppm pfm", rb"P[1-6Ff][\s#]"),
     # mif1 and msf1 say only "some pictures": the brands that follow tell AVIF from HEIF.
     Format("AVIF", "raster", "avif avifs", rb"....ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4})*?avi[fs])"),
-    Format("QOI", "raster", "qoi", rb"qoif"),
     Format("PSD", "raster", "psd", rb"8BPS\0\x01"),
     Format("HEIF", "heif", "heic heif hif heics heifs", rb"....ftyp(?:he[iv][cxms]|m[is]f1)"),
-    Format("DIB", "raster", "dib", rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", by_name=True),
     Format("TGA", "raster", "tga", rb".[\0\x01][\x01-\x03\x09-\x0b]", by_name=True),
-    Format("PCX", "raster", "pcx", rb"\x0a[\0\x02-\x05]\x01", by_name=True),
-    Format("SGI", "raster", "sgi", rb"\x01\xda[\0\x01][\x01\x02]", by_name=True),
 )
 
 EXTENSIONS: frozenset[str] = frozenset(f".{ext}" for row in FORMATS for ext in row.extensions.split())

@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from imgsearch.errors import PictureError
-from imgsearch.media.raster import DECODING, check_size, to_rgb
+from imgsearch.media.lookahead import DECODING
+from imgsearch.media.raster import check_size, to_rgb
 from imgsearch.types import Picture, PixelBudget
 
 

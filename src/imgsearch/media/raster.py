@@ -9,7 +9,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import IO, BinaryIO
 
 import numpy as np
@@ -24,46 +23,17 @@ from PIL import (
     ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
-    PcxImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
     PsdImagePlugin,
-    QoiImagePlugin,
-    SgiImagePlugin,
     TgaImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
 from imgsearch.errors import PictureError
+from imgsearch.media.lookahead import DECODING
 from imgsearch.types import MAX_ASPECT, Picture, PixelBudget
-
-
-class Room:
-    """A number of pixels that threads share; one picture alone may always come in, however large."""
-
-    def __init__(self, pixels: int) -> None:
-        """Have room for ``pixels`` pixels at once."""
-        self._pixels = pixels
-        self._taken = 0
-        self._freed = threading.Condition()
-
-    @contextmanager
-    def take(self, pixels: int) -> Iterator[None]:
-        """Hold room for a picture of ``pixels`` pixels during the block; wait until there is some."""
-        with self._freed:
-            self._freed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
-            self._taken += pixels
-        try:
-            yield
-        finally:
-            with self._freed:
-                self._taken -= pixels
-                self._freed.notify_all()
-
-
-# A pixel takes 3 to 12 bytes on its way: a few GB at most, and room for eight photos of 24 megapixels.
-DECODING = Room(200_000_000)
 
 # The classes are called instead of Image.open: the format is known by then, their errors say what is wrong
 # where Image.open says "cannot identify", and nothing but this list can run: no EPS, no PDF, no WMF. An MPO
@@ -71,16 +41,12 @@ DECODING = Room(200_000_000)
 _OPENERS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     "AVIF": AvifImagePlugin.AvifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
-    "DIB": BmpImagePlugin.DibImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
     "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
-    "PCX": PcxImagePlugin.PcxImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "PPM": PpmImagePlugin.PpmImageFile,
     "PSD": PsdImagePlugin.PsdImageFile,
-    "QOI": QoiImagePlugin.QoiImageFile,
-    "SGI": SgiImagePlugin.SgiImageFile,
     "TGA": TgaImagePlugin.TgaImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from imgsearch.errors import CheckpointError, DownloadError, UsageError
 from imgsearch.fs import FileLock, atomic_write, put_in_place, sync_file
-from imgsearch.model.checkpoint import SOURCE_FILE, check_family, is_revision, missing_files
+from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import read_pipeline
 from imgsearch.text import Call, Message, Option
 from imgsearch.types import Notify, Reporter
@@ -254,8 +254,9 @@ def _fetch(job: Job, files: list[RemoteFile], notify: Notify) -> None:
     notify(f"downloading {job.name} ({size_text(need)}) into {job.folder}")
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
-    check_family(job.folder)
-    read_pipeline(job.folder)
+    checkpoint = Checkpoint(job.folder)
+    checkpoint.check_family()
+    read_pipeline(checkpoint)
     for file in files[len(small) :]:
         fetch_weights(job, file)
 
@@ -285,7 +286,7 @@ def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
 
 def _finish(job: Job, revision: str, files: list[RemoteFile]) -> None:
     """Check that the folder is a checkpoint, clear up, and write down where it came from."""
-    if lacking := missing_files(job.folder, leftovers=False):
+    if lacking := Checkpoint(job.folder).missing_files(leftovers=False):
         raise DownloadError(f"{job.name} on the hub is incomplete: it lacks {', '.join(lacking[:4])}")
     shutil.rmtree(os.path.join(job.folder, ".cache"), ignore_errors=True)  # huggingface_hub's notes
     source = {"repo": job.name, "revision": revision, "commit": job.commit}
@@ -352,15 +353,6 @@ _HUB_NAME = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A complete checkpoint: its folder, its name (hub id, "demo", or the absolute folder as given), why this one."""
-
-    folder: str
-    name: str
-    reason: str
-
-
 def find_checkpoint(
     model: str | None = None,
     *,
@@ -382,7 +374,7 @@ def find_checkpoint(
     """
     if model is None:
         given = os.environ.get("IMGSEARCH_MODEL_DIR")
-        if given and (revision is None or is_revision(given, revision)):
+        if given and (revision is None or Checkpoint(given).is_revision(revision)):
             return _given(given, "IMGSEARCH_MODEL_DIR")
         model = DEFAULT_MODEL
     elif model == DEMO_MODEL:
@@ -403,10 +395,11 @@ def find_checkpoint(
     if model == DEFAULT_MODEL:
         places = {**dict.fromkeys(_checkouts(), "./Qwen"), **places}
     for folder, reason in places.items():
-        if revision is not None and folder != target and not is_revision(folder, revision):
+        checkpoint = Checkpoint(folder, model, reason)
+        if revision is not None and folder != target and not checkpoint.is_revision(revision):
             continue
-        if not (lacking := missing_files(folder)):
-            return Checkpoint(folder, model, reason)
+        if not (lacking := checkpoint.missing_files()):
+            return checkpoint
         if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
             notify(f"{folder} is not used: it lacks {', '.join(lacking[:4])}")
     if not download:
@@ -480,26 +473,28 @@ def data_folder(model: str, revision: str | None = None) -> str:
 def _demo(revision: str | None) -> Checkpoint:
     if revision is not None:
         raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no ", Option("revision"))
-    if lacking := missing_files(DEMO_FOLDER):
+    checkpoint = Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
+    if lacking := checkpoint.missing_files():
         raise CheckpointError(
             f"the demo checkpoint is not whole in this installation ({DEMO_FOLDER} lacks {', '.join(lacking[:4])}); "
             "install imgsearch anew"
         )
-    return Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
+    return checkpoint
 
 
 def _given(folder: str, how: str) -> Checkpoint:
     path = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(path):
         raise CheckpointError(how, f" names {path}, which is no folder; give the folder of a checkpoint")
-    if lacking := missing_files(path):
+    checkpoint = Checkpoint(path, path, how)
+    if lacking := checkpoint.missing_files():
         who = "the model's folder" if isinstance(how, Message) else f"{how}, which is"
         raise CheckpointError(
             f"{who} {path} lacks {', '.join(lacking[:4])}, or has it only in part; copy the checkpoint there "
             "anew, or give another folder with ",
             Option("model", metavar="DIR"),
         )
-    return Checkpoint(path, path, how)
+    return checkpoint
 
 
 def _checkouts() -> list[str]:

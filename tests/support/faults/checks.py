@@ -80,7 +80,7 @@ _KEPT = {
         "SELECT reason, files FROM tally WHERE files <> 0",
         "SELECT coalesce(error, ''), count(*) FROM file GROUP BY 1",
     ),
-    "dead": (
+    "deleted": (
         "SELECT segment, row FROM dead",
         "WITH RECURSIVE every (segment, row, rows) AS (SELECT id, 0, rows FROM segment WHERE rows > 0 "
         "UNION ALL SELECT segment, row + 1, rows FROM every WHERE row + 1 < rows) "

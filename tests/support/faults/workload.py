@@ -20,7 +20,7 @@ from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.database import Database
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import HEADER_BYTES
-from imgsearch.index.writer import DEAD_SHARE, IndexWriter
+from imgsearch.index.writer import DELETED_SHARE, IndexWriter
 from imgsearch.indexing.edit import remove_paths
 from imgsearch.types import Runtime, Vectors
 from support.fakes import sha, spec, state, unit
@@ -30,7 +30,7 @@ ROOT = "/pictures"
 # So that a few steps fill several segments and fold the log into the database in the middle of a run.
 ROWS_A_SEGMENT = 24
 CHECKPOINT_PAGES = 12
-# From so many rows on, segments get derived files, which are written in pieces of so many bytes.
+# From so many rows on, segments get ANN files, which are written in pieces of so many bytes.
 EXACT_ROWS = 10
 CHUNK = 512
 
@@ -69,7 +69,7 @@ def plan(seed: int, length: int = 30) -> tuple[Step, ...]:
         kind = kinds.pop() if len(steps) > 2 else "put"
         names, files, before = sorted(now), State(), now
         indexed = [name for name in names if now[name] is not None]
-        if kind in ("put", "put and derive"):
+        if kind in ("put", "put and build"):
             for number in range(made, made + draw.choice([1, 3, 8, 30])):
                 files[f"{draw.choice('ab')}/{number}.jpg"] = f"c{number}"
             made += len(files)
@@ -153,7 +153,7 @@ class Session:
 
     def _put(self, step: Step) -> None:
         catalog, root = self.writer.catalog, self._root()
-        new = sorted({name for name in step.files.values() if name and catalog.place(sha(name)) is None})
+        new = sorted({name for name in step.files.values() if name and catalog.locate(sha(name)) is None})
         rows = np.stack([row_of(name) for name in new]) if new else np.empty((0, DIM), np.float32)
         states = [
             state(root, path, sha(name) if name else None, size=step_size(name))
@@ -171,17 +171,17 @@ class Session:
         remove_paths([f"{ROOT}/{path}" for path in step.files], self.folder)
 
     def _compact(self, step: Step) -> None:
-        share = DEAD_SHARE if len(step.after) % 2 else 0.0
+        share = DELETED_SHARE if len(step.after) % 2 else 0.0
         # Nothing was pruned before 1970: what was moves along, as what was pruned a moment ago does.
         self.writer.compact(share, before=0.0 if len(step.after) % 3 == 0 else None)
 
-    def _derive(self, step: Step) -> None:
+    def _build(self, step: Step) -> None:
         builder = AnnBuilder(self.writer.data, self.writer.spec)
         builder.schedule()
         builder.finish()
 
-    def _put_and_derive(self, step: Step) -> None:
-        """Commit while a thread makes derived files."""
+    def _put_and_build(self, step: Step) -> None:
+        """Commit while a thread makes ANN files."""
         builder = AnnBuilder(self.writer.data, self.writer.spec)
         builder.schedule()
         try:
@@ -237,8 +237,8 @@ KINDS: dict[str, Callable[[Session, Step], None]] = {
     "read": Session._read,
     "note a run": Session._note_run,
     "compact": Session._compact,
-    "derive": Session._derive,
-    "put and derive": Session._put_and_derive,
+    "build": Session._build,
+    "put and build": Session._put_and_build,
     "rebuild": Session._rebuild,
 }
 

@@ -13,7 +13,9 @@ from imgsearch.client import protocol
 from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, PictureError, UsageError
 from imgsearch.types import Input, ModelSpec, Patches, PixelBudget
 
-ORDER = ModelSpec("/a checkpoint", "f" * 64, 24, PixelBudget(4096, 57600), "Represent it.", "cpu", "float32")
+MODEL_SPEC = ModelSpec(
+    "/a checkpoint", "f" * 64, 24, PixelBudget(4096, 57600), "Represent it.", "cpu", "float32"
+)
 texts = st.none() | st.text(st.characters(codec=None), max_size=20)
 
 
@@ -30,9 +32,9 @@ def inputs(draw: st.DrawFn) -> Input:
 
 @given(st.lists(inputs(), max_size=4))
 def test_inputs_arrive_bit_for_bit(sent: list[Input]) -> None:
-    """Texts, lone surrogates too, instructions and patches, NaN too, come out as they went in, and the order."""
-    order, found, size = protocol.unpack_inputs(protocol.pack_inputs(ORDER, sent, 7))
-    assert (order, size) == (ORDER, 7)
+    """Texts, lone surrogates too, instructions and patches, NaN too, come out as they went in, and the model spec."""
+    model_spec, found, size = protocol.unpack_inputs(protocol.pack_inputs(MODEL_SPEC, sent, 7))
+    assert (model_spec, size) == (MODEL_SPEC, 7)
     assert [(item.text, item.instruction) for item in found] == [
         (item.text, item.instruction) for item in sent
     ]
@@ -49,7 +51,7 @@ def test_inputs_arrive_bit_for_bit(sent: list[Input]) -> None:
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_rubbish_is_refused_in_one_line(rubbish: bytes, cut: int) -> None:
     """Bytes that are no message, and a message that is cut or spoilt, are a UsageError and nothing else."""
-    message = protocol.pack_inputs(ORDER, [Input("a", Patches(np.zeros((1, 2), np.float32), (1, 1, 1)))])
+    message = protocol.pack_inputs(MODEL_SPEC, [Input("a", Patches(np.zeros((1, 2), np.float32), (1, 1, 1)))])
     for data in (
         rubbish,
         message[: min(cut, len(message) - 1)],
@@ -71,14 +73,14 @@ def _refused(data: bytes) -> str | None:
 def test_pictures_travel_as_patches_only() -> None:
     """A picture that nobody has prepared is refused before anything is sent."""
     with pytest.raises(InputError, match="prepare them first"):
-        protocol.pack_inputs(ORDER, [Input(image=np.zeros((8, 8, 3), np.uint8))])
+        protocol.pack_inputs(MODEL_SPEC, [Input(image=np.zeros((8, 8, 3), np.uint8))])
 
 
 @pytest.mark.parametrize("grid", [[1, 2, 2], [1, 1], "abc", [1, 0, 1]])
 def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
     """A grid of another count of patches, or that is none, is a UsageError."""
     data = {
-        "order": protocol.spec_json(ORDER),
+        "model": protocol.spec_json(MODEL_SPEC),
         "inputs": [{"text": None, "instruction": None, "grid": grid}],
         "batch_size": 1,
     }
@@ -97,10 +99,10 @@ def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
         {"dtype": None},
     ],
 )
-def test_an_order_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
-    """An order with a field missing or of another type is a UsageError."""
-    with pytest.raises(UsageError, match="it orders no model"):
-        protocol.spec_from_json({**protocol.spec_json(ORDER), **spoilt})
+def test_a_spec_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
+    """A model spec with a field missing or of another type is a UsageError."""
+    with pytest.raises(UsageError, match="it names no model"):
+        protocol.spec_from_json({**protocol.spec_json(MODEL_SPEC), **spoilt})
 
 
 @pytest.mark.parametrize(

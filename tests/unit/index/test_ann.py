@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from imgsearch.index.ann import rabitq, scan
 from imgsearch.index.ann import search as ann
+from imgsearch.index.ann.scan import exact_scores
 from imgsearch.index.segments import Rows
 from imgsearch.types import Vectors
 from support.fakes import unit
@@ -45,10 +46,10 @@ class Held:
         return self.rows[start:stop]
 
 
-def cut(rows: Rows, cuts: list[int]) -> tuple[list[ann.Part], NDArray[np.int64]]:
+def cut(rows: Rows, cuts: list[int]) -> tuple[list[ann.SegmentView], NDArray[np.int64]]:
     """Return rows as segments cut at some places, and where each begins."""
     pieces = np.split(rows, sorted(min(place, len(rows)) for place in cuts))
-    return [ann.Part(Held(piece)) for piece in pieces], np.cumsum([0, *map(len, pieces)])[:-1]
+    return [ann.SegmentView(Held(piece)) for piece in pieces], np.cumsum([0, *map(len, pieces)])[:-1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,17 +68,17 @@ def test_the_nearest_rows_are_those_of_a_full_comparison(
     """Over any segments and any filter, the k rows with the largest cosines are found, or all if there are fewer."""
     prefix = min(prefix, dim) if prefix else None
     rows, query = unit(n, seed, dim).astype(np.float16), unit(1, seed + 1, dim)
-    parts, starts = cut(rows, cuts)
+    views, starts = cut(rows, cuts)
     mask = np.ones(n, bool) if kept is None else np.random.default_rng(seed).integers(0, 100, n) < kept
     allowed = (
         None
         if kept is None
-        else [mask[start : start + len(part.segment)] for start, part in zip(starts, parts, strict=True)]
+        else [mask[start : start + len(view.segment)] for start, view in zip(starts, views, strict=True)]
     )
-    found = ann.nearest(parts, query[0], k, dim=prefix, allowed=allowed)
-    assert found.scores.shape == found.part.shape == found.row.shape == (min(k, int(mask.sum())),)
+    found = ann.nearest(views, query[0], k, dim=prefix, allowed=allowed)
+    assert found.scores.shape == found.view.shape == found.row.shape == (min(k, int(mask.sum())),)
     wanted = brute(rows, query, prefix or dim)[0]
-    places = starts[found.part] + found.row
+    places = starts[found.view] + found.row
     assert len(set(places.tolist())) == len(places)
     assert mask[places].all()
     best = np.sort(wanted[mask])[::-1][:k]
@@ -99,24 +100,24 @@ def test_ties_push_nothing_better_out(
     rows = kinds[choice]
     query = kinds[1:2].astype(np.float32)
     order = np.lexsort((np.arange(40), -brute(kinds, query, prefix or 8)[0][choice]))
-    parts, starts = cut(rows, [7, 7, 30])
-    found = ann.nearest(parts, query[0], k, dim=prefix)
-    places = starts[found.part] + found.row
+    views, starts = cut(rows, [7, 7, 30])
+    found = ann.nearest(views, query[0], k, dim=prefix)
+    places = starts[found.view] + found.row
     assert choice[places].tolist() == choice[order[:k]].tolist()
     assert len(set(places.tolist())) == k
-    again = ann.nearest(parts, query[0], k, dim=prefix)
-    assert np.array_equal(places, starts[again.part] + again.row)
+    again = ann.nearest(views, query[0], k, dim=prefix)
+    assert np.array_equal(places, starts[again.view] + again.row)
 
 
 @pytest.mark.parametrize("prefix", [None, 8])
 def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch, prefix: int | None) -> None:
     """Handing the rows over in small blocks, from several threads, finds the same as all at once."""
     rows, query = unit(500, 1, 32).astype(np.float16), unit(1, 2, 32)[0]
-    parts, _ = cut(rows, [])
-    whole = ann.nearest(parts, query, 9, dim=prefix)
+    views, _ = cut(rows, [])
+    whole = ann.nearest(views, query, 9, dim=prefix)
     monkeypatch.setattr(scan, "_CODES", 7)
     monkeypatch.setattr(ann, "_STRETCH", 64)
-    small = ann.nearest(parts, query, 9, dim=prefix)
+    small = ann.nearest(views, query, 9, dim=prefix)
     assert np.array_equal(whole.row, small.row)
     np.testing.assert_allclose(whole.scores, small.scores, atol=1e-6)
 
@@ -150,8 +151,8 @@ def test_many_questions_at_once_find_what_each_finds_alone(queries: int) -> None
 
 def test_nothing_stored_is_nothing_found() -> None:
     """No segment, or only empty ones, gives an empty answer."""
-    for parts in ([], cut(np.empty((0, 8), np.float16), [])[0]):
-        assert len(ann.nearest(parts, unit(1, dim=8)[0], 5).row) == 0
+    for views in ([], cut(np.empty((0, 8), np.float16), [])[0]):
+        assert len(ann.nearest(views, unit(1, dim=8)[0], 5).row) == 0
 
 
 # ---- codes ------------------------------------------------------------------------------------------------------
@@ -174,12 +175,12 @@ def test_codes_and_a_rerank_find_what_the_exact_scan_finds(dim: int, nlist: int)
     made = rabitq.build(Held(rows), nlist)
     assert made is not None
     assert made.nlist == nlist
-    parts = [ann.Part(Held(rows), made)]
+    views = [ann.SegmentView(Held(rows), made)]
     asked = np.concatenate([rows[:20].astype(np.float32), pictures(20, dim, seed=1)])
     hits = 0
     for query in asked:
-        fast = ann.nearest(parts, query, 10, shortlist=ann.shortlist_for(10, dim))
-        slow = ann.nearest(parts, query, 10, exact=True)
+        fast = ann.nearest(views, query, 10, shortlist=ann.shortlist_for(10, dim))
+        slow = ann.nearest(views, query, 10, exact=True)
         assert (fast.strategy.name, slow.strategy.name) == ("codes", "exact")
         hits += len(set(fast.row.tolist()) & set(slow.row.tolist()))
         same = np.isin(fast.row, slow.row)
@@ -190,9 +191,9 @@ def test_codes_and_a_rerank_find_what_the_exact_scan_finds(dim: int, nlist: int)
 def test_rows_beyond_the_codes_are_scanned() -> None:
     """Rows added after the codes were made are found all the same."""
     rows = pictures(20000, 64).astype(np.float16)
-    parts = [ann.Part(Held(rows), rabitq.build(Held(rows[:19000])))]
+    views = [ann.SegmentView(Held(rows), rabitq.build(Held(rows[:19000])))]
     for row in (0, 18999, 19000, 19999):
-        found = ann.nearest(parts, rows[row].astype(np.float32), 3)
+        found = ann.nearest(views, rows[row].astype(np.float32), 3)
         assert found.row[0] == row
         assert "19,000 of 20,000" in found.strategy.reason
 
@@ -203,9 +204,9 @@ def test_a_filter_holds_on_every_rung(monkeypatch: pytest.MonkeyPatch, share: fl
     monkeypatch.setattr(ann, "EXACT_ROWS", 1000)
     rows = pictures(20000, 64).astype(np.float16)
     mask = np.random.default_rng(0).random(20000) < share
-    parts = [ann.Part(Held(rows), rabitq.build(Held(rows)))]
+    views = [ann.SegmentView(Held(rows), rabitq.build(Held(rows)))]
     query = pictures(1, 64, seed=1)[0]
-    found = ann.nearest(parts, query, 10, shortlist=2000, allowed=[mask])
+    found = ann.nearest(views, query, 10, shortlist=2000, allowed=[mask])
     assert found.strategy.name == ("codes" if share > 0.5 else "selected")
     wanted = np.where(mask, rows.astype(np.float32) @ query, -np.inf)
     k = min(10, int(mask.sum()))
@@ -215,8 +216,8 @@ def test_a_filter_holds_on_every_rung(monkeypatch: pytest.MonkeyPatch, share: fl
 def test_more_hits_than_codes_can_shorten_are_found_exactly() -> None:
     """Asking for a good part of the rows goes to the exact scan, and all of them come back."""
     rows = pictures(3000, 64).astype(np.float16)
-    parts = [ann.Part(Held(rows), rabitq.build(Held(rows)))]
-    found = ann.nearest(parts, pictures(1, 64, seed=1)[0], 3000, shortlist=150_000)
+    views = [ann.SegmentView(Held(rows), rabitq.build(Held(rows)))]
+    found = ann.nearest(views, pictures(1, 64, seed=1)[0], 3000, shortlist=150_000)
     assert found.strategy.name == "exact"
     assert sorted(found.row.tolist()) == list(range(3000))
 
@@ -224,8 +225,8 @@ def test_more_hits_than_codes_can_shorten_are_found_exactly() -> None:
 def test_a_shortlist_takes_no_more_memory_than_there_are_rows() -> None:
     """A shortlist of any length, as a large -n asks for, finds what is there."""
     rows = unit(50).astype(np.float16)
-    parts, _ = cut(rows, [])
-    found = ann.nearest(parts, rows[7].astype(np.float32), 3, shortlist=10**12)
+    views, _ = cut(rows, [])
+    found = ann.nearest(views, rows[7].astype(np.float32), 3, shortlist=10**12)
     assert found.row[0] == 7
 
 
@@ -279,7 +280,7 @@ def test_exact_scores_are_cosines_in_double_precision() -> None:
     rows, query = unit(20, 1, 16).astype(np.float16), unit(1, 2, 16)
     for dim in (None, 16, 5, 1):
         np.testing.assert_allclose(
-            ann.exact_scores(rows, query[0], dim), brute(rows, query, dim or 16)[0], atol=1e-12
+            exact_scores(rows, query[0], dim), brute(rows, query, dim or 16)[0], atol=1e-12
         )
 
 
@@ -287,8 +288,8 @@ def test_equal_rows_have_equal_scores_wherever_they_stand() -> None:
     """The same picture has the very same score in any row and beside any other."""
     rows = np.repeat(unit(1, 1, 64).astype(np.float16), 5, axis=0)
     query = unit(1, 2, 64)[0]
-    together = ann.exact_scores(rows, query)
-    alone = ann.exact_scores(rows[3:4], query)
+    together = exact_scores(rows, query)
+    alone = exact_scores(rows[3:4], query)
     assert set(together.tolist()) == set(alone.tolist())
 
 
@@ -297,6 +298,6 @@ def test_a_zero_row_scores_nothing() -> None:
     rows = np.zeros((2, 8), np.float16)
     rows[1, 7] = 1
     query = unit(1, 1, 8)
-    assert ann.exact_scores(rows, query[0], 4).tolist() == [0, 0]
-    found = ann.nearest([ann.Part(Held(rows))], query[0], 2, dim=4)
+    assert exact_scores(rows, query[0], 4).tolist() == [0, 0]
+    found = ann.nearest([ann.SegmentView(Held(rows))], query[0], 2, dim=4)
     assert found.scores.tolist() == [0, 0]

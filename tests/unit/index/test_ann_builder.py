@@ -49,7 +49,7 @@ def add(writer: IndexWriter, first: int, rows: Vectors) -> None:
 
 
 def make(folder: str, n: int = 1000) -> Vectors:
-    """Make an index of n pictures with its derived files; return the vectors."""
+    """Make an index of n pictures with its ANN files; return the vectors."""
     rows = unit(n, dim=DIM)
     with IndexWriter(folder, spec(dim=DIM)) as writer:
         add(writer, 0, rows)
@@ -57,8 +57,8 @@ def make(folder: str, n: int = 1000) -> Vectors:
     return rows
 
 
-def derive_again(folder: str) -> list[str]:
-    """Bring the derived files up to date; return why each was made."""
+def build_again(folder: str) -> list[str]:
+    """Bring the ANN files up to date; return why each was made."""
     with IndexWriter(folder) as writer:
         due = plan_builds(writer.catalog, writer.data)
         assert AnnBuilder(writer.data, writer.spec).finish() == len(due)
@@ -79,14 +79,14 @@ def names(*numbers: int) -> list[str]:
 
 
 def test_a_large_index_is_searched_by_codes(folder: str) -> None:
-    """With its derived files made, a search goes by codes and finds what there is, in sealed and open segments."""
+    """With its ANN files made, a search goes by codes and finds what there is, in sealed and open segments."""
     rows = make(folder)
     assert answers(folder, rows[[0, 399, 400, 999]]) == (names(0, 399, 400, 999), "codes", "")
     with ImageIndex(folder) as index:
         assert {one.rows for one in index.catalog.ann_files().values()} == {400, 200}
 
 
-def test_a_small_index_needs_no_derived_file(folder: str) -> None:
+def test_a_small_index_needs_no_ann_file(folder: str) -> None:
     """Below the limit nothing is made, and every row is compared."""
     rows = make(folder, 99)
     assert not os.path.exists(os.path.join(folder, "faiss"))
@@ -94,16 +94,16 @@ def test_a_small_index_needs_no_derived_file(folder: str) -> None:
 
 
 def test_new_rows_are_found_before_codes_cover_them(folder: str) -> None:
-    """Rows committed after the derived files were made are found at once, and covered when they have become many."""
+    """Rows committed after the ANN files were made are found at once, and covered when they have become many."""
     make(folder)
     late = unit(150, seed=7, dim=DIM)
     with IndexWriter(folder) as writer:
         add(writer, 1000, late[:50])
-    assert derive_again(folder) == []
+    assert build_again(folder) == []
     assert answers(folder, late[:50:49]) == (names(1000, 1049), "codes", "")
     with IndexWriter(folder) as writer:
         add(writer, 1050, late[50:])
-    assert derive_again(folder) == ["it covers 200 of 350 rows"]
+    assert build_again(folder) == ["it covers 200 of 350 rows"]
     assert answers(folder, late[::149]) == (names(1000, 1149), "codes", "")
 
 
@@ -135,10 +135,8 @@ def _flip(path: Path) -> None:
     ("harm", "why"),
     [(_lose, "can't be read"), (_cut, "has not the size"), (_flip, "does not match its checksum")],
 )
-def test_damaged_derived_files_change_no_answer_and_are_made_anew(
-    folder: str, harm: object, why: str
-) -> None:
-    """A derived file that is gone, cut or altered is not used; searches answer from the vectors and say why."""
+def test_damaged_ann_files_change_no_answer_and_are_made_anew(folder: str, harm: object, why: str) -> None:
+    """An ANN file that is gone, cut or altered is not used; searches answer from the vectors and say why."""
     rows = make(folder)
     for path in Path(folder, "faiss").iterdir():
         harm(path)  # type: ignore[operator]
@@ -146,7 +144,7 @@ def test_damaged_derived_files_change_no_answer_and_are_made_anew(
     assert (found, strategy) == (names(0, 499, 998), "exact")
     assert "1,000 vectors were compared one by one" in advice
     assert why in advice
-    assert all(why in reason for reason in derive_again(folder))
+    assert all(why in reason for reason in build_again(folder))
     assert answers(folder, rows[::499]) == (names(0, 499, 998), "codes", "")
 
 
@@ -155,22 +153,22 @@ def test_another_versions_files_are_made_anew(folder: str, monkeypatch: pytest.M
     rows = make(folder)
     monkeypatch.setattr(rabitq, "version", lambda: "99.0")
     assert answers(folder, rows[:1])[1] == "exact"
-    reasons = derive_again(folder)
+    reasons = build_again(folder)
     assert len(reasons) == 3
     assert all(reason.startswith("it was written by FAISS") for reason in reasons)
     assert answers(folder, rows[:1])[1] == "codes"
 
 
 def test_the_whole_folder_may_be_deleted(folder: str) -> None:
-    """Without the folder of derived files everything is found, and the next run makes it again."""
+    """Without the folder of ANN files everything is found, and the next run makes it again."""
     rows = make(folder)
     shutil.rmtree(os.path.join(folder, "faiss"))
     assert answers(folder, rows[:1])[:2] == (names(0), "exact")
-    assert len(derive_again(folder)) == 3
+    assert len(build_again(folder)) == 3
     assert answers(folder, rows[:1]) == (names(0), "codes", "")
 
 
-def test_old_derived_files_do_not_pile_up(folder: str) -> None:
+def test_old_ann_files_do_not_pile_up(folder: str) -> None:
     """A file that was replaced, and what a killed build left behind, is gone after the next run."""
     make(folder)
     Path(folder, "faiss", "00000003.faiss.new").write_bytes(b"half")
@@ -178,7 +176,7 @@ def test_old_derived_files_do_not_pile_up(folder: str) -> None:
     Path(folder, "faiss", "notes.txt").write_text("mine")
     with IndexWriter(folder) as writer:
         add(writer, 1000, unit(150, seed=7, dim=DIM))
-    derive_again(folder)
+    build_again(folder)
     with ImageIndex(folder) as index:
         named = {one.name for one in index.catalog.ann_files().values()}
     assert {path.name for path in Path(folder, "faiss").iterdir()} == named | {"notes.txt"}
@@ -190,7 +188,7 @@ def test_very_large_indexes_get_inverted_lists(folder: str, monkeypatch: pytest.
     rows = make(folder)
     monkeypatch.setattr(ann, "LISTED_ROWS", 900)
     monkeypatch.setattr(builder, "lists_for", lambda rows, total: 8 if total > ann.LISTED_ROWS else 1)
-    assert derive_again(folder) == ["the index has 1,000 rows now"] * 3
+    assert build_again(folder) == ["the index has 1,000 rows now"] * 3
     assert answers(folder, rows[::499]) == (names(0, 499, 998), "codes", "")
     with ImageIndex(folder) as index:
         assert {one.nlist for one in index.catalog.ann_files().values()} == {8}
@@ -224,10 +222,10 @@ def test_a_build_that_is_given_up_leaves_nothing(folder: str) -> None:
     assert not os.path.exists(os.path.join(folder, "faiss"))
 
 
-def test_a_disk_that_refuses_a_derived_file_is_said_and_costs_no_answer(
+def test_a_disk_that_refuses_an_ann_file_is_said_and_costs_no_answer(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a derived file can't be written, that is one line; what is indexed is found all the same."""
+    """When an ANN file can't be written, that is one line; what is indexed is found all the same."""
     rows = unit(500, dim=DIM)
     notes = Notes()
     with IndexWriter(folder, spec(dim=DIM)) as writer:
@@ -243,7 +241,7 @@ def test_a_disk_that_refuses_a_derived_file_is_said_and_costs_no_answer(
     assert list(Path(folder, "faiss").iterdir()) == []
 
 
-def test_an_open_index_sees_derived_files_as_they_come(folder: str) -> None:
+def test_an_open_index_sees_ann_files_as_they_come(folder: str) -> None:
     """A reader that was open before answers by codes as soon as they are registered, and the same as before."""
     rows = unit(1000, dim=DIM)
     with IndexWriter(folder, spec(dim=DIM)) as writer:
@@ -265,8 +263,8 @@ def test_an_open_index_sees_derived_files_as_they_come(folder: str) -> None:
     "damage",
     ["name = NULL", "name = '../../etc/passwd'", "rows = 'many'", "rows = -1", "crc = x'00'", "faiss = NULL"],
 )
-def test_a_row_about_a_derived_file_that_makes_no_sense_stops_nothing(folder: str, damage: str) -> None:
-    """Whatever the catalogue says of its derived files, searches answer, and the next run makes them anew."""
+def test_a_row_about_an_ann_file_that_makes_no_sense_stops_nothing(folder: str, damage: str) -> None:
+    """Whatever the catalogue says of its ANN files, searches answer, and the next run makes them anew."""
     rows = make(folder)
     with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db, db:
         db.execute("PRAGMA writable_schema = ON")
@@ -274,7 +272,7 @@ def test_a_row_about_a_derived_file_that_makes_no_sense_stops_nothing(folder: st
     with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db, db:
         db.execute(f"UPDATE ann SET {damage}")
     assert answers(folder, rows[::499])[:2] == (names(0, 499, 998), "exact")
-    assert len(derive_again(folder)) == 3
+    assert len(build_again(folder)) == 3
     assert answers(folder, rows[::499])[1] == "codes"
 
 
@@ -317,7 +315,7 @@ def test_too_little_memory_for_codes_is_said(folder: str, monkeypatch: pytest.Mo
 
 
 def test_what_can_not_be_made_is_said_once(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk without room for derived files is one line of a long run, and not one line a commit."""
+    """A disk without room for ANN files is one line of a long run, and not one line a commit."""
     notes = Notes()
     with IndexWriter(folder, spec(dim=DIM)) as writer:
         os.mkdir(os.path.join(folder, "faiss"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from imgsearch.errors import ImgsearchError, IndexDamaged, IndexLocked, IndexMismatch, StorageError
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import MIGRATIONS, NAME
-from imgsearch.index.rows import FileState, NewContent, Place
+from imgsearch.index.rows import FileState, NewContent, VectorLocation
 from imgsearch.types import SourceFile
 from support.fakes import sha, state, unprivileged
 
@@ -24,7 +24,7 @@ NAMES = st.binary(min_size=1, max_size=255).filter(lambda name: not {0, 47} & se
 
 def paths(catalog: Catalog, name: object) -> tuple[str, ...]:
     """Return the paths of a content as a hit would show them."""
-    place = catalog.place(sha(name))
+    place = catalog.locate(sha(name))
     assert place is not None
     at = (place.segment, place.row)
     return catalog.records([at])[at][0].paths
@@ -83,8 +83,8 @@ def test_a_reopened_catalogue_answers_what_it_was_told(tmp_path: Path) -> None:
     record, crc = found
     assert (record.sha256, record.width, record.height, crc) == (sha("a"), 40, 30, 7)
     assert record.paths == ("/pictures/a.jpg", "/pictures/copy of a.jpg")
-    assert catalog.place(sha("b")) == Place(2, 1, 1, 7)
-    assert catalog.place(sha("b"), page=1) is None
+    assert catalog.locate(sha("b")) == VectorLocation(2, 1, 1, 7)
+    assert catalog.locate(sha("b"), page=1) is None
     assert catalog.counts() == (3, 2, {"corrupt": 1})
     assert list(catalog.errors()) == [("/pictures/sub/broken.jpg", "corrupt", "")]
     catalog.close()
@@ -211,7 +211,7 @@ def test_a_picture_without_a_file_is_no_record_but_keeps_its_vector(tmp_path: Pa
     catalog = Catalog(str(tmp_path), write=True)
     catalog.drop_files([row.id for row in catalog.files(1, "sub")])
     assert catalog.records([(1, 1)]) == {}
-    assert catalog.place(sha("b")) is not None
+    assert catalog.locate(sha("b")) is not None
     catalog.close()
 
 
@@ -221,10 +221,10 @@ def test_a_removed_picture_is_forgotten_with_its_last_file(tmp_path: Path) -> No
     catalog = Catalog(str(tmp_path), write=True)
     rows = {row.path: row.id for row in catalog.files(1)}
     catalog.drop_files([rows["a.jpg"], rows["sub/b.jpg"], rows["sub/broken.jpg"]], contents=True)
-    assert catalog.place(sha("a")) is not None
-    assert catalog.place(sha("b")) is None
+    assert catalog.locate(sha("a")) is not None
+    assert catalog.locate(sha("b")) is None
     catalog.drop_files([rows["copy of a.jpg"]], contents=True)
-    assert catalog.place(sha("a")) is None
+    assert catalog.locate(sha("a")) is None
     assert catalog.counts() == (0, 0, {})
     catalog.close()
 

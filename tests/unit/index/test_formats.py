@@ -60,8 +60,8 @@ def counted(catalog: Catalog) -> dict[str, Any]:
     return {
         "tally": dict(ask("SELECT coalesce(error, ''), count(*) FROM file GROUP BY 1").fetchall()),
         "files": {id: files.get(sha256, 0) for id, sha256, _, _ in contents},
-        "dead": every - alive,
-        "waiting": {(segment, row) for _, sha256, segment, row in contents if sha256 not in files},
+        "deleted": every - alive,
+        "retained": {(segment, row) for _, sha256, segment, row in contents if sha256 not in files},
     }
 
 
@@ -71,8 +71,8 @@ def kept(catalog: Catalog) -> dict[str, Any]:
     return {
         "tally": dict(ask("SELECT reason, files FROM tally WHERE files <> 0").fetchall()),
         "files": dict(ask("SELECT id, files FROM content").fetchall()),
-        "dead": set(ask("SELECT segment, row FROM dead").fetchall()),
-        "waiting": set(ask("SELECT segment, row FROM dead WHERE since > 0").fetchall()),
+        "deleted": set(ask("SELECT segment, row FROM dead").fetchall()),
+        "retained": set(ask("SELECT segment, row FROM dead WHERE since > 0").fetchall()),
     }
 
 
@@ -92,15 +92,15 @@ def test_a_reader_says_how_an_older_index_is_brought_up_to_date(old: str) -> Non
 
 
 def test_a_writer_brings_format_1_up_to_date(old: str) -> None:
-    """The counts are those of a full count; the pruned picture waits, the removed one's row is dead."""
+    """The counts are those of a full count; the pruned picture is retained, the removed one's row is deleted."""
     with IndexWriter(old) as writer:
         catalog = writer.catalog
         assert catalog.database.version == len(MIGRATIONS)
         assert kept(catalog) == counted(catalog)
         assert catalog.counts() == (11, 10, {"truncated": 1})
-        assert kept(catalog)["waiting"] == {(1, 5)}
-        assert catalog.dead_rows(1).tolist() == [5, 7]
-        assert catalog.waiting() == 1
+        assert kept(catalog)["retained"] == {(1, 5)}
+        assert catalog.deleted_rows(1).tolist() == [5, 7]
+        assert catalog.retained() == 1
         assert catalog.ann_files() == {}
         assert [(root.path, root.mount) for root in catalog.roots()] == [
             ("/pictures", "/"),
@@ -114,8 +114,8 @@ def test_a_writer_brings_format_1_up_to_date(old: str) -> None:
             "copy of 3.jpg": None,
             "broken.jpg": "truncated",
         }
-        assert catalog.place(sha(5)) is not None
-        assert catalog.place(sha(7)) is None
+        assert catalog.locate(sha(5)) is not None
+        assert catalog.locate(sha(7)) is None
         assert writer.index.created == 1790000000.0
 
 
@@ -256,7 +256,7 @@ STEPS = st.lists(
 @settings(max_examples=40, deadline=None)
 @given(steps=STEPS, per_segment=st.integers(2, 5))
 def test_what_is_kept_along_equals_a_full_count(steps: list[tuple[str, Any, Any]], per_segment: int) -> None:
-    """After whatever is done, files by reason, files of each content and dead rows are what counting gives."""
+    """After whatever is done, files by reason, files of each content and deleted rows are what counting gives."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "SEGMENT_BYTES", segments.HEADER_BYTES + per_segment * DIM * 2)
         writer = IndexWriter(folder, spec())
@@ -279,7 +279,7 @@ def _do(writer: IndexWriter, kind: str, path: Any, value: Any) -> None:
     catalog = writer.catalog
     roots = {root.path: root.id for root in catalog.roots()}
     if kind == "commit":
-        new = [] if catalog.place(sha(value)) else [(sha(value), 0, 4, 3)]
+        new = [] if catalog.locate(sha(value)) else [(sha(value), 0, 4, 3)]
         owner = max((r for r in roots if f"/pictures/{path}".startswith(r + "/")), key=len)
         name = os.path.relpath(f"/pictures/{path}", owner)
         writer.commit(new, unit(len(new), value), [state(roots[owner], name, sha(value))])
@@ -315,17 +315,17 @@ def test_the_frequent_questions_are_answered_by_indexes(tmp_path: Path) -> None:
         catalog.database.connection.execute("ANALYZE")
         catalog.database.connection.set_trace_callback(asked.append)
         assert catalog.counts()[0] == 39
-        assert catalog.waiting() == 1
+        assert catalog.retained() == 1
         assert catalog.file(root, "7.jpg") is not None
         assert len(list(catalog.files(root))) == 39
         assert len(list(catalog.files(root, "7.jpg"))) == 1
         assert catalog.records([(1, 7)])
         assert len(catalog.rows_below(root)) == 39
         assert len(catalog.rows_below(root, "7.jpg")) == 1
-        assert catalog.dead_rows(1).tolist() == [2]
-        assert len(catalog.living(1, 0, 100)) == 39
-        assert len(catalog.living(1, 0, 100, before=0.0)) == 40
-        assert catalog.place(sha("7.jpg")) is not None
+        assert catalog.deleted_rows(1).tolist() == [2]
+        assert len(catalog.live_rows(1, 0, 100)) == 39
+        assert len(catalog.live_rows(1, 0, 100, before=0.0)) == 40
+        assert catalog.locate(sha("7.jpg")) is not None
         catalog.database.connection.set_trace_callback(None)
         scans = {
             (sql, step)

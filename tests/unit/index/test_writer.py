@@ -352,7 +352,7 @@ def test_a_full_disk_loses_only_what_was_not_committed(
         assert found(folder, rows, 5) == before
         assert writer.catalog.counts()[0] == 2  # no file names a picture that is not there
         disk.room()
-        kept = {place for place in range(6) if writer.catalog.place(sha(10 + place))}
+        kept = {place for place in range(6) if writer.catalog.locate(sha(10 + place))}
         rest = [place for place in range(6) if place not in kept]
         writer.commit(
             [(sha(10 + place), 0, 40, 30) for place in rest],
@@ -515,7 +515,7 @@ def test_an_index_that_was_half_made_is_made(folder: str) -> None:
 
 
 def test_vectors_of_two_models_never_meet(folder: str) -> None:
-    """Where an index of another identity has appeared meanwhile, a writer that wanted to make one is refused."""
+    """Where an index of another spec has appeared meanwhile, a writer that wanted to make one is refused."""
     make(folder, 1)
     with pytest.raises(IndexMismatch, match=f"dimension {DIM}, not 5"):
         IndexWriter(folder, spec(dim=5))
@@ -524,7 +524,7 @@ def test_vectors_of_two_models_never_meet(folder: str) -> None:
 
 
 def test_a_rebuild_begins_anew(folder: str) -> None:
-    """A rebuilt index knows nothing of the one before, whose files are gone, and has the new identity."""
+    """A rebuilt index knows nothing of the one before, whose files are gone, and has the new spec."""
     make(folder, 5)
     with IndexWriter(folder, spec(dim=5), rebuild=True) as writer:
         assert writer.spec.dim == 5

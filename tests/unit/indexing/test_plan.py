@@ -21,7 +21,7 @@ from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing import ingest
 from imgsearch.indexing.edit import remove_paths
 from imgsearch.indexing.options import IndexOptions, IndexResult
-from imgsearch.indexing.roots import Target, WalkOverrides, choose_targets
+from imgsearch.indexing.roots import PlannedRoot, WalkOverrides, resolve_scope
 from imgsearch.indexing.run import index_pictures
 from imgsearch.text import Call
 from imgsearch.types import Silent, SourceFile
@@ -83,8 +83,8 @@ def chosen(
     place: Path, given: list[str], roots: list[Root], options: WalkOverrides | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Return which parts of which roots a run covers, by their paths in ``place``."""
-    targets = choose_targets([str(place / path) for path in given], roots, options, Silent())
-    return {os.path.relpath(target.path, place): target.below for target in targets}
+    scope = resolve_scope([str(place / path) for path in given], roots, options, Silent())
+    return {os.path.relpath(root.path, place): root.subpaths for root in scope.roots}
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_a_root_of_single_files(
     """A root that stands for single files is these files, until its own folder is given."""
     roots = [root(place, "a/b", only=["f.png"])]
     assert chosen(place, given_, roots) == wanted
-    targets = choose_targets([str(place / path) for path in given_], roots, None, Silent())
-    assert {os.path.relpath(target.path, place): target.only for target in targets} == only
+    scope = resolve_scope([str(place / path) for path in given_], roots, None, Silent())
+    assert {os.path.relpath(root.path, place): root.single_files for root in scope.roots} == only
 
 
 def test_options_belong_to_what_was_given(place: Path) -> None:
@@ -146,28 +146,28 @@ def test_options_belong_to_what_was_given(place: Path) -> None:
     new = WalkOverrides(exclude=("new",))
 
     def options(given: str, walk: WalkOverrides | None) -> dict[str, tuple[str, ...]]:
-        found = choose_targets([str(place / given)], roots, walk, Silent())
-        return {os.path.relpath(target.path, place): target.options.exclude for target in found}
+        scope = resolve_scope([str(place / given)], roots, walk, Silent())
+        return {os.path.relpath(root.path, place): root.options.exclude for root in scope.roots}
 
     assert options("a", new) == {"a": ("new",), "a/b": ("2",)}
     assert options("a", None) == {"a": ("1",), "a/b": ("2",)}
     assert options("a/b/c", new) == {"a/b/c": ("new",)}
-    (target,) = choose_targets([str(place / "a/b/c")], roots, new, Silent())
-    assert target.split_from == roots[1]
+    (planned,) = resolve_scope([str(place / "a/b/c")], roots, new, Silent()).roots
+    assert planned.split_from == roots[1]
 
 
 def test_what_is_stored_comes_back_as_it_was(place: Path) -> None:
     """The options of a root come back from the catalogue as they were given, single files included."""
     walk = WalkOptions(("*.tmp", "# odd"), include_hidden=True, follow_symlinks=True)
-    stored = Target(str(place / "a"), walk, only=("f.png",)).stored_options()
-    (target,) = choose_targets([], [Root(1, str(place / "a"), stored, "/")], None, Silent())
-    assert (target.options, target.only, target.below) == (walk, ("f.png",), ("f.png",))
+    stored = PlannedRoot(str(place / "a"), walk, single_files=("f.png",)).stored_options()
+    (planned,) = resolve_scope([], [Root(1, str(place / "a"), stored, "/")], None, Silent()).roots
+    assert (planned.options, planned.single_files, planned.subpaths) == (walk, ("f.png",), ("f.png",))
 
 
 def test_options_that_nobody_knows_are_named(place: Path) -> None:
     """A root whose stored options hold a word that this program does not know is an error that names the root."""
     with pytest.raises(IndexDamaged, match=r"a was indexed.*newer imgsearch.*remove_paths\("):
-        choose_targets([], [root(place, "a", colour="red")], None, Silent())
+        resolve_scope([], [root(place, "a", colour="red")], None, Silent())
 
 
 @pytest.mark.parametrize("given_", ["none", "a/none", "x/f.png/y", ""])
@@ -175,7 +175,7 @@ def test_a_path_that_is_not_there_is_an_error(place: Path, given_: str) -> None:
     """A path that does not exist stops the run before anything else, even beside one that does."""
     path = str(place / given_) if given_ else ""
     with pytest.raises(FolderError):
-        choose_targets([str(place / "a"), path], [], None, Silent())
+        resolve_scope([str(place / "a"), path], [], None, Silent())
 
 
 # ---- what the user chose of the walk ---------------------------------------------------------------------------
@@ -623,4 +623,5 @@ TestUser = User.TestCase
 TestUser.__doc__ = (
     "After any history of changes and runs, the index holds what is on the disk, each file once."
 )
+TestUser.pytestmark = [pytest.mark.slow("goes through 150 histories of 30 steps")]
 TestUser.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

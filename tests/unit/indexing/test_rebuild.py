@@ -138,3 +138,29 @@ def test_a_picture_that_went_during_the_break_is_not_in_the_new_index(
     paint(gallery / "other" / "stays.png", "cyan")
     run(folder, rebuild=True)
     assert os.path.relpath(gallery / gone, "/") not in indexed(folder)
+
+
+def test_a_rebuild_that_is_gone_on_with_tries_a_large_picture_again(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """What was too large when the rebuild was begun is read with a limit that lets it in."""
+    run(folder, gallery)
+    everything = indexed(folder)
+    paint(gallery / "a.png", "cyan", size=(600, 600))
+    interrupt_after(fake_model, 3)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, gallery, batch_size=1, rebuild=True, max_megapixels=0.1)
+    fake_model.before = None
+    run(folder, rebuild=True, max_megapixels=1.0)
+    assert indexed(folder) == everything | {os.path.relpath(gallery / "a.png", "/")}
+
+
+def test_a_root_that_is_not_there_is_named_once(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A rebuild without paths says of each root that is away that it is, once."""
+    away = gallery.with_name("away")
+    paint(away / "red.png", "red")
+    run(folder, gallery, away)
+    away.rename(gallery.with_name("elsewhere"))
+    notes = Notes()
+    run(folder, rebuild=True, reporter=notes)
+    assert notes.text.count(f"{away} is not there now") == 1

@@ -76,7 +76,7 @@ def indexed(folder: str) -> dict[str, bytes]:
                 path = os.path.join(root.path, row.path)
                 if row.content is not None:
                     assert path not in found, f"{path} is in the index twice"
-                    assert index.catalog.place(row.content) is not None
+                    assert index.catalog.locate(row.content) is not None
                     found[path] = row.content
     return found
 
@@ -894,7 +894,7 @@ def written(folder: str) -> dict[str, tuple[bytes, int]]:
     }
 
 
-# ---- identity -------------------------------------------------------------------------------------------------
+# ---- spec -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -905,7 +905,7 @@ def written(folder: str) -> dict[str, tuple[bytes, int]]:
         (ModelOptions(instruction="Find cats"), "--instruction 'Find cats'"),
     ],
 )
-def test_another_identity_is_refused_with_the_commands_that_fix_it(
+def test_another_spec_is_refused_with_the_commands_that_fix_it(
     folder: str, gallery: Path, fake_model: FakeModel, choice: ModelOptions, said: str
 ) -> None:
     """Flags that the index was not made with change nothing and are answered with both ways to go on."""

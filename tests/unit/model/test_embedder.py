@@ -15,11 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError, InputError, NonFiniteError, PictureError, UsageError
+from imgsearch.media import formats
 from imgsearch.model import embedder as embedder_module
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.reference import Reference, pool_last
-from imgsearch.types import Input, PixelBudget
+from imgsearch.types import RGB, Input, PixelBudget
 from support.pictures import encode, scene
 
 
@@ -269,3 +270,40 @@ def test_importing_does_not_load_transformers():
     code = "import sys, imgsearch.model.embedder; print('transformers' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+# ---- decoding at reduced scale -------------------------------------------------------------------------------
+
+DRAFT = PixelBudget(4096, 57_600)
+NO_DRAFT = PixelBudget(4096, 10**9)
+LARGE = (2400, 1800)
+
+
+def _jpeg(seed: int) -> bytes:
+    """Return a picture of 4.3 megapixels with fine grain, as a camera writes it."""
+    grain = np.random.default_rng(seed).normal(0, 12, (LARGE[1], LARGE[0], 1))
+    pixels = np.clip(np.asarray(scene(seed, LARGE), np.float32) + grain, 0, 255).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=92)
+    return stream.getvalue()
+
+
+def _decoded(data: bytes, budget: PixelBudget) -> RGB:
+    """Return the pixels as the decoder gives them under a budget."""
+    (picture,) = formats.load_pictures(io.BytesIO(data), "photo.jpg", budget)
+    assert (picture.width, picture.height) == LARGE
+    return picture.pixels
+
+
+@pytest.mark.slow("decodes and embeds pictures of 4 megapixels")
+def test_a_draft_decode_does_not_move_the_embedding(tiny_embedder: Qwen3VLEmbedder) -> None:
+    """At reduced scale a JPEG's vector stays within cosine 0.995, and nearer to itself than to any other."""
+    files = [_jpeg(seed) for seed in range(6)]
+    full = [_decoded(data, NO_DRAFT) for data in files]
+    draft = [_decoded(data, DRAFT) for data in files]
+    assert all(small.size * 4 <= whole.size for small, whole in zip(draft, full, strict=True))
+    whole = tiny_embedder.embed([Input(image=pixels) for pixels in full])
+    reduced = tiny_embedder.embed([Input(image=pixels) for pixels in draft])
+    cosines = reduced @ whole.T
+    assert np.diag(cosines).min() >= 0.995
+    assert (cosines.argmax(axis=1) == np.arange(len(files))).all()

@@ -77,12 +77,12 @@ def test_segments_of_which_a_quarter_is_gone_are_written_anew(index: Path) -> No
 
 
 def test_all_takes_every_dead_vector(index: Path) -> None:
-    """With --all a single dead vector is enough, and afterwards there is none."""
+    """With --all a single deleted vector is enough, and afterwards there is none."""
     prune(index, [9])
     assert imgsearch("compact", "--all", "--index", index).code == 0
     with ImageIndex(str(index)) as opened:
-        assert opened.catalog.dead_counts() == {}
-        assert opened.catalog.place(sha(9)) is None
+        assert opened.catalog.deleted_counts() == {}
+        assert opened.catalog.locate(sha(9)) is None
     assert found(index) == set(range(20)) - {9}
 
 
@@ -145,9 +145,7 @@ def test_without_room_for_it_the_catalogue_stays(index: Path, monkeypatch: pytes
     assert found(index) == set(range(20))
 
 
-def test_derived_files_are_made_anew_with_the_segments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ann_files_are_made_anew_with_the_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After compaction searches are as fast as before."""
     monkeypatch.setattr(ann, "EXACT_ROWS", 30)
     folder = tmp_path / "index"

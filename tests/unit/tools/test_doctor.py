@@ -36,7 +36,7 @@ def drawn(n: int, seed: int = 0) -> Vectors:
 
 
 def make(folder: Path, n: int, lost: int = 0) -> None:
-    """Make an index of ``n`` pictures, with its derived files; the files of the first ``lost`` are gone."""
+    """Make an index of ``n`` pictures, with its ANN files; the files of the first ``lost`` are gone."""
     with IndexWriter(str(folder), spec(DIM)) as writer:
         root = writer.catalog.put_root(str(folder.parent), {})
         files = [state(root, f"{number:04}.jpg", sha(number)) for number in range(n)]
@@ -143,7 +143,7 @@ def test_dead_vectors_are_counted_and_their_end_is_said(tmp_path: Path) -> None:
     assert "compact --all" in found["text"]
 
 
-def test_derived_files_that_are_not_right_are_said_with_the_reason(large: Path) -> None:
+def test_ann_files_that_are_not_right_are_said_with_the_reason(large: Path) -> None:
     """A damaged and a missing one leave searches slow, and the next index mends them."""
     assert "fast: 6,000 of 6,000" in findings(large)["search"]["text"]
     (path,) = (large / "faiss").iterdir()
@@ -222,14 +222,14 @@ def test_an_index_searched_through_codes_is_measured(large: Path) -> None:
 
 
 def test_the_exact_answers_are_those_of_a_full_comparison(large: Path) -> None:
-    """Against numpy in float64, for questions of both kinds; dead pictures are none."""
+    """Against numpy in float64, for questions of both kinds; deleted pictures are none."""
     from imgsearch.tools.maintenance import recall
 
     rows = drawn(6000).astype(np.float16).astype(np.float64)[20:]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     questions = drawn(20, 9)
     with ImageIndex(str(large)) as index:
-        found = index.with_parts(lambda parts: recall._exact(index, parts, questions, lambda rows: None))
+        found = index.with_views(lambda parts: recall._exact(index, parts, questions, lambda rows: None))
     expected = -np.sort(-(questions.astype(np.float64) @ rows.T), axis=1)[:, :10]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

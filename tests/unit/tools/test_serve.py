@@ -27,7 +27,7 @@ from imgsearch.client.connection import Address, find_server
 from imgsearch.client.encoder import RemoteEncoder, remote_encoder
 from imgsearch.errors import InputError, NonFiniteError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.model.checkpoint import fingerprint
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.tools.server.daemon import may_ask
 from imgsearch.types import Input, ModelSpec, PixelBudget
@@ -77,9 +77,9 @@ def by_server(server: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
 
 
 @pytest.fixture
-def order(tiny_checkpoint: str) -> ModelSpec:
-    """Give an order of the tiny checkpoint."""
-    return ModelSpec(tiny_checkpoint, fingerprint(tiny_checkpoint), 24, BUDGET, "Represent it.")
+def model_spec(tiny_checkpoint: str) -> ModelSpec:
+    """Give the spec of the tiny checkpoint."""
+    return ModelSpec(tiny_checkpoint, Checkpoint(tiny_checkpoint).fingerprint, 24, BUDGET, "Represent it.")
 
 
 def requests(server: Running) -> int:
@@ -413,12 +413,12 @@ def test_strangers_on_the_port_do_not_shut_the_owner_out(server: Running) -> Non
 
 
 def test_a_server_of_another_version_in_the_middle_of_the_work(
-    order: ModelSpec, server: Running, monkeypatch: pytest.MonkeyPatch
+    model_spec: ModelSpec, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a server of another version answers between two batches, the model is loaded here and the work goes on."""
     said: list[str] = []
     monkeypatch.setenv("IMGSEARCH_RUNTIME_DIR", server.address.folder)
-    encoder = remote_encoder(order, lambda: _here(order), said.append)
+    encoder = remote_encoder(model_spec, lambda: _here(model_spec), said.append)
     assert encoder is not None
     before = encoder.embed([Input(text="a boat")])
     monkeypatch.setattr(protocol, "version", lambda: "99.1")
@@ -428,16 +428,16 @@ def test_a_server_of_another_version_in_the_middle_of_the_work(
 
 
 def test_rows_without_a_vector_are_named_by_their_place_in_the_call(
-    by_server: Running, order: ModelSpec, monkeypatch: pytest.MonkeyPatch
+    by_server: Running, model_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NonFiniteError and InputError count as without a server, also where a call takes several messages."""
-    encoder = remote_encoder(order, lambda: _here(order), print)
+    encoder = remote_encoder(model_spec, lambda: _here(model_spec), print)
     assert encoder is not None
     inputs = [Input(text=text) for text in ("a", "b", "c", "<|image_pad|>", "d")]
     with pytest.raises(InputError, match=r"^input 4 of 5: ") as ours:
         encoder.embed(inputs, batch_size=2)
     with pytest.raises(InputError, match=str(ours.value).split(":")[0]):
-        _here(order).embed(inputs, batch_size=2)
+        _here(model_spec).embed(inputs, batch_size=2)
     asked: list[int] = []
 
     def message(path: str, message: bytes, count: int) -> bytes:
@@ -445,7 +445,7 @@ def test_rows_without_a_vector_are_named_by_their_place_in_the_call(
         raise NonFiniteError([1])
 
     monkeypatch.setattr(encoder._server, "message", message)
-    monkeypatch.setattr(client_encoder, "_fitting", lambda rest: min(2, len(rest)))
+    monkeypatch.setattr(client_encoder, "_fit_in_message", lambda rest: min(2, len(rest)))
     with pytest.raises(NonFiniteError) as raised:
         encoder.embed(inputs[:4])
     assert (raised.value.rows, asked) == ([1, 3], [2, 2])
@@ -500,14 +500,14 @@ def test_a_client_that_dies_does_not_stop_the_others(by_server: Running) -> None
 
 
 def test_a_server_that_dies_is_replaced_in_the_middle_of_the_work(
-    order: ModelSpec, short: Path, monkeypatch: pytest.MonkeyPatch
+    model_spec: ModelSpec, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the server is killed, the model is loaded here, it is said once, and the vectors are the same."""
     said: list[str] = []
     texts = [Input(text="a boat"), Input(text="a red car")]
     with running(short / "run", "--no-warm") as found:
         monkeypatch.setenv("IMGSEARCH_RUNTIME_DIR", found.address.folder)
-        encoder = remote_encoder(order, lambda: _here(order), said.append)
+        encoder = remote_encoder(model_spec, lambda: _here(model_spec), said.append)
         assert encoder is not None
         before = encoder.embed(texts)
         found.end(signal.SIGKILL)
@@ -517,16 +517,22 @@ def test_a_server_that_dies_is_replaced_in_the_middle_of_the_work(
     assert "the model is loaded here, and the work goes on" in said[0]
 
 
-def _here(order: ModelSpec) -> Qwen3VLEmbedder:
+def _here(model_spec: ModelSpec) -> Qwen3VLEmbedder:
     return Qwen3VLEmbedder(
-        order.folder, budget=order.budget, instruction=order.instruction, dim=order.dim, verbatim=True
+        model_spec.folder,
+        budget=model_spec.budget,
+        instruction=model_spec.instruction,
+        dim=model_spec.dim,
+        verbatim=True,
     )
 
 
-def test_a_connection_that_was_quiet_for_long_is_opened_anew(by_server: Running, order: ModelSpec) -> None:
+def test_a_connection_that_was_quiet_for_long_is_opened_anew(
+    by_server: Running, model_spec: ModelSpec
+) -> None:
     """Where a connection was closed between two batches, the next batch finds the server again."""
     said: list[str] = []
-    encoder = remote_encoder(order, lambda: _here(order), said.append)
+    encoder = remote_encoder(model_spec, lambda: _here(model_spec), said.append)
     assert isinstance(encoder, RemoteEncoder)
     before = encoder.embed([Input(text="a boat")])
     connected = encoder._server._http.sock
@@ -632,18 +638,18 @@ def test_rubbish_to_embed_is_refused(server: Running, body: bytes) -> None:
     assert (status, found["error"]["kind"]) == (400, "UsageError")
 
 
-def test_a_checkpoint_that_changed_is_not_used(by_server: Running, order: ModelSpec) -> None:
-    """An order whose fingerprint is not the folder's, or whose folder holds none, is left to the client, silently."""
+def test_a_checkpoint_that_changed_is_not_used(by_server: Running, model_spec: ModelSpec) -> None:
+    """A spec whose fingerprint is not the folder's, or whose folder holds none, is left to the client, silently."""
     said: list[str] = []
-    for folder in (order.folder, "/nowhere"):
-        wrong = ModelSpec(folder, "0" * 64, order.dim, order.budget, order.instruction)
-        assert remote_encoder(wrong, lambda: _here(order), said.append) is None
+    for folder in (model_spec.folder, "/nowhere"):
+        wrong = ModelSpec(folder, "0" * 64, model_spec.dim, model_spec.budget, model_spec.instruction)
+        assert remote_encoder(wrong, lambda: _here(model_spec), said.append) is None
         status, found = by_server.ask(
             "/load", protocol.spec_json(wrong), imgsearch_version=protocol.version()
         )
         assert (status, found["error"]["kind"]) == (
             400,
-            "IndexMismatch" if folder == order.folder else "CheckpointError",
+            "IndexMismatch" if folder == model_spec.folder else "CheckpointError",
         )
     assert said == []
 

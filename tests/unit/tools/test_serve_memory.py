@@ -20,7 +20,7 @@ from support.serving import until
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
 
-def order(folder: str = "/a", dim: int = 3, dtype: str = "auto") -> ModelSpec:
+def model_spec(folder: str = "/a", dim: int = 3, dtype: str = "auto") -> ModelSpec:
     return ModelSpec(folder, "f" * 64, dim, PixelBudget(1, 2), "", dtype=dtype)
 
 
@@ -44,12 +44,12 @@ class Loads:
         return FakeEncoder(FakeModel(), wanted.dim)
 
 
-def test_a_model_is_loaded_once_for_all_orders_of_it() -> None:
+def test_a_model_is_loaded_once_for_all_specs_of_it() -> None:
     """Orders that differ in dim, budget or instruction share the weights, and each gets its own dim."""
     loads = Loads()
     models = ModelPool(loads, 60, resolve=as_asked)
     for dim in (3, 5, 3, *range(1, 40)):
-        with models.use(order(dim=dim)) as encoder:
+        with models.use(model_spec(dim=dim)) as encoder:
             assert encoder.dim == dim
     assert len(loads.loaded) == 1
 
@@ -58,7 +58,7 @@ def test_another_model_takes_its_place() -> None:
     """A server has one model at a time: another folder or dtype puts the first one out."""
     loads = Loads()
     models = ModelPool(loads, 60, resolve=as_asked)
-    for wanted in (order("/a"), order("/b"), order("/b", dtype="float32"), order("/a")):
+    for wanted in (model_spec("/a"), model_spec("/b"), model_spec("/b", dtype="float32"), model_spec("/a")):
         with models.use(wanted):
             assert models.folder == wanted.folder
     assert [(one.folder, one.dtype) for one in loads.loaded] == [
@@ -76,12 +76,12 @@ def test_a_model_in_use_is_not_put_out() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def first() -> None:
-        with models.use(order("/a")):
+        with models.use(model_spec("/a")):
             inside.set()
             leave.wait(60)
 
     def second() -> int:
-        with models.use(order("/b")):
+        with models.use(model_spec("/b")):
             return len(loads.loaded)
 
     with ThreadPoolExecutor(2) as pool:
@@ -101,11 +101,11 @@ def test_who_waits_for_another_model_gets_it_before_those_who_come_later() -> No
     models = ModelPool(loads, 60, resolve=as_asked)
 
     def use(folder: str) -> str:
-        with models.use(order(folder)):
+        with models.use(model_spec(folder)):
             return folder
 
     with ThreadPoolExecutor(2) as pool:
-        with models.use(order("/a")):
+        with models.use(model_spec("/a")):
             other = pool.submit(use, "/b")
             until(models._door.locked)
             later = pool.submit(use, "/a")
@@ -121,7 +121,7 @@ def test_an_idle_model_is_let_go_and_loaded_again() -> None:
     loads = Loads()
     models = ModelPool(loads, 10, lambda: now[0], as_asked)
     assert not models.unload_idle()
-    with models.use(order()):
+    with models.use(model_spec()):
         now[0] = 50
         assert not models.unload_idle()
     now[0] = 59
@@ -130,20 +130,20 @@ def test_an_idle_model_is_let_go_and_loaded_again() -> None:
     assert models.unload_idle()
     assert (models.folder, models.runtime) == (None, None)
     assert not models.unload_idle()
-    with models.use(order()):
+    with models.use(model_spec()):
         assert models.runtime is not None
     assert len(loads.loaded) == 2
 
 
 def test_a_model_that_can_not_be_loaded_leaves_none() -> None:
-    """After an error of loading nothing is said to be in memory, and the next order is served."""
+    """After an error of loading nothing is said to be in memory, and the next one is loaded."""
     models = ModelPool(Loads(), 60, resolve=as_asked)
-    with models.use(order()):
+    with models.use(model_spec()):
         pass
-    with pytest.raises(CheckpointError), models.use(order("/broken")):
+    with pytest.raises(CheckpointError), models.use(model_spec("/broken")):
         pass
     assert models.folder is None
-    with models.use(order()) as encoder:
+    with models.use(model_spec()) as encoder:
         assert encoder.dim == 3
 
 

@@ -27,7 +27,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import HEADER_BYTES
 from imgsearch.index.writer import IndexWriter
 from imgsearch.tools.maintenance import verify
-from imgsearch.tools.maintenance.verify import Report, repair_index, verify_index
+from imgsearch.tools.maintenance.verify import IntegrityReport, repair_index, verify_index
 from support import fakes
 from support.cli import imgsearch
 from support.fakes import COLOURS, DIM, FakeModel, Notes, paint, run, sha, spec, state, unit, vector
@@ -82,7 +82,7 @@ def place_of(index: Path, colour: str) -> tuple[Path, int]:
         row = opened.catalog.file(root.id, f"{colour}.png")
         assert row is not None
         assert row.content is not None
-        found = opened.catalog.place(row.content)
+        found = opened.catalog.locate(row.content)
         assert found is not None
     return index / "vectors" / f"{found.segment:08d}.f16", HEADER_BYTES + found.row * WIDTH
 
@@ -97,11 +97,11 @@ def finds_everything(index: Path) -> None:
         assert len(opened.search(vector(COLOURS["red"]), 1)[0][0][0].paths) == 2
 
 
-def kinds(report: Report) -> list[str]:
+def kinds(report: IntegrityReport) -> list[str]:
     return [damage.kind for damage in report.damages]
 
 
-def names(report: Report) -> list[str]:
+def names(report: IntegrityReport) -> list[str]:
     return sorted(os.path.basename(path) for path in report.lost_paths)
 
 
@@ -324,7 +324,7 @@ def test_what_is_damaged_is_named_and_mended(
     assert result.indexed == 0
 
 
-def test_a_derived_file_that_is_damaged_or_gone_is_made_anew(
+def test_an_ann_file_that_is_damaged_or_gone_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No picture is lost by it; the repair makes the file again and clears away what nothing names."""
@@ -343,7 +343,7 @@ def test_a_derived_file_that_is_damaged_or_gone_is_made_anew(
         damage()
         (folder / "faiss" / "00000009-12345678.faiss").write_bytes(b"nobody's")
         report = verify_index(str(folder))
-        assert kinds(report) == ["derived"]
+        assert kinds(report) == ["ann"]
         assert report.lost_paths == []
         assert [os.path.basename(orphan) for orphan in report.orphans] == ["00000009-12345678.faiss"]
         assert repair_index(str(folder)).report.damages == report.damages
@@ -364,7 +364,7 @@ def test_files_that_nothing_names_are_mentioned_and_no_damage(index: Path) -> No
     assert not (index / "vectors" / "00000077.f16").exists()
 
 
-# ---- what can't be mended -------------------------------------------------------------------------------------
+# ---- what can't be repaired -------------------------------------------------------------------------------------
 
 
 def _no_database(index: Path) -> None:
@@ -402,7 +402,7 @@ def test_a_manifest_without_a_copy_can_not_be_mended(index: Path) -> None:
     report = verify_index(str(index))
     assert kinds(report) == ["manifest", "vectors"]
     assert names(report) == ["green.png"]
-    assert not report.mendable
+    assert not report.repairable
     done = imgsearch("verify", "--repair", "--index", index)
     assert done.code == 2
     assert "--rebuild" in done.err.splitlines()[-1]
@@ -523,7 +523,7 @@ def test_vectors_that_wait_for_their_files_are_counted(index: Path) -> None:
         writer.catalog.drop_files([row.id])
     flip(path, start)
     report = verify_index(str(index))
-    assert (report.lost_paths, report.waiting) == ([], 1)
+    assert (report.lost_paths, report.retained) == ([], 1)
     assert "1 lost vector waited" in imgsearch("verify", "--index", index).err
     repair_index(str(index))
     assert verify_index(str(index)).damages == []

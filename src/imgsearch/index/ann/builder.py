@@ -1,6 +1,6 @@
 """Keeps the ANN files up to date: which segments need codes, and a thread that makes them while others work.
 
-A derived file is written beside, made durable, renamed, and only then registered in the catalogue; a search uses
+An ANN file is written beside, made durable, renamed, and only then registered in the catalogue; a search uses
 what is registered and scans the rest, so that it never waits for a build.
 """
 
@@ -27,7 +27,7 @@ _GROWTH = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A derived file to make: it is to cover the first ``rows`` rows of a segment, in ``nlist`` lists."""
+    """An ANN file to make: it is to cover the first ``rows`` rows of a segment, in ``nlist`` lists."""
 
     segment: int
     rows: int
@@ -43,7 +43,7 @@ def lists_for(rows: int, total: int) -> int:
 
 
 def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Build]:
-    """Return the derived files to make, those that cover most new rows first.
+    """Return the ANN files to make, those that cover most new rows first.
 
     ``growing`` says that rows are still being added: then a file that would soon be made anew waits.
     """
@@ -74,7 +74,7 @@ def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Buil
 
 
 def _covered(one: AnnFile | None, data: str, rows: int, total: int, growing: bool) -> tuple[int, str]:
-    """Return how many of a segment's rows its derived file covers, and why not all.
+    """Return how many of a segment's rows its ANN file covers, and why not all.
 
     While rows are being added it is not read again and again for its checksum.
     """
@@ -91,7 +91,7 @@ def _covered(one: AnnFile | None, data: str, rows: int, total: int, growing: boo
 
 
 def build(catalog: Catalog, data: str, spec: IndexSpec, wanted: Build, stop: threading.Event) -> None:
-    """Make one derived file and register it, unless ``stop`` is set meanwhile. Raises StorageError, IndexDamaged.
+    """Make one ANN file and register it, unless ``stop`` is set meanwhile. Raises StorageError, IndexDamaged.
 
     The caller holds the writer lock.
     """
@@ -130,7 +130,7 @@ def _remove(path: str) -> None:
 
 
 class AnnBuilder:
-    """A thread that makes derived files in the background of a writer's work."""
+    """A thread that makes ANN files in the background of a writer's work."""
 
     def __init__(self, data: str, spec: IndexSpec, reporter: Reporter | None = None) -> None:
         """Start nothing yet. ``reporter`` is told what could not be made."""
@@ -140,9 +140,9 @@ class AnnBuilder:
         self._thread: threading.Thread | None = None
 
     def schedule(self) -> None:
-        """Look in the background whether a derived file is due; to be called after a commit."""
+        """Look in the background whether an ANN file is due; to be called after a commit."""
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._work, args=(True,), name="derive", daemon=True)
+            self._thread = threading.Thread(target=self._work, args=(True,), name="ann-builder", daemon=True)
             self._thread.start()
 
     def join(self) -> None:

@@ -34,7 +34,7 @@ RECALL = 0.99
 
 
 class CodesError(Exception):
-    """A derived file that can't be used: missing, damaged, or another FAISS version's. It is rebuilt."""
+    """An ANN file that can't be used: missing, damaged, or another FAISS version's. It is rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +87,14 @@ def _on_one_thread() -> Iterator[Any]:
 
 
 def version() -> str:
-    """Return the version of FAISS, which a derived file is bound to."""
+    """Return the version of FAISS, which an ANN file is bound to."""
     faiss = _faiss()
 
     return str(faiss.__version__)
 
 
 def rotate(vectors: Vectors) -> Vectors:
-    """Return (n, dim) float32 rotated by the Hadamard transform that every derived file uses.
+    """Return (n, dim) float32 rotated by the Hadamard transform that every ANN file uses.
 
     The dimension grows to the next power of two; inner products stay.
     """
@@ -235,7 +235,7 @@ def load(path: str, rows: int, nlist: int, nprobe: int, size: int, crc: int) -> 
 
 
 def damage(path: str, size: int, crc: int) -> str:
-    """Say what is wrong with a derived file that must have this size and crc32; "" if nothing is."""
+    """Say what is wrong with an ANN file that must have this size and crc32; "" if nothing is."""
     found, block = 0, bytearray(_CHUNK)
     try:
         with open(path, "rb", buffering=0) as file:

@@ -1,8 +1,8 @@
-"""Which stored rows are nearest to a question: a ladder from the exact scan to compressed codes, one function.
+"""Which stored rows are nearest to a question: one of four strategies, from the exact scan to codes and a rerank.
 
-Below ``EXACT_ROWS`` rows every row is compared. Beyond, each segment has a derived FAISS file of 1-bit RaBitQ
-codes: a shortlist by estimate, then the shortlist's true inner products from the segment itself. What no derived
-file covers is scanned. Every score that leaves this room is a true one, whichever strategy found it.
+Below ``EXACT_ROWS`` rows every row is compared. Beyond, each segment has an ANN file of 1-bit RaBitQ codes: they give a
+shortlist by estimate, and the rerank scores the shortlist exactly, by inner products with the segment's own rows. What
+no ANN file covers is scanned. Every score that leaves this room is a true one, whichever strategy found it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,6 @@ from imgsearch.index.ann.scan import Best, exact_scores, scan_prefix, scan_rows,
 from imgsearch.index.segments import Rows, Segment
 from imgsearch.types import Vectors
 
-__all__ = [
-    "EXACT_ROWS",
-    "LISTED_ROWS",
-    "Found",
-    "Part",
-    "SearchStrategy",
-    "choose",
-    "cosines",
-    "exact_scores",
-    "nearest",
-    "shortlist_for",
-    "side_by_side",
-]
-
 EXACT_ROWS = 20_000
 """Rows that are compared one by one without anybody noticing: 6 ms at 2,048 dimensions on one core."""
 
@@ -53,7 +39,7 @@ _TAKEN = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SegmentView:
     """One segment as a search sees it; ``codes`` cover its first rows, or are None."""
 
     segment: Segment
@@ -67,18 +53,18 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class SearchStrategy:
-    """Which strategy of the ladder a search takes, and why: "exact", "prefix", "selected" or "codes"."""
+    """Which strategy a search takes, and why: "exact", "prefix", "selected" or "codes"."""
 
     name: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The nearest rows of one question, best first: scores (k,) float32, part and row (k,) int64."""
+class NearestRows:
+    """The nearest rows of one question, best first: scores (k,) float32, view and row (k,) int64."""
 
     scores: NDArray[np.float32]
-    part: NDArray[np.int64]
+    view: NDArray[np.int64]
     row: NDArray[np.int64]
     strategy: SearchStrategy
 
@@ -95,17 +81,17 @@ def shortlist_for(k: int, dim: int, rows: int = 0) -> int:
 
 
 def choose(
-    parts: Sequence[Part], dim: int, shortlist: int, exact: bool = False, allowed: int | None = None
+    views: Sequence[SegmentView], dim: int, shortlist: int, exact: bool = False, allowed: int | None = None
 ) -> SearchStrategy:
-    """Decide how to search ``parts``. ``allowed`` is how many rows a filter lets through, None without one."""
-    rows = sum(len(part.segment) for part in parts)
-    if parts and dim != parts[0].segment.dim:
-        return SearchStrategy("prefix", f"codes can't be cut to {dim} of {parts[0].segment.dim} dimensions")
+    """Decide how to search ``views``. ``allowed`` is how many rows a filter lets through, None without one."""
+    rows = sum(len(view.segment) for view in views)
+    if views and dim != views[0].segment.dim:
+        return SearchStrategy("prefix", f"codes can't be cut to {dim} of {views[0].segment.dim} dimensions")
     if allowed is not None and allowed <= EXACT_ROWS:
         return SearchStrategy("selected", f"the filter leaves {allowed:,} rows")
     if exact:
         return SearchStrategy("exact", "it was asked for")
-    covered = sum(part.covered for part in parts)
+    covered = sum(view.covered for view in views)
     if not covered:
         few = f"only {rows:,} rows" if rows < EXACT_ROWS else f"no codes yet for {rows:,} rows"
         return SearchStrategy("exact", few)
@@ -115,7 +101,7 @@ def choose(
 
 
 def nearest(
-    parts: Sequence[Part],
+    views: Sequence[SegmentView],
     query: Vectors,
     k: int,
     *,
@@ -123,56 +109,56 @@ def nearest(
     dim: int | None = None,
     exact: bool = False,
     allowed: Sequence[NDArray[np.bool_]] | None = None,
-) -> Found:
+) -> NearestRows:
     """Find the ``k`` rows with the largest inner product with ``query`` (dim,) float32 of unit length.
 
     ``shortlist`` is how many rows, by estimate, are compared exactly where codes are used. ``dim`` cuts rows and
-    query to a Matryoshka prefix, normalised again. ``allowed`` holds for each part a mask (rows,) of the rows
+    query to a Matryoshka prefix, normalised again. ``allowed`` holds for each view a mask (rows,) of the rows
     that may be found. At most k rows come back, and fewer only if there are no more; of rows that tie for the
     last place it may be any.
     """
     query = np.ascontiguousarray(query, np.float32).reshape(1, -1)
     dim = dim or query.shape[1]
     count = None if allowed is None else sum(int(mask.sum()) for mask in allowed)
-    strategy = choose(parts, dim, shortlist, exact, count)
+    strategy = choose(views, dim, shortlist, exact, count)
     if strategy.name == "prefix":
         query = unit(query[:, :dim])
-    starts = np.cumsum([0, *(len(part.segment) for part in parts)])
+    starts = np.cumsum([0, *(len(view.segment) for view in views)])
     best = Best(1, k)
     if strategy.name == "selected":
         assert allowed is not None
         for number, mask in enumerate(allowed):
             rows = np.flatnonzero(mask)
-            best.take(_scores(parts[number], rows, query), (rows + starts[number])[None])
+            best.take(_scores(views[number], rows, query), (rows + starts[number])[None])
     else:
-        _climb(parts, query, best, shortlist, strategy, allowed, starts)
+        _search_views(views, query, best, shortlist, strategy, allowed, starts)
     here = best.ids[0] >= 0
-    scores, places = best.scores[0][here], best.ids[0][here]
+    scores, positions = best.scores[0][here], best.ids[0][here]
     # FAISS may order equal scores as it likes; here the one that came first stands first.
-    order = np.lexsort((places, -scores))
-    scores, places = scores[order], places[order]
-    part = np.searchsorted(starts, places, side="right") - 1
-    return Found(scores, part, places - starts[part], strategy)
+    order = np.lexsort((positions, -scores))
+    scores, positions = scores[order], positions[order]
+    view = np.searchsorted(starts, positions, side="right") - 1
+    return NearestRows(scores, view, positions - starts[view], strategy)
 
 
 def cosines(
-    parts: Sequence[Part], found: Found, query: Vectors, dim: int | None = None
+    views: Sequence[SegmentView], found: NearestRows, query: Vectors, dim: int | None = None
 ) -> tuple[NDArray[np.float64], Rows]:
     """Return the cosines of the found rows with ``query`` (dim,), or of their prefixes, in float64, and the rows.
 
     (k,) and (k, dim).
     """
     scores, rows = np.empty(len(found.row)), np.empty((len(found.row), len(query)), np.float16)
-    for number, part in enumerate(parts):
-        here = found.part == number
+    for number, view in enumerate(views):
+        here = found.view == number
         if here.any():
-            rows[here] = part.segment.take(found.row[here])
+            rows[here] = view.segment.take(found.row[here])
             scores[here] = exact_scores(rows[here], query, dim)
     return scores, rows
 
 
-def _climb(
-    parts: Sequence[Part],
+def _search_views(
+    views: Sequence[SegmentView],
     query: Vectors,
     best: Best,
     shortlist: int,
@@ -180,57 +166,58 @@ def _climb(
     allowed: Sequence[NDArray[np.bool_]] | None,
     starts: NDArray[np.int64],
 ) -> None:
-    """Let every part be searched, several at a time, and take what they find."""
+    """Search every view, several at a time, and rerank: the shortlists' rows get their exact scores."""
     k = best.ids.shape[1]
     estimates = Best(1, min(shortlist, int(starts[-1])))
     jobs: list[_Job] = []
 
     def by_codes(number: int) -> _Job:
-        codes = parts[number].codes
+        codes = views[number].codes
         assert codes is not None
         mask = None if allowed is None else allowed[number][: codes.rows]
-        return lambda: (estimates, *_placed(codes.shortlist(query, shortlist, mask), starts[number]))
+        return lambda: (estimates, *_numbered(codes.shortlist(query, shortlist, mask), starts[number]))
 
     def by_scan(number: int, start: int, stop: int) -> _Job:
         look = scan_prefix if strategy.name == "prefix" else scan_rows
         mask = None if allowed is None else allowed[number][start:stop]
-        rows = parts[number].segment.rows[start:stop]
-        return lambda: (best, *_placed(look(rows, query, k, mask), starts[number] + start))
+        rows = views[number].segment.rows[start:stop]
+        return lambda: (best, *_numbered(look(rows, query, k, mask), starts[number] + start))
 
-    for number, part in enumerate(parts):
+    for number, view in enumerate(views):
         first = 0
-        if strategy.name == "codes" and part.codes:
+        if strategy.name == "codes" and view.codes:
             jobs.append(by_codes(number))
-            first = part.covered
+            first = view.covered
         jobs += [
-            by_scan(number, start, min(start + _STRETCH, len(part.segment)))
-            for start in range(first, len(part.segment), _STRETCH)
+            by_scan(number, start, min(start + _STRETCH, len(view.segment)))
+            for start in range(first, len(view.segment), _STRETCH)
         ]
     for into, scores, ids in side_by_side(jobs):
         into.take(scores, ids)
+    # The rerank.
     chosen = np.sort(estimates.ids[0][estimates.ids[0] >= 0])
-    for number, part in enumerate(parts):
+    for number, view in enumerate(views):
         rows = chosen[(chosen >= starts[number]) & (chosen < starts[number + 1])] - starts[number]
         if len(rows):
-            best.take(_scores(part, rows, query), (rows + starts[number])[None])
+            best.take(_scores(view, rows, query), (rows + starts[number])[None])
 
 
-def _placed(
+def _numbered(
     found: tuple[NDArray[np.float32], NDArray[np.int64]], start: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Number the rows of a part as rows of all parts; -1 (nothing there) stays."""
+    """Number the rows of a view as rows of all views; -1 (nothing there) stays."""
     scores, ids = found
     return scores, np.where(ids >= 0, ids + start, -1)
 
 
-def _scores(part: Part, rows: NDArray[np.int64], query: Vectors) -> NDArray[np.float32]:
+def _scores(view: SegmentView, rows: NDArray[np.int64], query: Vectors) -> NDArray[np.float32]:
     """Return the inner products (1, n) of chosen rows of a segment."""
     scores = np.empty((1, len(rows)), np.float32)
     for start in range(0, len(rows), _TAKEN):
-        stored = part.segment.take(rows[start : start + _TAKEN])
+        stored = view.segment.take(rows[start : start + _TAKEN])
         # The scan turns float16 into numbers ten times faster than NumPy does, and on this thread alone.
-        found, places = scan_rows(stored, query, len(stored))
-        scores[0, start + places[0]] = found[0]
+        found, positions = scan_rows(stored, query, len(stored))
+        scores[0, start + positions[0]] = found[0]
     return scores
 
 
@@ -242,16 +229,16 @@ def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:
     def work() -> None:
         while True:
             try:
-                place, job = waiting.popleft()
+                number, job = waiting.popleft()
             except IndexError:
                 return
-            results[place] = job()
+            results[number] = job()
 
     others = [_pool().submit(work) for _ in range(min(len(jobs), _cores()) - 1)]
     work()
     for other in others:
         other.result()
-    return [results[place] for place in range(len(jobs))]
+    return [results[number] for number in range(len(jobs))]
 
 
 def _cores() -> int:

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model.engine.weights import MappedFiles, TensorInfo, dtype_of, read_tensor
+from imgsearch.model.checkpoint import TensorInfo
+from imgsearch.model.engine.weights import MappedFiles, dtype_of, read_tensor
 from imgsearch.model.prompt import ModelInput
 from imgsearch.text import Option
 

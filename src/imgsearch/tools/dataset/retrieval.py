@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from imgsearch.errors import DatasetError, PictureError
 from imgsearch.media import formats
+from imgsearch.media.lookahead import look_ahead
 from imgsearch.text import error_line
 from imgsearch.types import RGB, PixelBudget, Reporter, Silent
 
@@ -111,7 +109,6 @@ class RetrievalDataset:
         )
 
 
-S = TypeVar("S")
 T = TypeVar("T")
 FULL = PixelBudget(1, 1 << 60)
 """A budget that lets a decoder skip nothing."""
@@ -159,23 +156,7 @@ def decode_each(
         with placed(ref):  # the model, too, may refuse a picture, for its shape
             return prepare(decode(ref, budget))
 
-    return work_ahead(work, refs, ahead)
-
-
-def work_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Iterator[T]:
-    """Run ``work`` on each item in threads; yield the results in order, at most ``ahead`` of them in memory."""
-    waiting: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1), thread_name_prefix="decode") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) >= ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    return look_ahead(work, refs, ahead)
 
 
 @contextmanager

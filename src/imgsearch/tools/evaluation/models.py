@@ -243,11 +243,10 @@ class OwnModel:
         reporter: Reporter,
     ) -> None:
         """Find the checkpoint and its settings; the model itself is not loaded. Raises as choose_spec does."""
-        from imgsearch.model.conventions import read_conventions
         from imgsearch.model.runtime import choose
 
         found = fetch_checkpoint(choice.model, choice.revision, reporter)
-        own = read_conventions(found.folder, found.name)
+        own = found.conventions
         # Vectors are made at full length, whatever the checkpoint's default is: every table is cut from them.
         plain = replace(choice, instruction=None, dim=own.full_dim)
         self._checkpoint, spec = choose_spec(plain, reporter)
@@ -272,9 +271,7 @@ class OwnModel:
     @property
     def parameters(self) -> int | None:
         """How many parameters the checkpoint's files hold."""
-        from imgsearch.model.checkpoint import describe
-
-        return describe(self._checkpoint.folder).parameters
+        return self._checkpoint.info.parameters
 
     def space(self, side: Side, instruction: str | None) -> dict[str, object]:
         """Return checkpoint, prompt, dtype and, for pictures, the pixel budget."""

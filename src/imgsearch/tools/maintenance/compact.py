@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from imgsearch.errors import StorageError
 from imgsearch.index import generations
 from imgsearch.index.ann.builder import AnnBuilder
-from imgsearch.index.writer import DEAD_SHARE, Compacted, IndexWriter
+from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.ingest import tidy
 from imgsearch.text import Message, format_bytes
 from imgsearch.types import Reporter, Silent
@@ -19,13 +19,13 @@ _FREE_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Tidied:
+class CompactionReport:
     """What was given up: ``vectors`` of segments, an unfinished ``rebuild``, free pages of the ``catalogue``.
 
     ``given_back`` is in bytes, ``left`` counts vectors of pictures that are gone and too few to be worth it.
     """
 
-    vectors: Compacted
+    vectors: Compaction
     rebuild: bool = False
     catalogue: bool = False
     given_back: int = 0
@@ -36,10 +36,12 @@ class Tidied:
         return bool(self.vectors.segments or self.rebuild or self.catalogue)
 
 
-def compact_index(folder: str, everything: bool = False, reporter: Reporter | None = None) -> Tidied:
-    """Give back the room of vectors whose pictures are gone, also of those that wait for their files.
+def compact_index(
+    folder: str, everything: bool = False, reporter: Reporter | None = None
+) -> CompactionReport:
+    """Give back the room of vectors whose pictures are gone, also of those that are retained.
 
-    That is of segments of which a quarter is dead; with ``everything``, of all segments, and an unfinished
+    That is of segments of which a quarter is deleted; with ``everything``, of all segments, and an unfinished
     rebuild is dropped. It may be broken off at any time; what was done stays done. Raises IndexMissing,
     IndexLocked, IndexDamaged, StorageError (the disk has no room for the vectors that are written anew).
     """
@@ -49,14 +51,14 @@ def compact_index(folder: str, everything: bool = False, reporter: Reporter | No
         rebuild = everything and generations.drop_unfinished(writer.folder, writer.data)
         builder = AnnBuilder(writer.data, writer.spec, reporter)
         try:
-            done = tidy(writer, builder, reporter, 0.0 if everything else DEAD_SHARE)
+            done = tidy(writer, builder, reporter, 0.0 if everything else DELETED_SHARE)
         finally:
             builder.stop()
         vacuumed = _vacuum(writer, reporter)
-        left = sum(writer.catalog.dead_counts().values())
+        left = sum(writer.catalog.deleted_counts().values())
     # Once more when all is closed, and the catalogue's log with it.
     given_back = before - writer.index.bytes_on_disk()
-    return Tidied(done, rebuild, vacuumed, max(0, given_back), left)
+    return CompactionReport(done, rebuild, vacuumed, max(0, given_back), left)
 
 
 def _vacuum(writer: IndexWriter, reporter: Reporter) -> bool:

@@ -19,12 +19,12 @@ from imgsearch.index.database import sqlite_version
 from imgsearch.index.layout import advice, kind_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SEGMENT_BYTES, rows_per_segment
-from imgsearch.index.writer import DEAD_SHARE, GRACE_SECONDS
+from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS
 from imgsearch.text import Call, Message, display_path, plural
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class HealthCheck:
     """One thing looked at: ``well`` says whether there is nothing to do; ``text`` says what it is, or what to do."""
 
     topic: str
@@ -32,7 +32,7 @@ class Finding:
     text: str
 
 
-def examine(folder: str) -> list[Finding]:
+def examine(folder: str) -> list[HealthCheck]:
     """Look at the index in ``folder`` from all sides; takes no lock, reads no vectors. Raises IndexMissing."""
     folder = os.path.abspath(folder)
     if not manifest.exists(folder):
@@ -45,80 +45,80 @@ def examine(folder: str) -> list[Finding]:
     except IndexMissing:
         raise
     except ImgsearchError as error:
-        found.append(Finding("index", False, error.message))
+        found.append(HealthCheck("index", False, error.message))
     libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {rabitq.version()}"
-    found.append(Finding("libraries", True, libraries))
+    found.append(HealthCheck("libraries", True, libraries))
     return found
 
 
-def _place(folder: str) -> Finding:
+def _place(folder: str) -> HealthCheck:
     kind = kind_of(folder)
     if warning := advice(folder):
-        return Finding("place", False, warning)
-    return Finding("place", True, f"{folder}, {kind.name or 'an unknown file system'} ({kind.reason})")
+        return HealthCheck("place", False, warning)
+    return HealthCheck("place", True, f"{folder}, {kind.name or 'an unknown file system'} ({kind.reason})")
 
 
-def _writable(folder: str) -> Finding:
+def _writable(folder: str) -> HealthCheck:
     data = generations.in_use(folder) or folder
     for path in (folder, data, os.path.join(data, "catalog.sqlite"), os.path.join(data, "vectors")):
         if os.path.exists(path) and not os.access(path, os.W_OK):
-            return Finding(
+            return HealthCheck(
                 "writing", False, f"{path} can't be written: it can be searched, not be kept up to date"
             )
-    return Finding("writing", True, "the index may be written")
+    return HealthCheck("writing", True, "the index may be written")
 
 
-def _room(index: ImageIndex) -> Finding:
-    """Compaction writes a segment anew before the old one goes, and derived files are written beside."""
+def _room(index: ImageIndex) -> HealthCheck:
+    """Compaction writes a segment anew before the old one goes, and ANN files are written beside."""
     catalog = os.path.getsize(index.catalog.path)
     segments = [rows for _, rows in index.catalog.segments()]
-    derived = sum(one.bytes for one in index.catalog.ann_files().values())
+    ann_bytes = sum(one.bytes for one in index.catalog.ann_files().values())
     segment = min(SEGMENT_BYTES, max(segments, default=0) * 2 * index.spec.dim)
-    need = segment + catalog + derived + (16 << 20)
+    need = segment + catalog + ann_bytes + (16 << 20)
     free = shutil.disk_usage(index.data).free
     text = f"{free / 1e9:,.1f} GB free, {need / 1e9:,.2f} GB needed to look after the index"
-    return Finding("disk", free >= need, text if free >= need else f"{text}: free some")
+    return HealthCheck("disk", free >= need, text if free >= need else f"{text}: free some")
 
 
-def _format(index: ImageIndex) -> Finding:
+def _format(index: ImageIndex) -> HealthCheck:
     text = (
         f"manifest {manifest.FORMAT}, catalogue {index.catalog.database.version}, {index.spec.dim} dimensions"
     )
     segments = index.catalog.segments()
     text += f", {plural(len(segments), 'segment')}"
-    return Finding("format", True, f"{text} of at most {rows_per_segment(index.spec.dim):,} vectors")
+    return HealthCheck("format", True, f"{text} of at most {rows_per_segment(index.spec.dim):,} vectors")
 
 
-def _rebuild(index: ImageIndex) -> Finding:
+def _rebuild(index: ImageIndex) -> HealthCheck:
     if not generations.unfinished(index.folder):
-        return Finding("rebuild", True, "none is unfinished")
+        return HealthCheck("rebuild", True, "none is unfinished")
     what_now = Message("one was begun and is not complete; ", generations.go_on_or_drop(index.folder))
-    return Finding("rebuild", False, what_now)
+    return HealthCheck("rebuild", False, what_now)
 
 
-def _gone(index: ImageIndex) -> Iterator[Finding]:
+def _gone(index: ImageIndex) -> Iterator[HealthCheck]:
     rows = sum(count for _, count in index.catalog.segments())
-    dead = index.catalog.dead_counts()
-    due = index.catalog.dead_counts(time.time() - GRACE_SECONDS)
-    total = sum(dead.values())
+    deleted = index.catalog.deleted_counts()
+    due = index.catalog.deleted_counts(time.time() - GRACE_SECONDS)
+    total = sum(deleted.values())
     text = f"no picture for {total:,} of {rows:,} vectors ({total / max(rows, 1):.0%})"
-    if any(due.get(number, 0) >= DEAD_SHARE * count > 0 for number, count in index.catalog.segments()):
-        yield Finding(
+    if any(due.get(number, 0) >= DELETED_SHARE * count > 0 for number, count in index.catalog.segments()):
+        yield HealthCheck(
             "gone", True, Message(f"{text}; the next '", Call("index_pictures"), "' gives up their room")
         )
     elif total:
         days = GRACE_SECONDS / 86_400
         when = f"{text}; their room is given up when they are a quarter of a segment for {days:.0f} days"
         at_once = Call("compact_index", {"everything": True, "folder": index.folder})
-        yield Finding("gone", True, Message(when, ", or at once by: ", at_once))
+        yield HealthCheck("gone", True, Message(when, ", or at once by: ", at_once))
     else:
-        yield Finding("gone", True, text)
+        yield HealthCheck("gone", True, text)
 
 
-def _fast(index: ImageIndex) -> Finding:
+def _fast(index: ImageIndex) -> HealthCheck:
     rows = sum(count for _, count in index.catalog.segments())
     if rows < ann.EXACT_ROWS:
-        return Finding("search", True, f"exact: {rows:,} vectors need nothing to make it fast")
+        return HealthCheck("search", True, f"exact: {rows:,} vectors need nothing to make it fast")
     counts = dict(index.catalog.segments())
     builds = plan_builds(index.catalog, index.data)
     unusable = {build.segment for build in builds if not build.reason.startswith("it covers")}
@@ -129,7 +129,7 @@ def _fast(index: ImageIndex) -> Finding:
     )
     text = f"fast: {covered:,} of {rows:,} vectors covered"
     if not builds:
-        return Finding("search", True, text)
+        return HealthCheck("search", True, text)
     reasons = "; ".join(f"segment {build.segment}: {build.reason}" for build in builds)
     what_now = Message(
         f"{text} ({reasons}); the next run of '",
@@ -137,18 +137,18 @@ def _fast(index: ImageIndex) -> Finding:
         "' mends that, and so does: ",
         Call("compact_index", {"folder": index.folder}),
     )
-    return Finding("search", False, what_now)
+    return HealthCheck("search", False, what_now)
 
 
-def _roots(index: ImageIndex) -> Iterator[Finding]:
+def _roots(index: ImageIndex) -> Iterator[HealthCheck]:
     away = [
         root for root in index.catalog.roots() if not is_mount(root.mount) or not os.path.isdir(root.path)
     ]
     for root in away:
-        yield Finding(
+        yield HealthCheck(
             "folder",
             False,
             f"{display_path(root.path)} is not there now (a drive that is not mounted?): its pictures stay",
         )
     here = len(index.catalog.roots()) - len(away)
-    yield Finding("folders", True, f"{here} kept indexed and there")
+    yield HealthCheck("folders", True, f"{here} kept indexed and there")

@@ -13,6 +13,7 @@ from imgsearch.errors import UsageError
 from imgsearch.index.ann import search as ann
 from imgsearch.index.ann.scan import Best, exact_scores, scan_rows, unit
 from imgsearch.index.reader import SHORTLIST, ImageIndex
+from imgsearch.index.snapshot import mask_live
 from imgsearch.index.writer import IndexWriter
 from imgsearch.text import Option
 from imgsearch.types import Reporter, Silent, Vectors
@@ -57,8 +58,8 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The outcome: ``recall`` as the index is, by ``strategy`` of the ladder, and what each change would do.
+class RecallReport:
+    """The outcome: ``recall`` as the index is, by which ``strategy``, and what each change would do.
 
     ``best`` is the fastest of the trials with enough recall, None if nothing needs to be done or nothing helps.
     """
@@ -71,7 +72,9 @@ class Measured:
     best: Trial | None = None
 
 
-def measure_recall(index: ImageIndex, sample: int = 200, reporter: Reporter | None = None) -> Measured | None:
+def measure_recall(
+    index: ImageIndex, sample: int = 200, reporter: Reporter | None = None
+) -> RecallReport | None:
     """Compare searches of an open index with the exact answers to ``sample`` questions; None if it holds no picture.
 
     Half of the questions are stored vectors. The other half are as words are: the picture's own part without what
@@ -80,14 +83,14 @@ def measure_recall(index: ImageIndex, sample: int = 200, reporter: Reporter | No
     if sample < 2:
         raise UsageError(Option("sample", sample), ": it takes two questions at least, one of each kind")
     reporter = reporter or Silent()
-    vectors, drawn = index.with_parts(lambda parts: _draw(index, parts, sample))
+    vectors, drawn = index.with_views(lambda views: _draw(index, views, sample))
     if not len(drawn):
         return None
     questions = np.concatenate([drawn[::2], _text_like(drawn, 1)])
     kinds = np.arange(len(questions)) < len(drawn[::2])
     reporter.start(vectors, "vectors compared")
     try:
-        truth = index.with_parts(lambda parts: _exact(index, parts, questions, reporter.advance))
+        truth = index.with_views(lambda views: _exact(index, views, questions, reporter.advance))
     finally:
         reporter.stop()
     recall = _ask(index, questions, kinds, truth)
@@ -95,7 +98,7 @@ def measure_recall(index: ImageIndex, sample: int = 200, reporter: Reporter | No
     trials = () if recall.enough else _try_all(index, questions, kinds, truth)
     helping = [trial for trial in trials if trial.recall.enough and trial.setting != "exact"]
     best = min(helping, key=lambda trial: trial.recall.milliseconds, default=None)
-    return Measured(vectors, len(questions), strategy, recall, trials, best)
+    return RecallReport(vectors, len(questions), strategy, recall, trials, best)
 
 
 def keep(folder: str, trial: Trial) -> None:
@@ -108,23 +111,16 @@ def keep(folder: str, trial: Trial) -> None:
                 writer.catalog.put_ann_file(replace(one, nprobe=min(one.nlist, trial.value * one.nprobe)))
 
 
-def _alive(index: ImageIndex, part: ann.Part) -> NDArray[np.bool_]:
-    mask = np.ones(len(part.segment), bool)
-    dead = index.catalog.dead_rows(part.segment.number)
-    mask[dead[dead < len(mask)]] = False
-    return mask
-
-
-def _draw(index: ImageIndex, parts: list[ann.Part], sample: int) -> tuple[int, Vectors]:
+def _draw(index: ImageIndex, views: list[ann.SegmentView], sample: int) -> tuple[int, Vectors]:
     """Return the number of pictures that a search may find, and vectors of some of them: (n, dim) float32."""
-    masks = [np.flatnonzero(_alive(index, part)) for part in parts]
+    masks = [np.flatnonzero(mask) for mask in mask_live(index.catalog, views)]
     total = sum(map(len, masks))
     picked = np.random.default_rng(_SEED).choice(total, min(sample, total), replace=False)
     ends = np.cumsum([0, *map(len, masks)])
     found = [np.empty((0, index.spec.dim), np.float32)]
-    for part, rows, start in zip(parts, masks, ends, strict=False):
+    for view, rows, start in zip(views, masks, ends, strict=False):
         mine = np.sort(picked[(picked >= start) & (picked < start + len(rows))]) - start
-        found.append(part.segment.take(rows[mine]).astype(np.float32))
+        found.append(view.segment.take(rows[mine]).astype(np.float32))
     return total, np.concatenate(found)
 
 
@@ -136,26 +132,25 @@ def _text_like(drawn: Vectors, start: int) -> Vectors:
 
 
 def _exact(
-    index: ImageIndex, parts: list[ann.Part], questions: Vectors, advance: Callable[[int], None]
+    index: ImageIndex, views: list[ann.SegmentView], questions: Vectors, advance: Callable[[int], None]
 ) -> NDArray[np.float64]:
     """Return the exact scores of the ten nearest of each question, best first: (n, 10), fewer if there are fewer."""
     best = Best(len(questions), K + _SPARE)
     start = 0
-    for part in parts:
-        mask = _alive(index, part)
+    for view, mask in zip(views, mask_live(index.catalog, views), strict=True):
         for first in range(0, len(mask), _BLOCK):
-            rows = part.segment.rows[first : first + _BLOCK]
+            rows = view.segment.rows[first : first + _BLOCK]
             scores, ids = scan_rows(rows, questions, K + _SPARE, mask[first : first + _BLOCK])
             best.take(scores, np.where(ids >= 0, ids + start + first, -1))
             advance(len(rows))
         start += len(mask)
-    starts = np.cumsum([0, *(len(part.segment) for part in parts)])
+    starts = np.cumsum([0, *(len(view.segment) for view in views)])
     exact = []
     for question, ids in zip(questions, best.ids, strict=True):
         true = []
         for id in ids[ids >= 0]:
             place = int(np.searchsorted(starts, id, side="right")) - 1
-            row = parts[place].segment.take(np.array([id - starts[place]]))
+            row = views[place].segment.take(np.array([id - starts[place]]))
             true.append(float(exact_scores(row, question)[0]))
         exact.append(sorted(true, reverse=True)[:K])
     return np.array(exact, np.float64)

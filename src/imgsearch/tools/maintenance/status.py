@@ -20,8 +20,8 @@ class Status:
 
     ``errors`` counts skipped files by reason; ``bytes_on_disk`` is the size of the index's own files;
     ``created`` is in seconds since 1970; ``last_run`` is the last run that loaded the model, if it is remembered.
-    ``vectors`` are all stored rows, ``dead`` those of pictures that are gone, of which ``waiting`` are kept in case
-    the files come back; ``covered`` are those that derived files make fast to search. ``rebuilding`` says that
+    ``vectors`` are all stored rows, ``deleted`` those of pictures that are gone, of which ``retained`` are kept in case
+    the files come back; ``covered`` are those that ANN files make fast to search. ``rebuilding`` says that
     an index that is to take this one's place was begun. ``server`` is this user's running server, if there is one.
     """
 
@@ -35,15 +35,25 @@ class Status:
     last_run: side_db.Run | None
     created: float
     vectors: int
-    dead: int
-    waiting: int
+    deleted: int
+    retained: int
     covered: int
     rebuilding: bool
     server: ServerState | None
 
     @property
+    def dead(self) -> int:
+        """``deleted`` under its name of the version before."""
+        return self.deleted
+
+    @property
+    def waiting(self) -> int:
+        """``retained`` under its name of the version before."""
+        return self.retained
+
+    @property
     def fast(self) -> bool:
-        """Whether the index is large enough for derived files."""
+        """Whether the index is large enough for ANN files."""
         return self.vectors >= ann.EXACT_ROWS
 
 
@@ -62,8 +72,8 @@ def read_status(folder: str) -> Status:
             last_run=side_db.last_run(index.folder),
             created=index.created,
             vectors=sum(rows for _, rows in index.catalog.segments()),
-            dead=sum(index.catalog.dead_counts().values()),
-            waiting=index.catalog.waiting(),
+            deleted=sum(index.catalog.deleted_counts().values()),
+            retained=index.catalog.retained(),
             covered=_covered(index),
             rebuilding=generations.unfinished(index.folder) is not None,
             server=find_server(),
@@ -71,7 +81,7 @@ def read_status(folder: str) -> Status:
 
 
 def _covered(index: ImageIndex) -> int:
-    """Return how many vectors have a derived file, as far as can be told without reading it."""
+    """Return how many vectors have an ANN file, as far as can be told without reading it."""
     counts = dict(index.catalog.segments())
     covered = 0
     for one in index.catalog.ann_files().values():

@@ -1,4 +1,4 @@
-"""Use case: read every checksum of an index, name what is damaged and what that costs, and mend it."""
+"""Use case: read every checksum of an index, name what is damaged and what that costs, and repair it."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _BY_NAME = 1000
 
 
 @dataclass(slots=True)
-class Report:
+class IntegrityReport:
     """What a check found. ``lost`` holds by damage the pictures that lose their vectors by it.
 
-    ``spec`` is what the index was made with, None if nothing says it any more. ``waiting`` counts vectors lost
-    that only waited for their files to come back. ``mendable`` says whether ``repair_index`` can help; where it
-    can't, only making the index anew does. ``seconds`` is how long it took.
+    ``spec`` is what the index was made with, None if nothing says it any more. ``retained`` counts lost
+    vectors that were only kept in case their files come back. ``repairable`` says whether ``repair_index`` can help;
+    where it can't, only making the index anew does. ``seconds`` is how long it took.
     """
 
     folder: str
@@ -56,12 +56,12 @@ class Report:
     spec: IndexSpec | None = None
     damages: list[Damage] = field(default_factory=list)
     lost: dict[Damage, list[LostFile]] = field(default_factory=dict)
-    waiting: int = 0
+    retained: int = 0
     orphans: list[str] = field(default_factory=list)
     vectors: int = 0
     bytes: int = 0
     seconds: float = 0.0
-    mendable: bool = True
+    repairable: bool = True
 
     @property
     def lost_paths(self) -> list[str]:
@@ -83,7 +83,7 @@ class Report:
             Message(
                 "mend it and embed again what is lost with: ", Call("repair_index", {"folder": self.folder})
             )
-            if self.mendable
+            if self.repairable
             else Message("it can't be mended; ", rebuild_hint(self.folder))
         )
         damaged, lost = plural(len(self.damages), "thing"), plural(len(self._lost_files()), "picture")
@@ -91,15 +91,15 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
+class RepairResult:
     """What a repair did: what it found, how many pictures are ``embedded`` again, and which are still ``left``."""
 
-    report: Report
+    report: IntegrityReport
     embedded: int = 0
     left: tuple[str, ...] = ()
 
 
-def verify_index(folder: str, reporter: Reporter | None = None) -> Report:
+def verify_index(folder: str, reporter: Reporter | None = None) -> IntegrityReport:
     """Read every checksum of the index in ``folder`` and return what is wrong. Takes no lock, changes nothing.
 
     What can't be opened to be searched is reported, too. Raises IndexMissing, IndexMismatch (an older or newer
@@ -118,9 +118,9 @@ def repair_index(
     folder: str,
     model: ModelOptions | None = None,
     reporter: Reporter | None = None,
-    show: Callable[[Report], None] = lambda report: None,
-) -> Repaired:
-    """Check the index in ``folder`` under the writer lock, mend what is damaged, and embed again what is lost.
+    show: Callable[[IntegrityReport], None] = lambda report: None,
+) -> RepairResult:
+    """Check the index in ``folder`` under the writer lock, repair what is damaged, and embed again what is lost.
 
     ``model`` says where the checkpoint lies and on which device it computes; ``show`` is told what was found before
     anything is changed. Pictures that are not there now, or an embedding that is broken off, are left to the next
@@ -132,8 +132,8 @@ def repair_index(
     with lock_index(folder):
         report = _check(folder, reporter, write=True)
         show(report)
-        if not report.mendable:
-            return Repaired(report)
+        if not report.repairable:
+            return RepairResult(report)
         if report.lost and report.spec and model and model.model:
             # Another model than the vectors' own is refused before anything is changed.
             checkpoint_for(folder, report.spec, model, reporter)
@@ -142,19 +142,19 @@ def repair_index(
                 raise StorageError(
                     f"{damage.path} {damage.what}: nothing was changed; let it be read, and run this again"
                 )
-        _mend(report)
+        _repair(report)
     if not report.damages and not report.orphans:
-        return Repaired(report)
+        return RepairResult(report)
     lost = list({(file.root, file.path): file for file in report._lost_files()}.values())
     if lost:
         _embed(folder, lost, model or ModelOptions(), reporter)
     with IndexWriter(folder) as writer:  # which clears away what nothing names
         AnnBuilder(writer.data, writer.spec, reporter).finish()
         left = [file.whole for file in lost if writer.catalog.file(file.root, file.path) is None]
-    return Repaired(report, len(lost) - len(left), tuple(left))
+    return RepairResult(report, len(lost) - len(left), tuple(left))
 
 
-def _check(folder: str, reporter: Reporter, write: bool = False) -> Report:
+def _check(folder: str, reporter: Reporter, write: bool = False) -> IntegrityReport:
     began = time.monotonic()
     report, kind = _manifest(folder)
     try:
@@ -170,7 +170,7 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> Report:
         report.damages.append(Damage("catalogue", path, what))
     for place, damage in enumerate(report.damages):
         if damage.kind == "catalogue":
-            report.mendable = False
+            report.repairable = False
             cost = (
                 f"{damage.what}: nothing says any more whose the {_stored(report.data):,} stored vectors are"
             )
@@ -179,11 +179,11 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> Report:
     return report
 
 
-def _manifest(folder: str) -> tuple[Report, tuple[int, str] | None]:
+def _manifest(folder: str) -> tuple[IntegrityReport, tuple[int, str] | None]:
     """Find the data folder, dimension and fingerprint; by the copy of the manifest, if that itself is damaged."""
     try:
         spec, data = manifest.load(folder)
-        return Report(folder, data, spec), (spec.dim, spec.fingerprint)
+        return IntegrityReport(folder, data, spec), (spec.dim, spec.fingerprint)
     except IndexDamaged:
         path = os.path.join(folder, manifest.NAME)
         what = "is damaged" if os.path.exists(path) else "is missing"
@@ -191,12 +191,12 @@ def _manifest(folder: str) -> tuple[Report, tuple[int, str] | None]:
         if kept:
             spec, data = manifest.parse(kept[0], folder)
             damage = Damage("manifest", path, f"{what}; the catalogue keeps a copy")
-            return Report(folder, data, spec, [damage]), (spec.dim, spec.fingerprint)
+            return IntegrityReport(folder, data, spec, [damage]), (spec.dim, spec.fingerprint)
         what += ": nothing says what the vectors were made with"
-        return Report(folder, folder, None, [Damage("manifest", path, what)], mendable=False), None
+        return IntegrityReport(folder, folder, None, [Damage("manifest", path, what)], repairable=False), None
 
 
-def _take(report: Report, found: Findings, catalog: Catalog) -> None:
+def _take(report: IntegrityReport, found: Findings, catalog: Catalog) -> None:
     """Put what was found into the report, with the pictures that it costs."""
     report.damages += found.damages
     report.orphans = found.orphans
@@ -206,7 +206,7 @@ def _take(report: Report, found: Findings, catalog: Catalog) -> None:
         files: list[LostFile] = files_without_content(catalog) if damage.kind == "files" else []
         for content in damage.contents:
             having = files_of(catalog, content)
-            report.waiting += not having
+            report.retained += not having
             files += having
         new = [file for file in files if (file.root, file.path) not in known]
         known.update((file.root, file.path) for file in new)
@@ -214,18 +214,18 @@ def _take(report: Report, found: Findings, catalog: Catalog) -> None:
             report.lost[damage] = new
 
 
-def _moved_on(report: Report, stamp: tuple[int, int]) -> bool:
+def _moved_on(report: IntegrityReport, stamp: tuple[int, int]) -> bool:
     """Whether a writer has meanwhile taken away what seemed damaged: then it must be looked at again."""
     if manifest.stamp(report.folder) != stamp:
         return True
     missing = {damage.segment for damage in report.damages if damage.kind == "missing"}
-    derived = {os.path.basename(damage.path) for damage in report.damages if damage.kind == "derived"}
-    if not missing and not derived:
+    ann_files = {os.path.basename(damage.path) for damage in report.damages if damage.kind == "ann"}
+    if not missing and not ann_files:
         return False
     with closing(Catalog(report.data)) as catalog:
         numbers = {number for number, _ in catalog.segments()}
         names = {one.name for one in catalog.ann_files().values()}
-    return not (missing <= numbers and derived <= names)
+    return not (missing <= numbers and ann_files <= names)
 
 
 def _stored(data: str) -> int:
@@ -242,10 +242,10 @@ def _stored(data: str) -> int:
     return total
 
 
-def _mend(report: Report) -> None:
+def _repair(report: IntegrityReport) -> None:
     if any(damage.kind == "manifest" for damage in report.damages):
         kept = generations.kept_manifest(report.folder)
-        assert kept is not None  # else it would not be mendable
+        assert kept is not None  # else it would not be repairable
         manifest.put(report.folder, kept[0])
     rest = Findings([damage for damage in report.damages if damage.kind != "manifest"])
     if rest.damages:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any, Literal
 
-from imgsearch.client import model_spec, protocol
+from imgsearch.client import protocol
 from imgsearch.client.connection import ServerState
 from imgsearch.client.protocol import spec_from_json
 from imgsearch.errors import ImgsearchError, UsageError
@@ -43,13 +43,13 @@ class Handlers:
         self._index = find_index(index)
         self._notify = notify
         self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
-        self._models = ModelPool(lambda order: LoadedModel(order, self._notice), idle_seconds)
+        self._models = ModelPool(lambda model_spec: LoadedModel(model_spec, self._note), idle_seconds)
         self._indexes = IndexPool(idle_seconds)
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
 
     def status(self) -> dict[str, Any]:
-        """Return what ``remote.connection.ServerState`` holds."""
+        """Return what ``ServerState`` holds."""
         runtime = self._models.runtime
         return asdict(
             ServerState(
@@ -65,15 +65,15 @@ class Handlers:
         )
 
     def load(self, data: Any) -> dict[str, Any]:
-        """Load the model of an order; return how it computes. Raises as loading it does."""
+        """Load the model of a spec; return how it computes. Raises as loading it does."""
         with self._models.use(spec_from_json(data)) as encoder:
             batch = {"batch_size": encoder.batch_size, "batch_reason": encoder.batch_reason}
             return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
 
     def embed(self, message: bytes) -> bytes:
         """Embed the inputs of a message; return the message with their vectors."""
-        order, inputs, batch_size = protocol.unpack_inputs(message)
-        with self._noting() as notices, self._models.use(order) as encoder:
+        model_spec, inputs, batch_size = protocol.unpack_inputs(message)
+        with self._collect_notices() as notices, self._models.use(model_spec) as encoder:
             vectors = encoder.embed(inputs, batch_size=batch_size)
         return protocol.pack({"notices": notices}, {"vectors": vectors})
 
@@ -92,20 +92,20 @@ class Handlers:
         return self._answer("similar", _fields(data, "image", *_OPTIONS, *_MODEL, "index"))
 
     def _answer(self, kind: Literal["query", "similar"], fields: Mapping[str, Any]) -> dict[str, Any]:
-        request = SearchRequest(kind, _text(fields, "text"), _path(fields, "image"), _options(fields))
-        choice, cache = _choice(fields), fields.get("remember", True)
+        request = SearchRequest(kind, _text(fields, "text"), _path(fields, "image"), _search_options(fields))
+        choice, cache = _model_options(fields), fields.get("remember", True)
 
         def work(index: ImageIndex) -> list[Hit]:
             with ExitStack() as held:
                 load = self._loader(index, choice, kind, held)
                 return answer(index, request, CachedEncoder(index, choice, load, cache=cache))
 
-        with self._noting() as notices:
+        with self._collect_notices() as notices:
             hits = self._indexes.use(_path(fields, "index") or self._index, work)
         found: dict[str, Any] = {"hits": [hit.as_json() for hit in hits]}
         return found | ({"notices": notices} if notices else {})
 
-    def warm(self) -> None:
+    def warm_up(self) -> None:
         """Load the model of the default index and let it embed once, so that the first question finds all in memory.
 
         Where there is no such index or model, say so: it may come.
@@ -125,7 +125,7 @@ class Handlers:
         except ImgsearchError as error:
             self._notify(Message("no model is loaded yet: ", error.message))
 
-    def rest(self) -> None:
+    def release_idle(self) -> None:
         """Let go of the model and the indexes if nobody has asked for long enough."""
         self._indexes.close_idle()
         if self._models.unload_idle():
@@ -139,7 +139,7 @@ class Handlers:
         def load() -> ImageEncoder:
             # Nobody watches here while gigabytes are fetched: the command line does that.
             checkpoint = checkpoint_for(index.folder, index.spec, choice, Silent(), download=False)
-            encoder = held.enter_context(self._models.use(model_spec(checkpoint, index.spec, choice)))
+            encoder = held.enter_context(self._models.use(index.spec.model_spec(checkpoint.folder, choice)))
             if command:
                 side_db.record_run(index.folder, command, encoder.runtime)
             return encoder
@@ -147,7 +147,7 @@ class Handlers:
         return load
 
     @contextmanager
-    def _noting(self) -> Iterator[list[str]]:
+    def _collect_notices(self) -> Iterator[list[str]]:
         """Collect in a list what the model has to say to whoever asks in the block."""
         notices: list[str] = []
         asked = self._notices.set(notices)
@@ -156,7 +156,7 @@ class Handlers:
         finally:
             self._notices.reset(asked)
 
-    def _notice(self, line: str) -> None:
+    def _note(self, line: str) -> None:
         notices = self._notices.get()
         if notices is not None:
             notices.append(line)
@@ -203,7 +203,7 @@ def _absolute(name: str, path: Any) -> str:
     return whole
 
 
-def _options(fields: Mapping[str, Any]) -> SearchOptions:
+def _search_options(fields: Mapping[str, Any]) -> SearchOptions:
     below = fields.get("in", [])
     if not isinstance(below, list):
         raise UsageError("in: give a list of paths")
@@ -211,7 +211,7 @@ def _options(fields: Mapping[str, Any]) -> SearchOptions:
     return SearchOptions(**given, below=tuple(_absolute("in", path) for path in below))
 
 
-def _choice(fields: Mapping[str, Any]) -> ModelOptions:
+def _model_options(fields: Mapping[str, Any]) -> ModelOptions:
     return ModelOptions(
         model=_text(fields, "model"),
         device=_text(fields, "device") or "auto",

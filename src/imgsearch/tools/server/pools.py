@@ -14,38 +14,40 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageE
 from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model import batching
-from imgsearch.model import checkpoint as checkpoints
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.types import ImageEncoder, ModelSpec, Notify, Runtime
 
-_ORDERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
+_ENCODERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
 
 
 class LoadedModel:
     """A checkpoint in memory, from which encoders with other budgets, dims and instructions can be made."""
 
-    def __init__(self, order: ModelSpec, notify: Notify) -> None:
-        """Load the checkpoint that ``order`` names. Raises CheckpointError, UsageError, IndexMismatch (another one)."""
-        found = checkpoints.fingerprint(order.folder)
-        if found != order.fingerprint:
+    def __init__(self, model_spec: ModelSpec, notify: Notify) -> None:
+        """Load a checkpoint. Raises CheckpointError, UsageError, IndexMismatch (if it is not the one that is meant)."""
+        checkpoint = Checkpoint(model_spec.folder)
+        found = checkpoint.fingerprint
+        if found != model_spec.fingerprint:
             raise IndexMismatch(
-                f"the checkpoint in {order.folder} ({found[:8]}) is not the one that was asked for "
-                f"({order.fingerprint[:8]})"
+                f"the checkpoint in {model_spec.folder} ({found[:8]}) is not the one that was asked for "
+                f"({model_spec.fingerprint[:8]})"
             )
-        self._notify, self._order = notify, order
-        self._first = load_embedder(order, notify)
+        self._notify, self._model_spec = notify, model_spec
+        self._first = load_embedder(model_spec, checkpoint, notify)
 
-    def encoder(self, order: ModelSpec) -> ImageEncoder:
+    def encoder(self, model_spec: ModelSpec) -> ImageEncoder:
         """Return an encoder over these weights. Raises UsageError for a dim or budget that the model has not."""
-        if order == self._order:
+        if model_spec == self._model_spec:
             return self._first
-        return load_embedder(order, self._notify, self._first.forward)
+        # Opened anew: the folder's files may be others by now.
+        return load_embedder(model_spec, Checkpoint(model_spec.folder), self._notify, self._first.forward)
 
 
-def _resolved(order: ModelSpec) -> tuple[str, str]:
-    """Return the device and dtype that an order comes down to on this machine."""
+def _resolved(model_spec: ModelSpec) -> tuple[str, str]:
+    """Return the device and dtype that a spec comes down to on this machine."""
     from imgsearch.model.runtime import choose  # on use: it loads torch
 
-    runtime = choose(order.device, order.dtype)
+    runtime = choose(model_spec.device, model_spec.dtype)
     return runtime.device, runtime.dtype
 
 
@@ -61,7 +63,7 @@ class ModelPool:
     ) -> None:
         """Load nothing yet. ``idle_seconds`` after its last use, ``unload_idle`` lets the model go.
 
-        ``resolve`` gives the device and dtype of an order: those of the same checkpoint with the same two share it.
+        ``resolve`` gives the device and dtype of a spec: those of the same checkpoint with the same two share it.
         """
         self._load, self._idle_seconds, self._clock, self._resolve = load, idle_seconds, clock, resolve
         # Who waits for another model is let in before those who come later for the one that is there.
@@ -81,12 +83,12 @@ class ModelPool:
         return key[0] if key else None
 
     @contextmanager
-    def use(self, order: ModelSpec) -> Iterator[ImageEncoder]:
-        """Hold the encoder that ``order`` asks for during the block; its model is loaded for it if need be.
+    def use(self, model_spec: ModelSpec) -> Iterator[ImageEncoder]:
+        """Hold the encoder that ``model_spec`` asks for during the block; its model is loaded for it if need be.
 
         Raises what loading raises; then no model is in memory.
         """
-        encoder = self._take(order)
+        encoder = self._take(model_spec)
         try:
             yield encoder
         finally:
@@ -95,21 +97,21 @@ class ModelPool:
                 self._used = self._clock()
                 self._changed.notify_all()
 
-    def _take(self, order: ModelSpec) -> ImageEncoder:
-        key = (order.folder, order.fingerprint, *self._resolve(order))
+    def _take(self, model_spec: ModelSpec) -> ImageEncoder:
+        key = (model_spec.folder, model_spec.fingerprint, *self._resolve(model_spec))
         with self._door, self._changed:
             if key != self._key:
                 # Two models side by side may be more than there is memory.
                 self._changed.wait_for(lambda: not self._users)
                 self._drop()
-                self._loaded = self._load(order)
+                self._loaded = self._load(model_spec)
                 self._key = key
             assert self._loaded is not None
-            if order not in self._encoders:
-                if len(self._encoders) >= _ORDERS:
+            if model_spec not in self._encoders:
+                if len(self._encoders) >= _ENCODERS:
                     self._encoders.pop(next(iter(self._encoders)))
-                self._encoders[order] = self._loaded.encoder(order)
-            encoder = self._encoders[order]
+                self._encoders[model_spec] = self._loaded.encoder(model_spec)
+            encoder = self._encoders[model_spec]
             self.runtime = encoder.runtime
             self._users += 1
             return encoder

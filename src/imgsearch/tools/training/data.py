@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 from imgsearch.errors import DatasetError, UsageError
+from imgsearch.media.lookahead import look_ahead
 from imgsearch.model import image as pixels
 from imgsearch.text import Option
 from imgsearch.tools.dataset import read_dataset
-from imgsearch.tools.dataset.retrieval import Example, PictureRef, decode, placed, work_ahead
+from imgsearch.tools.dataset.retrieval import Example, PictureRef, decode, placed
 from imgsearch.types import RGB, Patches, PixelBudget, Reporter
 
 _AHEAD = 64  # pictures that are read ahead of their turn
@@ -48,7 +49,7 @@ class Pictures:
         by_content: dict[bytes, int] = {}
         reporter.start(len(wanted), "pictures")
         try:
-            for ref, digest, picture in work_ahead(self._read, wanted, _AHEAD):
+            for ref, digest, picture in look_ahead(self._read, wanted, _AHEAD):
                 number = by_content.setdefault(digest, len(self._places))
                 self._numbers[ref] = number
                 if number == len(self._places):

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from imgsearch.errors import UsageError
-from imgsearch.model import checkpoint as checkpoints
-from imgsearch.model.conventions import read_conventions
-from imgsearch.model.hub import Checkpoint, fetch_checkpoint
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.spec import chosen_pixels
 from imgsearch.text import Message, Option
 from imgsearch.tools.training import run_dir
@@ -191,13 +190,12 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
     from imgsearch.model.runtime import choose
 
     checkpoint = fetch_checkpoint(options.model, options.revision, reporter)
-    info = checkpoints.describe(checkpoint.folder)
-    own = read_conventions(checkpoint.folder, checkpoint.name)
+    info, own = checkpoint.info, checkpoint.conventions
     dims, why_dims = choose_dims(info.dim, options.dims)
     device = choose(options.device).device
     precision, why = choose_precision(device, options.dtype)
     budget = chosen_pixels(ModelOptions(pixels=options.pixels), checkpoint)
-    layout = read_layout(checkpoint.folder)
+    layout = read_layout(checkpoint)
     check_budget(budget, layout.factor)
     run_dir.check_room(out, info.parameters, info.weights_bytes)
 

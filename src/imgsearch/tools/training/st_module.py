@@ -15,9 +15,8 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_
 
 from imgsearch.errors import DatasetError, InputError
 from imgsearch.model.image import PatchLayout
-from imgsearch.model.modeling import Qwen3VLForEmbedding
 from imgsearch.model.prompt import MAX_LENGTH, PromptEncoder, Tokens
-from imgsearch.model.reference import pad_batch
+from imgsearch.model.reference import Qwen3VLForEmbedding, pad_batch
 from imgsearch.types import Patches
 
 

@@ -352,8 +352,8 @@ def build_trainer(
 
 def _input_module(pictures: Pictures, resolved: ResolvedOptions, options: TrainOptions) -> Qwen3VLInput:
     """Load the model with float32 master weights, ready to be trained, behind its prompter and pictures."""
-    source, layout = resolved.checkpoint.folder, resolved.layout
-    model = load_model(source, Runtime(resolved.device, "float32", "master weights"))
+    checkpoint, layout = resolved.checkpoint, resolved.layout
+    model = load_model(checkpoint, Runtime(resolved.device, "float32", "master weights"))
     model.requires_grad_(True)
     if options.gradient_checkpointing:
         # transformers renamed it in the course of version 5.
@@ -361,7 +361,7 @@ def _input_module(pictures: Pictures, resolved: ResolvedOptions, options: TrainO
         getattr(model, new if hasattr(model, new) else old)({"use_reentrant": False})
     return Qwen3VLInput(
         model,
-        PromptEncoder(source, verbatim=True),
+        PromptEncoder(checkpoint, verbatim=True),
         layout,
         pictures.patches,
         *resolved.prompts,

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.fs import AtomicFiles
-from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import StoredPicture
 from imgsearch.index.segments import Segment, SegmentMissing, row_crc
@@ -22,7 +21,7 @@ from imgsearch.text import Call, Option, display_path, format_duration
 from imgsearch.tools.transfer.npy import ArrayWriter
 from imgsearch.tools.transfer.parquet import NoText, TableWriter
 from imgsearch.tools.transfer.paths import PathWriter
-from imgsearch.tools.transfer.source import json_beside
+from imgsearch.tools.transfer.source import PROVENANCE, json_beside, provenance
 from imgsearch.types import Reporter, Silent
 
 Dtype = Literal["float16", "float32"]
@@ -104,7 +103,7 @@ class _Export:
         """Open every segment, so that compaction can't take one away any more."""
         self.index, self.dtype, self.skip_bad, self.reporter = index, dtype, skip_bad, reporter
         self.segments: dict[int, Segment] = {
-            part.segment.number: part.segment for part in index.snapshot.parts(index.catalog, fast=False)
+            view.segment.number: view.segment for view in index.snapshot.views(index.catalog, fast=False)
         }
         self.damaged = 0
 
@@ -145,7 +144,7 @@ class _Export:
                 for picture in pictures:
                     names.write(picture.paths[0])
             writer.finish()
-            said = {manifest.KEY: manifest.to_json(self.index.spec), "rows": writer.rows}
+            said = {PROVENANCE: provenance(self.index.spec), "rows": writer.rows}
             note.write(json.dumps(said, indent=2).encode() + b"\n")
         return Exported(writer.rows, self.index.spec.dim, (out, paths, about), self.damaged)
 

@@ -8,8 +8,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -25,7 +24,7 @@ from imgsearch.index.manifest import IMPORTED
 from imgsearch.index.rows import FileState, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.media.formats import EXTENSIONS
-from imgsearch.model import checkpoint as checkpoints
+from imgsearch.media.lookahead import look_ahead
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.spec import choose_spec
 from imgsearch.text import Call, Message, Option, display_path, format_duration
@@ -35,6 +34,7 @@ from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
 from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors
 
 _SAID = 10
+_AHEAD = 256  # files that are hashed ahead of their turn
 _ABSENT = -1
 """The size noted of a file that was not there: whatever appears in its place is another one, and is read."""
 
@@ -133,18 +133,18 @@ class Importer:
     def _import_all(self) -> None:
         names = self.source.names()
         start = 0
-        with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
-            for block in self.source.blocks(block_rows(self.source)):
-                files: list[_File] = []
-                for row, named in enumerate(islice(names, len(block.rows))):
-                    if start + row not in self.bad:
-                        files += self._look(row, named)
-                if self._files:
-                    files = [file for read in pool.map(_read, files) if (file := self._good(read))]
-                if files:
-                    self._commit(files, unit_rows(block.rows))
-                start += len(block.rows)
-                self.reporter.advance(len(block.rows))
+        for block in self.source.blocks(block_rows(self.source)):
+            files: list[_File] = []
+            for row, named in enumerate(islice(names, len(block.rows))):
+                if start + row not in self.bad:
+                    files += self._look(row, named)
+            if self._files:
+                with closing(look_ahead(_read, files, _AHEAD)) as read:
+                    files = [file for result in read if (file := self._good(result))]
+            if files:
+                self._commit(files, unit_rows(block.rows))
+            start += len(block.rows)
+            self.reporter.advance(len(block.rows))
 
     def _say_left_out(self) -> None:
         if self._unsaid:
@@ -232,7 +232,7 @@ class Importer:
             self._unseen += not _is_seen(file.source.path)
             states.append(FileState(self._root_id(file.root, writer), file.source, file.content))
             key = file.content, file.named.page
-            if key in pending or writer.catalog.place(*key):
+            if key in pending or writer.catalog.locate(*key):
                 self.result.reused += 1
                 continue
             pending.add(key)
@@ -397,7 +397,7 @@ def _told(
                 Option("model"), " says so"
             )
         checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
-        found = checkpoints.fingerprint(checkpoint.folder)
+        found = checkpoint.fingerprint
         named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)
         if source.spec and (wrong := manifest.differences(source.spec, named)):
             raise IndexMismatch(
@@ -406,4 +406,4 @@ def _told(
         return named, Message(Option("model"), " says so")
     if have is not None:
         return replace(have, dim=source.dim), "the index's own model, since nothing says otherwise"
-    return manifest.nobody(source.dim), ""
+    return manifest.imported_spec(source.dim), ""

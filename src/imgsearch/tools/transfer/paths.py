@@ -11,7 +11,7 @@ from imgsearch.errors import DatasetError, UsageError
 from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import device_of, is_at_or_below, is_below, mount_of
 from imgsearch.index.rows import Root
-from imgsearch.indexing.roots import Target, owner_of, places_of
+from imgsearch.indexing.roots import PlannedRoot, owned_paths, owner_of, single_files
 from imgsearch.text import Option, display_path
 
 _REMEMBERED = 1 << 16
@@ -22,10 +22,8 @@ class PathResolver:
 
     def __init__(self, known: Sequence[Root], given: str | None) -> None:
         """Take the index's roots, and the folder that the person gave for new files and relative paths, if any."""
-        self._known = [root for root in known if not root.options.get("only")]
-        self._single = {
-            place: root for root in known if root.options.get("only") for place in places_of(root)
-        }
+        self._known = [root for root in known if not single_files(root)]
+        self._single = {path: root for root in known if single_files(root) for path in owned_paths(root)}
         self._given = os.path.realpath(given) if given is not None else None
         self._base = self._given or os.getcwd()
         self._common: str | None = None
@@ -96,7 +94,7 @@ def new_root(path: str) -> tuple[str, dict[str, object], str]:
         mount = mount_of(path)[0]
     except OSError:
         mount = os.sep
-    return path, Target(path, WalkOptions()).stored_options(), mount
+    return path, PlannedRoot(path, WalkOptions()).stored_options(), mount
 
 
 def device(path: str) -> int:
