@@ -157,7 +157,7 @@ def sqlite_version() -> str:
 
 
 class Database:
-    """The sidecar's file. Reads may come from several threads, writes from the writer lock's holder only."""
+    """The catalogue's database. Reads may come from several threads, writes from the writer lock's holder only."""
 
     def __init__(self, folder: str, *, write: bool = False, create: bool = False) -> None:
         """Open the catalogue in ``folder``; a writer brings its schema up to date and, with ``create``, makes it.

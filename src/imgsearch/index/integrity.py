@@ -39,7 +39,7 @@ Kind = Literal[
     "catalogue",
     "counters",
     "files",
-    "places",
+    "misplaced",
     "header",
     "missing",
     "refused",
@@ -87,11 +87,11 @@ def check(
     told how many bytes there are to read, ``advance`` how many have been. Raises IndexMismatch for a segment of a
     newer format.
     """
-    found = Findings()
+    findings = Findings()
     with catalog.transaction("DEFERRED"), ExitStack() as stack:
         if trouble := _sqlite_trouble(catalog):
-            found.damages.append(Damage("catalogue", catalog.path, f"is damaged ({trouble})"))
-            return found
+            findings.damages.append(Damage("catalogue", catalog.path, f"is damaged ({trouble})"))
+            return findings
         counts = catalog.segments()
         folder = os.path.join(catalog.folder, "vectors")
         # Opened before anything is read: what compaction takes away meanwhile can still be read to its end.
@@ -99,26 +99,26 @@ def check(
         ann_files = catalog.ann_files()
         start(
             sum(os.fstat(file).st_size for file in opened.values() if isinstance(file, int))
-            + sum(one.bytes for one in ann_files.values())
+            + sum(file.bytes for file in ann_files.values())
         )
-        _check_catalogue(catalog, found)
+        _check_catalogue(catalog, findings)
         for number, rows in counts:
-            _check_segment(catalog, number, rows, opened[number], kind, found, advance)
-        for one in ann_files.values():
-            path = os.path.join(catalog.folder, "faiss", one.name)
-            if reason := rabitq.damage(path, one.bytes, one.crc):
-                found.damages.append(
-                    Damage("ann", path, reason.removeprefix(path).strip(), segment=one.segment)
+            _check_segment(catalog, number, rows, opened[number], kind, findings, advance)
+        for file in ann_files.values():
+            path = os.path.join(catalog.folder, "faiss", file.name)
+            if reason := rabitq.damage(path, file.bytes, file.crc):
+                findings.damages.append(
+                    Damage("ann", path, reason.removeprefix(path).strip(), segment=file.segment)
                 )
-            elif one.rows > dict(counts).get(one.segment, 0):
-                what = f"covers {one.rows:,} vectors, more than there are"
-                found.damages.append(Damage("ann", path, what, segment=one.segment))
-            found.bytes += one.bytes
-            advance(one.bytes)
-        found.orphans = unnamed(
-            catalog.folder, {number for number, _ in counts}, {one.name for one in ann_files.values()}
+            elif file.rows > dict(counts).get(file.segment, 0):
+                what = f"covers {file.rows:,} vectors, more than there are"
+                findings.damages.append(Damage("ann", path, what, segment=file.segment))
+            findings.bytes += file.bytes
+            advance(file.bytes)
+        findings.orphans = unnamed(
+            catalog.folder, {number for number, _ in counts}, {file.name for file in ann_files.values()}
         )
-    return found
+    return findings
 
 
 def repair(catalog: Catalog, findings: Findings, kind: tuple[int, str]) -> None:
@@ -324,16 +324,16 @@ def _parts(ids: Iterable[int]) -> Iterator[list[int]]:
 # ---- what is read of the segments
 
 
-def _check_catalogue(catalog: Catalog, found: Findings) -> None:
+def _check_catalogue(catalog: Catalog, findings: Findings) -> None:
     """Hold the catalogue against itself."""
     for wrong in _wrong_counters(catalog):
-        found.damages.append(Damage("counters", catalog.path, f"miscounts {wrong}"))
+        findings.damages.append(Damage("counters", catalog.path, f"miscounts {wrong}"))
     if misplaced := _misplaced(catalog):
         what = f"places {_pictures(len(misplaced))} where no vector of theirs can be"
-        found.damages.append(Damage("places", catalog.path, what, tuple(misplaced)))
+        findings.damages.append(Damage("misplaced", catalog.path, what, tuple(misplaced)))
     if strays := len(files_without_content(catalog)):
         what = f"has {strays:,} {'file' if strays == 1 else 'files'} of pictures that it does not know"
-        found.damages.append(Damage("files", catalog.path, what))
+        findings.damages.append(Damage("files", catalog.path, what))
 
 
 def _open(stack: ExitStack, path: str) -> int | OSError:
@@ -351,7 +351,7 @@ def _check_segment(
     rows: int,
     file: int | OSError,
     kind: tuple[int, str] | None,
-    found: Findings,
+    findings: Findings,
     advance: Callable[[int], None],
 ) -> None:
     path = os.path.join(catalog.folder, "vectors", segment_name(number))
@@ -359,10 +359,10 @@ def _check_segment(
         if rows and isinstance(file, FileNotFoundError):
             lost = _contents_of(catalog, number)
             what = f"is missing, and with it {_pictures(len(lost))}"
-            found.damages.append(Damage("missing", path, what, tuple(lost), number))
+            findings.damages.append(Damage("missing", path, what, tuple(lost), number))
         elif rows:
             # What it holds may be whole: nothing is lost yet.
-            found.damages.append(
+            findings.damages.append(
                 Damage("refused", path, f"can't be opened ({file.strerror})", segment=number)
             )
         return
@@ -376,7 +376,7 @@ def _check_segment(
     try:
         check_header(header, path, dim, fingerprint)
     except IndexDamaged:
-        found.damages.append(
+        findings.damages.append(
             Damage("header", path, "does not begin with this index's header", segment=number)
         )
     width = 2 * dim
@@ -384,9 +384,9 @@ def _check_segment(
     if whole < rows:
         lost = _contents_of(catalog, number, whole)
         what = f"ends after {whole:,} of {rows:,} vectors, and with it {_pictures(len(lost))}"
-        found.damages.append(Damage("short", path, what, tuple(lost), number, whole))
+        findings.damages.append(Damage("short", path, what, tuple(lost), number, whole))
     advance(len(header))
-    _check_rows(catalog, number, min(rows, whole), file, dim, found, advance)
+    _check_rows(catalog, number, min(rows, whole), file, dim, findings, advance)
 
 
 def _check_rows(
@@ -395,7 +395,7 @@ def _check_rows(
     rows: int,
     file: int,
     dim: int,
-    found: Findings,
+    findings: Findings,
     advance: Callable[[int], None],
 ) -> None:
     """Hold every vector of a segment that has a picture against its checksum, and see that it is a unit vector."""
@@ -412,8 +412,8 @@ def _check_rows(
             view = memoryview(buffer)
             sound = []
             for id, row, crc in entries:
-                place = row - first
-                if good[place] and zlib.crc32(view[place * width : (place + 1) * width]) == crc:
+                at = row - first
+                if good[at] and zlib.crc32(view[at * width : (at + 1) * width]) == crc:
                     sound.append((row, id))
                 else:
                     wrong.append((row, id))
@@ -423,15 +423,15 @@ def _check_rows(
                 values = here.astype(np.float32)
                 lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
                 off = ~(np.abs(lengths - 1) <= _LENGTH)  # also what is not a number
-            odd += [sound[place] for place in np.flatnonzero(off)]
-            found.vectors += len(entries)
-            found.bytes += count * width
+            odd += [sound[at] for at in np.flatnonzero(off)]
+            findings.vectors += len(entries)
+            findings.bytes += count * width
         advance(count * width)
     path = os.path.join(catalog.folder, "vectors", segment_name(number))
     for bad, what in ((wrong, "not matching their checksums"), (odd, "that are not of unit length")):
         if bad:
             named = f"has {len(bad):,} of {rows:,} vectors {what}: {_ranges([row for row, _ in bad])}"
-            found.damages.append(Damage("vectors", path, named, tuple(id for _, id in bad), number, rows))
+            findings.damages.append(Damage("vectors", path, named, tuple(id for _, id in bad), number, rows))
 
 
 def _read_header(file: int) -> bytes:
@@ -448,14 +448,14 @@ def _read_rows(file: int, buffer: bytearray, offset: int, count: int, width: int
         done = 0
         while done < count * width and (got := os.preadv(file, [view[done : count * width]], offset + done)):
             done += got
-        return [(place + 1) * width <= done for place in range(count)]
+        return [(at + 1) * width <= done for at in range(count)]
     except OSError:
         pass  # a bad place on the disk: only the rows that it touches are lost
     good = []
-    for place in range(count):
+    for at in range(count):
         try:
-            part = view[place * width : (place + 1) * width]
-            good.append(os.preadv(file, [part], offset + place * width) == width)
+            part = view[at * width : (at + 1) * width]
+            good.append(os.preadv(file, [part], offset + at * width) == width)
         except OSError:
             good.append(False)
     return good
@@ -473,6 +473,6 @@ def _ranges(rows: list[int], most: int = 5) -> str:
             spans[-1] = (spans[-1][0], row)
         else:
             spans.append((row, row))
-    said = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans[:most])
+    named = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans[:most])
     left = sum(b - a + 1 for a, b in spans[most:])
-    return f"{said} and {left:,} more" if left else said
+    return f"{named} and {left:,} more" if left else named

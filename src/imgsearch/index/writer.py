@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -84,21 +85,19 @@ class IndexWriter:
                 make_folder(folder)
             except OSError as error:
                 raise storage_error(error, folder) from error
-        self._lock = lock_index(folder)
-        self.unpublished = spec is not None and rebuild and manifest.exists(folder)
-        try:
-            self.index = (
+        with ExitStack() as opened:
+            self._lock = opened.enter_context(lock_index(folder))
+            self.unpublished = spec is not None and rebuild and manifest.exists(folder)
+            self.index = opened.enter_context(
                 _open_generation(folder, spec) if spec and self.unpublished else _open_in_use(folder, spec)
             )
-        except BaseException:
-            self._lock.release()
-            raise
-        self._segments = SegmentWriter(
-            os.path.join(self.data, "vectors"), self.spec.dim, self.spec.fingerprint
-        )
-        self._number = self._rows = 0
-        self._keep_manifest(self.data if self.unpublished else self.folder)
-        self.clear_away()
+            self._segments = SegmentWriter(
+                os.path.join(self.data, "vectors"), self.spec.dim, self.spec.fingerprint
+            )
+            self._number = self._rows = 0
+            self._keep_manifest(self.data if self.unpublished else self.folder)
+            self.clear_away()
+            opened.pop_all()  # nothing has failed: all stays open until ``close``
 
     @property
     def folder(self) -> str:
@@ -244,7 +243,7 @@ class IndexWriter:
         return moved, rows
 
     def move_model(self, model: str) -> None:
-        """Remember that the checkpoint lies elsewhere now; it is the same one, so the spec stays."""
+        """Remember that the checkpoint lies elsewhere now; it is the same one, so the rest of the spec stays."""
         if model != self.spec.model:
             self.index.spec = replace(self.spec, model=model)
             manifest.write(self.folder, self.spec, self.data)

@@ -6,11 +6,13 @@ import itertools
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, IndexMissing, StorageError, UsageError
+from imgsearch.fs import FileLock
 from imgsearch.index import segments
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
@@ -489,6 +492,17 @@ def test_a_writer_that_can_not_open_lets_the_lock_go(folder: str) -> None:
 
 
 # ---- making and making anew -----------------------------------------------------------------------------------
+
+
+def test_a_writer_that_fails_when_all_is_open_lets_the_lock_go(folder: str) -> None:
+    """What is found out last, damage in the catalogue's remarks, leaves neither the lock nor the catalogue taken."""
+    make(folder, 3)
+    with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db:
+        db.execute("DROP TABLE meta")
+    with pytest.raises(IndexDamaged, match="meta"):
+        IndexWriter(folder)
+    FileLock(os.path.join(folder, "writer.lock")).release()
+    assert not os.path.exists(os.path.join(folder, "catalog.sqlite-wal"))
 
 
 def test_no_index_is_made_by_accident(folder: str) -> None:

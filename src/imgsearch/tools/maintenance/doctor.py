@@ -37,21 +37,21 @@ def examine(folder: str) -> list[HealthCheck]:
     folder = os.path.abspath(folder)
     if not manifest.exists(folder):
         manifest.load(folder)  # raises IndexMissing with what to do
-    found = [_place(folder), _writable(folder)]
+    checks = [_location(folder), _writable(folder)]
     try:
         with ImageIndex(folder) as index:
-            found += [_room(index), _format(index), _rebuild(index), *_gone(index), _fast(index)]
-            found += _roots(index)
+            checks += [_room(index), _format(index), _rebuild(index), *_gone(index), _fast(index)]
+            checks += _roots(index)
     except IndexMissing:
         raise
     except ImgsearchError as error:
-        found.append(HealthCheck("index", False, error.message))
+        checks.append(HealthCheck("index", False, error.message))
     libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {rabitq.version()}"
-    found.append(HealthCheck("libraries", True, libraries))
-    return found
+    checks.append(HealthCheck("libraries", True, libraries))
+    return checks
 
 
-def _place(folder: str) -> HealthCheck:
+def _location(folder: str) -> HealthCheck:
     kind = kind_of(folder)
     if warning := advice(folder):
         return HealthCheck("place", False, warning)
@@ -72,7 +72,7 @@ def _room(index: ImageIndex) -> HealthCheck:
     """Compaction writes a segment anew before the old one goes, and ANN files are written beside."""
     catalog = os.path.getsize(index.catalog.path)
     segments = [rows for _, rows in index.catalog.segments()]
-    ann_bytes = sum(one.bytes for one in index.catalog.ann_files().values())
+    ann_bytes = sum(file.bytes for file in index.catalog.ann_files().values())
     segment = min(SEGMENT_BYTES, max(segments, default=0) * 2 * index.spec.dim)
     need = segment + catalog + ann_bytes + (16 << 20)
     free = shutil.disk_usage(index.data).free
@@ -123,9 +123,9 @@ def _fast(index: ImageIndex) -> HealthCheck:
     builds = plan_builds(index.catalog, index.data)
     unusable = {build.segment for build in builds if not build.reason.startswith("it covers")}
     covered = sum(
-        min(one.rows, counts[one.segment])
-        for one in index.catalog.ann_files().values()
-        if one.segment in counts and one.segment not in unusable
+        min(file.rows, counts[file.segment])
+        for file in index.catalog.ann_files().values()
+        if file.segment in counts and file.segment not in unusable
     )
     text = f"fast: {covered:,} of {rows:,} vectors covered"
     if not builds:

@@ -163,18 +163,18 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> IntegrityRep
                 found = check(catalog, kind, lambda size: reporter.start(size, "bytes"), reporter.advance)
             finally:
                 reporter.stop()
-            _take(report, found, catalog)
+            _add_findings(report, found, catalog)
     except IndexDamaged as error:
         path = os.path.join(report.data, CATALOGUE)
         what = "is missing" if not os.path.exists(path) else f"can't be read ({error.__cause__ or error})"
         report.damages.append(Damage("catalogue", path, what))
-    for place, damage in enumerate(report.damages):
+    for number, damage in enumerate(report.damages):
         if damage.kind == "catalogue":
             report.repairable = False
             cost = (
                 f"{damage.what}: nothing says any more whose the {_stored(report.data):,} stored vectors are"
             )
-            report.damages[place] = Damage("catalogue", damage.path, cost)
+            report.damages[number] = Damage("catalogue", damage.path, cost)
     report.seconds = time.monotonic() - began
     return report
 
@@ -187,16 +187,16 @@ def _manifest(folder: str) -> tuple[IntegrityReport, tuple[int, str] | None]:
     except IndexDamaged:
         path = os.path.join(folder, manifest.NAME)
         what = "is damaged" if os.path.exists(path) else "is missing"
-        kept = generations.kept_manifest(folder)
-        if kept:
-            spec, data = manifest.parse(kept[0], folder)
+        copy = generations.manifest_copy(folder)
+        if copy:
+            spec, data = manifest.parse(copy[0], folder)
             damage = Damage("manifest", path, f"{what}; the catalogue keeps a copy")
             return IntegrityReport(folder, data, spec, [damage]), (spec.dim, spec.fingerprint)
         what += ": nothing says what the vectors were made with"
         return IntegrityReport(folder, folder, None, [Damage("manifest", path, what)], repairable=False), None
 
 
-def _take(report: IntegrityReport, found: Findings, catalog: Catalog) -> None:
+def _add_findings(report: IntegrityReport, found: Findings, catalog: Catalog) -> None:
     """Put what was found into the report, with the pictures that it costs."""
     report.damages += found.damages
     report.orphans = found.orphans
@@ -235,8 +235,8 @@ def _stored(data: str) -> int:
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         try:
             with open(os.path.join(folder, name), "rb") as file:
-                if said := header_says(file.read(HEADER_BYTES)):
-                    total += (os.fstat(file.fileno()).st_size - HEADER_BYTES) // (2 * said[0])
+                if header := header_says(file.read(HEADER_BYTES)):
+                    total += (os.fstat(file.fileno()).st_size - HEADER_BYTES) // (2 * header[0])
         except OSError:
             pass  # this is only to say about how much there is
     return total
@@ -244,9 +244,9 @@ def _stored(data: str) -> int:
 
 def _repair(report: IntegrityReport) -> None:
     if any(damage.kind == "manifest" for damage in report.damages):
-        kept = generations.kept_manifest(report.folder)
-        assert kept is not None  # else it would not be repairable
-        manifest.put(report.folder, kept[0])
+        copy = generations.manifest_copy(report.folder)
+        assert copy is not None  # else it would not be repairable
+        manifest.put(report.folder, copy[0])
     rest = Findings([damage for damage in report.damages if damage.kind != "manifest"])
     if rest.damages:
         spec = manifest.read(report.folder)

@@ -47,7 +47,7 @@ class PathResolver:
     def _real_folder(self, folder: str) -> str:
         return os.path.realpath(os.path.join(self._base, folder))
 
-    def see(self, file: str) -> bool:
+    def add(self, file: str) -> bool:
         """Take note of a file that will be imported; False if it lies outside of the folder that was given."""
         if self._known_root(file) is not None:
             return True
@@ -60,7 +60,7 @@ class PathResolver:
             self._common = os.path.commonpath([folder, self._common])
         return True
 
-    def settle(self, touch: bool) -> None:
+    def choose_new_root(self, touch: bool) -> None:
         """Choose the folder for everything seen that lies in no known root.
 
         ``touch`` says that files will be read, so the folder has to be there. Raises UsageError, FolderError.
