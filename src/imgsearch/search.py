@@ -18,6 +18,7 @@ from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import is_current
 from imgsearch.media import formats
+from imgsearch.model.conventions import choose_instruction
 from imgsearch.spec import choose_spec
 from imgsearch.text import Option, display_path, error_line
 from imgsearch.types import (
@@ -152,7 +153,8 @@ def query(
     """
     prompt = index.spec.query_prompt
     inputs = [
-        asked if asked.instruction is not None else replace(asked, instruction=prompt) for asked in questions
+        replace(asked, instruction=choose_instruction(asked.instruction, default=prompt))
+        for asked in questions
     ]
     vectors = encoder.embed(inputs)
     return [_hits(found, options) for found in _search(index, vectors, options)]
@@ -311,7 +313,7 @@ class CachedEncoder:
         if not self._cache or item.image is not None or not item.text:
             return None
         spec, choice = self._spec, self._choice
-        instruction = spec.query_prompt if item.instruction is None else item.instruction
+        instruction = choose_instruction(item.instruction, default=spec.query_prompt)
         return side_db.CachedQuery(
             spec.fingerprint, instruction, item.text, spec.dim, choice.device, choice.dtype
         )

@@ -10,7 +10,7 @@ from imgsearch.index import manifest
 from imgsearch.index.manifest import IMPORTED
 from imgsearch.model import hub
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, Conventions, processor_budget
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, punctuated
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.text import Call, Option
 from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
@@ -27,7 +27,7 @@ def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, I
         raise UsageError(
             Option("dim", choice.dim), f": {checkpoint.name} gives vectors of {own.full_dim} dimensions"
         )
-    query_prompt, document_prompt = choice.prompts or _prompts(choice.instruction, own)
+    query_prompt, document_prompt = choice.prompts or own.prompts(choice.instruction)
     if notes := own.notes(dim=choice.dim is None, pixels=choice.pixels is None):
         reporter.say(f"{checkpoint.name} asks for {'; '.join(notes)}")
     return checkpoint, IndexSpec(
@@ -38,16 +38,6 @@ def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, I
         document_prompt=document_prompt,
         pixels=chosen_pixels(choice, checkpoint),
     )
-
-
-def _prompts(instruction: str | None, own: Conventions) -> tuple[str, str]:
-    """Return the prompts for questions and pictures: the user's instruction for both, or the checkpoint's own."""
-    prompts = (instruction, instruction) if instruction else (own.query_prompt, own.document_prompt)
-    if own.verbatim:
-        return prompts
-    from imgsearch.model.prompt import punctuated  # on use: it loads the tokenizers library
-
-    return punctuated(prompts[0]), punctuated(prompts[1])
 
 
 def chosen_pixels(choice: ModelOptions, checkpoint: Checkpoint) -> PixelBudget:
@@ -65,7 +55,7 @@ def keep_settings(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
     """
     if old.model == IMPORTED:
         return choice  # there was no model, so nothing was chosen against its conventions
-    prompts = None if choice.instruction else (old.query_prompt, old.document_prompt)
+    prompts = None if choice.instruction is not None else (old.query_prompt, old.document_prompt)
     pixels: PixelChoice | None = choice.pixels or old.pixels
     if choice.model is None:
         return replace(choice, model=old.model, dim=choice.dim or old.dim, pixels=pixels, prompts=prompts)
@@ -73,7 +63,7 @@ def keep_settings(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
     try:
         before = hub.find_checkpoint(old.model, download=False)
         own = before.conventions
-        usual_prompts, usual_pixels = _prompts(None, own), own.pixels
+        usual_prompts, usual_pixels = own.prompts(), own.pixels
     except CheckpointError:
         pass  # the old model is gone: it is taken for a plain one
     return replace(
@@ -176,8 +166,6 @@ def check_choice(
 def _prompts_with(instruction: str | None, have: IndexSpec) -> tuple[str, str]:
     """Return the prompts that an index like this one would have with the instruction; its own without one."""
     own = have.query_prompt, have.document_prompt
-    if not instruction or own == (instruction, instruction):
+    if instruction is None or own == (instruction, instruction):
         return own
-    from imgsearch.model.prompt import punctuated  # on use: it loads the tokenizers library
-
     return punctuated(instruction), punctuated(instruction)

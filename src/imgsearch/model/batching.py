@@ -190,12 +190,19 @@ def _advice(device: str) -> Message:
     )
 
 
+# How torch, oneDNN, the C++ library and the system say it in a plain RuntimeError.
+_OUT_OF_MEMORY = (
+    *("out of memory", "not enough memory", "bad_alloc", "alloc_failed"),
+    *("can't allocate memory", "cannot allocate memory"),
+    "killed by signal: killed",  # the system ended a process that read pictures for torch
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error means that memory ran out; torch has a class of its own for it on accelerators only."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    words = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "alloc_failed")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def keep_freed_memory() -> None:

@@ -15,6 +15,7 @@ from imgsearch.errors import CheckpointError, InputError, ModelOutOfMemory, NonF
 from imgsearch.model import batching
 from imgsearch.model import image as pixels
 from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.conventions import choose_instruction
 from imgsearch.model.engine.config import read_architecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
@@ -33,7 +34,7 @@ class Qwen3VLEmbedder:
     """A loaded checkpoint that embeds texts, pictures, or both; an ``ImageEncoder``.
 
     ``forward`` is the engine, or the reference where config.json asks for what the engine does not know; ``budget``
-    the pixel budget, ``instruction`` the default instruction.
+    the pixel budget, ``instruction`` that of inputs without one of their own.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Qwen3VLEmbedder:
         checkpoint = Checkpoint.open(folder)
         own = checkpoint.conventions
         self.budget = budget or own.pixels
-        self.instruction = own.document_prompt if instruction is None else instruction
+        self.instruction = choose_instruction(instruction, default=own.document_prompt)
         self._layout = pixels.read_layout(checkpoint)
         self._prompter = PromptEncoder(checkpoint, verbatim=own.verbatim if verbatim is None else verbatim)
         self._max_length = min(max_length or MAX_LENGTH, own.max_length or MAX_LENGTH)
@@ -190,7 +191,7 @@ class Qwen3VLEmbedder:
             tokens = self._prompter.encode(
                 given.text,
                 0 if patches is None else self._layout.tokens(patches.grid),
-                self.instruction if given.instruction is None else given.instruction,
+                choose_instruction(given.instruction, default=self.instruction),
                 max_length=self._max_length,
                 notify=self._notify,
             )

@@ -6,7 +6,6 @@ import datetime
 import functools
 import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import MEND, MODULES, Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION as DEFAULT_INSTRUCTION
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, punctuated
 from imgsearch.text import error_line
 from imgsearch.types import Notify, Patches
 
@@ -193,14 +192,6 @@ class PromptEncoder:
                 f"{self._folder}: the {name} of config.json ({config[name]}) is not in tokenizer.json; ", MEND
             )
         return token
-
-
-def punctuated(instruction: str) -> str:
-    """Strip an instruction and end it in a full stop unless its last character is of a Unicode category P."""
-    instruction = instruction.strip()
-    if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
-        instruction += "."
-    return instruction
 
 
 def _shared_length(one: Sequence[int], other: Sequence[int]) -> int:

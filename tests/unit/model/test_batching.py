@@ -451,3 +451,22 @@ def test_the_stats_name_batch_and_wait(tmp_path: Path, gallery: Path, tiny_check
         "5 pictures a second"
     )
     assert "waited 0 % of the time" in IndexResult().timing()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 2 GiB",
+        "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes",
+        "Cannot allocate memory",
+        "std::bad_alloc",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate",
+        "DataLoader worker (pid 7) is killed by signal: Killed.",
+    ],
+)
+def test_memory_runs_out_in_many_words(words: str):
+    """Embedding and training know memory that ran out by the same words, in a RuntimeError only."""
+    assert batching.is_out_of_memory(RuntimeError(words))
+    assert not batching.is_out_of_memory(ValueError(words))
+    assert not batching.is_out_of_memory(RuntimeError("size mismatch"))

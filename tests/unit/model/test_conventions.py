@@ -19,7 +19,7 @@ from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
-from imgsearch.spec import check_choice, choose_spec
+from imgsearch.spec import as_before, check_choice, choose_spec
 from imgsearch.types import IndexSpec, Input, ModelOptions, PixelBudget, Silent
 from support.cli import imgsearch
 from support.fakes import Notes
@@ -135,6 +135,33 @@ def test_flags_come_before_what_the_checkpoint_wants(sentence: Path) -> None:
 def test_a_plain_checkpoints_instruction_ends_in_punctuation(tiny_checkpoint: str) -> None:
     """What the published script does with an instruction is done for the checkpoints it was published with."""
     assert _spec(tiny_checkpoint, instruction="Find cats").query_prompt == "Find cats."
+
+
+@pytest.mark.parametrize("make", ["plain", "sentence"])
+def test_an_empty_instruction_is_none_at_all(make: str, tiny_checkpoint: str, sentence: Path) -> None:
+    """Wherever an instruction is given, "" is no instruction, and only None leaves it to the checkpoint."""
+    folder = tiny_checkpoint if make == "plain" else str(sentence)
+    own = Checkpoint(folder).conventions
+    assert own.prompts("") == ("", "")
+    assert own.prompts() == own.prompts(None) == (own.query_prompt, own.document_prompt)
+    assert own.prompts("Find cats!", document="") == ("Find cats!", "")
+    have, empty = _spec(folder), _spec(folder, instruction="")
+    assert (empty.query_prompt, empty.document_prompt) == ("", "")
+    with pytest.raises(IndexMismatch, match="the instruction"):
+        check_choice("/i", have, ModelOptions(instruction=""), [], "")
+    check_choice("/i", empty, ModelOptions(instruction=""), [], "")
+    anew = as_before(ModelOptions(instruction=""), have)
+    assert choose_spec(anew, Silent())[1].query_prompt == ""
+
+
+def test_an_empty_instruction_reaches_the_model(tiny_checkpoint: str) -> None:
+    """For the embedder, for one input and for a query of an index, "" gives the vector of a bare message."""
+    plain = Qwen3VLEmbedder(tiny_checkpoint, device="cpu")
+    bare = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", instruction="")
+    (wanted,) = bare.embed(["a cat"])
+    assert np.array_equal(plain.embed([Input(text="a cat", instruction="")])[0], wanted)
+    assert not np.array_equal(plain.embed(["a cat"])[0], wanted)
+    assert not np.array_equal(bare.embed([Input(text="a cat", instruction="Find it.")])[0], wanted)
 
 
 def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:

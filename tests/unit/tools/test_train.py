@@ -33,6 +33,7 @@ from imgsearch.errors import (
     UsageError,
 )
 from imgsearch.model import image as pixels
+from imgsearch.model.batching import is_out_of_memory
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
@@ -44,7 +45,6 @@ from imgsearch.tools.training import trainer as recipe
 from imgsearch.tools.training.data import Pictures, as_table, read_examples
 from imgsearch.tools.training.options import TrainOptions, choose_attention, choose_dims, choose_precision
 from imgsearch.tools.training.st_module import Qwen3VLInput, positions
-from imgsearch.tools.training.trainer import is_out_of_memory
 from imgsearch.types import PixelBudget, Runtime, Silent
 from support import ROOT, TESTS
 from support.cli import imgsearch

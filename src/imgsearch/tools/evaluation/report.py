@@ -65,7 +65,7 @@ def tables(dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> list[str]:
                 str(row.full_dim),
                 "its own" if row.pixels is None else f"{row.pixels:,}",
                 row.dtype or "its own",
-                row.instruction or "its own",
+                "its own" if row.instruction is None else row.instruction or "none",
                 f"{row.scores[row.full_dim].metrics['ndcg@10']:.3f}",
             ]
             for row in sorted(rows, key=lambda row: -row.scores[row.full_dim].metrics["ndcg@10"])
@@ -89,7 +89,7 @@ def labels(rows: Sequence[EvalRow]) -> list[str]:
             os.path.basename(row.model.rstrip("/")) or row.model,
             "own pixels" if row.pixels is None else f"{row.pixels:,} px",
             row.dtype or "own dtype",
-            row.instruction or "own prompt",
+            "own prompt" if row.instruction is None else row.instruction or "no prompt",
         ]
         for row in rows
     ]

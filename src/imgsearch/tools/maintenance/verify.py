@@ -156,11 +156,13 @@ def repair_index(
 
 def _check(folder: str, reporter: Reporter, write: bool = False) -> IntegrityReport:
     began = time.monotonic()
-    report, kind = _manifest(folder)
+    report = _manifest(folder)
     try:
         with closing(Catalog(report.data, write=write)) as catalog:
             try:
-                found = check(catalog, kind, lambda size: reporter.start(size, "bytes"), reporter.advance)
+                found = check(
+                    catalog, report.spec, lambda size: reporter.start(size, "bytes"), reporter.advance
+                )
             finally:
                 reporter.stop()
             _add_findings(report, found, catalog)
@@ -179,11 +181,11 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> IntegrityRep
     return report
 
 
-def _manifest(folder: str) -> tuple[IntegrityReport, tuple[int, str] | None]:
-    """Find the data folder, dimension and fingerprint; by the copy of the manifest, if that itself is damaged."""
+def _manifest(folder: str) -> IntegrityReport:
+    """Find the data folder and the spec; by the copy of the manifest, if that itself is damaged."""
     try:
         spec, data = manifest.load(folder)
-        return IntegrityReport(folder, data, spec), (spec.dim, spec.fingerprint)
+        return IntegrityReport(folder, data, spec)
     except IndexDamaged:
         path = os.path.join(folder, manifest.NAME)
         what = "is damaged" if os.path.exists(path) else "is missing"
@@ -191,9 +193,9 @@ def _manifest(folder: str) -> tuple[IntegrityReport, tuple[int, str] | None]:
         if copy:
             spec, data = manifest.parse(copy[0], folder)
             damage = Damage("manifest", path, f"{what}; the catalogue keeps a copy")
-            return IntegrityReport(folder, data, spec, [damage]), (spec.dim, spec.fingerprint)
+            return IntegrityReport(folder, data, spec, [damage])
         what += ": nothing says what the vectors were made with"
-        return IntegrityReport(folder, folder, None, [Damage("manifest", path, what)], repairable=False), None
+        return IntegrityReport(folder, folder, None, [Damage("manifest", path, what)], repairable=False)
 
 
 def _add_findings(report: IntegrityReport, found: Findings, catalog: Catalog) -> None:
@@ -251,7 +253,7 @@ def _repair(report: IntegrityReport) -> None:
     if rest.damages:
         spec = manifest.read(report.folder)
         with closing(Catalog(report.data, write=True)) as catalog:
-            repair(catalog, rest, (spec.dim, spec.fingerprint))
+            repair(catalog, rest, spec)
 
 
 def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter: Reporter) -> None:

@@ -18,6 +18,7 @@ from imgsearch.errors import (
     TrainingStopped,
     UsageError,
 )
+from imgsearch.model.batching import is_out_of_memory
 from imgsearch.text import Call, Message, Option, error_line, format_duration, plural
 from imgsearch.tools.dataset import read_dataset
 from imgsearch.tools.training import run_dir
@@ -84,7 +85,7 @@ def train(datasets: Sequence[str], options: TrainOptions, reporter: Reporter | N
         except Exception as error:
             from imgsearch.tools.training import trainer as failures
 
-            if failures.is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise TrainingError(failures.advice(options)) from error
             if failures.is_of_the_disk(error):
                 raise StorageError(f"{out} could not be written; ", run_dir.how_to_go_on(out)) from error

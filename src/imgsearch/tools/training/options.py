@@ -134,9 +134,9 @@ def choose_precision(device: str, dtype: str) -> tuple[str, str]:
         return "float32", "this CUDA device has no bfloat16"
     if kind == "mps":
         return "float32", "float32 is the safe dtype on MPS"
-    if flag := _cpu_bfloat16():
-        return "bfloat16", f"this CPU has {flag}"
-    return "float32", "this CPU has no instructions for bfloat16"
+    from imgsearch.model.runtime import cpu_dtype
+
+    return cpu_dtype()
 
 
 def choose_attention(device: str, precision: str, tokens: int) -> str:
@@ -147,16 +147,6 @@ def choose_attention(device: str, precision: str, tokens: int) -> str:
     are few. ``tokens`` is how many a picture may have, patches included.
     """
     return "eager" if device == "cpu" and precision == "bfloat16" and tokens <= 1024 else "sdpa"
-
-
-def _cpu_bfloat16() -> str | None:
-    """Name the CPU's instructions for bfloat16 products; None where there are none, or nobody can say."""
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            flags = set(next((line for line in file if line.startswith("flags")), "").split())
-    except OSError:
-        return None
-    return next((flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +176,6 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
     Raises CheckpointError, DownloadError, UsageError, and StorageError where ``out`` has no room for the run.
     """
     from imgsearch.model.image import check_budget, read_layout  # on use: it loads Pillow
-    from imgsearch.model.prompt import punctuated
     from imgsearch.model.runtime import choose
 
     checkpoint = fetch_checkpoint(options.model, options.revision, reporter)
@@ -199,18 +188,13 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
     check_budget(budget, layout.factor)
     run_dir.check_room(out, info.parameters, info.weights_bytes)
 
-    def prompt(given: str | None, default: str) -> str:
-        text = next(text for text in (given, options.instruction, default) if text is not None)
-        return text if own.verbatim else punctuated(text)
-
     return ResolvedOptions(
         checkpoint=checkpoint,
         dims=dims,
         budget=budget,
         layout=layout,
-        prompts=(
-            prompt(options.query_prompt, own.query_prompt),
-            prompt(options.document_prompt, own.document_prompt),
+        prompts=own.prompts(
+            options.instruction, query=options.query_prompt, document=options.document_prompt
         ),
         generation_prompt=own.generation_prompt,
         truncate_dim=own.dim if own.dim < own.full_dim else None,

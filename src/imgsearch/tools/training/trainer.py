@@ -267,24 +267,8 @@ class Progress(TrainerCallback):
         self._reporter.say(f"step {state.global_step:,}: NDCG@10 {score:.4f} on {self._measure.name}")
 
 
-# torch has a class for it on accelerators; on the CPU it raises a plain RuntimeError in these words.
-_MEMORY = (
-    "killed by signal: killed",  # the kernel ended a process that decoded pictures
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "out of memory",
-)
-
 # How torch and safetensors say that a file could not be written.
 _DISK = ("pytorchstreamwriter failed", "no space left", "unexpected pos", "quota exceeded", "i/o error")
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an exception means that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY)
 
 
 def is_of_the_disk(error: Exception) -> bool:
