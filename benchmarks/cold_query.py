@@ -80,6 +80,7 @@ def ours(options: argparse.Namespace) -> None:
     lap, taken = laps()
     from imgsearch.client import load_local_encoder
     from imgsearch.index.reader import ImageIndex
+    from imgsearch.model.checkpoint import Checkpoint
     from imgsearch.model.engine import pages
     from imgsearch.spec import checkpoint_for
     from imgsearch.startup import uncollected
@@ -88,7 +89,7 @@ def ours(options: argparse.Namespace) -> None:
     lap("import what needs no torch")
     with contextlib.ExitStack() as stack:
         # As in the command, where loading the model does it.
-        stack.enter_context(pages.prefetch_pages(options.folder))
+        stack.enter_context(pages.prefetch_pages(Checkpoint(options.folder)))
         with uncollected("imgsearch.model.embedder"):
             import torch
 

@@ -146,6 +146,7 @@ def worker(options: argparse.Namespace) -> None:
 
 def engine(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     """Return imgsearch as a user gets it; packed after the first batch, as it is after 20,000 tokens."""
+    from imgsearch.model.checkpoint import Checkpoint
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.engine.config import read_architecture
     from imgsearch.types import PixelBudget
@@ -153,12 +154,12 @@ def engine(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     budget = PixelBudget(4096, options.pixels)
     embedder = Qwen3VLEmbedder(options.folder, device=options.device, dtype=options.dtype, budget=budget)
     ready = embedder._ready({"image": pictures(options.pixels, 1)[0]}, 0, 1)
-    tokens, opening = len(ready[0].ids), ready[0].opening
-    found |= {"tokens": tokens, "opening": opening, "reason": embedder.runtime.reason}
+    tokens, prefix = len(ready[0].ids), ready[0].prefix_length
+    found |= {"tokens": tokens, "prefix": prefix, "reason": embedder.runtime.reason}
     assert ready[1] is not None
-    sizes, patches = read_architecture(options.folder), len(ready[1].pixel_values)
+    sizes, patches = read_architecture(Checkpoint(options.folder)), len(ready[1].pixel_values)
     found["flop"] = operations(sizes, patches, tokens)
-    found["engine_flop"] = engine_operations(sizes, patches, tokens, opening)
+    found["engine_flop"] = engine_operations(sizes, patches, tokens, prefix)
 
     def embed(images: list[Any]) -> None:
         embedder.embed([{"image": image} for image in images], batch_size=options.batch)
@@ -175,6 +176,7 @@ def engine(options: argparse.Namespace, found: dict[str, Any]) -> Any:
 
 def transformers(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     """Return transformers' own modules, without any compiling, over our patches."""
+    from imgsearch.model.checkpoint import Checkpoint
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.reference import Reference
     from imgsearch.model.runtime import choose
@@ -183,7 +185,7 @@ def transformers(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     # Only for its tokens and patches; in bfloat16 its own weights are mapped and never read.
     budget = PixelBudget(4096, options.pixels)
     embedder = Qwen3VLEmbedder(options.folder, device="cpu", dtype="bfloat16", budget=budget)
-    reference = Reference(options.folder, choose(options.device, options.dtype))
+    reference = Reference(Checkpoint(options.folder), choose(options.device, options.dtype))
     return lambda images: reference([embedder._ready({"image": image}, 0, 1) for image in images])
 
 
@@ -242,15 +244,15 @@ def operations(sizes: Any, patches: int, tokens: int) -> float:
     return float(2 * products + 4 * attention)
 
 
-def engine_operations(sizes: Any, patches: int, tokens: int, opening: int) -> float:
-    """Count those that the engine does, the opening of the prompt being remembered.
+def engine_operations(sizes: Any, patches: int, tokens: int, prefix: int) -> float:
+    """Count those that the engine does, the prefix of the prompt being in the prefix cache.
 
-    Only what follows the opening goes through the language layers, and sees the opening; of the last layer, keys and
+    Only what follows the prefix goes through the language layers, and sees the prefix; of the last layer, keys and
     values are computed for all of that, everything else for the last token. A picture is one frame.
     """
     vision, text = sizes.vision, sizes.text
     keys, rest = _layer(text)
-    computed, layers = tokens - opening, text.layers - 1
+    computed, layers = tokens - prefix, text.layers - 1
     products = _vision_products(sizes, patches, 1)
     products += layers * computed * (keys + rest) + computed * keys + rest
     attention = vision.depth * patches**2 * vision.hidden
@@ -349,7 +351,7 @@ def main() -> None:
             dtype = row["dtype"] if name == "engine" else row["others_dtype"]
             print(f"{row['pixels']:8} {dtype:9} {name:22} {figures}")
         print(
-            f"{'':8} of {row['tokens']} tokens {row['opening']} remembered; a picture is {row['flop'] / 1e12:.3f} "
+            f"{'':8} of {row['tokens']} tokens {row['prefix']} remembered; a picture is {row['flop'] / 1e12:.3f} "
             f"teraflop by the plain forward, {row['engine_flop'] / 1e12:.3f} by the engine; "
             f"ceiling {row['ceiling'] / 1e9:,.0f} gigaflop a second"
         )

@@ -116,7 +116,7 @@ def theirs(options: argparse.Namespace) -> None:
 
 def ceiling(options: argparse.Namespace) -> None:
     """Print what a large product reaches, and the operations of one of the pictures."""
-    from imgsearch.model.conventions import read_conventions
+    from imgsearch.model.checkpoint import Checkpoint
     from imgsearch.model.engine.config import read_architecture
     from imgsearch.model.image import read_layout, target_size
     from imgsearch.model.prompt import PromptEncoder
@@ -125,14 +125,14 @@ def ceiling(options: argparse.Namespace) -> None:
     found: dict[str, Any] = {}
     embedding_pass.ceiling(options, found)
     width, height = size(options)
-    layout, own = read_layout(options.folder), read_conventions(options.folder)
+    layout, own = read_layout(Checkpoint(options.folder)), Checkpoint(options.folder).conventions
     high, wide = target_size(height, width, PixelBudget(4096, options.pixels), layout.factor)
     grid = (1, high // layout.patch, wide // layout.patch)
-    prompter = PromptEncoder(options.folder, verbatim=own.verbatim)
+    prompter = PromptEncoder(Checkpoint(options.folder), verbatim=own.verbatim)
     tokens = prompter.encode(None, layout.tokens(grid), own.document_prompt)
-    counted = read_architecture(options.folder), grid[1] * grid[2], len(tokens.ids)
+    counted = read_architecture(Checkpoint(options.folder)), grid[1] * grid[2], len(tokens.ids)
     found["flop"] = embedding_pass.operations(*counted)
-    found["engine_flop"] = embedding_pass.engine_operations(*counted, tokens.opening)
+    found["engine_flop"] = embedding_pass.engine_operations(*counted, tokens.prefix_length)
     print(json.dumps(found))
 
 

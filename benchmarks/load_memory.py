@@ -19,11 +19,12 @@ import time
 LOAD = """
 import json, resource, sys, time
 
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.reference import load_model
 from imgsearch.types import Runtime
 
 began = time.perf_counter()
-model = load_model(sys.argv[1], Runtime("cpu", sys.argv[2], "benchmark"))
+model = load_model(Checkpoint(sys.argv[1]), Runtime("cpu", sys.argv[2], "benchmark"))
 seconds = time.perf_counter() - began
 unit = 1 if sys.platform == "darwin" else 1024
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

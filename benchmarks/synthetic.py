@@ -106,7 +106,7 @@ def number_of(path: str) -> int:
 
 
 def spec(dim: int) -> IndexSpec:
-    """Return an identity for invented vectors."""
+    """Return a spec for invented vectors."""
     fingerprint = hashlib.sha256(b"invented %d" % dim).hexdigest()
     return IndexSpec("invented", fingerprint, dim, "", "", PixelBudget(1, 2))
 

@@ -14,10 +14,11 @@ What a walk counts. A *stay* is an entry into a module: a call from another one;
 are not counted. What comes round in a loop, the same functions called from the same lines, is told once.
 ``checkpoint`` tells every call while the model of an index is loaded. ``picture`` and ``query`` tell the calls that
 are given the value: the path itself, what a function made of it (a file, a picture, an input, a vector), or a list
-or dataclass that holds one of them; arithmetic on tensors is not followed. A *climb* is a stay in a module of a
-storey above the one the walk comes from. A module's storey is the longest way down the imports that starts at it,
-so it is read from the code and not from a list; types, errors and words (storeys of which everything is made) count
-like any other.
+or dataclass that holds one of them; arithmetic on tensors is not followed. A generator that is given it is asked
+for the next one and not called, so it is no stay, but what it calls is. A *return* is a stay in a module that the
+walk has left before, a *climb* one in a storey above the stay before it. A module's storey is the longest way down
+the imports that starts at it, so it is read from the code and not from a list. Small helpers, the nouns and the
+errors count like any other module, so a helper that two modules share counts for more than two copies of it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import argparse
 import ast
 import contextlib
 import dataclasses
+import inspect
 import os
 import sys
 import tempfile
@@ -268,7 +270,7 @@ class Recorder:
         elif event == "return":
             if frame in self.carrying:
                 self._mark(value)
-        elif frame.f_lasti < 4:  # the start of it, not a generator that goes on
+        else:
             self._call(frame)
 
     def _call(self, frame: FrameType) -> None:
@@ -279,6 +281,8 @@ class Recorder:
             if not any(self._carries(value) for value in given):
                 return
             self.carrying.add(frame)
+        if code.co_flags & inspect.CO_GENERATOR:
+            return  # it is asked for values, and its calls are told; it is not called itself
         path, above = [(code, 0)], frame.f_back
         while above:
             if above.f_code.co_filename.startswith(self.folder):
@@ -296,15 +300,14 @@ class Recorder:
         return depth > 0 and any(self._carries(part, depth - 1) for part in _parts(value))
 
     def _mark(self, value: object, depth: int = 3) -> None:
-        """Take note of what was made of the value: dataclasses of the package, pictures and arrays."""
+        """Take note of what was made of the value: a dataclass, and the pictures and arrays that it holds."""
         kind = type(value)
-        if dataclasses.is_dataclass(kind) or kind.__module__.startswith(("numpy", "PIL")):
+        if kind.__module__.startswith(("numpy", "PIL")) or (depth == 3 and dataclasses.is_dataclass(kind)):
             self.made[id(value)] = value
             if (content := self._content(value)) is not None:
                 self.contents.add(content)
-        if depth and not isinstance(value, str | bytes):
-            for part in _parts(value):
-                self._mark(part, depth - 1)
+        for part in _parts(value) if depth else ():
+            self._mark(part, depth - 1)
 
     @staticmethod
     def _content(value: Any) -> tuple[int, int] | None:
@@ -363,10 +366,11 @@ def walk(source: Path, which: str) -> Iterator[str]:
         up = i > 0 and floor.get(name, 0) > floor.get(entries[i - 1][0], 0)
         climbs += up
         yield f"{'^' if up else ' '} {name}: {function}"
-    often, times = Counter(name for name, _ in entries).most_common(1)[0]
+    met = Counter(name for name, _ in entries)
+    often, times = met.most_common(1)[0]
     yield (
-        f"{len(entries)} stays in {len({name for name, _ in entries})} modules, {climbs} climbs; "
-        f"{often} is entered most, {times} times"
+        f"{len(entries)} stays in {len(met)} modules, so {len(entries) - len(met)} returns, and {climbs} climbs; "
+        f"most often in {often}: {times}"
     )
 
 

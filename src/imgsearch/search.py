@@ -18,8 +18,9 @@ from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import is_current
 from imgsearch.media import formats
+from imgsearch.model.conventions import choose_instruction
 from imgsearch.spec import choose_spec
-from imgsearch.text import display_path
+from imgsearch.text import Option, display_path, error_line
 from imgsearch.types import (
     RGB,
     Hit,
@@ -54,9 +55,9 @@ class SearchOptions:
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
         if self.n < 1:
-            raise UsageError(f"-n {self.n}: ask for at least one picture")
+            raise UsageError(Option("n", self.n), ": ask for at least one picture")
         if self.within is not None and not 0 <= self.within <= 100:
-            raise UsageError(f"--within {self.within:g}: a percentage of the best hit, from 0 to 100")
+            raise UsageError(Option("within", self.within), ": a percentage of the best hit, from 0 to 100")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,9 +75,8 @@ class SearchRequest:
 
     def __post_init__(self) -> None:
         """Raise InputError for a request that asks nothing."""
-        if (isinstance(self.image, str) and not self.image) or (
-            self.image is None and self.kind == "similar"
-        ):
+        missing = not self.image if isinstance(self.image, str) else self.kind == "similar"
+        if missing:
             raise InputError("image: the path of a picture is missing")
         if self.image is None and not (self.text and self.text.strip()):
             raise InputError("the question is empty; say in words what is in the picture")
@@ -87,14 +87,14 @@ def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> 
 
     Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` does.
     """
-    request = check(index, request)
+    request = check_request(index, request)
     if isinstance(request.image, str):
         return similar(index, request.image, encoder, request.options)
     (hits,) = query(index, encoder, [Input(request.text or None, request.image)], request.options)
     return hits
 
 
-def check(index: ImageIndex, request: SearchRequest) -> SearchRequest:
+def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     """Return a request that this index can answer: its paths resolved, and the picture of a query decoded.
 
     Raises UsageError and InputError for all that can be known before the model is loaded.
@@ -102,7 +102,7 @@ def check(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     options = request.options
     index.check_dim(options.dim)
     if "" in options.below:
-        raise UsageError("--in: the path is empty")
+        raise UsageError(Option("below"), ": the path is empty")
     options = replace(
         options, below=tuple(os.path.realpath(os.path.expanduser(path)) for path in options.below)
     )
@@ -134,7 +134,8 @@ def check_below(index: ImageIndex, below: Sequence[str]) -> None:
         if not any(is_at_or_below(path, root) or is_below(root, path) for root in roots):
             names = ", ".join(map(display_path, roots[:10])) + (", …" if len(roots) > 10 else "")
             raise UsageError(
-                f"--in: {display_path(path)} is outside of the indexed folders, which are {names or 'none'}"
+                Option("below"),
+                f": {display_path(path)} is outside of the indexed folders, which are {names or 'none'}",
             )
 
 
@@ -152,7 +153,8 @@ def query(
     """
     prompt = index.spec.query_prompt
     inputs = [
-        asked if asked.instruction is not None else replace(asked, instruction=prompt) for asked in questions
+        replace(asked, instruction=choose_instruction(asked.instruction, default=prompt))
+        for asked in questions
     ]
     vectors = encoder.embed(inputs)
     return [_hits(found, options) for found in _search(index, vectors, options)]
@@ -214,7 +216,7 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
         ):
             content = row.content
     if content is None and failure is not None:
-        raise FolderError(f"{path}: {failure.strerror}; give the path of a picture") from failure
+        raise FolderError(f"{path}: {error_line(failure)}; give the path of a picture") from failure
     if content is None:
         try:
             with open_source(real) as opened:
@@ -311,7 +313,7 @@ class CachedEncoder:
         if not self._cache or item.image is not None or not item.text:
             return None
         spec, choice = self._spec, self._choice
-        instruction = spec.query_prompt if item.instruction is None else item.instruction
+        instruction = choose_instruction(item.instruction, default=spec.query_prompt)
         return side_db.CachedQuery(
             spec.fingerprint, instruction, item.text, spec.dim, choice.device, choice.dtype
         )

@@ -262,7 +262,7 @@ def test_embed_gives_the_vectors_themselves(photos: Path, tiny_checkpoint: str, 
     assert [row["input"] for row in texts] == ["a dog", "a cat"]
 
 
-def test_another_identity_is_refused_with_the_command_that_fixes_it(indexed: Path) -> None:
+def test_another_spec_is_refused_with_the_command_that_fixes_it(indexed: Path) -> None:
     """Flags that the index was not made with are refused, with the command to go on and the one to begin anew."""
     done = imgsearch("index", indexed, "--detail", "high")
     assert done.code == 2
@@ -273,9 +273,7 @@ def test_another_identity_is_refused_with_the_command_that_fixes_it(indexed: Pat
     assert imgsearch("status", "--json").objects[0]["pixels"] == {"image": [4096, 589824]}
 
 
-def test_a_query_takes_the_identity_from_the_index(
-    indexed: Path, tmp_path: Path, tiny_checkpoint: str
-) -> None:
+def test_a_query_takes_the_spec_from_the_index(indexed: Path, tmp_path: Path, tiny_checkpoint: str) -> None:
     """A query finds the index's own model by itself; another model is refused, a moved one can be named."""
     moved, other = tmp_path / "moved", tmp_path / "other"
     shutil.copytree(tiny_checkpoint, moved)
@@ -445,12 +443,12 @@ def test_files_that_were_touched_or_moved_need_no_model(indexed: Path, tmp_path:
 
 
 def test_the_entry_loads_nothing_before_it_is_ready_for_ctrl_c() -> None:
-    """The console script's module imports no other, so that Ctrl-C in the first moments has someone to take it."""
+    """The console script's module imports only the start-up, so that Ctrl-C soon has someone to take it."""
     code = (
         "import sys, imgsearch.__main__; print(sorted(name for name in sys.modules if 'imgsearch' in name))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['imgsearch', 'imgsearch.__main__']"
+    assert done.stdout.strip() == "['imgsearch', 'imgsearch.__main__', 'imgsearch.startup']"
 
 
 def test_in_finds_only_what_lies_there(indexed: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Life(RuleBasedStateMachine):
     rebuild that was broken off.
     """
 
-    rungs: ClassVar[Counter[str]] = Counter()
+    strategies: ClassVar[Counter[str]] = Counter()
     readers = Bundle("readers")
 
     def __init__(self) -> None:
@@ -77,8 +77,8 @@ class Life(RuleBasedStateMachine):
         self.count = 0
 
     def teardown(self) -> None:
-        for index in [*self.open, self.writer]:
-            index.close()
+        for opened in [*self.open, self.writer]:
+            opened.close()
         check_database(self.writer.catalog.path)
         self.stack.close()
 
@@ -235,7 +235,7 @@ class Life(RuleBasedStateMachine):
         query = vector(f"c{question}", DIM)
         if question % 3 == 0:
             query = unit(1, question, DIM)[0]
-        self.ask(reader or self.writer, query, k, dim, exact, below)
+        self.ask(reader or self.writer.index, query, k, dim, exact, below)
 
     def ask(
         self,
@@ -249,9 +249,9 @@ class Life(RuleBasedStateMachine):
         hits = index.search(query[None], k, dim, exact=exact, below=below)[0]
         strategy = index.strategy.name if index.strategy else ""
         assert not (exact and strategy == "codes")
-        self.rungs[strategy] += 1
-        places = {content: index.catalog.locate(content) for content in map(sha, set(self.world.values()))}
-        ids = {content: place.content for content, place in places.items() if place}
+        self.strategies[strategy] += 1
+        locations = {content: index.catalog.locate(content) for content in map(sha, set(self.world.values()))}
+        ids = {content: location.content for content, location in locations.items() if location}
         oracle = Oracle(self.world, DIM)
         wrong = oracle.wrong(hits, query, k, dim, below, complete=strategy != "codes", ids=ids)
         assert wrong == "", (wrong, k, dim, index.strategy)
@@ -265,17 +265,17 @@ class Life(RuleBasedStateMachine):
         """Readers that were opened earlier answer with what is committed now, and every count is right."""
         query = unit(1, self.count, DIM)[0]
         wanted = {path: sha(name) for path, name in self.world.items()} | dict.fromkeys(self.skipped)
-        for index in [*self.open, self.writer]:
+        for index in [*self.open, self.writer.index]:
             self.ask(index, query, 3, exact=True)
             self.ask(index, query, 5)
             assert world_of(index) == wanted
-        check_counts(self.writer, {**self.world, **dict.fromkeys(self.skipped)})
+        check_counts(self.writer.index, {**self.world, **dict.fromkeys(self.skipped)})
 
 
 @pytest.mark.timeout(3600 if FULL else 600)  # shrinking what fails takes five minutes
 def test_an_index_does_what_a_dictionary_does() -> None:
     """After every step every search equals a full comparison in float64, by whichever strategy."""
-    Life.rungs.clear()
+    Life.strategies.clear()
     lives, steps = (1000, 60) if FULL else (40, 30)
     run_state_machine_as_test(
         Life,
@@ -283,5 +283,5 @@ def test_an_index_does_what_a_dictionary_does() -> None:
             max_examples=lives, stateful_step_count=steps, derandomize=not FULL, report_multiple_bugs=False
         ),
     )
-    print(dict(Life.rungs))
-    assert set(Life.rungs) == {"exact", "prefix", "selected", "codes"}
+    print(dict(Life.strategies))
+    assert set(Life.strategies) == {"exact", "prefix", "selected", "codes"}

@@ -19,15 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import CheckpointError, InputError
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import forward as engine_module
 from imgsearch.model.engine import layers, rotary, vision
 from imgsearch.model.engine.config import read_architecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.hub import DEMO_FOLDER
-from imgsearch.model.modeling import Qwen3VLConfig, Qwen3VLForEmbedding
 from imgsearch.model.prompt import ModelInput
-from imgsearch.model.reference import Reference
+from imgsearch.model.reference import Qwen3VLConfig, Qwen3VLForEmbedding, Reference
 from imgsearch.types import Input, Patches, PixelBudget, Runtime
 from random_checkpoint import PUBLISHED_2B, TINY, write_random_checkpoint
 
@@ -95,7 +95,7 @@ class Sides:
         )
         assert isinstance(self.embedder.forward, Engine)
         self.engine = self.embedder.forward
-        self.reference = Reference(folder, runtime, "left")
+        self.reference = Reference(Checkpoint(folder), runtime, "left")
 
     def ready(self, items: list[Any]) -> list[ModelInput]:
         """Tokenise inputs and cut their pictures."""
@@ -216,11 +216,11 @@ def test_bfloat16_is_as_near_as_the_reference(
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_the_same_prompt_gets_the_same_bits(tiny_checkpoint: str, dtype: str):
-    """A fresh engine and one that remembers the prompt's opening agree to the bit, one with packed weights nearly."""
+    """A fresh engine and one with the prefix in its cache agree to the bit, one with packed weights nearly."""
     sides = Sides(tiny_checkpoint, dtype)
     for item in ("a cat", {"image": _picture(120, 200)}):
         ready = sides.ready([item])
-        fresh = Engine(tiny_checkpoint, sides.embedder.runtime)
+        fresh = Engine(Checkpoint(tiny_checkpoint), sides.embedder.runtime)
         first = fresh(ready)
         assert torch.equal(fresh(ready), first)
         fresh.prepack()
@@ -230,7 +230,7 @@ def test_the_same_prompt_gets_the_same_bits(tiny_checkpoint: str, dtype: str):
 def test_plain_products_give_the_same(tiny: Sides, monkeypatch: pytest.MonkeyPatch):
     """Where oneDNN's products are missing, ordinary ones give the same vectors."""
     monkeypatch.setattr(layers, "onednn_fits", lambda dtype: False)
-    plain = Engine(tiny.folder, tiny.embedder.runtime)
+    plain = Engine(Checkpoint(tiny.folder), tiny.embedder.runtime)
     plain.prepack()
     ready = tiny.ready(MIXED)
     torch.testing.assert_close(plain(ready), tiny.engine(ready), rtol=1e-4, atol=1e-4)
@@ -277,24 +277,24 @@ def test_onednn_that_fails_when_it_runs(
     operators = SimpleNamespace(_reorder_linear_weight=fail, _linear_pointwise=fail)
     monkeypatch.setattr(torch.ops, "mkldnn", operators, raising=False)
     monkeypatch.setattr(layers, "onednn_fits", layers.onednn_fits.__wrapped__)
-    plain = Engine(tiny.folder, Runtime("cpu", dtype, "for a test"))
+    plain = Engine(Checkpoint(tiny.folder), Runtime("cpu", dtype, "for a test"))
     plain.prepack()
     near = torch.cosine_similarity(plain(tiny.ready(MIXED)), tiny.reference(tiny.ready(MIXED)))
     assert near.min() >= (0.99999 if dtype == "float32" else 0.99)
 
 
-def test_openings_that_are_too_long_are_computed_each_time(tiny: Sides, monkeypatch: pytest.MonkeyPatch):
+def test_prefixes_that_are_too_long_are_computed_each_time(tiny: Sides, monkeypatch: pytest.MonkeyPatch):
     """A long instruction changes nothing but that its keys are not kept."""
-    monkeypatch.setattr(engine_module, "_LONGEST_OPENING", 4)
+    monkeypatch.setattr(engine_module, "MAX_TOKENS", 4)
     tiny.assert_alike(MIXED)
 
 
 def test_many_instructions(tiny: Sides):
-    """However many openings there were, few are remembered, and each prompt gets its own."""
+    """However many prefixes there were, few are kept, and each prompt gets its own."""
     items = [{"text": "a cat", "instruction": f"Find number {number}."} for number in range(12)]
     tiny.assert_alike(items)
     tiny.assert_alike(items[::-1])
-    assert len(tiny.engine._openings) <= 4
+    assert len(tiny.engine._prefix_cache._entries) <= 4
 
 
 def test_without_keeping_the_weights(tiny: Sides):
@@ -350,7 +350,7 @@ def _architecture(config: dict[str, Any], folder: str | None = None):
         folder = folder or made
         with open(os.path.join(folder, "config.json"), "w") as file:
             json.dump(config, file)
-        return read_architecture(folder)
+        return read_architecture(Checkpoint(folder))
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_unknown_architectures_go_to_the_reference(tmp_path: Path):
 
 def test_sizes_are_read_from_the_config(tiny_checkpoint: str):
     """What config.json says of the sizes is what the engine computes with."""
-    sizes = dataclasses.asdict(read_architecture(tiny_checkpoint))
+    sizes = dataclasses.asdict(read_architecture(Checkpoint(tiny_checkpoint)))
     assert sizes["text"]["sections"] == (6, 5, 5)
     assert sizes["text"]["theta"] == 5_000_000
     assert sizes["vision"]["side"] == 12

@@ -17,6 +17,7 @@ from PIL import Image
 from transformers import Qwen3VLModel, Qwen3VLProcessor
 
 from imgsearch.model import reference as plain
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.reference import load_model, pad_batch
 from imgsearch.types import MAX_PIXELS, MIN_PIXELS, Runtime
@@ -106,7 +107,7 @@ def sides(request: pytest.FixtureRequest) -> tuple[Qwen3VLEmbedder, Reference]:
     """Give our embedder and the reference on the same checkpoint, in both variants of the tokenizer."""
     name = "tiny_checkpoint" if request.param == "plain" else "tiny_checkpoint_eot"
     folder = request.getfixturevalue(name)
-    return Qwen3VLEmbedder(folder, device="cpu", dtype="float32"), Reference(folder)
+    return Qwen3VLEmbedder(folder, device="cpu", dtype="float32"), Reference(Checkpoint(folder))
 
 
 def _ours(case: Case) -> dict[str, Any]:
@@ -155,7 +156,9 @@ def test_batches(sides: tuple[Qwen3VLEmbedder, Reference], side: str):
     _assert_near(ours, reference.vectors(expected))
     alone = [reference.vectors(reference.inputs([case], side)) for case in cases]
     _assert_near(ours, np.concatenate(alone))
-    padded_by_us = plain.Reference(reference.folder, embedder.runtime, side, embedder._prompter.pad_id)(ready)
+    padded_by_us = plain.Reference(
+        Checkpoint(reference.folder), embedder.runtime, side, embedder._prompter.pad_id
+    )(ready)
     _assert_near(torch.nn.functional.normalize(padded_by_us, dim=-1).numpy(), reference.vectors(expected))
 
 
@@ -178,10 +181,10 @@ def test_dropping_the_token_types_would_be_seen(sides: tuple[Qwen3VLEmbedder, Re
 
 def test_loading_by_transformers_gives_the_same_model(tiny_checkpoint: str):
     """Our way of loading and transformers' own give equal parameters and buffers."""
-    from imgsearch.model.modeling import Qwen3VLForEmbedding
+    from imgsearch.model.reference import Qwen3VLForEmbedding
 
     other = Qwen3VLForEmbedding.from_pretrained(tiny_checkpoint, dtype=torch.float32)
-    own = load_model(tiny_checkpoint, Runtime("cpu", "float32", "for a test"))
+    own = load_model(Checkpoint(tiny_checkpoint), Runtime("cpu", "float32", "for a test"))
     ours = dict((*own.named_parameters(), *own.named_buffers()))
     theirs = dict((*other.named_parameters(), *other.named_buffers()))
     assert ours.keys() == theirs.keys()

@@ -22,13 +22,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from imgsearch.cli.spelling import spelled
 from imgsearch.errors import InputError, NonFiniteError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.run import index_pictures
-from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
+from imgsearch.model.checkpoint import Checkpoint, CheckpointInfo
 from imgsearch.types import (
     RGB,
     IndexSpec,
@@ -160,7 +161,7 @@ class FakeEncoder:
 
 
 def spec(dim: int = DIM, model: str = MODEL) -> IndexSpec:
-    """Return the identity that an index made with the fake has."""
+    """Return the spec that an index made with the fake has."""
     prompt = "Represent the user's input."
     return IndexSpec(model, _fingerprint(f"/{model}"), dim, prompt, prompt, BUDGET)
 
@@ -175,22 +176,23 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     users = [import_module(f"imgsearch.{name}") for name in ("client", "indexing.run", "search")]
     fake = FakeModel()
 
-    def find_checkpoint(model: str | None = None, **_: object) -> hub.Checkpoint:
+    def find_checkpoint(model: str | None = None, **_: object) -> Checkpoint:
         name = model or MODEL
-        return hub.Checkpoint(f"/{name}", name, "a fake")
+        return Checkpoint(f"/{name}", name, "a fake")
 
     def load(
-        checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
+        checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
     ) -> FakeEncoder:
         fake.loads += 1
         reporter.say(f"{checkpoint.name} ({checkpoint.reason}) on cpu in float32: the fake model")
         return fake.encoder(spec.dim)
 
     monkeypatch.setattr(hub, "find_checkpoint", find_checkpoint)
-    monkeypatch.setattr(checkpoints, "fingerprint", _fingerprint)
     monkeypatch.setattr(
-        checkpoints, "describe", lambda folder: checkpoints.CheckpointInfo(DIM, "qwen3_vl", 1000, 1000)
+        Checkpoint, "fingerprint", property(lambda checkpoint: _fingerprint(checkpoint.folder))
     )
+    info = CheckpointInfo(DIM, "qwen3_vl", 1000, 1000)
+    monkeypatch.setattr(Checkpoint, "info", property(lambda checkpoint: info))
     for user in users:
         monkeypatch.setattr(user, "load_encoder", load)
     return fake
@@ -287,6 +289,11 @@ class Notes(Silent):
     def text(self) -> str:
         """Everything that was said."""
         return "\n".join(self.lines)
+
+    @property
+    def shell(self) -> str:
+        """Everything that was said, as the command line spells it."""
+        return "\n".join(map(spelled, self.lines))
 
 
 def run(

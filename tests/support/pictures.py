@@ -67,7 +67,7 @@ def encode(image: Image.Image, extension: str, **options: Any) -> bytes:
         pillow_heif.from_pillow(image).save(buffer, **{"quality": 90, **options})
         return buffer.getvalue()
     Image.init()
-    name = {".jfif": "JPEG", ".pnm": "PPM", ".dib": "DIB", ".j2k": "JPEG2000"}.get(extension)
+    name = {".jfif": "JPEG", ".pnm": "PPM", ".j2k": "JPEG2000"}.get(extension)
     name = name or Image.EXTENSION[extension]
     if name == "JPEG2000":
         options.setdefault("no_jp2", extension != ".jp2")

@@ -11,9 +11,11 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import InputError, UsageError
-from imgsearch.index.layout import find_index, index_flag
+from imgsearch.index.layout import find_index
 from imgsearch.spec import checkpoint_for
+from imgsearch.text import Message
 from imgsearch.types import ImageEncoder, ModelOptions
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def query(
     no_remember: NoRemember = False,
 ) -> int:
     """Find pictures by words, or by words and a picture together."""
-    from imgsearch.search import SearchOptions, SearchRequest, answer, check
+    from imgsearch.search import SearchOptions, SearchRequest, answer, check_request
 
     style = _style(json, paths, nul)
     options = SearchOptions(n, min_score, within, dim, exact, tuple(below or ()))
@@ -95,13 +97,13 @@ def query(
             found = bool(hits)
         else:
             found = failed = False
-            request = check(opened, request)
+            request = check_request(opened, request)
             for number, line in _lines():
                 try:
                     hits = answer(opened, replace(request, text=line), encoder)
                 except InputError as error:
                     # One bad question must not cost the others their answers.
-                    output.error(f"line {number}: {error}")
+                    output.error(Message(f"line {number}: ", error.message))
                     failed = True
                     continue
                 output.hits(hits, style, line)

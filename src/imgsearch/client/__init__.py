@@ -6,7 +6,7 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
-from imgsearch.model import hub
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.startup import uncollected
 from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, ModelSpec, Notify, Reporter
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load_encoder(
-    checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
+    checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
 ) -> ImageEncoder:
     """Return the model as the index's spec wants it, and say which device and dtype were chosen and why.
 
@@ -37,38 +37,31 @@ def load_encoder(
 
 
 def load_local_encoder(
-    checkpoint: hub.Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
+    checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
 ) -> ImageEncoder:
     """Load the model into this process, whether or not a server runs; otherwise as ``load_encoder``."""
-    encoder = load_embedder(spec.model_spec(checkpoint.folder, choice), reporter.say)
+    encoder = load_embedder(spec.model_spec(checkpoint.folder, choice), checkpoint, reporter.say)
     _say(checkpoint, encoder, reporter)
     return encoder
 
 
 def load_embedder(
-    model_spec: ModelSpec, notify: Notify, forward: Engine | Reference | None = None
+    model_spec: ModelSpec, checkpoint: Checkpoint, notify: Notify, forward: Engine | Reference | None = None
 ) -> Qwen3VLEmbedder:
-    """Load a model into this process, or only put a new face on the weights in ``forward``."""
+    """Load a model into this process, or only put a new face on the weights in ``forward``.
+
+    The weights come from the disk while torch is imported.
+    """
     from imgsearch.model.engine.pages import prefetch_pages
 
-    with prefetch_pages(model_spec.folder, model_spec.device, model_spec.dtype):
+    with prefetch_pages(checkpoint, model_spec.device, model_spec.dtype):
         with uncollected("imgsearch.model.embedder"):
             from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
 
-        return Qwen3VLEmbedder(
-            model_spec.folder,
-            device=model_spec.device,
-            dtype=model_spec.dtype,
-            budget=model_spec.budget,
-            instruction=model_spec.instruction,
-            dim=model_spec.dim,
-            verbatim=True,  # the spec's prompts are ready for use, whatever has become of the folder
-            notify=notify,
-            forward=forward,
-        )
+        return Qwen3VLEmbedder.from_spec(model_spec, checkpoint=checkpoint, notify=notify, forward=forward)
 
 
-def _say(checkpoint: hub.Checkpoint, encoder: ImageEncoder, reporter: Reporter) -> None:
+def _say(checkpoint: Checkpoint, encoder: ImageEncoder, reporter: Reporter) -> None:
     runtime = encoder.runtime
     reporter.say(
         f"{checkpoint.name} ({checkpoint.reason}) on {runtime.device} in {runtime.dtype}: {runtime.reason}"

@@ -15,6 +15,7 @@ from typing import Any
 
 from imgsearch.client import protocol
 from imgsearch.errors import StorageError
+from imgsearch.text import error_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Address:
         try:
             found = os.lstat(self.folder)
         except OSError as error:
-            return f"{self.folder}: {error.strerror}"
+            return f"{self.folder}: {error_line(error)}"
         if not stat.S_ISDIR(found.st_mode):
             return f"{self.folder} is no folder"
         if found.st_uid != os.geteuid():
@@ -150,7 +151,7 @@ class Server:
         if problem := address.problem():
             raise ServerGone(problem)
         self._http = _UnixConnection(address.socket)
-        data = self._json(*self._ask("GET", "/status", b""))
+        data = self._json(*self._request("GET", "/status", b""))
         try:
             self.state = ServerState(**{name: data[name] for name in ServerState.__slots__})
         except (KeyError, TypeError) as error:
@@ -166,16 +167,16 @@ class Server:
 
     def json(self, path: str, data: Any) -> dict[str, Any]:
         """Send JSON, return the JSON of the answer. Raises ServerGone, and the ImgsearchError that the server met."""
-        return self._json(*self._ask("POST", path, json.dumps(data).encode()))
+        return self._json(*self._request("POST", path, json.dumps(data).encode()))
 
     def message(self, path: str, message: bytes, inputs: int) -> bytes:
         """Send a message of ``protocol.pack`` with so many inputs, return the answer's. Raises as ``json`` does."""
-        status, body = self._ask("POST", path, message, {protocol.INPUTS_HEADER: str(inputs)})
+        status, body = self._request("POST", path, message, {protocol.INPUTS_HEADER: str(inputs)})
         if status != 200:
             self._json(status, body)
         return body
 
-    def _ask(
+    def _request(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         reused = self._http.sock is not None
@@ -190,7 +191,7 @@ class Server:
                 raise NoServer("it has ended") from error
             if reused and isinstance(error, ConnectionError):
                 # It may only have closed a connection that was quiet for long; asking twice changes nothing.
-                return self._ask(method, path, body, headers)
+                return self._request(method, path, body, headers)
             raise ServerGone(str(error) or type(error).__name__) from error
 
     def _json(self, status: int, body: bytes) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from imgsearch.client import protocol
 from imgsearch.client.connection import NoServer, Server, ServerGone
 from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
 from imgsearch.model import image as pixels
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.text import Call, Message
 from imgsearch.types import RGB, ImageEncoder, Input, ModelSpec, Notify, Patches, Runtime, Vectors
 
 
@@ -34,8 +36,11 @@ def remote_encoder(
     if (theirs := server.state.version) != (ours := protocol.version()):
         server.close()
         notify(
-            f"the running server is imgsearch {theirs} and this is {ours}: the model is loaded here; "
-            "to use the server again, restart it: imgsearch serve"
+            Message(
+                f"the running server is imgsearch {theirs} and this is {ours}: the model is loaded here; "
+                "to use the server again, restart it: ",
+                Call("serve"),
+            )
         )
         return None
     try:
@@ -66,7 +71,7 @@ class RemoteEncoder:
         except (KeyError, TypeError, ValueError) as error:
             raise ServerGone("it does not say how it loaded the model") from error
         self.runtime = replace(runtime, reason=f"{runtime.reason}; by the server, process {server.state.pid}")
-        self._layout = pixels.read_layout(model_spec.folder)
+        self._layout = pixels.read_layout(Checkpoint(model_spec.folder))
 
     def prepare(self, image: RGB) -> Patches:
         """Resize and cut a picture into patches, here, on any thread; raises as the model's own does."""
@@ -79,24 +84,24 @@ class RemoteEncoder:
 
         ``batch_size`` inputs are computed at a time.
         """
-        inputs = [self._cut(item) for item in inputs]
+        inputs = [self._with_patches(item) for item in inputs]
         if not self._gone and normalize:
             try:
-                return self._asked(inputs, batch_size or self.batch_size)
+                return self._embed_by_server(inputs, batch_size or self.batch_size)
             except ServerGone as gone:
                 self._gone = True
                 self._notify(f"the server is gone ({gone}): the model is loaded here, and the work goes on")
         return self._load().embed(inputs, normalize, batch_size=batch_size)
 
-    def _asked(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
+    def _embed_by_server(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
         """Have the server embed a call in as few messages as its limit allows, mostly one."""
         rows = np.empty((len(inputs), self.dim), np.float32)
         bad: list[int] = []
         start = 0
         while start < len(inputs):
-            stop = start + _fitting(inputs[start:])
+            stop = start + _fit_in_message(inputs[start:])
             try:
-                rows[start:stop] = self._ask(inputs[start:stop], batch_size)
+                rows[start:stop] = self._send(inputs[start:stop], batch_size)
             except NonFiniteError as error:
                 bad += [start + row for row in error.rows]
             start = stop
@@ -104,12 +109,12 @@ class RemoteEncoder:
             raise NonFiniteError(bad)
         return rows
 
-    def _cut(self, item: Input) -> Input:
+    def _with_patches(self, item: Input) -> Input:
         if item.image is None or isinstance(item.image, Patches):
             return item
         return replace(item, image=self.prepare(item.image))
 
-    def _ask(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
+    def _send(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
         message = protocol.pack_inputs(self._model_spec, inputs, batch_size)
         answer = self._server.message("/embed", message, len(inputs))
         try:
@@ -124,7 +129,7 @@ class RemoteEncoder:
         return vectors
 
 
-def _fitting(inputs: Sequence[Input]) -> int:
+def _fit_in_message(inputs: Sequence[Input]) -> int:
     """Return how many of the first inputs fit into one message, at least 1."""
     room = int(0.9 * protocol.MAX_MESSAGE_BYTES)  # the rest is for texts and names
     for count, item in enumerate(inputs):

@@ -1,4 +1,4 @@
-"""Opening a file that was found or given: its bytes and their hash from one moment, or the reason why not."""
+"""Opening a file: its bytes and their hash from one moment, or the reason why not."""
 
 from __future__ import annotations
 

@@ -19,10 +19,11 @@ from imgsearch.files.ignore import (
     is_junk,
     option_rules,
 )
-from imgsearch.text import display_path, error_line
+from imgsearch.text import Message, Option, display_path, error_line
 from imgsearch.types import SourceFile
 
 NOT_MOUNTED = "the drive it was on is not mounted"
+_EMPTY = Message("its folder is empty as a whole; ", Option("prune_empty", True), " if that is meant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,9 @@ class Walk:
 
     Yields SourceFile in the order of their path components as bytes; files reached through symbolic links
     come after all others. ``root`` is an absolute real path. ``extensions`` are lower case with the dot.
-    ``below`` (a folder or file relative to the root) restricts what is yielded and changes nothing else:
+    ``subpath`` (a folder or file relative to the root) restricts what is yielded and changes nothing else:
     excludes and ignore files above it still apply. ``skip`` are absolute folders, roots of their own, that
-    are not entered, nor links into them. ``seen`` holds (st_dev, st_ino) of what was reached while links are
+    are not entered, nor links into them. ``inodes`` holds (st_dev, st_ino) of what was reached while links are
     followed; walks that share it yield what is behind a link once. Real entries are always yielded, so hard
     links are files of their own.
 
@@ -69,32 +70,34 @@ class Walk:
         options: WalkOptions,
         extensions: Collection[str],
         *,
-        below: str = "",
+        subpath: str = "",
         skip: Collection[str] = (),
-        seen: set[tuple[int, int]] | None = None,
+        inodes: set[tuple[int, int]] | None = None,
     ) -> None:
         """Compile the excludes; the disk is not touched before iteration."""
         self.root = root
         self.options = options
         self.unlisted: dict[str, str] = {}
         """Folders (relative) that could not be listed, with the reason."""
-        self.empty: set[str] = set()
+        self.empty_folders: set[str] = set()
         """Folders (relative) that hold no file at all, however deep; known after the walk."""
-        self.others = 0
+        self.other_files = 0
         """Files in the folders walked that are no candidates: another extension, or no regular file."""
         self.complete = False
         """Whether the walk ran to its end."""
         self._extensions = frozenset(extensions)
-        self._below = "" if below in ("", ".") else os.path.normpath(below)
+        self._subpath = "" if subpath in ("", ".") else os.path.normpath(subpath)
         self._skip = frozenset(skip) - {root}
-        self._seen = set() if seen is None else seen
+        self._inodes = set() if inodes is None else inodes
         # Rules see paths relative to the topmost folder that has a word on this walk.
         self._top = min((folder for folder in (root, options.above, options.anchor) if folder), key=len)
         self._lead = self._prefix(root)
         self._exclude = option_rules(options.exclude, len(self._prefix(options.anchor or root)))
-        self._filled: set[str] = set()  # folders with a file in them or below
+        self._non_empty: set[str] = set()  # folders with a file in them or below
         self._visited: set[str] = set()
-        self._closed: list[str] = []  # folders that were left out, so nothing is known of their files
+        self._left_out_folders: list[
+            str
+        ] = []  # folders that were left out, so nothing is known of their files
         self._links: deque[tuple[str, _Folder]] = deque()
         self._own_device = 0
 
@@ -115,31 +118,31 @@ class Walk:
             try:
                 if kind == "folder":
                     stack += self._enter(path, parent.rules, linked=parent.linked)
-                elif (found := self._file(path, parent, through_link=kind == "link")) is not None:
-                    yield found
+                elif (source := self._file(path, parent, through_link=kind == "link")) is not None:
+                    yield source
             except (FileNotFoundError, NotADirectoryError):
                 if kind == "folder":
                     self.unlisted[path] = "vanished during the walk"
             except OSError as error:
                 if kind != "link":  # links that lead round in circles are nobody's loss
                     self.unlisted[path if kind == "folder" else parent.path] = error_line(error)
-        for path in self._closed:
-            if _parent(path) not in self._filled and _holds_a_file(self._absolute(path)):
-                self._fill(_parent(path))
-        self.empty = self._visited - self._filled
+        for path in self._left_out_folders:
+            if _parent(path) not in self._non_empty and _holds_a_file(self._absolute(path)):
+                self._mark_non_empty(_parent(path))
+        self.empty_folders = self._visited - self._non_empty
         self.complete = True
 
-    def gone(
+    def is_gone(
         self,
         path: str,
         device: int,
         prune_empty: bool = False,
-        was: Mapping[int, Collection[int]] | None = None,
+        former_devices: Mapping[int, Collection[int]] | None = None,
     ) -> tuple[bool, str]:
         """Say whether a catalogued file that this walk did not yield may be pruned, and why or why not.
 
-        ``path`` and ``device`` are those of its SourceFile at the time; ``was`` gives, by today's devices,
-        those that the files found on them had then. The answer is no where the walk could not have seen the
+        ``path`` and ``device`` are those of its SourceFile at the time; ``former_devices`` gives, by today's
+        devices, those that the files on them had then. The answer is no where the walk could not have seen the
         file even if it were there: absence alone is no proof of deletion.
         """
         if not self.complete:
@@ -157,12 +160,14 @@ class Walk:
         try:
             here = 0 if present is None else self._device(present)
             # Device numbers change with every boot, so another number alone says nothing.
-            if present is None or (device and (here == 0 or device not in (was or {}).get(here, (device,)))):
+            if present is None or (
+                device and (here == 0 or device not in (former_devices or {}).get(here, (device,)))
+            ):
                 return False, NOT_MOUNTED
         except OSError as error:
             return False, error_line(error)
-        if not prune_empty and not self.empty.isdisjoint(folders):
-            return False, "its folder is empty as a whole; --prune-empty if that is meant"
+        if not prune_empty and not self.empty_folders.isdisjoint(folders):
+            return False, _EMPTY
         return True, "excluded now" if os.path.exists(self._absolute(path)) else "deleted"
 
     def _enter(self, path: str, above: Rules, *, linked: bool) -> list[tuple[str, str, _Folder]]:
@@ -177,7 +182,7 @@ class Walk:
             del kinds[name]
         self._visited.add(path)
         if any(kind != "folder" for kind in kinds.values()):
-            self._fill(path)
+            self._mark_non_empty(path)
         rules = above
         if kinds.get(IGNORE_FILE, "folder") != "folder":
             rules = file_rules(self._top, (self._lead + path).rstrip("/")) + above
@@ -188,7 +193,7 @@ class Walk:
             inside = f"{path}/{name}" if path else name
             if not self._in_scope(inside, kind) or self._left_out(inside, name, kind, folder):
                 if kind == "folder":
-                    self._closed.append(inside)
+                    self._left_out_folders.append(inside)
             elif kind != "link":
                 wanted.append((kind, inside, folder))
             elif self.options.follow_symlinks:
@@ -209,32 +214,32 @@ class Walk:
     def _file(self, path: str, parent: _Folder, *, through_link: bool) -> SourceFile | None:
         """Return the entry as a SourceFile if it is a regular file of a known extension and not yet yielded."""
         candidate = os.path.splitext(path)[1].lower() in self._extensions
-        known = os.stat(self._absolute(path), follow_symlinks=through_link) if candidate else None
-        if known is None or not stat.S_ISREG(known.st_mode):
-            self.others += 1
+        status = os.stat(self._absolute(path), follow_symlinks=through_link) if candidate else None
+        if status is None or not stat.S_ISREG(status.st_mode):
+            self.other_files += 1
             return None
         behind_link = through_link or parent.linked
-        if self.options.follow_symlinks and not self._first_time(known, behind_link):
+        if self.options.follow_symlinks and not self._first_time(status, behind_link):
             return None
         device = parent.device
         if through_link:
             device = self._device(os.path.dirname(os.path.realpath(self._absolute(path))))
-        return SourceFile(self.root, path, known.st_size, known.st_mtime_ns, device)
+        return SourceFile(self.root, path, status.st_size, status.st_mtime_ns, device)
 
-    def _first_time(self, known: os.stat_result, linked: bool) -> bool:
+    def _first_time(self, status: os.stat_result, linked: bool) -> bool:
         """Remember a file or folder; False if it lies behind a link and was reached before."""
-        key = (known.st_dev, known.st_ino)
-        if linked and key in self._seen:
+        key = (status.st_dev, status.st_ino)
+        if linked and key in self._inodes:
             return False
-        self._seen.add(key)
+        self._inodes.add(key)
         return True
 
     def _in_scope(self, path: str, kind: str) -> bool:
-        """Whether an entry lies in ``below`` or, for what may lead there, on the way to it."""
-        below = self._below
-        if not below or path == below or path.startswith(f"{below}/"):
+        """Whether an entry lies in the subpath or, for what may lead there, on the way to it."""
+        subpath = self._subpath
+        if not subpath or path == subpath or path.startswith(f"{subpath}/"):
             return True
-        return kind in ("folder", "link") and below.startswith(f"{path}/")
+        return kind in ("folder", "link") and subpath.startswith(f"{path}/")
 
     def _left_out(self, path: str, name: str, kind: str, parent: _Folder) -> bool:
         """Whether an entry is hidden, junk, a root of its own, or excluded by a pattern."""
@@ -263,10 +268,10 @@ class Walk:
         """Return the path of a folder as seen from the topmost one, with a slash at the end; "" for that one."""
         return "" if folder == self._top else os.path.relpath(folder, self._top) + "/"
 
-    def _fill(self, folder: str) -> None:
+    def _mark_non_empty(self, folder: str) -> None:
         """Note that a folder, and so every one above it, holds a file."""
-        while folder not in self._filled:
-            self._filled.add(folder)
+        while folder not in self._non_empty:
+            self._non_empty.add(folder)
             folder = _parent(folder)
 
     def _device(self, path: str) -> int:

@@ -1,4 +1,4 @@
-"""The SQLite sidecar, the index's source of truth: which files and pictures it holds, and what failed.
+"""The catalogue, the index's source of truth: which files and pictures it holds, and what failed.
 
 What the catalogue does not name does not exist: its transaction is the only point at which new vectors become
 visible. WAL with synchronous=FULL; paths are stored as the bytes that the file system gave.
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Catalog:
-    """The sidecar's tables, read and written as the index's nouns, over one connection: ``database``."""
+    """The catalogue's tables, read and written as the index's nouns, over one connection: ``database``."""
 
     def __init__(self, folder: str, *, write: bool = False, create: bool = False) -> None:
         """Open the catalogue in ``folder``; a writer brings its schema up to date and, with ``create``, makes it.
@@ -139,7 +139,7 @@ class Catalog:
         return {found.segment: found for found in self.database.query(ann_file_row, sql) if found}
 
     def records(self, rows: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[Record, int]]:
-        """Return the pictures of some ``rows`` (segment, row), each with its row's crc32, in one question.
+        """Return the pictures of some ``rows`` (segment, row), each with its row's crc32, in one statement.
 
         A row whose picture no file has any more is left out. At most a few hundred at a time.
         """

@@ -11,12 +11,13 @@ import re
 import time
 from contextlib import closing, suppress
 
-from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
+from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError, rebuild_call
 from imgsearch.fs import make_folder, storage_error, sync_folder
 from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import NAME as DATABASE
 from imgsearch.index.layout import GENERATION
+from imgsearch.text import Call, Message
 from imgsearch.types import IndexSpec
 
 # What a data folder holds of ours: nothing else is ever removed.
@@ -54,7 +55,7 @@ def begin(folder: str, spec: IndexSpec, anew: bool = False) -> str:
     current = in_use(folder)
     try:
         numbers = [1, *(int(name.removeprefix(GENERATION)) for name in _names(folder))]
-        for made in _made(folder):
+        for made in _generations(folder):
             if made != current:
                 _drop(made)
         data = os.path.join(folder, f"{GENERATION}{max(numbers) + 1:04d}")
@@ -66,7 +67,7 @@ def begin(folder: str, spec: IndexSpec, anew: bool = False) -> str:
 
 
 def unfinished(folder: str) -> tuple[IndexSpec, str] | None:
-    """Return identity and data folder of a generation that was begun and not published, or None."""
+    """Return the spec and the data folder of a generation that was begun and not published, or None."""
     current = in_use(folder)
     for name in reversed(_names(folder)):
         data = os.path.join(folder, name)
@@ -76,6 +77,12 @@ def unfinished(folder: str) -> tuple[IndexSpec, str] | None:
             except (IndexDamaged, IndexMissing, IndexMismatch):
                 pass  # killed before it held anything
     return None
+
+
+def go_on_or_drop(folder: str) -> Message:
+    """Say what can be done about an unfinished generation of the index in ``folder``."""
+    drop = Call("compact_index", {"everything": True, "folder": folder})
+    return Message("go on with it: ", rebuild_call(folder), "; or drop it: ", drop)
 
 
 def in_use(folder: str) -> str | None:
@@ -94,7 +101,7 @@ def drop_older(folder: str, data: str) -> None:
             os.unlink(beside)
         if data != folder:
             _drop(folder)
-        for made in _made(folder):
+        for made in _generations(folder):
             if made < data:
                 _drop(made)
     except OSError:
@@ -107,7 +114,7 @@ def drop_unfinished(folder: str, data: str) -> bool:
     Raises StorageError.
     """
     try:
-        newer = [made for made in _made(folder) if made > data]
+        newer = [made for made in _generations(folder) if made > data]
         for made in newer:
             _drop(made)
     except OSError as error:
@@ -141,7 +148,7 @@ def unnamed(data: str, segments: set[int], ann_files: set[str]) -> list[str]:
     return found
 
 
-def kept_manifest(folder: str) -> tuple[str, str] | None:
+def manifest_copy(folder: str) -> tuple[str, str] | None:
     """Return the newest copy of a manifest that a catalogue of the index in ``folder`` keeps, and its data folder.
 
     The copy in a generation's catalogue names that generation from the moment on in which it is published.
@@ -149,9 +156,9 @@ def kept_manifest(folder: str) -> tuple[str, str] | None:
     for data in [*(os.path.join(folder, name) for name in reversed(_names(folder))), folder]:
         try:
             with closing(Catalog(data)) as catalog:
-                kept = catalog.meta(MANIFEST_COPY)
-            if kept and manifest.parse(kept, folder)[1] == data:
-                return kept, data
+                copy = catalog.meta(MANIFEST_COPY)
+            if copy and manifest.parse(copy, folder)[1] == data:
+                return copy, data
         except (IndexDamaged, IndexMismatch, StorageError):
             pass
     return None
@@ -170,7 +177,7 @@ def _names(folder: str) -> list[str]:
     )
 
 
-def _made(folder: str) -> list[str]:
+def _generations(folder: str) -> list[str]:
     """Return the generation folders in ``folder`` that are ours, oldest first; a person may have one of such a name."""
     return [data for name in _names(folder) if _is_ours(data := os.path.join(folder, name))]
 

@@ -17,6 +17,7 @@ from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
 from imgsearch.index.segments import HEADER_BYTES, check_header, header_says, segment_name, write_header
+from imgsearch.types import IndexSpec
 
 # Contents dropped in one transaction.
 _AT_ONCE = 1000
@@ -39,7 +40,7 @@ Kind = Literal[
     "catalogue",
     "counters",
     "files",
-    "places",
+    "misplaced",
     "header",
     "missing",
     "refused",
@@ -77,21 +78,20 @@ class Findings:
 
 def check(
     catalog: Catalog,
-    kind: tuple[int, str] | None,
+    spec: IndexSpec | None,
     start: Callable[[int], None],
     advance: Callable[[int], None],
 ) -> Findings:
     """Read everything below ``catalog.folder``, in one snapshot of its catalogue.
 
-    ``kind`` is the index's dimension and fingerprint, or None if its manifest no longer says them. ``start`` is
-    told how many bytes there are to read, ``advance`` how many have been. Raises IndexMismatch for a segment of a
-    newer format.
+    ``spec`` is what the index is made with, or None if its manifest no longer says it. ``start`` is told how many
+    bytes there are to read, ``advance`` how many have been. Raises IndexMismatch for a segment of a newer format.
     """
-    found = Findings()
+    findings = Findings()
     with catalog.transaction("DEFERRED"), ExitStack() as stack:
         if trouble := _sqlite_trouble(catalog):
-            found.damages.append(Damage("catalogue", catalog.path, f"is damaged ({trouble})"))
-            return found
+            findings.damages.append(Damage("catalogue", catalog.path, f"is damaged ({trouble})"))
+            return findings
         counts = catalog.segments()
         folder = os.path.join(catalog.folder, "vectors")
         # Opened before anything is read: what compaction takes away meanwhile can still be read to its end.
@@ -99,32 +99,32 @@ def check(
         ann_files = catalog.ann_files()
         start(
             sum(os.fstat(file).st_size for file in opened.values() if isinstance(file, int))
-            + sum(one.bytes for one in ann_files.values())
+            + sum(file.bytes for file in ann_files.values())
         )
-        _check_catalogue(catalog, found)
+        _check_catalogue(catalog, findings)
         for number, rows in counts:
-            _check_segment(catalog, number, rows, opened[number], kind, found, advance)
-        for one in ann_files.values():
-            path = os.path.join(catalog.folder, "faiss", one.name)
-            if reason := rabitq.damage(path, one.bytes, one.crc):
-                found.damages.append(
-                    Damage("ann", path, reason.removeprefix(path).strip(), segment=one.segment)
+            _check_segment(catalog, number, rows, opened[number], spec, findings, advance)
+        for file in ann_files.values():
+            path = os.path.join(catalog.folder, "faiss", file.name)
+            if reason := rabitq.damage(path, file.bytes, file.crc):
+                findings.damages.append(
+                    Damage("ann", path, reason.removeprefix(path).strip(), segment=file.segment)
                 )
-            elif one.rows > dict(counts).get(one.segment, 0):
-                what = f"covers {one.rows:,} vectors, more than there are"
-                found.damages.append(Damage("ann", path, what, segment=one.segment))
-            found.bytes += one.bytes
-            advance(one.bytes)
-        found.orphans = unnamed(
-            catalog.folder, {number for number, _ in counts}, {one.name for one in ann_files.values()}
+            elif file.rows > dict(counts).get(file.segment, 0):
+                what = f"covers {file.rows:,} vectors, more than there are"
+                findings.damages.append(Damage("ann", path, what, segment=file.segment))
+            findings.bytes += file.bytes
+            advance(file.bytes)
+        findings.orphans = unnamed(
+            catalog.folder, {number for number, _ in counts}, {file.name for file in ann_files.values()}
         )
-    return found
+    return findings
 
 
-def repair(catalog: Catalog, findings: Findings, kind: tuple[int, str]) -> None:
+def repair(catalog: Catalog, findings: Findings, spec: IndexSpec) -> None:
     """Take everything that was found damaged out of the catalogue, and put right what costs nothing.
 
-    ``kind`` is the index's dimension and fingerprint. The caller holds the writer lock. Raises StorageError.
+    The caller holds the writer lock. Raises StorageError.
     """
     for damage in findings.damages:
         _drop_contents(catalog, damage.contents)
@@ -144,7 +144,9 @@ def repair(catalog: Catalog, findings: Findings, kind: tuple[int, str]) -> None:
             _shorten(catalog, number, kinds["short"].rows)
         if "header" in kinds:
             # The vectors below it have proved to be this index's own.
-            write_header(os.path.join(catalog.folder, "vectors", segment_name(number)), *kind)
+            write_header(
+                os.path.join(catalog.folder, "vectors", segment_name(number)), spec.dim, spec.fingerprint
+            )
 
 
 def files_of(catalog: Catalog, content: int) -> list[LostFile]:
@@ -324,16 +326,16 @@ def _parts(ids: Iterable[int]) -> Iterator[list[int]]:
 # ---- what is read of the segments
 
 
-def _check_catalogue(catalog: Catalog, found: Findings) -> None:
+def _check_catalogue(catalog: Catalog, findings: Findings) -> None:
     """Hold the catalogue against itself."""
     for wrong in _wrong_counters(catalog):
-        found.damages.append(Damage("counters", catalog.path, f"miscounts {wrong}"))
+        findings.damages.append(Damage("counters", catalog.path, f"miscounts {wrong}"))
     if misplaced := _misplaced(catalog):
         what = f"places {_pictures(len(misplaced))} where no vector of theirs can be"
-        found.damages.append(Damage("places", catalog.path, what, tuple(misplaced)))
+        findings.damages.append(Damage("misplaced", catalog.path, what, tuple(misplaced)))
     if strays := len(files_without_content(catalog)):
         what = f"has {strays:,} {'file' if strays == 1 else 'files'} of pictures that it does not know"
-        found.damages.append(Damage("files", catalog.path, what))
+        findings.damages.append(Damage("files", catalog.path, what))
 
 
 def _open(stack: ExitStack, path: str) -> int | OSError:
@@ -350,8 +352,8 @@ def _check_segment(
     number: int,
     rows: int,
     file: int | OSError,
-    kind: tuple[int, str] | None,
-    found: Findings,
+    spec: IndexSpec | None,
+    findings: Findings,
     advance: Callable[[int], None],
 ) -> None:
     path = os.path.join(catalog.folder, "vectors", segment_name(number))
@@ -359,24 +361,24 @@ def _check_segment(
         if rows and isinstance(file, FileNotFoundError):
             lost = _contents_of(catalog, number)
             what = f"is missing, and with it {_pictures(len(lost))}"
-            found.damages.append(Damage("missing", path, what, tuple(lost), number))
+            findings.damages.append(Damage("missing", path, what, tuple(lost), number))
         elif rows:
             # What it holds may be whole: nothing is lost yet.
-            found.damages.append(
+            findings.damages.append(
                 Damage("refused", path, f"can't be opened ({file.strerror})", segment=number)
             )
         return
     if not rows:
         return  # nothing in it exists; what takes its first row writes it anew
     header = _read_header(file)
-    kind = kind or header_says(header)
-    if kind is None:
+    expected = (spec.dim, spec.fingerprint) if spec else header_says(header)
+    if expected is None:
         return  # the manifest is damaged, too, and said to be
-    dim, fingerprint = kind
+    dim, fingerprint = expected
     try:
         check_header(header, path, dim, fingerprint)
     except IndexDamaged:
-        found.damages.append(
+        findings.damages.append(
             Damage("header", path, "does not begin with this index's header", segment=number)
         )
     width = 2 * dim
@@ -384,9 +386,9 @@ def _check_segment(
     if whole < rows:
         lost = _contents_of(catalog, number, whole)
         what = f"ends after {whole:,} of {rows:,} vectors, and with it {_pictures(len(lost))}"
-        found.damages.append(Damage("short", path, what, tuple(lost), number, whole))
+        findings.damages.append(Damage("short", path, what, tuple(lost), number, whole))
     advance(len(header))
-    _check_rows(catalog, number, min(rows, whole), file, dim, found, advance)
+    _check_rows(catalog, number, min(rows, whole), file, dim, findings, advance)
 
 
 def _check_rows(
@@ -395,15 +397,15 @@ def _check_rows(
     rows: int,
     file: int,
     dim: int,
-    found: Findings,
+    findings: Findings,
     advance: Callable[[int], None],
 ) -> None:
     """Hold every vector of a segment that has a picture against its checksum, and see that it is a unit vector."""
     width = 2 * dim
     step = max(1, _BLOCK // width)
     buffer = bytearray(min(step, rows) * width)
-    wrong: list[tuple[int, int]] = []  # row, id
-    odd: list[tuple[int, int]] = []
+    mismatched: list[tuple[int, int]] = []  # row, id
+    not_unit: list[tuple[int, int]] = []
     for first in range(0, rows, step):
         count = min(step, rows - first)
         entries = _contents_in_rows(catalog, number, first, count)
@@ -412,26 +414,29 @@ def _check_rows(
             view = memoryview(buffer)
             sound = []
             for id, row, crc in entries:
-                place = row - first
-                if good[place] and zlib.crc32(view[place * width : (place + 1) * width]) == crc:
+                at = row - first
+                if good[at] and zlib.crc32(view[at * width : (at + 1) * width]) == crc:
                     sound.append((row, id))
                 else:
-                    wrong.append((row, id))
+                    mismatched.append((row, id))
             block = np.frombuffer(buffer, "<f2", count * dim).reshape(count, dim)
             with np.errstate(all="ignore"):
                 here = block if len(sound) == count else block[[row - first for row, _ in sound]]
                 values = here.astype(np.float32)
                 lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
                 off = ~(np.abs(lengths - 1) <= _LENGTH)  # also what is not a number
-            odd += [sound[place] for place in np.flatnonzero(off)]
-            found.vectors += len(entries)
-            found.bytes += count * width
+            not_unit += [sound[at] for at in np.flatnonzero(off)]
+            findings.vectors += len(entries)
+            findings.bytes += count * width
         advance(count * width)
     path = os.path.join(catalog.folder, "vectors", segment_name(number))
-    for bad, what in ((wrong, "not matching their checksums"), (odd, "that are not of unit length")):
+    for bad, what in (
+        (mismatched, "not matching their checksums"),
+        (not_unit, "that are not of unit length"),
+    ):
         if bad:
             named = f"has {len(bad):,} of {rows:,} vectors {what}: {_ranges([row for row, _ in bad])}"
-            found.damages.append(Damage("vectors", path, named, tuple(id for _, id in bad), number, rows))
+            findings.damages.append(Damage("vectors", path, named, tuple(id for _, id in bad), number, rows))
 
 
 def _read_header(file: int) -> bytes:
@@ -448,14 +453,14 @@ def _read_rows(file: int, buffer: bytearray, offset: int, count: int, width: int
         done = 0
         while done < count * width and (got := os.preadv(file, [view[done : count * width]], offset + done)):
             done += got
-        return [(place + 1) * width <= done for place in range(count)]
+        return [(at + 1) * width <= done for at in range(count)]
     except OSError:
         pass  # a bad place on the disk: only the rows that it touches are lost
     good = []
-    for place in range(count):
+    for at in range(count):
         try:
-            part = view[place * width : (place + 1) * width]
-            good.append(os.preadv(file, [part], offset + place * width) == width)
+            row = view[at * width : (at + 1) * width]
+            good.append(os.preadv(file, [row], offset + at * width) == width)
         except OSError:
             good.append(False)
     return good
@@ -473,6 +478,6 @@ def _ranges(rows: list[int], most: int = 5) -> str:
             spans[-1] = (spans[-1][0], row)
         else:
             spans.append((row, row))
-    said = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans[:most])
+    named = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans[:most])
     left = sum(b - a + 1 for a, b in spans[most:])
-    return f"{said} and {left:,} more" if left else said
+    return f"{named} and {left:,} more" if left else named

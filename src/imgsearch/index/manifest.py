@@ -1,4 +1,4 @@
-"""What an index was made with, kept in manifest.json; refuses what does not fit."""
+"""What an index is made with, as manifest.json keeps it: an IndexSpec, and which of its folders is in use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Any
 
 from imgsearch.errors import (
-    DatasetError,
     IndexDamaged,
     IndexMismatch,
     IndexMissing,
@@ -17,12 +16,15 @@ from imgsearch.errors import (
     repair_hint,
 )
 from imgsearch.fs import atomic_write, storage_error
-from imgsearch.index.layout import GENERATION, index_flag
+from imgsearch.index.layout import GENERATION
+from imgsearch.text import Call, error_line
 from imgsearch.types import IndexSpec, PixelBudget
 
 NAME = "manifest.json"
 FORMAT = 2
 """1: catalogue and vectors lie beside the manifest. 2: it names the folder where they lie."""
+IMPORTED = "imported"
+"""The model's name of an index of imported vectors of which nobody said what made them; no checkpoint has it."""
 
 
 def exists(folder: str) -> bool:
@@ -40,12 +42,12 @@ def exists(folder: str) -> bool:
 
 
 def read(folder: str) -> IndexSpec:
-    """Return the identity of the index in ``folder``. Raises what ``load`` does."""
+    """Return what the index in ``folder`` is made with. Raises what ``load`` does."""
     return load(folder)[0]
 
 
 def load(folder: str) -> tuple[IndexSpec, str]:
-    """Return the identity of the index in ``folder`` and the folder of its catalogue, vectors and ANN files.
+    """Return what the index in ``folder`` is made with, and the folder of its catalogue, vectors and ANN files.
 
     Raises IndexMissing (no manifest), IndexDamaged (unreadable or altered), IndexMismatch (a newer format).
     """
@@ -57,10 +59,11 @@ def load(folder: str) -> tuple[IndexSpec, str]:
         if exists(folder):
             raise _damaged(folder) from error
         raise IndexMissing(
-            f"there is no index in {folder}; make one with: imgsearch index FOLDER{index_flag(folder)}"
+            f"there is no index in {folder}; make one with: ",
+            Call("index_pictures", {"paths": ["FOLDER"], "folder": folder}),
         ) from error
     except OSError as error:
-        raise IndexDamaged(f"{path} can't be read ({error.strerror}); {rebuild_hint(folder)}") from error
+        raise IndexDamaged(f"{path} can't be read ({error_line(error)}); ", rebuild_hint(folder)) from error
     return parse(raw, folder)
 
 
@@ -80,19 +83,10 @@ def parse(raw: bytes | str, folder: str) -> tuple[IndexSpec, str]:
         checksum = data.pop("checksum")
         if checksum != _checksum(data):
             raise _damaged(folder)
-        prompts, pixels = data["prompts"], data["pixels"]["image"]
-        place = str(data["data"]) if version > 1 else os.curdir
-        if place != os.curdir and not (place.startswith(GENERATION) and os.sep not in place):
+        name = str(data["data"]) if version > 1 else os.curdir
+        if name != os.curdir and not (name.startswith(GENERATION) and os.sep not in name):
             raise _damaged(folder)
-        spec = IndexSpec(
-            model=str(data["model"]),
-            fingerprint=bytes.fromhex(data["fingerprint"]).hex(),
-            dim=int(data["dim"]),
-            query_prompt=str(prompts["query"]),
-            document_prompt=str(prompts["document"]),
-            pixels=PixelBudget(int(pixels["min_pixels"]), int(pixels["max_pixels"])),
-        )
-        return spec, os.path.normpath(os.path.join(folder, place))
+        return spec_from_json(data), os.path.normpath(os.path.join(folder, name))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder) from error
 
@@ -119,11 +113,7 @@ def text(folder: str, spec: IndexSpec, data_folder: str | None = None) -> str:
     data: dict[str, Any] = {
         "format": FORMAT,
         "data": os.path.relpath(data_folder or folder, folder),
-        "model": spec.model,
-        "fingerprint": spec.fingerprint,
-        "dim": spec.dim,
-        "prompts": {"query": spec.query_prompt, "document": spec.document_prompt},
-        "pixels": {"image": asdict(spec.pixels)},
+        **spec_to_json(spec),
     }
     data["checksum"] = _checksum(data)
     return json.dumps(data, indent=2) + "\n"
@@ -139,8 +129,41 @@ def put(folder: str, content: str) -> None:
         raise storage_error(error, path) from error
 
 
+def spec_to_json(spec: IndexSpec) -> dict[str, Any]:
+    """Return what an index is made with as JSON: in its manifest, and beside vectors that are exported."""
+    return {
+        "model": spec.model,
+        "fingerprint": spec.fingerprint,
+        "dim": spec.dim,
+        "prompts": {"query": spec.query_prompt, "document": spec.document_prompt},
+        "pixels": {"image": asdict(spec.pixels)},
+    }
+
+
+def spec_from_json(data: Any) -> IndexSpec:
+    """Return what ``spec_to_json`` was given. Raises ValueError, TypeError or KeyError for anything else."""
+    prompts, pixels = data["prompts"], data["pixels"]["image"]
+    fingerprint = bytes.fromhex(data["fingerprint"])
+    if len(fingerprint) != 32:
+        raise ValueError("its fingerprint is no sha256")
+    return IndexSpec(
+        model=str(data["model"]),
+        fingerprint=fingerprint.hex(),
+        dim=int(data["dim"]),
+        query_prompt=str(prompts["query"]),
+        document_prompt=str(prompts["document"]),
+        pixels=PixelBudget(int(pixels["min_pixels"]), int(pixels["max_pixels"])),
+    )
+
+
+def imported_spec(dim: int) -> IndexSpec:
+    """Return the spec of vectors of which nobody says what made them; all of one dim are taken to be alike."""
+    fingerprint = hashlib.sha256(f"imported vectors of dim {dim}".encode()).hexdigest()
+    return IndexSpec(IMPORTED, fingerprint, dim, "", "", PixelBudget(0, 0))
+
+
 def differences(have: IndexSpec, want: IndexSpec) -> list[str]:
-    """Say in a few words each how ``want`` differs from the index's own identity; empty if nothing does."""
+    """Say in a few words each how ``want`` differs from what the index is made with; empty if nothing does."""
     found = []
     if have.fingerprint != want.fingerprint:
         found.append(
@@ -171,54 +194,6 @@ def _checksum(data: dict[str, Any]) -> str:
 def _damaged(folder: str) -> IndexDamaged:
     path = os.path.join(folder, NAME)
     return IndexDamaged(
-        f"{path} is missing or damaged: nothing says what the vectors were made with; {repair_hint(folder)}"
+        f"{path} is missing or damaged: nothing says what the vectors were made with; ",
+        repair_hint(folder),
     )
-
-
-KEY = "imgsearch"
-"""The key of parquet metadata, and the field of a .json file, under which it stands."""
-_FORMAT = 1
-
-
-def nobody(dim: int) -> IndexSpec:
-    """Return the identity of vectors of which nobody says what made them; all of one dim are taken to be alike."""
-    fingerprint = hashlib.sha256(f"imported vectors of dim {dim}".encode()).hexdigest()
-    return IndexSpec(IMPORTED, fingerprint, dim, "", "", PixelBudget(0, 0))
-
-
-def to_json(spec: IndexSpec) -> dict[str, Any]:
-    """Return an identity as it is written beside vectors: the fields of an index's manifest."""
-    return {
-        "format": _FORMAT,
-        "model": spec.model,
-        "fingerprint": spec.fingerprint,
-        "dim": spec.dim,
-        "prompts": {"query": spec.query_prompt, "document": spec.document_prompt},
-        "pixels": {"image": asdict(spec.pixels)},
-    }
-
-
-def from_json(text: str | bytes, place: str) -> IndexSpec:
-    """Read what ``to_json`` gave; ``place`` is the file that it stands in. Raises DatasetError."""
-    try:
-        data = json.loads(text)
-        if int(data["format"]) > _FORMAT:
-            raise DatasetError(f"{place} was written by a newer imgsearch; update this one to read it")
-        prompts, pixels = data["prompts"], data["pixels"]["image"]
-        fingerprint = bytes.fromhex(data["fingerprint"])
-        if len(fingerprint) != 32:
-            raise ValueError("its fingerprint is no sha256")
-        return IndexSpec(
-            model=str(data["model"]),
-            fingerprint=fingerprint.hex(),
-            dim=int(data["dim"]),
-            query_prompt=str(prompts["query"]),
-            document_prompt=str(prompts["document"]),
-            pixels=PixelBudget(int(pixels["min_pixels"]), int(pixels["max_pixels"])),
-        )
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DatasetError(f"{place}: what it says of the vectors' model can't be read: {error!r}") from error
-
-
-IMPORTED = "imported"
-"""The model's name of an index of imported vectors of which nobody said what made them; no checkpoint has it."""

@@ -17,6 +17,7 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import VectorLocation
 from imgsearch.index.segments import Rows, SegmentMissing, row_crc, segment_name
 from imgsearch.index.snapshot import Snapshot
+from imgsearch.text import Option
 from imgsearch.types import IndexSpec, Record, Vectors
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class ImageIndex:
         try:
             # Damage is better said before a model is loaded than after.
             catalog.check()
-            _retried(catalog, lambda: snapshot.views(catalog, fast=False))
+            _retry(catalog, lambda: snapshot.views(catalog, fast=False))
         except BaseException:
             catalog.close()
             raise
@@ -105,21 +106,21 @@ class ImageIndex:
         self.catalog.close()
         self.snapshot.close()
 
-    def _in_one_moment(self, work: Callable[[], T]) -> T:
+    def _in_snapshot(self, work: Callable[[], T]) -> T:
         """Run ``work`` in one snapshot of the catalogue: of the index that is in use now, if another took its place."""
         stamp = manifest.stamp(self.folder)
         if stamp != self._stamp:
-            self._reopened()
+            self._reopen_if_replaced()
             self._stamp = stamp
         while True:
             try:
-                return _retried(self.catalog, work)
+                return _retry(self.catalog, work)
             except SegmentMissing:
-                if not self._reopened():
+                if not self._reopen_if_replaced():
                     raise
 
-    def _reopened(self) -> bool:
-        """Whether a rebuilt index has taken this one's place; then that one is open now."""
+    def _reopen_if_replaced(self) -> bool:
+        """Open the index that has taken this one's place, if one has; return whether."""
         spec, data = manifest.load(self.folder)
         if data == self.data:
             return False
@@ -155,12 +156,12 @@ class ImageIndex:
             )
         if k < 1 or not len(vectors):
             return [[] for _ in vectors]
-        return self._in_one_moment(lambda: self._search(vectors, k, dim, exact, below))
+        return self._in_snapshot(lambda: self._search(vectors, k, dim, exact, below))
 
     def check_dim(self, dim: int | None) -> None:
         """Raise UsageError for a Matryoshka dimension that the index can't be searched at."""
         if dim is not None and not 1 <= dim <= self.spec.dim:
-            raise UsageError(f"--dim {dim}: this index holds vectors of {self.spec.dim} dimensions")
+            raise UsageError(Option("dim", dim), f": this index holds vectors of {self.spec.dim} dimensions")
 
     def _search(
         self, vectors: Vectors, k: int, dim: int | None, exact: bool, below: Sequence[str]
@@ -187,56 +188,56 @@ class ImageIndex:
             self.strategy = ann.SearchStrategy("exact", "there is nothing to search")
             return []
         wanted, live_only = k + _SPARE, False
-        shortlist = ann.shortlist_for(k, self.spec.dim, total) * self.shortlist_times()
+        shortlist = ann.shortlist_for(k, self.spec.dim, total) * self.effective_shortlist_factor()
         while True:
-            found = ann.nearest(
+            nearest = ann.nearest(
                 views, query, wanted, shortlist=shortlist, dim=dim, exact=exact, allowed=allowed
             )
-            self.strategy = found.strategy
-            hits, certain = self._hits(views, found, query, k, dim)
-            if certain or (len(found.row) < wanted and found.strategy.name != "codes") or wanted >= total:
+            self.strategy = nearest.strategy
+            hits, certain = self._hits(views, nearest, query, k, dim)
+            if certain or (len(nearest.row) < wanted and nearest.strategy.name != "codes") or wanted >= total:
                 return hits
             if len(hits) < k and not live_only:
                 # So many of the nearest have no file any more that it is better to look only at those that have.
                 allowed, live_only = snapshot.mask_live(self.catalog, views, allowed), True
-            if len(found.row) < wanted:
+            if len(nearest.row) < wanted:
                 exact = True  # the shortlists hold no more
             wanted, shortlist = min(4 * wanted, total), 4 * shortlist
 
-    def shortlist_times(self) -> int:
-        """Return by how much shortlists are longer than usual, as `doctor --recall --repair` has found it right."""
-        kept = self.shortlist_factor or self.catalog.meta(SHORTLIST) or "1"
-        return int(kept) if str(kept).isdecimal() and 1 <= int(kept) <= 64 else 1
+    def effective_shortlist_factor(self) -> int:
+        """Return by how much shortlists are longer than usual, as measuring recall has found it right."""
+        factor = self.shortlist_factor or self.catalog.meta(SHORTLIST) or "1"
+        return int(factor) if str(factor).isdecimal() and 1 <= int(factor) <= 64 else 1
 
     def with_views(self, work: Callable[[list[ann.SegmentView]], T]) -> T:
         """Return what ``work`` makes of every segment that has rows; it may be called again with a later snapshot."""
-        return self._in_one_moment(lambda: work(self.snapshot.views(self.catalog, fast=False)))
+        return self._in_snapshot(lambda: work(self.snapshot.views(self.catalog, fast=False)))
 
     def _hits(
-        self, views: list[ann.SegmentView], found: ann.NearestRows, query: Vectors, k: int, dim: int | None
+        self, views: list[ann.SegmentView], nearest: ann.NearestRows, query: Vectors, k: int, dim: int | None
     ) -> tuple[list[tuple[Record, float]], bool]:
-        """Return the best k pictures among the rows found, and whether no row that was not found could be one."""
-        cosines, rows = ann.cosines(views, found, query, dim)
+        """Return the best k pictures among the nearest rows, and whether no row that was not found could be one."""
+        cosines, rows = ann.cosines(views, nearest, query, dim)
         order = np.argsort(-cosines, kind="stable").tolist()
         hits: list[tuple[float, Record, int, int]] = []
         at_once = min(max(k, 8), 200)
         # Of pictures that tie with the last one, those that were indexed first are to be seen.
         while order and not (len(hits) >= k and cosines[order[0]] < hits[k - 1][0]):
             now, order = order[:at_once], order[at_once:]
-            rows_now = [(views[found.view[rank]].segment.number, int(found.row[rank])) for rank in now]
+            rows_now = [(views[nearest.view[rank]].segment.number, int(nearest.row[rank])) for rank in now]
             records = self.catalog.records(rows_now)
             for rank, row in zip(now, rows_now, strict=True):
                 if row in records:
                     hits.append((float(cosines[rank]), *records[row], rank))
         hits = sorted(hits, key=lambda hit: (-hit[0], hit[1].id))[:k]
         for _, _, crc, rank in hits:
-            segment = views[found.view[rank]].segment.number
-            self.check_row(rows[rank], crc, segment, int(found.row[rank]))
+            segment = views[nearest.view[rank]].segment.number
+            self.check_row(rows[rank], crc, segment, int(nearest.row[rank]))
         shown = [(record, score) for score, record, _, _ in hits]
-        if len(hits) < k or not len(found.scores):
+        if len(hits) < k or not len(nearest.scores):
             return shown, False
         # What was not found has at most the last inner product, and a stored row's length is 1 only nearly.
-        last = float(found.scores[-1])
+        last = float(nearest.scores[-1])
         return shown, hits[-1][0] > last + abs(last) * _LENGTH + _CLOSE
 
     def vector(self, sha256: bytes, page: int = 0) -> Vectors | None:
@@ -244,7 +245,7 @@ class ImageIndex:
 
         Raises IndexDamaged if it does not match its checksum.
         """
-        return self._in_one_moment(lambda: self._vector(self.catalog.locate(sha256, page)))
+        return self._in_snapshot(lambda: self._vector(self.catalog.locate(sha256, page)))
 
     def _vector(self, where: VectorLocation | None) -> Vectors | None:
         if where is None:
@@ -263,7 +264,7 @@ class ImageIndex:
 
     def _damaged(self, segment: int, what: str) -> IndexDamaged:
         path = os.path.join(self.data, "vectors", segment_name(segment))
-        return IndexDamaged(f"{path} {what}; {repair_hint(self.folder)}")
+        return IndexDamaged(f"{path} {what}; ", repair_hint(self.folder))
 
     @property
     def advice(self) -> str:
@@ -277,10 +278,10 @@ class ImageIndex:
     def created(self) -> float:
         """When the index was made, in seconds since 1970; 0 if it no longer says."""
         try:
-            kept = float(self.catalog.meta("created") or 0)
+            created = float(self.catalog.meta("created") or 0)
         except ValueError:
             return 0.0
-        return kept if 0 < kept < 1e11 else 0.0
+        return created if 0 < created < 1e11 else 0.0
 
     def bytes_on_disk(self) -> int:
         """Return the size of everything in the index's folder."""
@@ -294,7 +295,7 @@ class ImageIndex:
         return total
 
 
-def _retried(catalog: Catalog, work: Callable[[], T]) -> T:
+def _retry(catalog: Catalog, work: Callable[[], T]) -> T:
     """Run ``work`` in a snapshot; in a new one, if compaction has taken a segment away that the old one named."""
     for _ in range(_TRIES):
         with catalog.transaction("DEFERRED"):

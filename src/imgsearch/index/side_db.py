@@ -22,9 +22,10 @@ NAME = "queries.sqlite"
 T = TypeVar("T")
 
 _SCHEMA = (
+    # The run log.
     "CREATE TABLE IF NOT EXISTS run (command TEXT PRIMARY KEY, at REAL NOT NULL, device TEXT NOT NULL, "
     "dtype TEXT NOT NULL, reason TEXT NOT NULL, rate REAL NOT NULL)",
-    # `key` is a hash, so that the file does not tell what somebody has asked.
+    # The query cache. `key` is a hash, so that the file does not tell what somebody has asked.
     "CREATE TABLE IF NOT EXISTS question (key BLOB PRIMARY KEY, at REAL NOT NULL, vector BLOB NOT NULL, "
     "crc INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS question_at ON question (at)",
@@ -51,7 +52,7 @@ def write(folder: str, work: Callable[[Connection], object]) -> None:
     try:
         _write(folder, work)
     except (sqlite3.OperationalError, OSError):
-        pass  # busy, full or read-only: what is not remembered is computed again
+        pass  # busy, full or read-only: what is not cached is computed again
     except sqlite3.DatabaseError:
         try:
             for ending in ("", "-journal"):
@@ -89,12 +90,12 @@ def _connect(folder: str, mode: str) -> Connection:
 
 
 MAX_CACHED_QUERIES = 2_000
-"""How many are remembered, the newest: 16 MB at 2,048 dimensions."""
+"""How many vectors of queries are cached, the newest: 16 MB at 2,048 dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedQuery:
-    """What a question's vector depends on; device and dtype are as they were asked for, "auto" among them."""
+    """What a query's vector depends on; device and dtype are as they were asked for, "auto" among them."""
 
     fingerprint: str
     instruction: str
@@ -104,27 +105,27 @@ class CachedQuery:
     dtype: str = "auto"
 
     def key(self) -> bytes:
-        """Return what stands for the question in the file; the question can't be read from it."""
+        """Return what stands for the query in the file; the query can't be read from it."""
         return hashlib.sha256(json.dumps(astuple(self)).encode()).digest()
 
 
-def cached_vector(folder: str, question: CachedQuery) -> Vectors | None:
-    """Return the vector (1, dim) of a question that was asked before, bit for bit; None if it is not remembered."""
+def cached_vector(folder: str, query: CachedQuery) -> Vectors | None:
+    """Return the vector (1, dim) of a query that was asked before, bit for bit; None if it is not cached."""
     row = read(
         folder,
-        lambda db: db.execute("SELECT vector, crc FROM question WHERE key = ?", (question.key(),)).fetchone(),
+        lambda db: db.execute("SELECT vector, crc FROM question WHERE key = ?", (query.key(),)).fetchone(),
     )
     if not row or not isinstance(row[0], bytes) or zlib.crc32(row[0]) != row[1]:
         return None
-    if len(row[0]) != 4 * question.dim:
+    if len(row[0]) != 4 * query.dim:
         return None
     return np.frombuffer(row[0], "<f4").astype(np.float32)[None]
 
 
-def cache_vector(folder: str, question: CachedQuery, vector: Vectors) -> None:
-    """Keep the vector (dim,) of a question, and of all questions the newest; do nothing where that is not possible."""
+def cache_vector(folder: str, query: CachedQuery, vector: Vectors) -> None:
+    """Keep the vector (dim,) of a query, and of all queries the newest; do nothing where that is not possible."""
     data = vector.astype("<f4").tobytes()
-    row = (question.key(), time.time(), data, zlib.crc32(data))
+    row = (query.key(), time.time(), data, zlib.crc32(data))
 
     def work(db: Connection) -> None:
         db.execute("REPLACE INTO question VALUES (?, ?, ?, ?)", row)
@@ -147,7 +148,7 @@ class Run:
 
 
 def record_run(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -> None:
-    """Remember a run of ``command``; in a folder that can't be written, or when busy, do nothing.
+    """Record a run of ``command``; in a folder that can't be written, or when busy, do nothing.
 
     A run too short to have a ``rate`` (0) leaves the one that is known.
     """
@@ -164,7 +165,7 @@ def record_run(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -
 
 
 def last_run(folder: str, command: str | None = None) -> Run | None:
-    """Return the last run (of ``command``), or None if none is remembered."""
+    """Return the last run (of ``command``), or None if none is recorded."""
     row = read(
         folder,
         lambda db: db.execute(

@@ -32,10 +32,11 @@ class Snapshot:
         """Let go of every file."""
         self._segments, self._codes = {}, {}
 
-    def look_wider(self, times: int) -> None:
-        """Let searches look into so many times the inverted lists; only of the ANN files that are open now."""
+    def widen_probes(self, factor: int) -> None:
+        """Let searches look into ``factor`` times as many inverted lists; only of the ANN files that are open now."""
         self._codes = {
-            name: replace(one, nprobe=min(times * one.nprobe, one.nlist)) for name, one in self._codes.items()
+            name: replace(file, nprobe=min(factor * file.nprobe, file.nlist))
+            for name, file in self._codes.items()
         }
 
     def segment(self, number: int, rows: int) -> Segment:
@@ -58,30 +59,34 @@ class Snapshot:
         if not fast or sum(rows for _, rows in counts) < ann.EXACT_ROWS:
             return [ann.SegmentView(segment) for segment in segments]
         ann_files = catalog.ann_files()
-        current = {one.name for one in ann_files.values()}
+        current = {file.name for file in ann_files.values()}
         self._codes = {name: loaded for name, loaded in self._codes.items() if name in current}
         self.problems = {name: why for name, why in self.problems.items() if name in current}
         new = [
-            one for one in ann_files.values() if one.name not in self._codes and one.name not in self.problems
+            file
+            for file in ann_files.values()
+            if file.name not in self._codes and file.name not in self.problems
         ]
-        ann.side_by_side([lambda one=one: self._load(one) for one in new])  # type: ignore[misc]
+        ann.side_by_side([lambda file=file: self._load(file) for file in new])  # type: ignore[misc]
         views = []
         for segment in segments:
-            one = ann_files.get(segment.number)
-            fits = one is not None and one.rows <= len(segment)
-            views.append(ann.SegmentView(segment, self._codes.get(one.name) if one and fits else None))
+            file = ann_files.get(segment.number)
+            fits = file is not None and file.rows <= len(segment)
+            views.append(ann.SegmentView(segment, self._codes.get(file.name) if file and fits else None))
         return views
 
-    def _load(self, one: AnnFile) -> None:
-        path = os.path.join(self.data, "faiss", one.name)
+    def _load(self, file: AnnFile) -> None:
+        path = os.path.join(self.data, "faiss", file.name)
         try:
-            if one.faiss != rabitq.version():
+            if file.faiss != rabitq.version():
                 raise rabitq.CodesError(
-                    f"{path} was written by FAISS {one.faiss}, this is {rabitq.version()}"
+                    f"{path} was written by FAISS {file.faiss}, this is {rabitq.version()}"
                 )
-            self._codes[one.name] = rabitq.load(path, one.rows, one.nlist, one.nprobe, one.bytes, one.crc)
+            self._codes[file.name] = rabitq.load(
+                path, file.rows, file.nlist, file.nprobe, file.bytes, file.crc
+            )
         except rabitq.CodesError as error:
-            self.problems[one.name] = str(error)
+            self.problems[file.name] = str(error)
 
 
 Masks = list[NDArray[np.bool_]]
@@ -97,12 +102,12 @@ def mask_below(catalog: Catalog, views: Sequence[ann.SegmentView], paths: Sequen
     for root in roots:
         for path in paths:
             if is_at_or_below(root.path, path):
-                rows = catalog.rows_below(root.id)
+                pairs = catalog.rows_below(root.id)
             elif is_at_or_below(path, root.path):
-                rows = catalog.rows_below(root.id, os.path.relpath(path, root.path))
+                pairs = catalog.rows_below(root.id, os.path.relpath(path, root.path))
             else:
                 continue
-            found = np.array(rows, np.int64).reshape(-1, 2)
+            found = np.array(pairs, np.int64).reshape(-1, 2)
             for number, mask in masks.items():
                 rows = found[found[:, 0] == number, 1]
                 mask[rows[rows < len(mask)]] = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -24,20 +25,6 @@ from imgsearch.index.segments import Segment, SegmentWriter, row_crc, rows_per_s
 from imgsearch.types import IndexSpec, Vectors
 
 NAME = "writer.lock"
-
-
-def lock_index(folder: str) -> FileLock:
-    """Take the writer lock of the index in ``folder``. Raises IndexLocked, naming the holder, or StorageError."""
-    path = os.path.join(folder, NAME)
-    try:
-        return FileLock(path)
-    except LockHeld as held:
-        raise IndexLocked(
-            f"the index in {folder} is being written by {held.holder}; searching it goes on meanwhile, "
-            "run this again when that has ended"
-        ) from held
-    except OSError as error:
-        raise storage_error(error, path) from error
 
 
 DELETED_SHARE = 0.25
@@ -73,7 +60,7 @@ class IndexWriter:
         """Open the index in ``folder`` to write to it; with ``spec``, make it if there is none.
 
         With ``rebuild``, open a new generation beside the index that is there, which stays in use until
-        ``publish``; one that was begun with the same identity and not finished is gone on with.
+        ``publish``; one that was begun with the same spec and not finished is gone on with.
         Raises IndexLocked (who holds it), IndexMissing, IndexDamaged, IndexMismatch, StorageError.
         """
         folder = os.path.abspath(folder)
@@ -84,21 +71,19 @@ class IndexWriter:
                 make_folder(folder)
             except OSError as error:
                 raise storage_error(error, folder) from error
-        self._lock = lock_index(folder)
-        self.unpublished = spec is not None and rebuild and manifest.exists(folder)
-        try:
-            self.index = (
+        with ExitStack() as opened:
+            self._lock = opened.enter_context(lock_index(folder))
+            self.unpublished = spec is not None and rebuild and manifest.exists(folder)
+            self.index = opened.enter_context(
                 _open_generation(folder, spec) if spec and self.unpublished else _open_in_use(folder, spec)
             )
-        except BaseException:
-            self._lock.release()
-            raise
-        self._segments = SegmentWriter(
-            os.path.join(self.data, "vectors"), self.spec.dim, self.spec.fingerprint
-        )
-        self._number = self._rows = 0
-        self._keep_manifest(self.data if self.unpublished else self.folder)
-        self.clear_away()
+            self._segments = SegmentWriter(
+                os.path.join(self.data, "vectors"), self.spec.dim, self.spec.fingerprint
+            )
+            self._number = self._rows = 0
+            self._keep_manifest(self.data if self.unpublished else self.folder)
+            self.clear_away()
+            opened.pop_all()  # nothing has failed: all stays open until ``close``
 
     @property
     def folder(self) -> str:
@@ -244,7 +229,7 @@ class IndexWriter:
         return moved, rows
 
     def move_model(self, model: str) -> None:
-        """Remember that the checkpoint lies elsewhere now; it is the same one, so the identity stays."""
+        """Remember that the checkpoint lies elsewhere now; it is the same one, so the rest of the spec stays."""
         if model != self.spec.model:
             self.index.spec = replace(self.spec, model=model)
             manifest.write(self.folder, self.spec, self.data)
@@ -277,6 +262,20 @@ class IndexWriter:
         self._segments.close()
         self.index.close()
         self._lock.release()
+
+
+def lock_index(folder: str) -> FileLock:
+    """Take the writer lock of the index in ``folder``. Raises IndexLocked, naming the holder, or StorageError."""
+    path = os.path.join(folder, NAME)
+    try:
+        return FileLock(path)
+    except LockHeld as held:
+        raise IndexLocked(
+            f"the index in {folder} is being written by {held.holder}; searching it goes on meanwhile, "
+            "run this again when that has ended"
+        ) from held
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 def _open_in_use(folder: str, spec: IndexSpec | None) -> ImageIndex:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 from imgsearch.errors import FolderError, UsageError
 from imgsearch.files import check_root
 from imgsearch.fs import is_at_or_below, is_below, mount_of
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.layout import index_flag
 from imgsearch.index.rows import FileRow, Root, is_current
 from imgsearch.index.writer import IndexWriter
-from imgsearch.indexing.roots import owner_of
-from imgsearch.text import display_path
+from imgsearch.indexing.roots import owner_of, single_files
+from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter, Silent, SourceFile
 
 _LOOKED_AT = 100
@@ -27,7 +24,7 @@ _LOOKED_AT = 100
 class Relocated:
     """What has moved: ``roots`` with ``files`` known files.
 
-    ``looked_at`` of these were looked for at the new place, ``there`` were found, ``changed`` of those with
+    ``looked_at`` of these were looked for in the new folder, ``there`` were found, ``changed`` of those with
     another size or time.
     """
 
@@ -41,9 +38,9 @@ class Relocated:
 def relocate(
     old: str, new: str, folder: str, *, force: bool = False, reporter: Reporter | None = None
 ) -> Relocated:
-    """Give the known folder ``old``, or every one inside it, its place in ``new`` in the index in ``folder``.
+    """Have the index in ``folder`` know the folder ``old``, or every one inside it, as ``new`` from now on.
 
-    No picture is read: some of the known files are looked for at the new place, and if none is there nothing is
+    No picture is read: some of the known files are looked for in the new folder, and if none is there nothing is
     changed, unless ``force``. All of the folders move in one transaction. Raises UsageError, FolderError,
     IndexMissing, IndexLocked, IndexDamaged, StorageError.
     """
@@ -60,19 +57,22 @@ def relocate(
         moved = [_moved(root, source, target, reporter) for root in moving]
         _check_room(moved, [root for root in known if root not in moving], writer.folder)
         result = _look(moving, moved, writer.catalog)
-        found = f"{result.there:,} of {result.looked_at:,} files looked at are there"
+        outcome = f"{result.there:,} of {result.looked_at:,} files looked at are there"
         if result.looked_at and not result.there and not force:
             raise FolderError(
-                f"{found}: {display_path(target)} does not seem to be what was {display_path(source)}; "
-                "nothing was changed (--force if it is right all the same)"
+                f"{outcome}: {display_path(target)} does not seem to be what was {display_path(source)}; "
+                "nothing was changed (",
+                Option("force", True),
+                " if it is right all the same)",
             )
         writer.catalog.move_roots(moved)
     for before, after in zip(moving, moved, strict=True):
         reporter.say(f"{display_path(before.path)} is {display_path(after.path)} now")
     if result.changed:
-        found += f", {result.changed:,} of them with another size or time: the next 'imgsearch index' reads those again"
+        changed = f", {result.changed:,} of them with another size or time"
+        outcome = Message(outcome, changed, ": the next '", Call("index_pictures"), "' reads those again")
     if result.looked_at:
-        reporter.say(found)
+        reporter.say(outcome)
     return result
 
 
@@ -81,41 +81,43 @@ def _source(old: str, known: Sequence[Root], folder: str) -> str:
     if not old:
         raise FolderError("the path is empty")
     # As in remove: what ".." leads to is for the disk to say, and a folder that is gone has only its name.
-    given = os.path.realpath(old) if ".." in old.split(os.sep) else os.path.abspath(old)
+    literal = os.path.realpath(old) if ".." in old.split(os.sep) else os.path.abspath(old)
     real = os.path.realpath(old)
-    for path in (given, real):
+    for path in (literal, real):
         if any(is_at_or_below(root.path, path) for root in known):
             return path
-    for path in (given, real):
+    for path in (literal, real):
         around = owner_of(path, known) or next((root for root in known if is_below(path, root.path)), None)
         if around is not None:
             raise UsageError(
                 f"{display_path(old)} lies in {display_path(around.path)}, which is kept indexed as a whole: "
-                f"what moves inside it 'imgsearch index{index_flag(os.path.abspath(folder))}' finds by itself, "
-                "without the model"
+                "what moves inside it '",
+                Call("index_pictures", {"folder": os.path.abspath(folder)}),
+                "' finds by itself, without the model",
             )
     names = ", ".join(display_path(root.path) for root in known[:10]) + (", …" if len(known) > 10 else "")
     raise UsageError(f"{display_path(old)} is no folder of this index; it knows {names or 'none'}")
 
 
 def _moved(root: Root, source: str, target: str, reporter: Reporter) -> Root:
-    """Return a root as it is at its new place, with the folders that its options name."""
+    """Return a root with its new path, and with those of the folders that its options name."""
     path = _at(root.path, source, target)
     options = dict(root.options)
     for name in ("above", "anchor"):
-        place = str(options.get(name) or "")
-        if not place:
+        folder = str(options.get(name) or "")
+        if not folder:
             continue
-        moved = _at(place, source, target)
+        moved = _at(folder, source, target)
         if is_below(path, moved):
             options[name] = moved
         else:
             # The folder whose rules held here is not above it any more.
             options[name] = ""
-            what = "the ignore files above it" if name == "above" else "where its --exclude patterns began"
-            reporter.say(
-                f"{display_path(path)} is no longer below {display_path(place)}, and with it loses {what}"
-            )
+            what = Message("where its ", Option("exclude"), " patterns began")
+            if name == "above":
+                what = Message("the ignore files above it")
+            lost = f"{display_path(path)} is no longer below {display_path(folder)}, and with it loses "
+            reporter.say(Message(lost, what))
     return replace(root, path=path, options=options, mount=_mount(path))
 
 
@@ -134,7 +136,7 @@ def _mount(path: str) -> str:
 
 
 def _check_room(moved: Sequence[Root], staying: Sequence[Root], folder: str) -> None:
-    """Refuse a place that is, holds, or lies in a folder of the index that stays where it is: UsageError."""
+    """Refuse a folder that is, holds, or lies in one of the index that stays where it is: UsageError."""
     for root in moved:
         here = display_path(root.path)
         around = owner_of(root.path, staying)
@@ -145,15 +147,14 @@ def _check_room(moved: Sequence[Root], staying: Sequence[Root], folder: str) -> 
         if other.path != root.path:
             relation = "lies in" if other is around else "holds"
             how = f"{relation} {display_path(other.path)}, which this index knows already"
-        flag = index_flag(folder)
         raise UsageError(
-            f"{here} {how}; take that one out first if it is to give way: "
-            f"imgsearch remove {shlex.quote(other.path)}{flag}"
+            f"{here} {how}; take that one out first if it is to give way: ",
+            Call("remove_paths", {"paths": [other.path], "folder": folder}),
         )
 
 
 def _look(moving: Sequence[Root], moved: Sequence[Root], catalog: Catalog) -> Relocated:
-    """Look for some of the known files at their new places."""
+    """Look for some of the known files in their new folders."""
     files = looked_at = there = changed = 0
     share = max(1, _LOOKED_AT // len(moving))
     for before, after in zip(moving, moved, strict=True):
@@ -161,13 +162,13 @@ def _look(moving: Sequence[Root], moved: Sequence[Root], catalog: Catalog) -> Re
         files += count
         looked_at += len(rows)
         for row in rows:
-            found, same = _found(row, after.path)
-            there += found
-            changed += found and not same
+            is_there, same = _look_at(row, after.path)
+            there += is_there
+            changed += is_there and not same
     return Relocated(len(moving), files, looked_at, there, changed)
 
 
-def _found(row: FileRow, folder: str) -> tuple[bool, bool]:
+def _look_at(row: FileRow, folder: str) -> tuple[bool, bool]:
     """Say whether a known file is in its root's new folder, and whether as it was."""
     try:
         state = os.stat(os.path.join(folder, row.path))
@@ -219,9 +220,9 @@ def _readings(path: str) -> list[str]:
     if not path:
         return []
     # What ".." leads to is for the disk to say: the folder above a link is not where the link leads.
-    given = os.path.realpath(path) if ".." in path.split(os.sep) else os.path.abspath(path)
-    readings = [given]
-    parts = given.split(os.sep)[1:]
+    literal = os.path.realpath(path) if ".." in path.split(os.sep) else os.path.abspath(path)
+    readings = [literal]
+    parts = literal.split(os.sep)[1:]
     for number in range(1, len(parts) + 1):
         head = os.path.realpath(os.sep + os.sep.join(parts[:number]))
         reading = os.path.join(head, *parts[number:])
@@ -232,29 +233,27 @@ def _readings(path: str) -> list[str]:
 
 def _remove(path: str, catalog: Catalog, reporter: Reporter) -> Removed:
     files = roots = 0
-    known = catalog.roots()
-    for root in known:
+    for root in catalog.roots():
         if is_at_or_below(root.path, path):
             files += _drop(catalog, root, "")
             roots += _drop_root(catalog, root, reporter)
         elif is_below(path, root.path):
             dropped = _drop(catalog, root, os.path.relpath(path, root.path))
-            only = cast("list[str]", root.options.get("only") or [])
-            if only:
-                kept = [name for name in only if os.path.join(root.path, name) != path]
-                files += max(dropped, len(only) - len(kept))
-                if not kept:
+            names = single_files(root)
+            if names:
+                rest = [name for name in names if os.path.join(root.path, name) != path]
+                files += max(dropped, len(names) - len(rest))
+                if not rest:
                     roots += _drop_root(catalog, root, reporter)
-                elif kept != only:
-                    catalog.put_root(root.path, {**root.options, "only": kept}, root.mount)
+                elif len(rest) < len(names):
+                    catalog.put_root(root.path, {**root.options, "only": rest}, root.mount)
             else:
                 files += dropped
-    left = catalog.roots()
-    owner = owner_of(path, left)
-    if (files or roots) and owner and not owner.options.get("only") and os.path.lexists(path):
+    owner = owner_of(path, catalog.roots())
+    if (files or roots) and owner and os.path.lexists(path):
+        comes_back = f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
         reporter.say(
-            f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
-            "unless an --exclude or a .imgsearchignore file names it"
+            Message(comes_back, "unless an ", Option("exclude"), " or a .imgsearchignore file names it")
         )
     return Removed(files, roots)
 

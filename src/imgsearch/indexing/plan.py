@@ -70,7 +70,7 @@ def make_plan(
         # Not only those inside: a link may lead into any other root.
         skip = owned - root.owned_paths()
         for subpath in root.subpaths:
-            walk = Walk(root.path, root.options, extensions, below=subpath, skip=skip, seen=inodes)
+            walk = Walk(root.path, root.options, extensions, subpath=subpath, skip=skip, inodes=inodes)
             seen: set[int] = set()
             devices: dict[int, set[int]] = {}
             for source in walk:
@@ -81,18 +81,21 @@ def make_plan(
                     seen.add(row.id)
                     devices.setdefault(source.device, set()).add(row.device)
                 _sort_in(plan, source, row, retry)
-            plan.other_files += walk.others
+            plan.other_files += walk.other_files
             plan.unlisted.update(
                 (os.path.join(root.path, folder), reason) for folder, reason in walk.unlisted.items()
             )
             if prune:
                 mounted = is_mount(root.mount)  # still, after the walk
-                for row, path, device in known.files(subpath):
-                    if row.id not in seen:
-                        gone, reason = (
-                            walk.gone(path, device, prune_empty, devices) if mounted else (False, NOT_MOUNTED)
-                        )
-                        _sort_out(plan, row, gone, reason)
+                missing = (file for file in known.files(subpath) if file[0].id not in seen)
+                for row, path, device in missing:
+                    gone, reason = False, NOT_MOUNTED
+                    if mounted:
+                        gone, reason = walk.is_gone(path, device, prune_empty, devices)
+                    if gone:
+                        plan.to_prune.append(row.id)
+                    else:
+                        plan.kept[reason] += 1
     _leave_out_empty(plan, non_empty, scope, catalog)
     reporter.stop()
     return plan
@@ -111,14 +114,6 @@ def _sort_in(plan: Plan, source: SourceFile, row: FileRow | None, retry: Collect
     if row.device != source.device:
         # Device numbers change with every boot; the next run must compare with today's.
         plan.remounted.append((source, row))
-
-
-def _sort_out(plan: Plan, row: FileRow, gone: bool, reason: str) -> None:
-    """Note what is to be done about a known file that the walk did not find."""
-    if gone:
-        plan.to_prune.append(row.id)
-    else:
-        plan.kept[reason] += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ known roots refreshes them with their own options, and each file is walked once.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import cast
 
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import is_below, is_mount, mount_of
 from imgsearch.index.rows import Root
-from imgsearch.text import display_path
+from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter
 
 
@@ -37,18 +37,6 @@ class WalkOverrides:
             above=options.above,
             anchor=options.anchor if self.exclude is None else "",  # new patterns are the root's own
         )
-
-    def flags(self) -> str:
-        """Return the command line's flags that say the same, quoted for a shell; "" if nothing was chosen."""
-        words = []
-        if self.exclude is not None:
-            # An empty pattern takes all patterns back.
-            words += [f"--exclude {shlex.quote(pattern)}" for pattern in self.exclude or ("",)]
-        for name in ("include_hidden", "follow_symlinks"):
-            override = getattr(self, name)
-            if override is not None:
-                words.append(f"--{'' if override else 'no-'}{name.replace('_', '-')}")
-        return " ".join(words)
 
 
 NO_OVERRIDES = WalkOverrides()
@@ -110,7 +98,8 @@ def resolve_scope(
     """
     overrides = overrides or NO_OVERRIDES
     if not paths and not roots:
-        raise FolderError("no folder was given and the index knows none; say which: imgsearch index FOLDER")
+        which = Call("index_pictures", {"paths": ["FOLDER"]})
+        raise FolderError("no folder was given and the index knows none; say which: ", which)
     requested = {check_root(path): path for path in paths}
     planned = {} if paths else {root.path: _planned(root, overrides) for root in roots}
     _plan_requested(requested, roots, overrides, planned, reporter)
@@ -151,10 +140,9 @@ def _plan_requested(
         else:
             _plan_file(path, roots, overrides, planned)
             if any(root.path == path for root in roots):
-                reporter.say(
-                    f"{display_path(path)} was a folder when it was indexed and is a file now; the folder's pictures "
-                    f"stay indexed until: imgsearch remove {shlex.quote(path)}"
-                )
+                was = f"{display_path(path)} was a folder when it was indexed and is a file now; "
+                until = "the folder's pictures stay indexed until: "
+                reporter.say(Message(was, until, Call("remove_paths", {"paths": [path]})))
 
 
 def _plan_nested(
@@ -173,10 +161,10 @@ def _plan_nested(
         # As a whole also where parts of it were asked for; single files stay single files.
         own = planned[root.path] = _planned(root)
         if overrides.over(own.options) != own.options:
-            reporter.say(
-                f"{display_path(root.path)} was indexed by itself and keeps its own options; to change them: "
-                f"imgsearch index {shlex.quote(root.path)} {overrides.flags()}"
-            )
+            keeps = f"{display_path(root.path)} was indexed by itself and keeps its own options; "
+            walk = Call("IndexOptions", {"walk": Call.of(overrides)})
+            change = Call("index_pictures", {"paths": [root.path], "options": walk})
+            reporter.say(Message(keeps, "to change them: ", change))
 
 
 def _plan_folder(
@@ -184,7 +172,7 @@ def _plan_folder(
 ) -> None:
     exact = next((root for root in roots if root.path == path), None)
     owner = owner_of(os.path.dirname(path), roots)
-    single = exact if exact is not None and exact.options.get("only") else None
+    single = exact if exact is not None and single_files(exact) else None
     if exact is not None and single is None:
         planned[path] = _planned(exact, overrides)
     elif any(is_below(path, root.path) for root in planned.values() if _is_whole(root)):
@@ -204,13 +192,15 @@ def _plan_file(
     path: str, roots: Sequence[Root], overrides: WalkOverrides, planned: dict[str, PlannedRoot]
 ) -> None:
     if overrides != NO_OVERRIDES:
+        given = [Message(Option(name, value)) for name, value in Call.of(overrides).arguments.items()]
         raise UsageError(
-            f"{overrides.flags()} is for folders, and {display_path(path)} is a file; give its folder, or no flag"
+            Message.joined(" ", given),
+            f" is for folders, and {display_path(path)} is a file; give its folder, or leave that out",
         )
     folder, name = os.path.split(path)
     if any(is_below(path, root.path) for root in planned.values() if root.subpaths == ("",)):
         return
-    single = next((root for root in roots if root.path == folder and root.options.get("only")), None)
+    single = next((root for root in roots if root.path == folder and single_files(root)), None)
     owner = owner_of(folder, roots)
     if owner is not None and (single is None or path not in owned_paths(single)):
         _add_part(owner, path, planned)
@@ -235,14 +225,16 @@ def _is_whole(root: PlannedRoot) -> bool:
 def _planned(root: Root, overrides: WalkOverrides = NO_OVERRIDES) -> PlannedRoot:
     """Return a known root to be covered as a whole, with overrides over its options. Raises IndexDamaged."""
     stored = dict(root.options)
-    names = tuple(str(name) for name in stored.pop("only", []))  # type: ignore[attr-defined]
+    stored.pop("only", None)
+    names = single_files(root)
     stored["exclude"] = tuple(stored.get("exclude", ()))  # type: ignore[arg-type]
     try:
         options = WalkOptions(**stored)  # type: ignore[arg-type]
     except TypeError as error:
         raise IndexDamaged(
             f"how {root.path} was indexed is no longer understood ({error}): the catalogue is damaged, or from a "
-            f"newer imgsearch; begin this folder anew: imgsearch remove {shlex.quote(root.path)}"
+            "newer imgsearch; begin this folder anew: ",
+            Call("remove_paths", {"paths": [root.path]}),
         ) from error
     return PlannedRoot(root.path, overrides.over(options), subpaths=names or ("",), single_files=names)
 
@@ -256,9 +248,14 @@ def _inherited(owner: Root) -> WalkOptions:
 
 def owner_of(path: str, roots: Sequence[Root]) -> Root | None:
     """Return the deepest known root that is ``path`` or lies above it, and stands for its whole folder."""
-    whole = [root for root in roots if not root.options.get("only")]
+    whole = [root for root in roots if not single_files(root)]
     above = [root for root in whole if root.path == path or is_below(path, root.path)]
     return max(above, key=lambda root: len(root.path), default=None)
+
+
+def single_files(root: Root) -> tuple[str, ...]:
+    """Return the names of the files that a known root stands for; none if it stands for its whole folder."""
+    return tuple(map(str, cast("list[str]", root.options.get("only") or [])))
 
 
 def owned_paths(root: Root) -> set[str]:
@@ -289,11 +286,12 @@ def _locate(planned: PlannedRoot, roots: Sequence[Root], rebuild: bool) -> tuple
             if root is None or is_mount(root.mount):
                 mount, device = mount_of(planned.path)
                 return replace(planned, mount=mount, device=device), ""
-            return None, (
-                f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now: "
-                f"{consequence}; mount the drive and index again, or, if it is gone for good: "
-                f"imgsearch remove {shlex.quote(root.path)}"
+            away = (
+                f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now"
             )
+            what_now = "mount the drive and index again, or, if it is gone for good: "
+            remove = Call("remove_paths", {"paths": [root.path]})
+            return None, Message(f"{away}: {consequence}; {what_now}", remove)
     except OSError:
         pass  # it went away this very moment
     return None, f"{path} is not there now (a drive that is not mounted?): {consequence}"

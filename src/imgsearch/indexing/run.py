@@ -1,4 +1,8 @@
-"""Use case: keep an index up to date with folders of pictures. Walk, diff, decode, batch, embed, commit, prune."""
+"""Use case: keep an index up to date with folders of pictures. Walk, diff, decode, batch, embed, commit, prune.
+
+A new index, a refresh and a rebuild are one pipeline: they differ in which catalogue is asked what is done already
+(none, the index's own, that of an interrupted rebuild) and in which writer is opened.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +24,10 @@ from imgsearch.errors import (
     IndexMissing,
     NothingToIndex,
     StorageError,
+    rebuild_call,
 )
 from imgsearch.index import generations, layout, manifest, side_db
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.layout import index_flag
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import TRANSIENT, Root
 from imgsearch.index.writer import IndexWriter
@@ -32,12 +36,20 @@ from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan, estimate_seconds, make_plan
 from imgsearch.indexing.roots import Scope, resolve_scope
 from imgsearch.media import formats
-from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
-from imgsearch.model.conventions import read_conventions
-from imgsearch.spec import as_before, check_choice, checkpoint_for, choose_spec, chosen_pixels
-from imgsearch.text import display_path, plural
-from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.spec import check_choice, checkpoint_for, choose_spec, chosen_pixels, keep_settings
+from imgsearch.text import Call, Message, Option, display_path, plural
+from imgsearch.types import (
+    DETAIL,
+    MIN_PIXELS,
+    ImageEncoder,
+    IndexSpec,
+    ModelOptions,
+    PixelBudget,
+    Reporter,
+    Silent,
+)
 
 
 def index_pictures(
@@ -56,24 +68,24 @@ def index_pictures(
         options = replace(options, model=base.model)
         scope = resolve_scope(paths, base.roots, options.walk, reporter, rebuild=options.rebuild)
         plan = _plan(scope, base, options, reporter)
-        _refuse_nothing(plan, reporter)
+        _require_pictures(plan, reporter)
         if options.dry_run:
             _say_plan(plan, options.model, folder, base.spec, reporter)
-            return _untouched(plan, seconds=time.monotonic() - started)
+            return _dry_run_result(plan, seconds=time.monotonic() - started)
         checkpoint, spec = None, base.spec
         if spec is None:
             # Only now, with pictures at hand, is a model looked for: nothing is downloaded only to be refused.
             checkpoint, spec = choose_spec(options.model, reporter)
-            if base.begun and manifest.differences(base.begun[0], spec):
+            if base.unfinished and manifest.differences(base.unfinished[0], spec):
                 reporter.say("an index that was begun with other settings is given up")
-                plan = _plan(scope, replace(base, begun=None), options, reporter)
+                plan = _plan(scope, replace(base, unfinished=None), options, reporter)
         _say_plan(plan, options.model, folder, spec, reporter)
         load = functools.cache(partial(_load, checkpoint, folder, spec, options.model, reporter))
         if checkpoint is not None:
-            # And an index is made, or an old one gives way, once the model is there.
+            # Only with a model in memory is an index made, or does an old one give way.
             _advise(load(), checkpoint, folder, base, options, reporter)
-        new_index = _new_index(folder, spec, base.roots, options.rebuild, reporter)
-        with nullcontext(base.writer) if base.writer else new_index as writer:
+        opened = _new_index(folder, spec, base.roots, options.rebuild, reporter)
+        with nullcontext(base.writer) if base.writer else opened as writer:
             result = Ingest(writer, plan, options, reporter).carry_out(load)
     result.seconds = time.monotonic() - started
     return result
@@ -83,9 +95,9 @@ def index_pictures(
 class _Baseline:
     """What a run starts from.
 
-    ``model`` is what is asked of a model, ``roots`` are those that are known. An index that is to be refreshed has a
-    ``spec`` and a ``catalog``, which says what is done already, and unless it is a dry run a ``writer``, which holds
-    the lock. Else an index is made anew; ``begun`` are spec and data folder of one that was begun before.
+    ``model`` says which model is wanted and how, ``roots`` are the known ones. For a refresh there are the index's
+    ``spec`` and ``catalog`` and, unless it is a dry run, a ``writer``, which holds the lock. For a new index there is
+    none of these; ``unfinished`` is the spec and data folder of a rebuild that was interrupted.
     """
 
     model: ModelOptions
@@ -93,13 +105,13 @@ class _Baseline:
     spec: IndexSpec | None = None
     catalog: Catalog | None = None
     writer: IndexWriter | None = None
-    begun: tuple[IndexSpec, str] | None = None
+    unfinished: tuple[IndexSpec, str] | None = None
 
 
 def _open_baseline(
     paths: Sequence[str], folder: str, options: IndexOptions, reporter: Reporter, stack: ExitStack
 ) -> _Baseline:
-    """Open the index that is to be refreshed until the end of ``stack``, or find out what a new one replaces."""
+    """Open the index to be refreshed, until the end of ``stack``, or find out what a new one replaces."""
     if options.rebuild:
         return _replaced(folder, options.model)
     if not manifest.exists(folder):
@@ -109,45 +121,51 @@ def _open_baseline(
         index = stack.enter_context(ImageIndex(folder))
     else:
         if generations.unfinished(folder):
-            flag = index_flag(folder)
-            reporter.say(
-                "an index that is to take this one's place was begun and is not complete; go on with it: "
-                f"imgsearch index --rebuild{flag}; or drop it: imgsearch compact --all{flag}"
-            )
+            begun = "an index that is to take this one's place was begun and is not complete; "
+            reporter.say(Message(begun, generations.go_on_or_drop(folder)))
         writer = stack.enter_context(IndexWriter(folder))
         index = writer.index
-    model = check_choice(index.folder, index.spec, options.model, paths, options.flags())
+    as_it_is = ModelOptions(device=options.model.device, dtype=options.model.dtype)
+    go_on = _call(paths, index.folder, replace(options, model=as_it_is))
+    anew = _call(paths, index.folder, replace(options, rebuild=True))
+    model = check_choice(index.folder, index.spec, options.model, go_on, anew)
     if writer is not None:
         writer.move_model(model)
     return _Baseline(options.model, index.catalog.roots(), index.spec, index.catalog, writer)
 
 
+def _call(paths: Sequence[str], folder: str, options: IndexOptions) -> Call:
+    """Return the call of ``index_pictures`` with these arguments, as a message names it."""
+    given = Call.of(replace(options, dry_run=False))
+    return Call("index_pictures", {"paths": list(paths), "folder": folder, "options": given})
+
+
 def _replaced(folder: str, model: ModelOptions) -> _Baseline:
-    """Return what a rebuild keeps of the index that it replaces: the roots, and what its user did not change.
+    """Return what a rebuild takes over from the index that it replaces: its roots, and settings not changed now.
 
     A damaged index gives what can still be read of it.
     """
     roots: list[Root] = []
-    begun = generations.unfinished(folder)
-    # What was begun is gone on with, unless something else is asked for.
+    unfinished = generations.unfinished(folder)
+    # An interrupted rebuild is resumed with its own settings, unless others are asked for.
     unchanged = model == ModelOptions(device=model.device, dtype=model.dtype)
     with suppress(IndexMissing, IndexDamaged, IndexMismatch):
-        model = as_before(model, begun[0] if begun and unchanged else manifest.read(folder))
+        model = keep_settings(model, unfinished[0] if unfinished and unchanged else manifest.read(folder))
     try:
         # The catalogue alone: the vectors may be what is damaged.
         with closing(Catalog(generations.in_use(folder) or folder)) as catalog:
             roots = catalog.roots()
     except (IndexDamaged, IndexMismatch, StorageError):
         pass  # the paths that were asked for are all there is to go by
-    return _Baseline(model, roots, begun=begun)
+    return _Baseline(model, roots, unfinished=unfinished)
 
 
 def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Reporter) -> Plan:
-    """Walk, and ask the catalogue of the index, or of what was begun of a new one, what is done already."""
+    """Walk, and ask the catalogue of the index, or of an interrupted rebuild, what is done already."""
     with ExitStack() as stack:
         catalog = base.catalog
-        if base.begun:
-            catalog = stack.enter_context(closing(Catalog(base.begun[1])))
+        if base.unfinished:
+            catalog = stack.enter_context(closing(Catalog(base.unfinished[1])))
         return make_plan(
             scope,
             catalog,
@@ -160,7 +178,7 @@ def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Report
 
 
 def _load(
-    checkpoint: hub.Checkpoint | None, folder: str, spec: IndexSpec, model: ModelOptions, reporter: Reporter
+    checkpoint: Checkpoint | None, folder: str, spec: IndexSpec, model: ModelOptions, reporter: Reporter
 ) -> ImageEncoder:
     """Load the model of an index, from its checkpoint where that has been found already."""
     checkpoint = checkpoint or checkpoint_for(os.path.abspath(folder), spec, model, reporter)
@@ -169,18 +187,21 @@ def _load(
 
 def _advise(
     encoder: ImageEncoder,
-    checkpoint: hub.Checkpoint,
+    checkpoint: Checkpoint,
     folder: str,
     base: _Baseline,
     options: IndexOptions,
     reporter: Reporter,
 ) -> None:
     """Say what is worth knowing before an index is made: what is chosen once, and where it will lie."""
-    conventions = read_conventions(checkpoint.folder, checkpoint.name)
+    conventions = checkpoint.conventions
     if encoder.runtime.device != "cpu" and options.model.pixels is None and not conventions.pixels_reason:
         reporter.say(
-            "an accelerator has time for more than the fastest setting: --detail standard sees small text and "
-            "small things too; it is chosen once, when an index is made"
+            Message(
+                "an accelerator has time for more than the fastest setting: ",
+                Option("pixels", PixelBudget(MIN_PIXELS, DETAIL["standard"])),
+                " sees small text and small things too; it is chosen once, when an index is made",
+            )
         )
     if not manifest.exists(folder) and (warning := layout.advice(folder)):
         reporter.say(warning)
@@ -192,7 +213,7 @@ def _advise(
 def _new_index(
     folder: str, spec: IndexSpec, roots: Sequence[Root], rebuild: bool, reporter: Reporter
 ) -> Iterator[IndexWriter]:
-    """Open an index that is made anew; at the end of the block it takes the place of the one there was."""
+    """Open a new index for writing; at the end of the block it replaces the one that was there, if any."""
     with IndexWriter(folder, spec, rebuild=rebuild) as writer:
         for root in roots:
             # A root on a drive that is not mounted now is indexed when it is back.
@@ -201,15 +222,15 @@ def _new_index(
             yield writer
         except BaseException:
             if writer.unpublished:
-                reporter.say(
+                left = (
                     "the new index is not complete and the old one stays in use; to go on where this ended: "
-                    f"imgsearch index --rebuild{index_flag(folder)}"
                 )
+                reporter.say(Message(left, rebuild_call(folder)))
             raise
         writer.publish()
 
 
-def _refuse_nothing(plan: Plan, reporter: Reporter) -> None:
+def _require_pictures(plan: Plan, reporter: Reporter) -> None:
     """Raise where there is nothing to index and nothing to forget, else say which paths hold no picture."""
     if plan.pictures or plan.to_prune or plan.kept:
         for path in plan.empty_paths:
@@ -243,24 +264,24 @@ def _say_plan(
         reporter.say(f"{where} can't be listed ({reason}); what is indexed of it stays")
 
 
-def _about(pictures: int, choice: ModelOptions, folder: str, spec: IndexSpec | None) -> str:
+def _about(pictures: int, model: ModelOptions, folder: str, spec: IndexSpec | None) -> str:
     """Say about how long the pictures take, if anything is known to guess it from."""
     run = side_db.last_run(folder, "index")
     parameters, budget = 0, spec.pixels if spec else PixelBudget(0, 0)
     if spec is None or run is None or not run.rate:
         try:
-            model = choice.model or (spec.model if spec else None)
-            checkpoint = hub.find_checkpoint(model, revision=choice.revision, download=False)
-            parameters = checkpoints.describe(checkpoint.folder).parameters
-            budget = spec.pixels if spec else chosen_pixels(choice, checkpoint)
+            name = model.model or (spec.model if spec else None)
+            checkpoint = hub.find_checkpoint(name, revision=model.revision, download=False)
+            parameters = checkpoint.info.parameters
+            budget = spec.pixels if spec else chosen_pixels(model, checkpoint)
         except ImgsearchError:
             return "; how long is known when the model is here"
-    device = run.runtime.device if run else "cpu" if choice.device == "auto" else choice.device
+    device = run.runtime.device if run else "cpu" if model.device == "auto" else model.device
     seconds, reason = estimate_seconds(pictures, parameters, budget, device, run.rate if run else 0.0)
     return f"; about {text.format_duration(seconds)} ({reason})"
 
 
-def _untouched(plan: Plan, seconds: float) -> IndexResult:
+def _dry_run_result(plan: Plan, seconds: float) -> IndexResult:
     """Return what a dry run reports: what there is to do."""
     return IndexResult(
         unchanged=plan.unchanged,

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from imgsearch.errors import PictureError
+from imgsearch.text import error_line
 from imgsearch.types import MAX_MEGAPIXELS, Picture, PixelBudget
 
 """The default limit of a picture's size, in millions of pixels."""
@@ -53,13 +54,9 @@ FORMATS = (
     Format("PPM", "raster", "pnm pbm pgm ppm pfm", rb"P[1-6Ff][\s#]"),
     # mif1 and msf1 say only "some pictures": the brands that follow tell AVIF from HEIF.
     Format("AVIF", "raster", "avif avifs", rb"....ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4})*?avi[fs])"),
-    Format("QOI", "raster", "qoi", rb"qoif"),
     Format("PSD", "raster", "psd", rb"8BPS\0\x01"),
     Format("HEIF", "heif", "heic heif hif heics heifs", rb"....ftyp(?:he[iv][cxms]|m[is]f1)"),
-    Format("DIB", "raster", "dib", rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", by_name=True),
     Format("TGA", "raster", "tga", rb".[\0\x01][\x01-\x03\x09-\x0b]", by_name=True),
-    Format("PCX", "raster", "pcx", rb"\x0a[\0\x02-\x05]\x01", by_name=True),
-    Format("SGI", "raster", "sgi", rb"\x01\xda[\0\x01][\x01\x02]", by_name=True),
 )
 
 EXTENSIONS: frozenset[str] = frozenset(f".{ext}" for row in FORMATS for ext in row.extensions.split())
@@ -125,8 +122,8 @@ def _picture_errors() -> Iterator[None]:
     # more have all been seen, so here, and nowhere else, every exception means that the file is no good.
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise PictureError("unreadable", _line(error)) from error
-        detail = _line(error)
+            raise PictureError("unreadable", error_line(error, most=160)) from error
+        detail = error_line(error, most=160)
         # A KeyError is a value that some table of the decoder lacks: 16-bit Photoshop, a TIFF's compression.
         if isinstance(error, KeyError) or isinstance(error.__cause__, KeyError):
             raise PictureError(
@@ -146,9 +143,3 @@ def _recognise(head: bytes, name: str) -> Format:
         if re.match(row.head, head, re.DOTALL):
             return row
     raise PictureError("not an image", f"it begins with {head[:16]!r}")
-
-
-def _line(error: Exception) -> str:
-    """Return what an exception says, as one short line."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split())[:160] or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a checkpoint's folder says of itself: whether it is whole, its template, settings and fingerprint."""
+"""A checkpoint's folder, opened once: each of its files is read when it is first asked for, and never again."""
 
 from __future__ import annotations
 
@@ -9,29 +9,38 @@ import math
 import os
 import re
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from imgsearch.errors import CheckpointError
 from imgsearch.fs import atomic_write
+from imgsearch.text import Call, Message, error_line
+
+if TYPE_CHECKING:
+    from imgsearch.model.conventions import Conventions
 
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
 MODULES = "modules.json"  # what makes a folder one of sentence-transformers
 TRANSFORMER_SETTINGS = "sentence_bert_config.json"
+MEND = Message("fetch it anew with '", Call("download"), "'")
 
 _FAMILY = "qwen3_vl"
+_CONFIG, _TOKENIZER, _TOKENIZER_SETTINGS = "config.json", "tokenizer.json", "tokenizer_config.json"
 _INDEX = "model.safetensors.index.json"
 # In transformers' order: the first of these that has a chat template, or image settings, gives it.
-_TEMPLATES = ("processor_config.json", "chat_template.json", "chat_template.jinja", "tokenizer_config.json")
+_TEMPLATES = ("processor_config.json", "chat_template.json", "chat_template.jinja", _TOKENIZER_SETTINGS)
 _PIXELS = ("processor_config.json", "preprocessor_config.json")
-_PIXEL_KEYS = re.compile("do_(convert_rgb|normalize|rescale)|rescale_factor|image_.*|.*patch_size|merge_size")
-_HOW_SAVED = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")  # nothing that moves a vector
-_SCHEME = 1  # to be raised when the fingerprint's recipe changes, so that remembered ones don't count
-_SETTLED_NS = 2_000_000_000
-MEND = "fetch it anew with 'imgsearch download'"
+_LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself has it
+_ITEM_BYTES = {
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("I8", "U8", "BOOL"), 1),
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CheckpointInfo:
     """What a checkpoint says of itself: vector length, config's model_type, tensor bytes, parameter count."""
 
@@ -54,245 +63,349 @@ class Module:
         return self.type.rsplit(".", 1)[-1]
 
 
-def missing_files(folder: str, *, leftovers: bool = True) -> list[str]:
-    """Name what a folder lacks or has only in part, by ``leftovers`` also *.incomplete; empty: it is complete."""
-    lacking = [name for name in ("config.json", "tokenizer.json") if not _looks_whole(folder, name)]
-    for name, read in (("chat_template.jinja", chat_template), ("preprocessor_config.json", preprocessor)):
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where one tensor lies: file, position and length in bytes; its shape, and its dtype in safetensors' words."""
+
+    name: str
+    path: str
+    start: int
+    size: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint: its folder, its name (hub id, "demo", or the folder as given), and how it was found.
+
+    What it says of the files is what was in them when each was first read: who must know of later changes opens
+    the folder again. Everything raises CheckpointError for a file that is missing or broken, naming it.
+    """
+
+    folder: str
+    name: str = ""
+    reason: str = ""
+    _opened_ns: int = field(default_factory=time.time_ns, init=False, repr=False, compare=False)
+    _states: dict[str, list[int] | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _contents: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _objects: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _headers: dict[str, list[TensorInfo]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @staticmethod
+    def open(folder: str | Checkpoint) -> Checkpoint:
+        """Return the checkpoint in ``folder``, or the one that is open already."""
+        return folder if isinstance(folder, Checkpoint) else Checkpoint(folder)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file of this name."""
+        return self._state(name) is not None
+
+    def _state(self, name: str) -> list[int] | None:
+        """Return what changes when a file does, as it was before the file was read; None if it is not there."""
+        if name not in self._states:
+            self._states[name] = None
+            with contextlib.suppress(OSError):
+                stat = os.stat(os.path.join(self.folder, name))
+                self._states[name] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        return self._states[name]
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        if name not in self._contents:
+            self._state(name)
+            try:
+                with open(os.path.join(self.folder, name), "rb") as file:
+                    self._contents[name] = file.read()
+            except OSError as error:
+                raise CheckpointError(
+                    f"can't read {self.folder}/{name}: {error_line(error)}; ", MEND
+                ) from error
+        return self._contents[name]
+
+    def read_object(self, name: str) -> dict[str, Any]:
+        """Return the JSON object in a file; nobody may change it."""
+        if name not in self._objects:
+            value = None
+            with contextlib.suppress(ValueError):
+                value = json.loads(self.read(name))
+            if not isinstance(value, dict):
+                raise CheckpointError(f"{self.folder}/{name} is broken (no JSON object); ", MEND)
+            self._objects[name] = value
+        return self._objects[name]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """config.json; CheckpointError also if it is not of the Qwen3-VL family."""
+        self.check_family()
+        return self.read_object(_CONFIG)
+
+    def check_family(self) -> None:
+        """Raise CheckpointError for a checkpoint of another family than Qwen3-VL's, or a broken config.json."""
+        if (kind := self.read_object(_CONFIG).get("model_type")) != _FAMILY:
+            needed = "imgsearch needs one of the Qwen3-VL embedding family"
+            raise CheckpointError(f"{self.folder} is a {kind!r} checkpoint; {needed}")
+
+    @cached_property
+    def tokenizer_settings(self) -> dict[str, Any]:
+        """tokenizer_config.json; nothing if there is none."""
+        return self.read_object(_TOKENIZER_SETTINGS) if self.has(_TOKENIZER_SETTINGS) else {}
+
+    @cached_property
+    def chat_template(self) -> str:
+        """The chat template that transformers' processor would use."""
+        for name in filter(self.has, _TEMPLATES):
+            if name.endswith(".jinja"):
+                found: Any = self.read(name).decode("utf-8", "replace")
+            else:
+                found = self.read_object(name).get("chat_template")
+            if isinstance(found, list):  # several by name, as older tokenizers keep them
+                found = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}.get(
+                    "default"
+                )
+            if found and isinstance(found, str):
+                return found
+        raise CheckpointError(f"{self.folder} has no chat template (chat_template.jinja); ", MEND)
+
+    @cached_property
+    def image_processor(self) -> dict[str, Any]:
+        """The image processor's settings."""
+        if self.has(_PIXELS[0]):
+            settings = self.read_object(_PIXELS[0]).get("image_processor")
+            if isinstance(settings, dict):
+                return settings
+        return self.read_object(_PIXELS[1])
+
+    @cached_property
+    def modules(self) -> list[Module] | None:
+        """The modules of a sentence-transformers checkpoint in their order; None where there is no modules.json.
+
+        CheckpointError also if one names a folder outside of the checkpoint.
+        """
+        if not self.has(MODULES):
+            return None
         try:
-            read(folder)
+            entries = json.loads(self.read(MODULES))
+            modules = [Module(entry["type"], entry.get("path", "")) for entry in entries]
+            if not all(isinstance(text, str) for module in modules for text in (module.type, module.path)):
+                raise TypeError
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise CheckpointError(f"{self.folder}/{MODULES} is broken (no list of modules); ", MEND) from None
+        for module in modules:
+            if os.path.isabs(module.path) or ".." in module.path.split("/"):
+                raise CheckpointError(
+                    f"{self.folder}/{MODULES} names {module.path!r}, outside of its folder; ", MEND
+                )
+        return modules
+
+    @cached_property
+    def generation_prompt(self) -> bool:
+        """Whether a prompt ends by opening the assistant's turn: always, unless the modules leave it out."""
+        if not self.has(MODULES):
+            return True
+        settings: Any = self.read_object(TRANSFORMER_SETTINGS)
+        for key in ("processing_kwargs", "chat_template", "add_generation_prompt"):
+            settings = settings.get(key) if isinstance(settings, dict) else None
+        return bool(settings)
+
+    @cached_property
+    def conventions(self) -> Conventions:
+        """How the checkpoint wants to be used; CheckpointError names what is not supported."""
+        from imgsearch.model.conventions import read_conventions  # on use: it reads this class
+
+        return read_conventions(self)
+
+    @cached_property
+    def weight_files(self) -> list[str]:
+        """The names of the safetensors files that make up the weights, one or the index's shards; they need not exist.
+
+        CheckpointError also if the index names files outside of the folder.
+        """
+        if self.has("model.safetensors") or not self.has(_INDEX):
+            return ["model.safetensors"]
+        shards = self.read_object(_INDEX).get("weight_map")
+        names = list(shards.values()) if isinstance(shards, dict) and shards else [None]
+        if not all(
+            isinstance(n, str) and n.endswith(".safetensors") and n == os.path.basename(n) for n in names
+        ):
+            raise CheckpointError(f"{self.folder}/{_INDEX} names no shards that lie beside it; ", MEND)
+        return sorted({str(name) for name in names})
+
+    @cached_property
+    def tensors(self) -> list[TensorInfo]:
+        """Every tensor of the weights; nothing but the files' headers is read."""
+        return [tensor for name in self.weight_files for tensor in self._header(name)]
+
+    @cached_property
+    def info(self) -> CheckpointInfo:
+        """What the config and the headers of the weights say."""
+        text = self.config.get("text_config")
+        dim = text.get("hidden_size") if isinstance(text, dict) else None
+        if not isinstance(dim, int) or dim < 1:
+            raise CheckpointError(f"{self.folder}/{_CONFIG} has no text_config.hidden_size; ", MEND)
+        size = sum(tensor.size for tensor in self.tensors)
+        return CheckpointInfo(dim, _FAMILY, size, sum(math.prod(tensor.shape) for tensor in self.tensors))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A sha256 in hex over what decides the vectors; the same however the weights are sharded.
+
+        In it: config.json without records of saving, tokenizer.json, the chat template, the pixel settings, of each
+        tensor its name, dtype, shape and 3 × 64 bytes, and a missing generation prompt. Not in it: prompts, dim and
+        pixel budget, which an index's own spec names. Cached from run to run by size, times and inode of each file.
+        """
+        return _cached_fingerprint(self)
+
+    @cached_property
+    def source(self) -> dict[str, Any]:
+        """What a download wrote down: repo, revision, commit; nothing for a folder that came otherwise."""
+        with contextlib.suppress(CheckpointError):
+            return self.read_object(SOURCE_FILE)
+        return {}
+
+    def is_revision(self, revision: str) -> bool:
+        """Tell whether the folder was downloaded as this revision or commit."""
+        return revision in (self.source.get("revision"), self.source.get("commit"))
+
+    def missing_files(self, *, leftovers: bool = True) -> list[str]:
+        """Name what the folder lacks or has only in part, by ``leftovers`` also *.incomplete; empty: it is complete."""
+        missing = [name for name in (_CONFIG, _TOKENIZER) if not self._is_whole(name)]
+        for name, attribute in (
+            ("chat_template.jinja", "chat_template"),
+            ("preprocessor_config.json", "image_processor"),
+        ):
+            try:
+                getattr(self, attribute)
+            except CheckpointError:
+                missing.append(name)
+        try:
+            missing += [name for name in self.weight_files if not self._is_whole(name)]
         except CheckpointError:
-            lacking.append(name)
+            missing.append(_INDEX)
+        try:
+            missing += [name for name in self._module_files() if not self._is_whole(name)]
+        except CheckpointError:
+            missing.append(MODULES)
+        if leftovers and os.path.isdir(self.folder):
+            unfinished = sorted(name for name in os.listdir(self.folder) if name.endswith(".incomplete"))
+            missing += [f"the rest of a download ({name})" for name in unfinished]
+        return missing
+
+    def _module_files(self) -> list[str]:
+        """Name the settings without which a sentence-transformers checkpoint is not whole; none for a plain one."""
+        if self.modules is None:
+            return []
+        poolings = [module for module in self.modules if module.kind == "Pooling"]
+        return [TRANSFORMER_SETTINGS, *(os.path.join(module.path, "config.json") for module in poolings)]
+
+    def _is_whole(self, name: str) -> bool:
+        try:
+            if name.endswith(".safetensors"):
+                return self._header(name) is not None
+            text = self.read(name).strip()  # not parsed, which takes 0.1 s for a tokenizer
+            return text[:1] == b"{" and text[-1:] == b"}"
+        except CheckpointError:
+            return False
+
+    def _header(self, name: str) -> list[TensorInfo]:
+        if name not in self._headers:
+            self._state(name)
+            self._headers[name] = _read_header(os.path.join(self.folder, name))
+        return self._headers[name]
+
+
+def _read_header(path: str) -> list[TensorInfo]:
+    """List the tensors of one safetensors file; CheckpointError unless they are all of its bytes and all are there."""
     try:
-        lacking += [name for name in weight_files(folder) if not _looks_whole(folder, name)]
-    except CheckpointError:
-        lacking.append(_INDEX)
-    try:
-        lacking += [name for name in _module_files(folder) if not _looks_whole(folder, name)]
-    except CheckpointError:
-        lacking.append(MODULES)
-    if leftovers and os.path.isdir(folder):
-        unfinished = sorted(name for name in os.listdir(folder) if name.endswith(".incomplete"))
-        lacking += [f"the rest of a download ({name})" for name in unfinished]
-    return lacking
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            begin = 8 + int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(begin - 8) if begin <= min(size, _LONGEST_HEADER) else b"")
+        header.pop("__metadata__", None)
+        tensors = []
+        for name, entry in header.items():
+            start, end = entry["data_offsets"]
+            tensors.append(
+                TensorInfo(name, path, begin + start, end - start, tuple(entry["shape"]), entry["dtype"])
+            )
+        reached = begin
+        for tensor in sorted(tensors, key=lambda tensor: (tensor.start, tensor.size)):
+            items = math.prod(tensor.shape)
+            if tensor.start != reached or tensor.size != items * _ITEM_BYTES.get(
+                tensor.dtype, tensor.size / max(items, 1)
+            ):
+                raise ValueError("a tensor does not lie where it should")
+            reached += tensor.size
+        if reached != size:
+            raise ValueError("the header does not fit the file")
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path} is missing (weights are read from safetensors files only, never from .bin); ", MEND
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"can't read {path}: {error_line(error)}; ", MEND) from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{path} is cut short, or no safetensors file; delete it and ", MEND) from None
+    return tensors
 
 
-def weight_files(folder: str) -> list[str]:
-    """Return the names of the safetensors files that make up the weights: one, or the shards of the index.
-
-    They need not exist. Raises CheckpointError if the index is broken or names files outside the folder.
-    """
-    if os.path.exists(f"{folder}/model.safetensors") or not os.path.exists(f"{folder}/{_INDEX}"):
-        return ["model.safetensors"]
-    shards = read_object(folder, _INDEX).get("weight_map")
-    names = list(shards.values()) if isinstance(shards, dict) and shards else [None]
-    if not all(isinstance(n, str) and n.endswith(".safetensors") and n == os.path.basename(n) for n in names):
-        raise CheckpointError(f"{folder}/{_INDEX} names no shards that lie beside it; {MEND}")
-    return sorted({str(name) for name in names})
+_PIXEL_KEYS = re.compile("do_(convert_rgb|normalize|rescale)|rescale_factor|image_.*|.*patch_size|merge_size")
+_HOW_SAVED = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")  # nothing that moves a vector
+_SCHEME = 1  # to be raised when the fingerprint's recipe changes, so that cached ones don't count
+_SETTLED_NS = 2_000_000_000
 
 
-def chat_template(folder: str) -> str:
-    """Return the chat template that transformers' processor would use; CheckpointError if there is none."""
-    for name in _TEMPLATES:
-        if not os.path.exists(os.path.join(folder, name)):
-            continue
-        if name.endswith(".jinja"):
-            found: Any = _bytes(folder, name).decode("utf-8", "replace")
-        else:
-            found = read_object(folder, name).get("chat_template")
-        if isinstance(found, list):  # several by name, as older tokenizers keep them
-            found = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}.get("default")
-        if found and isinstance(found, str):
-            return found
-    raise CheckpointError(f"{folder} has no chat template (chat_template.jinja); {MEND}")
-
-
-def preprocessor(folder: str) -> dict[str, Any]:
-    """Return the image processor's settings; CheckpointError if there are none or their file is broken."""
-    if os.path.exists(os.path.join(folder, _PIXELS[0])):
-        settings = read_object(folder, _PIXELS[0]).get("image_processor")
-        if isinstance(settings, dict):
-            return settings
-    return read_object(folder, _PIXELS[1])
-
-
-def modules(folder: str) -> list[Module] | None:
-    """Return the modules of a sentence-transformers checkpoint in their order, None where there is no modules.json.
-
-    Raises CheckpointError if the file is broken or names a folder outside of the checkpoint.
-    """
-    if not os.path.exists(os.path.join(folder, MODULES)):
-        return None
-    try:
-        found = [
-            Module(entry["type"], entry.get("path", "")) for entry in json.loads(_bytes(folder, MODULES))
-        ]
-        if not all(isinstance(text, str) for module in found for text in (module.type, module.path)):
-            raise TypeError
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise CheckpointError(f"{folder}/{MODULES} is broken (no list of modules); {MEND}") from None
-    for module in found:
-        if os.path.isabs(module.path) or ".." in module.path.split("/"):
-            raise CheckpointError(f"{folder}/{MODULES} names {module.path!r}, outside of its folder; {MEND}")
-    return found
-
-
-def generation_prompt(folder: str) -> bool:
-    """Say whether a prompt ends by opening the assistant's turn: always, unless the folder's modules leave it out."""
-    if not os.path.exists(os.path.join(folder, MODULES)):
-        return True
-    settings: Any = read_object(folder, TRANSFORMER_SETTINGS)
-    for key in ("processing_kwargs", "chat_template", "add_generation_prompt"):
-        settings = settings.get(key) if isinstance(settings, dict) else None
-    return bool(settings)
-
-
-def _module_files(folder: str) -> list[str]:
-    """Name the settings without which a sentence-transformers checkpoint is not whole; none for a plain one."""
-    found = modules(folder)
-    names = [os.path.join(module.path, "config.json") for module in found or [] if module.kind == "Pooling"]
-    return [] if found is None else [TRANSFORMER_SETTINGS, *names]
-
-
-def check_family(folder: str) -> dict[str, Any]:
-    """Return config.json; CheckpointError if it is broken or not of the Qwen3-VL family."""
-    config = read_object(folder, "config.json")
-    if (kind := config.get("model_type")) != _FAMILY:
-        needed = "imgsearch needs one of the Qwen3-VL embedding family"
-        raise CheckpointError(f"{folder} is a {kind!r} checkpoint; {needed}")
-    return config
-
-
-def describe(folder: str) -> CheckpointInfo:
-    """Read what a checkpoint says of itself; CheckpointError for another family or broken or missing files."""
-    text = check_family(folder).get("text_config")
-    dim = text.get("hidden_size") if isinstance(text, dict) else None
-    if not isinstance(dim, int) or dim < 1:
-        raise CheckpointError(f"{folder}/config.json has no text_config.hidden_size; {MEND}")
-    tensors = [t for name in weight_files(folder) for t in _tensors(os.path.join(folder, name))]
-    size, parameters = sum(end - start for *_, start, end in tensors), sum(math.prod(t[2]) for t in tensors)
-    return CheckpointInfo(dim, _FAMILY, size, parameters)
-
-
-def fingerprint(folder: str) -> str:
-    """Return a sha256 in hex over what decides the vectors; the same however the weights are sharded.
-
-    In it: config.json without records of saving, tokenizer.json, the chat template, the pixel settings, of each
-    tensor its name, dtype, shape and 3 × 64 bytes, and a missing generation prompt. Not in it: prompts, dim and
-    pixel budget, which an index's identity names itself. Remembered by size, times and inode of each file.
-    Raises CheckpointError for missing or broken files.
-    """
+def _cached_fingerprint(checkpoint: Checkpoint) -> str:
+    """Return the fingerprint from the user's cache if no file has changed since, else compute and cache it."""
     import platformdirs
 
-    seen: dict[str, list[int]] = {}
-    fixed = ("config.json", "tokenizer.json", _INDEX, MODULES, TRANSFORMER_SETTINGS)
-    for name in {*fixed, *_TEMPLATES, *_PIXELS, *weight_files(folder)}:
-        with contextlib.suppress(OSError):
-            stat = os.stat(os.path.join(folder, name))
-            seen[name] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-    key = os.path.realpath(folder)
-    cache: dict[str, Any] = {}
+    fixed = (_CONFIG, _TOKENIZER, _INDEX, MODULES, TRANSFORMER_SETTINGS)
+    names = {*fixed, *_TEMPLATES, *_PIXELS, *checkpoint.weight_files}
+    files = {name: state for name in names if (state := checkpoint._state(name)) is not None}
+    key = os.path.realpath(checkpoint.folder)
     path = os.path.join(platformdirs.user_cache_dir("imgsearch"), "fingerprints.json")
-    with contextlib.suppress(CheckpointError):
-        cache = read_object(*os.path.split(path))
+    cache: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError), open(path, "rb") as cached:
+        content = json.load(cached)
+        cache = content if isinstance(content, dict) else {}
     entry = cache.pop(key, None)
-    if isinstance(entry, dict) and (entry.get("scheme"), entry.get("files")) == (_SCHEME, seen):
+    if isinstance(entry, dict) and (entry.get("scheme"), entry.get("files")) == (_SCHEME, files):
         return str(entry.get("fingerprint"))
-    result = _compute(folder)
-    # What was written a moment ago may change again within one tick of the file system's clock, unseen.
-    if all(time.time_ns() - ctime > _SETTLED_NS for _, _, ctime, _ in seen.values()):
-        entries = [*cache.items(), (key, {"scheme": _SCHEME, "files": seen, "fingerprint": result})]
-        with contextlib.suppress(OSError):  # not remembered: a second more next time
+    result = _compute_fingerprint(checkpoint)
+    # What was written a moment before may have changed again within one tick of the file system's clock, unseen.
+    if all(checkpoint._opened_ns - ctime > _SETTLED_NS for _, _, ctime, _ in files.values()):
+        entries = [*cache.items(), (key, {"scheme": _SCHEME, "files": files, "fingerprint": result})]
+        with contextlib.suppress(OSError):  # not cached: a second more next time
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with atomic_write(path, beside=f"{path}.{os.getpid()}", durable=False) as file:
                 file.write(json.dumps(dict(entries[-32:])).encode())
     return result
 
 
-def tensor_ranges(path: str) -> list[tuple[str, int, int]]:
-    """Return name, first byte and end in the file of each tensor; CheckpointError for a file cut short."""
-    return [(name, start, end) for name, _, _, start, end in _tensors(path)]
-
-
-def _compute(folder: str) -> str:
-    check_family(folder)
-    config = json.loads(
-        _bytes(folder, "config.json"),
-        object_hook=lambda found: {key: value for key, value in found.items() if key not in _HOW_SAVED},
-    )
-    pixels = {key: value for key, value in preprocessor(folder).items() if _PIXEL_KEYS.fullmatch(key)}
-    decisive = [config, pixels, chat_template(folder)]
+def _compute_fingerprint(checkpoint: Checkpoint) -> str:
+    pixels = {key: value for key, value in checkpoint.image_processor.items() if _PIXEL_KEYS.fullmatch(key)}
+    decisive = [_without_records(checkpoint.config), pixels, checkpoint.chat_template]
     # Only where it differs: a checkpoint keeps its fingerprint when modules that change nothing are added.
-    decisive += [] if generation_prompt(folder) else [{"generation_prompt": False}]
+    decisive += [] if checkpoint.generation_prompt else [{"generation_prompt": False}]
     settings = json.dumps(decisive, sort_keys=True).encode()
     samples = []
-    for path in (os.path.join(folder, name) for name in weight_files(folder)):
-        tensors = _tensors(path)
-        with open(path, "rb") as file:
-            for name, dtype, shape, start, end in tensors:
-                places = (start, (start + end) // 2, max(start, end - 64))
-                read = [os.pread(file.fileno(), min(64, end - place), place) for place in places]
-                samples.append(b"".join([json.dumps([name, dtype, shape]).encode(), *read]))
+    for name in checkpoint.weight_files:
+        tensors = checkpoint._header(name)
+        with open(os.path.join(checkpoint.folder, name), "rb") as file:
+            for tensor in tensors:
+                end = tensor.start + tensor.size
+                offsets = (tensor.start, (tensor.start + end) // 2, max(tensor.start, end - 64))
+                sampled = [os.pread(file.fileno(), min(64, end - offset), offset) for offset in offsets]
+                described = json.dumps([tensor.name, tensor.dtype, tensor.shape]).encode()
+                samples.append(b"".join([described, *sampled]))
     digest = hashlib.sha256()
-    for part in [settings, _bytes(folder, "tokenizer.json"), *sorted(samples)]:
+    for part in [settings, checkpoint.read(_TOKENIZER), *sorted(samples)]:
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()
 
 
-def _tensors(path: str) -> list[tuple[str, str, list[int], int, int]]:
-    """Read name, dtype, shape and byte range in the file of each tensor; CheckpointError for a file cut short."""
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            begin = 8 + int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(begin - 8) if begin <= min(size, 100_000_000) else b"")
-        header.pop("__metadata__", None)
-        tensors = [
-            (n, t["dtype"], t["shape"], *(begin + at for at in t["data_offsets"])) for n, t in header.items()
-        ]
-        if size != max([begin, *(t[4] for t in tensors)]) or any(not begin <= t[3] <= t[4] for t in tensors):
-            raise ValueError("the header does not fit the file")
-    except OSError as error:
-        raise CheckpointError(f"can't read {path}: {error.strerror}; {MEND}") from error
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path} is cut short, or no safetensors file; {MEND}") from None
-    return tensors
-
-
-def _looks_whole(folder: str, name: str) -> bool:
-    try:
-        if name.endswith(".safetensors"):
-            return _tensors(os.path.join(folder, name)) is not None
-        text = _bytes(folder, name).strip()  # not parsed, which takes 0.1 s for a tokenizer
-        return text[:1] == b"{" and text[-1:] == b"}"
-    except CheckpointError:
-        return False
-
-
-def source(folder: str) -> dict[str, Any]:
-    """Return what a download wrote down: repo, revision, commit; nothing for a folder that came otherwise."""
-    with contextlib.suppress(CheckpointError):
-        return read_object(folder, SOURCE_FILE)
-    return {}
-
-
-def is_revision(folder: str, revision: str) -> bool:
-    """Say whether a folder was downloaded as this revision or commit."""
-    record = source(folder)
-    return revision in (record.get("revision"), record.get("commit"))
-
-
-def _bytes(folder: str, name: str) -> bytes:
-    try:
-        with open(os.path.join(folder, name), "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise CheckpointError(f"can't read {folder}/{name}: {error.strerror}; {MEND}") from error
-
-
-def read_object(folder: str, name: str) -> dict[str, Any]:
-    """Read a JSON object of the checkpoint; CheckpointError if the file is missing or holds something else."""
-    with contextlib.suppress(ValueError):
-        value = json.loads(_bytes(folder, name))
-        if isinstance(value, dict):
-            return value
-    raise CheckpointError(f"{folder}/{name} is broken (no JSON object); {MEND}")
+def _without_records(value: Any) -> Any:
+    """Return a JSON value without what says only how it was saved."""
+    if isinstance(value, dict):
+        return {key: _without_records(inner) for key, inner in value.items() if key not in _HOW_SAVED}
+    return [_without_records(inner) for inner in value] if isinstance(value, list) else value

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model import checkpoint as checkpoints
-from imgsearch.model.checkpoint import (
-    MODULES,
-    TRANSFORMER_SETTINGS,
-    Module,
-    chat_template,
-    generation_prompt,
-    modules,
-    preprocessor,
-    read_object,
-    source,
-)
+from imgsearch.model.checkpoint import MODULES, TRANSFORMER_SETTINGS, Checkpoint, Module
+from imgsearch.text import Option
 from imgsearch.types import DEFAULT_BUDGET, MIN_PIXELS, PixelBudget
 
 TRANSFORMER, POOLING, NORMALIZE = "Transformer", "Pooling", "Normalize"
@@ -89,25 +80,26 @@ class Pipeline:
     edges: dict[str, Any]
 
 
-def read_pipeline(folder: str) -> Pipeline | None:
-    """Return what the modules of a folder do, as sentence-transformers 6.2 does it; None for a plain checkpoint.
+def read_pipeline(checkpoint: Checkpoint) -> Pipeline | None:
+    """Return what the modules of a checkpoint do, as sentence-transformers 6.2 does it; None for a plain checkpoint.
 
     Supported is Transformer, Pooling by the last token, Normalize; a missing Normalize changes no cosine,
     since vectors are always normalised here. ``include_prompt`` may be anything: prompts are messages, which
     the library never leaves out of pooling. Raises CheckpointError that names whatever else there is.
     """
-    if (found := modules(folder)) is None:
+    if (modules := checkpoint.modules) is None:
         return None
-    _check_order(folder, found)
-    _check_pooling(folder, found[1])
-    normalized = len(found) == 3
+    _check_order(checkpoint, modules)
+    _check_pooling(checkpoint, modules[1])
+    normalized = len(modules) == 3
     if normalized:
-        _check_normalize(folder, found[2])
-    settings, path = dict(read_object(folder, TRANSFORMER_SETTINGS)), f"{folder}/{TRANSFORMER_SETTINGS}"
+        _check_normalize(checkpoint, modules[2])
+    settings = dict(checkpoint.read_object(TRANSFORMER_SETTINGS))
+    path = f"{checkpoint.folder}/{TRANSFORMER_SETTINGS}"
     for old, new in _OLD_NAMES.items():
         if old in settings:
             settings[new] = settings.pop(old)
-    _check_messages(folder, path, settings)
+    _check_messages(checkpoint, path, settings)
     processing = _dictionary(path, settings, "processing_kwargs")
     kwargs: dict[str, dict[str, Any]] = {}
     for where, allowed in _HARMLESS.items():
@@ -120,24 +112,24 @@ def read_pipeline(folder: str) -> Pipeline | None:
         if settings.get(key, values[0]) not in values:
             _refuse(path, f"{key} {settings[key]!r}")
     limits = [settings.get("max_seq_length"), kwargs["processor_kwargs"].get("model_max_length")]
-    limits += [kwargs["text"].get("max_length"), _tokenizer_limit(folder)]
+    limits += [kwargs["text"].get("max_length"), _tokenizer_limit(checkpoint)]
     lengths = [limit for limit in limits if limit is not None]
     if any(not _is_count(limit) for limit in lengths):
         _refuse(path, f"a length of {lengths!r} tokens")
-    query, document, dim = _read_config(folder, normalized)
+    query, document, dim = _read_config(checkpoint, normalized)
     return Pipeline(
         query_prompt=query,
         document_prompt=document,
         truncate_dim=dim,
-        generation_prompt=generation_prompt(folder),
+        generation_prompt=checkpoint.generation_prompt,
         max_length=min(lengths, default=None),
         edges=edges(kwargs["processor_kwargs"]) | edges(kwargs["image"]),
     )
 
 
-def _check_order(folder: str, found: list[Module]) -> None:
+def _check_order(checkpoint: Checkpoint, found: list[Module]) -> None:
     """Refuse modules other than Transformer, Pooling and Normalize, in this order, all of the library itself."""
-    path = f"{folder}/{MODULES}"
+    path = f"{checkpoint.folder}/{MODULES}"
     for module in found:
         if not module.type.startswith("sentence_transformers."):
             _refuse(path, f"the module {module.type!r}, a program of the checkpoint's own")
@@ -150,10 +142,10 @@ def _check_order(folder: str, found: list[Module]) -> None:
         _refuse(path, f"a Transformer in a folder of its own ({found[0].path!r} instead of '')")
 
 
-def _check_pooling(folder: str, module: Module) -> None:
+def _check_pooling(checkpoint: Checkpoint, module: Module) -> None:
     name = os.path.join(module.path, "config.json")
-    settings = read_object(folder, name)
-    path = f"{folder}/{name}"
+    settings = checkpoint.read_object(name)
+    path = f"{checkpoint.folder}/{name}"
     sizes = ("embedding_dimension", "word_embedding_dimension")
     _only_known(path, "", settings, ("pooling_mode", "include_prompt", *sizes, *_OLD_MODES))
     mode = settings.get("pooling_mode")
@@ -163,18 +155,18 @@ def _check_pooling(folder: str, module: Module) -> None:
         _refuse(path, f"pooling by {mode if isinstance(mode, str) else ' and '.join(map(str, mode))}")
 
 
-def _check_normalize(folder: str, module: Module) -> None:
+def _check_normalize(checkpoint: Checkpoint, module: Module) -> None:
     name = os.path.join(module.path, "config.json")
-    if module.path and os.path.exists(os.path.join(folder, name)):
-        for key, value in read_object(folder, name).items():
+    if module.path and checkpoint.has(name):
+        for key, value in checkpoint.read_object(name).items():
             if key in ("module_input_name", "module_output_name") and value not in (
                 None,
                 "sentence_embedding",
             ):
-                _refuse(f"{folder}/{name}", f"{key} {value!r}")
+                _refuse(f"{checkpoint.folder}/{name}", f"{key} {value!r}")
 
 
-def _check_messages(folder: str, path: str, settings: Mapping[str, Any]) -> None:
+def _check_messages(checkpoint: Checkpoint, path: str, settings: Mapping[str, Any]) -> None:
     """Refuse a Transformer that does not take every input through the chat template, in parts."""
     modalities = _dictionary(path, settings, "modality_config")
     if "message" not in modalities:
@@ -186,18 +178,17 @@ def _check_messages(folder: str, path: str, settings: Mapping[str, Any]) -> None
         _refuse(path, f"messages by {how[0]!r} to {how[1]!r}")
     form = message.get("format", settings.get("message_format", "auto"))
     if form == "auto":
-        template = chat_template(folder)
-        form = "structured" if any(pattern in template for pattern in _STRUCTURED) else "flat"
+        form = "structured" if any(pattern in checkpoint.chat_template for pattern in _STRUCTURED) else "flat"
     if form != "structured":
         _refuse(path, f"the message format {form!r}")
 
 
-def _read_config(folder: str, normalized: bool) -> tuple[str, str, int | None]:
+def _read_config(checkpoint: Checkpoint, normalized: bool) -> tuple[str, str, int | None]:
     """Return the query prompt, the document prompt and the truncate_dim of config_sentence_transformers.json."""
     name = "config_sentence_transformers.json"
-    if not os.path.exists(os.path.join(folder, name)):
+    if not checkpoint.has(name):
         return "", "", None
-    settings, path = read_object(folder, name), f"{folder}/{name}"
+    settings, path = checkpoint.read_object(name), f"{checkpoint.folder}/{name}"
     if (kind := settings.get("model_type", "SentenceTransformer")) != "SentenceTransformer":
         _refuse(path, f"a {kind}")
     dim = settings.get("truncate_dim")
@@ -233,12 +224,9 @@ def edges(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {edge: found[edge] for edge in ("shortest_edge", "longest_edge") if found.get(edge) is not None}
 
 
-def _tokenizer_limit(folder: str) -> int | None:
+def _tokenizer_limit(checkpoint: Checkpoint) -> int | None:
     """Return the tokenizer's own limit, at which the library cuts; where none is set, a huge number stands there."""
-    name = "tokenizer_config.json"
-    if not os.path.exists(os.path.join(folder, name)):
-        return None
-    limit = read_object(folder, name).get("model_max_length")
+    limit = checkpoint.tokenizer_settings.get("model_max_length")
     return int(limit) if isinstance(limit, int | float) and 0 < limit < 1e9 else None
 
 
@@ -268,7 +256,26 @@ def _refuse(path: str, what: str) -> NoReturn:
 
 
 DEFAULT_INSTRUCTION = "Represent the user's input."
-OWN_FILE = "imgsearch.json"  # written by `imgsearch train` beside the weights
+"""What the published model is told of an input; where a checkpoint asks for nothing else, it is used."""
+
+
+def choose_instruction(*given: str | None, default: str) -> str:
+    """Return the first instruction that was given, else the default.
+
+    The one rule of what an instruction that is left out or empty means: None is not given, "" is none at all.
+    """
+    return next((instruction for instruction in given if instruction is not None), default)
+
+
+def punctuated(instruction: str) -> str:
+    """Strip an instruction and end it in a full stop unless its last character is of a Unicode category P."""
+    instruction = instruction.strip()
+    if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
+        instruction += "."
+    return instruction
+
+
+OWN_FILE = "imgsearch.json"  # written by training beside the weights
 _ADAPTER = "adapter_config.json"  # transformers would load what it names on top of the weights
 # Checkpoints that were trained at a budget which none of their files says.
 _TRAINED_AT = {"tomaarsen/Qwen3-VL-Embedding-2B-vdr": 360_000}
@@ -297,6 +304,19 @@ class Conventions:
     dim_reason: str = ""
     pixels_reason: str = ""
 
+    def prompts(
+        self, instruction: str | None = None, *, query: str | None = None, document: str | None = None
+    ) -> tuple[str, str]:
+        """Return the prompts for questions and pictures as the model gets them, what is not given as it wants them.
+
+        ``instruction`` is for both sides, ``query`` and ``document`` win over it.
+        """
+        prompts = (
+            choose_instruction(query, instruction, default=self.query_prompt),
+            choose_instruction(document, instruction, default=self.document_prompt),
+        )
+        return prompts if self.verbatim else (punctuated(prompts[0]), punctuated(prompts[1]))
+
     def notes(self, dim: bool = True, pixels: bool = True) -> list[str]:
         """Say in a few words each what the checkpoint chose itself; without ``dim`` or ``pixels``, not of these."""
         found = []
@@ -307,24 +327,26 @@ class Conventions:
         return found
 
 
-def read_conventions(folder: str, name: str = "") -> Conventions:
-    """Read how the checkpoint in ``folder`` wants to be used; ``name`` is the hub's, if it came from there.
+def read_conventions(checkpoint: Checkpoint) -> Conventions:
+    """Read how a checkpoint wants to be used.
 
     A plain checkpoint (no modules.json): the published instruction on both sides, all dimensions, the fastest
     budget. A sentence-transformers checkpoint: its own prompts and truncate_dim.
     Raises CheckpointError that names what is not supported or makes no sense.
     """
-    if os.path.exists(os.path.join(folder, _ADAPTER)):
+    if checkpoint.has(_ADAPTER):
         raise CheckpointError(
-            f"{folder} holds an adapter ({_ADAPTER}), which is not applied here; merge it into the weights first"
+            f"{checkpoint.folder} holds an adapter ({_ADAPTER}), which is not applied here; "
+            "merge it into the weights first"
         )
-    full, pipeline, own = checkpoints.describe(folder).dim, read_pipeline(folder), _own(folder)
+    full, pipeline = checkpoint.info.dim, read_pipeline(checkpoint)
+    own = checkpoint.read_object(OWN_FILE) if checkpoint.has(OWN_FILE) else {}
     truncated = pipeline.truncate_dim if pipeline else None
-    pixels, pixels_reason = _pixels(folder, name, pipeline, own)
+    pixels, pixels_reason = _pixels(checkpoint, pipeline, own)
     return Conventions(
         dim=min(truncated or full, full),
         full_dim=full,
-        matryoshka_dims=_dims(folder, own, full),
+        matryoshka_dims=_dims(checkpoint, own, full),
         query_prompt=pipeline.query_prompt if pipeline else DEFAULT_INSTRUCTION,
         document_prompt=pipeline.document_prompt if pipeline else DEFAULT_INSTRUCTION,
         verbatim=pipeline is not None,
@@ -336,25 +358,25 @@ def read_conventions(folder: str, name: str = "") -> Conventions:
     )
 
 
-def processor_budget(folder: str) -> PixelBudget:
+def processor_budget(checkpoint: Checkpoint) -> PixelBudget:
     """Return the budget of the checkpoint's image processor, which its other users see pictures with.
 
     Raises CheckpointError if it says nothing, or nothing sensible.
     """
-    return _budget(f"{folder}: the image processor", edges(preprocessor(folder)))
+    return _budget(f"{checkpoint.folder}: the image processor", edges(checkpoint.image_processor))
 
 
 def _pixels(
-    folder: str, name: str, pipeline: Pipeline | None, own: dict[str, Any]
+    checkpoint: Checkpoint, pipeline: Pipeline | None, own: dict[str, Any]
 ) -> tuple[PixelBudget, str]:
     """Return the default budget, and the reason if it is the checkpoint's own choice."""
     if "pixels" in own:
         pixels = own["pixels"] if isinstance(own["pixels"], dict) else {}
-        return _budget(f"{folder}/{OWN_FILE}", edges(pixels)), "its training budget"
+        return _budget(f"{checkpoint.folder}/{OWN_FILE}", edges(pixels)), "its training budget"
     if pipeline is not None and pipeline.edges:
-        found = edges(preprocessor(folder)) | pipeline.edges
-        return _budget(f"{folder}: the Transformer module", found), "as its modules ask for"
-    for repo in (name, source(folder).get("repo")):
+        found = edges(checkpoint.image_processor) | pipeline.edges
+        return _budget(f"{checkpoint.folder}: the Transformer module", found), "as its modules ask for"
+    for repo in (checkpoint.name, checkpoint.source.get("repo")):
         if repo in _TRAINED_AT:
             return PixelBudget(MIN_PIXELS, _TRAINED_AT[repo]), "what it was trained at"
     return DEFAULT_BUDGET, ""
@@ -364,19 +386,16 @@ def _budget(where: str, found: dict[str, Any]) -> PixelBudget:
     least, most = found.get("shortest_edge"), found.get("longest_edge")
     if type(least) is not int or type(most) is not int or not 1 <= least <= most:
         raise CheckpointError(
-            f"{where} gives no pixel budget (from {least} to {most} pixels); choose one with --max-pixels N"
+            f"{where} gives no pixel budget (from {least} to {most} pixels); choose one with ",
+            Option("max_pixels", metavar="N"),
         )
     return PixelBudget(least, most)
 
 
-def _dims(folder: str, own: dict[str, Any], full: int) -> tuple[int, ...]:
+def _dims(checkpoint: Checkpoint, own: dict[str, Any], full: int) -> tuple[int, ...]:
     dims = own.get("matryoshka_dims", [])
     if not isinstance(dims, list) or not all(type(dim) is int and 1 <= dim <= full for dim in dims):
         raise CheckpointError(
-            f"{folder}/{OWN_FILE}: matryoshka_dims must be numbers from 1 to {full}, not {dims!r}"
+            f"{checkpoint.folder}/{OWN_FILE}: matryoshka_dims must be numbers from 1 to {full}, not {dims!r}"
         )
     return tuple(sorted(set(dims), reverse=True))
-
-
-def _own(folder: str) -> dict[str, Any]:
-    return read_object(folder, OWN_FILE) if os.path.exists(os.path.join(folder, OWN_FILE)) else {}

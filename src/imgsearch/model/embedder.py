@@ -6,7 +6,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,13 +14,17 @@ import torch
 from imgsearch.errors import CheckpointError, InputError, ModelOutOfMemory, NonFiniteError, UsageError
 from imgsearch.model import batching
 from imgsearch.model import image as pixels
-from imgsearch.model.conventions import read_conventions
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.conventions import choose_instruction
 from imgsearch.model.engine.config import read_architecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
-from imgsearch.model.reference import Reference
 from imgsearch.model.runtime import activations, choose
-from imgsearch.types import RGB, Input, Notify, Patches, PixelBudget, Runtime, Vectors
+from imgsearch.text import Option
+from imgsearch.types import RGB, Input, ModelSpec, Notify, Patches, PixelBudget, Runtime, Vectors
+
+if TYPE_CHECKING:
+    from imgsearch.model.reference import Reference
 
 Embeddable = Input | str | Mapping[str, Any]
 """A text as str; text, image and instruction as Input or as a mapping with these keys."""
@@ -30,12 +34,12 @@ class Qwen3VLEmbedder:
     """A loaded checkpoint that embeds texts, pictures, or both; an ``ImageEncoder``.
 
     ``forward`` is the engine, or the reference where config.json asks for what the engine does not know; ``budget``
-    the pixel budget, ``instruction`` the default instruction.
+    the pixel budget, ``instruction`` that of inputs without one of their own.
     """
 
     def __init__(
         self,
-        folder: str,
+        folder: str | Checkpoint,
         *,
         device: str = "auto",
         dtype: str = "auto",
@@ -48,7 +52,7 @@ class Qwen3VLEmbedder:
         notify: Notify | None = None,
         forward: Engine | Reference | None = None,
     ) -> None:
-        """Load the checkpoint in ``folder``.
+        """Load the checkpoint in ``folder``, or the one that is open already.
 
         ``device`` and ``dtype`` are as ``runtime.choose`` takes them. ``budget``, ``instruction`` and ``dim`` are as
         the checkpoint wants them if not given (``conventions``; of its prompts, the documents'): for a plain one
@@ -63,11 +67,12 @@ class Qwen3VLEmbedder:
         ModelOutOfMemory for weights that are too many.
         """
         self.runtime: Runtime = choose(device, dtype)
-        own = read_conventions(folder)
+        checkpoint = Checkpoint.open(folder)
+        own = checkpoint.conventions
         self.budget = budget or own.pixels
-        self.instruction = own.document_prompt if instruction is None else instruction
-        self._layout = pixels.read_layout(folder)
-        self._prompter = PromptEncoder(folder, verbatim=own.verbatim if verbatim is None else verbatim)
+        self.instruction = choose_instruction(instruction, default=own.document_prompt)
+        self._layout = pixels.read_layout(checkpoint)
+        self._prompter = PromptEncoder(checkpoint, verbatim=own.verbatim if verbatim is None else verbatim)
         self._max_length = min(max_length or MAX_LENGTH, own.max_length or MAX_LENGTH)
         side = padding_side or self._prompter.padding_side
         self._notify = notify or _warn
@@ -76,7 +81,7 @@ class Qwen3VLEmbedder:
         pixels.check_budget(self.budget, self._layout.factor)
         self._check_length()
         with batching.loading(self.runtime.device):
-            self.forward = forward or _load(folder, self.runtime, side, self._prompter.pad_id)
+            self.forward = forward or _load(checkpoint, self.runtime, side, self._prompter.pad_id)
         hidden = self.forward.hidden
         if dim is not None and not 1 <= dim <= hidden:
             raise UsageError(
@@ -86,6 +91,31 @@ class Qwen3VLEmbedder:
         # Without self, so that an embedder that is let go gives its memory back at once, not when cycles are sought.
         choice = functools.partial(_choose_size, self.forward, self._picture_size(), self.runtime)
         self._batching = batching.Batching(choice, self.runtime.device, self._notify)
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: ModelSpec,
+        *,
+        checkpoint: Checkpoint | None = None,
+        notify: Notify | None = None,
+        forward: Engine | Reference | None = None,
+    ) -> Qwen3VLEmbedder:
+        """Load the model as ``spec`` asks for it; ``checkpoint`` is the one in its folder, if that is open already.
+
+        The instruction is taken as it stands, whatever has become of the folder. Raises as the constructor does.
+        """
+        return cls(
+            checkpoint or Checkpoint(spec.folder),
+            device=spec.device,
+            dtype=spec.dtype,
+            budget=spec.budget,
+            instruction=spec.instruction,
+            dim=spec.dim,
+            verbatim=True,
+            notify=notify,
+            forward=forward,
+        )
 
     @property
     def batch_size(self) -> int:
@@ -149,7 +179,8 @@ class Qwen3VLEmbedder:
         if self.budget.max_pixels // area + prompt > self._max_length:
             raise UsageError(
                 f"pictures of {self.budget.max_pixels:,} pixels take more than the model's {self._max_length:,} "
-                f"tokens; give at most --max-pixels {(self._max_length - prompt) * area}"
+                "tokens; give at most ",
+                Option("max_pixels", (self._max_length - prompt) * area),
             )
 
     def _ready(self, item: Embeddable, place: int, total: int) -> ModelInput:
@@ -160,12 +191,13 @@ class Qwen3VLEmbedder:
             tokens = self._prompter.encode(
                 given.text,
                 0 if patches is None else self._layout.tokens(patches.grid),
-                self.instruction if given.instruction is None else given.instruction,
+                choose_instruction(given.instruction, default=self.instruction),
                 max_length=self._max_length,
                 notify=self._notify,
             )
         except InputError as error:
-            raise InputError(f"input {place + 1} of {total}: {error}" if total > 1 else str(error)) from error
+            which = f"input {place + 1} of {total}: " if total > 1 else ""
+            raise InputError(which, error.message) from error
         return tokens, patches
 
     def _patches(self, image: Any) -> Patches:
@@ -196,14 +228,16 @@ class Qwen3VLEmbedder:
         return result
 
 
-def _load(folder: str, runtime: Runtime, padding_side: str, pad_id: int) -> Engine | Reference:
+def _load(checkpoint: Checkpoint, runtime: Runtime, padding_side: str, pad_id: int) -> Engine | Reference:
     """Load the engine, or the reference for an architecture that the engine does not know."""
     try:
-        architecture = read_architecture(folder)
+        architecture = read_architecture(checkpoint)
     except CheckpointError:
         # transformers has the last word on what is no model at all, and says so.
-        return Reference(folder, runtime, padding_side, pad_id)
-    return Engine(folder, runtime, architecture)
+        from imgsearch.model.reference import Reference  # on use: importing transformers takes seconds
+
+        return Reference(checkpoint, runtime, padding_side, pad_id)
+    return Engine(checkpoint, runtime, architecture)
 
 
 def _choose_size(

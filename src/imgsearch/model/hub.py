@@ -15,14 +15,16 @@ from typing import IO, Any
 
 from imgsearch.errors import CheckpointError, DownloadError, UsageError
 from imgsearch.fs import FileLock, atomic_write, put_in_place, sync_file
-from imgsearch.model.checkpoint import SOURCE_FILE, check_family, is_revision, missing_files
+from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import read_pipeline
+from imgsearch.text import Call, Message, Option
 from imgsearch.types import Notify, Reporter
 
 Progress = Callable[[str, int, int], None]
 """Called with a file, the bytes of the whole checkpoint that have arrived, and all its bytes."""
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before another attempt, after one that brought nothing
-AGAIN = "run 'imgsearch download' again"
+AGAIN = Message("run '", Call("download"), "' again")
+_ELSEWHERE = Message("or give a folder with ", Option("model", metavar="DIR"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,13 @@ def fetch_weights(job: Job, file: RemoteFile) -> None:
                 time.sleep(wait)
             else:
                 came = f"{file.path} broke off at {size_text(part.have)} of {size_text(file.size)}"
-                raise DownloadError(f"{came}; {AGAIN}, it goes on there") from failure
+                raise DownloadError(f"{came}; ", AGAIN, ", it goes on there") from failure
         out.flush()
         sync_file(out.fileno())
     if part.have != file.size or part.hasher.hexdigest() != file.checksum:
         os.unlink(path)
         raise DownloadError(
-            f"{file.path} arrived damaged (its checksum is not the hub's), was removed; {AGAIN}"
+            f"{file.path} arrived damaged (its checksum is not the hub's), was removed; ", AGAIN
         )
     put_in_place(path, os.path.join(job.folder, file.path))
 
@@ -248,12 +250,13 @@ def _fetch(job: Job, files: list[RemoteFile], notify: Notify) -> None:
         needs = (
             f"{job.name} needs {size_text(need + _MARGIN)} in {job.folder}, where {size_text(free)} are free"
         )
-        raise DownloadError(f"{needs}; make room, or give a folder with --model DIR")
+        raise DownloadError(f"{needs}; make room, ", _ELSEWHERE)
     notify(f"downloading {job.name} ({size_text(need)}) into {job.folder}")
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
-    check_family(job.folder)
-    read_pipeline(job.folder)
+    checkpoint = Checkpoint(job.folder)
+    checkpoint.check_family()
+    read_pipeline(checkpoint)
     for file in files[len(small) :]:
         fetch_weights(job, file)
 
@@ -275,15 +278,15 @@ def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
             allow_patterns=[file.path for file in files], endpoint=constants.ENDPOINT,
         )  # fmt: skip
     except RuntimeError as error:  # what hf_xet raises, which it may use
-        raise DownloadError(f"{job.name}: {str(error).split(chr(10))[0]}; {AGAIN}") from error
+        raise DownloadError(f"{job.name}: {str(error).split(chr(10))[0]}; ", AGAIN) from error
     for file in files:
         if not job.holds(file):
-            raise DownloadError(f"{file.path} of {job.name} did not arrive whole; {AGAIN}")
+            raise DownloadError(f"{file.path} of {job.name} did not arrive whole; ", AGAIN)
 
 
 def _finish(job: Job, revision: str, files: list[RemoteFile]) -> None:
     """Check that the folder is a checkpoint, clear up, and write down where it came from."""
-    if lacking := missing_files(job.folder, leftovers=False):
+    if lacking := Checkpoint(job.folder).missing_files(leftovers=False):
         raise DownloadError(f"{job.name} on the hub is incomplete: it lacks {', '.join(lacking[:4])}")
     shutil.rmtree(os.path.join(job.folder, ".cache"), ignore_errors=True)  # huggingface_hub's notes
     source = {"repo": job.name, "revision": revision, "commit": job.commit}
@@ -310,23 +313,27 @@ def _explained(error: Exception, name: str, revision: str, folder: str) -> Downl
     hub, number = constants.ENDPOINT, getattr(error, "errno", None)
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    elsewhere = "or give a folder with --model DIR"
     if isinstance(error, errors.OfflineModeIsEnabled):
-        text = f"{name} has to be fetched, but HF_HUB_OFFLINE is set; run 'imgsearch download' without it, {elsewhere}"
+        unset = Message("run '", Call("download"), "' without it, ", _ELSEWHERE)
+        text = Message(f"{name} has to be fetched, but HF_HUB_OFFLINE is set; ", unset)
     elif isinstance(error, errors.GatedRepoError):
-        text = f"{name} is gated: accept its licence on {hub}/{name}, set HF_TOKEN, and run it again"
+        text = Message(f"{name} is gated: accept its licence on {hub}/{name}, set HF_TOKEN, and run it again")
     elif isinstance(error, errors.RevisionNotFoundError):
-        text = f"{name} has no revision {revision!r} on {hub}; look there for its branches and tags"
+        text = Message(f"{name} has no revision {revision!r} on {hub}; look there for its branches and tags")
     elif status in (401, 403, 404):
-        text = f"{hub} shows no {name} ({status}); check the name, or set HF_TOKEN if it is private or gated"
+        check = "check the name, or set HF_TOKEN if it is private or gated"
+        text = Message(f"{hub} shows no {name} ({status}); {check}")
     elif status is not None:
-        text = f"{hub} answered {status} for {name}; try again later, {elsewhere}"
+        text = Message(f"{hub} answered {status} for {name}; try again later, ", _ELSEWHERE)
     elif number in (errno.ENOSPC, errno.EDQUOT):
-        text = f"the disk that holds {folder} is full; make room and {AGAIN}, it goes on from there"
+        text = Message(
+            f"the disk that holds {folder} is full; make room and ", AGAIN, ", it goes on from there"
+        )
     elif number is not None and not isinstance(error, ConnectionError):
-        text = f"can't write to {folder}: {os.strerror(number)}; make it writable, {elsewhere}"
+        text = Message(f"can't write to {folder}: {os.strerror(number)}; make it writable, ", _ELSEWHERE)
     else:
-        text = f"no hub answers at {hub} ({reason}); run 'imgsearch download' when one does, {elsewhere}"
+        later = Message("run '", Call("download"), "' when one does, ", _ELSEWHERE)
+        text = Message(f"no hub answers at {hub} ({reason}); ", later)
     return DownloadError(text)
 
 
@@ -344,15 +351,6 @@ DEMO_FOLDER = os.path.join(
 _HUB_NAME = re.compile(
     r"(?!.*(--|\.\.|\.git$))[a-z0-9][\w.-]*(?<=\w)/[a-z0-9][\w.-]{0,95}(?<=\w)", re.A | re.I
 )
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A complete checkpoint: its folder, its name (hub id, "demo", or the absolute folder as given), why this one."""
-
-    folder: str
-    name: str
-    reason: str
 
 
 def find_checkpoint(
@@ -376,15 +374,19 @@ def find_checkpoint(
     """
     if model is None:
         given = os.environ.get("IMGSEARCH_MODEL_DIR")
-        if given and (revision is None or is_revision(given, revision)):
+        if given and (revision is None or Checkpoint(given).is_revision(revision)):
             return _given(given, "IMGSEARCH_MODEL_DIR")
         model = DEFAULT_MODEL
     elif model == DEMO_MODEL:
         return _demo(revision)
     elif model != DEFAULT_MODEL and os.path.isdir(os.path.expanduser(model)):
         if revision is not None:
-            raise UsageError(f"{model} is a folder; --revision needs a name on the hub, like {DEFAULT_MODEL}")
-        return _given(model, "--model")
+            raise UsageError(
+                f"{model} is a folder; ",
+                Option("revision"),
+                f" needs a name on the hub, like {DEFAULT_MODEL}",
+            )
+        return _given(model, Message(Option("model")))
     if not _HUB_NAME.fullmatch(model):
         raise CheckpointError(f"{model}: no folder of that name; a hub name looks like {DEFAULT_MODEL}")
 
@@ -393,16 +395,20 @@ def find_checkpoint(
     if model == DEFAULT_MODEL:
         places = {**dict.fromkeys(_checkouts(), "./Qwen"), **places}
     for folder, reason in places.items():
-        if revision is not None and folder != target and not is_revision(folder, revision):
+        checkpoint = Checkpoint(folder, model, reason)
+        if revision is not None and folder != target and not checkpoint.is_revision(revision):
             continue
-        if not (lacking := missing_files(folder)):
-            return Checkpoint(folder, model, reason)
+        if not (lacking := checkpoint.missing_files()):
+            return checkpoint
         if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
             notify(f"{folder} is not used: it lacks {', '.join(lacking[:4])}")
     if not download:
         raise CheckpointError(
             f"no complete weights of {model} on this machine ({target} lacks {', '.join(lacking[:4])}); "
-            "fetch them with 'imgsearch download', or give a folder with --model DIR"
+            "fetch them with '",
+            Call("download"),
+            "', ",
+            _ELSEWHERE,
         )
     download_checkpoint(model, revision, target, progress=progress, notify=notify)
     return Checkpoint(target, model, "downloaded from the hub")
@@ -466,26 +472,29 @@ def data_folder(model: str, revision: str | None = None) -> str:
 
 def _demo(revision: str | None) -> Checkpoint:
     if revision is not None:
-        raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no --revision")
-    if lacking := missing_files(DEMO_FOLDER):
+        raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no ", Option("revision"))
+    checkpoint = Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
+    if lacking := checkpoint.missing_files():
         raise CheckpointError(
             f"the demo checkpoint is not whole in this installation ({DEMO_FOLDER} lacks {', '.join(lacking[:4])}); "
             "install imgsearch anew"
         )
-    return Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
+    return checkpoint
 
 
 def _given(folder: str, how: str) -> Checkpoint:
     path = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(path):
-        raise CheckpointError(f"{how} names {path}, which is no folder; give the folder of a checkpoint")
-    if lacking := missing_files(path):
-        who = "the model's folder" if how == "--model" else f"{how}, which is"
+        raise CheckpointError(how, f" names {path}, which is no folder; give the folder of a checkpoint")
+    checkpoint = Checkpoint(path, path, how)
+    if lacking := checkpoint.missing_files():
+        who = "the model's folder" if isinstance(how, Message) else f"{how}, which is"
         raise CheckpointError(
             f"{who} {path} lacks {', '.join(lacking[:4])}, or has it only in part; copy the checkpoint there "
-            "anew, or give another folder with --model DIR"
+            "anew, or give another folder with ",
+            Option("model", metavar="DIR"),
         )
-    return Checkpoint(path, path, how)
+    return checkpoint
 
 
 def _checkouts() -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgsearch.errors import CheckpointError, InputError, PictureError, UsageError
-from imgsearch.model.checkpoint import MEND, check_family, preprocessor
+from imgsearch.model.checkpoint import MEND, Checkpoint
 from imgsearch.types import MAX_ASPECT, RGB, Patches, PixelBudget
 
 
@@ -46,41 +46,43 @@ class PatchLayout:
         return math.prod(grid) // self.merge**2
 
 
-def read_layout(folder: str) -> PatchLayout:
-    """Read the patch numbers of the checkpoint in ``folder``.
+def read_layout(checkpoint: Checkpoint) -> PatchLayout:
+    """Read how a checkpoint cuts its pictures into patches.
 
     They stand in the image processor's settings; a size that these leave out is taken from the vision_config
     of config.json. Raises CheckpointError for a number that is nowhere, or that makes no sense.
     """
-    vision = check_family(folder).get("vision_config") or {}
+    folder, vision = checkpoint.folder, checkpoint.config.get("vision_config") or {}
     # "spatial_merge_size" is config.json's name of what processors call "merge_size".
-    said = {"merge_size": vision.get("spatial_merge_size")} | vision | preprocessor(folder)
+    settings = {"merge_size": vision.get("spatial_merge_size")} | vision | checkpoint.image_processor
 
     def number(name: str, default: Any = None) -> Any:
-        value = said.get(name)
+        value = settings.get(name)
         value = default if value is None else value
         if value is None:
             raise CheckpointError(
-                f"{folder}: neither its processor's config nor config.json gives {name}; {MEND}"
+                f"{folder}: neither its processor's config nor config.json gives {name}; ", MEND
             )
         return value
 
     try:
-        normalise = said.get("do_normalize") is not False
+        normalise = settings.get("do_normalize") is not False
         layout = PatchLayout(
             patch=int(number("patch_size")),
             temporal=int(number("temporal_patch_size")),
             merge=int(number("merge_size")),
             mean=_three(number("image_mean")) if normalise else (0.0, 0.0, 0.0),
             std=_three(number("image_std")) if normalise else (1.0, 1.0, 1.0),
-            rescale=float(number("rescale_factor", 1 / 255)) if said.get("do_rescale") is not False else 1.0,
+            rescale=float(number("rescale_factor", 1 / 255))
+            if settings.get("do_rescale") is not False
+            else 1.0,
         )
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{folder}: the processor's config can't be understood ({error}); {MEND}"
+            f"{folder}: the processor's config can't be understood ({error}); ", MEND
         ) from error
     if min(layout.patch, layout.temporal, layout.merge) < 1 or 0.0 in layout.std:
-        raise CheckpointError(f"{folder}: the processor's config has a patch size or deviation of 0; {MEND}")
+        raise CheckpointError(f"{folder}: the processor's config has a patch size or deviation of 0; ", MEND)
     return layout
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
-import os
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +21,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
-from imgsearch.model.checkpoint import MEND, MODULES, chat_template, check_family, generation_prompt
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION as DEFAULT_INSTRUCTION
+from imgsearch.model.checkpoint import MEND, MODULES, Checkpoint
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, punctuated
+from imgsearch.text import error_line
 from imgsearch.types import Notify, Patches
 
 MAX_LENGTH = 8192
@@ -37,12 +36,12 @@ _VISION_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vis
 class Tokens:
     """One prompt: ``ids`` and ``types`` are (length,) int64; a type is 1 where a picture's token stands, else 0.
 
-    ``opening`` is how many of the first tokens every prompt of this kind and instruction begins with.
+    ``prefix_length`` is how many of the first tokens every prompt of this kind and instruction begins with.
     """
 
     ids: NDArray[np.int64]
     types: NDArray[np.int64]
-    opening: int = 0
+    prefix_length: int = 0
 
 
 ModelInput = tuple[Tokens, Patches | None]
@@ -55,21 +54,20 @@ class PromptEncoder:
     ``padding_side`` ("left" or "right") and ``pad_id`` are what transformers' tokenizer would pad with.
     """
 
-    def __init__(self, folder: str, *, verbatim: bool = False) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, verbatim: bool = False) -> None:
         """Read tokenizer.json, the chat template and the ids in config.json; CheckpointError names what is wrong.
 
         ``verbatim`` takes instructions as they stand; without it they are put through ``punctuated``.
         """
         self._verbatim = verbatim
-        config = check_family(folder)
-        settings = _read_settings(folder)
-        self._tokenizer, padding = _read_tokenizer(folder)
+        folder, config, settings = checkpoint.folder, checkpoint.config, checkpoint.tokenizer_settings
+        self._tokenizer, padding = _read_tokenizer(checkpoint)
         named = {name: token for name in _NAMED_TOKENS if (token := _token_text(settings.get(name)))}
-        self._template = _compile(folder, chat_template(folder))
-        opened = generation_prompt(folder)
-        self._render = functools.partial(self._template.render, add_generation_prompt=opened, **named)
+        self._template = _compile(checkpoint)
+        opens = checkpoint.generation_prompt
+        self._render = functools.partial(self._template.render, add_generation_prompt=opens, **named)
         self._folder = folder
-        self._opening = functools.lru_cache(maxsize=16)(self._opening_of)
+        self._prefix = functools.lru_cache(maxsize=16)(self._text_prefix)
 
         self.image_id = config.get("image_token_id")
         self._reserved = [
@@ -120,13 +118,13 @@ class PromptEncoder:
             ids = self._shortened(instruction, text, image_tokens, max_length, ids, notify)
         array = np.asarray(ids, dtype=np.int64)
         types = (array == self.image_id).astype(np.int64)
-        opening = int(types.argmax()) if image_tokens else _alike(ids, self._opening(instruction))
-        return Tokens(array, types, opening)
+        prefix = int(types.argmax()) if image_tokens else _shared_length(ids, self._prefix(instruction))
+        return Tokens(array, types, prefix)
 
-    def _opening_of(self, instruction: str) -> list[int]:
+    def _text_prefix(self, instruction: str) -> list[int]:
         """Return the tokens that stand before a text: what the prompts of two different texts begin with."""
         one, other = (self._ids(instruction, text, 0) for text in ("a", "1"))
-        return one[: _alike(one, other)]
+        return one[: _shared_length(one, other)]
 
     def _shortened(
         self,
@@ -176,11 +174,11 @@ class PromptEncoder:
             prompt = self._render(messages=messages)
         except Exception as error:  # a template is a program of the checkpoint's: it may fail in any way
             raise CheckpointError(
-                f"{self._folder}: the chat template fails ({_line(error)}); {MEND}"
+                f"{self._folder}: the chat template fails ({error_line(error)}); ", MEND
             ) from error
         if prompt.count(self._image_token) != bool(image_tokens):
             raise CheckpointError(
-                f"{self._folder}: the chat template does not place exactly one picture; {MEND}"
+                f"{self._folder}: the chat template does not place exactly one picture; ", MEND
             )
         prompt = prompt.replace(self._image_token, self._image_token * image_tokens)
         ids: list[int] = self._tokenizer.encode(prompt).ids
@@ -191,23 +189,15 @@ class PromptEncoder:
         token: str | None = self._tokenizer.id_to_token(config[name])
         if token is None:
             raise CheckpointError(
-                f"{self._folder}: the {name} of config.json ({config[name]}) is not in tokenizer.json; {MEND}"
+                f"{self._folder}: the {name} of config.json ({config[name]}) is not in tokenizer.json; ", MEND
             )
         return token
 
 
-def punctuated(instruction: str) -> str:
-    """Strip an instruction and end it in a full stop unless its last character is of a Unicode category P."""
-    instruction = instruction.strip()
-    if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
-        instruction += "."
-    return instruction
-
-
-def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+def _shared_length(one: Sequence[int], other: Sequence[int]) -> int:
     """Count the first tokens that two prompts have in common."""
     pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
+    return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _valid(text: str) -> str:
@@ -215,51 +205,45 @@ def _valid(text: str) -> str:
     return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
-def _read_settings(folder: str) -> dict[str, Any]:
-    """Return tokenizer_config.json, or nothing if there is none; CheckpointError if it is broken."""
-    path = os.path.join(folder, "tokenizer_config.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            settings = json.load(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} can't be read ({_line(error)}); {MEND}") from error
-    return settings if isinstance(settings, dict) else {}
-
-
-def _read_tokenizer(folder: str) -> tuple[Tokenizer, dict[str, Any]]:
+def _read_tokenizer(checkpoint: Checkpoint) -> tuple[Tokenizer, dict[str, Any]]:
     """Return the tokenizer of tokenizer.json, never cutting or padding by itself, and the padding it came with."""
-    path = os.path.join(folder, "tokenizer.json")
-    if not os.path.exists(path):
-        raise CheckpointError(f"{folder} is no complete checkpoint: tokenizer.json is missing; {MEND}")
+    name = "tokenizer.json"
+    if not checkpoint.has(name):
+        raise CheckpointError(f"{checkpoint.folder} is no complete checkpoint: {name} is missing; ", MEND)
     try:
-        tokenizer = Tokenizer.from_file(path)
+        tokenizer = Tokenizer.from_buffer(checkpoint.read(name))
+    except CheckpointError:
+        raise
     except Exception as error:  # the library raises bare Exception
-        raise CheckpointError(f"{path} is no tokenizer ({_line(error)}); {MEND}") from error
+        raise CheckpointError(
+            f"{checkpoint.folder}/{name} is no tokenizer ({error_line(error)}); ", MEND
+        ) from error
     padding = tokenizer.padding or {}
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer, padding
 
 
-def _compile(folder: str, source: str) -> jinja2.Template:
-    """Compile a chat template in jinja2's sandbox, with the helpers that transformers gives to templates."""
+def _compile(checkpoint: Checkpoint) -> jinja2.Template:
+    """Compile the chat template in jinja2's sandbox, with the helpers that transformers gives to templates."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
     )
     environment.filters["tojson"] = functools.partial(json.dumps, ensure_ascii=False)
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    folder, source = checkpoint.folder, checkpoint.chat_template
     try:
         template = environment.from_string(source)
-        asks = jinja2.meta.find_undeclared_variables(environment.parse(source))
-        if "task" in asks and os.path.exists(os.path.join(folder, MODULES)):
+        variables = jinja2.meta.find_undeclared_variables(environment.parse(source))
+        if "task" in variables and checkpoint.has(MODULES):
             # To such a template sentence-transformers says which side it renders; nothing else would.
             raise CheckpointError(f"{folder}: its chat template depends on 'task', which is not supported")
         return template
     except jinja2.TemplateError as error:
-        raise CheckpointError(f"{folder}: the chat template is broken ({_line(error)}); {MEND}") from error
+        raise CheckpointError(
+            f"{folder}: the chat template is broken ({error_line(error)}); ", MEND
+        ) from error
 
 
 class _Generation(Extension):
@@ -282,8 +266,3 @@ def _token_text(token: Any) -> str | None:
     """Return a special token's text from tokenizer_config.json, where it is a string or an object."""
     token = token.get("content") if isinstance(token, dict) else token
     return token if isinstance(token, str) else None
-
-
-def _line(error: Exception) -> str:
-    """Return an exception's message as one line."""
-    return " ".join(str(error).split()) or type(error).__name__

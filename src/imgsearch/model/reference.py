@@ -2,28 +2,85 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel, Qwen3VLPreTrainedModel
+from transformers.utils.generic import ModelOutput
 
 from imgsearch.errors import CheckpointError, UsageError
 from imgsearch.model.batching import LayerSizes
-from imgsearch.model.checkpoint import MEND, check_family
+from imgsearch.model.checkpoint import MEND, Checkpoint
 from imgsearch.model.engine.weights import find_tensors, read_tensor
 from imgsearch.model.prompt import ModelInput, Tokens
+from imgsearch.text import Option
 from imgsearch.types import Runtime
 
-if TYPE_CHECKING:
-    from imgsearch.model.modeling import Qwen3VLConfig, Qwen3VLForEmbedding
+
+@dataclass
+class Qwen3VLForEmbeddingOutput(ModelOutput):
+    """What pooling needs.
+
+    ``last_hidden_state``: (batch, length, hidden) in the model's dtype, after the final norm.
+    ``attention_mask``: (batch, length) int64, 0 on padding, as it was given.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    attention_mask: torch.Tensor | None = None
 
 
-def load_model(folder: str, runtime: Runtime) -> Qwen3VLForEmbedding:
-    """Return the model of a checkpoint folder in ``runtime``'s dtype and on its device, ready to infer.
+class Qwen3VLForEmbedding(Qwen3VLPreTrainedModel):  # type: ignore[no-untyped-call]  # transformers is half typed
+    """Both towers of Qwen3-VL without a language-modelling head; every size comes from the config.
+
+    The parameter names are those of the published checkpoints: ``model.language_model.…``, ``model.visual.…``.
+    """
+
+    def __init__(self, config: Qwen3VLConfig) -> None:
+        """Build the modules that ``config`` describes."""
+        super().__init__(config)
+        self.model = Qwen3VLModel(config)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        image_grid_thw: torch.Tensor | None = None,
+        mm_token_type_ids: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Qwen3VLForEmbeddingOutput:
+        """Return the last hidden state of every token.
+
+        ``input_ids``, ``attention_mask``, ``mm_token_type_ids``: (batch, length) int64, the last 1 on tokens
+        of a picture. ``pixel_values``: (patches of all pictures, numbers of a patch), ``image_grid_thw``:
+        (pictures, 3) int64, both None without pictures. Follows the published recipe of Qwen3-VL-Embedding.
+        """
+        # The type ids make the rotary positions three-dimensional; a version of transformers that does not
+        # insist on them would quietly give other vectors.
+        if pixel_values is not None and mm_token_type_ids is None:
+            raise ValueError("pictures need mm_token_type_ids: without them their positions are lost")
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            pixel_values=pixel_values,
+            image_grid_thw=image_grid_thw,
+            mm_token_type_ids=mm_token_type_ids,
+            use_cache=False,
+            **kwargs,
+        )
+        return Qwen3VLForEmbeddingOutput(outputs.last_hidden_state, attention_mask)
+
+
+def load_model(checkpoint: Checkpoint, runtime: Runtime) -> Qwen3VLForEmbedding:
+    """Return the model of a checkpoint in ``runtime``'s dtype and on its device, ready to infer.
 
     Only safetensors are read, never pickles. The files are not mapped: their bytes are read in pieces of
     16 MiB into the model's own tensors and converted on the way, so that the peak of resident memory stays
@@ -32,42 +89,42 @@ def load_model(folder: str, runtime: Runtime) -> Qwen3VLForEmbedding:
     Raises CheckpointError for a folder of another family, a missing, unexpected or misshapen tensor, and a
     damaged file; UsageError for int8.
     """
-    config = read_config(folder)
+    config = read_config(checkpoint)
     if runtime.dtype == "int8":
         raise UsageError(
-            f"{folder} is computed by transformers' modules, which have no int8: leave --dtype out"
+            f"{checkpoint.folder} is computed by transformers' modules, which have no int8: leave ",
+            Option("dtype"),
+            " out",
         )
-    from imgsearch.model.modeling import Qwen3VLForEmbedding
-
     with torch.device("meta"):
         model = Qwen3VLForEmbedding(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
-    stored = find_tensors(folder, shapes, tied=config.tie_word_embeddings)
+    stored = find_tensors(checkpoint, shapes, tied=config.tie_word_embeddings)
     device, dtype = torch.device(runtime.device), getattr(torch, runtime.dtype)
-    places = {name: (module, leaf) for module, leaf, name in _parameters(model)}
+    owners = {name: (module, leaf) for module, leaf, name in _parameters(model)}
     # In the order of the files: one pass over the disk.
     for name, where in sorted(stored.items(), key=lambda item: (item[1].path, item[1].start)):
-        module, leaf = places[name]
+        module, leaf = owners[name]
         tensor = read_tensor(where, dtype, device)
         module.register_parameter(leaf, torch.nn.Parameter(tensor, requires_grad=False))
     _rebuild_buffers(model, device)
-    left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
-    if left:
-        raise RuntimeError(f"tensors without content after loading: {left}")
+    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise RuntimeError(f"tensors without content after loading: {empty}")
     model.train(False)
     return model
 
 
-def read_config(folder: str) -> Qwen3VLConfig:
+def read_config(checkpoint: Checkpoint) -> Qwen3VLConfig:
     """Return the checkpoint's config as transformers understands it; CheckpointError if it is of no Qwen3-VL."""
-    content = check_family(folder)
-    from imgsearch.model.modeling import Qwen3VLConfig
-
+    content = copy.deepcopy(checkpoint.config)  # transformers changes what it is given
     try:
         config: Qwen3VLConfig = Qwen3VLConfig.from_dict(content)
     except Exception as error:  # its validation raises many kinds
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{folder}: config.json can't be understood ({first}); {MEND}") from error
+        raise CheckpointError(
+            f"{checkpoint.folder}: config.json can't be understood ({first}); ", MEND
+        ) from error
     return config
 
 
@@ -115,20 +172,22 @@ def pad_batch(prompts: Sequence[Tokens], side: str, pad_id: int) -> PaddedTokens
     types, attention = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     for row, prompt in enumerate(prompts):
         length = len(prompt.ids)
-        place = slice(shape[1] - length, None) if side == "left" else slice(length)
-        ids[row, place], types[row, place], attention[row, place] = prompt.ids, prompt.types, 1
+        columns = slice(shape[1] - length, None) if side == "left" else slice(length)
+        ids[row, columns], types[row, columns], attention[row, columns] = prompt.ids, prompt.types, 1
     return PaddedTokens(ids, types, attention)
 
 
 class Reference:
     """A loaded checkpoint. ``model`` is the transformers module, ``hidden`` how many numbers its hidden state has."""
 
-    def __init__(self, folder: str, runtime: Runtime, padding_side: str = "right", pad_id: int = 0) -> None:
-        """Load the checkpoint in ``folder``; batches are padded on ``padding_side`` with ``pad_id``.
+    def __init__(
+        self, checkpoint: Checkpoint, runtime: Runtime, padding_side: str = "right", pad_id: int = 0
+    ) -> None:
+        """Load a checkpoint; batches are padded on ``padding_side`` with ``pad_id``.
 
-        Raises CheckpointError as ``loading.load_model`` does.
+        Raises as ``load_model`` does.
         """
-        self.model = load_model(folder, runtime)
+        self.model = load_model(checkpoint, runtime)
         self.hidden: int = self.model.model.language_model.config.hidden_size
         self._runtime, self._padding = runtime, (padding_side, pad_id)
         self._turn = threading.RLock()  # in_float32 changes the weights that a pass computes with
@@ -191,6 +250,6 @@ def pool_last(hidden_state: torch.Tensor, attention_mask: torch.Tensor) -> torch
     ``hidden_state``: (batch, length, hidden); ``attention_mask``: (batch, length), 0 on padding. The result
     is (batch, hidden) in the same dtype.
     """
-    places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-    last = (places * (attention_mask != 0)).amax(dim=1)
+    columns = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    last = (columns * (attention_mask != 0)).amax(dim=1)
     return hidden_state[torch.arange(hidden_state.shape[0], device=hidden_state.device), last]

@@ -64,7 +64,7 @@ def test_candidates_are_found_with_size_and_mtime(tmp_path: Path) -> None:
         0,
     )
     assert second.path == "sub/a.Png"
-    assert done.others == 2
+    assert done.other_files == 2
     assert done.complete
 
 
@@ -156,7 +156,7 @@ def test_only_regular_files_are_candidates(tmp_path: Path) -> None:
     put(tmp_path, "folder.jpg/a.jpg")
     done = walk(tmp_path)
     assert [source.path for source in done] == ["folder.jpg/a.jpg"]
-    assert done.others == 1
+    assert done.other_files == 1
 
 
 def test_a_tree_deeper_than_the_recursion_limit_is_walked(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_hash_in_an_option_is_a_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pattern", ["", "  ", "!", "/", "[z-a].jpg"])
 def test_an_option_that_is_no_pattern_is_refused(tmp_path: Path, pattern: str) -> None:
     """A pattern that git would drop in silence is an error that names it, before anything is walked."""
-    with pytest.raises(UsageError, match="--exclude"):
+    with pytest.raises(UsageError, match="exclude"):
         walk(tmp_path, WalkOptions(exclude=("ok", pattern)))
 
 
@@ -338,9 +338,9 @@ def model(tree: Tree, lists: list[tuple[str, list[str]]], at: str = "") -> Itera
     st.sampled_from(["", "a", "a/b", "a.jpg"]),
 )
 def test_the_walk_agrees_with_a_plain_model(
-    tree: Tree, ignored: dict[str, list[str]], exclude: list[str], below: str
+    tree: Tree, ignored: dict[str, list[str]], exclude: list[str], subpath: str
 ) -> None:
-    """For any tree, excludes and ignore files: what is found is what the rules say, and below only restricts."""
+    """For any tree, excludes and ignore files: what is found is what the rules say, and subpath only restricts."""
     with tempfile.TemporaryDirectory() as root:
         root = os.path.realpath(root)
         write(tree, root)
@@ -353,14 +353,16 @@ def test_the_walk_agrees_with_a_plain_model(
         options = WalkOptions(exclude=tuple(exclude))
         done = walk(root, options)
         assert [source.path for source in done] == expected
-        inside = [path for path in expected if not below or path == below or path.startswith(f"{below}/")]
-        assert found(root, options, below=below) == inside
+        inside = [
+            path for path in expected if not subpath or path == subpath or path.startswith(f"{subpath}/")
+        ]
+        assert found(root, options, subpath=subpath) == inside
         held = {
             folder
             for folder, _, names in os.walk(root)
             if names or any(inner for _, _, inner in os.walk(folder))
         }
-        assert all(os.path.join(root, folder).rstrip("/") not in held for folder in done.empty)
+        assert all(os.path.join(root, folder).rstrip("/") not in held for folder in done.empty_folders)
 
 
 # Symbolic links
@@ -410,9 +412,9 @@ def test_walks_that_share_what_was_seen_share_links(tmp_path: Path) -> None:
     os.symlink("../far", tmp_path / "one" / "far")
     os.symlink("../far/d.jpg", tmp_path / "two" / "d.jpg")
     os.symlink("../far", tmp_path / "two" / "far")
-    seen: set[tuple[int, int]] = set()
-    assert found(tmp_path / "one", FOLLOW, seen=seen) == ["a.jpg", "far/c.jpg", "far/d.jpg"]
-    assert found(tmp_path / "two", FOLLOW, seen=seen) == ["b.jpg"]
+    inodes: set[tuple[int, int]] = set()
+    assert found(tmp_path / "one", FOLLOW, inodes=inodes) == ["a.jpg", "far/c.jpg", "far/d.jpg"]
+    assert found(tmp_path / "two", FOLLOW, inodes=inodes) == ["b.jpg"]
 
 
 def test_other_roots_are_not_entered(tmp_path: Path) -> None:
@@ -455,9 +457,9 @@ def test_a_folder_that_can_not_be_listed_is_reported(tmp_path: Path, monkeypatch
     done = walk(tmp_path)
     assert [source.path for source in done] == ["a.jpg", "z/d.jpg"]
     assert done.unlisted == {"shut": "Permission denied"}
-    assert done.gone("shut/deep/c.jpg", 0) == (False, "shut could not be listed: Permission denied")
-    assert done.gone("shut/gone.jpg", 0, prune_empty=True)[0] is False
-    assert done.gone("z/gone.jpg", 0) == (True, "deleted")
+    assert done.is_gone("shut/deep/c.jpg", 0) == (False, "shut could not be listed: Permission denied")
+    assert done.is_gone("shut/gone.jpg", 0, prune_empty=True)[0] is False
+    assert done.is_gone("z/gone.jpg", 0) == (True, "deleted")
 
 
 def test_a_root_that_can_not_be_listed_prunes_nothing(
@@ -468,10 +470,10 @@ def test_a_root_that_can_not_be_listed_prunes_nothing(
     refuse(monkeypatch, os.scandir, "pics")
     done = walked(tmp_path / "pics")
     assert done.unlisted == {"": "Permission denied"}
-    assert done.gone("a.jpg", 0, prune_empty=True)[0] is False
+    assert done.is_gone("a.jpg", 0, prune_empty=True)[0] is False
     missing = walked(tmp_path / "missing")
     assert list(missing.unlisted) == [""]
-    assert missing.gone("a.jpg", 0, prune_empty=True)[0] is False
+    assert missing.is_gone("a.jpg", 0, prune_empty=True)[0] is False
 
 
 def test_a_file_that_can_not_be_looked_at_keeps_its_folder(
@@ -482,7 +484,7 @@ def test_a_file_that_can_not_be_looked_at_keeps_its_folder(
     refuse(monkeypatch, os.stat, "a.jpg")
     done = walk(tmp_path)
     assert [source.path for source in done] == ["b.jpg"]
-    assert done.gone("sub/a.jpg", 0)[0] is False
+    assert done.is_gone("sub/a.jpg", 0)[0] is False
 
 
 def test_what_vanishes_during_the_walk_is_no_error(tmp_path: Path) -> None:
@@ -498,32 +500,32 @@ def test_what_vanishes_during_the_walk_is_no_error(tmp_path: Path) -> None:
             os.rmdir(tmp_path / "c")
     assert paths == ["a.jpg"]
     assert done.unlisted == {"c": "vanished during the walk"}
-    assert done.gone("b.jpg", 0) == (True, "deleted")
+    assert done.is_gone("b.jpg", 0) == (True, "deleted")
 
 
 def test_deleted_and_excluded_files_may_be_pruned(tmp_path: Path) -> None:
     """The reason tells a file that is gone from one that the excludes now leave out."""
     put(tmp_path, "a.jpg", "b.png", "old/c.jpg")
     done = walked(tmp_path, WalkOptions(exclude=("*.png", "old/")))
-    assert done.gone("x.jpg", 0) == (True, "deleted")
-    assert done.gone("gone/deep/x.jpg", 0) == (True, "deleted")
-    assert done.gone("b.png", 0) == (True, "excluded now")
-    assert done.gone("old/c.jpg", 0) == (True, "excluded now")
+    assert done.is_gone("x.jpg", 0) == (True, "deleted")
+    assert done.is_gone("gone/deep/x.jpg", 0) == (True, "deleted")
+    assert done.is_gone("b.png", 0) == (True, "excluded now")
+    assert done.is_gone("old/c.jpg", 0) == (True, "excluded now")
 
 
 def test_an_emptied_folder_is_not_pruned_unless_meant(tmp_path: Path) -> None:
-    """A folder without a single file may be a mount point without its drive: only --prune-empty prunes it."""
+    """A folder without a single file may be a mount point without its drive: only ``prune_empty`` prunes it."""
     put(tmp_path, "a.jpg", "full/note.txt")
     os.makedirs(tmp_path / "mnt" / "inner" / "deep")
     done = walked(tmp_path)
-    assert done.empty == {"mnt", "mnt/inner", "mnt/inner/deep"}
+    assert done.empty_folders == {"mnt", "mnt/inner", "mnt/inner/deep"}
     for path in ("mnt/x.jpg", "mnt/inner/x.jpg", "mnt/gone/x.jpg"):
-        assert done.gone(path, 0) == (
+        assert done.is_gone(path, 0) == (
             False,
-            "its folder is empty as a whole; --prune-empty if that is meant",
+            "its folder is empty as a whole; prune_empty=True if that is meant",
         )
-        assert done.gone(path, 0, prune_empty=True) == (True, "deleted")
-    assert done.gone("full/x.jpg", 0) == (True, "deleted")
+        assert done.is_gone(path, 0, prune_empty=True) == (True, "deleted")
+    assert done.is_gone("full/x.jpg", 0) == (True, "deleted")
 
 
 def test_a_file_that_is_left_out_still_fills_its_folder(tmp_path: Path) -> None:
@@ -531,15 +533,15 @@ def test_a_file_that_is_left_out_still_fills_its_folder(tmp_path: Path) -> None:
     put(tmp_path, "a/.hidden", "b/.git/deep/config", "c/out/x.jpg")
     os.makedirs(tmp_path / "d" / ".git" / "empty")
     done = walked(tmp_path, WalkOptions(exclude=("out",)))
-    assert done.empty == {"d"}
+    assert done.empty_folders == {"d"}
 
 
 def test_an_emptied_root_is_not_pruned(tmp_path: Path) -> None:
     """The root itself may be the mount point that lost its drive."""
     done = walked(tmp_path)
-    assert done.empty == {""}
-    assert done.gone("a/b.jpg", 0)[0] is False
-    assert done.gone("a/b.jpg", 0, prune_empty=True) == (True, "deleted")
+    assert done.empty_folders == {""}
+    assert done.is_gone("a/b.jpg", 0)[0] is False
+    assert done.is_gone("a/b.jpg", 0, prune_empty=True) == (True, "deleted")
 
 
 def mount(monkeypatch: pytest.MonkeyPatch, *points: Path) -> None:
@@ -570,10 +572,10 @@ def test_files_of_a_drive_that_is_not_mounted_stay(tmp_path: Path, monkeypatch: 
     mount(monkeypatch)
     done = walked(tmp_path)
     reason = (False, "the drive it was on is not mounted")
-    assert done.gone("usb/b.jpg", 99, prune_empty=True) == reason
-    assert done.gone("vanished-mount-point/b.jpg", 99) == reason
+    assert done.is_gone("usb/b.jpg", 99, prune_empty=True) == reason
+    assert done.is_gone("vanished-mount-point/b.jpg", 99) == reason
     mount(monkeypatch, tmp_path / "usb")
-    assert walked(tmp_path).gone("usb/b.jpg", 98) == (True, "deleted")
+    assert walked(tmp_path).is_gone("usb/b.jpg", 98) == (True, "deleted")
 
 
 def test_ignore_files_and_patterns_from_above(tmp_path: Path) -> None:
@@ -590,7 +592,7 @@ def test_ignore_files_and_patterns_from_above(tmp_path: Path) -> None:
     assert found(root, WalkOptions(("deep/a.*",), anchor=f"{top}/in")) == ["b.jpg", "c.png", "d.jpg", "e.jpg"]
     put(tmp_path, ".imgsearchignore", data=b"in/\n")
     done = walked(root, WalkOptions(above=top))
-    assert done.gone("a.jpg", 0) == (True, "excluded now")
+    assert done.is_gone("a.jpg", 0) == (True, "excluded now")
 
 
 def test_an_index_in_the_root_is_not_looked_at(tmp_path: Path) -> None:
@@ -598,7 +600,7 @@ def test_an_index_in_the_root_is_not_looked_at(tmp_path: Path) -> None:
     put(tmp_path, "manifest.json", "catalog.sqlite", "catalog.sqlite-wal", "queries.sqlite", "writer.lock")
     put(tmp_path, "vectors/00000001.f16", "faiss/x", "thumbs/t.jpg")
     done = walked(tmp_path)
-    assert (done.others, done.empty) == (0, {""})
+    assert (done.other_files, done.empty_folders) == (0, {""})
     put(tmp_path, "a.jpg", "thumbs up.jpg", "sub/thumbs/b.jpg")
     assert found(tmp_path) == ["a.jpg", "sub/thumbs/b.jpg", "thumbs up.jpg"]
 
@@ -608,7 +610,7 @@ def test_a_rebuilt_index_in_the_root_is_not_looked_at(tmp_path: Path) -> None:
     put(tmp_path, "manifest.json", "queries.sqlite", "writer.lock", "thumbs/t.jpg")
     put(tmp_path, "generation-0002/catalog.sqlite", "generation-0002/vectors/00000001.f16")
     done = walked(tmp_path)
-    assert (done.others, done.empty) == (0, {""})
+    assert (done.other_files, done.empty_folders) == (0, {""})
     put(tmp_path, "sub/manifest.json", "sub/generation-0002/a.jpg", "sub/thumbs/b.jpg")
     assert found(tmp_path) == ["sub/generation-0002/a.jpg", "sub/thumbs/b.jpg"]
 
@@ -618,7 +620,7 @@ def test_a_walk_that_was_broken_off_prunes_nothing(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "b.jpg")
     done = walk(tmp_path)
     next(iter(done))
-    assert done.gone("c.jpg", 0) == (False, "the walk did not reach its end")
+    assert done.is_gone("c.jpg", 0) == (False, "the walk did not reach its end")
 
 
 def test_renumbered_devices_tell_a_drive_from_the_one_below_it(
@@ -628,9 +630,12 @@ def test_renumbered_devices_tell_a_drive_from_the_one_below_it(
     put(tmp_path, "usb/b.jpg")
     mount(monkeypatch, tmp_path / "usb")
     done = walked(tmp_path)
-    assert done.gone("usb/deep/c.jpg", 51, was={99: {50}}) == (False, "the drive it was on is not mounted")
-    assert done.gone("usb/deep/c.jpg", 50, was={99: {50}}) == (True, "deleted")
-    assert done.gone("usb/deep/c.jpg", 51) == (True, "deleted")
+    assert done.is_gone("usb/deep/c.jpg", 51, former_devices={99: {50}}) == (
+        False,
+        "the drive it was on is not mounted",
+    )
+    assert done.is_gone("usb/deep/c.jpg", 50, former_devices={99: {50}}) == (True, "deleted")
+    assert done.is_gone("usb/deep/c.jpg", 51) == (True, "deleted")
 
 
 # Roots

@@ -6,11 +6,13 @@ import itertools
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, IndexMissing, StorageError, UsageError
+from imgsearch.fs import FileLock
 from imgsearch.index import segments
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
@@ -252,7 +255,7 @@ def test_a_damaged_vector_is_never_a_hit(folder: str, byte: int) -> None:
     data[segments.HEADER_BYTES + 3 * DIM * 2 + byte] ^= 1
     path.write_bytes(data)
     with ImageIndex(folder) as index:
-        with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: vector 3 .*verify --repair"):
+        with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: vector 3 .*repair_index"):
             index.search(rows[3:4], 1)
         with pytest.raises(IndexDamaged, match="vector 3 "):
             index.vector(sha(3))
@@ -267,9 +270,7 @@ def test_a_lost_file_is_named(folder: str, lost: str) -> None:
     rows = make(folder, 3)
     os.unlink(os.path.join(folder, lost))
     left = snapshot(folder)
-    with pytest.raises(
-        IndexDamaged, match=rf"{os.path.basename(lost)} .*imgsearch (index FOLDER --re|verify --repair)"
-    ):
+    with pytest.raises(IndexDamaged, match=rf"{os.path.basename(lost)} .*(rebuild=True|repair_index\()"):
         found(folder, rows)
     with pytest.raises(IndexDamaged, match=os.path.basename(lost)), IndexWriter(folder) as writer:
         add(writer, ["new"], unit(1))
@@ -493,6 +494,17 @@ def test_a_writer_that_can_not_open_lets_the_lock_go(folder: str) -> None:
 # ---- making and making anew -----------------------------------------------------------------------------------
 
 
+def test_a_writer_that_fails_when_all_is_open_lets_the_lock_go(folder: str) -> None:
+    """What is found out last, damage in the catalogue's remarks, leaves neither the lock nor the catalogue taken."""
+    make(folder, 3)
+    with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db:
+        db.execute("DROP TABLE meta")
+    with pytest.raises(IndexDamaged, match="meta"):
+        IndexWriter(folder)
+    FileLock(os.path.join(folder, "writer.lock")).release()
+    assert not os.path.exists(os.path.join(folder, "catalog.sqlite-wal"))
+
+
 def test_no_index_is_made_by_accident(folder: str) -> None:
     """Opening what is no index, to read or to write, leaves nothing behind."""
     for opener in (ImageIndex, IndexWriter):
@@ -517,7 +529,7 @@ def test_an_index_that_was_half_made_is_made(folder: str) -> None:
 
 
 def test_vectors_of_two_models_never_meet(folder: str) -> None:
-    """Where an index of another identity has appeared meanwhile, a writer that wanted to make one is refused."""
+    """Where an index of another spec has appeared meanwhile, a writer that wanted to make one is refused."""
     make(folder, 1)
     with pytest.raises(IndexMismatch, match=f"dimension {DIM}, not 5"):
         IndexWriter(folder, spec(dim=5))
@@ -526,7 +538,7 @@ def test_vectors_of_two_models_never_meet(folder: str) -> None:
 
 
 def test_a_rebuild_begins_anew(folder: str) -> None:
-    """A rebuilt index knows nothing of the one before, whose files are gone, and has the new identity."""
+    """A rebuilt index knows nothing of the one before, whose files are gone, and has the new spec."""
     make(folder, 5)
     with IndexWriter(folder, spec(dim=5), rebuild=True) as writer:
         assert writer.spec.dim == 5

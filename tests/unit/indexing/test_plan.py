@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from imgsearch.cli.spelling import command
 from imgsearch.errors import FolderError, IndexDamaged, NothingToIndex, UsageError
 from imgsearch.files import WalkOptions
 from imgsearch.index.reader import ImageIndex
@@ -20,8 +21,10 @@ from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing import ingest
 from imgsearch.indexing.edit import remove_paths
 from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.plan import make_plan
 from imgsearch.indexing.roots import PlannedRoot, WalkOverrides, resolve_scope
 from imgsearch.indexing.run import index_pictures
+from imgsearch.text import Call
 from imgsearch.types import Silent, SourceFile
 from support import fakes
 from support.fakes import FakeModel, Notes, indexed, paint, roots, run
@@ -77,7 +80,7 @@ def root(place: Path, path: str, id: int = 1, only: list[str] | None = None, **o
     return Root(id, str(place / path), kept, "/")
 
 
-def chosen(
+def covered(
     place: Path, given: list[str], roots: list[Root], options: WalkOverrides | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Return which parts of which roots a run covers, by their paths in ``place``."""
@@ -114,7 +117,7 @@ def test_what_a_run_covers(
 ) -> None:
     """A path inside a root is a part of it, one around roots covers these too, and no part lies in another."""
     roots = [root(place, path, number) for number, path in enumerate(known, 1)]
-    assert chosen(place, given_, roots) == wanted
+    assert covered(place, given_, roots) == wanted
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_a_root_of_single_files(
 ) -> None:
     """A root that stands for single files is these files, until its own folder is given."""
     roots = [root(place, "a/b", only=["f.png"])]
-    assert chosen(place, given_, roots) == wanted
+    assert covered(place, given_, roots) == wanted
     scope = resolve_scope([str(place / path) for path in given_], roots, None, Silent())
     assert {os.path.relpath(root.path, place): root.single_files for root in scope.roots} == only
 
@@ -164,7 +167,7 @@ def test_what_is_stored_comes_back_as_it_was(place: Path) -> None:
 
 def test_options_that_nobody_knows_are_named(place: Path) -> None:
     """A root whose stored options hold a word that this program does not know is an error that names the root."""
-    with pytest.raises(IndexDamaged, match=r"a was indexed.*newer imgsearch.*imgsearch remove"):
+    with pytest.raises(IndexDamaged, match=r"a was indexed.*newer imgsearch.*remove_paths\("):
         resolve_scope([], [root(place, "a", colour="red")], None, Silent())
 
 
@@ -176,11 +179,22 @@ def test_a_path_that_is_not_there_is_an_error(place: Path, given_: str) -> None:
         resolve_scope([str(place / "a"), path], [], None, Silent())
 
 
-# ---- what the user chose of the walk ---------------------------------------------------------------------------
+def test_every_file_of_a_plan_names_one_of_its_roots(place: Path) -> None:
+    """Files name their root by its path, also where an empty folder that was asked for before them is left out."""
+    (place / "0").mkdir()
+    scope = resolve_scope([str(place / path) for path in ("0", "a/b", "x/f.png")], [], None, Silent())
+    plan = make_plan(scope, None, {".png"})
+    assert [os.path.relpath(root.path, place) for root in plan.roots] == ["a/b", "x"]
+    assert plan.empty_paths == [str(place / "0")]
+    files = [(os.path.relpath(source.root, place), source.path) for source in plan.to_do]
+    assert files == [("a/b", "c/f.png"), ("a/b", "f.png"), ("x", "f.png")]
+
+
+# ---- what takes the place of a root's options ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("choice", "wanted", "flags"),
+    ("overrides", "wanted", "flags"),
     [
         (WalkOverrides(), WalkOptions(("a",), True, False, "/x", "/x"), ""),
         (
@@ -196,12 +210,14 @@ def test_a_path_that_is_not_there_is_an_error(place: Path, given_: str) -> None:
         ),
     ],
 )
-def test_a_choice_leaves_what_it_does_not_name(
-    choice: WalkOverrides, wanted: WalkOptions, flags: str
+def test_overrides_leave_what_they_do_not_name(
+    overrides: WalkOverrides, wanted: WalkOptions, flags: str
 ) -> None:
     """Each option that is given replaces its own kind alone, and the flags say just what was given."""
-    assert choice.over(WalkOptions(("a",), True, False, "/x", "/x")) == wanted
-    assert choice.flags() == flags
+    assert overrides.over(WalkOptions(("a",), True, False, "/x", "/x")) == wanted
+    assert (
+        command(Call("index_pictures", {"walk": Call.of(overrides)})) == f"imgsearch index {flags}".rstrip()
+    )
 
 
 def kept(folder: Path, path: Path) -> dict[str, object]:
@@ -233,7 +249,7 @@ def test_options_with_a_single_file_are_refused(tmp_path: Path, gallery: Path, f
     folder = tmp_path / "index"
     run(folder, gallery, walk=WalkOverrides(exclude=("sub/",)))
     before = indexed(folder, gallery)
-    with pytest.raises(UsageError, match=r"--exclude '\*\.png' is for folders"):
+    with pytest.raises(UsageError, match=r"exclude=\('\*\.png',\) is for folders"):
         run(folder, gallery / "red.png", walk=WalkOverrides(exclude=("*.png",)))
     assert kept(folder, gallery)["exclude"] == ["sub/"]
     run(folder)
@@ -269,7 +285,7 @@ def test_a_root_that_keeps_its_own_options_is_named(
     folder, notes = tmp_path / "index", Notes()
     run(folder, gallery / "sub")
     run(folder, gallery, walk=WalkOverrides(exclude=("*.png",)), reporter=notes)
-    assert f"to change them: imgsearch index {gallery / 'sub'} --exclude '*.png'" in notes.text
+    assert f"to change them: imgsearch index {gallery / 'sub'} --exclude '*.png'" in notes.shell
     assert indexed(folder, gallery) == {"blue.jpg", "sub/yellow.png", "sub/white.png"}
 
 

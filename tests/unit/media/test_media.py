@@ -11,6 +11,7 @@ import warnings
 import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from imgsearch.errors import PictureError
@@ -41,16 +43,12 @@ CODED: dict[str, tuple[dict[str, Any], int]] = {
     ".webp": ({"lossless": True}, 0),
     ".tiff": ({"compression": "tiff_lzw"}, 0),
     ".bmp": ({}, 0),
-    ".dib": ({}, 0),
     ".jp2": ({}, 0),
     ".j2k": ({}, 0),
     ".ppm": ({}, 0),
     ".avif": ({"quality": 95, "subsampling": "4:4:4"}, 8),
     ".heic": ({"quality": 95}, 12),
-    ".qoi": ({}, 0),
     ".tga": ({}, 0),
-    ".pcx": ({}, 0),
-    ".sgi": ({}, 0),
 }
 WITH_EXIF = [".jpg", ".png", ".webp", ".tiff", ".avif", ".heic"]
 
@@ -99,17 +97,79 @@ def test_every_format_gives_its_colours(extension: str) -> None:
     assert near(centres(picture), list(QUADRANTS), tolerance)
 
 
-def psd(width: int, height: int, planes: bytes) -> bytes:
-    """Return a flat RGB Photoshop file, which Pillow can read but not write."""
+def psd(width: int, height: int, planes: bytes, *, compression: int = 0) -> bytes:
+    """Return a flat RGB Photoshop file of ``planes``, raw (0) or packed (1), by Adobe's description of the format."""
     head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, height, width, 8, 3)
-    return head + b"\0" * 12 + b"\0\0" + planes
+    return head + b"\0" * 12 + struct.pack(">H", compression) + planes
 
 
-def test_photoshop_files_give_their_flattened_picture() -> None:
-    """Of a PSD the composite that it carries is taken."""
-    pixels = np.asarray(quadrants())
-    picture = load(psd(96, 64, pixels.transpose(2, 0, 1).tobytes()), "x.psd")
-    assert centres(picture) == list(QUADRANTS)
+def runs(items: list[bytes], most: int) -> list[list[bytes]]:
+    """Cut a row into runs of one value and stretches without any, of at most ``most`` items."""
+    stretches: list[list[bytes]] = [[]]
+    for value, group in groupby(items):
+        count = len(list(group))
+        last = stretches[-1]
+        if count == 1 and 0 < len(last) < most and last[:1] != last[1:2]:
+            last.append(value)
+        else:
+            stretches += [[value] * min(most, count - start) for start in range(0, count, most)]
+    return stretches[1:]
+
+
+def packbits(row: bytes) -> bytes:
+    """Pack a row as PackBits does: n + 1 bytes as they are after n, or one byte 1 - n times after n < 0."""
+    packed = b""
+    for stretch in runs([bytes([value]) for value in row], 128):
+        repeated = len(stretch) > 1 and stretch[0] == stretch[1]
+        packed += bytes([257 - len(stretch)]) + stretch[0] if repeated else bytes([len(stretch) - 1])
+        packed += b"" if repeated else b"".join(stretch)
+    return packed
+
+
+def noisy(width: int = 150, height: int = 11, channels: int = 3) -> NDArray[np.uint8]:
+    """Return pixels of which some rows repeat one colour, some change it everywhere, and some do both."""
+    pixels = np.random.default_rng(5).integers(0, 256, (height, width, channels), np.uint8)
+    pixels[2:5] = pixels[2:5, :1]
+    pixels[6:9, width // 3 :] = pixels[6:9, width // 3, None]
+    return pixels
+
+
+@pytest.mark.parametrize("compression", [0, 1], ids=["raw", "PackBits"])
+def test_photoshop_files_give_their_flattened_picture(compression: int) -> None:
+    """Of a PSD the composite that it carries is taken, to the last bit."""
+    pixels = noisy()
+    height, width, _ = pixels.shape
+    rows = [row.tobytes() for row in pixels.transpose(2, 0, 1).reshape(-1, width)]
+    if compression:
+        rows = [packbits(row) for row in rows]
+        rows = [struct.pack(f">{len(rows)}H", *map(len, rows)), *rows]
+    picture = load(psd(width, height, b"".join(rows), compression=compression), "x.psd")
+    assert (picture.width, picture.height) == (width, height)
+    assert np.array_equal(picture.pixels, pixels)
+
+
+@pytest.mark.parametrize("bits", [24, 32])
+@pytest.mark.parametrize("packed", [False, True], ids=["raw", "RLE"])
+@pytest.mark.parametrize("top_down", [False, True], ids=["from below", "from above"])
+def test_targa_files_give_their_picture(bits: int, packed: bool, top_down: bool) -> None:
+    """A TGA of 24 or 32 bits, packed or not, from either end, comes out to the last bit, what is clear over white."""
+    pixels = noisy(channels=bits // 8)
+    if bits == 32:
+        pixels[..., 3] = np.where(pixels[..., 3] > 127, 255, 0)
+    height, width, _ = pixels.shape
+    data = struct.pack(
+        "<BBB5xHHHHBB", 0, 0, 10 if packed else 2, 0, 0, width, height, bits, top_down << 5 | (bits == 32) * 8
+    )
+    for row in pixels if top_down else pixels[::-1]:
+        # Blue, green, red, alpha.
+        items = [item[[2, 1, 0, 3][: bits // 8]].tobytes() for item in row]
+        for stretch in runs(items, 128) if packed else []:
+            repeated = len(stretch) > 1 and stretch[0] == stretch[1]
+            data += bytes([len(stretch) - 1 | repeated << 7]) + b"".join(stretch[:1] if repeated else stretch)
+        data += b"" if packed else b"".join(items)
+    picture = load(data, "x.tga")
+    expected = pixels if bits == 24 else np.where(pixels[..., 3:] == 255, pixels[..., :3], 255)
+    assert np.array_equal(picture.pixels, expected)
 
 
 def test_the_table_knows_every_format() -> None:
@@ -173,7 +233,7 @@ def test_grey_becomes_rgb(mode: str, extension: str) -> None:
     assert near(centres(picture), GREYS, 8)
 
 
-@pytest.mark.parametrize("extension", [".png", ".gif", ".tiff", ".bmp", ".tga", ".pcx"])
+@pytest.mark.parametrize("extension", [".png", ".gif", ".tiff", ".bmp", ".tga"])
 def test_palettes_become_rgb(extension: str) -> None:
     """A palette is looked up."""
     image = quadrants().convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
@@ -252,7 +312,7 @@ def transparent(mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-@pytest.mark.parametrize("extension", [".png", ".webp", ".tiff", ".avif", ".heic", ".jp2", ".tga", ".qoi"])
+@pytest.mark.parametrize("extension", [".png", ".webp", ".tiff", ".avif", ".heic", ".jp2", ".tga"])
 def test_what_is_transparent_is_white(extension: str) -> None:
     """Alpha is laid over white."""
     options, tolerance = CODED[extension]
@@ -301,7 +361,7 @@ def test_of_an_animation_the_first_frame_counts(extension: str) -> None:
 # By content, not by name
 
 
-@pytest.mark.parametrize("extension", [ext for ext in CODED if ext not in (".dib", ".tga", ".pcx", ".sgi")])
+@pytest.mark.parametrize("extension", [ext for ext in CODED if ext != ".tga"])
 def test_contents_decide_not_the_name(extension: str) -> None:
     """A picture under a wrong extension is decoded as what it is."""
     data = encode(quadrants(), extension, **CODED[extension][0])
@@ -309,12 +369,22 @@ def test_contents_decide_not_the_name(extension: str) -> None:
         assert load(data, name).pixels.shape == (64, 96, 3)
 
 
-@pytest.mark.parametrize("extension", [".dib", ".tga", ".pcx", ".sgi"])
-def test_formats_without_a_signature_need_their_name(extension: str) -> None:
+def test_formats_without_a_signature_need_their_name() -> None:
     """What could be anything is decoded only under its own extension."""
-    data = encode(quadrants(), extension)
-    assert load(data, f"x{extension}").pixels.shape == (64, 96, 3)
+    data = encode(quadrants(), ".tga")
+    assert load(data, "x.tga").pixels.shape == (64, 96, 3)
     assert reason(data, "x.jpg") == "not an image"
+
+
+@pytest.mark.parametrize("format", ["DIB", "PCX", "QOI", "SGI"])
+def test_formats_of_nobodys_photographs_are_not_read(format: str) -> None:
+    """What Pillow could decode and no camera or editor of today writes is no candidate and reaches no decoder."""
+    stream = io.BytesIO()
+    quadrants().save(stream, format)
+    extension = f".{format.lower()}"
+    assert extension not in EXTENSIONS
+    for name in (f"x{extension}", "x.jpg", "x.tga"):
+        assert reason(stream.getvalue(), name) == "not an image"
 
 
 @pytest.mark.parametrize(
@@ -332,7 +402,7 @@ def test_formats_without_a_signature_need_their_name(extension: str) -> None:
         b"\0" * 5000,
     ],
 )
-@pytest.mark.parametrize("name", ["x.jpg", "x.heic", "x.tga", "x.dib", "x.pcx"])
+@pytest.mark.parametrize("name", ["x.jpg", "x.heic", "x.tga"])
 def test_what_is_no_picture_says_so(data: bytes, name: str) -> None:
     """Texts, documents (EPS and WMF among them), films and zeros are not handed to any decoder."""
     assert reason(data, name) == "not an image"
@@ -404,7 +474,6 @@ def claiming(extension: str, width: int, height: int) -> bytes:
     place, layout = {
         ".bmp": (18, "<II"),
         ".gif": (6, "<HH"),
-        ".qoi": (4, ">II"),
         ".heic": (data.find(b"ispe") + 8, ">II"),
         ".avif": (data.find(b"ispe") + 8, ">II"),
     }[extension]
@@ -415,7 +484,7 @@ def claiming(extension: str, width: int, height: int) -> bytes:
 def test_a_bomb_is_refused_from_its_header() -> None:
     """Headers that claim more than the limit are skipped before anything is decoded."""
     bombs = [png_claiming(60000, 60000), b"P6 60000 60000 255\n", b"P4 60000 60000\n"]
-    bombs += [claiming(ext, 60000, 60000) for ext in (".bmp", ".gif", ".qoi", ".heic")]
+    bombs += [claiming(ext, 60000, 60000) for ext in (".bmp", ".gif", ".heic")]
     bombs += [claiming(".avif", 16000, 16000), psd(60000, 60000, b"")]
     for data in bombs:
         assert reason(data) == "too many pixels"
@@ -550,7 +619,7 @@ def test_damaged_files_never_do_worse_than_a_reason(name: str, data: st.DataObje
     check_decoding(bytes(sample[:cut]), file_name)
 
 
-@pytest.mark.parametrize("extension", [ext for ext in CODED if ext not in (".jp2", ".j2k", ".qoi")])
+@pytest.mark.parametrize("extension", [ext for ext in CODED if ext not in (".jp2", ".j2k")])
 def test_half_a_file_is_corrupt(extension: str) -> None:
     """A file that ends half-way is reported, not shown with a grey half."""
     data = encode(scene(9, (320, 240)), extension, **CODED[extension][0])

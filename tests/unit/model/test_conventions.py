@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imgsearch.cli.spelling import spelled
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
 from imgsearch.index import manifest
 from imgsearch.model import hub
-from imgsearch.model.checkpoint import SOURCE_FILE, fingerprint, missing_files
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_conventions, read_pipeline
+from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
-from imgsearch.spec import check_choice, choose_spec
+from imgsearch.spec import as_before, check_choice, choose_spec
 from imgsearch.types import IndexSpec, Input, ModelOptions, PixelBudget, Silent
 from support.cli import imgsearch
 from support.fakes import Notes
@@ -46,7 +47,7 @@ def _spec(folder: str | Path, **choice: Any) -> IndexSpec:
 
 def test_a_plain_checkpoint_is_used_as_published(tiny_checkpoint: str) -> None:
     """Without modules: the published instruction on both sides, every dimension, the fastest budget, no remark."""
-    own = read_conventions(tiny_checkpoint)
+    own = Checkpoint(tiny_checkpoint).conventions
     assert (own.query_prompt, own.document_prompt, own.verbatim) == (DEFAULT_INSTRUCTION,) * 2 + (False,)
     assert (own.dim, own.full_dim, own.matryoshka_dims) == (DIM, DIM, ())
     assert own.pixels == PixelBudget(4_096, 57_600)
@@ -55,7 +56,7 @@ def test_a_plain_checkpoint_is_used_as_published(tiny_checkpoint: str) -> None:
 
 def test_a_sentence_checkpoint_is_used_as_it_says(sentence: Path) -> None:
     """With modules: its own prompts as they stand, and its truncate_dim with the reason."""
-    own = read_conventions(str(sentence))
+    own = Checkpoint(str(sentence)).conventions
     assert (own.query_prompt, own.document_prompt, own.verbatim) == (*PROMPTS.values(), True)
     assert (own.dim, own.full_dim) == (64, DIM)
     assert own.pixels == PixelBudget(4_096, 57_600)
@@ -66,17 +67,17 @@ def test_the_format_that_the_visual_documents_model_was_saved_in(sentence: Path)
     """Version 5.4's development wrote the message format beside the modalities; it says the same there."""
     messages = {"message": {"method": "forward", "method_output_name": "last_hidden_state"}}
     change(sentence, "sentence_bert_config.json", modality_config=messages, message_format="structured")
-    assert read_conventions(str(sentence)).generation_prompt
+    assert Checkpoint(str(sentence)).conventions.generation_prompt
     change(sentence, "sentence_bert_config.json", message_format="flat")
     with pytest.raises(CheckpointError, match="the message format 'flat'"):
-        read_conventions(str(sentence))
+        _ = Checkpoint(str(sentence)).conventions
 
 
 def test_the_budget_of_training_is_the_default(tiny_copy: str) -> None:
     """What imgsearch.json says of pixels and dimensions is taken; its other keys are left to others."""
     content = {"pixels": {"min_pixels": 1_024, "max_pixels": 36_864}, "matryoshka_dims": [32, 128, 64]}
     write(Path(tiny_copy), "imgsearch.json", content | {"more": 1})
-    own = read_conventions(tiny_copy)
+    own = Checkpoint(tiny_copy).conventions
     assert own.pixels == PixelBudget(1_024, 36_864)
     assert own.matryoshka_dims == (128, 64, 32)
     assert own.notes() == ["at most 36,864 pixels a picture (its training budget)"]
@@ -84,16 +85,16 @@ def test_the_budget_of_training_is_the_default(tiny_copy: str) -> None:
 
 def test_the_visual_documents_model_gets_the_budget_it_was_trained_at(tiny_copy: str) -> None:
     """360,000 pixels, whether it is named on the command line or by the record of its download."""
-    assert read_conventions(tiny_copy, VDR).pixels == PixelBudget(4_096, 360_000)
+    assert Checkpoint(tiny_copy, VDR).conventions.pixels == PixelBudget(4_096, 360_000)
     write(Path(tiny_copy), SOURCE_FILE, {"repo": VDR, "revision": "main", "commit": "c"})
-    assert read_conventions(tiny_copy).pixels == PixelBudget(4_096, 360_000)
+    assert Checkpoint(tiny_copy).conventions.pixels == PixelBudget(4_096, 360_000)
 
 
 def test_the_modules_may_ask_for_a_budget(sentence: Path) -> None:
     """A budget among the processing kwargs is the default, one end of it alone with the processor's other end."""
     processing = {"chat_template": CHAT, "image": {"max_pixels": 20_480}}
     change(sentence, "sentence_bert_config.json", processing_kwargs=processing)
-    assert read_conventions(str(sentence)).pixels == PixelBudget(4_096, 20_480)
+    assert Checkpoint(str(sentence)).conventions.pixels == PixelBudget(4_096, 20_480)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_the_modules_may_ask_for_a_budget(sentence: Path) -> None:
 def test_the_processors_budget(tiny_copy: str, settings: dict[str, Any], budget: tuple[int, int]) -> None:
     """--detail checkpoint takes the image processor's pixels in either notation."""
     change(Path(tiny_copy), "preprocessor_config.json", **{"size": None, **settings})
-    assert processor_budget(tiny_copy) == PixelBudget(*budget)
+    assert processor_budget(Checkpoint(tiny_copy)) == PixelBudget(*budget)
     assert _spec(tiny_copy, pixels="checkpoint").pixels == PixelBudget(*budget)
 
 
@@ -116,7 +117,7 @@ def test_the_joint_processor_file_comes_first(tiny_copy: str) -> None:
     settings = json.loads(Path(tiny_copy, "preprocessor_config.json").read_text())
     settings["size"] = {"shortest_edge": 1_024, "longest_edge": 99_999}
     write(Path(tiny_copy), "processor_config.json", {"image_processor": settings})
-    assert processor_budget(tiny_copy) == PixelBudget(1_024, 99_999)
+    assert processor_budget(Checkpoint(tiny_copy)) == PixelBudget(1_024, 99_999)
 
 
 # ---- what the user may change ---------------------------------------------------------------------------------
@@ -136,6 +137,33 @@ def test_a_plain_checkpoints_instruction_ends_in_punctuation(tiny_checkpoint: st
     assert _spec(tiny_checkpoint, instruction="Find cats").query_prompt == "Find cats."
 
 
+@pytest.mark.parametrize("make", ["plain", "sentence"])
+def test_an_empty_instruction_is_none_at_all(make: str, tiny_checkpoint: str, sentence: Path) -> None:
+    """Wherever an instruction is given, "" is no instruction, and only None leaves it to the checkpoint."""
+    folder = tiny_checkpoint if make == "plain" else str(sentence)
+    own = Checkpoint(folder).conventions
+    assert own.prompts("") == ("", "")
+    assert own.prompts() == own.prompts(None) == (own.query_prompt, own.document_prompt)
+    assert own.prompts("Find cats!", document="") == ("Find cats!", "")
+    have, empty = _spec(folder), _spec(folder, instruction="")
+    assert (empty.query_prompt, empty.document_prompt) == ("", "")
+    with pytest.raises(IndexMismatch, match="the instruction"):
+        check_choice("/i", have, ModelOptions(instruction=""), [], "")
+    check_choice("/i", empty, ModelOptions(instruction=""), [], "")
+    anew = as_before(ModelOptions(instruction=""), have)
+    assert choose_spec(anew, Silent())[1].query_prompt == ""
+
+
+def test_an_empty_instruction_reaches_the_model(tiny_checkpoint: str) -> None:
+    """For the embedder, for one input and for a query of an index, "" gives the vector of a bare message."""
+    plain = Qwen3VLEmbedder(tiny_checkpoint, device="cpu")
+    bare = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", instruction="")
+    (wanted,) = bare.embed(["a cat"])
+    assert np.array_equal(plain.embed([Input(text="a cat", instruction="")])[0], wanted)
+    assert not np.array_equal(plain.embed(["a cat"])[0], wanted)
+    assert not np.array_equal(bare.embed([Input(text="a cat", instruction="Find it.")])[0], wanted)
+
+
 def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
     """A run says which defaults come from the checkpoint, and nothing of those that the user gave."""
     write(sentence, "imgsearch.json", {"pixels": {"min_pixels": 1_024, "max_pixels": 36_864}})
@@ -152,7 +180,7 @@ def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
 
 def test_a_dim_that_the_model_lacks_is_refused(sentence: Path) -> None:
     """The most is what the model has, not its truncate_dim."""
-    with pytest.raises(UsageError, match=r"--dim 129: .* gives vectors of 128 dimensions"):
+    with pytest.raises(UsageError, match=r"dim=129: .* gives vectors of 128 dimensions"):
         _spec(sentence, dim=129)
 
 
@@ -169,7 +197,7 @@ def test_an_embedder_follows_the_checkpoint(sentence: Path) -> None:
 
 def test_an_empty_prompt_is_no_message(tiny_checkpoint: str) -> None:
     """Where there is no instruction, there is no system message, as in sentence-transformers."""
-    prompter = PromptEncoder(tiny_checkpoint)
+    prompter = PromptEncoder(Checkpoint(tiny_checkpoint))
     words = prompter._tokenizer.decode(
         prompter.encode("a cat", instruction="").ids, skip_special_tokens=False
     )
@@ -180,12 +208,12 @@ def test_an_empty_prompt_is_no_message(tiny_checkpoint: str) -> None:
 
 
 def test_modules_that_change_nothing_leave_the_fingerprint(tiny_copy: str, tmp_path: Path) -> None:
-    """Prompts and truncate_dim are the identity's own; a missing generation prompt makes another checkpoint."""
-    plain = fingerprint(tiny_copy)
+    """Prompts and truncate_dim are the spec's own; a missing generation prompt makes another checkpoint."""
+    plain = Checkpoint(tiny_copy).fingerprint
     folder = sentence_folder(tiny_copy, tmp_path / "sentence", prompts=PROMPTS, truncate_dim=64)
-    assert fingerprint(str(folder)) == plain
+    assert Checkpoint(str(folder)).fingerprint == plain
     change(folder, "sentence_bert_config.json", processing_kwargs={"chat_template": {}})
-    assert fingerprint(str(folder)) != plain
+    assert Checkpoint(str(folder)).fingerprint != plain
 
 
 # ---- what is refused ------------------------------------------------------------------------------------------
@@ -262,7 +290,7 @@ def test_what_is_not_supported_is_refused_by_name(sentence: Path, name: str) -> 
     spoil, said = REFUSED[name]
     spoil(sentence)
     with pytest.raises(CheckpointError) as caught:
-        read_pipeline(str(sentence))
+        read_pipeline(Checkpoint(str(sentence)))
     assert said in str(caught.value)
     assert str(sentence) in str(caught.value)
     assert "is not supported" in str(caught.value)
@@ -274,7 +302,7 @@ def test_a_transformer_in_a_folder_of_its_own_is_refused(sentence: Path) -> None
     entries[0]["path"] = "0_Transformer"
     write(sentence, "modules.json", entries)
     with pytest.raises(CheckpointError, match="'0_Transformer' instead of ''"):
-        read_pipeline(str(sentence))
+        read_pipeline(Checkpoint(str(sentence)))
 
 
 def test_a_template_that_wants_to_know_the_side_is_refused(sentence: Path) -> None:
@@ -282,7 +310,7 @@ def test_a_template_that_wants_to_know_the_side_is_refused(sentence: Path) -> No
     template = sentence / "chat_template.jinja"
     template.write_text(template.read_text() + "{{ 'Q' if task == 'query' }}")
     with pytest.raises(CheckpointError, match="depends on 'task'"):
-        PromptEncoder(str(sentence))
+        PromptEncoder(Checkpoint(str(sentence)))
 
 
 @pytest.mark.parametrize(
@@ -300,22 +328,22 @@ def test_broken_files_are_named(sentence: Path, name: str, content: Any, said: s
     """A file that can't be understood is an error of one line that names it."""
     write(sentence, name, content)
     with pytest.raises(CheckpointError, match=said):
-        read_conventions(str(sentence))
+        _ = Checkpoint(str(sentence)).conventions
 
 
 def test_an_adapter_is_refused(tiny_copy: str) -> None:
     """Weights with an adapter beside them are not what other libraries would compute with."""
     write(Path(tiny_copy), "adapter_config.json", {"peft_type": "LORA"})
     with pytest.raises(CheckpointError, match=r"an adapter .* merge it into the weights"):
-        read_conventions(tiny_copy)
+        _ = Checkpoint(tiny_copy).conventions
 
 
 @pytest.mark.parametrize("name", ["1_Pooling/config.json", "sentence_bert_config.json"])
 def test_a_folder_that_lacks_settings_of_its_modules_is_not_whole(sentence: Path, name: str) -> None:
     """Half copied checkpoints are found out before they are used."""
-    assert missing_files(str(sentence)) == []
+    assert Checkpoint(str(sentence)).missing_files() == []
     (sentence / name).unlink()
-    assert missing_files(str(sentence)) == [name]
+    assert Checkpoint(str(sentence)).missing_files() == [name]
 
 
 # ---- from the command line ------------------------------------------------------------------------------------
@@ -431,7 +459,7 @@ def test_flags_are_compared_with_the_index(sentence: Path) -> None:
     assert f"the instruction for questions {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)
     assert f"the instruction for pictures {PROMPTS['document']!r}, not 'Find dogs.'" in str(caught.value)
     assert "at most 9,999 pixels a picture, not 57,600" in str(caught.value)
-    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in str(caught.value)
+    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in spelled(caught.value.message)
 
 
 # ---- demo -----------------------------------------------------------------------------------------------------
@@ -465,7 +493,7 @@ def test_the_demo_model_needs_no_download(demo: str) -> None:
     """`download demo` says that there is nothing to fetch; a revision of it makes no sense."""
     done = imgsearch("download", "demo")
     assert (done.code, done.err) == (0, f"demo ships with the program, there is nothing to fetch: {demo}\n")
-    with pytest.raises(UsageError, match="ships with imgsearch and has no --revision"):
+    with pytest.raises(UsageError, match="ships with imgsearch and has no revision"):
         hub.find_checkpoint("demo", revision="main")
 
 

@@ -17,11 +17,7 @@ from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model import hub
 from imgsearch.model.checkpoint import (
     SOURCE_FILE,
-    chat_template,
-    describe,
-    fingerprint,
-    missing_files,
-    weight_files,
+    Checkpoint,
 )
 from imgsearch.model.hub import DEFAULT_MODEL, find_checkpoint
 from support.hub_server import Files, checkpoint, safetensors, sharded
@@ -75,7 +71,7 @@ def test_a_folder_is_taken_as_given(machine: Path, monkeypatch: pytest.MonkeyPat
     folder = write(machine / "work" / "mine", checkpoint())
     monkeypatch.setenv("IMGSEARCH_MODEL_DIR", str(write(machine / "env", checkpoint())))
     found = find_checkpoint("mine")
-    assert (found.folder, found.name, found.reason) == (str(folder), str(folder), "--model")
+    assert (found.folder, found.name, found.reason) == (str(folder), str(folder), "model")
 
 
 def test_the_order_without_a_model(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,9 +173,7 @@ def test_neither_folder_nor_name(model: str) -> None:
 
 def test_without_download_it_says_how_to_get_it(machine: Path) -> None:
     """download=False over an empty machine names the folder, the command and the option."""
-    with pytest.raises(
-        CheckpointError, match=r"acme/tiny on this machine .*'imgsearch download'.*--model DIR"
-    ):
+    with pytest.raises(CheckpointError, match=r"acme/tiny on this machine .*'download\(\)'.*model=DIR"):
         find_checkpoint("acme/tiny", download=False)
 
 
@@ -201,7 +195,7 @@ def test_a_revision_finds_only_its_own_folder(machine: Path, monkeypatch: pytest
 
 def test_a_revision_of_a_folder_is_a_contradiction(machine: Path) -> None:
     """A folder has no revisions: both together are a usage error."""
-    with pytest.raises(UsageError, match="is a folder; --revision needs a name on the hub"):
+    with pytest.raises(UsageError, match="is a folder; revision needs a name on the hub"):
         find_checkpoint(str(write(machine / "mine", checkpoint())), revision="main")
 
 
@@ -243,8 +237,8 @@ def test_whole_checkpoints_lack_nothing(machine: Path) -> None:
     ):
         for kind, whole in (("one", files), ("shards", sharded(files))):
             folder = write(machine / f"{kind}{number}", {**whole, **extra})
-            assert missing_files(str(folder)) == []
-            assert chat_template(str(folder)) == template.decode()
+            assert Checkpoint(str(folder)).missing_files() == []
+            assert Checkpoint(str(folder)).chat_template == template.decode()
 
 
 def test_settings_may_lie_in_the_processor_config(machine: Path) -> None:
@@ -254,9 +248,9 @@ def test_settings_may_lie_in_the_processor_config(machine: Path) -> None:
     folder = write(
         machine / "new", {**files, "processor_config.json": json.dumps({"image_processor": images}).encode()}
     )
-    assert missing_files(str(folder)) == []
+    assert Checkpoint(str(folder)).missing_files() == []
     (folder / "processor_config.json").write_text('{"processor_class": "Qwen3VLProcessor"}')
-    assert missing_files(str(folder)) == ["preprocessor_config.json"]
+    assert Checkpoint(str(folder)).missing_files() == ["preprocessor_config.json"]
 
 
 NEEDED = sorted(set(checkpoint()) - {"tokenizer_config.json"})
@@ -271,7 +265,7 @@ def test_each_needed_file_is_missed(machine: Path, name: str, content: bytes | N
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
-    assert missing_files(str(folder)) == [name]
+    assert Checkpoint(str(folder)).missing_files() == [name]
 
 
 @pytest.mark.parametrize("name", [name for name in NEEDED if not name.endswith(".jinja")])
@@ -281,14 +275,14 @@ def test_half_a_file_is_missed(machine: Path, name: str, pointer: bool) -> None:
     folder = write(machine / "model", checkpoint())
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(POINTER if pointer else content[: len(content) // 2])
-    assert missing_files(str(folder)) == [name]
+    assert Checkpoint(str(folder)).missing_files() == [name]
 
 
 def test_every_shard_of_the_index_is_needed(machine: Path) -> None:
     """A shard that the index names and the folder lacks is missing."""
     folder = write(machine / "model", sharded(checkpoint()))
     (folder / "model-00002-of-00002.safetensors").unlink()
-    assert missing_files(str(folder)) == ["model-00002-of-00002.safetensors"]
+    assert Checkpoint(str(folder)).missing_files() == ["model-00002-of-00002.safetensors"]
 
 
 @pytest.mark.parametrize("shard", ["../model.safetensors", "/x/model.safetensors", "model.bin", 3])
@@ -299,21 +293,21 @@ def test_an_index_can_not_point_elsewhere(machine: Path, shard: object) -> None:
         "model.safetensors.index.json": json.dumps({"weight_map": {"w": shard}}).encode(),
     }
     folder = write(machine / "model", files)
-    assert missing_files(str(folder)) == ["model.safetensors.index.json"]
+    assert Checkpoint(str(folder)).missing_files() == ["model.safetensors.index.json"]
     with pytest.raises(CheckpointError, match="names no shards that lie beside it"):
-        weight_files(str(folder))
+        _ = Checkpoint(str(folder)).weight_files
 
 
 def test_the_rest_of_a_download_makes_it_incomplete(machine: Path) -> None:
     """An *.incomplete file is counted, unless the caller leaves leftovers out."""
     folder = write(machine / "model", {**checkpoint(), "x.incomplete": b""})
-    assert missing_files(str(folder)) == ["the rest of a download (x.incomplete)"]
-    assert missing_files(str(folder), leftovers=False) == []
+    assert Checkpoint(str(folder)).missing_files() == ["the rest of a download (x.incomplete)"]
+    assert Checkpoint(str(folder)).missing_files(leftovers=False) == []
 
 
 def test_no_folder_lacks_everything(machine: Path) -> None:
     """A folder that does not exist lacks all that a checkpoint needs."""
-    assert missing_files(str(machine / "nowhere")) == [
+    assert Checkpoint(str(machine / "nowhere")).missing_files() == [
         *(
             "config.json",
             "tokenizer.json",
@@ -330,7 +324,7 @@ def test_no_folder_lacks_everything(machine: Path) -> None:
 def test_describe_reads_config_and_headers(machine: Path) -> None:
     """Length of a vector from text_config, parameters and bytes from the headers, of one file or of shards."""
     for name, files in (("one", checkpoint(4096)), ("shards", sharded(checkpoint(4096)))):
-        info = describe(str(write(machine / name, files)))
+        info = Checkpoint(str(write(machine / name, files))).info
         assert (info.dim, info.model_type, info.weights_bytes, info.parameters) == (
             16,
             "qwen3_vl",
@@ -357,7 +351,7 @@ def test_other_models_and_broken_configs_are_refused(machine: Path, config: byte
     """A config.json of another family, or none that can be read, is an error that says which."""
     folder = write(machine / "model", {**checkpoint(), "config.json": config})
     with pytest.raises(CheckpointError, match=message.replace(".", r"\.")):
-        describe(str(folder))
+        _ = Checkpoint(str(folder)).info
 
 
 @pytest.mark.parametrize(
@@ -374,9 +368,9 @@ def test_other_models_and_broken_configs_are_refused(machine: Path, config: byte
 def test_broken_weights_are_refused(machine: Path, data: bytes) -> None:
     """Weights that are no safetensors file, or whose length is not what their header says, are named."""
     folder = write(machine / "model", {**checkpoint(), "model.safetensors": data})
-    assert missing_files(str(folder)) == ["model.safetensors"]
+    assert Checkpoint(str(folder)).missing_files() == ["model.safetensors"]
     with pytest.raises(CheckpointError, match=r"model\.safetensors is cut short, or no safetensors file"):
-        describe(str(folder))
+        _ = Checkpoint(str(folder)).info
 
 
 # The fingerprint
@@ -399,7 +393,7 @@ def test_the_same_checkpoint_has_the_same_fingerprint(machine: Path) -> None:
         {**files, "README.md": b"new", "tokenizer_config.json": b'{"model_max_length": 1}'},
         {**files, "chat_template.json": template},
     ]
-    prints = {fingerprint(str(write(machine / f"copy{n}", copy))) for n, copy in enumerate(copies)}
+    prints = {Checkpoint(str(write(machine / f"copy{n}", copy))).fingerprint for n, copy in enumerate(copies)}
     assert len(prints) == 1
     assert len(prints.pop()) == 64
 
@@ -431,28 +425,33 @@ def test_whatever_moves_a_vector_changes_the_fingerprint(machine: Path) -> None:
         with_weights(data, shape=(64, 64)),
         *(with_weights(flipped(place)) for place in (0, 2048, 4095)),
     ]
-    prints = [fingerprint(str(write(machine / f"variant{n}", variant))) for n, variant in enumerate(variants)]
+    prints = [
+        Checkpoint(str(write(machine / f"variant{n}", variant))).fingerprint
+        for n, variant in enumerate(variants)
+    ]
     assert len(set(prints)) == len(variants)
 
 
 def test_the_fingerprint_is_remembered(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second call reads no weights; a change of any file is seen."""
     folder = str(write(machine / "model", checkpoint()))
-    first = fingerprint(folder)
+    first = Checkpoint(folder).fingerprint
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "_compute", lambda folder: pytest.fail("the weights were read again"))
-        assert fingerprint(folder) == first
+        patch.setattr(
+            checkpoints, "_compute_fingerprint", lambda folder: pytest.fail("the weights were read again")
+        )
+        assert Checkpoint(folder).fingerprint == first
     write(machine / "model", {"chat_template.jinja": b"{{ other }}"})
-    changed = fingerprint(folder)
+    changed = Checkpoint(folder).fingerprint
     assert changed != first
     write(machine / "model", checkpoint(seed=2))
-    assert fingerprint(folder) not in (first, changed)
+    assert Checkpoint(folder).fingerprint not in (first, changed)
 
 
 def test_a_file_of_a_moment_ago_is_not_remembered(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a tick of the file system's clock a file could change again unseen: nothing is remembered yet."""
     monkeypatch.setattr(checkpoints, "_SETTLED_NS", 1 << 62)
-    fingerprint(str(write(machine / "model", checkpoint())))
+    _ = Checkpoint(str(write(machine / "model", checkpoint()))).fingerprint
     assert not list((machine / "cache").rglob("*.json"))
 
 
@@ -462,20 +461,20 @@ def test_a_broken_cache_is_ignored(machine: Path, content: bytes) -> None:
     folder = str(write(machine / "model", checkpoint()))
     (machine / "cache" / "imgsearch").mkdir()
     (machine / "cache" / "imgsearch" / "fingerprints.json").write_bytes(content)
-    assert fingerprint(folder) == fingerprint(folder)
+    assert Checkpoint(folder).fingerprint == Checkpoint(folder).fingerprint
 
 
 def test_a_cache_that_can_not_be_written_is_ignored(machine: Path) -> None:
     """Where the cache folder can't be made, the fingerprint comes all the same."""
     (machine / "cache" / "imgsearch").write_text("a file in its place")
     folder = str(write(machine / "model", checkpoint()))
-    assert fingerprint(folder) == fingerprint(folder)
+    assert Checkpoint(folder).fingerprint == Checkpoint(folder).fingerprint
 
 
 def test_no_fingerprint_of_half_a_checkpoint(machine: Path) -> None:
     """A missing file is an error that names it and the command that mends it."""
     folder = write(machine / "model", checkpoint())
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: No such file .*'imgsearch download'"):
-        fingerprint(str(folder))
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: No such file .*'download\(\)'"):
+        _ = Checkpoint(str(folder)).fingerprint
     assert os.listdir(machine / "cache") == []

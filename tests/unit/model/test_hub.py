@@ -20,7 +20,7 @@ from huggingface_hub import constants
 
 from imgsearch.errors import CheckpointError, DownloadError
 from imgsearch.model import hub as downloads
-from imgsearch.model.checkpoint import SOURCE_FILE, missing_files
+from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.hub import download_checkpoint
 from support import TESTS
 from support.hub_server import Hub, checkpoint, sharded
@@ -81,7 +81,7 @@ def test_download_brings_exactly_the_checkpoint(hub: Hub, tmp_path: Path) -> Non
     assert download_checkpoint(NAME, None, str(folder)) == str(folder)
     assert contents(folder) == wanted
     assert sorted(p.name for p in folder.iterdir()) == sorted([*wanted, SOURCE_FILE])
-    assert missing_files(str(folder)) == []
+    assert Checkpoint(str(folder)).missing_files() == []
 
 
 def test_download_records_its_source(hub: Hub, tmp_path: Path) -> None:
@@ -178,7 +178,9 @@ def test_a_broken_update_leaves_no_mixture_that_counts(hub: Hub, tmp_path: Path)
     hub.faults.damaged.add("chat_template.jinja")
     with pytest.raises(DownloadError):
         download_checkpoint(NAME, None, str(tmp_path))
-    assert missing_files(str(tmp_path)) == ["the rest of a download (.imgsearch-download.incomplete)"]
+    assert Checkpoint(str(tmp_path)).missing_files() == [
+        "the rest of a download (.imgsearch-download.incomplete)"
+    ]
     hub.faults.damaged.clear()
     download_checkpoint(NAME, None, str(tmp_path))
     assert contents(tmp_path) == newer
@@ -217,7 +219,7 @@ def test_a_kill_loses_nothing(tmp_path: Path) -> None:
         (part,) = folder.glob("model.safetensors.*.incomplete")
         have = part.stat().st_size
         assert size // 2 - 65536 < have <= size // 2
-        assert missing_files(str(folder)) != []
+        assert Checkpoint(str(folder)).missing_files() != []
 
         server.faults.stall_after.clear()
         server.log.clear()
@@ -243,7 +245,7 @@ def test_a_connection_that_stays_broken_is_an_error_that_can_be_continued(hub: H
     hub.faults.drop_after["model.safetensors"] = [1000, 0]
     with pytest.raises(DownloadError, match="again, it goes on there"):
         download_checkpoint(NAME, None, str(tmp_path))
-    assert any("rest of a download" in item for item in missing_files(str(tmp_path)))
+    assert any("rest of a download" in item for item in Checkpoint(str(tmp_path)).missing_files())
     hub.faults.drop_after.clear()
     hub.log.clear()
     download_checkpoint(NAME, None, str(tmp_path))
@@ -300,7 +302,7 @@ def test_wrong_bytes_are_never_kept(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"model\.safetensors arrived damaged"):
         download_checkpoint(NAME, None, str(tmp_path))
     assert not list(tmp_path.glob("model.safetensors*"))
-    assert "model.safetensors" in missing_files(str(tmp_path))
+    assert "model.safetensors" in Checkpoint(str(tmp_path)).missing_files()
 
 
 def test_a_wrong_small_file_is_an_error(hub: Hub, tmp_path: Path) -> None:
@@ -316,7 +318,7 @@ def test_a_file_that_is_listed_and_not_there_is_an_error(hub: Hub, tmp_path: Pat
     hub.faults.missing.add(file)
     with pytest.raises(DownloadError):
         download_checkpoint(NAME, None, str(tmp_path))
-    assert missing_files(str(tmp_path)) != []
+    assert Checkpoint(str(tmp_path)).missing_files() != []
 
 
 def test_an_unknown_repository_is_an_error_also_over_a_filled_folder(hub: Hub, tmp_path: Path) -> None:
@@ -407,7 +409,7 @@ def test_no_network_is_an_error_over_half_a_checkpoint(
         nobody = server.url
     use(nobody, monkeypatch)
     (tmp_path / "config.json").write_bytes(checkpoint()["config.json"])
-    with pytest.raises(DownloadError, match=f"no hub answers at {nobody} .*imgsearch download.* --model DIR"):
+    with pytest.raises(DownloadError, match=rf"no hub answers at {nobody} .*download\(\).* model=DIR"):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
@@ -447,7 +449,7 @@ def test_a_full_disk_is_said(hub: Hub, tmp_path: Path) -> None:
 def test_a_folder_that_can_not_be_written_is_said(hub: Hub, tmp_path: Path) -> None:
     """A target that can't be made is named, with the reason and the way round it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(DownloadError, match=r"can't write to .*file/model: Not a directory; .*--model DIR"):
+    with pytest.raises(DownloadError, match=r"can't write to .*file/model: Not a directory; .*model=DIR"):
         download_checkpoint(NAME, None, str(tmp_path / "file" / "model"))
 
 

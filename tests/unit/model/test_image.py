@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from imgsearch.errors import CheckpointError, InputError, PictureError, UsageError
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.image import (
     PatchLayout,
     prepare,
@@ -125,7 +126,7 @@ def test_pictures_are_resized_into_the_budget():
 def test_layout_without_normalising_leaves_bytes(tmp_path):
     """Settings that switch rescaling and normalising off give the byte values themselves."""
     folder = _folder(tmp_path, {**_SETTINGS, "do_rescale": False, "do_normalize": False})
-    assert read_layout(folder).table[0, 255] == 255
+    assert read_layout(Checkpoint(folder)).table[0, 255] == 255
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def _folder(
 
 def test_layout_comes_from_the_settings(tmp_path):
     """Sizes, means and factors are those of the checkpoint's image settings."""
-    layout = read_layout(_folder(tmp_path, _SETTINGS))
+    layout = read_layout(Checkpoint(_folder(tmp_path, _SETTINGS)))
     assert (layout.patch, layout.temporal, layout.merge, layout.factor) == (14, 2, 2, 28)
     assert (layout.mean, layout.std, layout.rescale) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 0.5)
 
@@ -167,14 +168,14 @@ def test_layout_comes_from_the_settings(tmp_path):
 def test_layout_comes_from_a_newer_processor_config(tmp_path):
     """Newer checkpoints keep the same settings in a section of processor_config.json."""
     folder = _folder(tmp_path, {"image_processor": _SETTINGS}, "processor_config.json")
-    assert read_layout(folder).patch == 14
+    assert read_layout(Checkpoint(folder)).patch == 14
 
 
 def test_layout_takes_sizes_from_the_config(tmp_path):
     """Sizes that the image settings leave out are those of the vision tower."""
     settings = {name: value for name, value in _SETTINGS.items() if not name.endswith("_size")}
     vision = {"patch_size": 16, "temporal_patch_size": 2, "spatial_merge_size": 3}
-    layout = read_layout(_folder(tmp_path, settings, config={"vision_config": vision}))
+    layout = read_layout(Checkpoint(_folder(tmp_path, settings, config={"vision_config": vision})))
     assert (layout.patch, layout.temporal, layout.merge) == (16, 2, 3)
 
 
@@ -185,4 +186,4 @@ def test_layout_takes_sizes_from_the_config(tmp_path):
 def test_layout_that_makes_no_sense(tmp_path, change: dict):
     """A number that is missing everywhere or can't be one makes the checkpoint refused by name."""
     with pytest.raises(CheckpointError, match=str(tmp_path)):
-        read_layout(_folder(tmp_path, _SETTINGS | change))
+        read_layout(Checkpoint(_folder(tmp_path, _SETTINGS | change)))

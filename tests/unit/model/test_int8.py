@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from imgsearch.errors import CheckpointError, UsageError
 from imgsearch.model import embedder as embedder_module
 from imgsearch.model import runtime
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import layers
 from imgsearch.model.engine.forward import Engine
@@ -209,7 +210,7 @@ def test_a_checkpoint_that_int8_is_too_coarse_for_is_refused(
     embedder = Qwen3VLEmbedder(folder, device="cpu", dtype="int8")
     for _ in range(2):  # and every time
         with pytest.raises(
-            CheckpointError, match=r"int8 takes too much .*cosine of -?0\.\d+ .*leave --dtype out"
+            CheckpointError, match=r"int8 takes too much .*cosine of -?0\.\d+ .*leave dtype out"
         ):
             embedder.embed(["a cat"])
 
@@ -316,7 +317,8 @@ def test_threads_prove_once():
 def test_memory_to_come_is_a_byte_a_weight(tiny_checkpoint: str):
     """Until the vision tower is loaded, memory is kept free for a byte of each of its weights."""
     plain, small = (
-        Engine(tiny_checkpoint, Runtime("cpu", dtype, "for a test")) for dtype in ("float32", "int8")
+        Engine(Checkpoint(tiny_checkpoint), Runtime("cpu", dtype, "for a test"))
+        for dtype in ("float32", "int8")
     )
     assert 0 < small.bytes_to_load() < plain.bytes_to_load() / 4
     small.load_vision()
@@ -344,7 +346,7 @@ def test_int8_is_refused_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(torch.ops, "onednn", broken, raising=False)
         assert not int8_fits.__wrapped__(torch.float32)
         monkeypatch.setattr(layers, "int8_fits", int8_fits.__wrapped__)
-        with pytest.raises(UsageError, match="computes int8 wrong: leave --dtype out"):
+        with pytest.raises(UsageError, match="computes int8 wrong: leave dtype out"):
             Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="int8")
 
 

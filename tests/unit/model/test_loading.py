@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model.checkpoint import describe
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine.forward import Engine
-from imgsearch.model.modeling import Qwen3VLForEmbedding
-from imgsearch.model.reference import cast_parameters, load_model
+from imgsearch.model.reference import Qwen3VLForEmbedding, cast_parameters, load_model
 from imgsearch.types import Runtime
 from random_checkpoint import write_random_checkpoint
 
@@ -47,7 +46,7 @@ def test_every_tensor_is_the_stored_one(tmp_path, stored: str, target: str, monk
     monkeypatch.setattr("imgsearch.model.engine.weights.CHUNK", 10_000)
     folder = str(tmp_path)
     write_random_checkpoint(folder, dtype=stored)
-    model = load_model(folder, _cpu(target))
+    model = load_model(Checkpoint(folder), _cpu(target))
     expected = load_file(os.path.join(folder, "model.safetensors"))
     actual = model.state_dict()
     assert actual.keys() == expected.keys()
@@ -58,7 +57,7 @@ def test_every_tensor_is_the_stored_one(tmp_path, stored: str, target: str, monk
 
 def test_rotary_frequencies_stay_exact(tiny_checkpoint: str):
     """What no file stores is float32 in a float16 model, equal to what plain construction computes."""
-    model = load_model(tiny_checkpoint, _cpu("float16"))
+    model = load_model(Checkpoint(tiny_checkpoint), _cpu("float16"))
     plain = dict(Qwen3VLForEmbedding(model.config).named_buffers())
     buffers = dict(model.named_buffers())
     assert buffers.keys() == plain.keys()
@@ -70,7 +69,7 @@ def test_rotary_frequencies_stay_exact(tiny_checkpoint: str):
 
 def test_casting_there_and_back_changes_nothing(tiny_checkpoint: str):
     """Parameters that go from half precision to float32 and back are the same bits, and buffers are untouched."""
-    model = load_model(tiny_checkpoint, _cpu("bfloat16"))
+    model = load_model(Checkpoint(tiny_checkpoint), _cpu("bfloat16"))
     before = {name: tensor.clone() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     cast_parameters(model, torch.float32)
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
@@ -84,7 +83,10 @@ def test_shards_hold_the_same_model(tiny_checkpoint: str, tmp_path):
     """A checkpoint in several shards loads to the same parameters as the one in one file."""
     write_random_checkpoint(str(tmp_path), shard_bytes=500_000)
     assert len([name for name in os.listdir(tmp_path) if name.endswith(".safetensors")]) > 2
-    one, many = load_model(tiny_checkpoint, _cpu("float32")), load_model(str(tmp_path), _cpu("float32"))
+    one, many = (
+        load_model(Checkpoint(tiny_checkpoint), _cpu("float32")),
+        load_model(Checkpoint(str(tmp_path)), _cpu("float32")),
+    )
     for (name, left), right in zip(one.state_dict().items(), many.state_dict().values(), strict=True):
         assert torch.equal(left, right), name
 
@@ -106,15 +108,18 @@ def test_random_checkpoints_are_told_apart_by_their_seed(tiny_checkpoint: str, t
 def test_names_of_a_bare_model(tiny_checkpoint: str, tiny_copy: str):
     """A fine-tune that was saved without the prefix "model." loads to the same parameters."""
     _rewrite(tiny_copy, lambda tensors: {name.removeprefix("model."): t for name, t in tensors.items()})
-    one, other = load_model(tiny_checkpoint, _cpu("float32")), load_model(tiny_copy, _cpu("float32"))
+    one, other = (
+        load_model(Checkpoint(tiny_checkpoint), _cpu("float32")),
+        load_model(Checkpoint(tiny_copy), _cpu("float32")),
+    )
     for (name, left), right in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(left, right), name
 
 
 @pytest.fixture(params=[load_model, Engine], ids=["reference", "engine"])
 def load(request: pytest.FixtureRequest):
-    """Give each of the two ways to load a checkpoint, which refuse the same."""
-    return request.param
+    """Give each of the two ways to load the checkpoint of a folder, which refuse the same."""
+    return lambda folder, runtime: request.param(Checkpoint(folder), runtime)
 
 
 def test_missing_tensors(load, tiny_copy: str):
@@ -200,18 +205,18 @@ _MEASURE = """
 import resource, sys
 import torch
 if sys.argv[3] == "reference":
-    import imgsearch.model.modeling
+    from imgsearch.model.reference import load_model
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine.forward import Engine
-from imgsearch.model.reference import load_model
 from imgsearch.types import Runtime
 
 unit = 1 if sys.platform == "darwin" else 1024
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 runtime = Runtime("cpu", sys.argv[2], "for a test")
 if sys.argv[3] == "reference":
-    model = load_model(sys.argv[1], runtime)
+    model = load_model(Checkpoint(sys.argv[1]), runtime)
 else:
-    engine = Engine(sys.argv[1], runtime)
+    engine = Engine(Checkpoint(sys.argv[1]), runtime)
     engine.load_vision()
     engine.prepack()
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -236,7 +241,7 @@ def medium_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_memory_while_loading(medium_checkpoint: str, dtype: str, way: str):
     """Loading raises the peak of resident memory by at most 1.2 times the weights' size in the target dtype."""
-    count = str(describe(medium_checkpoint).parameters)
+    count = str(Checkpoint(medium_checkpoint).info.parameters)
     command = [sys.executable, "-c", _MEASURE, medium_checkpoint, dtype, way, count]
     ratio, weights = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert int(weights) > 150_000_000

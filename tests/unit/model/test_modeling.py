@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.modeling import Qwen3VLConfig, Qwen3VLForEmbedding
-from imgsearch.model.reference import load_model
+from imgsearch.model.reference import Qwen3VLConfig, Qwen3VLForEmbedding, load_model
 from imgsearch.types import Runtime
 from random_checkpoint import PUBLISHED_2B
 
@@ -52,7 +52,7 @@ def test_published_positions_are_understood():
 @pytest.fixture(scope="module")
 def tiny_model(tiny_checkpoint: str) -> Qwen3VLForEmbedding:
     """Give the tiny checkpoint as transformers' module."""
-    return load_model(tiny_checkpoint, Runtime("cpu", "float32", "for a test"))
+    return load_model(Checkpoint(tiny_checkpoint), Runtime("cpu", "float32", "for a test"))
 
 
 def _picture_inputs(embedder: Qwen3VLEmbedder) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.model import checkpoint
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine import pages
 from imgsearch.startup import uncollected
 
@@ -44,13 +44,12 @@ def test_a_map_goes_with_its_last_user(tmp_path: Path):
 
 def test_the_language_layers_are_found(tiny_checkpoint: str):
     """What is touched is the layers of the language model, together where they lie together, and nothing else."""
-    path = os.path.join(tiny_checkpoint, checkpoint.weight_files(tiny_checkpoint)[0])
     layers = {
-        (start, end)
-        for name, start, end in checkpoint.tensor_ranges(path)
-        if "language_model.layers." in name
+        (tensor.start, tensor.start + tensor.size)
+        for tensor in Checkpoint(tiny_checkpoint).tensors
+        if "language_model.layers." in tensor.name
     }
-    runs = pages._layers(path)
+    runs = [(start, end) for _, start, end in pages._language_layers(Checkpoint(tiny_checkpoint))]
     assert sum(end - start for start, end in runs) == sum(end - start for start, end in layers)
     assert all(any(start <= at < end for start, end in runs) for at, _ in layers)
     assert len(runs) < len(layers)
@@ -58,8 +57,9 @@ def test_the_language_layers_are_found(tiny_checkpoint: str):
 
 _NEAR = """
 import sys, threading
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine import pages
-with pages.prefetch_pages(sys.argv[1]):
+with pages.prefetch_pages(Checkpoint(sys.argv[1])):
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
             thread.join()
@@ -77,8 +77,7 @@ print(len(pages._maps))
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of its maps")
 def test_the_layers_are_in_memory_before_torch_is(tiny_checkpoint: str):
     """A second thread brings the layers' pages into memory without torch, and lets go of them if nobody takes them."""
-    path = os.path.join(tiny_checkpoint, checkpoint.weight_files(tiny_checkpoint)[0])
-    wanted = sum(end - start for start, end in pages._layers(path))
+    wanted = sum(end - start for _, start, end in pages._language_layers(Checkpoint(tiny_checkpoint)))
     done = subprocess.run(
         [sys.executable, "-c", _NEAR, tiny_checkpoint], capture_output=True, text=True, check=True
     )
@@ -95,7 +94,8 @@ def test_broken_weights_are_left_to_whoever_loads_them(tmp_path: Path, content: 
         (tmp_path / "model.safetensors").write_bytes(content)
     code = (
         "import sys; from imgsearch.model.engine.pages import prefetch_pages\n"
-        "with prefetch_pages(sys.argv[1]): print('went on')"
+        "from imgsearch.model.checkpoint import Checkpoint\n"
+        "with prefetch_pages(Checkpoint(sys.argv[1])): print('went on')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False

@@ -10,14 +10,16 @@ import pytest
 from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
-from imgsearch.model.prompt import PromptEncoder, Tokens, punctuated
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.conventions import punctuated
+from imgsearch.model.prompt import PromptEncoder, Tokens
 from imgsearch.model.reference import pad_batch
 
 
 @pytest.fixture(scope="module")
 def prompter(tiny_checkpoint: str) -> PromptEncoder:
     """Give the prompter of the tiny checkpoint."""
-    return PromptEncoder(tiny_checkpoint)
+    return PromptEncoder(Checkpoint(tiny_checkpoint))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_picture_comes_before_the_text(prompter: PromptEncoder, tokenizer: Token
 
 def test_post_processor_is_run(tiny_checkpoint_eot: str):
     """Where the checkpoint's tokenizer appends a token to every prompt, it is the last one."""
-    prompter = PromptEncoder(tiny_checkpoint_eot)
+    prompter = PromptEncoder(Checkpoint(tiny_checkpoint_eot))
     tokenizer = Tokenizer.from_file(os.path.join(tiny_checkpoint_eot, "tokenizer.json"))
     assert _words(tokenizer, prompter.encode("a cat")).endswith("<|im_start|>assistant\n<|endoftext|>")
 
@@ -155,7 +157,7 @@ def test_a_tokenizer_that_cuts_by_itself_is_not_obeyed(tiny_copy: str, prompter:
     tokenizer.enable_truncation(5)
     tokenizer.enable_padding(direction="left", length=99, pad_id=7, pad_token="<|im_end|>")
     tokenizer.save(path)
-    other = PromptEncoder(tiny_copy)
+    other = PromptEncoder(Checkpoint(tiny_copy))
     assert np.array_equal(other.encode("a cat").ids, prompter.encode("a cat").ids)
     assert other.padding_side == "left"
 
@@ -167,7 +169,7 @@ def test_padding_side_and_token_come_from_the_checkpoint(
     assert prompter.padding_side == "right"
     assert prompter.pad_id == tokenizer.token_to_id("<|endoftext|>")
     _edit(tiny_copy, "tokenizer_config.json", padding_side="left", pad_token={"content": "<|vision_pad|>"})
-    other = PromptEncoder(tiny_copy)
+    other = PromptEncoder(Checkpoint(tiny_copy))
     assert other.padding_side == "left"
     assert other.pad_id == tokenizer.token_to_id("<|vision_pad|>")
 
@@ -200,7 +202,7 @@ def test_template_from_other_places(tiny_copy: str, name: str, template):
     os.remove(os.path.join(tiny_copy, "chat_template.jinja"))
     _edit(tiny_copy, name, chat_template=template)
     tokenizer = Tokenizer.from_file(os.path.join(tiny_copy, "tokenizer.json"))
-    assert _words(tokenizer, PromptEncoder(tiny_copy).encode("def")) == "def"
+    assert _words(tokenizer, PromptEncoder(Checkpoint(tiny_copy)).encode("def")) == "def"
 
 
 def test_template_gets_what_transformers_gives(tiny_copy: str):
@@ -211,7 +213,7 @@ def test_template_gets_what_transformers_gives(tiny_copy: str):
     )
     _write_template(tiny_copy, template)
     tokenizer = Tokenizer.from_file(os.path.join(tiny_copy, "tokenizer.json"))
-    assert _words(tokenizer, PromptEncoder(tiny_copy).encode("a")) == '{"é": "<"}x%<|im_end|>'
+    assert _words(tokenizer, PromptEncoder(Checkpoint(tiny_copy)).encode("a")) == '{"é": "<"}x%<|im_end|>'
 
 
 def _write_template(folder: str, template: str) -> None:
@@ -235,7 +237,7 @@ def test_template_that_fails(tiny_copy: str, template: str):
     """A template that refuses, breaks, reaches out of the sandbox or places no picture is the checkpoint's error."""
     _write_template(tiny_copy, template)
     with pytest.raises(CheckpointError, match="chat template") as caught:
-        PromptEncoder(tiny_copy).encode(None, 4)
+        PromptEncoder(Checkpoint(tiny_copy)).encode(None, 4)
     assert tiny_copy in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -244,7 +246,7 @@ def test_template_that_does_not_compile(tiny_copy: str):
     """A template with a syntax error is refused when the checkpoint is opened."""
     _write_template(tiny_copy, "{% if %}")
     with pytest.raises(CheckpointError, match="chat template is broken"):
-        PromptEncoder(tiny_copy)
+        PromptEncoder(Checkpoint(tiny_copy))
 
 
 @pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "config.json"])
@@ -252,7 +254,7 @@ def test_missing_files(tiny_copy: str, name: str):
     """A checkpoint without its template, tokenizer or config is refused with its folder's name."""
     os.remove(os.path.join(tiny_copy, name))
     with pytest.raises(CheckpointError) as caught:
-        PromptEncoder(tiny_copy)
+        PromptEncoder(Checkpoint(tiny_copy))
     assert tiny_copy in str(caught.value)
 
 
@@ -262,7 +264,7 @@ def test_broken_files(tiny_copy: str, name: str):
     with open(os.path.join(tiny_copy, name), "w") as file:
         file.write("{broken\n")
     with pytest.raises(CheckpointError, match=name) as caught:
-        PromptEncoder(tiny_copy)
+        PromptEncoder(Checkpoint(tiny_copy))
     assert "\n" not in str(caught.value)
 
 
@@ -271,4 +273,4 @@ def test_ids_that_do_not_fit(tiny_copy: str, image_id: int | None):
     """A config whose image token is missing, or unknown to the tokenizer, is refused."""
     _edit(tiny_copy, "config.json", image_token_id=image_id)
     with pytest.raises(CheckpointError, match="image_token_id"):
-        PromptEncoder(tiny_copy)
+        PromptEncoder(Checkpoint(tiny_copy))

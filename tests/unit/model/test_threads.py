@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.errors import InputError
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import threads
 from imgsearch.model.reference import Reference
@@ -165,5 +166,5 @@ def test_vectors_do_not_depend_on_the_parts(
         found = embedder.forward(ready)
     finally:
         torch.set_num_threads(before)
-    right = Reference(tiny_checkpoint, embedder.runtime, "left")(ready)
+    right = Reference(Checkpoint(tiny_checkpoint), embedder.runtime, "left")(ready)
     assert torch.cosine_similarity(found, right).min() >= 0.99999

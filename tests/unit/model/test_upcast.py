@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import forward as engine_module
 from imgsearch.model.engine import layers
@@ -67,7 +68,9 @@ def test_a_narrow_weight_multiplies_like_a_wide_one(
     }
     save_file(tensors, tmp_path / "model.safetensors")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    weights = Weights(find_tensors(str(tmp_path), shapes, tied=False), torch.device("cpu"), torch.float32)
+    weights = Weights(
+        find_tensors(Checkpoint(str(tmp_path)), shapes, tied=False), torch.device("cpu"), torch.float32
+    )
     product = Linear(weights, "a", bias=True)
     assert product._weight.dtype == stored
     x, other = (torch.randn(2, 5, size, generator=generator) for size in (32, 24))
@@ -98,8 +101,8 @@ def test_a_narrow_weight_multiplies_like_a_wide_one(
 def test_parity_while_weights_are_widened(narrow: str, monkeypatch: pytest.MonkeyPatch):
     """From the first pass to packed weights, vectors are those of transformers' own forward in float32."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
-    right = Reference(narrow, RUNTIME, "left")(ready)
+    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)
+    right = Reference(Checkpoint(narrow), RUNTIME, "left")(ready)
     held = [engine.bytes_to_load()]
     for _ in range(6):
         found = engine(ready)
@@ -115,7 +118,7 @@ def test_parity_while_weights_are_widened(narrow: str, monkeypatch: pytest.Monke
 def test_a_single_question_widens_nothing(narrow: str, monkeypatch: pytest.MonkeyPatch):
     """One question leaves the language layers as the file has them; each further one widens an eighth at most."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)[:1]
+    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)[:1]
     counts = []
     for _ in range(10):
         engine(ready)
@@ -129,10 +132,10 @@ def test_a_single_question_widens_nothing(narrow: str, monkeypatch: pytest.Monke
 def test_without_room_weights_stay_narrow(narrow: str, monkeypatch: pytest.MonkeyPatch):
     """Where widened weights would take most of the memory nothing is widened, and less is set aside for weights."""
     _room(monkeypatch, 10**12)
-    wide = Engine(narrow, RUNTIME).bytes_to_load()
+    wide = Engine(Checkpoint(narrow), RUNTIME).bytes_to_load()
     _room(monkeypatch, int(1.4 * wide))
     monkeypatch.setattr(engine_module, "_PACK_AFTER", 1)
-    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
+    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)
     assert 0.4 * wide < engine.bytes_to_load() < 0.6 * wide
     for _ in range(5):
         engine(ready)
@@ -149,7 +152,7 @@ def test_memory_that_runs_out_while_widening_costs_no_answer(narrow: str, monkey
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
     monkeypatch.setattr(Linear, "upcast", fail)
-    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
+    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)
     first = engine(ready[:1])
     for _ in range(4):
         assert torch.equal(engine(ready[:1]), first)
@@ -159,7 +162,7 @@ def test_memory_that_runs_out_while_widening_costs_no_answer(narrow: str, monkey
 def test_memory_that_others_took_since_is_not_counted_on(narrow: str, monkeypatch: pytest.MonkeyPatch):
     """Room that was there when the model was loaded, and is gone when weights would be widened, leaves them narrow."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)
+    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)
     assert engine._room
     _room(monkeypatch, 1000)
     for _ in range(4):
@@ -170,7 +173,7 @@ def test_memory_that_others_took_since_is_not_counted_on(narrow: str, monkeypatc
 def test_an_engine_for_one_batch_widens_nothing(narrow: str, monkeypatch: pytest.MonkeyPatch):
     """Where weights are read anew at each call none is kept wider, in memory that is short as it is."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(narrow, RUNTIME, keep=False), _ready(narrow)
+    engine, ready = Engine(Checkpoint(narrow), RUNTIME, keep=False), _ready(narrow)
     for _ in range(3):
         engine(ready)
     assert all(product._weight.dtype != torch.float32 for product in engine._linears())
@@ -179,7 +182,7 @@ def test_an_engine_for_one_batch_widens_nothing(narrow: str, monkeypatch: pytest
 def test_the_same_question_gets_the_same_bits(narrow: str, monkeypatch: pytest.MonkeyPatch):
     """A question gets the same vector whether weights are narrow, some of them widened, or all."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(narrow, RUNTIME), _ready(narrow)[:2]
+    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)[:2]
     first = engine(ready)
     for _ in range(8):
         assert torch.equal(engine(ready), first)
@@ -210,7 +213,9 @@ def test_a_question_takes_little_memory_of_its_own(tmp_path: Path, tiny_checkpoi
     write_random_checkpoint(folder, TINY | {"text_config": text, "vision_config": vision}, dtype="bfloat16")
     wide = sum(
         4 * int(torch.tensor(where.shape).prod())
-        for name, where in find_tensors(folder, Engine(folder, RUNTIME)._sizes.shapes(), tied=True).items()
+        for name, where in find_tensors(
+            Checkpoint(folder), Engine(Checkpoint(folder), RUNTIME)._sizes.shapes(), tied=True
+        ).items()
         if "language_model.layers" in name
     )
     assert wide > 600_000_000

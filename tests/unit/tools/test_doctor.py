@@ -260,13 +260,14 @@ def test_what_would_help_is_measured_and_kept_if_asked(blind: Path) -> None:
     found = imgsearch("doctor", "--recall", "--sample", "30", "--repair", "--json", "--index", blind).objects[
         0
     ]
+    assert found.keys() == {"vectors", "questions", "strategy", "recall", "trials", "best", "kept"}
     assert found["kept"] is True
     assert found["best"]["setting"] == "shortlist"
     assert found["recall"]["stored"] < 0.99
     again = imgsearch("doctor", "--recall", "--sample", "30", "--index", blind)
     assert again.code == 0
     with ImageIndex(str(blind)) as index:
-        assert index.shortlist_times() == 2
+        assert index.effective_shortlist_factor() == 2
 
 
 def test_a_setting_that_makes_no_sense_is_passed_over(large: Path) -> None:
@@ -275,7 +276,7 @@ def test_a_setting_that_makes_no_sense_is_passed_over(large: Path) -> None:
         with IndexWriter(str(large)) as writer:
             writer.catalog.put_meta("shortlist", kept)
         with ImageIndex(str(large)) as index:
-            assert index.shortlist_times() == 1
+            assert index.effective_shortlist_factor() == 1
             assert len(index.search(drawn(1), 3)[0]) == 3
 
 

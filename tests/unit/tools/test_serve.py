@@ -27,7 +27,7 @@ from imgsearch.client.connection import Address, find_server
 from imgsearch.client.encoder import RemoteEncoder, remote_encoder
 from imgsearch.errors import InputError, NonFiniteError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.model.checkpoint import fingerprint
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.tools.server.daemon import may_ask
 from imgsearch.types import Input, ModelSpec, PixelBudget
@@ -79,7 +79,7 @@ def by_server(server: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
 @pytest.fixture
 def model_spec(tiny_checkpoint: str) -> ModelSpec:
     """Give the spec of the tiny checkpoint."""
-    return ModelSpec(tiny_checkpoint, fingerprint(tiny_checkpoint), 24, BUDGET, "Represent it.")
+    return ModelSpec(tiny_checkpoint, Checkpoint(tiny_checkpoint).fingerprint, 24, BUDGET, "Represent it.")
 
 
 def requests(server: Running) -> int:
@@ -445,7 +445,7 @@ def test_rows_without_a_vector_are_named_by_their_place_in_the_call(
         raise NonFiniteError([1])
 
     monkeypatch.setattr(encoder._server, "message", message)
-    monkeypatch.setattr(client_encoder, "_fitting", lambda rest: min(2, len(rest)))
+    monkeypatch.setattr(client_encoder, "_fit_in_message", lambda rest: min(2, len(rest)))
     with pytest.raises(NonFiniteError) as raised:
         encoder.embed(inputs[:4])
     assert (raised.value.rows, asked) == ([1, 3], [2, 2])

@@ -39,7 +39,7 @@ class Handlers:
             raise IndexDamaged("the index is damaged")
         return {"hits": [1 / data["divisor"]]}
 
-    def rest(self) -> None:
+    def release_idle(self) -> None:
         pass
 
 

@@ -287,7 +287,7 @@ DAMAGE: dict[Callable[[Path], None], tuple[set[str], int | None]] = {
     _wrong_files: ({"counters"}, 0),
     _wrongly_dead: ({"counters"}, 0),
     _not_dead: ({"counters"}, 0),
-    _outside: ({"places", "counters"}, None),
+    _outside: ({"misplaced", "counters"}, None),
     _stray_files: ({"files"}, None),
     _manifest_gone: ({"manifest"}, 0),
     _manifest_bad: ({"manifest"}, 0),

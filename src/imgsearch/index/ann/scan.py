@@ -40,8 +40,8 @@ def scan_rows(
         elif len(codes):
             index.reset()
             index.add_sa_codes(np.ascontiguousarray(codes).view(np.uint8))
-            scores, places = index.search(queries, min(k, len(codes)))
-            best.take(scores, ids[places])
+            scores, columns = index.search(queries, min(k, len(codes)))
+            best.take(scores, ids[columns])
     return best.scores, best.ids
 
 

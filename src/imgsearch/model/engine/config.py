@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model.checkpoint import check_family
+from imgsearch.model.checkpoint import Checkpoint
 
 Shapes = dict[str, tuple[int, ...]]
 LANGUAGE = "model.language_model"
@@ -62,12 +62,12 @@ class Architecture:
         return _text_shapes(self.text) | _vision_shapes(self.vision, self.text.hidden)
 
 
-def read_architecture(folder: str) -> Architecture:
+def read_architecture(checkpoint: Checkpoint) -> Architecture:
     """Read config.json; CheckpointError for one that is broken, or that asks for anything the engine does not know.
 
     What is unknown here may still be known to transformers: the reference forward has the last word on it.
     """
-    config = check_family(folder)
+    config = checkpoint.config
     try:
         if "quantization_config" in config:
             raise ValueError("quantization_config")
@@ -76,7 +76,7 @@ def read_architecture(folder: str) -> Architecture:
             raise ValueError("out_hidden_size")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{folder}: config.json says what the engine does not know ({error.args[0]})"
+            f"{checkpoint.folder}: config.json says what the engine does not know ({error.args[0]})"
         ) from error
     return Architecture(vision, text, bool(config.get("tie_word_embeddings", False)))
 

@@ -10,8 +10,7 @@ import functools
 import itertools
 import math
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -21,11 +20,12 @@ from numpy.typing import NDArray
 
 from imgsearch.errors import InputError
 from imgsearch.model.batching import LayerSizes, free_memory, is_out_of_memory, keep_freed_memory
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine import threads
 from imgsearch.model.engine.config import LANGUAGE, Architecture, read_architecture
 from imgsearch.model.engine.layers import Int8Check, Int8Linear, Linear, Weights
-from imgsearch.model.engine.prefix_cache import LONGEST, Openings, weights_state
-from imgsearch.model.engine.rotary import Grid, prompt_rotary
+from imgsearch.model.engine.prefix_cache import MAX_TOKENS, PrefixCache
+from imgsearch.model.engine.rotary import Grid, Rotary, prompt_rotary
 from imgsearch.model.engine.text import KVCache, TextModel
 from imgsearch.model.engine.vision import VisionTower
 from imgsearch.model.engine.weights import find_tensors
@@ -33,9 +33,6 @@ from imgsearch.model.prompt import ModelInput, Tokens
 from imgsearch.model.runtime import activations
 from imgsearch.types import Patches, Runtime
 
-_OPENINGS = 4  # beginnings of prompts whose keys and values are remembered
-_STORED_FROM = 2**27  # weights of the language layers: with fewer an opening is computed sooner than read
-_LONGEST_OPENING = 512  # tokens; longer ones are computed with each prompt
 _PACK_AFTER = (
     20_000  # tokens: packing 2 billion weights takes seconds and saves some hundredths of each picture
 )
@@ -43,7 +40,7 @@ _WIDEN_OVER = 8  # passes: to widen weights for good takes as long as to widen t
 _ROOM = 1.5  # times what widened weights take must be free: the rest is for passes and other programs
 
 _ID_BYTES = np.dtype(np.int64).itemsize
-_Alike = tuple[bytes, int, Grid | None]  # a prompt's opening, where its picture begins, the picture's grid
+_Group = tuple[bytes, int, Grid | None]  # a prompt's prefix, where its picture begins, the picture's grid
 
 
 class Engine:
@@ -55,9 +52,14 @@ class Engine:
     """
 
     def __init__(
-        self, folder: str, runtime: Runtime, architecture: Architecture | None = None, *, keep: bool = True
+        self,
+        checkpoint: Checkpoint,
+        runtime: Runtime,
+        architecture: Architecture | None = None,
+        *,
+        keep: bool = True,
     ) -> None:
-        """Load the checkpoint in ``folder``, its language layers first.
+        """Load a checkpoint, its language layers first.
 
         ``architecture`` is what ``read_architecture`` gives, if that has been read already. Without ``keep`` the
         weights are read anew, layer by layer, at each call: slow, in little memory.
@@ -66,36 +68,26 @@ class Engine:
         misshapen tensor of either tower, and for a damaged file.
         """
         keep_freed_memory()
-        self._sizes = architecture or read_architecture(folder)
-        before = weights_state(folder)
-        stored = find_tensors(folder, self._sizes.shapes(), tied=self._sizes.tied)
+        self._sizes = architecture or read_architecture(checkpoint)
+        stored = find_tensors(checkpoint, self._sizes.shapes(), tied=self._sizes.tied)
         dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
         self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
         self._narrow = any(
             self._weights.low_precision(name) for name in stored if f"{LANGUAGE}.layers" in name
         )
-        self._folder, self._runtime, self._keep = folder, runtime, keep
+        self._folder, self._runtime, self._keep = checkpoint.folder, runtime, keep
         self._language = TextModel(self._weights, self._sizes.text, keep=keep)
         self._vision: VisionTower | None = None
-        self._openings: OrderedDict[bytes, KVCache] = OrderedDict()
         self._tokens = self._passes = 0
-        self._proof = Int8Check(folder) if self._weights.int8 else None
+        self._proof = Int8Check(checkpoint.folder) if self._weights.int8 else None
         self._turn = threading.Lock()  # of what is made once and kept; the passes themselves share nothing
         # But an accelerator's memory: a question must not fail for a batch that is there at the same time.
         on_cpu = runtime.device == "cpu"
         self._alone: AbstractContextManager[object] = nullcontext() if on_cpu else threading.Lock()
-        layers = sum(
-            math.prod(shape) for name, shape in self._sizes.shapes().items() if f"{LANGUAGE}.layers" in name
-        )
-        computed = {"dtype": runtime.dtype, "between": str(dtype), "sizes": repr(self._sizes.text)}
-        computed |= {"onednn": str(self._weights.onednn)}
-        # Weights that were replaced while they were mapped are nobody's.
-        known = before if before == weights_state(folder) else None
-        large = on_cpu and layers >= _STORED_FROM
-        self._store = Openings(known, computed) if known is not None and large else None
         # Without self: a cycle would keep the weights in memory after the engine is let go.
-        angles = functools.partial(prompt_rotary, self._sizes, self._weights.device)
-        self._rotary = functools.lru_cache(maxsize=64)(angles)
+        rotary = functools.partial(prompt_rotary, self._sizes, self._weights.device)
+        self._rotary = functools.lru_cache(maxsize=64)(rotary)
+        self._prefix_cache = PrefixCache(functools.partial(_prefill, self._language, self._rotary))
         self.hidden = self._sizes.text.hidden
 
     def load_vision(self) -> VisionTower:
@@ -112,7 +104,6 @@ class Engine:
         and none of many should wait for all of it.
         """
         with self._turn:
-            self._store = None  # the last bits of products may differ from now on
             products = self._linears()
             for product in products[: math.ceil(share * len(products))]:
                 product.upcast()
@@ -120,7 +111,6 @@ class Engine:
     def prepack(self) -> None:
         """Lay the loaded weights out for bulk work; ``__call__`` does it by itself once there is bulk work."""
         with self._turn:
-            self._store = None
             for product in self._linears():
                 product.prepack()
 
@@ -166,10 +156,10 @@ class Engine:
         ``prompts`` are computed in groups that begin alike and whose pictures have the same grid. Raises InputError
         for patches that are of no still picture, CheckpointError if int8 turns out to be too coarse for the weights.
         """
-        groups: dict[_Alike, list[int]] = {}
+        groups: dict[_Group, list[int]] = {}
         for number, (tokens, patches) in enumerate(prompts):
             # Where a picture begins is 0 without one.
-            alike = (self._opening(tokens).tobytes(), int(tokens.types.argmax()), _grid(patches))
+            alike = (self._prefix(tokens).tobytes(), int(tokens.types.argmax()), _grid(patches))
             groups.setdefault(alike, []).append(number)
         order = [(alike, number) for alike, numbers in groups.items() for number in numbers]
         counts = [len(prompts[number][0].ids) - len(alike[0]) // _ID_BYTES for alike, number in order]
@@ -190,11 +180,11 @@ class Engine:
         return rows
 
     @torch.inference_mode()
-    def _prepare(self, groups: Iterable[_Alike]) -> None:
+    def _prepare(self, groups: Iterable[_Group]) -> None:
         """Compute what all parts of a batch read, here, where torch has all the cores and machine() says so."""
-        for opening, _, grid in groups:
-            if opening:
-                self._past(np.frombuffer(opening, np.int64).copy())  # torch warns of what it can't write to
+        for prefix, _, grid in groups:
+            if prefix:
+                self._prefix_cache.get(np.frombuffer(prefix, np.int64))
             if grid:
                 self.load_vision()
 
@@ -214,7 +204,7 @@ class Engine:
             self._room, self._tokens = False, 0
 
     @torch.inference_mode()
-    def _pass(self, order: Sequence[tuple[_Alike, int]], prompts: Sequence[ModelInput]) -> torch.Tensor:
+    def _pass(self, order: Sequence[tuple[_Group, int]], prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Compute the prompts that ``order`` names, those that follow each other and are alike at once."""
         rows = []
         for (_, begin, grid), alike in itertools.groupby(order, key=lambda entry: entry[0]):
@@ -232,15 +222,17 @@ class Engine:
         return self._in(activations("int8"), prompts)
 
     def _in(self, dtype: str, prompts: Sequence[ModelInput]) -> torch.Tensor:
-        return Engine(self._folder, replace(self._runtime, dtype=dtype), self._sizes, keep=False)(prompts)
+        # Opened anew: the files may be others by now than they were when the weights were mapped.
+        checkpoint, runtime = Checkpoint(self._folder), replace(self._runtime, dtype=dtype)
+        return Engine(checkpoint, runtime, self._sizes, keep=False)(prompts)
 
     def _group(
         self, prompts: Sequence[Tokens], pictures: Sequence[Patches], begin: int, grid: Grid | None
     ) -> torch.Tensor:
         """Compute prompts that begin alike and have pictures of the same grid from token ``begin`` on, or none."""
-        opening = self._opening(prompts[0])
-        known = len(opening)
-        past = self._past(opening) if known else None
+        prefix = self._prefix(prompts[0])
+        known = len(prefix)
+        kv_cache = self._prefix_cache.get(prefix) if known else None
         lengths = [len(tokens.ids) - known for tokens in prompts]
         ids = np.zeros((len(prompts), max(lengths)), dtype=np.int64)
         for row, tokens, length in zip(ids, prompts, lengths, strict=True):
@@ -248,43 +240,18 @@ class Engine:
         hidden = self._language.embed(torch.from_numpy(ids))
         rotary = self._rotary(begin, grid, known + ids.shape[1]).part(known, None)
         if grid is None:
-            return self._language.forward_last(hidden, rotary, lengths, past)
+            return self._language.forward_last(hidden, rotary, lengths, kv_cache)
         seen = self.load_vision()(self._frames(pictures), grid)
-        place = begin - known
-        hidden[:, place : place + seen.tokens.shape[1]] = seen.tokens
+        start = begin - known
+        hidden[:, start : start + seen.tokens.shape[1]] = seen.tokens
         return self._language.forward_last(
-            hidden, rotary, lengths, past, deepstack=seen.deepstack, picture=place
+            hidden, rotary, lengths, kv_cache, deepstack=seen.deepstack, picture=start
         )
 
-    def _opening(self, prompt: Tokens) -> NDArray[np.int64]:
-        """Return the first tokens whose keys and values are, or will be, remembered; always less than all."""
-        length = min(prompt.opening, len(prompt.ids) - 1)
-        return prompt.ids[: length if self._keep and length <= _LONGEST_OPENING else 0]
-
-    def _past(self, opening: NDArray[np.int64]) -> KVCache:
-        """Return the keys and values of an opening, computed when it is met first.
-
-        They are always computed alone, so that the same prompt gets the same vector first and later.
-        """
-        key = opening.tobytes()
-        with self._turn:
-            if key not in self._openings:
-                self._openings[key] = self._find_prefix(opening, key)
-                if len(self._openings) > _OPENINGS:
-                    self._openings.popitem(last=False)
-            self._openings.move_to_end(key)
-            return self._openings[key]
-
-    def _find_prefix(self, opening: NDArray[np.int64], key: bytes) -> KVCache:
-        """Return an opening's keys and values from the user's cache, or compute them and put them there."""
-        store = self._store if len(opening) <= LONGEST else None
-        if store and (found := store.read(key)):
-            return found
-        hidden = self._language.embed(torch.from_numpy(opening)[None])
-        past = self._language.prefill(hidden, self._rotary(0, None, len(opening)))
-        if store:
-            store.write(key, past)
-        return past
+    def _prefix(self, prompt: Tokens) -> NDArray[np.int64]:
+        """Return the first tokens whose keys and values are, or will be, in the prefix cache; always less than all."""
+        length = min(prompt.prefix_length, len(prompt.ids) - 1)
+        return prompt.ids[: length if self._keep and length <= MAX_TOKENS else 0]
 
     def _frames(self, pictures: Sequence[Patches]) -> torch.Tensor:
         """Return one frame of each picture: (pictures, patches, channels · patch · patch), in the model's dtype."""
@@ -298,6 +265,14 @@ class Engine:
                 raise InputError("the patches are of a moving picture; only still ones can be embedded")
             frames.append(values[:, :, 0].reshape(len(values), -1))
         return torch.from_numpy(np.stack(frames)).to(self._weights.device, self._weights.dtype)
+
+
+def _prefill(
+    language: TextModel, rotary: Callable[[int, Grid | None, int], Rotary], prefix: NDArray[np.int64]
+) -> KVCache:
+    """Compute the keys and values of a prefix."""
+    ids = torch.from_numpy(prefix.copy())  # torch warns of what it can't write to
+    return language.prefill(language.embed(ids[None]), rotary(0, None, len(ids)))
 
 
 def _grid(patches: Patches | None) -> Grid | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model.checkpoint import tensor_ranges, weight_files
+from imgsearch.model.checkpoint import Checkpoint
 
 # A page fault on Linux maps the 64 kB around it, if they are in the cache; one byte of each is touched.
 _STRIDE = 65_536
@@ -33,7 +33,7 @@ def map_file(path: str) -> mmap.mmap:
 
 
 @contextlib.contextmanager
-def prefetch_pages(folder: str, device: str = "auto", dtype: str = "auto") -> Iterator[None]:
+def prefetch_pages(checkpoint: Checkpoint, device: str = "auto", dtype: str = "auto") -> Iterator[None]:
     """Touch the language layers of a checkpoint in a second thread, if torch is still to be imported in the block.
 
     Importing torch keeps one core busy for a second. The first pass over mapped weights takes a page fault for every
@@ -45,7 +45,7 @@ def prefetch_pages(folder: str, device: str = "auto", dtype: str = "auto") -> It
     if "torch" not in sys.modules and device in ("auto", "cpu") and dtype in ("auto", "float32", "bfloat16"):
         # Whoever loads the weights says what is wrong with them; without a thread nothing is touched.
         with contextlib.suppress(CheckpointError, OSError, ValueError, RuntimeError):
-            runs = [(path, *run) for path in _paths(folder) for run in _layers(path)]
+            runs = _language_layers(checkpoint)
             held = [map_file(path) for path, *_ in runs]
             work = [(mapped, start, end) for mapped, (_, start, end) in zip(held, runs, strict=True)]
             threading.Thread(target=_touch, args=(work,), daemon=True).start()
@@ -53,18 +53,15 @@ def prefetch_pages(folder: str, device: str = "auto", dtype: str = "auto") -> It
     held.clear()
 
 
-def _paths(folder: str) -> list[str]:
-    return [os.path.join(folder, name) for name in weight_files(folder)]
-
-
-def _layers(path: str) -> list[tuple[int, int]]:
-    """Return where in a file the language layers' weights are, those that lie together as one."""
-    runs: list[tuple[int, int]] = []
-    for name, start, end in sorted(tensor_ranges(path), key=lambda entry: entry[1]):
-        if "language_model.layers." in name:
-            if runs and runs[-1][1] == start:
-                start = runs.pop()[0]
-            runs.append((start, end))
+def _language_layers(checkpoint: Checkpoint) -> list[tuple[str, int, int]]:
+    """Return where the language layers' weights are, file, start and end; those that lie together as one."""
+    runs: list[tuple[str, int, int]] = []
+    for tensor in sorted(checkpoint.tensors, key=lambda tensor: (tensor.path, tensor.start)):
+        if "language_model.layers." in tensor.name:
+            path, start = tensor.path, tensor.start
+            if runs and (runs[-1][0], runs[-1][2]) == (path, start):
+                start = runs.pop()[1]
+            runs.append((path, start, tensor.start + tensor.size))
     return runs
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import mmap
-import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model.checkpoint import MEND, weight_files
+from imgsearch.model.checkpoint import MEND, Checkpoint, TensorInfo
 from imgsearch.model.engine.pages import map_file
 
 CHUNK = 16 * 2**20  # bytes that are read and converted at a time
@@ -22,18 +19,9 @@ _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "
 _HEAD = "lm_head.weight"
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """Where one tensor lies: file, position and length in bytes, shape, and dtype in safetensors' words."""
-
-    path: str
-    start: int
-    size: int
-    shape: tuple[int, ...]
-    dtype: str
-
-
-def find_tensors(folder: str, shapes: Mapping[str, tuple[int, ...]], *, tied: bool) -> dict[str, TensorInfo]:
+def find_tensors(
+    checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], *, tied: bool
+) -> dict[str, TensorInfo]:
     """List the tensors of a checkpoint under the names of ``shapes``; nothing but headers is read.
 
     Fine-tunes saved from a bare Qwen3VLModel lack the prefix ``model.``: it is put in front of all names or of
@@ -44,12 +32,11 @@ def find_tensors(folder: str, shapes: Mapping[str, tuple[int, ...]], *, tied: bo
 
     Raises CheckpointError for a missing, unexpected or misshapen tensor and for a damaged file.
     """
-    stored: dict[str, TensorInfo] = {}
-    for name in weight_files(folder):
-        tensors = _read_header(os.path.join(folder, name))
-        if twice := sorted(set(tensors) & set(stored)):
-            raise CheckpointError(f"{folder}: two files of the weights hold {_some(twice)}; {MEND}")
-        stored |= tensors
+    folder, stored = checkpoint.folder, {tensor.name: tensor for tensor in checkpoint.tensors}
+    if len(stored) < len(checkpoint.tensors):
+        counts = Counter(tensor.name for tensor in checkpoint.tensors)
+        twice = sorted(name for name, count in counts.items() if count > 1)
+        raise CheckpointError(f"{folder}: two files of the weights hold {_some(twice)}; ", MEND)
     if tied:
         stored.pop(_HEAD, None)
     if stored and all(name.startswith(("language_model.", "visual.")) for name in stored):
@@ -130,43 +117,22 @@ def dtype_of(where: TensorInfo) -> torch.dtype:
     return _DTYPES[where.dtype]
 
 
-def _read_header(path: str) -> dict[str, TensorInfo]:
-    """List the tensors of one safetensors file, after checking that its header is sound and no byte is missing."""
-    try:
-        # The library maps the file to check the header against its length; no page of the data is touched.
-        with safe_open(path, framework="np"):
-            pass
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path} is missing (weights are read from safetensors files only, never from .bin); {MEND}"
-        ) from error
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or incomplete ({error}); delete it and {MEND}") from error
-    header.pop("__metadata__", None)
-    found = {}
-    for name, entry in header.items():
-        start, end = entry["data_offsets"]
-        found[name] = TensorInfo(path, 8 + length + start, end - start, tuple(entry["shape"]), entry["dtype"])
-    return found
-
-
 def _check(stored: Mapping[str, TensorInfo], wanted: Mapping[str, tuple[int, ...]], folder: str) -> None:
     """Raise CheckpointError unless the stored tensors are exactly those of the model."""
     missing, unexpected = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if missing:
-        raise CheckpointError(f"{folder}: the weights lack {_some(missing)}; {MEND}")
+        raise CheckpointError(f"{folder}: the weights lack {_some(missing)}; ", MEND)
     if unexpected:
-        hint = "this is a model that generates text, not an embedding model" if _HEAD in unexpected else MEND
+        text_model = "this is a model that generates text, not an embedding model"
         raise CheckpointError(
-            f"{folder}: the weights hold more than the model has: {_some(unexpected)}; {hint}"
+            f"{folder}: the weights hold more than the model has: {_some(unexpected)}; ",
+            text_model if _HEAD in unexpected else MEND,
         )
     for name, where in stored.items():
         if where.shape != tuple(wanted[name]):
             raise CheckpointError(
-                f"{where.path}: {name} has the shape {where.shape}, config.json says {tuple(wanted[name])}; {MEND}"
+                f"{where.path}: {name} has the shape {where.shape}, config.json says {tuple(wanted[name])}; ",
+                MEND,
             )
         if where.dtype not in _DTYPES:
             raise CheckpointError(
@@ -181,9 +147,9 @@ def _fill(file: BinaryIO, view: memoryview, path: str) -> None:
         try:
             count = file.readinto(view[done : done + 2**30])  # type: ignore[attr-defined]
         except OSError as error:
-            raise CheckpointError(f"{path} can't be read ({error}); {MEND}") from error
+            raise CheckpointError(f"{path} can't be read ({error}); ", MEND) from error
         if not count:
-            raise CheckpointError(f"{path} ends too early; delete it and {MEND}")
+            raise CheckpointError(f"{path} ends too early; delete it and ", MEND)
         done += count
 
 

@@ -16,11 +16,11 @@ from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.ann.builder import plan_builds
 from imgsearch.index.database import sqlite_version
-from imgsearch.index.layout import advice, index_flag, kind_of
+from imgsearch.index.layout import advice, kind_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SEGMENT_BYTES, rows_per_segment
 from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS
-from imgsearch.text import display_path
+from imgsearch.text import Call, Message, display_path, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +37,21 @@ def examine(folder: str) -> list[HealthCheck]:
     folder = os.path.abspath(folder)
     if not manifest.exists(folder):
         manifest.load(folder)  # raises IndexMissing with what to do
-    found = [_place(folder), _writable(folder)]
+    checks = [_location(folder), _writable(folder)]
     try:
         with ImageIndex(folder) as index:
-            found += [_room(index), _format(index), _rebuild(index), *_gone(index), _fast(index)]
-            found += _roots(index)
+            checks += [_room(index), _format(index), _rebuild(index), *_gone(index), _fast(index)]
+            checks += _roots(index)
     except IndexMissing:
         raise
     except ImgsearchError as error:
-        found.append(HealthCheck("index", False, str(error)))
+        checks.append(HealthCheck("index", False, error.message))
     libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {rabitq.version()}"
-    found.append(HealthCheck("libraries", True, libraries))
-    return found
+    checks.append(HealthCheck("libraries", True, libraries))
+    return checks
 
 
-def _place(folder: str) -> HealthCheck:
+def _location(folder: str) -> HealthCheck:
     kind = kind_of(folder)
     if warning := advice(folder):
         return HealthCheck("place", False, warning)
@@ -72,7 +72,7 @@ def _room(index: ImageIndex) -> HealthCheck:
     """Compaction writes a segment anew before the old one goes, and ANN files are written beside."""
     catalog = os.path.getsize(index.catalog.path)
     segments = [rows for _, rows in index.catalog.segments()]
-    ann_bytes = sum(one.bytes for one in index.catalog.ann_files().values())
+    ann_bytes = sum(file.bytes for file in index.catalog.ann_files().values())
     segment = min(SEGMENT_BYTES, max(segments, default=0) * 2 * index.spec.dim)
     need = segment + catalog + ann_bytes + (16 << 20)
     free = shutil.disk_usage(index.data).free
@@ -85,20 +85,15 @@ def _format(index: ImageIndex) -> HealthCheck:
         f"manifest {manifest.FORMAT}, catalogue {index.catalog.database.version}, {index.spec.dim} dimensions"
     )
     segments = index.catalog.segments()
-    text += f", {len(segments)} {'segment' if len(segments) == 1 else 'segments'}"
+    text += f", {plural(len(segments), 'segment')}"
     return HealthCheck("format", True, f"{text} of at most {rows_per_segment(index.spec.dim):,} vectors")
 
 
 def _rebuild(index: ImageIndex) -> HealthCheck:
     if not generations.unfinished(index.folder):
         return HealthCheck("rebuild", True, "none is unfinished")
-    flag = index_flag(index.folder)
-    return HealthCheck(
-        "rebuild",
-        False,
-        f"one was begun and is not complete; go on with it: imgsearch index --rebuild{flag}; or drop it: "
-        f"imgsearch compact --all{flag}",
-    )
+    what_now = Message("one was begun and is not complete; ", generations.go_on_or_drop(index.folder))
+    return HealthCheck("rebuild", False, what_now)
 
 
 def _gone(index: ImageIndex) -> Iterator[HealthCheck]:
@@ -108,15 +103,14 @@ def _gone(index: ImageIndex) -> Iterator[HealthCheck]:
     total = sum(deleted.values())
     text = f"no picture for {total:,} of {rows:,} vectors ({total / max(rows, 1):.0%})"
     if any(due.get(number, 0) >= DELETED_SHARE * count > 0 for number, count in index.catalog.segments()):
-        yield HealthCheck("gone", True, f"{text}; the next 'imgsearch index' gives up their room")
+        yield HealthCheck(
+            "gone", True, Message(f"{text}; the next '", Call("index_pictures"), "' gives up their room")
+        )
     elif total:
         days = GRACE_SECONDS / 86_400
-        yield HealthCheck(
-            "gone",
-            True,
-            f"{text}; their room is given up when they are a quarter of a segment for {days:.0f} days, or at once "
-            f"by: imgsearch compact --all{index_flag(index.folder)}",
-        )
+        when = f"{text}; their room is given up when they are a quarter of a segment for {days:.0f} days"
+        at_once = Call("compact_index", {"everything": True, "folder": index.folder})
+        yield HealthCheck("gone", True, Message(when, ", or at once by: ", at_once))
     else:
         yield HealthCheck("gone", True, text)
 
@@ -129,20 +123,21 @@ def _fast(index: ImageIndex) -> HealthCheck:
     builds = plan_builds(index.catalog, index.data)
     unusable = {build.segment for build in builds if not build.reason.startswith("it covers")}
     covered = sum(
-        min(one.rows, counts[one.segment])
-        for one in index.catalog.ann_files().values()
-        if one.segment in counts and one.segment not in unusable
+        min(file.rows, counts[file.segment])
+        for file in index.catalog.ann_files().values()
+        if file.segment in counts and file.segment not in unusable
     )
     text = f"fast: {covered:,} of {rows:,} vectors covered"
     if not builds:
         return HealthCheck("search", True, text)
     reasons = "; ".join(f"segment {build.segment}: {build.reason}" for build in builds)
-    flag = index_flag(index.folder)
-    return HealthCheck(
-        "search",
-        False,
-        f"{text} ({reasons}); the next run of 'imgsearch index' mends that, and so does: imgsearch compact{flag}",
+    what_now = Message(
+        f"{text} ({reasons}); the next run of '",
+        Call("index_pictures"),
+        "' mends that, and so does: ",
+        Call("compact_index", {"folder": index.folder}),
     )
+    return HealthCheck("search", False, what_now)
 
 
 def _roots(index: ImageIndex) -> Iterator[HealthCheck]:

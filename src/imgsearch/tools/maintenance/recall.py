@@ -15,6 +15,7 @@ from imgsearch.index.ann.scan import Best, exact_scores, scan_rows, unit
 from imgsearch.index.reader import SHORTLIST, ImageIndex
 from imgsearch.index.snapshot import mask_live
 from imgsearch.index.writer import IndexWriter
+from imgsearch.text import Option
 from imgsearch.types import Reporter, Silent, Vectors
 
 K = 10
@@ -31,9 +32,9 @@ _SEED = 20_240_502
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Shares of the ten nearest that searches found: for ``stored`` vectors and for ``text_like`` questions.
+    """Shares of the ten nearest that searches found: for ``stored`` vectors and for ``text_like`` queries.
 
-    ``worst`` is that of a single question; ``milliseconds`` is the median time of a search.
+    ``worst`` is that of a single query; ``milliseconds`` is the median time of a search.
     """
 
     stored: float
@@ -74,30 +75,30 @@ class RecallReport:
 def measure_recall(
     index: ImageIndex, sample: int = 200, reporter: Reporter | None = None
 ) -> RecallReport | None:
-    """Compare searches of an open index with the exact answers to ``sample`` questions; None if it holds no picture.
+    """Compare searches of an open index with the exact answers to ``sample`` queries; None if it holds no picture.
 
-    Half of the questions are stored vectors. The other half are as words are: the picture's own part without what
+    Half of the queries are stored vectors. The other half are as words are: the picture's own part without what
     all pictures have in common, and away from every picture. Raises UsageError, IndexDamaged.
     """
     if sample < 2:
-        raise UsageError(f"--sample {sample}: it takes two questions at least, one of each kind")
+        raise UsageError(Option("sample", sample), ": it takes two questions at least, one of each kind")
     reporter = reporter or Silent()
     vectors, drawn = index.with_views(lambda views: _draw(index, views, sample))
     if not len(drawn):
         return None
-    questions = np.concatenate([drawn[::2], _text_like(drawn, 1)])
-    kinds = np.arange(len(questions)) < len(drawn[::2])
+    queries = np.concatenate([drawn[::2], _text_like(drawn, 1)])
+    kinds = np.arange(len(queries)) < len(drawn[::2])
     reporter.start(vectors, "vectors compared")
     try:
-        truth = index.with_views(lambda views: _exact(index, views, questions, reporter.advance))
+        truth = index.with_views(lambda views: _exact(index, views, queries, reporter.advance))
     finally:
         reporter.stop()
-    recall = _ask(index, questions, kinds, truth)
+    recall = _ask(index, queries, kinds, truth)
     strategy = index.strategy or ann.SearchStrategy("exact", "there is nothing else to do")
-    trials = () if recall.enough else _try_all(index, questions, kinds, truth)
+    trials = () if recall.enough else _try_all(index, queries, kinds, truth)
     helping = [trial for trial in trials if trial.recall.enough and trial.setting != "exact"]
     best = min(helping, key=lambda trial: trial.recall.milliseconds, default=None)
-    return RecallReport(vectors, len(questions), strategy, recall, trials, best)
+    return RecallReport(vectors, len(queries), strategy, recall, trials, best)
 
 
 def keep(folder: str, trial: Trial) -> None:
@@ -106,8 +107,8 @@ def keep(folder: str, trial: Trial) -> None:
         if trial.setting == "shortlist":
             writer.catalog.put_meta(SHORTLIST, str(trial.value))
         elif trial.setting == "nprobe":
-            for one in writer.catalog.ann_files().values():
-                writer.catalog.put_ann_file(replace(one, nprobe=min(one.nlist, trial.value * one.nprobe)))
+            for file in writer.catalog.ann_files().values():
+                writer.catalog.put_ann_file(replace(file, nprobe=min(file.nlist, trial.value * file.nprobe)))
 
 
 def _draw(index: ImageIndex, views: list[ann.SegmentView], sample: int) -> tuple[int, Vectors]:
@@ -124,49 +125,49 @@ def _draw(index: ImageIndex, views: list[ann.SegmentView], sample: int) -> tuple
 
 
 def _text_like(drawn: Vectors, start: int) -> Vectors:
-    """Return questions (n, dim) that are as far from any picture as words are."""
+    """Return queries (n, dim) that are as far from any picture as words are."""
     own = unit(drawn[start % len(drawn) :: 2] - drawn.mean(axis=0))
     away = np.random.default_rng(_SEED).standard_normal(own.shape, dtype=np.float32)
     return unit(own + 0.8 * unit(away))
 
 
 def _exact(
-    index: ImageIndex, views: list[ann.SegmentView], questions: Vectors, advance: Callable[[int], None]
+    index: ImageIndex, views: list[ann.SegmentView], queries: Vectors, advance: Callable[[int], None]
 ) -> NDArray[np.float64]:
-    """Return the exact scores of the ten nearest of each question, best first: (n, 10), fewer if there are fewer."""
-    best = Best(len(questions), K + _SPARE)
+    """Return the exact scores of the ten nearest of each query, best first: (n, 10), fewer if there are fewer."""
+    best = Best(len(queries), K + _SPARE)
     start = 0
     for view, mask in zip(views, mask_live(index.catalog, views), strict=True):
         for first in range(0, len(mask), _BLOCK):
             rows = view.segment.rows[first : first + _BLOCK]
-            scores, ids = scan_rows(rows, questions, K + _SPARE, mask[first : first + _BLOCK])
+            scores, ids = scan_rows(rows, queries, K + _SPARE, mask[first : first + _BLOCK])
             best.take(scores, np.where(ids >= 0, ids + start + first, -1))
             advance(len(rows))
         start += len(mask)
     starts = np.cumsum([0, *(len(view.segment) for view in views)])
     exact = []
-    for question, ids in zip(questions, best.ids, strict=True):
+    for query, ids in zip(queries, best.ids, strict=True):
         true = []
         for id in ids[ids >= 0]:
-            place = int(np.searchsorted(starts, id, side="right")) - 1
-            row = views[place].segment.take(np.array([id - starts[place]]))
-            true.append(float(exact_scores(row, question)[0]))
+            at = int(np.searchsorted(starts, id, side="right")) - 1
+            row = views[at].segment.take(np.array([id - starts[at]]))
+            true.append(float(exact_scores(row, query)[0]))
         exact.append(sorted(true, reverse=True)[:K])
     return np.array(exact, np.float64)
 
 
 def _ask(
     index: ImageIndex,
-    questions: Vectors,
+    queries: Vectors,
     kinds: NDArray[np.bool_],
     truth: NDArray[np.float64],
     exact: bool = False,
 ) -> Recall:
     shares, times = [], []
-    index.search(questions[:1], K, exact=exact)  # what is read once is not what a search takes
-    for question, scores in zip(questions, truth, strict=True):
+    index.search(queries[:1], K, exact=exact)  # what is read once is not what a search takes
+    for query, scores in zip(queries, truth, strict=True):
         began = time.perf_counter()
-        hits = index.search(question[None], K, exact=exact)[0]
+        hits = index.search(query[None], K, exact=exact)[0]
         times.append(time.perf_counter() - began)
         # Of pictures that tie for the tenth place any is right.
         right = sum(score >= scores[-1] - _TIE for _, score in hits)
@@ -182,15 +183,15 @@ def _ask(
 
 
 def _try_all(
-    index: ImageIndex, questions: Vectors, kinds: NDArray[np.bool_], truth: NDArray[np.float64]
+    index: ImageIndex, queries: Vectors, kinds: NDArray[np.bool_], truth: NDArray[np.float64]
 ) -> tuple[Trial, ...]:
     """Measure what would help: longer shortlists, then more of the inverted lists; last, every vector compared."""
     trials = []
-    kept = index.shortlist_times()
+    factor = index.effective_shortlist_factor()
     try:
-        for value in (2 * kept, 4 * kept, 8 * kept):
+        for value in (2 * factor, 4 * factor, 8 * factor):
             index.shortlist_factor = value
-            found = _ask(index, questions, kinds, truth)
+            found = _ask(index, queries, kinds, truth)
             if index.strategy is None or index.strategy.name != "codes":
                 break  # so long that it is the exact search
             trials.append(Trial("shortlist", value, found))
@@ -198,12 +199,12 @@ def _try_all(
                 break
     finally:
         index.shortlist_factor = None
-    if any(one.nprobe < one.nlist for one in index.catalog.ann_files().values()):
+    if any(file.nprobe < file.nlist for file in index.catalog.ann_files().values()):
         for value in (2, 4):
-            index.snapshot.look_wider(2)
-            trials.append(Trial("nprobe", value, _ask(index, questions, kinds, truth)))
+            index.snapshot.widen_probes(2)
+            trials.append(Trial("nprobe", value, _ask(index, queries, kinds, truth)))
             if trials[-1].recall.enough:
                 break
-    few = slice(None, None, max(1, len(questions) // 6))
-    trials.append(Trial("exact", 1, _ask(index, questions[few], kinds[few], truth[few], exact=True)))
+    few = slice(None, None, max(1, len(queries) // 6))
+    trials.append(Trial("exact", 1, _ask(index, queries[few], kinds[few], truth[few], exact=True)))
     return tuple(trials)

@@ -84,10 +84,10 @@ def _covered(index: ImageIndex) -> int:
     """Return how many vectors have an ANN file, as far as can be told without reading it."""
     counts = dict(index.catalog.segments())
     covered = 0
-    for one in index.catalog.ann_files().values():
+    for file in index.catalog.ann_files().values():
         try:
-            if os.path.getsize(os.path.join(index.data, "faiss", one.name)) == one.bytes:
-                covered += min(one.rows, counts.get(one.segment, 0))
+            if os.path.getsize(os.path.join(index.data, "faiss", file.name)) == file.bytes:
+                covered += min(file.rows, counts.get(file.segment, 0))
         except OSError:
             pass  # it is gone: the next run makes it again
     return covered

@@ -22,13 +22,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsearch.client import protocol
 from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.text import Call
 from imgsearch.tools.server.handlers import Handlers
 
 _JSON_BYTES = 2**20
 _QUESTION_BYTES = 128 * 2**20  # one picture of 5 million pixels as patches
-_BATCHES = 2  # that are held in memory at a time: one is computed while the next one arrives
+_BATCH_SLOTS = 2  # that are held in memory at a time: one is computed while the next one arrives
 _PART_SECONDS = 60.0  # for the next piece of a request; a client that was stopped must not hold the others up
-_REST_SECONDS = 1.0
+_IDLE_CHECK_SECONDS = 1.0
 
 
 class OnlyOwner:
@@ -44,7 +45,7 @@ class OnlyOwner:
             await self._app(scope, receive, send)
             return
         message = "show the token that the server wrote to its file: Authorization: Bearer TOKEN"
-        refused = _answer(protocol.error_json(UsageError(message)), 401)
+        refused = _json_response(protocol.error_json(UsageError(message)), 401)
         refused.headers["connection"] = "close"
         await refused(scope, receive, send)
 
@@ -64,10 +65,10 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
     """
     questions = ThreadPoolExecutor(1, "questions")
     batches = ThreadPoolExecutor(1, "batches")
-    room = asyncio.Semaphore(_BATCHES)
+    batch_slots = asyncio.Semaphore(_BATCH_SLOTS)
 
-    async def done(pool: ThreadPoolExecutor, work: Callable[..., Any], *given: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(pool, work, *given)
+    async def run_in(pool: ThreadPoolExecutor, work: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
 
     def counted(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def count(request: Request) -> Response:
@@ -77,39 +78,41 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
         return count
 
     async def status(request: Request) -> Response:
-        return _answer(handlers.status())
+        return _json_response(handlers.status())
 
     async def load(request: Request) -> Response:
         _same_version(request)
-        return _answer(await done(questions, handlers.load, await _json(request)))
+        return _json_response(await run_in(questions, handlers.load, await _read_json(request)))
 
     async def embed(request: Request) -> Response:
         _same_version(request)
         if request.headers.get(protocol.INPUTS_HEADER) == "1":
-            answer = await done(questions, handlers.embed, await _body(request, _QUESTION_BYTES))
+            answer = await run_in(questions, handlers.embed, await _read_body(request, _QUESTION_BYTES))
         else:
-            async with room:
-                answer = await done(batches, handlers.embed, await _body(request, protocol.MAX_MESSAGE_BYTES))
+            async with batch_slots:
+                answer = await run_in(
+                    batches, handlers.embed, await _read_body(request, protocol.MAX_MESSAGE_BYTES)
+                )
         return Response(answer, media_type="application/octet-stream")
 
     async def query(request: Request) -> Response:
-        return _answer(await done(questions, handlers.query, await _json(request)))
+        return _json_response(await run_in(questions, handlers.query, await _read_json(request)))
 
     async def similar(request: Request) -> Response:
-        return _answer(await done(questions, handlers.similar, await _json(request)))
+        return _json_response(await run_in(questions, handlers.similar, await _read_json(request)))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async def rest() -> None:
+        async def release_idle() -> None:
             while True:
-                await asyncio.sleep(_REST_SECONDS)
-                await done(questions, _logged, handlers.rest)
+                await asyncio.sleep(_IDLE_CHECK_SECONDS)
+                await run_in(questions, _run_logged, handlers.release_idle)
 
         if warm:
-            questions.submit(_logged, handlers.warm)
-        resting = asyncio.create_task(rest())
+            questions.submit(_run_logged, handlers.warm_up)
+        idle_checks = asyncio.create_task(release_idle())
         yield
-        resting.cancel()
+        idle_checks.cancel()
         for pool in (questions, batches):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -124,9 +127,9 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
         middleware=[Middleware(OnlyOwner, socket_path=socket_path, token=token)],
         exception_handlers={
             _OtherVersion: _other_version,
-            ImgsearchError: _refused,
-            HTTPException: _unknown,
-            ClientDisconnect: _gone,
+            ImgsearchError: _bad_request,
+            HTTPException: _not_found,
+            ClientDisconnect: _disconnected,
             Exception: _bug,
         },
         lifespan=lifespan,
@@ -137,12 +140,12 @@ class _OtherVersion(UsageError):
     """A client of another version: it has to do without this server."""
 
 
-def _answer(data: Any, status: int = 200) -> Response:
+def _json_response(data: Any, status: int = 200) -> Response:
     """Return JSON in ASCII: names of files may hold what is no UTF-8."""
     return Response(json.dumps(data), status, media_type="application/json")
 
 
-def _logged(work: Callable[[], None]) -> None:
+def _run_logged(work: Callable[[], None]) -> None:
     """Do what nobody waits for; a bug in it shows where the server was started, and the server goes on."""
     try:
         work()
@@ -150,25 +153,25 @@ def _logged(work: Callable[[], None]) -> None:
         traceback.print_exc(file=sys.stderr)
 
 
-def _refused(request: Request, error: Exception) -> Response:
+def _bad_request(request: Request, error: Exception) -> Response:
     """Answer with what the user can mend."""
     assert isinstance(error, ImgsearchError)
-    return _answer(protocol.error_json(error), 400)
+    return _json_response(protocol.error_json(error), 400)
 
 
 def _other_version(request: Request, error: Exception) -> Response:
     """Answer so that the client does without this server."""
-    return _answer({"error": {"kind": "version", "message": str(error)}}, 409)
+    return _json_response({"error": {"kind": "version", "message": str(error)}}, 409)
 
 
-def _unknown(request: Request, error: Exception) -> Response:
+def _not_found(request: Request, error: Exception) -> Response:
     """Answer that there is no such path, or not by this method."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return _answer(protocol.error_json(UsageError(message)), error.status_code)
+    return _json_response(protocol.error_json(UsageError(message)), error.status_code)
 
 
-def _gone(request: Request, error: Exception) -> Response:
+def _disconnected(request: Request, error: Exception) -> Response:
     """Answer nobody: the client has hung up."""
     return Response(status_code=499)
 
@@ -176,21 +179,22 @@ def _gone(request: Request, error: Exception) -> Response:
 def _bug(request: Request, error: Exception) -> Response:
     """Answer with the bare fact; the traceback goes where the server was started."""
     traceback.print_exception(error, file=sys.stderr)
-    return _answer({"error": {"kind": "bug", "message": "the server met a bug of its own"}}, 500)
+    return _json_response({"error": {"kind": "bug", "message": "the server met a bug of its own"}}, 500)
 
 
 def _same_version(request: Request) -> None:
     theirs = request.headers.get(protocol.VERSION_HEADER, "none")
     if theirs != protocol.version():
         raise _OtherVersion(
-            f"the server is imgsearch {protocol.version()}, the client {theirs}: "
-            "restart the server with 'imgsearch serve'"
+            f"the server is imgsearch {protocol.version()}, the client {theirs}: restart the server with '",
+            Call("serve"),
+            "'",
         )
 
 
-async def _json(request: Request) -> Any:
+async def _read_json(request: Request) -> Any:
     try:
-        return json.loads(await _body(request, _JSON_BYTES), parse_constant=_no_number)
+        return json.loads(await _read_body(request, _JSON_BYTES), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the request is no JSON ({error})") from error
 
@@ -199,7 +203,7 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
-async def _body(request: Request, most: int) -> bytes:
+async def _read_body(request: Request, most: int) -> bytes:
     """Read a request's body; UsageError as soon as it is longer than ``most`` bytes, or does not come."""
     parts: list[bytes] = []
     length = 0

@@ -19,6 +19,7 @@ from imgsearch.index.layout import find_index
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import CachedEncoder, SearchOptions, SearchRequest, answer
 from imgsearch.spec import checkpoint_for
+from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
 from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, Silent
 
@@ -42,7 +43,7 @@ class Handlers:
         self._index = find_index(index)
         self._notify = notify
         self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
-        self._models = ModelPool(lambda model_spec: LoadedModel(model_spec, self._notice), idle_seconds)
+        self._models = ModelPool(lambda model_spec: LoadedModel(model_spec, self._note), idle_seconds)
         self._indexes = IndexPool(idle_seconds)
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
@@ -72,7 +73,7 @@ class Handlers:
     def embed(self, message: bytes) -> bytes:
         """Embed the inputs of a message; return the message with their vectors."""
         model_spec, inputs, batch_size = protocol.unpack_inputs(message)
-        with self._noting() as notices, self._models.use(model_spec) as encoder:
+        with self._collect_notices() as notices, self._models.use(model_spec) as encoder:
             vectors = encoder.embed(inputs, batch_size=batch_size)
         return protocol.pack({"notices": notices}, {"vectors": vectors})
 
@@ -91,20 +92,20 @@ class Handlers:
         return self._answer("similar", _fields(data, "image", *_OPTIONS, *_MODEL, "index"))
 
     def _answer(self, kind: Literal["query", "similar"], fields: Mapping[str, Any]) -> dict[str, Any]:
-        request = SearchRequest(kind, _text(fields, "text"), _path(fields, "image"), _options(fields))
-        choice, cache = _choice(fields), fields.get("remember", True)
+        request = SearchRequest(kind, _text(fields, "text"), _path(fields, "image"), _search_options(fields))
+        choice, cache = _model_options(fields), fields.get("remember", True)
 
         def work(index: ImageIndex) -> list[Hit]:
             with ExitStack() as held:
                 load = self._loader(index, choice, kind, held)
                 return answer(index, request, CachedEncoder(index, choice, load, cache=cache))
 
-        with self._noting() as notices:
+        with self._collect_notices() as notices:
             hits = self._indexes.use(_path(fields, "index") or self._index, work)
         found: dict[str, Any] = {"hits": [hit.as_json() for hit in hits]}
         return found | ({"notices": notices} if notices else {})
 
-    def warm(self) -> None:
+    def warm_up(self) -> None:
         """Load the model of the default index and let it embed once, so that the first question finds all in memory.
 
         Where there is no such index or model, say so: it may come.
@@ -122,9 +123,9 @@ class Handlers:
         try:
             self._indexes.use(self._index, work)
         except ImgsearchError as error:
-            self._notify(f"no model is loaded yet: {error}")
+            self._notify(Message("no model is loaded yet: ", error.message))
 
-    def rest(self) -> None:
+    def release_idle(self) -> None:
         """Let go of the model and the indexes if nobody has asked for long enough."""
         self._indexes.close_idle()
         if self._models.unload_idle():
@@ -146,7 +147,7 @@ class Handlers:
         return load
 
     @contextmanager
-    def _noting(self) -> Iterator[list[str]]:
+    def _collect_notices(self) -> Iterator[list[str]]:
         """Collect in a list what the model has to say to whoever asks in the block."""
         notices: list[str] = []
         asked = self._notices.set(notices)
@@ -155,7 +156,7 @@ class Handlers:
         finally:
             self._notices.reset(asked)
 
-    def _notice(self, line: str) -> None:
+    def _note(self, line: str) -> None:
         notices = self._notices.get()
         if notices is not None:
             notices.append(line)
@@ -202,7 +203,7 @@ def _absolute(name: str, path: Any) -> str:
     return whole
 
 
-def _options(fields: Mapping[str, Any]) -> SearchOptions:
+def _search_options(fields: Mapping[str, Any]) -> SearchOptions:
     below = fields.get("in", [])
     if not isinstance(below, list):
         raise UsageError("in: give a list of paths")
@@ -210,7 +211,7 @@ def _options(fields: Mapping[str, Any]) -> SearchOptions:
     return SearchOptions(**given, below=tuple(_absolute("in", path) for path in below))
 
 
-def _choice(fields: Mapping[str, Any]) -> ModelOptions:
+def _model_options(fields: Mapping[str, Any]) -> ModelOptions:
     return ModelOptions(
         model=_text(fields, "model"),
         device=_text(fields, "device") or "auto",

@@ -14,7 +14,7 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageE
 from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model import batching
-from imgsearch.model import checkpoint as checkpoints
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.types import ImageEncoder, ModelSpec, Notify, Runtime
 
 _ENCODERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
@@ -25,20 +25,22 @@ class LoadedModel:
 
     def __init__(self, model_spec: ModelSpec, notify: Notify) -> None:
         """Load a checkpoint. Raises CheckpointError, UsageError, IndexMismatch (if it is not the one that is meant)."""
-        found = checkpoints.fingerprint(model_spec.folder)
+        checkpoint = Checkpoint(model_spec.folder)
+        found = checkpoint.fingerprint
         if found != model_spec.fingerprint:
             raise IndexMismatch(
                 f"the checkpoint in {model_spec.folder} ({found[:8]}) is not the one that was asked for "
                 f"({model_spec.fingerprint[:8]})"
             )
         self._notify, self._model_spec = notify, model_spec
-        self._first = load_embedder(model_spec, notify)
+        self._first = load_embedder(model_spec, checkpoint, notify)
 
     def encoder(self, model_spec: ModelSpec) -> ImageEncoder:
         """Return an encoder over these weights. Raises UsageError for a dim or budget that the model has not."""
         if model_spec == self._model_spec:
             return self._first
-        return load_embedder(model_spec, self._notify, self._first.forward)
+        # Opened anew: the folder's files may be others by now.
+        return load_embedder(model_spec, Checkpoint(model_spec.folder), self._notify, self._first.forward)
 
 
 def _resolved(model_spec: ModelSpec) -> tuple[str, str]:

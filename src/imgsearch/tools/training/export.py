@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from imgsearch.fs import put_in_place
-from imgsearch.model.modeling import Qwen3VLForEmbedding
+from imgsearch.model.reference import Qwen3VLForEmbedding
 from imgsearch.types import PixelBudget
 
 # What is taken over from the source checkpoint as it stands.

@@ -25,16 +25,15 @@ from imgsearch.index.rows import FileState, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.media.formats import EXTENSIONS
 from imgsearch.media.lookahead import look_ahead
-from imgsearch.model import checkpoint as checkpoints
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.spec import choose_spec
-from imgsearch.text import display_path, format_duration
+from imgsearch.text import Call, Message, Option, display_path, format_duration
 from imgsearch.tools.transfer.paths import PathResolver, device, new_root
 from imgsearch.tools.transfer.source import Named, VectorSource, open_vectors
 from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
 from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors
 
-_SAID = 10
+_MAX_NAMED = 10
 _AHEAD = 256  # files that are hashed ahead of their turn
 _ABSENT = -1
 """The size noted of a file that was not there: whatever appears in its place is another one, and is read."""
@@ -56,7 +55,7 @@ class Imported:
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, object]:
-        """Return it as `import --json` prints it."""
+        """Return it as the command line prints it as JSON."""
         return {
             "imported": self.imported,
             "reused": self.reused,
@@ -66,8 +65,8 @@ class Imported:
             "seconds": round(self.seconds, 3),
         }
 
-    def summary(self, index_flag: str = "") -> str:
-        """Say in one line what was done and what to try next, with the flag that finds this index."""
+    def summary(self) -> str:
+        """Say in one line what was done."""
         parts = [f"{self.imported:,} imported"]
         if self.reused:
             parts.append(f"{self.reused:,} with a vector that the index had")
@@ -78,9 +77,7 @@ class Imported:
             parts.append(f"{self.skipped.total():,} skipped ({reasons})")
         if self.bad:
             parts.append(f"{self.bad:,} bad rows left out")
-        return (
-            f"{'; '.join(parts)}; {format_duration(self.seconds)}. Try: imgsearch similar PHOTO{index_flag}"
-        )
+        return f"{'; '.join(parts)}; {format_duration(self.seconds)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +98,21 @@ class Importer:
         self,
         source: VectorSource,
         bad: Collection[int],
-        places: PathResolver,
+        resolver: PathResolver,
         writer: IndexWriter | Callable[[], IndexWriter],
         *,
         files: bool,
         reporter: Reporter,
     ) -> None:
         """Take the rows but for the ``bad`` ones, and the index, open or made when there is a first picture."""
-        self.source, self.bad, self.places, self.reporter = source, bad, places, reporter
+        self.source, self.bad, self.resolver, self.reporter = source, bad, resolver, reporter
         self.result = Imported(bad=len(bad))
         self._files = files
         self._writer = writer
         self._roots: dict[str, int] = {}
         self._devices: dict[str, int] = {}
-        self._unsaid = 0
-        self._unseen = 0
+        self._unnamed = 0
+        self._invisible = 0
         self._builder: AnnBuilder | None = None
 
     def carry_out(self) -> Imported:
@@ -140,38 +137,41 @@ class Importer:
             files: list[_File] = []
             for row, named in enumerate(islice(names, len(block.rows))):
                 if start + row not in self.bad:
-                    files += self._look(row, named)
+                    files += self._find_files(row, named)
             if self._files:
                 with closing(look_ahead(_read, files, _AHEAD)) as read:
-                    files = [file for result in read if (file := self._good(result))]
+                    files = [file for result in read if (file := self._checked(result))]
             if files:
                 self._commit(files, unit_rows(block.rows))
             start += len(block.rows)
             self.reporter.advance(len(block.rows))
 
     def _say_left_out(self) -> None:
-        if self._unsaid:
-            self.reporter.say(f"and {self._unsaid:,} more that were left out")
-        if self._unseen:
+        if self._unnamed:
+            self.reporter.say(f"and {self._unnamed:,} more that were left out")
+        if self._invisible:
             self.reporter.say(
-                f"{self._unseen:,} of the files are hidden or have no picture's ending: 'imgsearch index' does not "
-                "look at such files, and forgets them when it runs over their folder"
+                Message(
+                    f"{self._invisible:,} of the files are hidden or have no picture's ending: '",
+                    Call("index_pictures"),
+                    "' does not look at such files, and forgets them when it runs over their folder",
+                )
             )
 
     @property
     def _catalog(self) -> Catalog | None:
         return self._writer.catalog if isinstance(self._writer, IndexWriter) else None
 
-    def _look(self, row: int, named: Named) -> list[_File]:
+    def _find_files(self, row: int, named: Named) -> list[_File]:
         """Find a row's files on the disk, all but those that the index has as they are."""
         found = []
         for path in named.paths:
-            file, _ = self.places.file(path)
+            file, _ = self.resolver.file(path)
             state = _state(file)
             if state is not None and stat.S_ISLNK(state.st_mode):
                 file = os.path.realpath(file)
                 state = _state(file)
-            root = self.places.root(file) if file else None
+            root = self.resolver.root(file) if file else None
             if root is None:
                 self._skip(path, "outside of the indexed folders")
             elif state is None and self._files:
@@ -183,7 +183,7 @@ class Importer:
                 if self._is_known(root, source):
                     self.result.unchanged += 1
                 else:
-                    content = None if self._files else named.sha256 or _invented(file, named.page)
+                    content = None if self._files else named.sha256 or _stand_in_key(file, named.page)
                     found.append(_File(row, named, root, source, content))
         return found
 
@@ -205,7 +205,7 @@ class Importer:
         row = self._catalog.file(id, source.path)
         return is_current(row, source)[0] and row is not None and row.content is not None
 
-    def _good(self, file: _File | Skipped) -> _File | None:
+    def _checked(self, file: _File | Skipped) -> _File | None:
         """Return a file that was read, if it is the one that its vector was made of."""
         if isinstance(file, Skipped):
             self._skip(os.path.join(file.source.root, file.source.path), file.reason, file.detail)
@@ -229,7 +229,7 @@ class Importer:
         pending: set[tuple[bytes, int]] = set()
         for file in files:
             assert file.content is not None
-            self._unseen += not _is_seen(file.source.path)
+            self._invisible += not _is_visible(file.source.path)
             states.append(FileState(self._root_id(file.root, writer), file.source, file.content))
             key = file.content, file.named.page
             if key in pending or writer.catalog.locate(*key):
@@ -249,16 +249,20 @@ class Importer:
         if root not in self._roots:
             self._roots[root] = writer.catalog.put_root(*new_root(root))
             self.reporter.say(
-                f"{display_path(root)} is a folder of the index from now on: 'imgsearch index' keeps it up to date"
+                Message(
+                    f"{display_path(root)} is a folder of the index from now on: '",
+                    Call("index_pictures"),
+                    "' keeps it up to date",
+                )
             )
         return self._roots[root]
 
     def _skip(self, path: str, reason: str, detail: str = "") -> None:
         self.result.skipped[reason] += 1
-        if self.result.skipped.total() <= _SAID:
+        if self.result.skipped.total() <= _MAX_NAMED:
             self.reporter.say(f"{display_path(path)}: {reason}" + (f" ({detail})" if detail else ""))
         else:
-            self._unsaid += 1
+            self._unnamed += 1
 
 
 def _read(file: _File) -> _File | Skipped:
@@ -273,7 +277,7 @@ def _read(file: _File) -> _File | Skipped:
         return Skipped(file.source, error.reason, error.detail)
 
 
-def _is_seen(path: str) -> bool:
+def _is_visible(path: str) -> bool:
     """Whether a walk takes in a file by its name, which is relative to its root."""
     if os.path.splitext(path)[1].lower() not in EXTENSIONS:
         return False
@@ -287,7 +291,7 @@ def _state(file: str) -> os.stat_result | None:
         return None
 
 
-def _invented(file: str, page: int) -> bytes:
+def _stand_in_key(file: str, page: int) -> bytes:
     """Return the key of a picture whose bytes nobody has looked at; no sha256 of a file is known to be the same."""
     return hashlib.sha256(b"imported:" + os.fsencode(file) + b"\0" + str(page).encode()).digest()
 
@@ -324,26 +328,28 @@ def import_vectors(
     """
     started, options, reporter = time.monotonic(), options or ImportOptions(), reporter or Silent()
     if options.root == "":
-        raise FolderError("--root: the path is empty")
+        raise FolderError(Option("root"), ": the path is empty")
     source = open_vectors(vectors, paths)
     with ExitStack() as stack:
         writer = stack.enter_context(IndexWriter(folder)) if manifest.exists(folder) else None
         spec = _spec(source, writer.spec if writer else None, options.model, folder, reporter)
-        places = PathResolver(writer.catalog.roots() if writer else [], options.root)
-        faults = check(source, places, reporter)
+        resolver = PathResolver(writer.catalog.roots() if writer else [], options.root)
+        faults = check(source, resolver, reporter)
         if faults.rows and not options.skip_bad:
             raise DatasetError(
-                f"{display_path(source.path)}: {faults.text()}; nothing was imported (--skip-bad leaves these out)"
+                Message(f"{display_path(source.path)}: ", faults.text(), "; nothing was imported ("),
+                Option("skip_bad", True),
+                " leaves these out)",
             )
         if faults.rows:
             reporter.say(faults.text())
         if writer is None and (warning := layout.advice(folder)):
             reporter.say(warning)
-        places.settle(options.files)
+        resolver.choose_new_root(options.files)
         importer = Importer(
             source,
             faults.rows,
-            places,
+            resolver,
             writer or (lambda: stack.enter_context(IndexWriter(folder, spec))),
             files=options.files,
             reporter=reporter,
@@ -357,23 +363,29 @@ def _spec(
     source: VectorSource, have: IndexSpec | None, choice: ModelOptions, folder: str, reporter: Reporter
 ) -> IndexSpec:
     """Decide what the vectors were made with, say why, and refuse what the index was not made with."""
-    want, why = _told(source, have, choice, reporter)
+    want, why = _vectors_spec(source, have, choice, reporter)
     if have is not None and (found := manifest.differences(have, want)):
         raise IndexMismatch(
             f"the index in {folder} was made with {'; '.join(found)}, which is what the vectors in "
-            f"{display_path(source.path)} are; import them into an index of their own with --index DIR"
+            f"{display_path(source.path)} are; import them into an index of their own with ",
+            Option("folder", metavar="DIR"),
         )
     if want.model == IMPORTED:
         reporter.say(
-            "nothing says which model made the vectors: their index answers for the photos in it, not for words "
-            "(--model NAME|DIR if you know it)"
+            Message(
+                "nothing says which model made the vectors: their index answers for the photos in it, not for words "
+                "(",
+                Option("model", metavar="NAME|DIR"),
+                " if you know it)",
+            )
         )
     else:
-        reporter.say(f"the vectors are taken to be those of {want.model} ({want.fingerprint[:8]}): {why}")
+        whose = f"the vectors are taken to be those of {want.model} ({want.fingerprint[:8]}): "
+        reporter.say(Message(whose, why))
     return have or want
 
 
-def _told(
+def _vectors_spec(
     source: VectorSource, have: IndexSpec | None, choice: ModelOptions, reporter: Reporter
 ) -> tuple[IndexSpec, str]:
     if source.spec is not None and choice.model is None:
@@ -381,15 +393,17 @@ def _told(
     if choice.model is not None:
         base = source.spec or have
         if base is None:
-            return choose_spec(replace(choice, dim=source.dim), reporter)[1], "--model says so"
+            return choose_spec(replace(choice, dim=source.dim), reporter)[1], Message(
+                Option("model"), " says so"
+            )
         checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
-        found = checkpoints.fingerprint(checkpoint.folder)
+        found = checkpoint.fingerprint
         named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)
         if source.spec and (wrong := manifest.differences(source.spec, named)):
             raise IndexMismatch(
                 f"the vectors in {display_path(source.path)} were made with {'; '.join(wrong)}"
             )
-        return named, "--model says so"
+        return named, Message(Option("model"), " says so")
     if have is not None:
         return replace(have, dim=source.dim), "the index's own model, since nothing says otherwise"
-    return manifest.nobody(source.dim), ""
+    return manifest.imported_spec(source.dim), ""

@@ -13,10 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError, MissingExtra
-from imgsearch.index import manifest
 from imgsearch.index.rows import StoredPicture
-from imgsearch.text import display_path
-from imgsearch.tools.transfer.source import Block, Named, checked
+from imgsearch.text import display_path, error_line
+from imgsearch.tools.transfer.source import (
+    PROVENANCE,
+    Block,
+    Named,
+    checked,
+    provenance,
+    read_provenance,
+)
 from imgsearch.types import IndexSpec
 
 _NAMES_AT_ONCE = 8192
@@ -63,7 +69,7 @@ class TableWriter:
         ]
         if as_bytes:
             fields += [("path_bytes", pa.binary()), ("copies_bytes", pa.list_(pa.binary()))]
-        self._schema = pa.schema(fields, metadata={manifest.KEY: json.dumps(manifest.to_json(spec))})
+        self._schema = pa.schema(fields, metadata={PROVENANCE: json.dumps(provenance(spec))})
         # Numbers that look like noise don't shrink, and a dictionary of them would only cost memory.
         self._writer = pq.ParquetWriter(
             file,
@@ -226,7 +232,7 @@ def open_table(path: str) -> TableSource:
     try:
         file = pq.ParquetFile(path)
         schema, rows = file.schema_arrow, file.metadata.num_rows
-        said = (schema.metadata or {}).get(manifest.KEY.encode())
+        said = (schema.metadata or {}).get(PROVENANCE.encode())
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     for column in ("path", "embedding"):
@@ -242,7 +248,7 @@ def open_table(path: str) -> TableSource:
     if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"):
         raise DatasetError(f"{name}, column path: it holds {kind} where text is needed")
     dim = _dim(file, schema.field("embedding").type, name)
-    spec = checked(manifest.from_json(said, name), dim, path) if said else None
+    spec = checked(read_provenance(said, name), dim, path) if said else None
     # Columns of the same names in anybody else's file may mean anything.
     extras = [extra for extra in _EXTRAS if spec and extra in schema.names]
     return TableSource(path, rows, dim, spec, ("path", *extras, "embedding"))
@@ -271,6 +277,4 @@ def _dim(file: Any, kind: Any, name: str) -> int:
 
 
 def _damaged(path: str, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"{display_path(path)} can't be read as parquet: {' '.join(str(error).split())[:200]}"
-    )
+    return DatasetError(f"{display_path(path)} can't be read as parquet: {error_line(error)}")

@@ -11,8 +11,8 @@ from imgsearch.errors import DatasetError, UsageError
 from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import device_of, is_at_or_below, is_below, mount_of
 from imgsearch.index.rows import Root
-from imgsearch.indexing.roots import PlannedRoot, owned_paths, owner_of
-from imgsearch.text import display_path
+from imgsearch.indexing.roots import PlannedRoot, owned_paths, owner_of, single_files
+from imgsearch.text import Option, display_path
 
 _REMEMBERED = 1 << 16
 
@@ -22,10 +22,8 @@ class PathResolver:
 
     def __init__(self, known: Sequence[Root], given: str | None) -> None:
         """Take the index's roots, and the folder that the person gave for new files and relative paths, if any."""
-        self._known = [root for root in known if not root.options.get("only")]
-        self._single = {
-            place: root for root in known if root.options.get("only") for place in owned_paths(root)
-        }
+        self._known = [root for root in known if not single_files(root)]
+        self._single = {path: root for root in known if single_files(root) for path in owned_paths(root)}
         self._given = os.path.realpath(given) if given is not None else None
         self._base = self._given or os.getcwd()
         self._common: str | None = None
@@ -49,7 +47,7 @@ class PathResolver:
     def _real_folder(self, folder: str) -> str:
         return os.path.realpath(os.path.join(self._base, folder))
 
-    def see(self, file: str) -> bool:
+    def add(self, file: str) -> bool:
         """Take note of a file that will be imported; False if it lies outside of the folder that was given."""
         if self._known_root(file) is not None:
             return True
@@ -62,7 +60,7 @@ class PathResolver:
             self._common = os.path.commonpath([folder, self._common])
         return True
 
-    def settle(self, touch: bool) -> None:
+    def choose_new_root(self, touch: bool) -> None:
         """Choose the folder for everything seen that lies in no known root.
 
         ``touch`` says that files will be read, so the folder has to be there. Raises UsageError, FolderError.
@@ -73,8 +71,9 @@ class PathResolver:
             self.new = self._given
         elif self._common == os.sep:
             raise UsageError(
-                "the paths have no folder in common but /; say which one is to be kept indexed with --root DIR, or "
-                "import the parts one by one"
+                "the paths have no folder in common but /; say which one is to be kept indexed with ",
+                Option("root", metavar="DIR"),
+                ", or import the parts one by one",
             )
         else:
             self.new = self._common
@@ -171,6 +170,8 @@ class PathWriter:
         if self._end == b"\n" and (b"\n" in path or path.endswith(b"\r")):
             raise DatasetError(
                 f"{display_path(os.fsdecode(path))} holds the end of a line, so a list of lines can't name it; "
-                "write the list with --paths FILE.nul, or export to a .parquet file"
+                "write the list with ",
+                Option("paths", metavar="FILE.nul"),
+                ", or export to a .parquet file",
             )
         self._file.write(path + self._end)

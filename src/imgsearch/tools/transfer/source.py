@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from imgsearch.errors import DatasetError, FolderError, UsageError
 from imgsearch.files import check_root
 from imgsearch.files.open import open_regular
-from imgsearch.index import manifest
-from imgsearch.text import display_path, error_line
+from imgsearch.index.manifest import spec_from_json, spec_to_json
+from imgsearch.text import Option, display_path, error_line
 from imgsearch.tools.transfer import npy
 from imgsearch.tools.transfer.paths import read_paths
 from imgsearch.types import IndexSpec
@@ -129,15 +129,18 @@ def open_vectors(vectors: str, paths: str | None) -> VectorSource:
         if head.startswith(npy.MAGIC):
             if paths is None:
                 raise UsageError(
-                    f"{name} holds vectors without names; give their paths, a line each: --paths FILE"
+                    f"{name} holds vectors without names; give their paths, a line each: ",
+                    Option("paths", metavar="FILE"),
                 )
             with _opened(paths):
                 pass
             array = npy.open_array(vectors, file)
-            return ArraySource(array, paths, _identity_beside(array))
+            return ArraySource(array, paths, _spec_beside(array))
     if head.startswith(b"PAR1"):
         if paths is not None:
-            raise UsageError(f"{name} is a parquet file, which holds the paths itself; leave --paths out")
+            raise UsageError(
+                f"{name} is a parquet file, which holds the paths itself; leave ", Option("paths"), " out"
+            )
         from imgsearch.tools.transfer.parquet import open_table  # on use: it loads pyarrow
 
         return open_table(vectors)
@@ -152,13 +155,13 @@ def _opened(path: str) -> Any:
     return open_regular(path)
 
 
-def _identity_beside(array: npy.Array) -> IndexSpec | None:
+def _spec_beside(array: npy.Array) -> IndexSpec | None:
     """Return what the .json file that export writes beside a .npy file says, if there is one."""
     path = json_beside(array.path)
     try:
         with open_regular(path) as file:
             about = json.loads(file.read(1 << 20))
-            kept = about[manifest.KEY]
+            kept = about[PROVENANCE]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # none, or somebody else's
     if about.get("rows") != array.rows:
@@ -166,7 +169,28 @@ def _identity_beside(array: npy.Array) -> IndexSpec | None:
             f"{display_path(path)} is about {about.get('rows')} vectors, {display_path(array.path)} holds "
             f"{array.rows}: they do not belong together; take the .json away if it has nothing to do with these vectors"
         )
-    return checked(manifest.from_json(json.dumps(kept), display_path(path)), array.dim, path)
+    return checked(read_provenance(json.dumps(kept), display_path(path)), array.dim, path)
+
+
+PROVENANCE = "imgsearch"
+"""The key of parquet metadata, and the field of a .json file, under which stands what made the vectors."""
+_PROVENANCE_FORMAT = 1
+
+
+def provenance(spec: IndexSpec) -> dict[str, Any]:
+    """Return what made vectors as it is written beside them: the fields of an index's manifest."""
+    return {"format": _PROVENANCE_FORMAT, **spec_to_json(spec)}
+
+
+def read_provenance(text: str | bytes, name: str) -> IndexSpec:
+    """Read what ``provenance`` gave; ``name`` is the file that it stands in. Raises DatasetError."""
+    try:
+        data = json.loads(text)
+        if int(data["format"]) > _PROVENANCE_FORMAT:
+            raise DatasetError(f"{name} was written by a newer imgsearch; update this one to read it")
+        return spec_from_json(data)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DatasetError(f"{name}: what it says of the vectors' model can't be read: {error!r}") from error
 
 
 def json_beside(vectors: str) -> str:
@@ -175,7 +199,7 @@ def json_beside(vectors: str) -> str:
 
 
 def checked(spec: IndexSpec, dim: int, path: str) -> IndexSpec:
-    """Return the identity if vectors of ``dim`` can be its own; else DatasetError."""
+    """Return the spec if vectors of ``dim`` can be its own; else DatasetError."""
     if spec.dim != dim:
         raise DatasetError(
             f"{display_path(path)} says that the vectors have {spec.dim} dimensions; they have {dim}"

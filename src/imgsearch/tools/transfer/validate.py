@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError
-from imgsearch.text import display_path
+from imgsearch.text import Message, Option, display_path
 from imgsearch.tools.transfer.paths import PathResolver
 from imgsearch.tools.transfer.source import Block, Named, VectorSource
 from imgsearch.types import Reporter, Vectors
@@ -76,7 +76,7 @@ def _doubtful(norms: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
     return ~((norms > 1e-15) & (norms < np.inf))
 
 
-_SAID = 5
+_MAX_NAMED = 5
 # A commit has its price, above all in the catalogue's indexes over keys that look random: with 500,000 pictures in
 # them 13,000 rows a second by 2,048, 20,000 by 8,192.
 _BLOCK_BYTES = 64 << 20
@@ -89,28 +89,33 @@ def block_rows(source: VectorSource) -> int:
 
 @dataclass(slots=True)
 class Faults:
-    """Rows (from 0) that can't be imported; the first few are said."""
+    """Rows (from 0) that can't be imported; the first few stand in ``examples``."""
 
     source: VectorSource
     rows: set[int] = field(default_factory=set)
-    said: list[str] = field(default_factory=list)
+    examples: list[Message] = field(default_factory=list)
 
     def add(self, row: int, what: str) -> None:
         """Take note of a row; of several faults the first one counts."""
         if row in self.rows:
             return
         self.rows.add(row)
-        if len(self.said) < _SAID:
-            self.said.append(f"{self.source.place(row)}: {what}")
+        if len(self.examples) < _MAX_NAMED:
+            self.examples.append(Message(f"{self.source.place(row)}: ", what))
 
-    def text(self) -> str:
+    def text(self) -> Message:
         """Say how many there are, and name the first."""
-        more = f"; and {len(self.rows) - len(self.said):,} more" if len(self.rows) > len(self.said) else ""
-        return f"{len(self.rows):,} of {self.source.rows:,} can't be imported: {'; '.join(self.said)}{more}"
+        more = (
+            f"; and {len(self.rows) - len(self.examples):,} more"
+            if len(self.rows) > len(self.examples)
+            else ""
+        )
+        count = f"{len(self.rows):,} of {self.source.rows:,} can't be imported: "
+        return Message(count, Message.joined("; ", self.examples), more)
 
 
-def check(source: VectorSource, places: PathResolver, reporter: Reporter) -> Faults:
-    """Read all vectors and names once, show ``places`` every file, and return what is wrong with which rows.
+def check(source: VectorSource, resolver: PathResolver, reporter: Reporter) -> Faults:
+    """Read all vectors and names once, show ``resolver`` every file, and return what is wrong with which rows.
 
     Raises DatasetError if there are not as many names as vectors.
     """
@@ -124,24 +129,25 @@ def check(source: VectorSource, places: PathResolver, reporter: Reporter) -> Fau
             for row, what in check_rows(block).items():
                 faults.add(start + row, f"its vector {what}")
             for row, named in enumerate(islice(names, len(block.rows)), start):
-                _look(row, named, places, faults, hashes)
+                _look(row, named, resolver, faults, hashes)
             start += len(block.rows)
             reporter.advance(len(block.rows))
     finally:
         reporter.stop()
     _count(source, len(hashes), names)
-    _find_doubles(source, places, faults, hashes)
+    _find_doubles(source, resolver, faults, hashes)
     return faults
 
 
-def _look(row: int, named: Named, places: PathResolver, faults: Faults, hashes: array[int]) -> None:
-    file, wrong = places.file(named.paths[0])
-    if not wrong and row not in faults.rows and not places.see(file):
-        wrong = "it lies outside of the folder given with --root, and of every known one"
-    if wrong:
-        faults.add(
-            row, f"{display_path(named.paths[0])!s}: {wrong}" if named.paths[0] else f"the path: {wrong}"
+def _look(row: int, named: Named, resolver: PathResolver, faults: Faults, hashes: array[int]) -> None:
+    file, wrong = resolver.file(named.paths[0])
+    if not wrong and row not in faults.rows and not resolver.add(file):
+        wrong = Message(
+            "it lies outside of the folder given with ", Option("root"), ", and of every known one"
         )
+    if wrong:
+        name = display_path(named.paths[0]) if named.paths[0] else "the path"
+        faults.add(row, Message(f"{name}: ", wrong))
     # Two bytes-equal names have equal hashes; the other way round is looked into afterwards.
     hashes.append(hash((file, named.page)) if file else row)
 
@@ -155,7 +161,7 @@ def _count(source: VectorSource, seen: int, rest: Iterator[Named]) -> None:
         )
 
 
-def _find_doubles(source: VectorSource, places: PathResolver, faults: Faults, hashes: array[int]) -> None:
+def _find_doubles(source: VectorSource, resolver: PathResolver, faults: Faults, hashes: array[int]) -> None:
     """Find rows that name the same picture as an earlier one, in 8 bytes a row and, if need be, a second look."""
     values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
     suspects = set(values[counts > 1].tolist())
@@ -165,7 +171,7 @@ def _find_doubles(source: VectorSource, places: PathResolver, faults: Faults, ha
     for row, named in enumerate(source.names()):
         if hashes[row] not in suspects or row in faults.rows:
             continue
-        key = places.file(named.paths[0])[0], named.page
+        key = resolver.file(named.paths[0])[0], named.page
         before = first.setdefault(key, row)
         if before != row:
             faults.add(row, f"{display_path(key[0])} is named by {source.place(before)} already")
