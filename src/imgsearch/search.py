@@ -20,7 +20,7 @@ from imgsearch.index.rows import is_current
 from imgsearch.media import formats
 from imgsearch.model.conventions import choose_instruction
 from imgsearch.spec import choose_spec
-from imgsearch.text import display_path
+from imgsearch.text import Option, display_path, error_line
 from imgsearch.types import (
     RGB,
     Hit,
@@ -55,9 +55,9 @@ class SearchOptions:
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
         if self.n < 1:
-            raise UsageError(f"-n {self.n}: ask for at least one picture")
+            raise UsageError(Option("n", self.n), ": ask for at least one picture")
         if self.within is not None and not 0 <= self.within <= 100:
-            raise UsageError(f"--within {self.within:g}: a percentage of the best hit, from 0 to 100")
+            raise UsageError(Option("within", self.within), ": a percentage of the best hit, from 0 to 100")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +102,7 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     options = request.options
     index.check_dim(options.dim)
     if "" in options.below:
-        raise UsageError("--in: the path is empty")
+        raise UsageError(Option("below"), ": the path is empty")
     options = replace(
         options, below=tuple(os.path.realpath(os.path.expanduser(path)) for path in options.below)
     )
@@ -134,7 +134,8 @@ def check_below(index: ImageIndex, below: Sequence[str]) -> None:
         if not any(is_at_or_below(path, root) or is_below(root, path) for root in roots):
             names = ", ".join(map(display_path, roots[:10])) + (", …" if len(roots) > 10 else "")
             raise UsageError(
-                f"--in: {display_path(path)} is outside of the indexed folders, which are {names or 'none'}"
+                Option("below"),
+                f": {display_path(path)} is outside of the indexed folders, which are {names or 'none'}",
             )
 
 
@@ -215,7 +216,7 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
         ):
             content = row.content
     if content is None and failure is not None:
-        raise FolderError(f"{path}: {failure.strerror}; give the path of a picture") from failure
+        raise FolderError(f"{path}: {error_line(failure)}; give the path of a picture") from failure
     if content is None:
         try:
             with open_source(real) as opened:

@@ -25,9 +25,9 @@ STOREYS = (
     {"spec"},
     {"index", "media", "model", "files"},
     {"fs"},
-    {"text"},
     {"types"},
     {"errors", "startup"},
+    {"text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},

@@ -15,6 +15,7 @@ from typing import Any
 
 from imgsearch.client import protocol
 from imgsearch.errors import StorageError
+from imgsearch.text import error_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Address:
         try:
             found = os.lstat(self.folder)
         except OSError as error:
-            return f"{self.folder}: {error.strerror}"
+            return f"{self.folder}: {error_line(error)}"
         if not stat.S_ISDIR(found.st_mode):
             return f"{self.folder} is no folder"
         if found.st_uid != os.geteuid():

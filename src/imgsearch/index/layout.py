@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from typing import NamedTuple
 
 from imgsearch.fs import is_at_or_below
+from imgsearch.text import Message, Option
 
 NAME = ".imgsearch"
 """The folder that is looked for upward of the working directory."""
@@ -50,14 +50,6 @@ def index_of(data: str) -> str:
     return os.path.dirname(data) if os.path.basename(data).startswith(GENERATION) else data
 
 
-def index_flag(folder: str) -> str:
-    """Return the flag, with a space before it, that a command needs to find the index in ``folder``.
-
-    ``folder`` is absolute; the flag is "" where the index is found without.
-    """
-    return "" if find_index() == folder else f" --index {shlex.quote(folder)}"
-
-
 class Kind(NamedTuple):
     """A file system: its ``name`` in the mount table ("" if nobody knows), whether it is one of a network, and why."""
 
@@ -80,15 +72,17 @@ def kind_of(path: str) -> Kind:
     return Kind(name, network, f"{best} is mounted as {name}")
 
 
-def advice(folder: str) -> str | None:
+def advice(folder: str) -> Message | None:
     """Return one line on why an index in ``folder`` is not safe there and what to do; None if nothing is known."""
     kind = kind_of(folder)
     if not kind.network:
         return None
-    return (
+    return Message(
         f"{folder} lies on a network file system ({kind.reason}): the catalogue's log and the writer lock "
         "need shared memory and kernel locks that such file systems do not give reliably, so the index may be "
-        "damaged there; keep it on a local disk with --index DIR (the pictures may stay where they are)"
+        "damaged there; keep it on a local disk with ",
+        Option("folder", metavar="DIR"),
+        " (the pictures may stay where they are)",
     )
 
 

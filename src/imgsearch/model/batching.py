@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from imgsearch.errors import ModelOutOfMemory
 from imgsearch.model.runtime import LABEL
-from imgsearch.types import Notify
+from imgsearch.text import Message, Option
+from imgsearch.types import DETAIL, MIN_PIXELS, Notify, PixelBudget
 
 MAX_BATCH = {"cpu": 8, "cuda": 32, "mps": 32}
 """Inputs in one pass at most. On a CPU 16 were no quicker than 8; the accelerators' number is not measured."""
@@ -131,7 +132,7 @@ class Batching:
                 continue
             release(self._device)
             if len(part) == 1:
-                raise ModelOutOfMemory(f"a single input is too much for {_advice(self._device)}")
+                raise ModelOutOfMemory("a single input is too much for ", _advice(self._device))
             tried = tried or len(part)
             self._limit = min(len(part) // 2, self._limit or len(part))  # another thread may know of less
             self._reason = f"memory ran out with {tried}"
@@ -149,7 +150,7 @@ def loading(device: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelOutOfMemory(f"the model's weights are too much for {_advice(device)}") from error
+        raise ModelOutOfMemory("the model's weights are too much for ", _advice(device)) from error
 
 
 def _attempt(compute: Callable[[Sequence[T]], R], inputs: Sequence[T]) -> list[R]:
@@ -174,12 +175,18 @@ def release(device: str) -> None:
         (torch.cuda if kind == "cuda" else torch.mps).empty_cache()
 
 
-def _advice(device: str) -> str:
+def _advice(device: str) -> Message:
     """Name the device's memory and what to do about it."""
-    elsewhere = "" if device == "cpu" else ", or compute on the CPU: --device cpu"
-    return (
-        f"the memory of {device}: close what else uses it, take fewer pixels a picture (--detail low, or "
-        f"--max-pixels; an index that is there needs --rebuild for it){elsewhere}"
+    elsewhere = Message(", or compute on the CPU: ", Option("device", "cpu")) if device != "cpu" else ""
+    return Message(
+        f"the memory of {device}: close what else uses it, take fewer pixels a picture (",
+        Option("pixels", PixelBudget(MIN_PIXELS, DETAIL["low"])),
+        ", or ",
+        Option("max_pixels"),
+        "; an index that is there needs ",
+        Option("rebuild", True),
+        " for it)",
+        elsewhere,
     )
 
 

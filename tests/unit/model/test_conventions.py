@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imgsearch.cli.spelling import spelled
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
 from imgsearch.index import manifest
 from imgsearch.model import hub
@@ -179,7 +180,7 @@ def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
 
 def test_a_dim_that_the_model_lacks_is_refused(sentence: Path) -> None:
     """The most is what the model has, not its truncate_dim."""
-    with pytest.raises(UsageError, match=r"--dim 129: .* gives vectors of 128 dimensions"):
+    with pytest.raises(UsageError, match=r"dim=129: .* gives vectors of 128 dimensions"):
         _spec(sentence, dim=129)
 
 
@@ -458,7 +459,7 @@ def test_flags_are_compared_with_the_index(sentence: Path) -> None:
     assert f"the instruction for questions {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)
     assert f"the instruction for pictures {PROMPTS['document']!r}, not 'Find dogs.'" in str(caught.value)
     assert "at most 9,999 pixels a picture, not 57,600" in str(caught.value)
-    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in str(caught.value)
+    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in spelled(caught.value.message)
 
 
 # ---- demo -----------------------------------------------------------------------------------------------------
@@ -492,7 +493,7 @@ def test_the_demo_model_needs_no_download(demo: str) -> None:
     """`download demo` says that there is nothing to fetch; a revision of it makes no sense."""
     done = imgsearch("download", "demo")
     assert (done.code, done.err) == (0, f"demo ships with the program, there is nothing to fetch: {demo}\n")
-    with pytest.raises(UsageError, match="ships with imgsearch and has no --revision"):
+    with pytest.raises(UsageError, match="ships with imgsearch and has no revision"):
         hub.find_checkpoint("demo", revision="main")
 
 
