@@ -105,7 +105,7 @@ def put_in_place(beside: str, path: str, *, durable: bool = True) -> None:
     """Let a file, whose data is synced already, take the place of ``path`` in one step. Raises OSError."""
     os.replace(beside, path)
     if durable:
-        sync_folder(os.path.dirname(path))
+        sync_folder(os.path.dirname(path) or os.curdir)
 
 
 class AtomicFiles:

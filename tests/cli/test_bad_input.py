@@ -235,6 +235,7 @@ def test_a_query_over_the_limit_is_an_error_that_says_so(index: Path) -> None:
     assert done.out == b""
 
 
+@pytest.mark.slow("embeds 8,192 tokens")
 def test_a_long_text_beside_a_picture_is_cut_and_that_is_said(index: Path, photos: Path) -> None:
     """Only a text that accompanies a picture is cut, and that is said; the picture still counts."""
     done = imgsearch("query", "x y " * 9000, "--image", photos / "0.png", "-n", 1)
