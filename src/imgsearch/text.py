@@ -102,6 +102,13 @@ def format_duration(seconds: float) -> str:
     return f"{round(hours / 24)} days"
 
 
+def format_clock(seconds: float) -> str:
+    """Put the seconds that are left as a clock shows them: '0:07', '12:30', '1:02:30'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def display_path(path: str) -> str:
     """Return a path as it fits into a line of talk: quoted and escaped where it holds what can't be printed."""
     return path if path.isprintable() else ascii(path)
@@ -112,12 +119,14 @@ def format_bytes(count: float) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def error_line(error: BaseException, most: int = 200) -> str:
+def error_line(error: BaseException, most: int = 200, *, first: bool = False) -> str:
     """Return what an error says as one line of at most so many characters; its class if it says nothing.
 
-    Of an OSError that is what the system said, without the number and the path that str() adds.
+    Of an OSError that is what the system said, without the number and the path that str() adds. ``first`` takes
+    the first line alone of an error that goes on with advice.
     """
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    said = said.strip().partition("\n")[0] if first else said
     return " ".join(said.split())[:most] or type(error).__name__
 
 

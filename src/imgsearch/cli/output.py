@@ -11,7 +11,7 @@ from typing import Any
 
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import StorageError
-from imgsearch.text import error_line, format_rate, plural, printable
+from imgsearch.text import error_line, format_bytes, format_clock, format_rate, plural, printable
 from imgsearch.types import Hit
 
 _LINE_EVERY_SECONDS = 5.0
@@ -137,12 +137,11 @@ class ProgressReporter:
         rate = self._done / max(now - self._began, 1e-9)
         left = (self._total - self._done) / max(rate, 1e-9)
         if self._unit == "bytes":
-            self.say(
-                f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB, {rate / 1e6:.1f} MB/s, {_clock(left)} left"
-            )
+            share = f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB"
+            self.say(f"{share}, {format_bytes(rate)}/s, {format_clock(left)} left")
         else:
             self.say(
-                f"{self._done:,} of {self._total:,} {self._unit}, {format_rate(rate)}/s, {_clock(left)} left"
+                f"{self._done:,} of {self._total:,} {self._unit}, {format_rate(rate)}/s, {format_clock(left)} left"
             )
 
     def stop(self) -> None:
@@ -150,9 +149,3 @@ class ProgressReporter:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

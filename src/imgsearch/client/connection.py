@@ -192,7 +192,7 @@ class Server:
             if reused and isinstance(error, ConnectionError):
                 # It may only have closed a connection that was quiet for long; asking twice changes nothing.
                 return self._request(method, path, body, headers)
-            raise ServerGone(str(error) or type(error).__name__) from error
+            raise ServerGone(error_line(error)) from error
 
     def _json(self, status: int, body: bytes) -> dict[str, Any]:
         if status == 409:

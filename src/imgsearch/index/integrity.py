@@ -17,6 +17,7 @@ from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
 from imgsearch.index.segments import HEADER_BYTES, check_header, header_says, segment_name, write_header
+from imgsearch.text import plural
 from imgsearch.types import IndexSpec
 
 # Contents dropped in one transaction.
@@ -331,10 +332,10 @@ def _check_catalogue(catalog: Catalog, findings: Findings) -> None:
     for wrong in _wrong_counters(catalog):
         findings.damages.append(Damage("counters", catalog.path, f"miscounts {wrong}"))
     if misplaced := _misplaced(catalog):
-        what = f"places {_pictures(len(misplaced))} where no vector of theirs can be"
+        what = f"places {plural(len(misplaced), 'picture')} where no vector of theirs can be"
         findings.damages.append(Damage("misplaced", catalog.path, what, tuple(misplaced)))
     if strays := len(files_without_content(catalog)):
-        what = f"has {strays:,} {'file' if strays == 1 else 'files'} of pictures that it does not know"
+        what = f"has {plural(strays, 'file')} of pictures that it does not know"
         findings.damages.append(Damage("files", catalog.path, what))
 
 
@@ -360,7 +361,7 @@ def _check_segment(
     if isinstance(file, OSError):
         if rows and isinstance(file, FileNotFoundError):
             lost = _contents_of(catalog, number)
-            what = f"is missing, and with it {_pictures(len(lost))}"
+            what = f"is missing, and with it {plural(len(lost), 'picture')}"
             findings.damages.append(Damage("missing", path, what, tuple(lost), number))
         elif rows:
             # What it holds may be whole: nothing is lost yet.
@@ -385,7 +386,7 @@ def _check_segment(
     whole = max(0, os.fstat(file).st_size - HEADER_BYTES) // width
     if whole < rows:
         lost = _contents_of(catalog, number, whole)
-        what = f"ends after {whole:,} of {rows:,} vectors, and with it {_pictures(len(lost))}"
+        what = f"ends after {whole:,} of {rows:,} vectors, and with it {plural(len(lost), 'picture')}"
         findings.damages.append(Damage("short", path, what, tuple(lost), number, whole))
     advance(len(header))
     _check_rows(catalog, number, min(rows, whole), file, dim, findings, advance)
@@ -464,10 +465,6 @@ def _read_rows(file: int, buffer: bytearray, offset: int, count: int, width: int
         except OSError:
             good.append(False)
     return good
-
-
-def _pictures(count: int) -> str:
-    return f"{count:,} {'picture' if count == 1 else 'pictures'}"
 
 
 def _ranges(rows: list[int], most: int = 5) -> str:

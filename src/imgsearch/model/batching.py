@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from imgsearch.errors import ModelOutOfMemory
 from imgsearch.model.runtime import LABEL
-from imgsearch.text import Message, Option
+from imgsearch.text import Message, Option, format_bytes
 from imgsearch.types import DETAIL, MIN_PIXELS, Notify, PixelBudget
 
 MAX_BATCH = {"cpu": 8, "cuda": 32, "mps": 32}
@@ -72,10 +72,13 @@ def choose_size(picture: int, free: int, kind: str) -> tuple[int, str]:
     if fits >= most:
         return (
             most,
-            f"the most at a time on {LABEL[kind]}; half of the {_spoken(free)} free would hold {fits:,}",
+            f"the most at a time on {LABEL[kind]}; half of the {format_bytes(free)} free would hold {fits:,}",
         )
     size = max(1, fits)
-    return size, f"each takes about {_spoken(picture)} of the {_spoken(free)} free, half of which is used"
+    return (
+        size,
+        f"each takes about {format_bytes(picture)} of the {format_bytes(free)} free, half of which is used",
+    )
 
 
 def free_memory(device: str) -> int:
@@ -263,8 +266,3 @@ def _groups(controller: str) -> list[str]:
 def _read(folder: str, name: str) -> str:
     with open(os.path.join(folder, name), encoding="ascii", errors="replace") as file:
         return file.read()
-
-
-def _spoken(count: int) -> str:
-    """Say a number of bytes in two figures."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -17,7 +17,7 @@ from imgsearch.errors import CheckpointError, DownloadError, UsageError
 from imgsearch.fs import FileLock, atomic_write, put_in_place, sync_file
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import read_pipeline
-from imgsearch.text import Call, Message, Option
+from imgsearch.text import Call, Message, Option, error_line, format_bytes
 from imgsearch.types import Notify, Reporter
 
 Progress = Callable[[str, int, int], None]
@@ -95,7 +95,7 @@ def fetch_weights(job: Job, file: RemoteFile) -> None:
             elif (wait := next(waits, None)) is not None:
                 time.sleep(wait)
             else:
-                came = f"{file.path} broke off at {size_text(part.have)} of {size_text(file.size)}"
+                came = f"{file.path} broke off at {format_bytes(part.have)} of {format_bytes(file.size)}"
                 raise DownloadError(f"{came}; ", AGAIN, ", it goes on there") from failure
         out.flush()
         sync_file(out.fileno())
@@ -156,11 +156,6 @@ def _receive(part: _Part) -> None:
             part.append(chunk)
             if part.have > part.file.size:
                 return
-
-
-def size_text(count: int) -> str:
-    """Put a number of bytes into MB or GB."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 _MARKER = ".imgsearch-download.incomplete"  # there as long as files of the folder are being exchanged
@@ -247,11 +242,9 @@ def _fetch(job: Job, files: list[RemoteFile], notify: Notify) -> None:
         os.unlink(leftover)  # of another commit
     need = sum(f.size for f in files) - sum(os.path.getsize(p) for p in parts & _leftovers(job.folder))
     if (free := shutil.disk_usage(job.folder).free) < need + _MARGIN:
-        needs = (
-            f"{job.name} needs {size_text(need + _MARGIN)} in {job.folder}, where {size_text(free)} are free"
-        )
+        needs = f"{job.name} needs {format_bytes(need + _MARGIN)} in {job.folder}, where {format_bytes(free)} are free"
         raise DownloadError(f"{needs}; make room, ", _ELSEWHERE)
-    notify(f"downloading {job.name} ({size_text(need)}) into {job.folder}")
+    notify(f"downloading {job.name} ({format_bytes(need)}) into {job.folder}")
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
     checkpoint = Checkpoint(job.folder)
@@ -278,7 +271,7 @@ def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
             allow_patterns=[file.path for file in files], endpoint=constants.ENDPOINT,
         )  # fmt: skip
     except RuntimeError as error:  # what hf_xet raises, which it may use
-        raise DownloadError(f"{job.name}: {str(error).split(chr(10))[0]}; ", AGAIN) from error
+        raise DownloadError(f"{job.name}: {error_line(error, first=True)}; ", AGAIN) from error
     for file in files:
         if not job.holds(file):
             raise DownloadError(f"{file.path} of {job.name} did not arrive whole; ", AGAIN)
@@ -312,7 +305,7 @@ def _explained(error: Exception, name: str, revision: str, folder: str) -> Downl
 
     hub, number = constants.ENDPOINT, getattr(error, "errno", None)
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = error_line(error, first=True)
     if isinstance(error, errors.OfflineModeIsEnabled):
         unset = Message("run '", Call("download"), "' without it, ", _ELSEWHERE)
         text = Message(f"{name} has to be fetched, but HF_HUB_OFFLINE is set; ", unset)

@@ -14,12 +14,14 @@ import pytest
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
 from imgsearch.index import manifest
+from imgsearch.indexing.options import IndexOptions
 from imgsearch.model import hub
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
-from imgsearch.spec import as_before, check_choice, choose_spec
+from imgsearch.spec import check_choice, choose_spec, keep_settings
+from imgsearch.text import Call
 from imgsearch.types import IndexSpec, Input, ModelOptions, PixelBudget, Silent
 from support.cli import imgsearch
 from support.fakes import Notes
@@ -148,9 +150,9 @@ def test_an_empty_instruction_is_none_at_all(make: str, tiny_checkpoint: str, se
     have, empty = _spec(folder), _spec(folder, instruction="")
     assert (empty.query_prompt, empty.document_prompt) == ("", "")
     with pytest.raises(IndexMismatch, match="the instruction"):
-        check_choice("/i", have, ModelOptions(instruction=""), [], "")
-    check_choice("/i", empty, ModelOptions(instruction=""), [], "")
-    anew = as_before(ModelOptions(instruction=""), have)
+        compare(have, ModelOptions(instruction=""))
+    compare(empty, ModelOptions(instruction=""))
+    anew = keep_settings(ModelOptions(instruction=""), have)
     assert choose_spec(anew, Silent())[1].query_prompt == ""
 
 
@@ -447,15 +449,22 @@ def test_a_rebuild_whose_old_model_is_gone_takes_the_new_ones_conventions(
     assert manifest.read(str(tmp_path / "index")).query_prompt == PROMPTS["query"]
 
 
+def compare(have: IndexSpec, options: ModelOptions) -> None:
+    """Hold options against those of the index in /i, as a run with them does."""
+    go_on = Call("index_pictures", {"folder": "/i"})
+    anew = Call("index_pictures", {"folder": "/i", "options": Call.of(IndexOptions(options, rebuild=True))})
+    check_choice("/i", have, options, go_on, anew)
+
+
 def test_flags_are_compared_with_the_index(sentence: Path) -> None:
     """An index goes on with flags that say what it has, and refuses others with each side's prompt by name."""
     have = _spec(sentence, instruction="Find cats", pixels="checkpoint")
-    check_choice("/i", have, ModelOptions(instruction="Find cats", pixels="checkpoint"), [], "")
+    compare(have, ModelOptions(instruction="Find cats", pixels="checkpoint"))
     with pytest.raises(IndexMismatch, match=r"the instruction 'Find cats', not 'Find dogs.'"):
-        check_choice("/i", have, ModelOptions(instruction="Find dogs"), [], "")
+        compare(have, ModelOptions(instruction="Find dogs"))
     own = _spec(sentence, pixels=PixelBudget(4_096, 9_999))
     with pytest.raises(IndexMismatch) as caught:
-        check_choice("/i", own, ModelOptions(instruction="Find dogs", pixels="checkpoint"), [], "")
+        compare(own, ModelOptions(instruction="Find dogs", pixels="checkpoint"))
     assert f"the instruction for questions {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)
     assert f"the instruction for pictures {PROMPTS['document']!r}, not 'Find dogs.'" in str(caught.value)
     assert "at most 9,999 pixels a picture, not 57,600" in str(caught.value)

@@ -20,7 +20,7 @@ from imgsearch.index.layout import advice, kind_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SEGMENT_BYTES, rows_per_segment
 from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS
-from imgsearch.text import Call, Message, display_path, plural
+from imgsearch.text import Call, Message, display_path, format_bytes, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _room(index: ImageIndex) -> HealthCheck:
     segment = min(SEGMENT_BYTES, max(segments, default=0) * 2 * index.spec.dim)
     need = segment + catalog + ann_bytes + (16 << 20)
     free = shutil.disk_usage(index.data).free
-    text = f"{free / 1e9:,.1f} GB free, {need / 1e9:,.2f} GB needed to look after the index"
+    text = f"{format_bytes(free)} free, {format_bytes(need)} needed to look after the index"
     return HealthCheck("disk", free >= need, text if free >= need else f"{text}: free some")
 
 

@@ -34,7 +34,7 @@ from imgsearch.index.writer import IndexWriter, lock_index
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
 from imgsearch.spec import checkpoint_for
-from imgsearch.text import Call, Message, plural
+from imgsearch.text import Call, Message, format_bytes, plural
 from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent
 
 _TRIES = 8
@@ -76,7 +76,7 @@ class IntegrityReport:
         read = f"{plural(self.vectors, 'vector')} read"
         if self.bytes >= 1e8:  # less is a matter of a moment
             speed = self.bytes / max(self.seconds, 1e-9)
-            read += f", {self.bytes / 1e6:,.0f} MB at {speed / 1e9:.2f} GB/s"
+            read += f", {format_bytes(self.bytes)} at {format_bytes(speed)}/s"
         if not self.damages:
             return Message(f"sound: {read}, and every checksum matches")
         what_now = (
