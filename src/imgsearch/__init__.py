@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from imgsearch import startup
+
 if TYPE_CHECKING:
     from imgsearch.client import load_encoder
     from imgsearch.errors import ImgsearchError
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from imgsearch.tools.dataset.retrieval import RetrievalDataset
     from imgsearch.tools.maintenance.status import Status, read_status, skipped_files
     from imgsearch.types import Hit, Input, ModelOptions, Picture, PixelBudget
+
+startup.set_openmp_waiting()  # before any module of the package can load torch
 
 # Where each public name lives. `import imgsearch` loads none of it: torch takes seconds, a path lookup does not.
 _HOME = {

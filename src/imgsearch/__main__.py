@@ -1,16 +1,16 @@
-"""The program's entry: imports nothing before Ctrl-C and missing streams are taken care of."""
+"""The program's entry: imports next to nothing before Ctrl-C and missing streams are taken care of."""
 
 import os
 import sys
+
+from imgsearch import startup
 
 
 def main() -> None:
     """Run the command line; the console script's entry."""
     _open_missing_streams()
     try:
-        from imgsearch.startup import uncollected
-
-        with uncollected("imgsearch.cli"):
+        with startup.uncollected("imgsearch.cli"):
             from imgsearch.cli import run
 
         run()
@@ -18,21 +18,10 @@ def main() -> None:
         sys.exit(130)
     except SystemExit as end:
         _let_go_of_full_streams()
-        _leave(end.code)
+        startup.leave(end.code)
         raise
     finally:
         _let_go_of_full_streams()
-
-
-def _leave(code: object) -> None:
-    """End at once after a command that has loaded torch for our own forward.
-
-    Python takes half a second to take torch apart, to free what the system frees anyway; whoever asked a question waits
-    for it. Every command has closed its files and ended its threads by now. transformers' trainer may have things to
-    do at the end: with it the end is the usual one.
-    """
-    if isinstance(code, int) and "torch" in sys.modules and "transformers" not in sys.modules:
-        os._exit(code)
 
 
 def _open_missing_streams() -> None:

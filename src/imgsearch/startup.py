@@ -1,11 +1,49 @@
-"""Imports without Python's search for cycles, which takes a seventh of the time of many modules."""
+"""How the process is set up and left: what is set before torch is loaded, imports without garbage collection, the end.
+
+Importing any other module does nothing but define names.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
+import warnings
 from collections.abc import Iterator
+
+
+def set_openmp_waiting() -> None:
+    """Let OpenMP's threads sleep soon at their barriers; a user's own settings stand. Before torch is loaded.
+
+    They spin there; when another program holds a core, each barrier then costs a time slice and the forward pass
+    runs many times slower. With no spinning at all a barrier costs the waking of a thread, a tenth to a fifth of a
+    pass on an idle machine. Some twenty microseconds of it are nearly the best of both (benchmarks/LOG.md).
+
+    OpenMP reads it once, when torch is loaded. The package calls this before all else when it is imported: it holds
+    for whoever imports torch through imgsearch, or after it. A program that imports torch first sets
+    OMP_WAIT_POLICY and GOMP_SPINCOUNT itself.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's OpenMP heeds this one
+
+
+def quieten() -> None:
+    """Keep other libraries' warnings and bars away from the command line's user; a developer's own settings win."""
+    import logging  # on use: who only imports the package need not wait for it
+
+    for name, value in (
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+    ):
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 @contextlib.contextmanager
@@ -27,3 +65,14 @@ def uncollected(module: str) -> Iterator[None]:
         gc.freeze()
         if on:
             gc.enable()
+
+
+def leave(code: object) -> None:
+    """End at once after a command that has loaded torch for our own forward.
+
+    Python takes half a second to take torch apart, to free what the system frees anyway; whoever asked a question waits
+    for it. Every command has closed its files and ended its threads by now. transformers' trainer may have things to
+    do at the end: with it the end is the usual one.
+    """
+    if isinstance(code, int) and "torch" in sys.modules and "transformers" not in sys.modules:
+        os._exit(code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 if TYPE_CHECKING:
     # A tenth of a second, which --help need not wait for.
@@ -31,8 +31,11 @@ MAX_ASPECT = 200
 """Long side by short side; what is longer has no picture left when it is scaled down."""
 MAX_MEGAPIXELS = 200.0
 """The largest picture that is decoded, in millions of pixels, where nothing else says so."""
-DTYPES = ("float32", "bfloat16", "float16", "int8")
+FloatDtype = Literal["float32", "bfloat16", "float16"]
+"""What weights can be saved in."""
+DtypeName = Literal[FloatDtype, "int8"]
 """What the model can compute in; int8 on a CPU only."""
+DTYPES: tuple[str, ...] = get_args(DtypeName)
 
 
 @dataclass(frozen=True, slots=True)

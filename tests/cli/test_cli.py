@@ -443,12 +443,12 @@ def test_files_that_were_touched_or_moved_need_no_model(indexed: Path, tmp_path:
 
 
 def test_the_entry_loads_nothing_before_it_is_ready_for_ctrl_c() -> None:
-    """The console script's module imports no other, so that Ctrl-C in the first moments has someone to take it."""
+    """The console script's module imports only the start-up, so that Ctrl-C soon has someone to take it."""
     code = (
         "import sys, imgsearch.__main__; print(sorted(name for name in sys.modules if 'imgsearch' in name))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['imgsearch', 'imgsearch.__main__']"
+    assert done.stdout.strip() == "['imgsearch', 'imgsearch.__main__', 'imgsearch.startup']"
 
 
 def test_in_finds_only_what_lies_there(indexed: Path, tmp_path: Path) -> None:

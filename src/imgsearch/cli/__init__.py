@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
-import os
 import sys
-import warnings
 from typing import Annotated
 
 import typer
 
+from imgsearch import startup
 from imgsearch.cli import index, learn, maintain, models, search, transfer
 
 app = typer.Typer(
@@ -49,24 +47,9 @@ def _main(
     pass
 
 
-def _quieten() -> None:
-    """Keep other libraries' warnings and bars away from the user; a developer's own settings win."""
-    for name, value in (
-        ("TRANSFORMERS_VERBOSITY", "error"),
-        ("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"),
-        ("TOKENIZERS_PARALLELISM", "false"),
-        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
-        ("HF_HUB_DISABLE_TELEMETRY", "1"),
-    ):
-        os.environ.setdefault(name, value)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-    logging.getLogger().addHandler(logging.NullHandler())
-
-
 def run() -> None:
     """Run the command line."""
     if sys.platform == "win32":
         sys.exit("imgsearch: Windows is not supported; Linux and macOS are (WSL counts as Linux)")
-    _quieten()
+    startup.quieten()
     app(prog_name="imgsearch")

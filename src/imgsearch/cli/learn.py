@@ -10,7 +10,7 @@ import typer
 from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.errors import UsageError
-from imgsearch.types import DTYPES, PixelBudget, PixelChoice
+from imgsearch.types import DTYPES, FloatDtype, PixelBudget, PixelChoice
 
 
 def register_train(app: typer.Typer) -> None:
@@ -110,7 +110,7 @@ def train(
         bool, typer.Option("--gradient-checkpointing", help="Less memory, more time.")
     ] = False,
     save_dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"] | None,
+        FloatDtype | None,
         typer.Option("--save-dtype", help="Precision of the weights on disk. Default: the model's."),
     ] = None,
     device: common.Device = "auto",

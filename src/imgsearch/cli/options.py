@@ -13,7 +13,7 @@ import typer
 from imgsearch.cli import output
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.model.hub import DEMO_MODEL
-from imgsearch.types import DETAIL, MIN_PIXELS, ModelOptions, PixelBudget, PixelChoice
+from imgsearch.types import DETAIL, MIN_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
 
 P = ParamSpec("P")
 
@@ -48,7 +48,7 @@ Device = Annotated[
     typer.Option("--device", help="Where to compute. auto: CUDA, then MPS, then the CPU."),
 ]
 Dtype = Annotated[
-    Literal["auto", "float32", "bfloat16", "float16", "int8"],
+    Literal["auto", DtypeName],
     typer.Option(
         "--dtype",
         help="Precision. auto: float16 on CUDA and MPS, on a CPU bfloat16 if it multiplies that, else float32. "
@@ -98,7 +98,7 @@ def handled(command: Callable[P, int]) -> Callable[P, None]:
         try:
             code = command(*args, **kwargs)
         except ImgsearchError as error:
-            output.error(str(error))
+            output.error(error.message)
             code = error.exit_code
         except KeyboardInterrupt:
             output.error("interrupted; what was committed stays, run the command again to go on from there")

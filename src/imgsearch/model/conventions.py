@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model.checkpoint import MODULES, TRANSFORMER_SETTINGS, Checkpoint, Module
+from imgsearch.text import Option
 from imgsearch.types import DEFAULT_BUDGET, MIN_PIXELS, PixelBudget
 
 TRANSFORMER, POOLING, NORMALIZE = "Transformer", "Pooling", "Normalize"
@@ -254,7 +256,26 @@ def _refuse(path: str, what: str) -> NoReturn:
 
 
 DEFAULT_INSTRUCTION = "Represent the user's input."
-OWN_FILE = "imgsearch.json"  # written by `imgsearch train` beside the weights
+"""What the published model is told of an input; where a checkpoint asks for nothing else, it is used."""
+
+
+def choose_instruction(*given: str | None, default: str) -> str:
+    """Return the first instruction that was given, else the default.
+
+    The one rule of what an instruction that is left out or empty means: None is not given, "" is none at all.
+    """
+    return next((instruction for instruction in given if instruction is not None), default)
+
+
+def punctuated(instruction: str) -> str:
+    """Strip an instruction and end it in a full stop unless its last character is of a Unicode category P."""
+    instruction = instruction.strip()
+    if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
+        instruction += "."
+    return instruction
+
+
+OWN_FILE = "imgsearch.json"  # written by training beside the weights
 _ADAPTER = "adapter_config.json"  # transformers would load what it names on top of the weights
 # Checkpoints that were trained at a budget which none of their files says.
 _TRAINED_AT = {"tomaarsen/Qwen3-VL-Embedding-2B-vdr": 360_000}
@@ -282,6 +303,19 @@ class Conventions:
     pixels: PixelBudget
     dim_reason: str = ""
     pixels_reason: str = ""
+
+    def prompts(
+        self, instruction: str | None = None, *, query: str | None = None, document: str | None = None
+    ) -> tuple[str, str]:
+        """Return the prompts for questions and pictures as the model gets them, what is not given as it wants them.
+
+        ``instruction`` is for both sides, ``query`` and ``document`` win over it.
+        """
+        prompts = (
+            choose_instruction(query, instruction, default=self.query_prompt),
+            choose_instruction(document, instruction, default=self.document_prompt),
+        )
+        return prompts if self.verbatim else (punctuated(prompts[0]), punctuated(prompts[1]))
 
     def notes(self, dim: bool = True, pixels: bool = True) -> list[str]:
         """Say in a few words each what the checkpoint chose itself; without ``dim`` or ``pixels``, not of these."""
@@ -352,7 +386,8 @@ def _budget(where: str, found: dict[str, Any]) -> PixelBudget:
     least, most = found.get("shortest_edge"), found.get("longest_edge")
     if type(least) is not int or type(most) is not int or not 1 <= least <= most:
         raise CheckpointError(
-            f"{where} gives no pixel budget (from {least} to {most} pixels); choose one with --max-pixels N"
+            f"{where} gives no pixel budget (from {least} to {most} pixels); choose one with ",
+            Option("max_pixels", metavar="N"),
         )
     return PixelBudget(least, most)
 

@@ -15,10 +15,12 @@ from imgsearch.errors import CheckpointError, InputError, ModelOutOfMemory, NonF
 from imgsearch.model import batching
 from imgsearch.model import image as pixels
 from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.conventions import choose_instruction
 from imgsearch.model.engine.config import read_architecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
 from imgsearch.model.runtime import activations, choose
+from imgsearch.text import Option
 from imgsearch.types import RGB, Input, ModelSpec, Notify, Patches, PixelBudget, Runtime, Vectors
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Qwen3VLEmbedder:
     """A loaded checkpoint that embeds texts, pictures, or both; an ``ImageEncoder``.
 
     ``forward`` is the engine, or the reference where config.json asks for what the engine does not know; ``budget``
-    the pixel budget, ``instruction`` the default instruction.
+    the pixel budget, ``instruction`` that of inputs without one of their own.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Qwen3VLEmbedder:
         checkpoint = Checkpoint.open(folder)
         own = checkpoint.conventions
         self.budget = budget or own.pixels
-        self.instruction = own.document_prompt if instruction is None else instruction
+        self.instruction = choose_instruction(instruction, default=own.document_prompt)
         self._layout = pixels.read_layout(checkpoint)
         self._prompter = PromptEncoder(checkpoint, verbatim=own.verbatim if verbatim is None else verbatim)
         self._max_length = min(max_length or MAX_LENGTH, own.max_length or MAX_LENGTH)
@@ -177,7 +179,8 @@ class Qwen3VLEmbedder:
         if self.budget.max_pixels // area + prompt > self._max_length:
             raise UsageError(
                 f"pictures of {self.budget.max_pixels:,} pixels take more than the model's {self._max_length:,} "
-                f"tokens; give at most --max-pixels {(self._max_length - prompt) * area}"
+                "tokens; give at most ",
+                Option("max_pixels", (self._max_length - prompt) * area),
             )
 
     def _ready(self, item: Embeddable, place: int, total: int) -> ModelInput:
@@ -188,12 +191,13 @@ class Qwen3VLEmbedder:
             tokens = self._prompter.encode(
                 given.text,
                 0 if patches is None else self._layout.tokens(patches.grid),
-                self.instruction if given.instruction is None else given.instruction,
+                choose_instruction(given.instruction, default=self.instruction),
                 max_length=self._max_length,
                 notify=self._notify,
             )
         except InputError as error:
-            raise InputError(f"input {place + 1} of {total}: {error}" if total > 1 else str(error)) from error
+            which = f"input {place + 1} of {total}: " if total > 1 else ""
+            raise InputError(which, error.message) from error
         return tokens, patches
 
     def _patches(self, image: Any) -> Patches:

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from imgsearch.errors import UsageError
+from imgsearch.text import Option
 from imgsearch.types import DTYPES, Runtime
 
 DEVICES = ("cuda", "mps", "cpu")
@@ -33,12 +34,13 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
     else:
         chosen, kind = device, _check(device, found)
         why = f"{LABEL[kind]} was asked for"
-    if dtype == "auto" and kind == "cpu" and (unit := bfloat16_unit()):
-        dtype = "bfloat16"
-        why += f"; bfloat16: the CPU has {unit}"
-    elif dtype == "auto":
-        dtype = NATURAL_DTYPE[kind]
-        why += f"; {dtype} is the {LABEL[kind]}'s dtype"
+    if dtype == "auto":
+        dtype, reason = cpu_dtype() if kind == "cpu" else (NATURAL_DTYPE[kind], "")
+        why += (
+            f"; {dtype}: {reason}"
+            if dtype != NATURAL_DTYPE[kind]
+            else f"; {dtype} is the {LABEL[kind]}'s dtype"
+        )
     else:
         why += f"; {dtype} was asked for"
     if dtype == "int8":
@@ -48,9 +50,14 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
 
 def activations(dtype: str) -> str:
     """Return the dtype that a pass computes in between its products: in int8 what a CPU would have without it."""
-    if dtype != "int8":
-        return dtype
-    return "bfloat16" if bfloat16_unit() else NATURAL_DTYPE["cpu"]
+    return cpu_dtype()[0] if dtype == "int8" else dtype
+
+
+def cpu_dtype() -> tuple[str, str]:
+    """Return the dtype that a CPU multiplies the quickest, "bfloat16" where it does so in hardware, and why."""
+    if unit := bfloat16_unit():
+        return "bfloat16", f"the CPU has {unit}"
+    return NATURAL_DTYPE["cpu"], "the CPU has no instructions for bfloat16"
 
 
 @functools.cache
@@ -113,10 +120,17 @@ def _check_int8(kind: str) -> str:
     from imgsearch.model.engine.layers import int8_fits  # on use: it loads torch
 
     if kind != "cpu":
-        raise UsageError(f"int8 is for CPUs, not for {LABEL[kind]}: leave --dtype out, or add --device cpu")
+        raise UsageError(
+            f"int8 is for CPUs, not for {LABEL[kind]}: leave ",
+            Option("dtype"),
+            " out, or add ",
+            Option("device", "cpu"),
+        )
     if not int8_fits(getattr(torch, activations("int8"))):
         raise UsageError(
-            "this processor (int8 needs VNNI) or this build of torch computes int8 wrong: leave --dtype out"
+            "this processor (int8 needs VNNI) or this build of torch computes int8 wrong: leave ",
+            Option("dtype"),
+            " out",
         )
     if _cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"}:
         return ""

@@ -273,7 +273,7 @@ def test_a_wish_beyond_the_choice_is_tried(tiny_checkpoint: str, tiny_embedder: 
 def test_a_single_input_that_does_not_fit(tiny_checkpoint: str, kind: str) -> None:
     """Where not even one input fits, one line says what to do, and no row is given."""
     embedder, _, lines = _narrow(tiny_checkpoint, 0, OOM[kind])
-    with pytest.raises(ModelOutOfMemory, match="--detail low") as caught:
+    with pytest.raises(ModelOutOfMemory, match="max_pixels=57600") as caught:
         embedder.embed(INPUTS)
     assert "\n" not in str(caught.value)
     assert lines == []
@@ -370,7 +370,7 @@ def test_an_accelerators_advice_names_the_cpu() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.mps, "empty_cache", lambda: given_back.append(True))
-        with pytest.raises(ModelOutOfMemory, match="--device cpu"):
+        with pytest.raises(ModelOutOfMemory, match="device='cpu'"):
             batches.run(compute, range(4))
     assert given_back
 
@@ -451,3 +451,22 @@ def test_the_stats_name_batch_and_wait(tmp_path: Path, gallery: Path, tiny_check
         "5 pictures a second"
     )
     assert "waited 0 % of the time" in IndexResult().timing()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 2 GiB",
+        "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes",
+        "Cannot allocate memory",
+        "std::bad_alloc",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate",
+        "DataLoader worker (pid 7) is killed by signal: Killed.",
+    ],
+)
+def test_memory_runs_out_in_many_words(words: str):
+    """Embedding and training know memory that ran out by the same words, in a RuntimeError only."""
+    assert batching.is_out_of_memory(RuntimeError(words))
+    assert not batching.is_out_of_memory(ValueError(words))
+    assert not batching.is_out_of_memory(RuntimeError("size mismatch"))

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.prompt import PromptEncoder, Tokens, punctuated
+from imgsearch.model.conventions import punctuated
+from imgsearch.model.prompt import PromptEncoder, Tokens
 from imgsearch.model.reference import pad_batch
 
 

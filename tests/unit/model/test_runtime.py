@@ -14,6 +14,7 @@ from imgsearch.model import runtime
 from imgsearch.model.engine import layers
 from imgsearch.model.runtime import bfloat16_unit as UNIT
 from imgsearch.model.runtime import choose
+from imgsearch.tools.training.options import choose_precision
 
 
 @pytest.fixture
@@ -59,8 +60,11 @@ def test_bfloat16_needs_hardware_that_both_confirm(
         "float32 is the CPU's dtype" if unit is None else f"bfloat16: the CPU has {unit}"
     )
     assert choose("cpu", "float32").dtype == "float32"
+    assert (
+        choose_precision("cpu", "auto")[0] == chosen.dtype == runtime.cpu_dtype()[0]
+    )  # training decides alike
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
-    assert choose().dtype == "float32"
+    assert choose().dtype == choose_precision("cpu", "auto")[0] == "float32"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX")
     assert choose().dtype == chosen.dtype
 
@@ -127,7 +131,7 @@ def test_unknown_names(machine, arguments: tuple[str, str]):
 def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
     """int8 is taken on a CPU only, and a processor without quick products of it is named."""
     machine(cuda=1)
-    with pytest.raises(UsageError, match=r"int8 is for CPUs, not for CUDA.*--device cpu"):
+    with pytest.raises(UsageError, match=r"int8 is for CPUs, not for CUDA.*device='cpu'"):
         choose("auto", "int8")
     monkeypatch.setattr(layers, "int8_fits", lambda dtype: True)
     for flags, words in (
@@ -140,6 +144,7 @@ def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
         assert chosen.reason.endswith(words)
 
 
+@pytest.mark.parametrize("module", ["imgsearch", "imgsearch.model.embedder"])
 @pytest.mark.parametrize(
     ("own", "found"),
     [
@@ -149,9 +154,18 @@ def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
         ({"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "7"}, "active 7"),
     ],
 )
-def test_threads_hardly_spin_unless_the_user_says_so(own: dict[str, str], found: str):
-    """OpenMP's threads sleep after a moment of waiting; what the user has set stands."""
-    code = "import imgsearch.model, os; print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+def test_threads_hardly_spin_unless_the_user_says_so(own: dict[str, str], found: str, module: str):
+    """OpenMP's threads sleep after a moment of waiting, set before torch is loaded; what the user has set stands."""
+    code = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'torch': seen.append(os.environ.get('OMP_WAIT_POLICY'))\n"
+        "seen = []; sys.meta_path.insert(0, Watch())\n"
+        f"import {module}\n"
+        "assert set(seen) <= {os.environ['OMP_WAIT_POLICY']}\n"
+        "print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+    )
     left = {
         name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     }

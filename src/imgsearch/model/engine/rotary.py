@@ -63,28 +63,36 @@ def patch_rotary(grid: Grid, sizes: VisionSizes, device: torch.device) -> Rotary
     return _rotary(torch.cat(turns, dim=1), device)
 
 
-def token_rotary(
-    before: int, grid: Grid | None, after: int, sizes: TextSizes, device: torch.device
-) -> Rotary:
-    """Return the angles of a prompt: ``before`` tokens, a picture of ``grid`` tokens, ``after`` tokens.
+def token_positions(before: int, grid: Grid | None, after: int) -> torch.Tensor:
+    """Return the M-RoPE positions of a prompt in time, row and column: (3, length) int64.
 
-    Text counts on in all of time, row and column. A picture stands still in time, its rows and columns count from
-    where it begins, and the text behind it begins where the longer of the two has ended. The frequencies are
-    dealt out to time, row and column in turns (``mrope_interleaved``).
+    The prompt is ``before`` tokens, a picture of ``grid`` tokens or none, and ``after`` tokens. Text counts on in all
+    three alike. A picture stands still in time, its rows and columns count from where it begins, and the text behind
+    it begins where the longer of the two has ended (transformers, Qwen3VLModel.get_rope_index).
     """
-    places = torch.arange(before)[None].expand(3, -1)
-    begin = before
+    positions = torch.arange(before)[None].expand(3, -1)
+    next_position = before
     if grid is not None:
         rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
         picture = torch.stack((torch.zeros(grid, dtype=torch.int64), rows, columns)).flatten(1) + before
-        places = torch.cat((places, picture), dim=1)
-        begin = before + max(grid)
-    places = torch.cat((places, (torch.arange(after) + begin)[None].expand(3, -1)), dim=1)
-    turns = places.float()[..., None] * _frequencies(sizes.head, sizes.theta)
-    angles = turns[0].clone()
+        positions = torch.cat((positions, picture), dim=1)
+        next_position += max(grid)
+    text = (torch.arange(after) + next_position)[None].expand(3, -1)
+    return torch.cat((positions, text), dim=1)
+
+
+def token_rotary(
+    before: int, grid: Grid | None, after: int, sizes: TextSizes, device: torch.device
+) -> Rotary:
+    """Return the angles of a prompt, given as to ``token_positions``.
+
+    The frequencies are dealt out to time, row and column in turns (``mrope_interleaved``).
+    """
+    by_axis = token_positions(before, grid, after).float()[..., None] * _frequencies(sizes.head, sizes.theta)
+    angles = by_axis[0].clone()
     for axis in (1, 2):
         chosen = slice(axis, 3 * sizes.sections[axis], 3)
-        angles[:, chosen] = turns[axis, :, chosen]
+        angles[:, chosen] = by_axis[axis, :, chosen]
     return _rotary(angles, device)
 
 

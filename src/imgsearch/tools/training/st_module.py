@@ -14,6 +14,7 @@ from sentence_transformers.base.modules import InputModule
 from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
 
 from imgsearch.errors import DatasetError, InputError
+from imgsearch.model.engine.rotary import token_positions
 from imgsearch.model.image import PatchLayout
 from imgsearch.model.prompt import MAX_LENGTH, PromptEncoder, Tokens
 from imgsearch.model.reference import Qwen3VLForEmbedding, pad_batch
@@ -142,7 +143,7 @@ class Qwen3VLInput(InputModule):
             try:
                 self._text(content)
             except InputError as error:
-                raise DatasetError(f"the query '{content[:60]}': {error}") from error
+                raise DatasetError(f"the query '{content[:60]}': ", error.message) from error
 
     @property
     def modalities(self) -> list[Any]:
@@ -224,20 +225,9 @@ class Qwen3VLInput(InputModule):
 def positions(types: NDArray[np.int64], grid: Grid | None, merge: int) -> NDArray[np.int64]:
     """Return the (length, 3) positions in time, height and width of a prompt's tokens, padding left out.
 
-    ``types`` is 1 on the tokens of the one picture, whose patches are ``grid``. The rule is transformers'
-    Qwen3VLModel.get_rope_index: a text's tokens count on alike in all three, a picture's start at the next
-    number and lie in its grid, and what follows goes on after the grid's longer side.
+    ``types`` is 1 on the tokens of the one picture, whose patches are ``grid``.
     """
-    length = len(types)
     if grid is None:
-        return np.repeat(np.arange(length)[:, None], 3, axis=1)
-    start = int(np.argmax(types))
-    rows, columns = grid[1] // merge, grid[2] // merge
-    end = start + rows * columns
-    result = np.empty((length, 3), dtype=np.int64)
-    result[:start] = np.arange(start)[:, None]
-    result[start:end, 0] = start
-    result[start:end, 1] = start + np.repeat(np.arange(rows), columns)
-    result[start:end, 2] = start + np.tile(np.arange(columns), rows)
-    result[end:] = start + max(rows, columns) + np.arange(length - end)[:, None]
-    return result
+        return token_positions(len(types), None, 0).T.numpy()
+    before, tokens = int(np.argmax(types)), (grid[1] // merge, grid[2] // merge)
+    return token_positions(before, tokens, len(types) - before - tokens[0] * tokens[1]).T.numpy()
