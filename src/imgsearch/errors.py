@@ -1,18 +1,44 @@
 """What can go wrong, in the user's words: ImgsearchError and its tree.
 
-Every message is one line that says what happened, to which file, and what to do next. The command line
-prints it and exits with ``exit_code``; any other exception is a bug of ours and shows its traceback.
+Every message is one line that says what happened, to which file, and what to do next; the options and calls that
+it names are data. The command line spells them its own way, prints the line and exits with ``exit_code``; any other
+exception is a bug of ours and shows its traceback.
 """
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Sequence
+
+from imgsearch.text import Call, Message, Option
 
 
 class ImgsearchError(Exception):
-    """Base of everything that a user can cause or mend."""
+    """Base of everything that a user can cause or mend.
+
+    ``str`` gives the message in Python's words: ``UsageError(Option("dim", 0), ": too short")`` says
+    ``dim=0: too short``.
+    """
 
     exit_code = 2
+
+    def __init__(self, *parts: str | Option | Call) -> None:
+        """Make the message of text, options, calls and other messages, with nothing between them."""
+        super().__init__(Message(*parts))
+
+    @property
+    def message(self) -> Message:
+        """The message with its options and calls as data."""
+        return Message(*self.args)
+
+    @property
+    def option(self) -> str | None:
+        """The name of the option that the message names first, as Python has it."""
+        return next((part.name for part in self.message.parts if isinstance(part, Option)), None)
+
+    @property
+    def next(self) -> Call | None:
+        """The call that the message names first: what to do next."""
+        return next((part for part in self.message.parts if isinstance(part, Call)), None)
 
 
 class UsageError(ImgsearchError):
@@ -50,7 +76,9 @@ class NonFiniteError(ImgsearchError):
         """Keep the indices of the inputs whose rows are not finite."""
         super().__init__(
             f"the model gave no finite vector for {len(rows)} input(s), also in float32; "
-            "the checkpoint may be damaged: check it with 'imgsearch download'"
+            "the checkpoint may be damaged: check it with '",
+            Call("download"),
+            "'",
         )
         self.rows = rows
 
@@ -64,11 +92,12 @@ class DatasetError(ImgsearchError):
 
 
 class MissingExtra(ImgsearchError):
-    """An optional library is not installed; the message names the extra that brings it."""
+    """An optional library is not installed; ``extra`` is the extra that brings it."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        """Say what needs the extra: ``MissingExtra("imgsearch eval", "eval")``."""
-        super().__init__(f"{what} needs the extra: pip install 'imgsearch[{extra}]'")
+    def __init__(self, what: str | Option | Call, extra: str) -> None:
+        """Say what needs the extra: ``MissingExtra(Call("train"), "train")``."""
+        super().__init__(what, f" needs the extra: pip install 'imgsearch[{extra}]'")
+        self.extra = extra
 
 
 class TrainingError(ImgsearchError):
@@ -113,17 +142,23 @@ class StorageError(ImgsearchError):
     """The disk refused a write: full, read-only, or failing. The index is as it was at the last commit."""
 
 
-def rebuild_hint(index: str) -> str:
+def rebuild_call(index: str, *, paths: Sequence[str] = (), model: str | None = None) -> Call:
+    """Return the call that makes the index in ``index`` anew, of ``paths`` if they are given, with ``model``."""
+    named = {"paths": list(paths)} if paths else {}
+    other = {"model": Call("ModelOptions", {"model": model})} if model else {}
+    options = Call("IndexOptions", {**other, "rebuild": True})
+    return Call("index_pictures", {**named, "options": options, "folder": index})
+
+
+def rebuild_hint(index: str) -> Message:
     """Say how to make the index in ``index`` anew; ends the message of every IndexDamaged."""
-    return (
-        "your pictures are untouched; embed them again with: "
-        f"imgsearch index FOLDER --rebuild --index {shlex.quote(index)}"
-    )
+    anew = rebuild_call(index, paths=["FOLDER"])
+    return Message("your pictures are untouched; embed them again with: ", anew)
 
 
-def repair_hint(index: str) -> str:
+def repair_hint(index: str) -> Message:
     """Say how to mend single damaged vectors of the index in ``index``."""
-    return (
-        "your pictures are untouched; embed again what is lost with: "
-        f"imgsearch verify --repair --index {shlex.quote(index)}"
+    return Message(
+        "your pictures are untouched; embed again what is lost with: ",
+        Call("repair_index", {"folder": index}),
     )

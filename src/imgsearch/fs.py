@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from imgsearch.errors import FolderError, StorageError
-from imgsearch.text import display_path
+from imgsearch.text import display_path, error_line
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -76,7 +76,7 @@ def storage_error(error: OSError, path: str) -> StorageError:
         )
     what_now = ". Check that you may write there" if error.errno in _FORBIDDEN else ""
     return StorageError(
-        f"{path} could not be written ({error.strerror or error}); the index is as it was at the last commit{what_now}"
+        f"{path} could not be written ({error_line(error)}); the index is as it was at the last commit{what_now}"
     )
 
 
@@ -105,7 +105,7 @@ def put_in_place(beside: str, path: str, *, durable: bool = True) -> None:
     """Let a file, whose data is synced already, take the place of ``path`` in one step. Raises OSError."""
     os.replace(beside, path)
     if durable:
-        sync_folder(os.path.dirname(path))
+        sync_folder(os.path.dirname(path) or os.curdir)
 
 
 class AtomicFiles:
@@ -161,7 +161,7 @@ class AtomicFiles:
 
     def _failed(self, error: OSError) -> StorageError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        why = "the disk is full" if full else error.strerror or str(error)
+        why = "the disk is full" if full else error_line(error)
         return StorageError(
             f"{display_path(self._current)} could not be written: {why}; nothing was replaced"
         )

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Sequence
 from dataclasses import replace
 
-from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
+from imgsearch.errors import CheckpointError, IndexMismatch, UsageError, rebuild_call
 from imgsearch.index import manifest
-from imgsearch.index.layout import index_flag
 from imgsearch.index.manifest import IMPORTED
 from imgsearch.model import hub
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, punctuated
 from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.text import Call, Option
 from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
 
 
@@ -26,7 +24,9 @@ def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, I
     checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
     own = checkpoint.conventions
     if choice.dim is not None and not 1 <= choice.dim <= own.full_dim:
-        raise UsageError(f"--dim {choice.dim}: {checkpoint.name} gives vectors of {own.full_dim} dimensions")
+        raise UsageError(
+            Option("dim", choice.dim), f": {checkpoint.name} gives vectors of {own.full_dim} dimensions"
+        )
     query_prompt, document_prompt = choice.prompts or own.prompts(choice.instruction)
     if notes := own.notes(dim=choice.dim is None, pixels=choice.pixels is None):
         reporter.say(f"{checkpoint.name} asks for {'; '.join(notes)}")
@@ -83,9 +83,14 @@ def checkpoint_for(
     """
     if spec.model == IMPORTED:
         raise CheckpointError(
-            f"the index in {folder} holds imported vectors and no model: 'imgsearch similar' answers for the photos "
-            "that are in it, words and other pictures need the model that made them; import them with "
-            "'imgsearch import --model NAME|DIR' into an index of their own"
+            f"the index in {folder} holds imported vectors and no model: '",
+            Call("similar"),
+            "' answers for the photos that are in it, words and other pictures need the model that made them; "
+            "import them with '",
+            Call("import_vectors"),
+            "' and ",
+            Option("model", metavar="NAME|DIR"),
+            " into an index of their own",
         )
     model = choice.model
     if model is None and spec.model != hub.DEFAULT_MODEL:
@@ -94,7 +99,8 @@ def checkpoint_for(
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
                 raise CheckpointError(
                     f"the index was made with the model in {model}, which is not there now; "
-                    "say where it is with --model DIR"
+                    "say where it is with ",
+                    Option("model", metavar="DIR"),
                 )
             model = None
     checkpoint = fetch_checkpoint(model, choice.revision, reporter, download=download)
@@ -102,9 +108,10 @@ def checkpoint_for(
     if found != spec.fingerprint:
         raise IndexMismatch(
             f"the index was made with {spec.model} ({spec.fingerprint[:8]}); the checkpoint in "
-            f"{checkpoint.folder} is another one ({found[:8]}); give the right one with --model DIR, or make "
-            f"the index anew with: imgsearch index{index_flag(folder)} --model "
-            f"{shlex.quote(checkpoint.name)} --rebuild"
+            f"{checkpoint.folder} is another one ({found[:8]}); give the right one with ",
+            Option("model", metavar="DIR"),
+            ", or make the index anew with: ",
+            rebuild_call(folder, model=checkpoint.name),
         )
     return checkpoint
 
@@ -113,13 +120,13 @@ def check_choice(
     folder: str,
     have: IndexSpec,
     choice: ModelOptions,
-    paths: Sequence[str],
-    other_flags: str,
+    go_on: Call,
+    anew: Call,
 ) -> str:
-    """Refuse flags that the index in ``folder`` was not made with, with the commands that fix it: IndexMismatch.
+    """Refuse options that the index in ``folder`` was not made with, with the calls that fix it: IndexMismatch.
 
-    ``other_flags`` are the command's flags that are no part of the spec. Return the name of the index's
-    model: a checkpoint that was given and is the same one may lie elsewhere now.
+    ``go_on`` is the call without the options of ``choice``, ``anew`` the one that makes the index anew with them.
+    Return the name of the index's model: a checkpoint that was given and is the same one may lie elsewhere now.
     """
     model, fingerprint, checkpoint = have.model, have.fingerprint, None
     if choice.model is not None:
@@ -134,8 +141,10 @@ def check_choice(
         if fingerprint != have.fingerprint and model == have.model:
             raise IndexMismatch(
                 f"{model} is no longer the checkpoint that the index in {folder} was made with; give that one "
-                f"with --model DIR, or make the index anew with: imgsearch index{index_flag(folder)} "
-                f"--model {shlex.quote(model)} --rebuild"
+                "with ",
+                Option("model", metavar="DIR"),
+                ", or make the index anew with: ",
+                rebuild_call(folder, model=model),
             )
     pixels = choice.pixels or have.pixels
     if pixels == "checkpoint":
@@ -145,11 +154,11 @@ def check_choice(
         model, fingerprint, choice.dim or have.dim, *_prompts_with(choice.instruction, have), pixels
     )
     if found := manifest.differences(have, want):
-        words = ["imgsearch index", *map(shlex.quote, paths), index_flag(folder).strip(), other_flags]
-        same = " ".join(filter(None, words))
         raise IndexMismatch(
-            f"the index in {folder} was made with {'; '.join(found)}. To go on with it as it is: {same}   "
-            f"To make it anew: {same} {_flags(choice)} --rebuild"
+            f"the index in {folder} was made with {'; '.join(found)}. To go on with it as it is: ",
+            go_on,
+            "   To make it anew: ",
+            anew,
         )
     return model
 
@@ -160,20 +169,3 @@ def _prompts_with(instruction: str | None, have: IndexSpec) -> tuple[str, str]:
     if instruction is None or own == (instruction, instruction):
         return own
     return punctuated(instruction), punctuated(instruction)
-
-
-def _flags(choice: ModelOptions) -> str:
-    flags = []
-    if choice.model is not None:
-        flags.append(f"--model {shlex.quote(choice.model)}")
-    if choice.revision is not None:
-        flags.append(f"--revision {shlex.quote(choice.revision)}")
-    if choice.dim is not None:
-        flags.append(f"--dim {choice.dim}")
-    if choice.pixels == "checkpoint":
-        flags.append("--detail checkpoint")
-    elif choice.pixels is not None:
-        flags.append(f"--max-pixels {choice.pixels.max_pixels}")
-    if choice.instruction is not None:
-        flags.append(f"--instruction {shlex.quote(choice.instruction)}")
-    return " ".join(flags)

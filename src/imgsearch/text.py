@@ -1,8 +1,85 @@
-"""What a person reads, put into words: paths and names made printable, durations, rates, counts."""
+"""What a person reads, put into words: messages, sizes, durations, rates, counts, errors, paths made printable.
+
+A message names options and calls as data. ``str`` spells them for a caller in Python (``dim=4096``,
+``remove_paths(paths=['a'])``), ``cli.spelling`` for a shell (``--dim 4096``, ``imgsearch remove a``).
+"""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A parameter that a message names, by its name in Python: alone, with a value, or with what stands for one.
+
+    ``Option("dtype")``, ``Option("dim", 4096)``, ``Option("model", metavar="DIR")``.
+    """
+
+    name: str
+    value: Any = None
+    metavar: str = ""
+
+    def __str__(self) -> str:
+        """Return it as Python has it: ``dtype``, ``dim=4096``, ``model=DIR``."""
+        if self.metavar:
+            return f"{self.name}={self.metavar}"
+        return self.name if self.value is None else f"{self.name}={self.value!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that a message names: a function or dataclass of the package with its arguments by name.
+
+    An argument may be a Call itself: ``Call("index_pictures", {"options": Call("IndexOptions", {"rebuild": True})})``.
+    """
+
+    function: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return it as Python has it; a Call within a Call reads the same."""
+        return f"{self.function}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
+
+    @staticmethod
+    def of(options: Any) -> Call:
+        """Return the call that makes the dataclass ``options``, without what is left at its default."""
+        changed = {}
+        for item in fields(options):
+            default = item.default if item.default_factory is MISSING else item.default_factory()
+            value = getattr(options, item.name)
+            if value != default:
+                changed[item.name] = Call.of(value) if hasattr(value, "__dataclass_fields__") else value
+        return Call(type(options).__name__, changed)
+
+
+class Message(str):
+    """A line for a person: as str in Python's words, and ``parts`` keeps its options and calls as data.
+
+    An f-string makes plain text of it, in Python's words; ``Message(f"{count} left out: ", message)`` keeps the data.
+    """
+
+    parts: tuple[str | Option | Call, ...]
+
+    def __new__(cls, *parts: str | Option | Call) -> Message:
+        """Join text, options, calls and other messages, with nothing between them."""
+        flat: list[str | Option | Call] = []
+        for part in parts:
+            flat.extend(part.parts if isinstance(part, Message) else (part,))
+        message = super().__new__(cls, "".join(map(str, flat)))
+        message.parts = tuple(flat)
+        return message
+
+    @staticmethod
+    def joined(between: str, messages: Iterable[str]) -> Message:
+        """Return the messages as one, with ``between`` between them: ``between.join`` that keeps their data."""
+        parts: list[str] = []
+        for message in messages:
+            parts += [between, message]
+        return Message(*parts[1:])
 
 
 def format_rate(rate: float) -> str:
@@ -25,14 +102,32 @@ def format_duration(seconds: float) -> str:
     return f"{round(hours / 24)} days"
 
 
+def format_clock(seconds: float) -> str:
+    """Put the seconds that are left as a clock shows them: '0:07', '12:30', '1:02:30'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def display_path(path: str) -> str:
     """Return a path as it fits into a line of talk: quoted and escaped where it holds what can't be printed."""
     return path if path.isprintable() else ascii(path)
 
 
-def error_line(error: Exception) -> str:
-    """Return what the system said, without the number and the path that str() of an OSError adds."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+def format_bytes(count: float) -> str:
+    """Put a number of bytes into MB, or from a billion on into GB: '0.3 MB', '712.0 MB', '4.3 GB'."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def error_line(error: BaseException, most: int = 200, *, first: bool = False) -> str:
+    """Return what an error says as one line of at most so many characters; its class if it says nothing.
+
+    Of an OSError that is what the system said, without the number and the path that str() adds. ``first`` takes
+    the first line alone of an error that goes on with advice.
+    """
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    said = said.strip().partition("\n")[0] if first else said
+    return " ".join(said.split())[:most] or type(error).__name__
 
 
 def plural(count: int, one: str, many: str = "") -> str:

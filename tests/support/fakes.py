@@ -22,6 +22,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from imgsearch.cli.spelling import spelled
 from imgsearch.errors import InputError, NonFiniteError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState
@@ -288,6 +289,11 @@ class Notes(Silent):
     def text(self) -> str:
         """Everything that was said."""
         return "\n".join(self.lines)
+
+    @property
+    def shell(self) -> str:
+        """Everything that was said, as the command line spells it."""
+        return "\n".join(map(spelled, self.lines))
 
 
 def run(

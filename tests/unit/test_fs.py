@@ -54,6 +54,16 @@ def test_a_file_is_synced_then_renamed_then_its_folder_is_synced(
     assert path.read_text() == "newer"
 
 
+def test_a_file_in_the_working_directory_needs_no_folder_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare name is written where we stand."""
+    monkeypatch.chdir(tmp_path)
+    with atomic_write("file") as file:
+        file.write(b"new")
+    assert (tmp_path / "file").read_text() == "new"
+
+
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])
 def test_a_file_that_could_not_be_written_leaves_the_old_one_alone(
     tmp_path: Path, error: type[BaseException]

@@ -25,9 +25,9 @@ STOREYS = (
     {"spec"},
     {"index", "media", "model", "files"},
     {"fs"},
-    {"text"},
     {"types"},
     {"errors", "startup"},
+    {"text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},
@@ -116,6 +116,13 @@ def test_starting_up_loads_neither_torch_nor_transformers(start: str) -> None:
     code = f"import sys, {start}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_search_does_not_load_what_builds_the_files_for_it() -> None:
+    """Readers use the ANN files that are there; only who writes an index knows how they are made."""
+    code = "import sys, imgsearch.search, imgsearch.index.reader; print('imgsearch.index.ann.builder' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_every_public_name_is_there() -> None:

@@ -10,9 +10,10 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import UsageError
-from imgsearch.index.layout import find_index, index_flag
-from imgsearch.text import plural
+from imgsearch.index.layout import find_index
+from imgsearch.text import Message, format_bytes, plural
 
 if TYPE_CHECKING:
     from imgsearch.client.connection import ServerState
@@ -95,9 +96,11 @@ def index(
     if json:
         output.json_line(result.as_json())
     for reason, count in result.kept.items():
-        reporter.say(f"{count:,} not found but kept: {reason}")
+        reporter.say(Message(f"{count:,} not found but kept: ", reason))
     if not dry_run:
-        reporter.say(result.summary(index_flag(folder)))
+        reporter.say(
+            Message(result.summary(folder), f'. Try: imgsearch query "red car at night"{index_flag(folder)}')
+        )
     if stats:
         reporter.say(result.timing())
     return 0
@@ -158,7 +161,7 @@ def status(
             }
         )
         return 0
-    output.line(f"index      {state.folder}, {state.bytes_on_disk / 1e6:,.1f} MB, made {_day(state.created)}")
+    output.line(f"index      {state.folder}, {format_bytes(state.bytes_on_disk)}, made {_day(state.created)}")
     output.line(f"pictures   {plural(state.files, 'file')}, {state.contents:,} distinct")
     output.line(f"search     {_search(state)}")
     if state.deleted:
@@ -255,10 +258,8 @@ def remove(
         return 1
     parts = []
     if removed.files:
-        parts.append(f"{removed.files:,} {'file' if removed.files == 1 else 'files'} taken out of the index")
+        parts.append(f"{plural(removed.files, 'file')} taken out of the index")
     if removed.roots:
-        parts.append(
-            f"{removed.roots:,} {'folder' if removed.roots == 1 else 'folders'} no longer kept indexed"
-        )
+        parts.append(f"{plural(removed.roots, 'folder')} no longer kept indexed")
     reporter.say("; ".join(parts))
     return 0

@@ -12,9 +12,10 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.spelling import index_flag, spelled
 from imgsearch.errors import MissingExtra, UsageError
-from imgsearch.index.layout import find_index, index_flag
-from imgsearch.text import plural
+from imgsearch.index.layout import find_index
+from imgsearch.text import Message, format_bytes, plural
 
 if TYPE_CHECKING:
     from imgsearch.tools.maintenance.recall import RecallReport
@@ -105,7 +106,7 @@ def compact(
     folder, reporter = find_index(index), output.ProgressReporter()
     done = compact_index(folder, everything, reporter)
     if done:
-        parts = [f"{done.given_back / 1e6:,.1f} MB given back"]
+        parts = [f"{format_bytes(done.given_back)} given back"]
         if done.vectors.segments:
             parts.append(
                 f"{plural(done.vectors.dropped, 'vector')} dropped, {done.vectors.moved:,} written anew"
@@ -157,9 +158,10 @@ def doctor(
     findings = examine(folder)
     for finding in findings:
         if json:
-            output.json_line(asdict(finding))
+            output.json_line({**asdict(finding), "text": spelled(finding.text)})
         else:
-            output.line(f"{finding.topic:<10} {'OK   ' if finding.well else 'TO DO'}  {finding.text}")
+            state = "OK   " if finding.well else "TO DO"
+            output.line(Message(f"{finding.topic:<10} {state}  ", finding.text))
     return 0 if all(finding.well for finding in findings) else 1
 
 

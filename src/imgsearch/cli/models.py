@@ -10,6 +10,7 @@ from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.errors import StorageError, UsageError
 from imgsearch.model.hub import DEMO_MODEL
+from imgsearch.text import error_line
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +55,7 @@ def embed(
             with open(npy, "wb") as file:
                 np.save(file, vectors, allow_pickle=False)
         except OSError as error:
-            raise StorageError(f"{npy} could not be written: {error.strerror}") from error
+            raise StorageError(f"{npy} could not be written: {error_line(error)}") from error
         reporter.say(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {npy}")
         return 0
     for given, vector in zip(inputs, vectors, strict=True):
@@ -89,4 +90,9 @@ def demo(
     """Draw 300 pictures, index them, ask for some, and say which hits are right: the whole way in a minute."""
     from imgsearch.tools.demo import run_demo
 
-    return run_demo(out, output.ProgressReporter())
+    reporter = output.ProgressReporter()
+    code = run_demo(out, reporter)
+    reporter.say("The demo's model is a miniature that knows drawn shapes only. On your own photographs:")
+    reporter.say("  imgsearch index ~/Pictures")
+    reporter.say("  imgsearch query 'red car at night'")
+    return code

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imgsearch.cli.spelling import spelled
 from imgsearch.errors import StorageError
-from imgsearch.text import format_rate, printable
+from imgsearch.text import error_line, format_bytes, format_clock, format_rate, plural, printable
 from imgsearch.types import Hit
 
 _LINE_EVERY_SECONDS = 5.0
@@ -24,7 +25,7 @@ def _write(data: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as failure:
-        raise StorageError(f"the answer could not be written to stdout: {failure.strerror}") from failure
+        raise StorageError(f"the answer could not be written to stdout: {error_line(failure)}") from failure
 
 
 def _talk(text: str) -> None:
@@ -37,7 +38,7 @@ def _talk(text: str) -> None:
 
 def line(text: str) -> None:
     """Write one line of data to stdout."""
-    _write(printable(text).encode() + b"\n")
+    _write(printable(spelled(text)).encode() + b"\n")
 
 
 def json_line(data: Mapping[str, Any]) -> None:
@@ -67,7 +68,7 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
     for hit in found:
         notes = ""
         if hit.copies:
-            notes += f"  (+{len(hit.copies)} {'copy' if len(hit.copies) == 1 else 'copies'})"
+            notes += f"  (+{plural(len(hit.copies), 'copy', 'copies')})"
         if hit.missing:
             notes += "  (missing now)"
         line(f"{hit.score:7.4f}  {hit.path}{notes}")
@@ -75,7 +76,7 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
 
 def error(message: str) -> None:
     """Write an error as one line to stderr."""
-    _talk(f"imgsearch: {printable(message)}")
+    _talk(f"imgsearch: {printable(spelled(message))}")
 
 
 class ProgressReporter:
@@ -93,10 +94,11 @@ class ProgressReporter:
         """Write a line, above the progress bar if there is one."""
         if self._quiet:
             return
+        text = printable(spelled(text))
         if self._bar is not None:
-            self._bar.write(printable(text), file=sys.stderr)
+            self._bar.write(text, file=sys.stderr)
         else:
-            _talk(printable(text))
+            _talk(text)
 
     def start(self, total: int, unit: str) -> None:
         """Begin a stretch of work of ``total`` units ("pictures" or "bytes"); 0 if nobody knows how many."""
@@ -135,12 +137,11 @@ class ProgressReporter:
         rate = self._done / max(now - self._began, 1e-9)
         left = (self._total - self._done) / max(rate, 1e-9)
         if self._unit == "bytes":
-            self.say(
-                f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB, {rate / 1e6:.1f} MB/s, {_clock(left)} left"
-            )
+            share = f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB"
+            self.say(f"{share}, {format_bytes(rate)}/s, {format_clock(left)} left")
         else:
             self.say(
-                f"{self._done:,} of {self._total:,} {self._unit}, {format_rate(rate)}/s, {_clock(left)} left"
+                f"{self._done:,} of {self._total:,} {self._unit}, {format_rate(rate)}/s, {format_clock(left)} left"
             )
 
     def stop(self) -> None:
@@ -148,9 +149,3 @@ class ProgressReporter:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -11,9 +11,11 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import InputError, UsageError
-from imgsearch.index.layout import find_index, index_flag
+from imgsearch.index.layout import find_index
 from imgsearch.spec import checkpoint_for
+from imgsearch.text import Message
 from imgsearch.types import ImageEncoder, ModelOptions
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def query(
                     hits = answer(opened, replace(request, text=line), encoder)
                 except InputError as error:
                     # One bad question must not cost the others their answers.
-                    output.error(f"line {number}: {error}")
+                    output.error(Message(f"line {number}: ", error.message))
                     failed = True
                     continue
                 output.hits(hits, style, line)

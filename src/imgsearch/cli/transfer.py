@@ -9,7 +9,8 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
-from imgsearch.index.layout import find_index, index_flag
+from imgsearch.cli.spelling import index_flag
+from imgsearch.index.layout import find_index
 
 
 def register(app: typer.Typer) -> None:
@@ -74,7 +75,7 @@ def import_vectors(
     done = import_vectors(vectors, paths, folder, options, reporter)
     if json:
         output.json_line(done.as_json())
-    reporter.say(done.summary(index_flag(folder)))
+    reporter.say(f"{done.summary()}. Try: imgsearch similar PHOTO{index_flag(folder)}")
     return 0 if done.imported or done.reused or done.unchanged else 1
 
 

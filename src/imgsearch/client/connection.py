@@ -15,6 +15,7 @@ from typing import Any
 
 from imgsearch.client import protocol
 from imgsearch.errors import StorageError
+from imgsearch.text import error_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Address:
         try:
             found = os.lstat(self.folder)
         except OSError as error:
-            return f"{self.folder}: {error.strerror}"
+            return f"{self.folder}: {error_line(error)}"
         if not stat.S_ISDIR(found.st_mode):
             return f"{self.folder} is no folder"
         if found.st_uid != os.geteuid():
@@ -191,7 +192,7 @@ class Server:
             if reused and isinstance(error, ConnectionError):
                 # It may only have closed a connection that was quiet for long; asking twice changes nothing.
                 return self._request(method, path, body, headers)
-            raise ServerGone(str(error) or type(error).__name__) from error
+            raise ServerGone(error_line(error)) from error
 
     def _json(self, status: int, body: bytes) -> dict[str, Any]:
         if status == 409:

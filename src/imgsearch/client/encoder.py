@@ -13,6 +13,7 @@ from imgsearch.client.connection import NoServer, Server, ServerGone
 from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
 from imgsearch.model import image as pixels
 from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.text import Call, Message
 from imgsearch.types import RGB, ImageEncoder, Input, ModelSpec, Notify, Patches, Runtime, Vectors
 
 
@@ -35,8 +36,11 @@ def remote_encoder(
     if (theirs := server.state.version) != (ours := protocol.version()):
         server.close()
         notify(
-            f"the running server is imgsearch {theirs} and this is {ours}: the model is loaded here; "
-            "to use the server again, restart it: imgsearch serve"
+            Message(
+                f"the running server is imgsearch {theirs} and this is {ours}: the model is loaded here; "
+                "to use the server again, restart it: ",
+                Call("serve"),
+            )
         )
         return None
     try:

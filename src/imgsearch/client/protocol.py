@@ -18,13 +18,14 @@ from safetensors import SafetensorError
 
 from imgsearch import errors
 from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, UsageError
+from imgsearch.text import Call, Message, Option
 from imgsearch.types import Input, ModelSpec, Patches, PixelBudget
 
 VERSION_HEADER = "imgsearch-version"
 INPUTS_HEADER = "imgsearch-inputs"
 """How many inputs a message holds: one is a question, for which somebody waits."""
 MAX_MESSAGE_BYTES = 2**30
-"""The longest message: 34 pictures at the largest budget of ``--detail``, 700 at the default one."""
+"""The longest message: 34 pictures at the largest budget of ``DETAIL``, 700 at the default one."""
 
 _JSON = "json"  # the tensor that holds what is no number
 _UNREADABLE = "the message can't be read"
@@ -112,8 +113,9 @@ def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
 
 
 def error_json(error: ImgsearchError) -> dict[str, Any]:
-    """Return an error as JSON: its class, its line, and the rows of one that names rows."""
-    data: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
+    """Return an error as JSON: its class, its line and that line's parts, and the rows of one that names rows."""
+    parts = [_part_json(part) for part in error.message.parts]
+    data: dict[str, Any] = {"kind": type(error).__name__, "message": str(error), "parts": parts}
     if isinstance(error, NonFiniteError):
         data["rows"] = error.rows
     return {"error": data}
@@ -129,6 +131,39 @@ def error_from(data: Any) -> ImgsearchError | None:
         return NonFiniteError([int(row) for row in found.get("rows", [])])
     if isinstance(kind, type) and issubclass(kind, ImgsearchError):
         error = kind.__new__(kind)
-        error.args = (str(found.get("message")),)
+        error.args = (_message(found),)
         return error
     return None
+
+
+def _part_json(part: Any) -> Any:
+    """Return a part of a message, or a value in one, as JSON; what JSON does not have is text."""
+    if isinstance(part, Option):
+        return {"option": part.name, "value": _part_json(part.value), "metavar": part.metavar}
+    if isinstance(part, Call):
+        return {"call": part.function, "arguments": {k: _part_json(v) for k, v in part.arguments.items()}}
+    if isinstance(part, list | tuple):
+        return [_part_json(item) for item in part]
+    return part if isinstance(part, str | int | float | None) else str(part)
+
+
+def _part(data: Any) -> Any:
+    """Return what ``_part_json`` was given."""
+    if isinstance(data, list):
+        return [_part(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if "option" in data:
+        return Option(str(data["option"]), _part(data.get("value")), str(data.get("metavar", "")))
+    return Call(str(data["call"]), {str(k): _part(v) for k, v in data["arguments"].items()})
+
+
+def _message(found: Mapping[str, Any]) -> Message:
+    """Return an error's message with its options and calls; its bare line if they can't be read."""
+    line = str(found.get("message"))
+    try:
+        parts = [_part(data) for data in found["parts"]]
+    except (KeyError, TypeError, AttributeError):
+        return Message(line)
+    known = all(isinstance(part, str | Option | Call) for part in parts)
+    return message if known and (message := Message(*parts)) == line else Message(line)

@@ -10,12 +10,12 @@ from pathspec import GitIgnoreSpec
 
 from imgsearch.errors import UsageError
 from imgsearch.files.open import open_regular
-from imgsearch.text import display_path, error_line
+from imgsearch.text import Message, Option, display_path, error_line
 
 IGNORE_FILE = ".imgsearchignore"
 """In any folder: gitignore patterns, relative to that folder."""
 
-# Never anybody's photographs, also with --include-hidden; matched against the end of an absolute path.
+# Never anybody's photographs, also with ``include_hidden``; matched against the end of an absolute path.
 _JUNK = re.compile(
     r"""/(?: \.git | \.hg | \.svn | \.cache | \.thumbnails | \.imgsearch | __pycache__ | node_modules | @eadir
       | \.trash[^/]* | trash-\d+ | share/trash | \$recycle\.bin | \#recycle | lost\+found
@@ -74,13 +74,13 @@ def excluded(path: str, is_folder: bool, rules: Rules) -> bool:
 
 
 def option_rules(patterns: Iterable[str], prefix: int = 0) -> Rules:
-    """Compile the patterns of --exclude, which do not see ``prefix``; UsageError names one that is no pattern."""
+    """Compile the patterns of ``exclude``, which do not see ``prefix``; UsageError names one that is no pattern."""
     lines = []
     for pattern in patterns:
         # "#" begins a comment in a file; as an option it can only mean a name such as "#recycle".
-        lines.append(("--exclude", f"\\{pattern}" if pattern.startswith("#") else pattern))
+        lines.append((Message(Option("exclude")), f"\\{pattern}" if pattern.startswith("#") else pattern))
         if not pattern.strip():
-            raise UsageError("--exclude needs a pattern; it got an empty one")
+            raise UsageError(Option("exclude"), " needs a pattern; it got an empty one")
     return ((prefix, _compile(lines)),) if lines else ()
 
 
@@ -112,7 +112,7 @@ def _compile(lines: Iterable[tuple[str, str]]) -> _Patterns:
         except (ValueError, re.error):
             pattern = None
         if pattern is None or pattern.regex is None or pattern.include is None:
-            raise UsageError(f"{where}: {display_path(line)!r} is no valid gitignore pattern")
+            raise UsageError(where, f": {display_path(line)!r} is no valid gitignore pattern")
         # pathspec lets a path match by the folders above it. Here each folder on the way was asked before and
         # is not entered if it is out, so, as in git, a pattern has to match the path itself: a folder's slash
         # only at the end, and "x/**" not x but what is in it.

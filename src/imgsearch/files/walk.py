@@ -19,10 +19,11 @@ from imgsearch.files.ignore import (
     is_junk,
     option_rules,
 )
-from imgsearch.text import display_path, error_line
+from imgsearch.text import Message, Option, display_path, error_line
 from imgsearch.types import SourceFile
 
 NOT_MOUNTED = "the drive it was on is not mounted"
+_EMPTY = Message("its folder is empty as a whole; ", Option("prune_empty", True), " if that is meant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class Walk:
         except OSError as error:
             return False, error_line(error)
         if not prune_empty and not self.empty_folders.isdisjoint(folders):
-            return False, "its folder is empty as a whole; --prune-empty if that is meant"
+            return False, _EMPTY
         return True, "excluded now" if os.path.exists(self._absolute(path)) else "deleted"
 
     def _enter(self, path: str, above: Rules, *, linked: bool) -> list[tuple[str, str, _Folder]]:

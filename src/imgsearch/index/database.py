@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeVar
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
-from imgsearch.index.layout import index_flag, index_of
+from imgsearch.index.layout import index_of
+from imgsearch.text import Call, error_line
 
 _NOW = "CAST(strftime('%s', 'now') AS INTEGER)"
 
@@ -168,7 +169,8 @@ class Database:
         self._turn = threading.RLock()
         if not create and not os.path.exists(self.path):
             raise IndexDamaged(
-                f"{self.path} is missing: the index no longer knows its files; {rebuild_hint(index_of(folder))}"
+                f"{self.path} is missing: the index no longer knows its files; ",
+                rebuild_hint(index_of(folder)),
             )
         with self.errors_explained():
             self.connection = self._connect(write)
@@ -211,7 +213,9 @@ class Database:
             if os.path.exists(log) and os.path.getsize(log) > 0:
                 raise StorageError(
                     f"{self.path} can't be read from here: its last changes are still in {log}, and the folder "
-                    f"can't be written ({error}); run 'imgsearch index' once where it can"
+                    f"can't be written ({error}); run '",
+                    Call("index_pictures"),
+                    "' once where it can",
                 ) from error
             return self._open(uri + "?mode=ro&immutable=1")
 
@@ -237,11 +241,11 @@ class Database:
                 "update imgsearch to use this index"
             )
         if version == 0 and not create:
-            raise IndexDamaged(f"{self.path} holds no catalogue; {rebuild_hint(index_of(self.folder))}")
+            raise IndexDamaged(f"{self.path} holds no catalogue; ", rebuild_hint(index_of(self.folder)))
         if version < len(MIGRATIONS) and not write:
             raise IndexMismatch(
-                f"{self.path} has an older format; bring it up to date once with: "
-                f"imgsearch index{index_flag(index_of(self.folder))}"
+                f"{self.path} has an older format; bring it up to date once with: ",
+                Call("index_pictures", {"folder": index_of(self.folder)}),
             )
         for number in range(version, len(MIGRATIONS)):
             self.connection.execute("BEGIN IMMEDIATE")
@@ -282,10 +286,10 @@ class Database:
 
     def damaged(self, error: Exception) -> IndexDamaged:
         """Return the error that says that the catalogue is damaged, and what to do."""
-        reason = " ".join(str(error).split())[:100]  # SQLite may quote the whole schema
+        said = error_line(error, most=100)  # SQLite may quote the whole schema
         return IndexDamaged(
-            f"{self.path} is damaged ({reason}): it no longer says which vector is whose; "
-            f"{rebuild_hint(index_of(self.folder))}"
+            f"{self.path} is damaged ({said}): it no longer says which vector is whose; ",
+            rebuild_hint(index_of(self.folder)),
         )
 
     @contextmanager

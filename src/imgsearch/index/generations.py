@@ -11,12 +11,13 @@ import re
 import time
 from contextlib import closing, suppress
 
-from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError
+from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError, rebuild_call
 from imgsearch.fs import make_folder, storage_error, sync_folder
 from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import NAME as DATABASE
 from imgsearch.index.layout import GENERATION
+from imgsearch.text import Call, Message
 from imgsearch.types import IndexSpec
 
 # What a data folder holds of ours: nothing else is ever removed.
@@ -76,6 +77,12 @@ def unfinished(folder: str) -> tuple[IndexSpec, str] | None:
             except (IndexDamaged, IndexMissing, IndexMismatch):
                 pass  # killed before it held anything
     return None
+
+
+def go_on_or_drop(folder: str) -> Message:
+    """Say what can be done about an unfinished generation of the index in ``folder``."""
+    drop = Call("compact_index", {"everything": True, "folder": folder})
+    return Message("go on with it: ", rebuild_call(folder), "; or drop it: ", drop)
 
 
 def in_use(folder: str) -> str | None:

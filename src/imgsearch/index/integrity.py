@@ -17,6 +17,8 @@ from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
 from imgsearch.index.segments import HEADER_BYTES, check_header, header_says, segment_name, write_header
+from imgsearch.text import plural
+from imgsearch.types import IndexSpec
 
 # Contents dropped in one transaction.
 _AT_ONCE = 1000
@@ -77,15 +79,14 @@ class Findings:
 
 def check(
     catalog: Catalog,
-    kind: tuple[int, str] | None,
+    spec: IndexSpec | None,
     start: Callable[[int], None],
     advance: Callable[[int], None],
 ) -> Findings:
     """Read everything below ``catalog.folder``, in one snapshot of its catalogue.
 
-    ``kind`` is the index's dimension and fingerprint, or None if its manifest no longer says them. ``start`` is
-    told how many bytes there are to read, ``advance`` how many have been. Raises IndexMismatch for a segment of a
-    newer format.
+    ``spec`` is what the index is made with, or None if its manifest no longer says it. ``start`` is told how many
+    bytes there are to read, ``advance`` how many have been. Raises IndexMismatch for a segment of a newer format.
     """
     findings = Findings()
     with catalog.transaction("DEFERRED"), ExitStack() as stack:
@@ -103,7 +104,7 @@ def check(
         )
         _check_catalogue(catalog, findings)
         for number, rows in counts:
-            _check_segment(catalog, number, rows, opened[number], kind, findings, advance)
+            _check_segment(catalog, number, rows, opened[number], spec, findings, advance)
         for file in ann_files.values():
             path = os.path.join(catalog.folder, "faiss", file.name)
             if reason := rabitq.damage(path, file.bytes, file.crc):
@@ -121,10 +122,10 @@ def check(
     return findings
 
 
-def repair(catalog: Catalog, findings: Findings, kind: tuple[int, str]) -> None:
+def repair(catalog: Catalog, findings: Findings, spec: IndexSpec) -> None:
     """Take everything that was found damaged out of the catalogue, and put right what costs nothing.
 
-    ``kind`` is the index's dimension and fingerprint. The caller holds the writer lock. Raises StorageError.
+    The caller holds the writer lock. Raises StorageError.
     """
     for damage in findings.damages:
         _drop_contents(catalog, damage.contents)
@@ -144,7 +145,9 @@ def repair(catalog: Catalog, findings: Findings, kind: tuple[int, str]) -> None:
             _shorten(catalog, number, kinds["short"].rows)
         if "header" in kinds:
             # The vectors below it have proved to be this index's own.
-            write_header(os.path.join(catalog.folder, "vectors", segment_name(number)), *kind)
+            write_header(
+                os.path.join(catalog.folder, "vectors", segment_name(number)), spec.dim, spec.fingerprint
+            )
 
 
 def files_of(catalog: Catalog, content: int) -> list[LostFile]:
@@ -329,10 +332,10 @@ def _check_catalogue(catalog: Catalog, findings: Findings) -> None:
     for wrong in _wrong_counters(catalog):
         findings.damages.append(Damage("counters", catalog.path, f"miscounts {wrong}"))
     if misplaced := _misplaced(catalog):
-        what = f"places {_pictures(len(misplaced))} where no vector of theirs can be"
+        what = f"places {plural(len(misplaced), 'picture')} where no vector of theirs can be"
         findings.damages.append(Damage("misplaced", catalog.path, what, tuple(misplaced)))
     if strays := len(files_without_content(catalog)):
-        what = f"has {strays:,} {'file' if strays == 1 else 'files'} of pictures that it does not know"
+        what = f"has {plural(strays, 'file')} of pictures that it does not know"
         findings.damages.append(Damage("files", catalog.path, what))
 
 
@@ -350,7 +353,7 @@ def _check_segment(
     number: int,
     rows: int,
     file: int | OSError,
-    kind: tuple[int, str] | None,
+    spec: IndexSpec | None,
     findings: Findings,
     advance: Callable[[int], None],
 ) -> None:
@@ -358,7 +361,7 @@ def _check_segment(
     if isinstance(file, OSError):
         if rows and isinstance(file, FileNotFoundError):
             lost = _contents_of(catalog, number)
-            what = f"is missing, and with it {_pictures(len(lost))}"
+            what = f"is missing, and with it {plural(len(lost), 'picture')}"
             findings.damages.append(Damage("missing", path, what, tuple(lost), number))
         elif rows:
             # What it holds may be whole: nothing is lost yet.
@@ -369,10 +372,10 @@ def _check_segment(
     if not rows:
         return  # nothing in it exists; what takes its first row writes it anew
     header = _read_header(file)
-    kind = kind or header_says(header)
-    if kind is None:
+    expected = (spec.dim, spec.fingerprint) if spec else header_says(header)
+    if expected is None:
         return  # the manifest is damaged, too, and said to be
-    dim, fingerprint = kind
+    dim, fingerprint = expected
     try:
         check_header(header, path, dim, fingerprint)
     except IndexDamaged:
@@ -383,7 +386,7 @@ def _check_segment(
     whole = max(0, os.fstat(file).st_size - HEADER_BYTES) // width
     if whole < rows:
         lost = _contents_of(catalog, number, whole)
-        what = f"ends after {whole:,} of {rows:,} vectors, and with it {_pictures(len(lost))}"
+        what = f"ends after {whole:,} of {rows:,} vectors, and with it {plural(len(lost), 'picture')}"
         findings.damages.append(Damage("short", path, what, tuple(lost), number, whole))
     advance(len(header))
     _check_rows(catalog, number, min(rows, whole), file, dim, findings, advance)
@@ -402,8 +405,8 @@ def _check_rows(
     width = 2 * dim
     step = max(1, _BLOCK // width)
     buffer = bytearray(min(step, rows) * width)
-    wrong: list[tuple[int, int]] = []  # row, id
-    odd: list[tuple[int, int]] = []
+    mismatched: list[tuple[int, int]] = []  # row, id
+    not_unit: list[tuple[int, int]] = []
     for first in range(0, rows, step):
         count = min(step, rows - first)
         entries = _contents_in_rows(catalog, number, first, count)
@@ -416,19 +419,22 @@ def _check_rows(
                 if good[at] and zlib.crc32(view[at * width : (at + 1) * width]) == crc:
                     sound.append((row, id))
                 else:
-                    wrong.append((row, id))
+                    mismatched.append((row, id))
             block = np.frombuffer(buffer, "<f2", count * dim).reshape(count, dim)
             with np.errstate(all="ignore"):
                 here = block if len(sound) == count else block[[row - first for row, _ in sound]]
                 values = here.astype(np.float32)
                 lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
                 off = ~(np.abs(lengths - 1) <= _LENGTH)  # also what is not a number
-            odd += [sound[at] for at in np.flatnonzero(off)]
+            not_unit += [sound[at] for at in np.flatnonzero(off)]
             findings.vectors += len(entries)
             findings.bytes += count * width
         advance(count * width)
     path = os.path.join(catalog.folder, "vectors", segment_name(number))
-    for bad, what in ((wrong, "not matching their checksums"), (odd, "that are not of unit length")):
+    for bad, what in (
+        (mismatched, "not matching their checksums"),
+        (not_unit, "that are not of unit length"),
+    ):
         if bad:
             named = f"has {len(bad):,} of {rows:,} vectors {what}: {_ranges([row for row, _ in bad])}"
             findings.damages.append(Damage("vectors", path, named, tuple(id for _, id in bad), number, rows))
@@ -454,15 +460,11 @@ def _read_rows(file: int, buffer: bytearray, offset: int, count: int, width: int
     good = []
     for at in range(count):
         try:
-            part = view[at * width : (at + 1) * width]
-            good.append(os.preadv(file, [part], offset + at * width) == width)
+            row = view[at * width : (at + 1) * width]
+            good.append(os.preadv(file, [row], offset + at * width) == width)
         except OSError:
             good.append(False)
     return good
-
-
-def _pictures(count: int) -> str:
-    return f"{count:,} {'picture' if count == 1 else 'pictures'}"
 
 
 def _ranges(rows: list[int], most: int = 5) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from typing import NamedTuple
 
 from imgsearch.fs import is_at_or_below
+from imgsearch.text import Message, Option
+
+NAME = ".imgsearch"
+"""The folder that is looked for upward of the working directory."""
+GENERATION = "generation-"
+"""Begins the names of the folders in which indexes are made anew beside the one in use."""
 
 # As mount tables name them. The hosts': folders that a virtual machine is lent, without shared memory either.
 _SERVERS = (
@@ -17,6 +22,32 @@ _CLUSTERS = "ceph|ceph-fuse|cephfs|glusterfs|lustre|beegfs|orangefs|pvfs2|moosef
 _CLOUDS = "rclone|s3fs|goofys|gcsfuse|blobfuse|blobfuse2|gvfsd-fuse"
 _HOSTS = "9p|vboxsf|vmhgfs|vmhgfs-fuse|prl_fs"
 _NETWORK = re.compile(rf"(fuse\.)?({_SERVERS}|{_CLUSTERS}|{_CLOUDS}|{_HOSTS})", re.IGNORECASE)
+
+
+def find_index(given: str | None = None) -> str:
+    """Return the absolute folder of the index to use, whether or not there is one yet."""
+    given = given or os.environ.get("IMGSEARCH_INDEX")
+    if given:
+        return os.path.abspath(os.path.expanduser(given))
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:  # the folder we stand in was deleted: nothing lies upward of it
+        folder = os.sep
+    while True:
+        if os.path.isdir(os.path.join(folder, NAME)):
+            return os.path.join(folder, NAME)
+        above = os.path.dirname(folder)
+        if above == folder:
+            break
+        folder = above
+    import platformdirs
+
+    return os.path.join(platformdirs.user_data_dir("imgsearch", appauthor=False), "index")
+
+
+def index_of(data: str) -> str:
+    """Return the index's folder, given the folder of its catalogue and vectors: the same, or the one above it."""
+    return os.path.dirname(data) if os.path.basename(data).startswith(GENERATION) else data
 
 
 class Kind(NamedTuple):
@@ -41,15 +72,17 @@ def kind_of(path: str) -> Kind:
     return Kind(name, network, f"{best} is mounted as {name}")
 
 
-def advice(folder: str) -> str | None:
+def advice(folder: str) -> Message | None:
     """Return one line on why an index in ``folder`` is not safe there and what to do; None if nothing is known."""
     kind = kind_of(folder)
     if not kind.network:
         return None
-    return (
+    return Message(
         f"{folder} lies on a network file system ({kind.reason}): the catalogue's log and the writer lock "
         "need shared memory and kernel locks that such file systems do not give reliably, so the index may be "
-        "damaged there; keep it on a local disk with --index DIR (the pictures may stay where they are)"
+        "damaged there; keep it on a local disk with ",
+        Option("folder", metavar="DIR"),
+        " (the pictures may stay where they are)",
     )
 
 
@@ -61,44 +94,3 @@ def _mounts() -> list[tuple[str, str]]:
         return [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
     except (OSError, RuntimeError, psutil.Error):  # a system that shows no mount table
         return []
-
-
-NAME = ".imgsearch"
-
-
-GENERATION = "generation-"
-"""Begins the names of the folders in which indexes are made anew beside the one in use."""
-
-
-def index_of(data: str) -> str:
-    """Return the index's folder, given the folder of its catalogue and vectors: the same, or the one above it."""
-    return os.path.dirname(data) if os.path.basename(data).startswith(GENERATION) else data
-
-
-def index_flag(folder: str) -> str:
-    """Return the flag, with a space before it, that a command needs to find the index in ``folder``.
-
-    ``folder`` is absolute; the flag is "" where the index is found without.
-    """
-    return "" if find_index() == folder else f" --index {shlex.quote(folder)}"
-
-
-def find_index(given: str | None = None) -> str:
-    """Return the absolute folder of the index to use, whether or not there is one yet."""
-    given = given or os.environ.get("IMGSEARCH_INDEX")
-    if given:
-        return os.path.abspath(os.path.expanduser(given))
-    try:
-        folder = os.getcwd()
-    except FileNotFoundError:  # the folder we stand in was deleted: nothing lies upward of it
-        folder = os.sep
-    while True:
-        if os.path.isdir(os.path.join(folder, NAME)):
-            return os.path.join(folder, NAME)
-        above = os.path.dirname(folder)
-        if above == folder:
-            break
-        folder = above
-    import platformdirs
-
-    return os.path.join(platformdirs.user_data_dir("imgsearch", appauthor=False), "index")

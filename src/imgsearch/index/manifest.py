@@ -16,7 +16,8 @@ from imgsearch.errors import (
     repair_hint,
 )
 from imgsearch.fs import atomic_write, storage_error
-from imgsearch.index.layout import GENERATION, index_flag
+from imgsearch.index.layout import GENERATION
+from imgsearch.text import Call, error_line
 from imgsearch.types import IndexSpec, PixelBudget
 
 NAME = "manifest.json"
@@ -58,10 +59,11 @@ def load(folder: str) -> tuple[IndexSpec, str]:
         if exists(folder):
             raise _damaged(folder) from error
         raise IndexMissing(
-            f"there is no index in {folder}; make one with: imgsearch index FOLDER{index_flag(folder)}"
+            f"there is no index in {folder}; make one with: ",
+            Call("index_pictures", {"paths": ["FOLDER"], "folder": folder}),
         ) from error
     except OSError as error:
-        raise IndexDamaged(f"{path} can't be read ({error.strerror}); {rebuild_hint(folder)}") from error
+        raise IndexDamaged(f"{path} can't be read ({error_line(error)}); ", rebuild_hint(folder)) from error
     return parse(raw, folder)
 
 
@@ -192,5 +194,6 @@ def _checksum(data: dict[str, Any]) -> str:
 def _damaged(folder: str) -> IndexDamaged:
     path = os.path.join(folder, NAME)
     return IndexDamaged(
-        f"{path} is missing or damaged: nothing says what the vectors were made with; {repair_hint(folder)}"
+        f"{path} is missing or damaged: nothing says what the vectors were made with; ",
+        repair_hint(folder),
     )

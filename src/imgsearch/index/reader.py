@@ -17,6 +17,7 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import VectorLocation
 from imgsearch.index.segments import Rows, SegmentMissing, row_crc, segment_name
 from imgsearch.index.snapshot import Snapshot
+from imgsearch.text import Option
 from imgsearch.types import IndexSpec, Record, Vectors
 
 T = TypeVar("T")
@@ -160,7 +161,7 @@ class ImageIndex:
     def check_dim(self, dim: int | None) -> None:
         """Raise UsageError for a Matryoshka dimension that the index can't be searched at."""
         if dim is not None and not 1 <= dim <= self.spec.dim:
-            raise UsageError(f"--dim {dim}: this index holds vectors of {self.spec.dim} dimensions")
+            raise UsageError(Option("dim", dim), f": this index holds vectors of {self.spec.dim} dimensions")
 
     def _search(
         self, vectors: Vectors, k: int, dim: int | None, exact: bool, below: Sequence[str]
@@ -204,7 +205,7 @@ class ImageIndex:
             wanted, shortlist = min(4 * wanted, total), 4 * shortlist
 
     def effective_shortlist_factor(self) -> int:
-        """Return by how much shortlists are longer than usual, as `doctor --recall --repair` has found it right."""
+        """Return by how much shortlists are longer than usual, as measuring recall has found it right."""
         factor = self.shortlist_factor or self.catalog.meta(SHORTLIST) or "1"
         return int(factor) if str(factor).isdecimal() and 1 <= int(factor) <= 64 else 1
 
@@ -263,7 +264,7 @@ class ImageIndex:
 
     def _damaged(self, segment: int, what: str) -> IndexDamaged:
         path = os.path.join(self.data, "vectors", segment_name(segment))
-        return IndexDamaged(f"{path} {what}; {repair_hint(self.folder)}")
+        return IndexDamaged(f"{path} {what}; ", repair_hint(self.folder))
 
     @property
     def advice(self) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from imgsearch.errors import IndexDamaged, IndexMismatch, repair_hint
 from imgsearch.fs import close_quietly, make_folder, storage_error, sync_file, sync_folder
 from imgsearch.index.layout import index_of
+from imgsearch.text import error_line
 
 Rows = NDArray[np.float16]
 """Stored vectors: (n, dim) float16, unit length."""
@@ -55,7 +56,7 @@ def rows_per_segment(dim: int) -> int:
 
 
 def _damaged(path: str, what: str) -> IndexDamaged:
-    return IndexDamaged(f"{path} {what}; {repair_hint(index_of(os.path.dirname(os.path.dirname(path))))}")
+    return IndexDamaged(f"{path} {what}; ", repair_hint(index_of(os.path.dirname(os.path.dirname(path)))))
 
 
 def _header(dim: int, fingerprint: str) -> bytes:
@@ -197,7 +198,7 @@ class Segment:
                 b"".join([os.pread(descriptor, width, offset) for offset in offsets]), len(offsets)
             )
         except OSError as error:
-            raise _damaged(self.path, f"can't be read ({error.strerror})") from error
+            raise _damaged(self.path, f"can't be read ({error_line(error)})") from error
 
     def read(self, start: int, stop: int) -> Rows:
         """Return a copy of the rows from ``start`` to before ``stop``: (n, dim) float16, read in one go."""
@@ -205,7 +206,7 @@ class Segment:
         try:
             return self._whole(os.pread(self._descriptor, count * width, HEADER_BYTES + start * width), count)
         except OSError as error:
-            raise _damaged(self.path, f"can't be read ({error.strerror})") from error
+            raise _damaged(self.path, f"can't be read ({error_line(error)})") from error
 
     def _whole(self, data: bytes, rows: int) -> Rows:
         if len(data) != 2 * self.dim * rows:
@@ -225,10 +226,10 @@ def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise SegmentMissing(
-            str(_damaged(path, f"is missing, and with it {rows} vectors")), number
+            _damaged(path, f"is missing, and with it {rows} vectors").message, number
         ) from error
     except OSError as error:
-        raise _damaged(path, f"can't be opened ({error.strerror}), and with it {rows} vectors") from error
+        raise _damaged(path, f"can't be opened ({error_line(error)}), and with it {rows} vectors") from error
     try:
         check_header(os.pread(descriptor, HEADER_BYTES, 0), path, dim, fingerprint)
         if os.fstat(descriptor).st_size < end:

@@ -40,7 +40,11 @@ def read(folder: str, work: Callable[[Connection], T]) -> T | None:
             return work(db)
         finally:
             db.close()
-    except (sqlite3.Error, OSError):
+    except (
+        sqlite3.Error,
+        UnicodeError,
+        OSError,
+    ):  # UnicodeError: SQLite's message holds bytes of a damaged file
         return None
 
 
@@ -53,7 +57,7 @@ def write(folder: str, work: Callable[[Connection], object]) -> None:
         _write(folder, work)
     except (sqlite3.OperationalError, OSError):
         pass  # busy, full or read-only: what is not cached is computed again
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeError):
         try:
             for ending in ("", "-journal"):
                 path = os.path.join(folder, NAME + ending)

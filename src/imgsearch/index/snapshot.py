@@ -102,12 +102,12 @@ def mask_below(catalog: Catalog, views: Sequence[ann.SegmentView], paths: Sequen
     for root in roots:
         for path in paths:
             if is_at_or_below(root.path, path):
-                rows = catalog.rows_below(root.id)
+                pairs = catalog.rows_below(root.id)
             elif is_at_or_below(path, root.path):
-                rows = catalog.rows_below(root.id, os.path.relpath(path, root.path))
+                pairs = catalog.rows_below(root.id, os.path.relpath(path, root.path))
             else:
                 continue
-            found = np.array(rows, np.int64).reshape(-1, 2)
+            found = np.array(pairs, np.int64).reshape(-1, 2)
             for number, mask in masks.items():
                 rows = found[found[:, 0] == number, 1]
                 mask[rows[rows < len(mask)]] = True

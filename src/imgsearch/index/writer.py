@@ -27,20 +27,6 @@ from imgsearch.types import IndexSpec, Vectors
 NAME = "writer.lock"
 
 
-def lock_index(folder: str) -> FileLock:
-    """Take the writer lock of the index in ``folder``. Raises IndexLocked, naming the holder, or StorageError."""
-    path = os.path.join(folder, NAME)
-    try:
-        return FileLock(path)
-    except LockHeld as held:
-        raise IndexLocked(
-            f"the index in {folder} is being written by {held.holder}; searching it goes on meanwhile, "
-            "run this again when that has ended"
-        ) from held
-    except OSError as error:
-        raise storage_error(error, path) from error
-
-
 DELETED_SHARE = 0.25
 """Share of a segment's rows that may be deleted before compaction is worth its writing."""
 
@@ -276,6 +262,20 @@ class IndexWriter:
         self._segments.close()
         self.index.close()
         self._lock.release()
+
+
+def lock_index(folder: str) -> FileLock:
+    """Take the writer lock of the index in ``folder``. Raises IndexLocked, naming the holder, or StorageError."""
+    path = os.path.join(folder, NAME)
+    try:
+        return FileLock(path)
+    except LockHeld as held:
+        raise IndexLocked(
+            f"the index in {folder} is being written by {held.holder}; searching it goes on meanwhile, "
+            "run this again when that has ended"
+        ) from held
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 def _open_in_use(folder: str, spec: IndexSpec | None) -> ImageIndex:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,10 @@ from imgsearch.errors import FolderError, UsageError
 from imgsearch.files import check_root
 from imgsearch.fs import is_at_or_below, is_below, mount_of
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.layout import index_flag
 from imgsearch.index.rows import FileRow, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.roots import owner_of, single_files
-from imgsearch.text import display_path
+from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter, Silent, SourceFile
 
 _LOOKED_AT = 100
@@ -63,14 +61,16 @@ def relocate(
         if result.looked_at and not result.there and not force:
             raise FolderError(
                 f"{outcome}: {display_path(target)} does not seem to be what was {display_path(source)}; "
-                "nothing was changed (--force if it is right all the same)"
+                "nothing was changed (",
+                Option("force", True),
+                " if it is right all the same)",
             )
         writer.catalog.move_roots(moved)
     for before, after in zip(moving, moved, strict=True):
         reporter.say(f"{display_path(before.path)} is {display_path(after.path)} now")
     if result.changed:
-        outcome += f", {result.changed:,} of them with another size or time"
-        outcome += ": the next 'imgsearch index' reads those again"
+        changed = f", {result.changed:,} of them with another size or time"
+        outcome = Message(outcome, changed, ": the next '", Call("index_pictures"), "' reads those again")
     if result.looked_at:
         reporter.say(outcome)
     return result
@@ -91,8 +91,9 @@ def _source(old: str, known: Sequence[Root], folder: str) -> str:
         if around is not None:
             raise UsageError(
                 f"{display_path(old)} lies in {display_path(around.path)}, which is kept indexed as a whole: "
-                f"what moves inside it 'imgsearch index{index_flag(os.path.abspath(folder))}' finds by itself, "
-                "without the model"
+                "what moves inside it '",
+                Call("index_pictures", {"folder": os.path.abspath(folder)}),
+                "' finds by itself, without the model",
             )
     names = ", ".join(display_path(root.path) for root in known[:10]) + (", …" if len(known) > 10 else "")
     raise UsageError(f"{display_path(old)} is no folder of this index; it knows {names or 'none'}")
@@ -112,10 +113,11 @@ def _moved(root: Root, source: str, target: str, reporter: Reporter) -> Root:
         else:
             # The folder whose rules held here is not above it any more.
             options[name] = ""
-            what = "the ignore files above it" if name == "above" else "where its --exclude patterns began"
-            reporter.say(
-                f"{display_path(path)} is no longer below {display_path(folder)}, and with it loses {what}"
-            )
+            what = Message("where its ", Option("exclude"), " patterns began")
+            if name == "above":
+                what = Message("the ignore files above it")
+            lost = f"{display_path(path)} is no longer below {display_path(folder)}, and with it loses "
+            reporter.say(Message(lost, what))
     return replace(root, path=path, options=options, mount=_mount(path))
 
 
@@ -145,10 +147,9 @@ def _check_room(moved: Sequence[Root], staying: Sequence[Root], folder: str) -> 
         if other.path != root.path:
             relation = "lies in" if other is around else "holds"
             how = f"{relation} {display_path(other.path)}, which this index knows already"
-        flag = index_flag(folder)
         raise UsageError(
-            f"{here} {how}; take that one out first if it is to give way: "
-            f"imgsearch remove {shlex.quote(other.path)}{flag}"
+            f"{here} {how}; take that one out first if it is to give way: ",
+            Call("remove_paths", {"paths": [other.path], "folder": folder}),
         )
 
 
@@ -250,9 +251,9 @@ def _remove(path: str, catalog: Catalog, reporter: Reporter) -> Removed:
                 files += dropped
     owner = owner_of(path, catalog.roots())
     if (files or roots) and owner and os.path.lexists(path):
+        comes_back = f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
         reporter.say(
-            f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
-            "unless an --exclude or a .imgsearchignore file names it"
+            Message(comes_back, "unless an ", Option("exclude"), " or a .imgsearchignore file names it")
         )
     return Removed(files, roots)
 

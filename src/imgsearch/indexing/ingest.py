@@ -21,6 +21,7 @@ from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS, Compaction, Ind
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan
+from imgsearch.text import plural
 from imgsearch.types import (
     MAX_MEGAPIXELS,
     RGB,
@@ -274,7 +275,7 @@ def tidy(
             done = writer.compact(share, before, reporter.advance)
         finally:
             reporter.stop()
-        vectors = "1 vector" if done.dropped == 1 else f"{done.dropped:,} vectors"
+        vectors = plural(done.dropped, "vector")
         reporter.say(f"compacted: {vectors} without a picture given up")
     builder.finish()
     return done

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from imgsearch.errors import UsageError
 from imgsearch.indexing.roots import WalkOverrides
-from imgsearch.text import format_duration, format_rate
+from imgsearch.text import Call, Message, Option, format_duration, format_rate
 from imgsearch.types import MAX_MEGAPIXELS, ModelOptions
 
 
@@ -25,32 +25,16 @@ class IndexOptions:
     rebuild: bool = False
     dry_run: bool = False
 
-    def flags(self) -> str:
-        """Return the command line's flags that say the same, without those of the index's spec."""
-        values = {
-            "--batch-size": self.batch_size,
-            "--max-megapixels": self.max_megapixels,
-            "--device": None if self.model.device == "auto" else self.model.device,
-            "--dtype": None if self.model.dtype == "auto" else self.model.dtype,
-        }
-        words = [self.walk.flags()] if self.walk else []
-        words += [
-            f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"
-            for flag, value in values.items()
-            if value
-        ]
-        words += [] if self.prune else ["--no-prune"]
-        words += ["--prune-empty"] if self.prune_empty else []
-        return " ".join(filter(None, words))
-
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
         if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"--batch-size {self.batch_size}: it takes at least one picture at a time")
+            raise UsageError(
+                Option("batch_size", self.batch_size), ": it takes at least one picture at a time"
+            )
         limit = self.max_megapixels
         if limit is not None and not (math.isfinite(limit) and limit > 0):
             raise UsageError(
-                f"--max-megapixels {limit:g}: a number of millions of pixels, like {MAX_MEGAPIXELS:g}"
+                Option("max_megapixels", limit), f": a number of millions of pixels, like {MAX_MEGAPIXELS:g}"
             )
 
 
@@ -77,7 +61,7 @@ class IndexResult:
     batch: str = ""
 
     def as_json(self) -> dict[str, object]:
-        """Return the run as `index --json` prints it: every picture found is counted once.
+        """Return the run as the command line prints it as JSON: every picture found is counted once.
 
         ``to_do`` and ``to_prune`` are what a dry run leaves to be done, 0 after any other.
         """
@@ -92,24 +76,23 @@ class IndexResult:
             "to_prune": self.to_prune,
         }
 
-    def summary(self, index_flag: str = "") -> str:
-        """Say in one line what was done and what to try next, with the flag that finds this index."""
-        parts = [f"{self.indexed:,} indexed"]
+    def summary(self, folder: str | None = None) -> Message:
+        """Say in one line what was done; with the index's ``folder``, also how to see what was skipped."""
+        parts: list[str] = [f"{self.indexed:,} indexed"]
         if self.reused:
             parts.append(f"{self.reused:,} moved or copied, their vectors reused")
         if self.unchanged:
             parts.append(f"{self.unchanged:,} unchanged")
         if self.skipped:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
-            parts.append(
-                f"{self.skipped.total():,} skipped ({reasons}; which: imgsearch status --errors{index_flag})"
-            )
+            which = Message("; which: ", Call("skipped_files", {"folder": folder})) if folder else ""
+            parts.append(Message(f"{self.skipped.total():,} skipped ({reasons}", which, ")"))
         if self.unchanged_errors:
             parts.append(f"{self.unchanged_errors:,} skipped before and unchanged")
         if self.pruned:
             parts.append(f"{self.pruned:,} gone and forgotten")
         parts.append(format_duration(self.seconds))
-        return f'{"; ".join(parts)}. Try: imgsearch query "red car at night"{index_flag}'
+        return Message.joined("; ", parts)
 
     def timing(self) -> str:
         """Say where the time went."""

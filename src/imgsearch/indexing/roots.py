@@ -8,7 +8,6 @@ known roots refreshes them with their own options, and each file is walked once.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import cast
@@ -17,7 +16,7 @@ from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import is_below, is_mount, mount_of
 from imgsearch.index.rows import Root
-from imgsearch.text import display_path
+from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter
 
 
@@ -38,18 +37,6 @@ class WalkOverrides:
             above=options.above,
             anchor=options.anchor if self.exclude is None else "",  # new patterns are the root's own
         )
-
-    def flags(self) -> str:
-        """Return the command line's flags that say the same, quoted for a shell; "" if nothing was chosen."""
-        words = []
-        if self.exclude is not None:
-            # An empty pattern takes all patterns back.
-            words += [f"--exclude {shlex.quote(pattern)}" for pattern in self.exclude or ("",)]
-        for name in ("include_hidden", "follow_symlinks"):
-            override = getattr(self, name)
-            if override is not None:
-                words.append(f"--{'' if override else 'no-'}{name.replace('_', '-')}")
-        return " ".join(words)
 
 
 NO_OVERRIDES = WalkOverrides()
@@ -111,7 +98,8 @@ def resolve_scope(
     """
     overrides = overrides or NO_OVERRIDES
     if not paths and not roots:
-        raise FolderError("no folder was given and the index knows none; say which: imgsearch index FOLDER")
+        which = Call("index_pictures", {"paths": ["FOLDER"]})
+        raise FolderError("no folder was given and the index knows none; say which: ", which)
     requested = {check_root(path): path for path in paths}
     planned = {} if paths else {root.path: _planned(root, overrides) for root in roots}
     _plan_requested(requested, roots, overrides, planned, reporter)
@@ -152,10 +140,9 @@ def _plan_requested(
         else:
             _plan_file(path, roots, overrides, planned)
             if any(root.path == path for root in roots):
-                reporter.say(
-                    f"{display_path(path)} was a folder when it was indexed and is a file now; the folder's pictures "
-                    f"stay indexed until: imgsearch remove {shlex.quote(path)}"
-                )
+                was = f"{display_path(path)} was a folder when it was indexed and is a file now; "
+                until = "the folder's pictures stay indexed until: "
+                reporter.say(Message(was, until, Call("remove_paths", {"paths": [path]})))
 
 
 def _plan_nested(
@@ -174,10 +161,10 @@ def _plan_nested(
         # As a whole also where parts of it were asked for; single files stay single files.
         own = planned[root.path] = _planned(root)
         if overrides.over(own.options) != own.options:
-            reporter.say(
-                f"{display_path(root.path)} was indexed by itself and keeps its own options; to change them: "
-                f"imgsearch index {shlex.quote(root.path)} {overrides.flags()}"
-            )
+            keeps = f"{display_path(root.path)} was indexed by itself and keeps its own options; "
+            walk = Call("IndexOptions", {"walk": Call.of(overrides)})
+            change = Call("index_pictures", {"paths": [root.path], "options": walk})
+            reporter.say(Message(keeps, "to change them: ", change))
 
 
 def _plan_folder(
@@ -205,8 +192,10 @@ def _plan_file(
     path: str, roots: Sequence[Root], overrides: WalkOverrides, planned: dict[str, PlannedRoot]
 ) -> None:
     if overrides != NO_OVERRIDES:
+        given = [Message(Option(name, value)) for name, value in Call.of(overrides).arguments.items()]
         raise UsageError(
-            f"{overrides.flags()} is for folders, and {display_path(path)} is a file; give its folder, or no flag"
+            Message.joined(" ", given),
+            f" is for folders, and {display_path(path)} is a file; give its folder, or leave that out",
         )
     folder, name = os.path.split(path)
     if any(is_below(path, root.path) for root in planned.values() if root.subpaths == ("",)):
@@ -244,7 +233,8 @@ def _planned(root: Root, overrides: WalkOverrides = NO_OVERRIDES) -> PlannedRoot
     except TypeError as error:
         raise IndexDamaged(
             f"how {root.path} was indexed is no longer understood ({error}): the catalogue is damaged, or from a "
-            f"newer imgsearch; begin this folder anew: imgsearch remove {shlex.quote(root.path)}"
+            "newer imgsearch; begin this folder anew: ",
+            Call("remove_paths", {"paths": [root.path]}),
         ) from error
     return PlannedRoot(root.path, overrides.over(options), subpaths=names or ("",), single_files=names)
 
@@ -296,11 +286,12 @@ def _locate(planned: PlannedRoot, roots: Sequence[Root], rebuild: bool) -> tuple
             if root is None or is_mount(root.mount):
                 mount, device = mount_of(planned.path)
                 return replace(planned, mount=mount, device=device), ""
-            return None, (
-                f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now: "
-                f"{consequence}; mount the drive and index again, or, if it is gone for good: "
-                f"imgsearch remove {shlex.quote(root.path)}"
+            away = (
+                f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now"
             )
+            what_now = "mount the drive and index again, or, if it is gone for good: "
+            remove = Call("remove_paths", {"paths": [root.path]})
+            return None, Message(f"{away}: {consequence}; {what_now}", remove)
     except OSError:
         pass  # it went away this very moment
     return None, f"{path} is not there now (a drive that is not mounted?): {consequence}"

@@ -24,10 +24,10 @@ from imgsearch.errors import (
     IndexMissing,
     NothingToIndex,
     StorageError,
+    rebuild_call,
 )
 from imgsearch.index import generations, layout, manifest, side_db
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.layout import index_flag
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import TRANSIENT, Root
 from imgsearch.index.writer import IndexWriter
@@ -39,8 +39,17 @@ from imgsearch.media import formats
 from imgsearch.model import hub
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.spec import check_choice, checkpoint_for, choose_spec, chosen_pixels, keep_settings
-from imgsearch.text import display_path, plural
-from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, PixelBudget, Reporter, Silent
+from imgsearch.text import Call, Message, Option, display_path, plural
+from imgsearch.types import (
+    DETAIL,
+    MIN_PIXELS,
+    ImageEncoder,
+    IndexSpec,
+    ModelOptions,
+    PixelBudget,
+    Reporter,
+    Silent,
+)
 
 
 def index_pictures(
@@ -112,17 +121,23 @@ def _open_baseline(
         index = stack.enter_context(ImageIndex(folder))
     else:
         if generations.unfinished(folder):
-            flag = index_flag(folder)
-            reporter.say(
-                "an index that is to take this one's place was begun and is not complete; go on with it: "
-                f"imgsearch index --rebuild{flag}; or drop it: imgsearch compact --all{flag}"
-            )
+            begun = "an index that is to take this one's place was begun and is not complete; "
+            reporter.say(Message(begun, generations.go_on_or_drop(folder)))
         writer = stack.enter_context(IndexWriter(folder))
         index = writer.index
-    model = check_choice(index.folder, index.spec, options.model, paths, options.flags())
+    as_it_is = ModelOptions(device=options.model.device, dtype=options.model.dtype)
+    go_on = _call(paths, index.folder, replace(options, model=as_it_is))
+    anew = _call(paths, index.folder, replace(options, rebuild=True))
+    model = check_choice(index.folder, index.spec, options.model, go_on, anew)
     if writer is not None:
         writer.move_model(model)
     return _Baseline(options.model, index.catalog.roots(), index.spec, index.catalog, writer)
+
+
+def _call(paths: Sequence[str], folder: str, options: IndexOptions) -> Call:
+    """Return the call of ``index_pictures`` with these arguments, as a message names it."""
+    given = Call.of(replace(options, dry_run=False))
+    return Call("index_pictures", {"paths": list(paths), "folder": folder, "options": given})
 
 
 def _replaced(folder: str, model: ModelOptions) -> _Baseline:
@@ -182,8 +197,11 @@ def _advise(
     conventions = checkpoint.conventions
     if encoder.runtime.device != "cpu" and options.model.pixels is None and not conventions.pixels_reason:
         reporter.say(
-            "an accelerator has time for more than the fastest setting: --detail standard sees small text and "
-            "small things too; it is chosen once, when an index is made"
+            Message(
+                "an accelerator has time for more than the fastest setting: ",
+                Option("pixels", PixelBudget(MIN_PIXELS, DETAIL["standard"])),
+                " sees small text and small things too; it is chosen once, when an index is made",
+            )
         )
     if not manifest.exists(folder) and (warning := layout.advice(folder)):
         reporter.say(warning)
@@ -204,10 +222,10 @@ def _new_index(
             yield writer
         except BaseException:
             if writer.unpublished:
-                reporter.say(
+                left = (
                     "the new index is not complete and the old one stays in use; to go on where this ended: "
-                    f"imgsearch index --rebuild{index_flag(folder)}"
                 )
+                reporter.say(Message(left, rebuild_call(folder)))
             raise
         writer.publish()
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from imgsearch.errors import PictureError
+from imgsearch.text import error_line
 from imgsearch.types import MAX_MEGAPIXELS, Picture, PixelBudget
 
 """The default limit of a picture's size, in millions of pixels."""
@@ -121,8 +122,8 @@ def _picture_errors() -> Iterator[None]:
     # more have all been seen, so here, and nowhere else, every exception means that the file is no good.
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise PictureError("unreadable", _line(error)) from error
-        detail = _line(error)
+            raise PictureError("unreadable", error_line(error, most=160)) from error
+        detail = error_line(error, most=160)
         # A KeyError is a value that some table of the decoder lacks: 16-bit Photoshop, a TIFF's compression.
         if isinstance(error, KeyError) or isinstance(error.__cause__, KeyError):
             raise PictureError(
@@ -142,9 +143,3 @@ def _recognise(head: bytes, name: str) -> Format:
         if re.match(row.head, head, re.DOTALL):
             return row
     raise PictureError("not an image", f"it begins with {head[:16]!r}")
-
-
-def _line(error: Exception) -> str:
-    """Return what an exception says, as one short line."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split())[:160] or type(error).__name__

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from imgsearch.errors import ModelOutOfMemory
 from imgsearch.model.runtime import LABEL
-from imgsearch.types import Notify
+from imgsearch.text import Message, Option, format_bytes
+from imgsearch.types import DETAIL, MIN_PIXELS, Notify, PixelBudget
 
 MAX_BATCH = {"cpu": 8, "cuda": 32, "mps": 32}
 """Inputs in one pass at most. On a CPU 16 were no quicker than 8; the accelerators' number is not measured."""
@@ -71,10 +72,13 @@ def choose_size(picture: int, free: int, kind: str) -> tuple[int, str]:
     if fits >= most:
         return (
             most,
-            f"the most at a time on {LABEL[kind]}; half of the {_spoken(free)} free would hold {fits:,}",
+            f"the most at a time on {LABEL[kind]}; half of the {format_bytes(free)} free would hold {fits:,}",
         )
     size = max(1, fits)
-    return size, f"each takes about {_spoken(picture)} of the {_spoken(free)} free, half of which is used"
+    return (
+        size,
+        f"each takes about {format_bytes(picture)} of the {format_bytes(free)} free, half of which is used",
+    )
 
 
 def free_memory(device: str) -> int:
@@ -131,7 +135,7 @@ class Batching:
                 continue
             release(self._device)
             if len(part) == 1:
-                raise ModelOutOfMemory(f"a single input is too much for {_advice(self._device)}")
+                raise ModelOutOfMemory("a single input is too much for ", _advice(self._device))
             tried = tried or len(part)
             self._limit = min(len(part) // 2, self._limit or len(part))  # another thread may know of less
             self._reason = f"memory ran out with {tried}"
@@ -149,7 +153,7 @@ def loading(device: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelOutOfMemory(f"the model's weights are too much for {_advice(device)}") from error
+        raise ModelOutOfMemory("the model's weights are too much for ", _advice(device)) from error
 
 
 def _attempt(compute: Callable[[Sequence[T]], R], inputs: Sequence[T]) -> list[R]:
@@ -174,12 +178,18 @@ def release(device: str) -> None:
         (torch.cuda if kind == "cuda" else torch.mps).empty_cache()
 
 
-def _advice(device: str) -> str:
+def _advice(device: str) -> Message:
     """Name the device's memory and what to do about it."""
-    elsewhere = "" if device == "cpu" else ", or compute on the CPU: --device cpu"
-    return (
-        f"the memory of {device}: close what else uses it, take fewer pixels a picture (--detail low, or "
-        f"--max-pixels; an index that is there needs --rebuild for it){elsewhere}"
+    elsewhere = Message(", or compute on the CPU: ", Option("device", "cpu")) if device != "cpu" else ""
+    return Message(
+        f"the memory of {device}: close what else uses it, take fewer pixels a picture (",
+        Option("pixels", PixelBudget(MIN_PIXELS, DETAIL["low"])),
+        ", or ",
+        Option("max_pixels"),
+        "; an index that is there needs ",
+        Option("rebuild", True),
+        " for it)",
+        elsewhere,
     )
 
 
@@ -256,8 +266,3 @@ def _groups(controller: str) -> list[str]:
 def _read(folder: str, name: str) -> str:
     with open(os.path.join(folder, name), encoding="ascii", errors="replace") as file:
         return file.read()
-
-
-def _spoken(count: int) -> str:
-    """Say a number of bytes in two figures."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgsearch.errors import CheckpointError
 from imgsearch.fs import atomic_write
+from imgsearch.text import Call, Message, error_line
 
 if TYPE_CHECKING:
     from imgsearch.model.conventions import Conventions
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
 MODULES = "modules.json"  # what makes a folder one of sentence-transformers
 TRANSFORMER_SETTINGS = "sentence_bert_config.json"
-MEND = "fetch it anew with 'imgsearch download'"
+MEND = Message("fetch it anew with '", Call("download"), "'")
 
 _FAMILY = "qwen3_vl"
 _CONFIG, _TOKENIZER, _TOKENIZER_SETTINGS = "config.json", "tokenizer.json", "tokenizer_config.json"
@@ -117,7 +118,9 @@ class Checkpoint:
                 with open(os.path.join(self.folder, name), "rb") as file:
                     self._contents[name] = file.read()
             except OSError as error:
-                raise CheckpointError(f"can't read {self.folder}/{name}: {error.strerror}; {MEND}") from error
+                raise CheckpointError(
+                    f"can't read {self.folder}/{name}: {error_line(error)}; ", MEND
+                ) from error
         return self._contents[name]
 
     def read_object(self, name: str) -> dict[str, Any]:
@@ -127,7 +130,7 @@ class Checkpoint:
             with contextlib.suppress(ValueError):
                 value = json.loads(self.read(name))
             if not isinstance(value, dict):
-                raise CheckpointError(f"{self.folder}/{name} is broken (no JSON object); {MEND}")
+                raise CheckpointError(f"{self.folder}/{name} is broken (no JSON object); ", MEND)
             self._objects[name] = value
         return self._objects[name]
 
@@ -162,7 +165,7 @@ class Checkpoint:
                 )
             if found and isinstance(found, str):
                 return found
-        raise CheckpointError(f"{self.folder} has no chat template (chat_template.jinja); {MEND}")
+        raise CheckpointError(f"{self.folder} has no chat template (chat_template.jinja); ", MEND)
 
     @cached_property
     def image_processor(self) -> dict[str, Any]:
@@ -187,11 +190,11 @@ class Checkpoint:
             if not all(isinstance(text, str) for module in modules for text in (module.type, module.path)):
                 raise TypeError
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise CheckpointError(f"{self.folder}/{MODULES} is broken (no list of modules); {MEND}") from None
+            raise CheckpointError(f"{self.folder}/{MODULES} is broken (no list of modules); ", MEND) from None
         for module in modules:
             if os.path.isabs(module.path) or ".." in module.path.split("/"):
                 raise CheckpointError(
-                    f"{self.folder}/{MODULES} names {module.path!r}, outside of its folder; {MEND}"
+                    f"{self.folder}/{MODULES} names {module.path!r}, outside of its folder; ", MEND
                 )
         return modules
 
@@ -225,7 +228,7 @@ class Checkpoint:
         if not all(
             isinstance(n, str) and n.endswith(".safetensors") and n == os.path.basename(n) for n in names
         ):
-            raise CheckpointError(f"{self.folder}/{_INDEX} names no shards that lie beside it; {MEND}")
+            raise CheckpointError(f"{self.folder}/{_INDEX} names no shards that lie beside it; ", MEND)
         return sorted({str(name) for name in names})
 
     @cached_property
@@ -239,7 +242,7 @@ class Checkpoint:
         text = self.config.get("text_config")
         dim = text.get("hidden_size") if isinstance(text, dict) else None
         if not isinstance(dim, int) or dim < 1:
-            raise CheckpointError(f"{self.folder}/{_CONFIG} has no text_config.hidden_size; {MEND}")
+            raise CheckpointError(f"{self.folder}/{_CONFIG} has no text_config.hidden_size; ", MEND)
         size = sum(tensor.size for tensor in self.tensors)
         return CheckpointInfo(dim, _FAMILY, size, sum(math.prod(tensor.shape) for tensor in self.tensors))
 
@@ -337,12 +340,12 @@ def _read_header(path: str) -> list[TensorInfo]:
             raise ValueError("the header does not fit the file")
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{path} is missing (weights are read from safetensors files only, never from .bin); {MEND}"
+            f"{path} is missing (weights are read from safetensors files only, never from .bin); ", MEND
         ) from error
     except OSError as error:
-        raise CheckpointError(f"can't read {path}: {error.strerror}; {MEND}") from error
+        raise CheckpointError(f"can't read {path}: {error_line(error)}; ", MEND) from error
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path} is cut short, or no safetensors file; delete it and {MEND}") from None
+        raise CheckpointError(f"{path} is cut short, or no safetensors file; delete it and ", MEND) from None
     return tensors
 
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model.checkpoint import MODULES, TRANSFORMER_SETTINGS, Checkpoint, Module
+from imgsearch.text import Option
 from imgsearch.types import DEFAULT_BUDGET, MIN_PIXELS, PixelBudget
 
 TRANSFORMER, POOLING, NORMALIZE = "Transformer", "Pooling", "Normalize"
@@ -274,7 +275,7 @@ def punctuated(instruction: str) -> str:
     return instruction
 
 
-OWN_FILE = "imgsearch.json"  # written by `imgsearch train` beside the weights
+OWN_FILE = "imgsearch.json"  # written by training beside the weights
 _ADAPTER = "adapter_config.json"  # transformers would load what it names on top of the weights
 # Checkpoints that were trained at a budget which none of their files says.
 _TRAINED_AT = {"tomaarsen/Qwen3-VL-Embedding-2B-vdr": 360_000}
@@ -385,7 +386,8 @@ def _budget(where: str, found: dict[str, Any]) -> PixelBudget:
     least, most = found.get("shortest_edge"), found.get("longest_edge")
     if type(least) is not int or type(most) is not int or not 1 <= least <= most:
         raise CheckpointError(
-            f"{where} gives no pixel budget (from {least} to {most} pixels); choose one with --max-pixels N"
+            f"{where} gives no pixel budget (from {least} to {most} pixels); choose one with ",
+            Option("max_pixels", metavar="N"),
         )
     return PixelBudget(least, most)
 

@@ -20,6 +20,7 @@ from imgsearch.model.engine.config import read_architecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
 from imgsearch.model.runtime import activations, choose
+from imgsearch.text import Option
 from imgsearch.types import RGB, Input, ModelSpec, Notify, Patches, PixelBudget, Runtime, Vectors
 
 if TYPE_CHECKING:
@@ -180,7 +181,8 @@ class Qwen3VLEmbedder:
         if self.budget.max_pixels // area + prompt > self._max_length:
             raise UsageError(
                 f"pictures of {self.budget.max_pixels:,} pixels take more than the model's {self._max_length:,} "
-                f"tokens; give at most --max-pixels {(self._max_length - prompt) * area}"
+                "tokens; give at most ",
+                Option("max_pixels", (self._max_length - prompt) * area),
             )
 
     def _ready(self, item: Embeddable, index: int, total: int) -> ModelInput:
@@ -196,7 +198,8 @@ class Qwen3VLEmbedder:
                 notify=self._notify,
             )
         except InputError as error:
-            raise InputError(f"input {index + 1} of {total}: {error}" if total > 1 else str(error)) from error
+            which = f"input {index + 1} of {total}: " if total > 1 else ""
+            raise InputError(which, error.message) from error
         return tokens, patches
 
     def _patches(self, image: Any) -> Patches:

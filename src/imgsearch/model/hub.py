@@ -17,12 +17,14 @@ from imgsearch.errors import CheckpointError, DownloadError, UsageError
 from imgsearch.fs import FileLock, atomic_write, put_in_place, sync_file
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import read_pipeline
+from imgsearch.text import Call, Message, Option, error_line, format_bytes
 from imgsearch.types import Notify, Reporter
 
 Progress = Callable[[str, int, int], None]
 """Called with a file, the bytes of the whole checkpoint that have arrived, and all its bytes."""
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before another attempt, after one that brought nothing
-AGAIN = "run 'imgsearch download' again"
+AGAIN = Message("run '", Call("download"), "' again")
+_ELSEWHERE = Message("or give a folder with ", Option("model", metavar="DIR"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +95,14 @@ def fetch_weights(job: Job, file: RemoteFile) -> None:
             elif (wait := next(waits, None)) is not None:
                 time.sleep(wait)
             else:
-                came = f"{file.path} broke off at {size_text(part.have)} of {size_text(file.size)}"
-                raise DownloadError(f"{came}; {AGAIN}, it goes on there") from failure
+                came = f"{file.path} broke off at {format_bytes(part.have)} of {format_bytes(file.size)}"
+                raise DownloadError(f"{came}; ", AGAIN, ", it goes on there") from failure
         out.flush()
         sync_file(out.fileno())
     if part.have != file.size or part.hasher.hexdigest() != file.checksum:
         os.unlink(path)
         raise DownloadError(
-            f"{file.path} arrived damaged (its checksum is not the hub's), was removed; {AGAIN}"
+            f"{file.path} arrived damaged (its checksum is not the hub's), was removed; ", AGAIN
         )
     put_in_place(path, os.path.join(job.folder, file.path))
 
@@ -154,11 +156,6 @@ def _receive(part: _Part) -> None:
             part.append(chunk)
             if part.have > part.file.size:
                 return
-
-
-def size_text(count: int) -> str:
-    """Put a number of bytes into MB or GB."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 _MARKER = ".imgsearch-download.incomplete"  # there as long as files of the folder are being exchanged
@@ -245,11 +242,9 @@ def _fetch(job: Job, files: list[RemoteFile], notify: Notify) -> None:
         os.unlink(leftover)  # of another commit
     need = sum(f.size for f in files) - sum(os.path.getsize(p) for p in parts & _leftovers(job.folder))
     if (free := shutil.disk_usage(job.folder).free) < need + _MARGIN:
-        needs = (
-            f"{job.name} needs {size_text(need + _MARGIN)} in {job.folder}, where {size_text(free)} are free"
-        )
-        raise DownloadError(f"{needs}; make room, or give a folder with --model DIR")
-    notify(f"downloading {job.name} ({size_text(need)}) into {job.folder}")
+        needs = f"{job.name} needs {format_bytes(need + _MARGIN)} in {job.folder}, where {format_bytes(free)} are free"
+        raise DownloadError(f"{needs}; make room, ", _ELSEWHERE)
+    notify(f"downloading {job.name} ({format_bytes(need)}) into {job.folder}")
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
     checkpoint = Checkpoint(job.folder)
@@ -276,10 +271,10 @@ def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
             allow_patterns=[file.path for file in files], endpoint=constants.ENDPOINT,
         )  # fmt: skip
     except RuntimeError as error:  # what hf_xet raises, which it may use
-        raise DownloadError(f"{job.name}: {str(error).split(chr(10))[0]}; {AGAIN}") from error
+        raise DownloadError(f"{job.name}: {error_line(error, first=True)}; ", AGAIN) from error
     for file in files:
         if not job.holds(file):
-            raise DownloadError(f"{file.path} of {job.name} did not arrive whole; {AGAIN}")
+            raise DownloadError(f"{file.path} of {job.name} did not arrive whole; ", AGAIN)
 
 
 def _finish(job: Job, revision: str, files: list[RemoteFile]) -> None:
@@ -310,24 +305,28 @@ def _explained(error: Exception, name: str, revision: str, folder: str) -> Downl
 
     hub, number = constants.ENDPOINT, getattr(error, "errno", None)
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    elsewhere = "or give a folder with --model DIR"
+    reason = error_line(error, first=True)
     if isinstance(error, errors.OfflineModeIsEnabled):
-        text = f"{name} has to be fetched, but HF_HUB_OFFLINE is set; run 'imgsearch download' without it, {elsewhere}"
+        unset = Message("run '", Call("download"), "' without it, ", _ELSEWHERE)
+        text = Message(f"{name} has to be fetched, but HF_HUB_OFFLINE is set; ", unset)
     elif isinstance(error, errors.GatedRepoError):
-        text = f"{name} is gated: accept its licence on {hub}/{name}, set HF_TOKEN, and run it again"
+        text = Message(f"{name} is gated: accept its licence on {hub}/{name}, set HF_TOKEN, and run it again")
     elif isinstance(error, errors.RevisionNotFoundError):
-        text = f"{name} has no revision {revision!r} on {hub}; look there for its branches and tags"
+        text = Message(f"{name} has no revision {revision!r} on {hub}; look there for its branches and tags")
     elif status in (401, 403, 404):
-        text = f"{hub} shows no {name} ({status}); check the name, or set HF_TOKEN if it is private or gated"
+        check = "check the name, or set HF_TOKEN if it is private or gated"
+        text = Message(f"{hub} shows no {name} ({status}); {check}")
     elif status is not None:
-        text = f"{hub} answered {status} for {name}; try again later, {elsewhere}"
+        text = Message(f"{hub} answered {status} for {name}; try again later, ", _ELSEWHERE)
     elif number in (errno.ENOSPC, errno.EDQUOT):
-        text = f"the disk that holds {folder} is full; make room and {AGAIN}, it goes on from there"
+        text = Message(
+            f"the disk that holds {folder} is full; make room and ", AGAIN, ", it goes on from there"
+        )
     elif number is not None and not isinstance(error, ConnectionError):
-        text = f"can't write to {folder}: {os.strerror(number)}; make it writable, {elsewhere}"
+        text = Message(f"can't write to {folder}: {os.strerror(number)}; make it writable, ", _ELSEWHERE)
     else:
-        text = f"no hub answers at {hub} ({reason}); run 'imgsearch download' when one does, {elsewhere}"
+        later = Message("run '", Call("download"), "' when one does, ", _ELSEWHERE)
+        text = Message(f"no hub answers at {hub} ({reason}); ", later)
     return DownloadError(text)
 
 
@@ -375,8 +374,12 @@ def find_checkpoint(
         return _demo(revision)
     elif model != DEFAULT_MODEL and os.path.isdir(os.path.expanduser(model)):
         if revision is not None:
-            raise UsageError(f"{model} is a folder; --revision needs a name on the hub, like {DEFAULT_MODEL}")
-        return _user_folder(model, "--model")
+            raise UsageError(
+                f"{model} is a folder; ",
+                Option("revision"),
+                f" needs a name on the hub, like {DEFAULT_MODEL}",
+            )
+        return _user_folder(model, Message(Option("model")))
     if not _HUB_NAME.fullmatch(model):
         raise CheckpointError(f"{model}: no folder of that name; a hub name looks like {DEFAULT_MODEL}")
 
@@ -395,7 +398,10 @@ def find_checkpoint(
     if not download:
         raise CheckpointError(
             f"no complete weights of {model} on this machine ({target} lacks {', '.join(missing[:4])}); "
-            "fetch them with 'imgsearch download', or give a folder with --model DIR"
+            "fetch them with '",
+            Call("download"),
+            "', ",
+            _ELSEWHERE,
         )
     download_checkpoint(model, revision, target, progress=progress, notify=notify)
     return Checkpoint(target, model, "downloaded from the hub")
@@ -459,7 +465,7 @@ def data_folder(model: str, revision: str | None = None) -> str:
 
 def _demo(revision: str | None) -> Checkpoint:
     if revision is not None:
-        raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no --revision")
+        raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no ", Option("revision"))
     checkpoint = Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
     if missing := checkpoint.missing_files():
         raise CheckpointError(
@@ -472,13 +478,14 @@ def _demo(revision: str | None) -> Checkpoint:
 def _user_folder(folder: str, how: str) -> Checkpoint:
     path = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(path):
-        raise CheckpointError(f"{how} names {path}, which is no folder; give the folder of a checkpoint")
+        raise CheckpointError(how, f" names {path}, which is no folder; give the folder of a checkpoint")
     checkpoint = Checkpoint(path, path, how)
     if missing := checkpoint.missing_files():
-        who = "the model's folder" if how == "--model" else f"{how}, which is"
+        who = "the model's folder" if isinstance(how, Message) else f"{how}, which is"
         raise CheckpointError(
             f"{who} {path} lacks {', '.join(missing[:4])}, or has it only in part; copy the checkpoint there "
-            "anew, or give another folder with --model DIR"
+            "anew, or give another folder with ",
+            Option("model", metavar="DIR"),
         )
     return checkpoint
 

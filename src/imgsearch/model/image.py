@@ -61,7 +61,7 @@ def read_layout(checkpoint: Checkpoint) -> PatchLayout:
         value = default if value is None else value
         if value is None:
             raise CheckpointError(
-                f"{folder}: neither its processor's config nor config.json gives {name}; {MEND}"
+                f"{folder}: neither its processor's config nor config.json gives {name}; ", MEND
             )
         return value
 
@@ -79,10 +79,10 @@ def read_layout(checkpoint: Checkpoint) -> PatchLayout:
         )
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{folder}: the processor's config can't be understood ({error}); {MEND}"
+            f"{folder}: the processor's config can't be understood ({error}); ", MEND
         ) from error
     if min(layout.patch, layout.temporal, layout.merge) < 1 or 0.0 in layout.std:
-        raise CheckpointError(f"{folder}: the processor's config has a patch size or deviation of 0; {MEND}")
+        raise CheckpointError(f"{folder}: the processor's config has a patch size or deviation of 0; ", MEND)
     return layout
 
 

@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import MEND, MODULES, Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, punctuated
+from imgsearch.text import error_line
 from imgsearch.types import Notify, Patches
 
 MAX_LENGTH = 8192
@@ -173,11 +174,11 @@ class PromptEncoder:
             prompt = self._render(messages=messages)
         except Exception as error:  # a template is a program of the checkpoint's: it may fail in any way
             raise CheckpointError(
-                f"{self._folder}: the chat template fails ({_line(error)}); {MEND}"
+                f"{self._folder}: the chat template fails ({error_line(error)}); ", MEND
             ) from error
         if prompt.count(self._image_token) != bool(image_tokens):
             raise CheckpointError(
-                f"{self._folder}: the chat template does not place exactly one picture; {MEND}"
+                f"{self._folder}: the chat template does not place exactly one picture; ", MEND
             )
         prompt = prompt.replace(self._image_token, self._image_token * image_tokens)
         ids: list[int] = self._tokenizer.encode(prompt).ids
@@ -188,7 +189,7 @@ class PromptEncoder:
         token: str | None = self._tokenizer.id_to_token(config[name])
         if token is None:
             raise CheckpointError(
-                f"{self._folder}: the {name} of config.json ({config[name]}) is not in tokenizer.json; {MEND}"
+                f"{self._folder}: the {name} of config.json ({config[name]}) is not in tokenizer.json; ", MEND
             )
         return token
 
@@ -208,14 +209,14 @@ def _read_tokenizer(checkpoint: Checkpoint) -> tuple[Tokenizer, dict[str, Any]]:
     """Return the tokenizer of tokenizer.json, never cutting or padding by itself, and the padding it came with."""
     name = "tokenizer.json"
     if not checkpoint.has(name):
-        raise CheckpointError(f"{checkpoint.folder} is no complete checkpoint: {name} is missing; {MEND}")
+        raise CheckpointError(f"{checkpoint.folder} is no complete checkpoint: {name} is missing; ", MEND)
     try:
         tokenizer = Tokenizer.from_buffer(checkpoint.read(name))
     except CheckpointError:
         raise
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(
-            f"{checkpoint.folder}/{name} is no tokenizer ({_line(error)}); {MEND}"
+            f"{checkpoint.folder}/{name} is no tokenizer ({error_line(error)}); ", MEND
         ) from error
     padding = tokenizer.padding or {}
     tokenizer.no_truncation()
@@ -240,7 +241,9 @@ def _compile(checkpoint: Checkpoint) -> jinja2.Template:
             raise CheckpointError(f"{folder}: its chat template depends on 'task', which is not supported")
         return template
     except jinja2.TemplateError as error:
-        raise CheckpointError(f"{folder}: the chat template is broken ({_line(error)}); {MEND}") from error
+        raise CheckpointError(
+            f"{folder}: the chat template is broken ({error_line(error)}); ", MEND
+        ) from error
 
 
 class _Generation(Extension):
@@ -263,8 +266,3 @@ def _token_text(token: Any) -> str | None:
     """Return a special token's text from tokenizer_config.json, where it is a string or an object."""
     token = token.get("content") if isinstance(token, dict) else token
     return token if isinstance(token, str) else None
-
-
-def _line(error: Exception) -> str:
-    """Return an exception's message as one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -20,6 +20,7 @@ from imgsearch.model.batching import LayerSizes
 from imgsearch.model.checkpoint import MEND, Checkpoint
 from imgsearch.model.engine.weights import find_tensors, read_tensor
 from imgsearch.model.prompt import ModelInput, Tokens
+from imgsearch.text import Option, error_line
 from imgsearch.types import Runtime
 
 
@@ -91,7 +92,9 @@ def load_model(checkpoint: Checkpoint, runtime: Runtime) -> Qwen3VLForEmbedding:
     config = read_config(checkpoint)
     if runtime.dtype == "int8":
         raise UsageError(
-            f"{checkpoint.folder} is computed by transformers' modules, which have no int8: leave --dtype out"
+            f"{checkpoint.folder} is computed by transformers' modules, which have no int8: leave ",
+            Option("dtype"),
+            " out",
         )
     with torch.device("meta"):
         model = Qwen3VLForEmbedding(config)
@@ -118,9 +121,8 @@ def read_config(checkpoint: Checkpoint) -> Qwen3VLConfig:
     try:
         config: Qwen3VLConfig = Qwen3VLConfig.from_dict(content)
     except Exception as error:  # its validation raises many kinds
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{checkpoint.folder}: config.json can't be understood ({first}); {MEND}"
+            f"{checkpoint.folder}: config.json can't be understood ({error_line(error, first=True)}); ", MEND
         ) from error
     return config
 

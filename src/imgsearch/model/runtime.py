@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from imgsearch.errors import UsageError
+from imgsearch.text import Option
 from imgsearch.types import DTYPES, Runtime
 
 DEVICES = ("cuda", "mps", "cpu")
@@ -119,10 +120,17 @@ def _check_int8(kind: str) -> str:
     from imgsearch.model.engine.layers import int8_fits  # on use: it loads torch
 
     if kind != "cpu":
-        raise UsageError(f"int8 is for CPUs, not for {LABEL[kind]}: leave --dtype out, or add --device cpu")
+        raise UsageError(
+            f"int8 is for CPUs, not for {LABEL[kind]}: leave ",
+            Option("dtype"),
+            " out, or add ",
+            Option("device", "cpu"),
+        )
     if not int8_fits(getattr(torch, activations("int8"))):
         raise UsageError(
-            "this processor (int8 needs VNNI) or this build of torch computes int8 wrong: leave --dtype out"
+            "this processor (int8 needs VNNI) or this build of torch computes int8 wrong: leave ",
+            Option("dtype"),
+            " out",
         )
     if _cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"}:
         return ""

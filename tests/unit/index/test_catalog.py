@@ -290,7 +290,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("write", [False, True])
 def test_a_missing_catalogue_is_damage(tmp_path: Path, write: bool) -> None:
     """Neither reader nor writer takes a lost catalogue for a new one."""
-    with pytest.raises(IndexDamaged, match=r"catalog\.sqlite is missing.*--rebuild"):
+    with pytest.raises(IndexDamaged, match=r"catalog\.sqlite is missing.*rebuild=True"):
         Catalog(str(tmp_path), write=write)
     assert not (tmp_path / NAME).exists()
 
@@ -300,7 +300,7 @@ def test_a_missing_catalogue_is_damage(tmp_path: Path, write: bool) -> None:
 def test_what_is_no_catalogue_is_damage(tmp_path: Path, data: bytes, write: bool) -> None:
     """An empty file or one of something else in the catalogue's place is named as damaged."""
     (tmp_path / NAME).write_bytes(data)
-    with pytest.raises(IndexDamaged, match=r"catalog\.sqlite .*--rebuild"):
+    with pytest.raises(IndexDamaged, match=r"catalog\.sqlite .*rebuild=True"):
         Catalog(str(tmp_path), write=write)
 
 
@@ -335,7 +335,7 @@ def test_a_cut_database_is_damage(tmp_path: Path, part: float) -> None:
     filled(tmp_path)
     size = (tmp_path / NAME).stat().st_size
     os.truncate(tmp_path / NAME, int(size * part))
-    with pytest.raises(IndexDamaged, match=r"catalog\.sqlite is damaged.*--rebuild"):
+    with pytest.raises(IndexDamaged, match=r"catalog\.sqlite is damaged.*rebuild=True"):
         answers(tmp_path)
 
 
@@ -414,7 +414,7 @@ def test_an_open_log_in_a_read_only_folder_is_not_ignored(tmp_path: Path) -> Non
     try:
         said = unprivileged(READ, folder)
         assert said.startswith("StorageError")
-        assert "imgsearch index" in said
+        assert "index_pictures()" in said
         os.chmod(folder, 0o755)
         Catalog(str(folder), write=True).close()
         os.chmod(folder, 0o555)

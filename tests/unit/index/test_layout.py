@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
+from imgsearch.cli.spelling import spelled
 from imgsearch.index.layout import advice, kind_of
 from imgsearch.tools.transfer.importer import import_vectors
 from support import fakes
@@ -34,12 +35,13 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "afpfs", "9p", "fuse.sshfs", "fuse.rclone", "ceph", "davfs"],
 )
 def test_a_network_file_system_is_advised_against(tmp_path: Path, mounted: dict[str, str], kind: str) -> None:
-    """On a network's file system the advice names it, where it is mounted, and the flag that helps."""
+    """On a network's file system the advice names it, where it is mounted, and the option that helps."""
     mounted[str(tmp_path)] = kind
     text = advice(str(tmp_path / "index"))
     assert text is not None
     assert f"{tmp_path} is mounted as {kind}" in text
-    assert "--index DIR" in text
+    assert "folder=DIR" in text
+    assert "--index DIR" in spelled(text)
     assert "\n" not in text
 
 

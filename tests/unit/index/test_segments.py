@@ -117,7 +117,7 @@ def test_every_damaged_header_byte_is_noticed(folder: str) -> None:
 def test_a_segment_of_another_index_is_refused(folder: str, dim: int, mark: str) -> None:
     """Vectors of another dimension or model can't be slipped in."""
     written(folder, rows(4))
-    with pytest.raises(IndexDamaged, match=r"does not begin with this index's header.*--repair"):
+    with pytest.raises(IndexDamaged, match=r"does not begin with this index's header.*repair_index"):
         Segment(folder, 1, 2, dim, mark)
 
 
@@ -126,10 +126,10 @@ def test_a_short_segment_is_refused_and_left_alone(folder: str, size: int) -> No
     """A segment shorter than its committed rows is damage that neither reader nor writer papers over."""
     path = written(folder, rows(3))
     os.truncate(path, size)
-    with pytest.raises(IndexDamaged, match=r"00000001\.f16.*--repair"):
+    with pytest.raises(IndexDamaged, match=r"00000001\.f16.*repair_index"):
         mapped(folder, 3)
     writer = SegmentWriter(folder, DIM, PRINT)
-    with pytest.raises(IndexDamaged, match=r"00000001\.f16.*--repair"):
+    with pytest.raises(IndexDamaged, match=r"00000001\.f16.*repair_index"):
         writer.open(1, 3)
     writer.close()
     assert path.stat().st_size == size

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from imgsearch.cli.spelling import command
 from imgsearch.errors import FolderError, IndexDamaged, NothingToIndex, UsageError
 from imgsearch.files import WalkOptions
 from imgsearch.index.reader import ImageIndex
@@ -23,6 +24,7 @@ from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import make_plan
 from imgsearch.indexing.roots import PlannedRoot, WalkOverrides, resolve_scope
 from imgsearch.indexing.run import index_pictures
+from imgsearch.text import Call
 from imgsearch.types import Silent, SourceFile
 from support import fakes
 from support.fakes import FakeModel, Notes, indexed, paint, roots, run
@@ -165,7 +167,7 @@ def test_what_is_stored_comes_back_as_it_was(place: Path) -> None:
 
 def test_options_that_nobody_knows_are_named(place: Path) -> None:
     """A root whose stored options hold a word that this program does not know is an error that names the root."""
-    with pytest.raises(IndexDamaged, match=r"a was indexed.*newer imgsearch.*imgsearch remove"):
+    with pytest.raises(IndexDamaged, match=r"a was indexed.*newer imgsearch.*remove_paths\("):
         resolve_scope([], [root(place, "a", colour="red")], None, Silent())
 
 
@@ -213,7 +215,9 @@ def test_overrides_leave_what_they_do_not_name(
 ) -> None:
     """Each option that is given replaces its own kind alone, and the flags say just what was given."""
     assert overrides.over(WalkOptions(("a",), True, False, "/x", "/x")) == wanted
-    assert overrides.flags() == flags
+    assert (
+        command(Call("index_pictures", {"walk": Call.of(overrides)})) == f"imgsearch index {flags}".rstrip()
+    )
 
 
 def kept(folder: Path, path: Path) -> dict[str, object]:
@@ -245,7 +249,7 @@ def test_options_with_a_single_file_are_refused(tmp_path: Path, gallery: Path, f
     folder = tmp_path / "index"
     run(folder, gallery, walk=WalkOverrides(exclude=("sub/",)))
     before = indexed(folder, gallery)
-    with pytest.raises(UsageError, match=r"--exclude '\*\.png' is for folders"):
+    with pytest.raises(UsageError, match=r"exclude=\('\*\.png',\) is for folders"):
         run(folder, gallery / "red.png", walk=WalkOverrides(exclude=("*.png",)))
     assert kept(folder, gallery)["exclude"] == ["sub/"]
     run(folder)
@@ -281,7 +285,7 @@ def test_a_root_that_keeps_its_own_options_is_named(
     folder, notes = tmp_path / "index", Notes()
     run(folder, gallery / "sub")
     run(folder, gallery, walk=WalkOverrides(exclude=("*.png",)), reporter=notes)
-    assert f"to change them: imgsearch index {gallery / 'sub'} --exclude '*.png'" in notes.text
+    assert f"to change them: imgsearch index {gallery / 'sub'} --exclude '*.png'" in notes.shell
     assert indexed(folder, gallery) == {"blue.jpg", "sub/yellow.png", "sub/white.png"}
 
 

@@ -56,7 +56,7 @@ def test_a_rebuild_goes_on_where_it_was_broken_off(folder: str, gallery: Path, f
     interrupt_after(fake_model, 3)
     with pytest.raises(KeyboardInterrupt):
         run(folder, gallery, batch_size=1, rebuild=True, reporter=notes)
-    assert "to go on where this ended: imgsearch index --rebuild --index" in notes.text
+    assert "to go on where this ended: imgsearch index --rebuild --index" in notes.shell
     assert indexed(folder) == before
     fake_model.before, embedded = None, fake_model.embedded
     result = run(folder, rebuild=True)
@@ -106,8 +106,8 @@ def test_an_ordinary_run_says_that_a_rebuild_is_not_complete(
     fake_model.before, notes = None, Notes()
     paint(gallery / "late.png", "cyan")
     assert run(folder, gallery, reporter=notes).indexed == 1
-    assert "imgsearch index --rebuild" in notes.text
-    assert "imgsearch compact" in notes.text
+    assert "imgsearch index --rebuild" in notes.shell
+    assert "imgsearch compact --all" in notes.shell
     assert generations.unfinished(folder) is not None
 
 

@@ -89,7 +89,7 @@ def test_rules_that_lay_above_are_given_up_and_that_is_said(
     notes = Notes()
     move(folder, tmp_path / "photos" / "best", new, notes)
     assert "loses the ignore files above it" in notes.text
-    assert "loses where its --exclude patterns began" in notes.text
+    assert "loses where its exclude patterns began" in notes.text
     assert run(folder, new).unchanged == 1
 
 
@@ -140,7 +140,7 @@ def test_copies_with_another_time_are_said(
     os.utime(new / "red.png", (1, 1))
     notes = Notes()
     assert move(folder, gallery, new, notes).changed == 1
-    assert "1 of them with another size or time: the next 'imgsearch index' reads those again" in notes.text
+    assert "1 of them with another size or time: the next 'imgsearch index' reads those again" in notes.shell
 
 
 def test_the_wrong_folder_is_refused_unless_forced(
@@ -150,7 +150,7 @@ def test_the_wrong_folder_is_refused_unless_forced(
     run(folder, gallery)
     wrong = tmp_path / "wrong"
     wrong.mkdir()
-    with pytest.raises(FolderError, match=r"0 of 5 files looked at are there: .*--force"):
+    with pytest.raises(FolderError, match=r"0 of 5 files looked at are there: .*force=True"):
         move(folder, gallery, wrong)
     assert roots(folder, gallery) == {"."}
     assert move(folder, gallery, wrong, force=True).there == 0

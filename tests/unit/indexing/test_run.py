@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from imgsearch import fs, search
+from imgsearch.cli.spelling import spelled
 from imgsearch.errors import (
     CheckpointError,
     FolderError,
@@ -369,7 +370,7 @@ def test_a_folder_that_can_not_be_listed_keeps_its_pictures(
 def test_an_emptied_folder_is_kept_unless_it_is_meant(
     folder: str, gallery: Path, fake_model: FakeModel, how: str
 ) -> None:
-    """A folder with no file left may be an unmounted drive: its pictures stay until --prune-empty or its removal."""
+    """A folder with no file left may be an unmounted drive: its pictures stay until ``prune_empty`` or its removal."""
     run(folder, gallery)
     shutil.rmtree(gallery / "sub")
     if how == "gone":
@@ -378,7 +379,7 @@ def test_an_emptied_folder_is_kept_unless_it_is_meant(
     (gallery / "sub" / "deep").mkdir(parents=True)
     result = run(folder, gallery)
     assert (result.pruned, sum(result.kept.values())) == (0, 2)
-    assert "--prune-empty" in next(iter(result.kept))
+    assert "prune_empty=True" in next(iter(result.kept))
     assert run(folder, gallery, prune_empty=True).pruned == 2
     assert indexed(folder) == hashes(gallery)
 
@@ -464,7 +465,7 @@ def test_a_root_on_a_drive_that_is_not_mounted(
     mounts.at.clear()
     shutil.rmtree(gallery)
     paint(gallery / "stray.png", "brown")
-    with pytest.raises(FolderError, match=r"was on a drive of its own.*imgsearch remove"):
+    with pytest.raises(FolderError, match=r"was on a drive of its own.*remove_paths\("):
         run(folder, gallery)
     notes = Notes()
     assert run(folder, reporter=notes).unchanged == 1
@@ -521,7 +522,7 @@ def test_without_a_path_every_root_is_refreshed_as_it_was_asked_for(
 
 def test_without_a_path_and_a_root_there_is_nothing_to_do(folder: str, fake_model: FakeModel) -> None:
     """The very first run needs a folder, and says so."""
-    with pytest.raises(FolderError, match="say which: imgsearch index FOLDER"):
+    with pytest.raises(FolderError, match=r"say which: index_pictures\(paths=\['FOLDER'\]\)"):
         run(folder)
     assert not os.path.exists(folder)
 
@@ -913,8 +914,10 @@ def test_another_spec_is_refused_with_the_commands_that_fix_it(
     paint(gallery / "pink.png", "pink")
     with pytest.raises(IndexMismatch) as caught:
         run(folder, gallery, model=choice)
-    assert f"imgsearch index {gallery} --index {folder}" in str(caught.value)
-    assert f"{said} --rebuild" in str(caught.value)
+    assert f"dim={choice.dim}" in str(caught.value) or choice.dim is None
+    line = spelled(caught.value.message)
+    assert f"imgsearch index {gallery} --index {folder}" in line
+    assert f"{said} --rebuild" in line
     assert indexed(folder) == before
     assert run(folder, gallery, model=choice, rebuild=True).indexed == 6
     assert run(folder, gallery, model=choice).unchanged == 6
@@ -930,8 +933,8 @@ def test_a_shorter_dimension_is_cut_and_searched(folder: str, gallery: Path, fak
 
 
 def test_a_batch_of_nothing_is_refused(folder: str, gallery: Path, fake_model: FakeModel) -> None:
-    """--batch-size 0 is refused before anything is done."""
-    with pytest.raises(UsageError, match="--batch-size 0"):
+    """A batch size of 0 is refused before anything is done."""
+    with pytest.raises(UsageError, match="batch_size=0"):
         run(folder, gallery, batch_size=0)
     assert not os.path.exists(folder)
 
@@ -963,13 +966,13 @@ def test_importing_the_indexer_loads_no_torch() -> None:
 def test_the_first_run_on_an_accelerator_suggests_more_detail(
     gallery: Path, fake_model: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new index on an accelerator with the default pixels says what --detail standard would add; a CPU's does not."""
+    """A new index on an accelerator with the default pixels says what more pixels would add; a CPU's does not."""
 
     def lines(device: str, choice: ModelOptions, folder: str) -> list[str]:
         monkeypatch.setattr(fakes.FakeEncoder, "runtime", Runtime(device, "float16", "a test"))
         told = Notes()
         index_pictures([str(gallery)], str(tmp_path / folder), IndexOptions(model=choice), told)
-        return [line for line in told.lines if "--detail standard" in line]
+        return [line for line in told.lines if "--detail standard" in spelled(line)]
 
     assert len(lines("cuda", ModelOptions(), "a")) == 1
     assert lines("cpu", ModelOptions(), "b") == []

@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imgsearch.cli.spelling import spelled
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
 from imgsearch.index import manifest
+from imgsearch.indexing.options import IndexOptions
 from imgsearch.model import hub
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
 from imgsearch.spec import check_choice, choose_spec, keep_settings
+from imgsearch.text import Call
 from imgsearch.types import IndexSpec, Input, ModelOptions, PixelBudget, Silent
 from support.cli import imgsearch
 from support.fakes import Notes
@@ -147,8 +150,8 @@ def test_an_empty_instruction_is_none_at_all(make: str, tiny_checkpoint: str, se
     have, empty = _spec(folder), _spec(folder, instruction="")
     assert (empty.query_prompt, empty.document_prompt) == ("", "")
     with pytest.raises(IndexMismatch, match="the instruction"):
-        check_choice("/i", have, ModelOptions(instruction=""), [], "")
-    check_choice("/i", empty, ModelOptions(instruction=""), [], "")
+        compare(have, ModelOptions(instruction=""))
+    compare(empty, ModelOptions(instruction=""))
     anew = keep_settings(ModelOptions(instruction=""), have)
     assert choose_spec(anew, Silent())[1].query_prompt == ""
 
@@ -179,7 +182,7 @@ def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
 
 def test_a_dim_that_the_model_lacks_is_refused(sentence: Path) -> None:
     """The most is what the model has, not its truncate_dim."""
-    with pytest.raises(UsageError, match=r"--dim 129: .* gives vectors of 128 dimensions"):
+    with pytest.raises(UsageError, match=r"dim=129: .* gives vectors of 128 dimensions"):
         _spec(sentence, dim=129)
 
 
@@ -446,19 +449,26 @@ def test_a_rebuild_whose_old_model_is_gone_takes_the_new_ones_conventions(
     assert manifest.read(str(tmp_path / "index")).query_prompt == PROMPTS["query"]
 
 
+def compare(have: IndexSpec, options: ModelOptions) -> None:
+    """Hold options against those of the index in /i, as a run with them does."""
+    go_on = Call("index_pictures", {"folder": "/i"})
+    anew = Call("index_pictures", {"folder": "/i", "options": Call.of(IndexOptions(options, rebuild=True))})
+    check_choice("/i", have, options, go_on, anew)
+
+
 def test_flags_are_compared_with_the_index(sentence: Path) -> None:
     """An index goes on with flags that say what it has, and refuses others with each side's prompt by name."""
     have = _spec(sentence, instruction="Find cats", pixels="checkpoint")
-    check_choice("/i", have, ModelOptions(instruction="Find cats", pixels="checkpoint"), [], "")
+    compare(have, ModelOptions(instruction="Find cats", pixels="checkpoint"))
     with pytest.raises(IndexMismatch, match=r"the instruction 'Find cats', not 'Find dogs.'"):
-        check_choice("/i", have, ModelOptions(instruction="Find dogs"), [], "")
+        compare(have, ModelOptions(instruction="Find dogs"))
     own = _spec(sentence, pixels=PixelBudget(4_096, 9_999))
     with pytest.raises(IndexMismatch) as caught:
-        check_choice("/i", own, ModelOptions(instruction="Find dogs", pixels="checkpoint"), [], "")
+        compare(own, ModelOptions(instruction="Find dogs", pixels="checkpoint"))
     assert f"the instruction for questions {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)
     assert f"the instruction for pictures {PROMPTS['document']!r}, not 'Find dogs.'" in str(caught.value)
     assert "at most 9,999 pixels a picture, not 57,600" in str(caught.value)
-    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in str(caught.value)
+    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in spelled(caught.value.message)
 
 
 # ---- demo -----------------------------------------------------------------------------------------------------
@@ -492,7 +502,7 @@ def test_the_demo_model_needs_no_download(demo: str) -> None:
     """`download demo` says that there is nothing to fetch; a revision of it makes no sense."""
     done = imgsearch("download", "demo")
     assert (done.code, done.err) == (0, f"demo ships with the program, there is nothing to fetch: {demo}\n")
-    with pytest.raises(UsageError, match="ships with imgsearch and has no --revision"):
+    with pytest.raises(UsageError, match="ships with imgsearch and has no revision"):
         hub.find_checkpoint("demo", revision="main")
 
 

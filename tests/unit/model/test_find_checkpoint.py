@@ -71,7 +71,7 @@ def test_a_folder_is_taken_as_given(machine: Path, monkeypatch: pytest.MonkeyPat
     folder = write(machine / "work" / "mine", checkpoint())
     monkeypatch.setenv("IMGSEARCH_MODEL_DIR", str(write(machine / "env", checkpoint())))
     found = find_checkpoint("mine")
-    assert (found.folder, found.name, found.reason) == (str(folder), str(folder), "--model")
+    assert (found.folder, found.name, found.reason) == (str(folder), str(folder), "model")
 
 
 def test_the_order_without_a_model(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,9 +173,7 @@ def test_neither_folder_nor_name(model: str) -> None:
 
 def test_without_download_it_says_how_to_get_it(machine: Path) -> None:
     """download=False over an empty machine names the folder, the command and the option."""
-    with pytest.raises(
-        CheckpointError, match=r"acme/tiny on this machine .*'imgsearch download'.*--model DIR"
-    ):
+    with pytest.raises(CheckpointError, match=r"acme/tiny on this machine .*'download\(\)'.*model=DIR"):
         find_checkpoint("acme/tiny", download=False)
 
 
@@ -197,7 +195,7 @@ def test_a_revision_finds_only_its_own_folder(machine: Path, monkeypatch: pytest
 
 def test_a_revision_of_a_folder_is_a_contradiction(machine: Path) -> None:
     """A folder has no revisions: both together are a usage error."""
-    with pytest.raises(UsageError, match="is a folder; --revision needs a name on the hub"):
+    with pytest.raises(UsageError, match="is a folder; revision needs a name on the hub"):
         find_checkpoint(str(write(machine / "mine", checkpoint())), revision="main")
 
 
@@ -477,6 +475,6 @@ def test_no_fingerprint_of_half_a_checkpoint(machine: Path) -> None:
     """A missing file is an error that names it and the command that mends it."""
     folder = write(machine / "model", checkpoint())
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json: No such file .*'imgsearch download'"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: No such file .*'download\(\)'"):
         _ = Checkpoint(str(folder)).fingerprint
     assert os.listdir(machine / "cache") == []

@@ -409,7 +409,7 @@ def test_no_network_is_an_error_over_half_a_checkpoint(
         nobody = server.url
     use(nobody, monkeypatch)
     (tmp_path / "config.json").write_bytes(checkpoint()["config.json"])
-    with pytest.raises(DownloadError, match=f"no hub answers at {nobody} .*imgsearch download.* --model DIR"):
+    with pytest.raises(DownloadError, match=rf"no hub answers at {nobody} .*download\(\).* model=DIR"):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
@@ -449,7 +449,7 @@ def test_a_full_disk_is_said(hub: Hub, tmp_path: Path) -> None:
 def test_a_folder_that_can_not_be_written_is_said(hub: Hub, tmp_path: Path) -> None:
     """A target that can't be made is named, with the reason and the way round it."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(DownloadError, match=r"can't write to .*file/model: Not a directory; .*--model DIR"):
+    with pytest.raises(DownloadError, match=r"can't write to .*file/model: Not a directory; .*model=DIR"):
         download_checkpoint(NAME, None, str(tmp_path / "file" / "model"))
 
 

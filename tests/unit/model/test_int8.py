@@ -210,7 +210,7 @@ def test_a_checkpoint_that_int8_is_too_coarse_for_is_refused(
     embedder = Qwen3VLEmbedder(folder, device="cpu", dtype="int8")
     for _ in range(2):  # and every time
         with pytest.raises(
-            CheckpointError, match=r"int8 takes too much .*cosine of -?0\.\d+ .*leave --dtype out"
+            CheckpointError, match=r"int8 takes too much .*cosine of -?0\.\d+ .*leave dtype out"
         ):
             embedder.embed(["a cat"])
 
@@ -346,7 +346,7 @@ def test_int8_is_refused_where_it_does_not_work(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(torch.ops, "onednn", broken, raising=False)
         assert not int8_fits.__wrapped__(torch.float32)
         monkeypatch.setattr(layers, "int8_fits", int8_fits.__wrapped__)
-        with pytest.raises(UsageError, match="computes int8 wrong: leave --dtype out"):
+        with pytest.raises(UsageError, match="computes int8 wrong: leave dtype out"):
             Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="int8")
 
 

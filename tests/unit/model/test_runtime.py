@@ -131,7 +131,7 @@ def test_unknown_names(machine, arguments: tuple[str, str]):
 def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
     """int8 is taken on a CPU only, and a processor without quick products of it is named."""
     machine(cuda=1)
-    with pytest.raises(UsageError, match=r"int8 is for CPUs, not for CUDA.*--device cpu"):
+    with pytest.raises(UsageError, match=r"int8 is for CPUs, not for CUDA.*device='cpu'"):
         choose("auto", "int8")
     monkeypatch.setattr(layers, "int8_fits", lambda dtype: True)
     for flags, words in (

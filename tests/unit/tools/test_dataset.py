@@ -60,7 +60,7 @@ def test_shards_are_one_split_in_order(tmp_path: Path) -> None:
     _check(str(tmp_path), made)
     write_parquet(str(folder / "train-00000-of-00001.parquet"), made[:1])
     _check(str(tmp_path), made, split="eval")
-    with pytest.raises(DatasetError, match="no split test; choose with --split among: eval, train"):
+    with pytest.raises(DatasetError, match="no split test; choose with split among: eval, train"):
         read_dataset(str(tmp_path))
 
 
@@ -125,7 +125,7 @@ def test_a_beir_folder_with_one_split_needs_no_name(tmp_path: Path) -> None:
     """The only qrels file is taken; one that is not there is refused with those that are."""
     folder = beir(tmp_path / "x", split="dev")
     assert read_dataset(folder).name == "x, dev"
-    with pytest.raises(DatasetError, match="no split test; choose with --split among: dev"):
+    with pytest.raises(DatasetError, match="no split test; choose with split among: dev"):
         read_dataset(folder, split="test")
 
 

@@ -90,6 +90,13 @@ def test_two_ways_of_saying_a_relation_are_one_combination() -> None:
     assert left.held_out() == right.held_out()
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the drawing out, for tests of the scenes alone."""
+    monkeypatch.setattr("drawn_rows.render", lambda scene, chance: Image.new("1", (1, 1)))
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_evaluated_was_never_trained_on() -> None:
     """No training picture, positive or negative, shows a combination that an evaluation query asks for."""
     trained = set()
@@ -105,6 +112,7 @@ def test_what_is_evaluated_was_never_trained_on() -> None:
     assert all(scene.held_out() for scene in asked)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_split_holds_for_every_training_scene_whatever_the_seed() -> None:
     """The split is a property of the combination: no draw of training rows can reach a held-out one."""
     for seed in range(5):
@@ -113,6 +121,7 @@ def test_the_split_holds_for_every_training_scene_whatever_the_seed() -> None:
             assert not any(scene.held_out() for scene in row.negative_scenes)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_five_hundred_unseen_queries_have_one_right_picture_each() -> None:
     """Among 2,500 pictures only a query's own shows its combination; each negative differs in its attribute."""
     rows = list(evaluation_rows(500, 3, "group", CORE))

@@ -238,7 +238,7 @@ def test_plain_names_need_no_column_of_bytes(folder: str, tmp_path: Path) -> Non
 def test_a_name_with_the_end_of_a_line_needs_nul(folder: str, tmp_path: Path, name: str) -> None:
     """A list of lines can't hold it, which is said; a .nul list can, and comes back."""
     make(folder, name, "bad\udcff.jpg")
-    with pytest.raises(DatasetError, match=r"--paths FILE\.nul"):
+    with pytest.raises(DatasetError, match=r"paths=FILE\.nul"):
         export(str(tmp_path / "out.npy"), folder)
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
     export(str(tmp_path / "out.npy"), folder, paths=str(tmp_path / "list.nul"))
@@ -382,7 +382,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(folder: str, tmp_path: Pa
         ("none/out.npy", {}, FolderError, "is no folder"),
         ("folder.npy", {}, FolderError, "no regular file"),
         ("pipe.npy", {}, FolderError, "no regular file"),
-        ("out.parquet", {"paths": "x.txt"}, UsageError, "--paths goes with a .npy file"),
+        ("out.parquet", {"paths": "x.txt"}, UsageError, "paths goes with a .npy file"),
         ("out.npy", {"paths": "out.json"}, UsageError, "another name"),
     ],
 )

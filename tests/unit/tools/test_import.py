@@ -262,7 +262,7 @@ def test_a_file_that_was_indexed_by_itself_stays_so(
 def test_paths_without_a_common_folder_need_a_root(folder: str, tmp_path: Path) -> None:
     """The whole disk becomes no folder of the index unless somebody says so."""
     given = save(tmp_path, unit(2), "/one/a.jpg", "/two/b.jpg")
-    with pytest.raises(UsageError, match="--root DIR"):
+    with pytest.raises(UsageError, match="root=DIR"):
         put(folder, *given, files=False)
     assert not Path(folder).exists()
     put(folder, *given, files=False, root="/")
@@ -629,11 +629,11 @@ def test_what_is_no_file_can_not_be_read(folder: str, tmp_path: Path, which: str
 def test_the_two_forms_need_what_they_need(folder: str, gallery: Path, tmp_path: Path) -> None:
     """A .npy file needs a list of paths, a parquet file must not have one."""
     vectors, paths = save(tmp_path, unit(5), *names(gallery))
-    with pytest.raises(UsageError, match="--paths FILE"):
+    with pytest.raises(UsageError, match="paths=FILE"):
         put(folder, vectors, None)
     put(folder, vectors, paths)
     export(str(tmp_path / "out.parquet"), folder)
-    with pytest.raises(UsageError, match="leave --paths out"):
+    with pytest.raises(UsageError, match="leave paths out"):
         put(str(tmp_path / "new"), str(tmp_path / "out.parquet"), paths)
 
 

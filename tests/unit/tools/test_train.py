@@ -351,7 +351,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(
     again = _options(tiny_checkpoint, tmp_path / "again", steps=9)
     with monkeypatch.context() as patched:
         _interrupt(patched, 7, KeyboardInterrupt())
-        with pytest.raises(TrainingStopped, match=r"--resume goes on from step 6"):
+        with pytest.raises(TrainingStopped, match=r"resume=True goes on from step 6"):
             train([pairs], again)
     saved = tmp_path / "again" / "checkpoints" / "checkpoint-6"
     assert not (saved / "training_args.bin").exists()
@@ -404,7 +404,7 @@ def test_out_of_memory_says_what_to_lower(
 ) -> None:
     """However memory runs out, one line names --mini-batch and --max-pixels with their values."""
     _interrupt(monkeypatch, 0, error)
-    wanted = r"out of memory: lower --mini-batch \(it is 4\), then --max-pixels \(it is 6,144\)"
+    wanted = r"out of memory: lower mini_batch \(it is 4\), then max_pixels \(it is 6,144\)"
     with pytest.raises(TrainingError, match=wanted):
         train([pairs], _options(tiny_checkpoint, tmp_path / "out", mini_batch=4))
     assert is_out_of_memory(error)
@@ -414,7 +414,7 @@ def test_out_of_memory_says_what_to_lower(
 def test_a_loss_that_is_no_number_stops_the_run(tiny_checkpoint: str, pairs: str, tmp_path: Path) -> None:
     """A far too high rate ends with an error that names --lr; no checkpoint holds numbers that are none."""
     options = _options(tiny_checkpoint, tmp_path / "out", learning_rate=1e30, steps=8, save_steps=1)
-    with pytest.raises(TrainingError, match=r"lower --lr \(it is 1e\+30\)"):
+    with pytest.raises(TrainingError, match=r"lower learning_rate \(it is 1e\+30\)"):
         train([pairs], options)
     for file in (tmp_path / "out").rglob("*.safetensors"):
         assert all(bool(tensor.isfinite().all()) for tensor in load_file(file).values())
@@ -500,7 +500,7 @@ def test_a_run_stopped_after_its_last_step_is_only_written(
     whole = train([pairs], dataclasses.replace(options, out=str(tmp_path / "whole")))
     with monkeypatch.context() as patched:
         patched.setattr("imgsearch.tools.training.result.write_checkpoint", _raise(KeyboardInterrupt()))
-        with pytest.raises(TrainingStopped, match="--resume goes on from step 6"):
+        with pytest.raises(TrainingStopped, match="resume=True goes on from step 6"):
             train([pairs], options)
     done = train([pairs], dataclasses.replace(options, resume=True))
     assert (done.steps, done.loss, done.before, done.after) == (6, None, whole.before, whole.after)
@@ -520,7 +520,7 @@ def test_a_disk_full_at_the_end_is_one_line(
     """A disk that is full when the result is written ends in a StorageError that says how to go on."""
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     monkeypatch.setattr("imgsearch.tools.training.result.write_checkpoint", _raise(full))
-    with pytest.raises(StorageError, match="--resume goes on from step 2"):
+    with pytest.raises(StorageError, match="resume=True goes on from step 2"):
         train([pairs], _options(tiny_checkpoint, tmp_path / "out", steps=2))
 
 
@@ -587,7 +587,7 @@ def test_a_picture_that_breaks_during_the_run_is_one_line(
         return plain(self, *args, **kwargs)
 
     monkeypatch.setattr(recipe.Trainer, "training_step", training_step)
-    wanted = r"^\S+/\d+\.png \(named in [^\n]+--resume goes on from step \d+$"
+    wanted = r"^\S+/\d+\.png \(named in [^\n]+resume=True goes on from step \d+$"
     with pytest.raises(DatasetError, match=wanted):
         train([str(data)], _options(tiny_checkpoint, tmp_path / "out", steps=20))
 
@@ -621,7 +621,7 @@ def test_the_source_s_default_length_is_kept(
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_that_numpy_does_not_take_is_refused(seed: int) -> None:
     """--seed takes what every random generator takes."""
-    with pytest.raises(UsageError, match="--seed"):
+    with pytest.raises(UsageError, match="seed="):
         TrainOptions(out="out", seed=seed)
 
 
@@ -630,7 +630,7 @@ def test_batches_that_can_not_be_filled_are_named(tiny_checkpoint: str, tmp_path
     row = {"image": _picture("red", "blue", (64, 64))}
     rows = [row | {"query": f"query {number}"} for number in range(16)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "one.parquet")
-    with pytest.raises(TrainingError, match=r"not a single step was made.*lower --batch-size"):
+    with pytest.raises(TrainingError, match=r"not a single step was made.*lower batch_size"):
         train([str(tmp_path / "one.parquet")], _options(tiny_checkpoint, tmp_path / "out"))
 
 
@@ -674,9 +674,9 @@ def test_bad_input_is_refused_before_anything_is_trained(
     """Each contradiction is one error that names the flag or file; nothing is written."""
     out = tmp_path / "out"
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"batch_size": 64}, "36 examples, fewer than one batch of 64; lower --batch-size"),
-        ({"dims": (256,)}, "--dims 256: this model's vectors have 128 numbers"),
-        ({"negatives": 3}, "--negatives 3"),
+        ({"batch_size": 64}, "36 examples, fewer than one batch of 64; lower batch_size"),
+        ({"dims": (256,)}, "dims=256: this model's vectors have 128 numbers"),
+        ({"negatives": 3}, "negatives=3"),
         ({"model": str(tmp_path / "none")}, "none"),
         ({"evaluate_on": str(tmp_path / "none.parquet")}, "no such dataset"),
         ({"pixels": PixelBudget(10, 100)}, "too few"),
@@ -690,7 +690,7 @@ def test_bad_input_is_refused_before_anything_is_trained(
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UsageError, match="not empty"):
         train([pairs], _options(tiny_checkpoint, tmp_path))
-    with pytest.raises(UsageError, match="--warmup 1"):
+    with pytest.raises(UsageError, match="warmup=1"):
         _options(tiny_checkpoint, out, warmup=1.0)
     with monkeypatch.context() as patched:
         patched.setattr("importlib.util.find_spec", lambda name: None)

@@ -296,7 +296,7 @@ DAMAGE: dict[Callable[[Path], None], tuple[set[str], int | None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__.strip("_"))
-def test_what_is_damaged_is_named_and_mended(
+def test_what_is_damaged_is_named_and_repaired(
     index: Path,
     photos: Path,
     fake_model: FakeModel,
@@ -394,7 +394,7 @@ def test_a_lost_catalogue_costs_everything_and_says_so(index: Path, damage: Call
     assert {path: path.read_bytes() for path in index.rglob("*.f16")} == before
 
 
-def test_a_manifest_without_a_copy_can_not_be_mended(index: Path) -> None:
+def test_a_manifest_without_a_copy_can_not_be_repaired(index: Path) -> None:
     """The vectors are checked all the same, against their segments' headers."""
     sql(index, "DELETE FROM meta WHERE key = 'manifest'")
     _bad_row(index)

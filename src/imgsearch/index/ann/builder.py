@@ -18,6 +18,7 @@ from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import AnnFile
 from imgsearch.index.segments import Segment
+from imgsearch.text import Message
 from imgsearch.types import IndexSpec, Reporter, Silent
 
 # While rows are still being added, a segment's codes are made anew only when they have grown by this share.
@@ -177,5 +178,6 @@ class AnnBuilder:
             # Searches go on without it. Every commit tries again, and one line is enough.
             if str(error) != self._said:
                 self._said = str(error)
-                self.reporter.say(f"the files that make searching fast could not be made: {error}")
+                line = Message("the files that make searching fast could not be made: ", error.message)
+                self.reporter.say(line)
         return made

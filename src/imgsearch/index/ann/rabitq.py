@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.index.segments import Rows
+from imgsearch.text import error_line
 from imgsearch.types import Vectors
 
 # Rows rotated and added at once: as float32 of 2,048 dimensions, 8 MB, twice; more at once is no faster.
@@ -225,7 +226,7 @@ def load(path: str, rows: int, nlist: int, nprobe: int, size: int, crc: int) -> 
         with open(path, "rb", buffering=0) as file:
             index = faiss.read_index(faiss.PyCallbackIOReader(file.read, _CHUNK))
     except OSError as error:
-        raise CodesError(f"{path} can't be read ({error.strerror})") from error
+        raise CodesError(f"{path} can't be read ({error_line(error)})") from error
     except (RuntimeError, MemoryError) as error:  # FAISS's own exceptions
         raise CodesError(f"{path} can't be read by FAISS {version()}") from error
     if index.ntotal != rows:
@@ -243,5 +244,5 @@ def damage(path: str, size: int, crc: int) -> str:
             while count := file.readinto(block):
                 found = zlib.crc32(memoryview(block)[:count], found)
     except OSError as error:
-        return f"{path} can't be read ({error.strerror})"
+        return f"{path} can't be read ({error_line(error)})"
     return "" if found == crc else f"{path} does not match its checksum"

@@ -14,6 +14,7 @@ from imgsearch.errors import CheckpointError
 from imgsearch.model.checkpoint import TensorInfo
 from imgsearch.model.engine.weights import MappedFiles, dtype_of, read_tensor
 from imgsearch.model.prompt import ModelInput
+from imgsearch.text import Option
 
 LEAST_COSINE = 0.995
 """Of a vector in int8 to the same without: a checkpoint that is further off is refused."""
@@ -153,7 +154,9 @@ class Int8Check:
             if lowest < LEAST_COSINE:
                 raise CheckpointError(
                     f"{self._folder}: int8 takes too much from this checkpoint's vectors (their first {dim:,} numbers "
-                    f"have a cosine of {lowest:.3f} to those without, {LEAST_COSINE} is the least): leave --dtype out"
+                    f"have a cosine of {lowest:.3f} to those without, {LEAST_COSINE} is the least): leave ",
+                    Option("dtype"),
+                    " out",
                 )
             if dim // 2 < _LEAST_DIM:
                 return bool(cosines.isfinite().any())

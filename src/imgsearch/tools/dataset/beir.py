@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from imgsearch.errors import DatasetError
+from imgsearch.text import Option, error_line
 from imgsearch.tools.dataset.retrieval import PictureRef, RetrievalDataset
 
 _MAX_SCORE = 1_000_000  # trec_eval's NDCG takes memory for each level of relevance up to the highest
@@ -43,7 +44,9 @@ def _qrels_file(folder: str, split: str | None) -> tuple[str, str]:
     chosen = split or (there[0] if len(there) == 1 else "test")
     if chosen not in there:
         raise DatasetError(
-            f"{folder}: there is no split {chosen}; choose with --split among: {', '.join(there)}"
+            f"{folder}: there is no split {chosen}; choose with ",
+            Option("split"),
+            f" among: {', '.join(there)}",
         )
     return chosen, os.path.join(place, f"{chosen}.tsv")
 
@@ -155,7 +158,7 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError:
         raise DatasetError(f"{path}, line {number}: is not UTF-8") from None
     except OSError as error:
-        raise DatasetError(f"{path}: can't be read: {error.strerror}") from error
+        raise DatasetError(f"{path}: can't be read: {error_line(error)}") from error
 
 
 def _field(path: str, line: int, entry: dict[str, Any], name: str) -> str:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from imgsearch.errors import DatasetError, PictureError
 from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
+from imgsearch.text import error_line
 from imgsearch.types import RGB, PixelBudget, Reporter, Silent
 
 
@@ -45,8 +46,7 @@ class PictureRef:
             with open(self.path, "rb") as file:
                 return file.read()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise DatasetError(f"{self.where}: the picture can't be read: {reason}") from error
+            raise DatasetError(f"{self.where}: the picture can't be read: {error_line(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,4 +165,4 @@ def placed(ref: PictureRef) -> Iterator[None]:
     try:
         yield
     except PictureError as error:
-        raise DatasetError(f"{ref.where}: {error}") from error
+        raise DatasetError(f"{ref.where}: ", error.message) from error

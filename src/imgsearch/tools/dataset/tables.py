@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from imgsearch.errors import DatasetError, MissingExtra
+from imgsearch.text import Option, error_line
 from imgsearch.tools.dataset.retrieval import PictureRef, RetrievalDataset
 
 _KEPT_BYTES = 256 << 20
@@ -27,7 +28,7 @@ def open_cells(path: str) -> Cells:
     try:
         state = os.stat(path)
     except OSError as error:
-        raise DatasetError(f"{path}: can't be read: {error.strerror}") from error
+        raise DatasetError(f"{path}: can't be read: {error_line(error)}") from error
     return _open(path, state.st_mtime_ns, state.st_size)
 
 
@@ -75,7 +76,7 @@ class Cells:
                 schema = self._batches[0].schema if self._batches else pa.ipc.open_stream(self._source).schema
                 counts = [batch.num_rows for batch in self._batches]
         except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{path}: is no whole parquet or Arrow file: {_line(error)}") from error
+            raise DatasetError(f"{path}: is no whole parquet or Arrow file: {error_line(error)}") from error
         self._kind = "parquet" if self._parquet else "file" if head == b"ARROW1" else "stream"
         self._names: list[str] = list(schema.names)
         self.types: dict[str, Any] = dict(zip(schema.names, schema.types, strict=True))
@@ -154,7 +155,7 @@ class Cells:
                 chunk = self._load(group, column)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(
-                f"{self.path}, column {column}: the file is damaged: {_line(error)}"
+                f"{self.path}, column {column}: the file is damaged: {error_line(error)}"
             ) from error
         with _kept_lock:
             _kept[key] = chunk
@@ -204,10 +205,6 @@ def _bytes_and_paths(chunk: Any) -> list[tuple[bool, str | None]]:
     if str(chunk.type) in ("string", "large_string", "string_view"):
         return [(True, path) for path in chunk.to_pylist()]
     return [(missing, None) for missing in chunk.is_null().to_pylist()]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 _ENDINGS = (".parquet", ".arrow", ".feather")
@@ -316,7 +313,9 @@ def _shards(folder: str, split: str | None) -> tuple[list[str], str]:
         return by_split[""], base  # one dataset that is not divided
     chosen = split or ("test" if "test" in by_split or len(by_split) > 1 else next(iter(by_split)))
     if chosen not in by_split:
-        raise DatasetError(f"{folder}: there is no split {chosen}; choose with --split among: {there}")
+        raise DatasetError(
+            f"{folder}: there is no split {chosen}; choose with ", Option("split"), f" among: {there}"
+        )
     return by_split[chosen], f"{base}, {chosen}"
 
 

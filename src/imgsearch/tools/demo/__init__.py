@@ -13,6 +13,7 @@ from imgsearch.indexing.run import index_pictures
 from imgsearch.model.hub import DEMO_MODEL
 from imgsearch.search import SearchOptions, query, similar
 from imgsearch.spec import checkpoint_for
+from imgsearch.text import Call, Message, Option, error_line
 from imgsearch.tools.demo.gallery import (
     EXAMPLE,
     QUERIES,
@@ -35,7 +36,9 @@ def run_demo(out: str, reporter: Reporter) -> int:
     out = os.path.abspath(out)
     pictures, sheets, folder = (os.path.join(out, name) for name in ("pictures", "sheets", ".imgsearch"))
     if os.path.exists(pictures) and not os.path.exists(sheets):
-        raise StorageError(f"{pictures} is not from an earlier demo; choose another folder with --out")
+        raise StorageError(
+            f"{pictures} is not from an earlier demo; choose another folder with ", Option("out")
+        )
     try:
         os.makedirs(sheets, exist_ok=True)  # before the pictures, so that it tells a gallery of ours
         scenes = draw_gallery(pictures)
@@ -44,26 +47,29 @@ def run_demo(out: str, reporter: Reporter) -> int:
     reporter.say(f"drew {len(scenes)} pictures in {pictures}")
     choice = ModelOptions(model=DEMO_MODEL)
     result = index_pictures([pictures], folder, IndexOptions(model=choice), reporter)
-    reporter.say(result.summary().partition(" Try:")[0])
+    reporter.say(Message(result.summary(folder), "."))
     first_right = shown_right = shown = 0
     with ImageIndex(folder) as index:
         checkpoint = checkpoint_for(folder, index.spec, choice, reporter)
         encoder = load_encoder(checkpoint, index.spec, choice, Silent())  # said already while indexing
         example = next(path for path, scene in scenes.items() if EXAMPLE.matches(scene))
-        asked: list[tuple[str, DemoQuery, Sequence[Hit]]] = []
+        asked: list[tuple[Message, str, DemoQuery, Sequence[Hit]]] = []
         texts = [Input(text=demo_query.text) for demo_query in QUERIES]
         answers = query(index, encoder, texts, SearchOptions(n=RIGHT))
         for demo_query, found in zip(QUERIES, answers, strict=True):
-            asked.append((f'query "{demo_query.text}"', demo_query, found))
+            command = Message(Call("query", {"text": demo_query.text}))
+            asked.append((command, f'query "{demo_query.text}"', demo_query, found))
         alike = similar(index, example, encoder, SearchOptions(n=RIGHT))
-        asked.append((f"similar {os.path.relpath(example)} ({EXAMPLE.text})", EXAMPLE, alike))
-    for number, (title, demo_query, hits) in enumerate(asked, start=1):
+        path = os.path.relpath(example)
+        command = Message(Call("similar", {"path": path}), f" ({EXAMPLE.text})")
+        asked.append((command, f"similar {path} ({EXAMPLE.text})", EXAMPLE, alike))
+    for number, (command, title, demo_query, hits) in enumerate(asked, start=1):
         cells = _cells(hits, demo_query, scenes)
         right = sum(cell.right for cell in cells)
         first_right += cells[0].right
         shown_right, shown = shown_right + right, shown + len(cells)
         reporter.say("")
-        reporter.say(f"imgsearch {title}:  {right} of {len(cells)} right")
+        reporter.say(Message(command, f":  {right} of {len(cells)} right"))
         for hit, cell in zip(hits, cells, strict=True):
             mark = "right" if cell.right else "wrong"
             reporter.say(f"  {hit.score:.4f}  {os.path.relpath(hit.path)}  {mark}")
@@ -76,14 +82,11 @@ def run_demo(out: str, reporter: Reporter) -> int:
         reporter.say(f"  contact sheet: {sheet}")
     reporter.say("")
     reporter.say(f"{shown_right} of {shown} hits are right, {first_right} of {len(asked)} first hits")
-    reporter.say("The demo's model is a miniature that knows drawn shapes only. On your own photographs:")
-    reporter.say("  imgsearch index ~/Pictures")
-    reporter.say("  imgsearch query 'red car at night'")
     return 0 if first_right == len(asked) else 1
 
 
 def _unwritable(path: str, error: OSError) -> StorageError:
-    return StorageError(f"{path} can't be written: {error.strerror or error}; choose another with --out")
+    return StorageError(f"{path} can't be written: {error_line(error)}; choose another with ", Option("out"))
 
 
 def _cells(hits: Sequence[Hit], demo_query: DemoQuery, scenes: Mapping[str, Scene]) -> list[Cell]:

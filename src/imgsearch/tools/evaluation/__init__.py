@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from imgsearch.errors import UsageError
+from imgsearch.text import Option
 from imgsearch.tools.dataset.retrieval import RetrievalDataset, check_pictures
 from imgsearch.tools.evaluation import metrics
 from imgsearch.tools.evaluation.cache import VectorCache
@@ -76,7 +77,7 @@ def check_dims(contender: EvalModel, dims: Sequence[int] | None) -> None:
     for dim in dims or ():
         if dim < 1 or (not contender.peer and contender.full_dim is not None and dim > contender.full_dim):
             known = f"{contender.name} gives vectors of {contender.full_dim} dimensions"
-            raise UsageError(f"--dims {dim}: {'a dimension is at least 1' if dim < 1 else known}")
+            raise UsageError(Option("dims", dim), f": {'a dimension is at least 1' if dim < 1 else known}")
 
 
 def default_dims(full: int, trained: Sequence[int] = ()) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from imgsearch.fs import atomic_write
+from imgsearch.text import error_line
 from imgsearch.types import Vectors
 
 _FORMAT = 1  # to be raised when vectors are computed or kept in another way, so that older files don't count
@@ -90,7 +91,9 @@ class VectorCache:
             with atomic_write(path, beside=f"{path}.{os.getpid()}.partial") as file:
                 file.write(json.dumps(header).encode() + b"\n" + body)
         except OSError as error:
-            self.failure = f"{self._folder} could not be written ({error.strerror}); the vectors are not kept"
+            self.failure = (
+                f"{self._folder} could not be written ({error_line(error)}); the vectors are not kept"
+            )
             return
         self._unwritten.clear()
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import MissingExtra, UsageError
+from imgsearch.text import Option
 from imgsearch.tools.dataset.retrieval import RetrievalDataset
 from imgsearch.types import Vectors
 
@@ -66,7 +67,7 @@ def score(
     found: dict[int, Scores] = {}
     for dim in dims or [full]:
         if not 1 <= dim <= full:
-            raise UsageError(f"--dims {dim}: the model gives vectors of {full} dimensions")
+            raise UsageError(Option("dims", dim), f": the model gives vectors of {full} dimensions")
         ranking: list[NDArray[np.int64]] = []
         wins: dict[str, list[bool]] = {}
         for names, cosines in _cosines(list(dataset.queries), cut(queries, dim), cut(documents, dim)):

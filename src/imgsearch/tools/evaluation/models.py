@@ -19,6 +19,7 @@ from imgsearch.client import load_local_encoder
 from imgsearch.errors import CheckpointError, DatasetError, DownloadError, InputError, MissingExtra
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.spec import choose_spec
+from imgsearch.text import Option, error_line
 from imgsearch.tools.dataset.retrieval import FULL, PictureRef, decode_each
 from imgsearch.types import RGB, ImageEncoder, Input, ModelOptions, Reporter, Silent, Vectors
 
@@ -91,7 +92,7 @@ class SentenceTransformerModel:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
-            raise MissingExtra("--peer", "train") from error
+            raise MissingExtra(Option("peer"), "train") from error
         here, place = os.path.isdir(self._folder), self._place()
         try:
             model = SentenceTransformer(
@@ -133,7 +134,7 @@ class SentenceTransformerModel:
                 inputs, batch_size=self._batch_size, show_progress_bar=False, normalize_embeddings=True
             )
         except (ValueError, TypeError, KeyError, ImportError) as error:  # it takes no pictures, for example
-            raise CheckpointError(f"{self.name}: {method} failed: {_line(error)}") from error
+            raise CheckpointError(f"{self.name}: {method} failed: {error_line(error)}") from error
         vectors = np.asarray(rows, np.float32)
         if not np.isfinite(vectors).all():
             raise CheckpointError(
@@ -142,7 +143,7 @@ class SentenceTransformerModel:
         return vectors
 
     def _refused(self, error: Exception) -> CheckpointError | DownloadError:
-        said = _line(error)
+        said = error_line(error)
         if "torchvision" in str(error).lower():
             return CheckpointError(
                 f"{self.name} needs torchvision in this environment: pip install torchvision"
@@ -172,7 +173,7 @@ def _files_digest(folder: str) -> str:
                     length = _WHOLE if size <= _WHOLE else _SAMPLE
                     samples = b"".join(os.pread(file.fileno(), length, start) for start in starts)
             except OSError as error:
-                raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
+                raise CheckpointError(f"{path} can't be read: {error_line(error)}") from error
             part = f"{os.path.relpath(path, folder)}\0{size}\0".encode("utf-8", "surrogatepass") + samples
             digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()
@@ -189,10 +190,6 @@ def _parameters(folder: str) -> int | None:
         except (OSError, ValueError, KeyError, TypeError):
             return None
     return count or None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 Side = Literal["query", "document"]
@@ -315,9 +312,8 @@ class OwnModel:
             try:
                 self._loaded().embed([asked])
             except InputError as error:
-                raise DatasetError(
-                    f"the query {textwrap.shorten(asked.text or '', 80)!r}: {error}"
-                ) from error
+                query = textwrap.shorten(asked.text or "", 80)
+                raise DatasetError(f"the query {query!r}: ", error.message) from error
 
     def _loaded(self) -> ImageEncoder:
         if self._encoder is None:
@@ -343,7 +339,7 @@ class LibraryModel:
         try:
             self._version = metadata.version("sentence-transformers")
         except metadata.PackageNotFoundError as error:
-            raise MissingExtra("--peer", "train") from error
+            raise MissingExtra(Option("peer"), "train") from error
         self.name = name
         self.full_dim: int | None = None
         self._peer = SentenceTransformerModel(name, device=device, batch_size=batch_size)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from imgsearch.errors import MissingExtra, StorageError
+from imgsearch.text import Call, Option, error_line
 from imgsearch.tools.dataset.retrieval import RetrievalDataset
 from imgsearch.tools.evaluation import EvalRow
 from imgsearch.tools.evaluation.metrics import NAMES, Pairwise
@@ -24,15 +25,18 @@ def check_ready(folder: str) -> None:
     """
     for library in ("ir_measures", "matplotlib"):
         if importlib.util.find_spec(library) is None:
-            raise MissingExtra("imgsearch eval", "eval")
+            raise MissingExtra(Call("evaluate"), "eval")
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{folder} could not be made: {error.strerror}; choose another with --out DIR"
+            f"{folder} could not be made: {error_line(error)}; choose another with ",
+            Option("out", metavar="DIR"),
         ) from error
     if not os.access(folder, os.W_OK):
-        raise StorageError(f"{folder} can't be written to; choose another folder with --out DIR")
+        raise StorageError(
+            f"{folder} can't be written to; choose another folder with ", Option("out", metavar="DIR")
+        )
 
 
 def tables(dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> list[str]:
@@ -172,7 +176,7 @@ def write(folder: str, dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> tu
             file.write("\n")
         figure.savefig(plot, dpi=150)
     except OSError as error:
-        raise StorageError(f"{folder} could not be written: {error.strerror}") from error
+        raise StorageError(f"{folder} could not be written: {error_line(error)}") from error
     return results, plot
 
 

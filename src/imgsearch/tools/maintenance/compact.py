@@ -11,6 +11,7 @@ from imgsearch.index import generations
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.ingest import tidy
+from imgsearch.text import Message, format_bytes
 from imgsearch.types import Reporter, Silent
 
 # Share of the catalogue's pages that must be free for writing it anew to be worth it.
@@ -68,12 +69,12 @@ def _vacuum(writer: IndexWriter, reporter: Reporter) -> bool:
     needed = 2 * os.path.getsize(catalog.path)
     if shutil.disk_usage(writer.data).free < needed:
         reporter.say(
-            f"the catalogue could be smaller, but to write it anew takes {needed / 1e6:,.1f} MB of free disk"
+            f"the catalogue could be smaller, but to write it anew takes {format_bytes(needed)} of free disk"
         )
         return False
     try:
         catalog.database.vacuum()
     except StorageError as error:
-        reporter.say(f"the catalogue could not be made smaller: {error}")
+        reporter.say(Message("the catalogue could not be made smaller: ", error.message))
         return False
     return True

@@ -16,11 +16,11 @@ from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.ann.builder import plan_builds
 from imgsearch.index.database import sqlite_version
-from imgsearch.index.layout import advice, index_flag, kind_of
+from imgsearch.index.layout import advice, kind_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SEGMENT_BYTES, rows_per_segment
 from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS
-from imgsearch.text import display_path
+from imgsearch.text import Call, Message, display_path, format_bytes, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def examine(folder: str) -> list[HealthCheck]:
     except IndexMissing:
         raise
     except ImgsearchError as error:
-        checks.append(HealthCheck("index", False, str(error)))
+        checks.append(HealthCheck("index", False, error.message))
     libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {rabitq.version()}"
     checks.append(HealthCheck("libraries", True, libraries))
     return checks
@@ -76,7 +76,7 @@ def _room(index: ImageIndex) -> HealthCheck:
     segment = min(SEGMENT_BYTES, max(segments, default=0) * 2 * index.spec.dim)
     need = segment + catalog + ann_bytes + (16 << 20)
     free = shutil.disk_usage(index.data).free
-    text = f"{free / 1e9:,.1f} GB free, {need / 1e9:,.2f} GB needed to look after the index"
+    text = f"{format_bytes(free)} free, {format_bytes(need)} needed to look after the index"
     return HealthCheck("disk", free >= need, text if free >= need else f"{text}: free some")
 
 
@@ -85,20 +85,15 @@ def _format(index: ImageIndex) -> HealthCheck:
         f"manifest {manifest.FORMAT}, catalogue {index.catalog.database.version}, {index.spec.dim} dimensions"
     )
     segments = index.catalog.segments()
-    text += f", {len(segments)} {'segment' if len(segments) == 1 else 'segments'}"
+    text += f", {plural(len(segments), 'segment')}"
     return HealthCheck("format", True, f"{text} of at most {rows_per_segment(index.spec.dim):,} vectors")
 
 
 def _rebuild(index: ImageIndex) -> HealthCheck:
     if not generations.unfinished(index.folder):
         return HealthCheck("rebuild", True, "none is unfinished")
-    flag = index_flag(index.folder)
-    return HealthCheck(
-        "rebuild",
-        False,
-        f"one was begun and is not complete; go on with it: imgsearch index --rebuild{flag}; or drop it: "
-        f"imgsearch compact --all{flag}",
-    )
+    what_now = Message("one was begun and is not complete; ", generations.go_on_or_drop(index.folder))
+    return HealthCheck("rebuild", False, what_now)
 
 
 def _gone(index: ImageIndex) -> Iterator[HealthCheck]:
@@ -108,15 +103,14 @@ def _gone(index: ImageIndex) -> Iterator[HealthCheck]:
     total = sum(deleted.values())
     text = f"no picture for {total:,} of {rows:,} vectors ({total / max(rows, 1):.0%})"
     if any(due.get(number, 0) >= DELETED_SHARE * count > 0 for number, count in index.catalog.segments()):
-        yield HealthCheck("gone", True, f"{text}; the next 'imgsearch index' gives up their room")
+        yield HealthCheck(
+            "gone", True, Message(f"{text}; the next '", Call("index_pictures"), "' gives up their room")
+        )
     elif total:
         days = GRACE_SECONDS / 86_400
-        yield HealthCheck(
-            "gone",
-            True,
-            f"{text}; their room is given up when they are a quarter of a segment for {days:.0f} days, or at once "
-            f"by: imgsearch compact --all{index_flag(index.folder)}",
-        )
+        when = f"{text}; their room is given up when they are a quarter of a segment for {days:.0f} days"
+        at_once = Call("compact_index", {"everything": True, "folder": index.folder})
+        yield HealthCheck("gone", True, Message(when, ", or at once by: ", at_once))
     else:
         yield HealthCheck("gone", True, text)
 
@@ -137,12 +131,13 @@ def _fast(index: ImageIndex) -> HealthCheck:
     if not builds:
         return HealthCheck("search", True, text)
     reasons = "; ".join(f"segment {build.segment}: {build.reason}" for build in builds)
-    flag = index_flag(index.folder)
-    return HealthCheck(
-        "search",
-        False,
-        f"{text} ({reasons}); the next run of 'imgsearch index' mends that, and so does: imgsearch compact{flag}",
+    what_now = Message(
+        f"{text} ({reasons}); the next run of '",
+        Call("index_pictures"),
+        "' mends that, and so does: ",
+        Call("compact_index", {"folder": index.folder}),
     )
+    return HealthCheck("search", False, what_now)
 
 
 def _roots(index: ImageIndex) -> Iterator[HealthCheck]:

@@ -15,6 +15,7 @@ from imgsearch.index.ann.scan import Best, exact_scores, scan_rows, unit
 from imgsearch.index.reader import SHORTLIST, ImageIndex
 from imgsearch.index.snapshot import mask_live
 from imgsearch.index.writer import IndexWriter
+from imgsearch.text import Option
 from imgsearch.types import Reporter, Silent, Vectors
 
 K = 10
@@ -80,7 +81,7 @@ def measure_recall(
     all pictures have in common, and away from every picture. Raises UsageError, IndexDamaged.
     """
     if sample < 2:
-        raise UsageError(f"--sample {sample}: it takes two questions at least, one of each kind")
+        raise UsageError(Option("sample", sample), ": it takes two questions at least, one of each kind")
     reporter = reporter or Silent()
     vectors, drawn = index.with_views(lambda views: _draw(index, views, sample))
     if not len(drawn):

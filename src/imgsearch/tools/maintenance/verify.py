@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from imgsearch.errors import FolderError, ImgsearchError, IndexDamaged, NothingToIndex, StorageError
+from imgsearch.errors import (
+    FolderError,
+    ImgsearchError,
+    IndexDamaged,
+    NothingToIndex,
+    StorageError,
+    rebuild_hint,
+)
 from imgsearch.index import generations, manifest
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
@@ -22,12 +29,12 @@ from imgsearch.index.integrity import (
     files_without_content,
     repair,
 )
-from imgsearch.index.layout import index_flag
 from imgsearch.index.segments import HEADER_BYTES, header_says
 from imgsearch.index.writer import IndexWriter, lock_index
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
 from imgsearch.spec import checkpoint_for
+from imgsearch.text import Call, Message, format_bytes, plural
 from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent
 
 _TRIES = 8
@@ -64,25 +71,23 @@ class IntegrityReport:
     def _lost_files(self) -> list[LostFile]:
         return [file for files in self.lost.values() for file in files]
 
-    def summary(self) -> str:
+    def summary(self) -> Message:
         """Say in one line how much was read, and what came of it."""
-        read = "1 vector read" if self.vectors == 1 else f"{self.vectors:,} vectors read"
+        read = f"{plural(self.vectors, 'vector')} read"
         if self.bytes >= 1e8:  # less is a matter of a moment
             speed = self.bytes / max(self.seconds, 1e-9)
-            read += f", {self.bytes / 1e6:,.0f} MB at {speed / 1e9:.2f} GB/s"
+            read += f", {format_bytes(self.bytes)} at {format_bytes(speed)}/s"
         if not self.damages:
-            return f"sound: {read}, and every checksum matches"
-        things = "1 thing" if len(self.damages) == 1 else f"{len(self.damages):,} things"
-        lost = len(self._lost_files())
-        flag = index_flag(self.folder)
+            return Message(f"sound: {read}, and every checksum matches")
         what_now = (
-            f"mend it and embed again what is lost with: imgsearch verify --repair{flag}"
+            Message(
+                "mend it and embed again what is lost with: ", Call("repair_index", {"folder": self.folder})
+            )
             if self.repairable
-            else f"it can't be mended; your pictures are untouched, embed them again with: "
-            f"imgsearch index FOLDER --rebuild{flag}"
+            else Message("it can't be mended; ", rebuild_hint(self.folder))
         )
-        pictures = "1 picture" if lost == 1 else f"{lost:,} pictures"
-        return f"{things} damaged, {pictures} to embed again ({read}); {what_now}"
+        damaged, lost = plural(len(self.damages), "thing"), plural(len(self._lost_files()), "picture")
+        return Message(f"{damaged} damaged, {lost} to embed again ({read}); ", what_now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +156,13 @@ def repair_index(
 
 def _check(folder: str, reporter: Reporter, write: bool = False) -> IntegrityReport:
     began = time.monotonic()
-    report, kind = _manifest(folder)
+    report = _manifest(folder)
     try:
         with closing(Catalog(report.data, write=write)) as catalog:
             try:
-                found = check(catalog, kind, lambda size: reporter.start(size, "bytes"), reporter.advance)
+                found = check(
+                    catalog, report.spec, lambda size: reporter.start(size, "bytes"), reporter.advance
+                )
             finally:
                 reporter.stop()
             _add_findings(report, found, catalog)
@@ -174,11 +181,11 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> IntegrityRep
     return report
 
 
-def _manifest(folder: str) -> tuple[IntegrityReport, tuple[int, str] | None]:
-    """Find the data folder, dimension and fingerprint; by the copy of the manifest, if that itself is damaged."""
+def _manifest(folder: str) -> IntegrityReport:
+    """Find the data folder and the spec; by the copy of the manifest, if that itself is damaged."""
     try:
         spec, data = manifest.load(folder)
-        return IntegrityReport(folder, data, spec), (spec.dim, spec.fingerprint)
+        return IntegrityReport(folder, data, spec)
     except IndexDamaged:
         path = os.path.join(folder, manifest.NAME)
         what = "is damaged" if os.path.exists(path) else "is missing"
@@ -186,9 +193,9 @@ def _manifest(folder: str) -> tuple[IntegrityReport, tuple[int, str] | None]:
         if copy:
             spec, data = manifest.parse(copy[0], folder)
             damage = Damage("manifest", path, f"{what}; the catalogue keeps a copy")
-            return IntegrityReport(folder, data, spec, [damage]), (spec.dim, spec.fingerprint)
+            return IntegrityReport(folder, data, spec, [damage])
         what += ": nothing says what the vectors were made with"
-        return IntegrityReport(folder, folder, None, [Damage("manifest", path, what)], repairable=False), None
+        return IntegrityReport(folder, folder, None, [Damage("manifest", path, what)], repairable=False)
 
 
 def _add_findings(report: IntegrityReport, found: Findings, catalog: Catalog) -> None:
@@ -246,7 +253,7 @@ def _repair(report: IntegrityReport) -> None:
     if rest.damages:
         spec = manifest.read(report.folder)
         with closing(Catalog(report.data, write=True)) as catalog:
-            repair(catalog, rest, (spec.dim, spec.fingerprint))
+            repair(catalog, rest, spec)
 
 
 def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter: Reporter) -> None:
@@ -258,10 +265,12 @@ def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter:
     try:
         index_pictures(paths, folder, IndexOptions(model=model, prune=False), reporter)
     except (FolderError, NothingToIndex) as error:
-        reporter.say(str(error))  # it went away, or an --exclude names it by now
+        reporter.say(error.message)  # it went away, or a pattern leaves it out by now
     except ImgsearchError:
         reporter.say(
-            f"what is damaged is out of the index; still to be embedded again ({len(there):,}): "
-            f"imgsearch index{index_flag(folder)}"
+            Message(
+                f"what is damaged is out of the index; still to be embedded again ({len(there):,}): ",
+                Call("index_pictures", {"folder": folder}),
+            )
         )
         raise

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsearch.client import protocol
 from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.text import Call
 from imgsearch.tools.server.handlers import Handlers
 
 _JSON_BYTES = 2**20
@@ -185,8 +186,9 @@ def _same_version(request: Request) -> None:
     theirs = request.headers.get(protocol.VERSION_HEADER, "none")
     if theirs != protocol.version():
         raise _OtherVersion(
-            f"the server is imgsearch {protocol.version()}, the client {theirs}: "
-            "restart the server with 'imgsearch serve'"
+            f"the server is imgsearch {protocol.version()}, the client {theirs}: restart the server with '",
+            Call("serve"),
+            "'",
         )
 
 

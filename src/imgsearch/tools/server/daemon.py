@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from imgsearch.client.connection import Address, own_address, peer_uid
 from imgsearch.errors import ServerRunning, StorageError, UsageError
 from imgsearch.fs import FileLock, LockHeld
+from imgsearch.text import Option, error_line
 from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
 from imgsearch.types import Reporter
@@ -46,9 +47,9 @@ class ServeOptions:
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
         if self.port is not None and not 0 <= self.port <= 65535:
-            raise UsageError(f"--port {self.port}: a port from 1 to 65535, or 0 for any that is free")
+            raise UsageError(Option("port", self.port), ": a port from 1 to 65535, or 0 for any that is free")
         if not self.idle_seconds > 0:
-            raise UsageError(f"--unload-after {self.idle_seconds / 60:g}: a number of minutes above 0")
+            raise UsageError(Option("idle_seconds", self.idle_seconds), ": it takes a time above 0")
 
 
 def serve(options: ServeOptions, reporter: Reporter, address: Address | None = None) -> None:
@@ -70,14 +71,18 @@ def serve(options: ServeOptions, reporter: Reporter, address: Address | None = N
             token = held.enter_context(_token(address))
             handlers.http = f"http://127.0.0.1:{sockets[-1].getsockname()[1]}"
             reporter.say(f"{handlers.http}, with the token in {address.token}")
-        reporter.say(
-            f"process {os.getpid()} listens on {address.socket}; query, similar, index and embed use it by themselves"
-        )
-        _run(make_app(handlers, address.socket, token, warm=options.warm), sockets)
+        server = _server(make_app(handlers, address.socket, token, warm=options.warm))
+        with _stopped_by_signals(server):
+            # Only now: whoever reads it may send a signal at once.
+            reporter.say(
+                f"process {os.getpid()} listens on {address.socket}; "
+                "query, similar, index and embed use it by themselves"
+            )
+            server.run(sockets)
     reporter.say("stopped")
 
 
-def _run(app: Starlette, sockets: list[socket.socket]) -> None:
+def _server(app: Starlette) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http=_OwnersProtocol,
@@ -89,7 +94,12 @@ def _run(app: Starlette, sockets: list[socket.socket]) -> None:
         timeout_keep_alive=_QUIET_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGTERM, SIGHUP and Ctrl-C end the server in the block cleanly, also while it is still starting."""
 
     def stop(number: int, frame: object) -> None:
         server.should_exit = True
@@ -99,7 +109,7 @@ def _run(app: Starlette, sockets: list[socket.socket]) -> None:
         number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     }
     try:
-        server.run(sockets)
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -158,7 +168,7 @@ def _lock(address: Address) -> Iterator[None]:
         ) from held
     except OSError as error:
         raise StorageError(
-            f"{address.folder}: {error.strerror}; name a folder for the server's socket with IMGSEARCH_RUNTIME_DIR"
+            f"{address.folder}: {error_line(error)}; name a folder for the server's socket with IMGSEARCH_RUNTIME_DIR"
         ) from error
     with lock:
         yield
@@ -184,7 +194,7 @@ def _unix_socket(address: Address) -> Iterator[socket.socket]:
         os.chmod(path, 0o600)
         listening.listen()
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}; the server can't listen there") from error
+        raise StorageError(f"{path}: {error_line(error)}; the server can't listen there") from error
     try:
         with _own_file(path):
             yield listening
@@ -202,7 +212,9 @@ def _tcp_socket(port: int) -> Iterator[socket.socket]:
             listening.listen()
         except OSError as error:
             raise UsageError(
-                f"port {port}: {error.strerror}; choose another with --port N, or 0 for any that is free"
+                f"port {port}: {error_line(error)}; choose another with ",
+                Option("port", metavar="N"),
+                ", or 0 for any that is free",
             ) from error
         yield listening
     finally:
@@ -219,7 +231,7 @@ def _token(address: Address) -> Iterator[str]:
         with open(os.open(address.token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(token + "\n")
     except OSError as error:
-        raise StorageError(f"{address.token}: {error.strerror}; the token can't be written") from error
+        raise StorageError(f"{address.token}: {error_line(error)}; the token can't be written") from error
     with _own_file(address.token):
         yield token
 

@@ -19,6 +19,7 @@ from imgsearch.index.layout import find_index
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import CachedEncoder, SearchOptions, SearchRequest, answer
 from imgsearch.spec import checkpoint_for
+from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
 from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, Silent
 
@@ -122,7 +123,7 @@ class Handlers:
         try:
             self._indexes.use(self._index, work)
         except ImgsearchError as error:
-            self._notify(f"no model is loaded yet: {error}")
+            self._notify(Message("no model is loaded yet: ", error.message))
 
     def release_idle(self) -> None:
         """Let go of the model and the indexes if nobody has asked for long enough."""

@@ -19,7 +19,7 @@ from imgsearch.errors import (
     UsageError,
 )
 from imgsearch.model.batching import is_out_of_memory
-from imgsearch.text import format_duration
+from imgsearch.text import Call, Message, Option, error_line, format_duration, plural
 from imgsearch.tools.dataset import read_dataset
 from imgsearch.tools.training import run_dir
 from imgsearch.tools.training.options import TrainOptions, resolve_options
@@ -48,7 +48,7 @@ class TrainResult:
     log: tuple[dict[str, Any], ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the run as ``train --json`` prints it."""
+        """Return the run as the command line prints it as JSON."""
         return {
             "out": self.out,
             "steps": self.steps,
@@ -69,7 +69,7 @@ def train(datasets: Sequence[str], options: TrainOptions, reporter: Reporter | N
     reporter = reporter or Silent()
     began = time.monotonic()
     if not all(importlib.util.find_spec(name) for name in _NEEDED):
-        raise MissingExtra("imgsearch train", "train")
+        raise MissingExtra(Call("train"), "train")
     out = os.path.abspath(os.path.expanduser(options.out))
     run_dir.check_out(out, options.resume)
     with run_dir.claimed(out):
@@ -78,19 +78,21 @@ def train(datasets: Sequence[str], options: TrainOptions, reporter: Reporter | N
         except KeyboardInterrupt:
             raise TrainingStopped(run_dir.how_to_go_on(out)) from None
         except DatasetError as error:
-            saved = f"; {run_dir.how_to_go_on(out)}" if run_dir.last_checkpoint(out) else ""
-            raise DatasetError(f"{_last_line(error)}{saved}") from None
+            saved = Message("; ", run_dir.how_to_go_on(out)) if run_dir.last_checkpoint(out) else ""
+            raise DatasetError(_last_line(error), saved) from None
         except OSError as error:
-            raise StorageError(f"{out} could not be written: {error.strerror or error}") from error
+            raise StorageError(f"{out} could not be written: {error_line(error)}") from error
         except Exception as error:
             from imgsearch.tools.training import trainer as failures
 
             if is_out_of_memory(error):
                 raise TrainingError(failures.advice(options)) from error
             if failures.is_of_the_disk(error):
-                raise StorageError(f"{out} could not be written; {run_dir.how_to_go_on(out)}") from error
+                raise StorageError(f"{out} could not be written; ", run_dir.how_to_go_on(out)) from error
             raise
-    reporter.say(f"{_steps(result.steps)} in {format_duration(result.seconds)}; the checkpoint is in {out}")
+    reporter.say(
+        f"{plural(result.steps, 'step')} in {format_duration(result.seconds)}; the checkpoint is in {out}"
+    )
     return result
 
 
@@ -121,24 +123,23 @@ def _run(
     )
 
 
-def _last_line(error: Exception) -> str:
+def _last_line(error: DatasetError) -> str:
     """Return what an error says; from a process that reads pictures it comes at the end of a whole traceback."""
     *trace, last = str(error).strip().splitlines()
-    return last.partition(": ")[2] if trace else last
-
-
-def _steps(number: int) -> str:
-    return f"{number:,} step{'' if number == 1 else 's'}"
+    return last.partition(": ")[2] if trace else error.message
 
 
 def _check_steps(trainer: Trainer, options: TrainOptions, reporter: Reporter) -> None:
     """Say so if batches ran out; TrainingError if there was not a single one."""
     done, wanted = trainer.state.global_step, trainer.state.max_steps
-    why = f"too many examples share a query or picture to fill batches of {options.batch_size}; lower --batch-size"
+    why = Message(
+        f"too many examples share a query or picture to fill batches of {options.batch_size}; lower ",
+        Option("batch_size"),
+    )
     if not done:
-        raise TrainingError(f"not a single step was made: {why}")
+        raise TrainingError("not a single step was made: ", why)
     if done < wanted:
-        reporter.say(f"only {done:,} of {_steps(wanted)} were made: {why}")
+        reporter.say(Message(f"only {done:,} of {plural(wanted, 'step')} were made: ", why))
 
 
 def _prepare(
@@ -155,7 +156,8 @@ def _prepare(
     if len(examples.examples) < options.batch_size:
         raise UsageError(
             f"{examples.name} has {len(examples.examples)} examples, fewer than one batch of "
-            f"{options.batch_size}; lower --batch-size"
+            f"{options.batch_size}; lower ",
+            Option("batch_size"),
         )
     measured = None
     if options.evaluate_on:

@@ -12,6 +12,7 @@ from datasets import Dataset
 from imgsearch.errors import DatasetError, UsageError
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.model import image as pixels
+from imgsearch.text import Option
 from imgsearch.tools.dataset import read_dataset
 from imgsearch.tools.dataset.retrieval import Example, PictureRef, decode, placed
 from imgsearch.types import RGB, Patches, PixelBudget, Reporter
@@ -111,7 +112,9 @@ def read_examples(paths: Sequence[str], split: str | None, negatives: int | None
     least, most = min(counts), max(counts)
     if negatives is not None and negatives > least:
         short = next(example.query for example in examples if len(example.negatives) < negatives)
-        raise UsageError(f"--negatives {negatives}: {name} has fewer for the query '{short[:60]}': {least}")
+        raise UsageError(
+            Option("negatives", negatives), f": {name} has fewer for the query '{short[:60]}': {least}"
+        )
     notes = []
     if negatives is None and least < most:
         notes.append(

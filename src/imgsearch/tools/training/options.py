@@ -10,6 +10,7 @@ from imgsearch.errors import UsageError
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.spec import chosen_pixels
+from imgsearch.text import Message, Option
 from imgsearch.tools.training import run_dir
 from imgsearch.types import ModelOptions, PixelBudget, Reporter
 
@@ -21,7 +22,7 @@ DIMS = (2048, 1536, 1024, 512, 256, 128, 64)
 MODEST = (1, 2, 4, 8)
 """What a smaller model's full length is divided by instead."""
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-"""What --schedule takes → transformers' name for it."""
+"""What ``schedule`` takes → transformers' name for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +68,27 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
-        positive = {
-            "--epochs": self.epochs,
-            "--batch-size": self.batch_size,
-            "--mini-batch": self.mini_batch,
-            "--lr": self.learning_rate,
-            "--scale": self.scale,
-            "--log-steps": self.log_steps,
-        }
-        optional = {"--steps": self.steps, "--eval-steps": self.eval_steps, "--save-steps": self.save_steps}
-        for flag, value in {**positive, **{k: v for k, v in optional.items() if v is not None}}.items():
-            if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{flag} {value:g}: it takes a number over 0")
+        for name in (
+            *("epochs", "batch_size", "mini_batch", "learning_rate", "scale", "log_steps"),
+            *("steps", "eval_steps", "save_steps"),
+        ):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(Option(name, value), ": it takes a number over 0")
         if self.batch_size < 2:
-            raise UsageError("--batch-size 1: what a query is told apart from are the others of its batch")
+            raise UsageError(
+                Option("batch_size", 1), ": what a query is told apart from are the others of its batch"
+            )
         if not 0 <= self.warmup < 1:
-            raise UsageError(f"--warmup {self.warmup:g}: it is a share of all steps, from 0 to below 1")
+            raise UsageError(Option("warmup", self.warmup), ": it is a share of all steps, from 0 to below 1")
         if self.weight_decay < 0 or not math.isfinite(self.weight_decay):
-            raise UsageError(f"--weight-decay {self.weight_decay:g}: it takes 0 or more")
+            raise UsageError(Option("weight_decay", self.weight_decay), ": it takes 0 or more")
         if not 0 <= self.seed < 2**32:
-            raise UsageError(f"--seed {self.seed}: it takes a number from 0 to {2**32 - 1}")
+            raise UsageError(Option("seed", self.seed), f": it takes a number from 0 to {2**32 - 1}")
         if self.schedule not in SCHEDULES:
             raise UsageError(f"there is no schedule '{self.schedule}'; choose {', '.join(SCHEDULES)}")
         if self.negatives is not None and self.negatives < 0:
-            raise UsageError(f"--negatives {self.negatives}: it takes 0 or more")
+            raise UsageError(Option("negatives", self.negatives), ": it takes 0 or more")
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return what decides the result, for the record that is written beside the weights."""
@@ -107,7 +105,7 @@ def choose_dims(full: int, wanted: tuple[int, ...] | None) -> tuple[tuple[int, .
     if wanted:
         if bad := [dim for dim in wanted if not 1 <= dim <= full]:
             raise UsageError(
-                f"--dims {bad[0]}: this model's vectors have {full} numbers; choose from 1 to {full}"
+                Option("dims", bad[0]), f": this model's vectors have {full} numbers; choose from 1 to {full}"
             )
         return tuple(sorted(set(wanted) | {full}, reverse=True)), "as asked for, with the full length"
     fitting = [dim for dim in DIMS if dim < full]
@@ -124,7 +122,7 @@ def choose_precision(device: str, dtype: str) -> tuple[str, str]:
     ``dtype`` what was asked for. Raises UsageError for float16, which needs its gradients scaled.
     """
     if dtype == "float16":
-        raise UsageError("--dtype float16: training computes in float32 or bfloat16")
+        raise UsageError(Option("dtype", "float16"), ": training computes in float32 or bfloat16")
     if dtype != "auto":
         return dtype, f"{dtype} was asked for"
     kind = device.partition(":")[0]
@@ -203,7 +201,7 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
         device=device,
         precision=precision,
         reasons=(
-            f"{checkpoint.name} ({checkpoint.reason}) on {device} in {precision}: {why}",
+            Message(f"{checkpoint.name} (", checkpoint.reason, f") on {device} in {precision}: {why}"),
             f"dimensions {', '.join(map(str, dims))}: {why_dims}",
         ),
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from imgsearch.errors import StorageError, UsageError
 from imgsearch.fs import FileLock, LockHeld
+from imgsearch.text import Message, Option, error_line, format_bytes
 
 CHECKPOINTS = "checkpoints"  # inside OUT, while the run goes on
 _PLAN = "plan.json"
@@ -27,16 +28,27 @@ def check_out(out: str, resume: bool) -> None:
     if not os.path.exists(out):
         return
     if not os.path.isdir(out):
-        raise UsageError(f"--out {out}: it is a file; name a new folder")
+        raise UsageError(Option("out", out), ": it is a file; name a new folder")
     there = os.listdir(out)
     begun = os.path.exists(os.path.join(out, CHECKPOINTS, _PLAN))
     if not resume and there and not (there == [CHECKPOINTS] and begun and last_checkpoint(out) is None):
-        hint = ", or go on there with --resume" if begun else ""
-        raise UsageError(f"--out {out}: the folder is not empty; name a new one{hint}")
+        hint = Message(", or go on there with ", Option("resume", True)) if begun else ""
+        raise UsageError(Option("out", out), ": the folder is not empty; name a new one", hint)
     if resume and "modules.json" in there:
-        raise UsageError(f"--out {out}: this run is finished; to train on, use --model {out} and a new --out")
+        raise UsageError(
+            Option("out", out),
+            ": this run is finished; to train on, use ",
+            Option("model", out),
+            " and a new ",
+            Option("out"),
+        )
     if resume and there and not begun:
-        raise UsageError(f"--resume: no run was begun in {out}; name the --out of the one to go on with")
+        raise UsageError(
+            Option("resume", True),
+            f": no run was begun in {out}; name the ",
+            Option("out"),
+            " of the one to go on with",
+        )
 
 
 @contextlib.contextmanager
@@ -51,10 +63,14 @@ def claimed(out: str) -> Iterator[None]:
         os.makedirs(out, exist_ok=True)
         lock = FileLock(out)
     except LockHeld as held:
-        raise UsageError(f"--out {out}: another run is writing there; wait for it, or stop it") from held
+        raise UsageError(
+            Option("out", out), ": another run is writing there; wait for it, or stop it"
+        ) from held
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            raise StorageError(f"--out {out}: the folder can't be made: {error.strerror}") from error
+            raise StorageError(
+                Option("out", out), f": the folder can't be made: {error_line(error)}"
+            ) from error
     with lock:
         try:
             yield
@@ -72,8 +88,10 @@ def check_room(out: str, parameters: int, result_bytes: int) -> None:
         parent = os.path.dirname(parent)
     if (free := shutil.disk_usage(parent).free) < needed:
         raise StorageError(
-            f"{parent} has {free / 1e9:.1f} GB free; the run's checkpoints take about {needed / 1e9:.1f} GB: "
-            "make room, or give an --out on another disk"
+            f"{parent} has {format_bytes(free)} free; the run's checkpoints take about {format_bytes(needed)}: "
+            "make room, or give an ",
+            Option("out"),
+            " on another disk",
         )
 
 
@@ -114,26 +132,33 @@ def keep_plan(out: str, plan: dict[str, Any], resume: bool) -> None:
             before = json.load(file)
         if other := [name for name in sorted({*before, *plan}) if before.get(name) != plan.get(name)]:
             said = ", ".join(f"{name} ({before.get(name)}, now {plan.get(name)})" for name in other)
-            raise UsageError(f"--resume: the run in {out} began with another {said}; give what it began with")
+            raise UsageError(
+                Option("resume", True),
+                f": the run in {out} began with another {said}; give what it began with",
+            )
         return
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             json.dump(plan, file, indent=1)
     except OSError as error:
-        raise StorageError(f"{path} could not be written: {error.strerror}") from error
+        raise StorageError(f"{path} could not be written: {error_line(error)}") from error
 
 
 def remove_checkpoints(out: str) -> None:
-    """Remove what only --resume needs."""
+    """Remove what only going on with the run needs."""
     shutil.rmtree(os.path.join(out, CHECKPOINTS), ignore_errors=True)
 
 
-def how_to_go_on(out: str) -> str:
+def how_to_go_on(out: str) -> Message:
     """Say what an interrupted run has, and how to go on with it."""
     if (last := last_checkpoint(out)) is None:
-        return (
-            "interrupted before the first checkpoint was saved (--save-steps N saves sooner); "
-            "the same command with --resume starts again"
+        return Message(
+            "interrupted before the first checkpoint was saved (",
+            Option("save_steps", metavar="N"),
+            " saves sooner); the same command with ",
+            Option("resume", True),
+            " starts again",
         )
-    return f"interrupted; the same command with --resume goes on from step {step_of(last):,}"
+    goes_on = f" goes on from step {step_of(last):,}"
+    return Message("interrupted; the same command with ", Option("resume", True), goes_on)

@@ -30,7 +30,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from imgsearch.errors import TrainingError
 from imgsearch.model.prompt import PromptEncoder
 from imgsearch.model.reference import load_model
-from imgsearch.text import format_duration, format_rate
+from imgsearch.text import Message, Option, format_duration, format_rate
 from imgsearch.tools.dataset.retrieval import RetrievalDataset
 from imgsearch.tools.training import run_dir
 from imgsearch.tools.training.data import Examples, Pictures, as_table
@@ -64,7 +64,7 @@ def build_loss(
         inner = CachedMultipleNegativesRankingLoss(
             model, scale=options.scale, mini_batch_size=options.mini_batch
         )
-        how = f"gradient cache, {options.mini_batch} inputs at a time (--mini-batch)"
+        how = Message(f"gradient cache, {options.mini_batch} inputs at a time (", Option("mini_batch"), ")")
     return MatryoshkaLoss(model, inner, matryoshka_dims=list(dims)), how
 
 
@@ -133,11 +133,13 @@ class Trainer(SentenceTransformerTrainer):
             raise TrainingError(self._diverged("the loss is"))
         return loss
 
-    def _diverged(self, what: str) -> str:
-        return (
-            f"{what} no number any more at step {self.state.global_step + 1}: the steps are too long; lower --lr "
-            f"(it is {self.args.learning_rate:g}), or raise --warmup. What was saved before stands in "
-            f"{self.args.output_dir}"
+    def _diverged(self, what: str) -> Message:
+        return Message(
+            f"{what} no number any more at step {self.state.global_step + 1}: the steps are too long; lower ",
+            Option("learning_rate"),
+            f" (it is {self.args.learning_rate:g}), or raise ",
+            Option("warmup"),
+            f". What was saved before stands in {self.args.output_dir}",
         )
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -275,16 +277,20 @@ def is_of_the_disk(error: Exception) -> bool:
     return isinstance(error, RuntimeError | SafetensorError) and any(word in said for word in _DISK)
 
 
-def advice(options: TrainOptions) -> str:
+def advice(options: TrainOptions) -> Message:
     """Say which settings to lower, in the order of what they cost."""
     pixels = (
         f"it is {options.pixels.max_pixels:,}"
         if isinstance(options.pixels, PixelBudget)
         else "the model's own"
     )
-    return (
-        f"out of memory: lower --mini-batch (it is {min(options.mini_batch, options.batch_size)}), then "
-        f"--max-pixels ({pixels}), or add --gradient-checkpointing"
+    return Message(
+        "out of memory: lower ",
+        Option("mini_batch"),
+        f" (it is {min(options.mini_batch, options.batch_size)}), then ",
+        Option("max_pixels"),
+        f" ({pixels}), or add ",
+        Option("gradient_checkpointing", True),
     )
 
 

@@ -17,7 +17,7 @@ from imgsearch.fs import AtomicFiles
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import StoredPicture
 from imgsearch.index.segments import Segment, SegmentMissing, row_crc
-from imgsearch.text import display_path, format_duration
+from imgsearch.text import Call, Option, display_path, format_duration
 from imgsearch.tools.transfer.npy import ArrayWriter
 from imgsearch.tools.transfer.parquet import NoText, TableWriter
 from imgsearch.tools.transfer.paths import PathWriter
@@ -72,7 +72,7 @@ def export(
     if ending not in (".parquet", ".npy"):
         raise UsageError(f"{display_path(out)}: the name of the file to write ends in .parquet or .npy")
     if ending == ".parquet" and paths is not None:
-        raise UsageError("--paths goes with a .npy file; a parquet file holds the paths itself")
+        raise UsageError(Option("paths"), " goes with a .npy file; a parquet file holds the paths itself")
     parent = os.path.dirname(os.path.abspath(out))
     if not os.path.isdir(parent):
         raise FolderError(
@@ -174,7 +174,11 @@ class _Export:
                 first = next(place for place in range(len(group)) if place not in sound)
                 raise IndexDamaged(
                     f"{segment.path} is damaged: vector {group[first].row} does not match its checksum; nothing was "
-                    "written. 'imgsearch verify --repair' embeds such pictures again; --skip-bad exports the others"
+                    "written. '",
+                    Call("repair_index"),
+                    "' embeds such pictures again; ",
+                    Option("skip_bad", True),
+                    " exports the others",
                 )
             self.damaged += len(group) - len(sound)
             group, rows = [group[place] for place in sound], rows[sound]

@@ -27,7 +27,7 @@ from imgsearch.media.formats import EXTENSIONS
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.spec import choose_spec
-from imgsearch.text import display_path, format_duration
+from imgsearch.text import Call, Message, Option, display_path, format_duration
 from imgsearch.tools.transfer.paths import PathResolver, device, new_root
 from imgsearch.tools.transfer.source import Named, VectorSource, open_vectors
 from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
@@ -55,7 +55,7 @@ class Imported:
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, object]:
-        """Return it as `import --json` prints it."""
+        """Return it as the command line prints it as JSON."""
         return {
             "imported": self.imported,
             "reused": self.reused,
@@ -65,8 +65,8 @@ class Imported:
             "seconds": round(self.seconds, 3),
         }
 
-    def summary(self, index_flag: str = "") -> str:
-        """Say in one line what was done and what to try next, with the flag that finds this index."""
+    def summary(self) -> str:
+        """Say in one line what was done."""
         parts = [f"{self.imported:,} imported"]
         if self.reused:
             parts.append(f"{self.reused:,} with a vector that the index had")
@@ -77,9 +77,7 @@ class Imported:
             parts.append(f"{self.skipped.total():,} skipped ({reasons})")
         if self.bad:
             parts.append(f"{self.bad:,} bad rows left out")
-        return (
-            f"{'; '.join(parts)}; {format_duration(self.seconds)}. Try: imgsearch similar PHOTO{index_flag}"
-        )
+        return f"{'; '.join(parts)}; {format_duration(self.seconds)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +151,11 @@ class Importer:
             self.reporter.say(f"and {self._unnamed:,} more that were left out")
         if self._invisible:
             self.reporter.say(
-                f"{self._invisible:,} of the files are hidden or have no picture's ending: 'imgsearch index' does not "
-                "look at such files, and forgets them when it runs over their folder"
+                Message(
+                    f"{self._invisible:,} of the files are hidden or have no picture's ending: '",
+                    Call("index_pictures"),
+                    "' does not look at such files, and forgets them when it runs over their folder",
+                )
             )
 
     @property
@@ -248,7 +249,11 @@ class Importer:
         if root not in self._roots:
             self._roots[root] = writer.catalog.put_root(*new_root(root))
             self.reporter.say(
-                f"{display_path(root)} is a folder of the index from now on: 'imgsearch index' keeps it up to date"
+                Message(
+                    f"{display_path(root)} is a folder of the index from now on: '",
+                    Call("index_pictures"),
+                    "' keeps it up to date",
+                )
             )
         return self._roots[root]
 
@@ -323,7 +328,7 @@ def import_vectors(
     """
     started, options, reporter = time.monotonic(), options or ImportOptions(), reporter or Silent()
     if options.root == "":
-        raise FolderError("--root: the path is empty")
+        raise FolderError(Option("root"), ": the path is empty")
     source = open_vectors(vectors, paths)
     with ExitStack() as stack:
         writer = stack.enter_context(IndexWriter(folder)) if manifest.exists(folder) else None
@@ -332,7 +337,9 @@ def import_vectors(
         faults = check(source, resolver, reporter)
         if faults.rows and not options.skip_bad:
             raise DatasetError(
-                f"{display_path(source.path)}: {faults.text()}; nothing was imported (--skip-bad leaves these out)"
+                Message(f"{display_path(source.path)}: ", faults.text(), "; nothing was imported ("),
+                Option("skip_bad", True),
+                " leaves these out)",
             )
         if faults.rows:
             reporter.say(faults.text())
@@ -360,15 +367,21 @@ def _spec(
     if have is not None and (found := manifest.differences(have, want)):
         raise IndexMismatch(
             f"the index in {folder} was made with {'; '.join(found)}, which is what the vectors in "
-            f"{display_path(source.path)} are; import them into an index of their own with --index DIR"
+            f"{display_path(source.path)} are; import them into an index of their own with ",
+            Option("folder", metavar="DIR"),
         )
     if want.model == IMPORTED:
         reporter.say(
-            "nothing says which model made the vectors: their index answers for the photos in it, not for words "
-            "(--model NAME|DIR if you know it)"
+            Message(
+                "nothing says which model made the vectors: their index answers for the photos in it, not for words "
+                "(",
+                Option("model", metavar="NAME|DIR"),
+                " if you know it)",
+            )
         )
     else:
-        reporter.say(f"the vectors are taken to be those of {want.model} ({want.fingerprint[:8]}): {why}")
+        whose = f"the vectors are taken to be those of {want.model} ({want.fingerprint[:8]}): "
+        reporter.say(Message(whose, why))
     return have or want
 
 
@@ -380,7 +393,9 @@ def _vectors_spec(
     if choice.model is not None:
         base = source.spec or have
         if base is None:
-            return choose_spec(replace(choice, dim=source.dim), reporter)[1], "--model says so"
+            return choose_spec(replace(choice, dim=source.dim), reporter)[1], Message(
+                Option("model"), " says so"
+            )
         checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
         found = checkpoint.fingerprint
         named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)
@@ -388,7 +403,7 @@ def _vectors_spec(
             raise IndexMismatch(
                 f"the vectors in {display_path(source.path)} were made with {'; '.join(wrong)}"
             )
-        return named, "--model says so"
+        return named, Message(Option("model"), " says so")
     if have is not None:
         return replace(have, dim=source.dim), "the index's own model, since nothing says otherwise"
     return manifest.imported_spec(source.dim), ""

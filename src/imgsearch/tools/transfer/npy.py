@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError
-from imgsearch.text import display_path
+from imgsearch.text import display_path, error_line
 
 MAGIC = b"\x93NUMPY"
 
@@ -51,7 +51,7 @@ def open_array(path: str, file: BinaryIO) -> Array:
         shape, fortran, dtype = read(file)
     # numpy reads it as a Python literal: any of tokenize's, ast's and its own errors has a file to go with it.
     except Exception as error:
-        raise DatasetError(f"{name} is no whole .npy file: {' '.join(str(error).split())[:200]}") from error
+        raise DatasetError(f"{name} is no whole .npy file: {error_line(error)}") from error
     if dtype.hasobject:
         raise DatasetError(f"{name} holds Python objects, which are never unpickled; save an array of floats")
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):

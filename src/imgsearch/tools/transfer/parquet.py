@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError, MissingExtra
 from imgsearch.index.rows import StoredPicture
-from imgsearch.text import display_path
+from imgsearch.text import display_path, error_line
 from imgsearch.tools.transfer.source import (
     PROVENANCE,
     Block,
@@ -277,6 +277,4 @@ def _dim(file: Any, kind: Any, name: str) -> int:
 
 
 def _damaged(path: str, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"{display_path(path)} can't be read as parquet: {' '.join(str(error).split())[:200]}"
-    )
+    return DatasetError(f"{display_path(path)} can't be read as parquet: {error_line(error)}")

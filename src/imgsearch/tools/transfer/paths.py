@@ -12,7 +12,7 @@ from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import device_of, is_at_or_below, is_below, mount_of
 from imgsearch.index.rows import Root
 from imgsearch.indexing.roots import PlannedRoot, owned_paths, owner_of, single_files
-from imgsearch.text import display_path
+from imgsearch.text import Option, display_path
 
 _REMEMBERED = 1 << 16
 
@@ -71,8 +71,9 @@ class PathResolver:
             self.new = self._given
         elif self._common == os.sep:
             raise UsageError(
-                "the paths have no folder in common but /; say which one is to be kept indexed with --root DIR, or "
-                "import the parts one by one"
+                "the paths have no folder in common but /; say which one is to be kept indexed with ",
+                Option("root", metavar="DIR"),
+                ", or import the parts one by one",
             )
         else:
             self.new = self._common
@@ -169,6 +170,8 @@ class PathWriter:
         if self._end == b"\n" and (b"\n" in path or path.endswith(b"\r")):
             raise DatasetError(
                 f"{display_path(os.fsdecode(path))} holds the end of a line, so a list of lines can't name it; "
-                "write the list with --paths FILE.nul, or export to a .parquet file"
+                "write the list with ",
+                Option("paths", metavar="FILE.nul"),
+                ", or export to a .parquet file",
             )
         self._file.write(path + self._end)

@@ -16,7 +16,7 @@ from imgsearch.errors import DatasetError, FolderError, UsageError
 from imgsearch.files import check_root
 from imgsearch.files.open import open_regular
 from imgsearch.index.manifest import spec_from_json, spec_to_json
-from imgsearch.text import display_path, error_line
+from imgsearch.text import Option, display_path, error_line
 from imgsearch.tools.transfer import npy
 from imgsearch.tools.transfer.paths import read_paths
 from imgsearch.types import IndexSpec
@@ -129,7 +129,8 @@ def open_vectors(vectors: str, paths: str | None) -> VectorSource:
         if head.startswith(npy.MAGIC):
             if paths is None:
                 raise UsageError(
-                    f"{name} holds vectors without names; give their paths, a line each: --paths FILE"
+                    f"{name} holds vectors without names; give their paths, a line each: ",
+                    Option("paths", metavar="FILE"),
                 )
             with _opened(paths):
                 pass
@@ -137,7 +138,9 @@ def open_vectors(vectors: str, paths: str | None) -> VectorSource:
             return ArraySource(array, paths, _spec_beside(array))
     if head.startswith(b"PAR1"):
         if paths is not None:
-            raise UsageError(f"{name} is a parquet file, which holds the paths itself; leave --paths out")
+            raise UsageError(
+                f"{name} is a parquet file, which holds the paths itself; leave ", Option("paths"), " out"
+            )
         from imgsearch.tools.transfer.parquet import open_table  # on use: it loads pyarrow
 
         return open_table(vectors)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError
-from imgsearch.text import display_path
+from imgsearch.text import Message, Option, display_path
 from imgsearch.tools.transfer.paths import PathResolver
 from imgsearch.tools.transfer.source import Block, Named, VectorSource
 from imgsearch.types import Reporter, Vectors
@@ -93,7 +93,7 @@ class Faults:
 
     source: VectorSource
     rows: set[int] = field(default_factory=set)
-    examples: list[str] = field(default_factory=list)
+    examples: list[Message] = field(default_factory=list)
 
     def add(self, row: int, what: str) -> None:
         """Take note of a row; of several faults the first one counts."""
@@ -101,18 +101,17 @@ class Faults:
             return
         self.rows.add(row)
         if len(self.examples) < _MAX_NAMED:
-            self.examples.append(f"{self.source.place(row)}: {what}")
+            self.examples.append(Message(f"{self.source.place(row)}: ", what))
 
-    def text(self) -> str:
+    def text(self) -> Message:
         """Say how many there are, and name the first."""
         more = (
             f"; and {len(self.rows) - len(self.examples):,} more"
             if len(self.rows) > len(self.examples)
             else ""
         )
-        return (
-            f"{len(self.rows):,} of {self.source.rows:,} can't be imported: {'; '.join(self.examples)}{more}"
-        )
+        count = f"{len(self.rows):,} of {self.source.rows:,} can't be imported: "
+        return Message(count, Message.joined("; ", self.examples), more)
 
 
 def check(source: VectorSource, resolver: PathResolver, reporter: Reporter) -> Faults:
@@ -143,11 +142,12 @@ def check(source: VectorSource, resolver: PathResolver, reporter: Reporter) -> F
 def _look(row: int, named: Named, resolver: PathResolver, faults: Faults, hashes: array[int]) -> None:
     file, wrong = resolver.file(named.paths[0])
     if not wrong and row not in faults.rows and not resolver.add(file):
-        wrong = "it lies outside of the folder given with --root, and of every known one"
-    if wrong:
-        faults.add(
-            row, f"{display_path(named.paths[0])!s}: {wrong}" if named.paths[0] else f"the path: {wrong}"
+        wrong = Message(
+            "it lies outside of the folder given with ", Option("root"), ", and of every known one"
         )
+    if wrong:
+        name = display_path(named.paths[0]) if named.paths[0] else "the path"
+        faults.add(row, Message(f"{name}: ", wrong))
     # Two bytes-equal names have equal hashes; the other way round is looked into afterwards.
     hashes.append(hash((file, named.page)) if file else row)
 

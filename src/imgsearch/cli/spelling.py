@@ -1,0 +1,116 @@
+"""How a shell spells what the library names: options become flags, calls become commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from imgsearch.index.layout import find_index
+from imgsearch.text import Call, Message, Option
+from imgsearch.types import DETAIL, PixelBudget
+
+# What has another name here than in Python; every other option is --its-name.
+COMMANDS = {
+    "compact_index": "compact",
+    "download": "download",
+    "evaluate": "eval",
+    "import_vectors": "import",
+    "index_pictures": "index",
+    "query": "query",
+    "remove_paths": "remove",
+    "repair_index": "verify --repair",
+    "serve": "serve",
+    "similar": "similar",
+    "skipped_files": "status --errors",
+    "train": "train",
+}
+FLAGS = {
+    "below": "--in",
+    "everything": "--all",
+    "folder": "--index",
+    "learning_rate": "--lr",
+    "n": "-n",
+}
+# The arguments that a command takes without a flag.
+PLAIN = {
+    "import_vectors": "vectors",
+    "index_pictures": "paths",
+    "query": "text",
+    "remove_paths": "paths",
+    "similar": "path",
+}
+
+
+def spelled(text: str) -> str:
+    """Return a line of the library in the words of the command line."""
+    if not isinstance(text, Message):
+        return text
+    return "".join(_spelled(part) for part in text.parts)
+
+
+def _spelled(part: str | Option | Call) -> str:
+    if isinstance(part, Call):
+        return command(part)
+    if isinstance(part, Option):
+        if part.metavar:
+            return f"{flag(part.name)} {part.metavar}"
+        return flag(part.name) if part.value is None else " ".join(_flags(part.name, part.value))
+    return part
+
+
+def command(call: Call) -> str:
+    """Return the command that does the same as a call, quoted for a shell."""
+    words = ["imgsearch", COMMANDS[call.function]]
+    for name, value in call.arguments.items():
+        if name == PLAIN.get(call.function):
+            words += [shlex.quote(word) for word in ([value] if isinstance(value, str) else value)]
+        elif name != "folder" or not _found_by_itself(value):
+            words += _flags(name, value)
+    return " ".join(words)
+
+
+def flag(name: str) -> str:
+    """Return the flag of an option."""
+    return FLAGS.get(name, "--" + name.replace("_", "-"))
+
+
+def _flags(name: str, value: Any) -> Iterator[str]:
+    """Yield the words that give an option its value; those of options within it for a group of options."""
+    if isinstance(value, Call) and value.function == "PixelBudget":
+        yield from _flags(name, PixelBudget(**value.arguments))
+    elif isinstance(value, Call):
+        for inner, given in value.arguments.items():
+            yield from _flags(inner, given)
+    elif isinstance(value, PixelBudget):
+        named = next((detail for detail, pixels in DETAIL.items() if pixels == value.max_pixels), None)
+        yield f"--detail {named}" if named else f"--max-pixels {value.max_pixels}"
+    elif name == "pixels":
+        yield f"--detail {value}"
+    elif name == "idle_seconds":
+        yield f"--unload-after {value / 60:g}"  # minutes
+    elif isinstance(value, bool):
+        yield flag(name) if value else flag(f"no_{name}")
+    elif isinstance(value, tuple | list):
+        # An empty one takes back what was given before.
+        for item in value or ("",):
+            yield from _flags(name, item)
+    elif isinstance(value, float):
+        yield f"{flag(name)} {value:g}"
+    else:
+        yield f"{flag(name)} {shlex.quote(str(value))}"
+
+
+def index_flag(folder: str) -> str:
+    """Return the flag, with a space before it, that a command needs to find the index in ``folder``.
+
+    ``folder`` is absolute; the flag is "" where the index is found without.
+    """
+    return "" if _found_by_itself(folder) else f" --index {shlex.quote(folder)}"
+
+
+def _found_by_itself(folder: str) -> bool:
+    try:
+        return find_index() == folder
+    except OSError:  # the folder that we are in is gone
+        return False
