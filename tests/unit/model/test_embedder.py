@@ -41,8 +41,8 @@ def test_one_unit_row_per_input(tiny_embedder: Qwen3VLEmbedder):
     assert rows.shape == (4, 128)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
-    for place, item in enumerate(inputs):
-        np.testing.assert_allclose(tiny_embedder.embed([item])[0], rows[place], atol=1e-5)
+    for index, item in enumerate(inputs):
+        np.testing.assert_allclose(tiny_embedder.embed([item])[0], rows[index], atol=1e-5)
 
 
 def test_no_inputs_no_rows(tiny_embedder: Qwen3VLEmbedder):
@@ -147,7 +147,7 @@ def test_instruction(tiny_checkpoint: str, tiny_embedder: Qwen3VLEmbedder):
     ],
 )
 def test_inputs_that_can_not_be_taken(tiny_embedder: Qwen3VLEmbedder, item, words: str):
-    """An unusable input is refused with its place among the inputs, and no row is given for any of them."""
+    """An unusable input is refused with its number among the inputs, and no row is given for any of them."""
     with pytest.raises(InputError, match=words) as caught:
         tiny_embedder.embed(["a cat", item])
     assert "input 2 of 2" in str(caught.value)
@@ -194,7 +194,7 @@ def test_pooling_takes_the_last_token(mask: list[list[int]], expected: list[int]
     """The last token that is no padding is taken under right, left and mixed padding."""
     hidden = torch.arange(2 * 4 * 3, dtype=torch.float32).view(2, 4, 3)
     pooled = pool_last(hidden, torch.tensor(mask))
-    assert torch.equal(pooled, torch.stack([hidden[row, place] for row, place in enumerate(expected)]))
+    assert torch.equal(pooled, torch.stack([hidden[row, position] for row, position in enumerate(expected)]))
 
 
 def test_half_precision(half_embedder: Qwen3VLEmbedder, tiny_embedder: Qwen3VLEmbedder):
@@ -247,7 +247,7 @@ def test_overflow_is_computed_again_in_float32(half_of):
 
 
 def test_rows_that_are_never_finite(half_of, tiny_embedder: Qwen3VLEmbedder):
-    """Rows that are not finite in float32 either raise an error with the places of exactly these inputs."""
+    """Rows that are not finite in float32 either raise an error with the numbers of exactly these inputs."""
     encode = tiny_embedder._prompt_encoder.encode
     own = set(encode("€").ids.tolist()) - set(encode("a cat a dog").ids.tolist())
 
