@@ -487,7 +487,7 @@ def demo(tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_the_demo_model_is_found_by_its_name(demo: str, photos: Path, tmp_path: Path) -> None:
     """`--model demo` is the shipped checkpoint, also beside a folder of that name, and the index finds it again."""
-    assert hub.find_checkpoint("demo") == hub.Checkpoint(demo, "demo", "ships with imgsearch")
+    assert hub.find_checkpoint("demo") == Checkpoint(demo, "demo", "ships with imgsearch")
     index = ("--index", tmp_path / "index")
     assert imgsearch("index", photos, *index, "--model", "demo", "--device", "cpu").code == 0
     assert manifest.read(str(tmp_path / "index")).model == "demo"
