@@ -36,7 +36,7 @@ FLAGS = {
 PLAIN = {
     "import_vectors": "vectors",
     "index_pictures": "paths",
-    "query": "text",
+    "query": "questions",
     "remove_paths": "paths",
     "similar": "path",
 }
