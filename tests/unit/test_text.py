@@ -182,6 +182,7 @@ def test_options_become_a_call_without_what_was_left_out() -> None:
 def test_bytes_are_megabytes_and_gigabytes(count: float, said: str) -> None:
     """A size is in MB up to a billion bytes, in GB from there, with one decimal."""
     assert text.format_bytes(count) == said
+    assert text.format_bytes(21_400_000, 0) == "21 MB"
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0, "0:00"), (67.4, "1:07"), (3750, "1:02:30")])
