@@ -160,6 +160,10 @@ def figures(source: Path) -> Iterator[str]:
         yield f"longest chain of imports, {title}: {len(longest)}: {' > '.join(longest)}"
         cycles = [group for group in groups(graph) if len(group) > 1]
         yield f"cycles, {title}: {'; '.join(', '.join(sorted(group)) for group in cycles) or 'none'}"
+    down = max(storeys(rooms(source)).values(), key=len)
+    yield f"longest chain of rooms (entries in the package folder): {len(down)}: {' > '.join(down)}"
+    knots = [group for group in groups(rooms(source)) if len(group) > 1]
+    yield f"cycles of rooms: {'; '.join(', '.join(sorted(group)) for group in knots) or 'none'}"
     small = [f"{name or PACKAGE} {lines[name]}" for name in known if SMALL > lines[name] > 1]
     yield f"modules under {SMALL} lines (of one line or none: packages without code, not told): {_list(small)}"
     yield f"modules over {LARGE} lines: {_list(f'{name} {lines[name]}' for name in known if lines[name] > LARGE)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -56,6 +57,8 @@ class SearchOptions:
         """Raise UsageError for figures that can't be meant."""
         if self.n < 1:
             raise UsageError(Option("n", self.n), ": ask for at least one picture")
+        if self.min_score is not None and math.isnan(self.min_score):
+            raise UsageError(Option("min_score", self.min_score), ": a cosine is a number")
         if self.within is not None and not 0 <= self.within <= 100:
             raise UsageError(Option("within", self.within), ": a percentage of the best hit, from 0 to 100")
 
@@ -111,37 +114,6 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     if request.kind == "query" and isinstance(image, str):
         image = read_picture(image, index.spec.pixels)
     return replace(request, image=image, options=options)
-
-
-def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> RGB:
-    """Decode the first page of a picture file: (h, w, 3) uint8.
-
-    Raises InputError that names the file and says what is wrong with it.
-    """
-    try:
-        with open_source(path) as opened:
-            for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=max_megapixels):
-                return picture.pixels
-    except PictureError as error:
-        raise InputError(f"{path}: {_said(error)}") from error
-    raise InputError(f"{path}: holds no picture")
-
-
-def check_below(index: ImageIndex, below: Sequence[str]) -> None:
-    """Raise UsageError for an absolute path at, below and above which the index has no folder."""
-    roots = [root.path for root in index.catalog.roots()]
-    for path in below:
-        if not any(is_at_or_below(path, root) or is_below(root, path) for root in roots):
-            names = ", ".join(map(display_path, roots[:10])) + (", …" if len(roots) > 10 else "")
-            raise UsageError(
-                Option("below"),
-                f": {display_path(path)} is outside of the indexed folders, which are {names or 'none'}",
-            )
-
-
-def _said(error: PictureError) -> str:
-    # What a walk calls vanished, somebody has mistyped here.
-    return "no such file" if error.reason == "vanished" else str(error)
 
 
 def query(
@@ -222,8 +194,39 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
             with open_source(real) as opened:
                 content = opened.sha256
         except PictureError as error:
-            raise InputError(f"{path}: {_said(error)}") from error
+            raise InputError(f"{path}: {_reason(error)}") from error
     return index.vector(content)
+
+
+def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> RGB:
+    """Decode the first page of a picture file: (h, w, 3) uint8.
+
+    Raises InputError that names the file and says what is wrong with it.
+    """
+    try:
+        with open_source(path) as opened:
+            for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=max_megapixels):
+                return picture.pixels
+    except PictureError as error:
+        raise InputError(f"{path}: {_reason(error)}") from error
+    raise InputError(f"{path}: holds no picture")
+
+
+def check_below(index: ImageIndex, below: Sequence[str]) -> None:
+    """Raise UsageError for an absolute path at, below and above which the index has no folder."""
+    roots = [root.path for root in index.catalog.roots()]
+    for path in below:
+        if not any(is_at_or_below(path, root) or is_below(root, path) for root in roots):
+            names = ", ".join(map(display_path, roots[:10])) + (", …" if len(roots) > 10 else "")
+            raise UsageError(
+                Option("below"),
+                f": {display_path(path)} is outside of the indexed folders, which are {names or 'none'}",
+            )
+
+
+def _reason(error: PictureError) -> str:
+    # What a walk calls vanished, somebody has mistyped here.
+    return "no such file" if error.reason == "vanished" else str(error)
 
 
 def _search(

@@ -148,7 +148,7 @@ def test_batches(sides: tuple[Qwen3VLEmbedder, Reference], side: str):
     cases = list(CASES.values())
     expected = reference.inputs(cases, side)
     ready = [embedder._ready(_ours(case), 0, 1) for case in cases]
-    padded = pad_batch([tokens for tokens, _ in ready], side, embedder._prompter.pad_id)
+    padded = pad_batch([tokens for tokens, _ in ready], side, embedder._prompt_encoder.pad_id)
     assert padded.ids.tolist() == expected["input_ids"].tolist()
     assert padded.attention.tolist() == expected["attention_mask"].tolist()
     assert padded.types.tolist() == expected["mm_token_type_ids"].tolist()
@@ -157,7 +157,7 @@ def test_batches(sides: tuple[Qwen3VLEmbedder, Reference], side: str):
     alone = [reference.vectors(reference.inputs([case], side)) for case in cases]
     _assert_near(ours, np.concatenate(alone))
     padded_by_us = plain.Reference(
-        Checkpoint(reference.folder), embedder.runtime, side, embedder._prompter.pad_id
+        Checkpoint(reference.folder), embedder.runtime, side, embedder._prompt_encoder.pad_id
     )(ready)
     _assert_near(torch.nn.functional.normalize(padded_by_us, dim=-1).numpy(), reference.vectors(expected))
 
@@ -165,8 +165,8 @@ def test_batches(sides: tuple[Qwen3VLEmbedder, Reference], side: str):
 def test_the_side_and_token_of_padding(sides: tuple[Qwen3VLEmbedder, Reference]):
     """Where nothing is asked for, padding is on the side and with the token of transformers' tokenizer."""
     embedder, reference = sides
-    assert embedder._prompter.padding_side == reference.processor.tokenizer.padding_side
-    assert embedder._prompter.pad_id == reference.processor.tokenizer.pad_token_id
+    assert embedder._prompt_encoder.padding_side == reference.processor.tokenizer.padding_side
+    assert embedder._prompt_encoder.pad_id == reference.processor.tokenizer.pad_token_id
 
 
 def test_dropping_the_token_types_would_be_seen(sides: tuple[Qwen3VLEmbedder, Reference]):

@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ structure = _load()
 
 def _named(page: str) -> list[tuple[str, str]]:
     """Return every module that a page names, with the function or class behind the colon, or ""."""
-    return sorted(set(re.findall(r"`([\w/]+\.py)(?::([\w.]+))?`", page)))
+    return sorted(set(re.findall(r"(?<![\w/.])([\w/]+\.py)(?::([\w.]*\w))?", page)))
 
 
 def _definitions(tree: ast.AST, within: str = "") -> Iterator[str]:
@@ -83,6 +84,15 @@ def test_every_room_that_the_page_names_is_there() -> None:
     """A folder that ARCHITECTURE.md names is one of the package or of the repository."""
     rooms = set(re.findall(r"`([\w/]+)/`", PAGE.read_text()))
     assert sorted(room for room in rooms if not ((PACKAGE / room).is_dir() or (ROOT / room).is_dir())) == []
+
+
+def test_search_and_indexing_do_without_the_tools() -> None:
+    """With the tools gone, the two stories and the command line can still be imported, as ARCHITECTURE.md says."""
+    code = (
+        "import sys; sys.modules['imgsearch.tools'] = None\n"
+        "import imgsearch.indexing.run, imgsearch.search, imgsearch.cli"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_page_fits_in_one_sitting() -> None:

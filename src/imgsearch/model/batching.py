@@ -59,8 +59,8 @@ def picture_bytes(layer_sizes: LayerSizes, patches: int, tokens: int, itemsize: 
         (4 * layer_sizes.vision + layer_sizes.vision_mlp) * itemsize,
     )
     language = tokens * ((4 + layer_sizes.stacks) * layer_sizes.text + 2 * layer_sizes.text_mlp) * itemsize
-    held = 4 * patches * layer_sizes.pixels * 4 if on_cpu else 0
-    return max(tower, language) + held
+    patch_bytes = 4 * patches * layer_sizes.pixels * 4 if on_cpu else 0
+    return max(tower, language) + patch_bytes
 
 
 def choose_size(picture: int, free: int, kind: str) -> tuple[int, str]:
@@ -147,7 +147,7 @@ class Batching:
 
 @contextmanager
 def loading(device: str) -> Iterator[None]:
-    """Raise ModelOutOfMemory in the place of whatever says that the weights did not fit into memory."""
+    """Raise ModelOutOfMemory for whatever says that the weights did not fit into memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -235,7 +235,7 @@ _VERSIONS = (
 
 def _left_by_limits() -> list[int]:
     """Return what each limit on this process's control group and on those around it leaves, in bytes."""
-    left = []
+    free = []
     for below, limit_file, used_file, cached in _VERSIONS:
         for group in _groups(below):
             folder = os.path.join(_CGROUPS, below, group)
@@ -245,8 +245,8 @@ def _left_by_limits() -> list[int]:
                 used = int(_read(folder, used_file)) - sum(int(stat.get(name, 0)) for name in cached)
             except (OSError, ValueError):
                 continue  # no such group, or its limit is "max"
-            left.append(max(0, limit - used))
-    return left
+            free.append(max(0, limit - used))
+    return free
 
 
 def _groups(controller: str) -> list[str]:

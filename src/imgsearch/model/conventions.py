@@ -127,19 +127,19 @@ def read_pipeline(checkpoint: Checkpoint) -> Pipeline | None:
     )
 
 
-def _check_order(checkpoint: Checkpoint, found: list[Module]) -> None:
+def _check_order(checkpoint: Checkpoint, modules: list[Module]) -> None:
     """Refuse modules other than Transformer, Pooling and Normalize, in this order, all of the library itself."""
     path = f"{checkpoint.folder}/{MODULES}"
-    for module in found:
+    for module in modules:
         if not module.type.startswith("sentence_transformers."):
             _refuse(path, f"the module {module.type!r}, a program of the checkpoint's own")
         if module.kind not in (TRANSFORMER, POOLING, NORMALIZE):
             _refuse(path, f"the module {module.kind}")
-    kinds = [module.kind for module in found]
+    kinds = [module.kind for module in modules]
     if kinds not in ([TRANSFORMER, POOLING], [TRANSFORMER, POOLING, NORMALIZE]):
         _refuse(path, f"the modules {', '.join(kinds) or 'none at all'}")
-    if found[0].path:
-        _refuse(path, f"a Transformer in a folder of its own ({found[0].path!r} instead of '')")
+    if modules[0].path:
+        _refuse(path, f"a Transformer in a folder of its own ({modules[0].path!r} instead of '')")
 
 
 def _check_pooling(checkpoint: Checkpoint, module: Module) -> None:
@@ -259,12 +259,12 @@ DEFAULT_INSTRUCTION = "Represent the user's input."
 """What the published model is told of an input; where a checkpoint asks for nothing else, it is used."""
 
 
-def choose_instruction(*given: str | None, default: str) -> str:
+def choose_instruction(*instructions: str | None, default: str) -> str:
     """Return the first instruction that was given, else the default.
 
     The one rule of what an instruction that is left out or empty means: None is not given, "" is none at all.
     """
-    return next((instruction for instruction in given if instruction is not None), default)
+    return next((instruction for instruction in instructions if instruction is not None), default)
 
 
 def punctuated(instruction: str) -> str:
@@ -340,13 +340,13 @@ def read_conventions(checkpoint: Checkpoint) -> Conventions:
             "merge it into the weights first"
         )
     full, pipeline = checkpoint.info.dim, read_pipeline(checkpoint)
-    own = checkpoint.read_object(OWN_FILE) if checkpoint.has(OWN_FILE) else {}
+    settings = checkpoint.read_object(OWN_FILE) if checkpoint.has(OWN_FILE) else {}
     truncated = pipeline.truncate_dim if pipeline else None
-    pixels, pixels_reason = _pixels(checkpoint, pipeline, own)
+    pixels, pixels_reason = _pixels(checkpoint, pipeline, settings)
     return Conventions(
         dim=min(truncated or full, full),
         full_dim=full,
-        matryoshka_dims=_dims(checkpoint, own, full),
+        matryoshka_dims=_dims(checkpoint, settings, full),
         query_prompt=pipeline.query_prompt if pipeline else DEFAULT_INSTRUCTION,
         document_prompt=pipeline.document_prompt if pipeline else DEFAULT_INSTRUCTION,
         verbatim=pipeline is not None,
@@ -367,11 +367,11 @@ def processor_budget(checkpoint: Checkpoint) -> PixelBudget:
 
 
 def _pixels(
-    checkpoint: Checkpoint, pipeline: Pipeline | None, own: dict[str, Any]
+    checkpoint: Checkpoint, pipeline: Pipeline | None, settings: dict[str, Any]
 ) -> tuple[PixelBudget, str]:
     """Return the default budget, and the reason if it is the checkpoint's own choice."""
-    if "pixels" in own:
-        pixels = own["pixels"] if isinstance(own["pixels"], dict) else {}
+    if "pixels" in settings:
+        pixels = settings["pixels"] if isinstance(settings["pixels"], dict) else {}
         return _budget(f"{checkpoint.folder}/{OWN_FILE}", edges(pixels)), "its training budget"
     if pipeline is not None and pipeline.edges:
         found = edges(checkpoint.image_processor) | pipeline.edges
@@ -392,8 +392,8 @@ def _budget(where: str, found: dict[str, Any]) -> PixelBudget:
     return PixelBudget(least, most)
 
 
-def _dims(checkpoint: Checkpoint, own: dict[str, Any], full: int) -> tuple[int, ...]:
-    dims = own.get("matryoshka_dims", [])
+def _dims(checkpoint: Checkpoint, settings: dict[str, Any], full: int) -> tuple[int, ...]:
+    dims = settings.get("matryoshka_dims", [])
     if not isinstance(dims, list) or not all(type(dim) is int and 1 <= dim <= full for dim in dims):
         raise CheckpointError(
             f"{checkpoint.folder}/{OWN_FILE}: matryoshka_dims must be numbers from 1 to {full}, not {dims!r}"

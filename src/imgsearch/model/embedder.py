@@ -68,26 +68,28 @@ class Qwen3VLEmbedder:
         """
         self.runtime: Runtime = choose(device, dtype)
         checkpoint = Checkpoint.open(folder)
-        own = checkpoint.conventions
-        self.budget = budget or own.pixels
-        self.instruction = choose_instruction(instruction, default=own.document_prompt)
+        conventions = checkpoint.conventions
+        self.budget = budget or conventions.pixels
+        self.instruction = choose_instruction(instruction, default=conventions.document_prompt)
         self._layout = pixels.read_layout(checkpoint)
-        self._prompter = PromptEncoder(checkpoint, verbatim=own.verbatim if verbatim is None else verbatim)
-        self._max_length = min(max_length or MAX_LENGTH, own.max_length or MAX_LENGTH)
-        side = padding_side or self._prompter.padding_side
+        self._prompt_encoder = PromptEncoder(
+            checkpoint, verbatim=conventions.verbatim if verbatim is None else verbatim
+        )
+        self._max_length = min(max_length or MAX_LENGTH, conventions.max_length or MAX_LENGTH)
+        side = padding_side or self._prompt_encoder.padding_side
         self._notify = notify or _warn
         if side not in ("left", "right"):
             raise UsageError(f"the padding side is left or right, not '{side}'")
         pixels.check_budget(self.budget, self._layout.factor)
         self._check_length()
         with batching.loading(self.runtime.device):
-            self.forward = forward or _load(checkpoint, self.runtime, side, self._prompter.pad_id)
+            self.forward = forward or _load(checkpoint, self.runtime, side, self._prompt_encoder.pad_id)
         hidden = self.forward.hidden
         if dim is not None and not 1 <= dim <= hidden:
             raise UsageError(
                 f"this model's vectors have {hidden} numbers; choose a dim from 1 to {hidden}, not {dim}"
             )
-        self.dim: int = dim or own.dim
+        self.dim: int = dim or conventions.dim
         # Without self, so that an embedder that is let go gives its memory back at once, not when cycles are sought.
         choice = functools.partial(_choose_size, self.forward, self._picture_size(), self.runtime)
         self._batching = batching.Batching(choice, self.runtime.device, self._notify)
@@ -144,7 +146,7 @@ class Qwen3VLEmbedder:
         number if it is not given; fewer, from then on, when memory runs out, which is said once.
 
         A row that is not finite is computed once more in float32. Raises NonFiniteError with the
-        places of the rows that are not finite even then, InputError or PictureError for an input that can't be
+        numbers of the rows that are not finite even then, InputError or PictureError for an input that can't be
         taken (its message says which), ModelOutOfMemory if a single one does not fit into memory, and never gives
         fewer rows than inputs.
         """
@@ -159,7 +161,7 @@ class Qwen3VLEmbedder:
         bad: list[int] = []
         for start in range(0, len(inputs), size):
             stop = min(start + size, len(inputs))
-            batch = [self._ready(inputs[place], place, len(inputs)) for place in range(start, stop)]
+            batch = [self._ready(inputs[index], index, len(inputs)) for index in range(start, stop)]
             rows[start:stop] = self._rows(batch, normalize)
             bad += (start + np.flatnonzero(~np.isfinite(rows[start:stop]).all(axis=1))).tolist()
         if bad:
@@ -168,7 +170,7 @@ class Qwen3VLEmbedder:
 
     def _picture_size(self) -> tuple[int, int]:
         """Return how many patches the largest picture of the budget has, and how many tokens with its prompt."""
-        prompt = len(self._prompter.encode(None, 1, self.instruction).ids) - 1
+        prompt = len(self._prompt_encoder.encode(None, 1, self.instruction).ids) - 1
         pixels = self.budget.max_pixels
         return pixels // self._layout.patch**2, pixels // self._layout.factor**2 + prompt
 
@@ -183,20 +185,20 @@ class Qwen3VLEmbedder:
                 Option("max_pixels", (self._max_length - prompt) * area),
             )
 
-    def _ready(self, item: Embeddable, place: int, total: int) -> ModelInput:
+    def _ready(self, item: Embeddable, index: int, total: int) -> ModelInput:
         """Tokenise one input and cut its picture; an InputError says which input it was."""
         try:
-            given = _as_input(item)
-            patches = None if given.image is None else self._patches(given.image)
-            tokens = self._prompter.encode(
-                given.text,
+            checked = _as_input(item)
+            patches = None if checked.image is None else self._patches(checked.image)
+            tokens = self._prompt_encoder.encode(
+                checked.text,
                 0 if patches is None else self._layout.tokens(patches.grid),
-                choose_instruction(given.instruction, default=self.instruction),
+                choose_instruction(checked.instruction, default=self.instruction),
                 max_length=self._max_length,
                 notify=self._notify,
             )
         except InputError as error:
-            which = f"input {place + 1} of {total}: " if total > 1 else ""
+            which = f"input {index + 1} of {total}: " if total > 1 else ""
             raise InputError(which, error.message) from error
         return tokens, patches
 
@@ -215,7 +217,7 @@ class Qwen3VLEmbedder:
         rows = torch.cat(self._batching.run(self.forward, batch))
         bad = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
         if bad and self.runtime.dtype != "float32":
-            again = [batch[place] for place in bad]
+            again = [batch[index] for index in bad]
             # Float32 takes more memory: how much of it fits says nothing of other batches. Without room for a single
             # one the rows stay as they are and are reported.
             apart = batching.Batching(lambda: (1, ""), self.runtime.device, lambda line: None)

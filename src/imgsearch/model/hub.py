@@ -279,8 +279,8 @@ def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
 
 def _finish(job: Job, revision: str, files: list[RemoteFile]) -> None:
     """Check that the folder is a checkpoint, clear up, and write down where it came from."""
-    if lacking := Checkpoint(job.folder).missing_files(leftovers=False):
-        raise DownloadError(f"{job.name} on the hub is incomplete: it lacks {', '.join(lacking[:4])}")
+    if missing := Checkpoint(job.folder).missing_files(leftovers=False):
+        raise DownloadError(f"{job.name} on the hub is incomplete: it lacks {', '.join(missing[:4])}")
     shutil.rmtree(os.path.join(job.folder, ".cache"), ignore_errors=True)  # huggingface_hub's notes
     source = {"repo": job.name, "revision": revision, "commit": job.commit}
     path = os.path.join(job.folder, SOURCE_FILE)
@@ -366,9 +366,9 @@ def find_checkpoint(
     DownloadError.
     """
     if model is None:
-        given = os.environ.get("IMGSEARCH_MODEL_DIR")
-        if given and (revision is None or Checkpoint(given).is_revision(revision)):
-            return _given(given, "IMGSEARCH_MODEL_DIR")
+        folder = os.environ.get("IMGSEARCH_MODEL_DIR")
+        if folder and (revision is None or Checkpoint(folder).is_revision(revision)):
+            return _user_folder(folder, "IMGSEARCH_MODEL_DIR")
         model = DEFAULT_MODEL
     elif model == DEMO_MODEL:
         return _demo(revision)
@@ -379,25 +379,25 @@ def find_checkpoint(
                 Option("revision"),
                 f" needs a name on the hub, like {DEFAULT_MODEL}",
             )
-        return _given(model, Message(Option("model")))
+        return _user_folder(model, Message(Option("model")))
     if not _HUB_NAME.fullmatch(model):
         raise CheckpointError(f"{model}: no folder of that name; a hub name looks like {DEFAULT_MODEL}")
 
     target = data_folder(model, revision)
-    places = {data_folder(model): "the user's data folder", target: "the user's data folder"}
+    folders = {data_folder(model): "the user's data folder", target: "the user's data folder"}
     if model == DEFAULT_MODEL:
-        places = {**dict.fromkeys(_checkouts(), "./Qwen"), **places}
-    for folder, reason in places.items():
+        folders = {**dict.fromkeys(_checkouts(), "./Qwen"), **folders}
+    for folder, reason in folders.items():
         checkpoint = Checkpoint(folder, model, reason)
         if revision is not None and folder != target and not checkpoint.is_revision(revision):
             continue
-        if not (lacking := checkpoint.missing_files()):
+        if not (missing := checkpoint.missing_files()):
             return checkpoint
         if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
-            notify(f"{folder} is not used: it lacks {', '.join(lacking[:4])}")
+            notify(f"{folder} is not used: it lacks {', '.join(missing[:4])}")
     if not download:
         raise CheckpointError(
-            f"no complete weights of {model} on this machine ({target} lacks {', '.join(lacking[:4])}); "
+            f"no complete weights of {model} on this machine ({target} lacks {', '.join(missing[:4])}); "
             "fetch them with '",
             Call("download"),
             "', ",
@@ -467,23 +467,23 @@ def _demo(revision: str | None) -> Checkpoint:
     if revision is not None:
         raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no ", Option("revision"))
     checkpoint = Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
-    if lacking := checkpoint.missing_files():
+    if missing := checkpoint.missing_files():
         raise CheckpointError(
-            f"the demo checkpoint is not whole in this installation ({DEMO_FOLDER} lacks {', '.join(lacking[:4])}); "
+            f"the demo checkpoint is not whole in this installation ({DEMO_FOLDER} lacks {', '.join(missing[:4])}); "
             "install imgsearch anew"
         )
     return checkpoint
 
 
-def _given(folder: str, how: str) -> Checkpoint:
+def _user_folder(folder: str, how: str) -> Checkpoint:
     path = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(path):
         raise CheckpointError(how, f" names {path}, which is no folder; give the folder of a checkpoint")
     checkpoint = Checkpoint(path, path, how)
-    if lacking := checkpoint.missing_files():
+    if missing := checkpoint.missing_files():
         who = "the model's folder" if isinstance(how, Message) else f"{how}, which is"
         raise CheckpointError(
-            f"{who} {path} lacks {', '.join(lacking[:4])}, or has it only in part; copy the checkpoint there "
+            f"{who} {path} lacks {', '.join(missing[:4])}, or has it only in part; copy the checkpoint there "
             "anew, or give another folder with ",
             Option("model", metavar="DIR"),
         )

@@ -1,4 +1,4 @@
-"""Turns an instruction, a text and a picture's place into token ids, by the checkpoint's own template and tokenizer."""
+"""Turns an instruction, a text and a picture into token ids, by the checkpoint's own template and tokenizer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Tokens:
 
 
 ModelInput = tuple[Tokens, Patches | None]
-"""What the model is given for one input: its prompt, and the patches whose place is in it."""
+"""What the model is given for one input: its prompt, and the patches of the picture in it."""
 
 
 class PromptEncoder:

@@ -189,7 +189,7 @@ class Reference:
         self.model = load_model(checkpoint, runtime)
         self.hidden: int = self.model.model.language_model.config.hidden_size
         self._runtime, self._padding = runtime, (padding_side, pad_id)
-        self._turn = threading.RLock()  # in_float32 changes the weights that a pass computes with
+        self._lock = threading.RLock()  # in_float32 changes the weights that a pass computes with
 
     def layer_sizes(self) -> LayerSizes:
         """Return what the memory of a pass is estimated by."""
@@ -211,7 +211,7 @@ class Reference:
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Return the last hidden state of each prompt's last token, (prompts, hidden) float32; one padded batch."""
-        with self._turn:
+        with self._lock:
             return self._pass(prompts)
 
     def _pass(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
@@ -235,7 +235,7 @@ class Reference:
         """Compute the same in float32; the model is left as it was."""
         dtype: torch.dtype = getattr(torch, self._runtime.dtype)
         # Half precision to float32 and back changes no bit of the weights.
-        with self._turn:
+        with self._lock:
             try:
                 cast_parameters(self.model, torch.float32)
                 return self(prompts)

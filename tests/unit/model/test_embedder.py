@@ -248,7 +248,7 @@ def test_overflow_is_computed_again_in_float32(half_of):
 
 def test_rows_that_are_never_finite(half_of, tiny_embedder: Qwen3VLEmbedder):
     """Rows that are not finite in float32 either raise an error with the places of exactly these inputs."""
-    encode = tiny_embedder._prompter.encode
+    encode = tiny_embedder._prompt_encoder.encode
     own = set(encode("€").ids.tolist()) - set(encode("a cat a dog").ids.tolist())
 
     def spoil(tensors: dict[str, torch.Tensor]) -> None:

@@ -57,7 +57,7 @@ def tiny_model(tiny_checkpoint: str) -> Qwen3VLForEmbedding:
 
 def _picture_inputs(embedder: Qwen3VLEmbedder) -> dict[str, torch.Tensor]:
     """Return the model's inputs for one prompt with a picture of 2 by 3 tokens."""
-    tokens = embedder._prompter.encode("a cat", 6)
+    tokens = embedder._prompt_encoder.encode("a cat", 6)
     generator = torch.Generator().manual_seed(0)
     return {
         "input_ids": torch.from_numpy(tokens.ids)[None],

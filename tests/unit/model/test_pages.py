@@ -34,12 +34,12 @@ def test_a_map_goes_with_its_last_user(tmp_path: Path):
     path = tmp_path / "weights"
     path.write_bytes(b"old" * 2000)
     gc.collect()
-    before = len(pages._maps)
+    before = len(pages._open_maps)
     first = pages.map_file(str(path))
-    assert len(pages._maps) == before + 1
+    assert len(pages._open_maps) == before + 1
     del first
     gc.collect()
-    assert len(pages._maps) == before
+    assert len(pages._open_maps) == before
 
 
 def test_the_language_layers_are_found(tiny_checkpoint: str):
@@ -70,7 +70,7 @@ with pages.prefetch_pages(Checkpoint(sys.argv[1])):
         elif inside and line.startswith("Rss:"):
             resident += int(line.split()[1]) * 1024
     print(resident, "torch" in sys.modules)
-print(len(pages._maps))
+print(len(pages._open_maps))
 """
 
 

@@ -134,7 +134,7 @@ def test_without_room_weights_stay_narrow(narrow: str, monkeypatch: pytest.Monke
     _room(monkeypatch, 10**12)
     wide = Engine(Checkpoint(narrow), RUNTIME).bytes_to_load()
     _room(monkeypatch, int(1.4 * wide))
-    monkeypatch.setattr(engine_module, "_PACK_AFTER", 1)
+    monkeypatch.setattr(engine_module, "_PREPACK_AFTER", 1)
     engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)
     assert 0.4 * wide < engine.bytes_to_load() < 0.6 * wide
     for _ in range(5):

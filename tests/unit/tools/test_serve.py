@@ -363,6 +363,28 @@ def test_a_file_of_another_server_stays(short: Path) -> None:
         assert Path(found.address.socket).read_text() == "another's"
 
 
+HASTY = """
+import os, signal, sys
+from imgsearch.cli import output
+say = output.ProgressReporter.say
+def hasty(self, text):
+    say(self, text)
+    if "listens on" in text:
+        os.kill(os.getpid(), signal.SIGTERM)
+output.ProgressReporter.say = hasty
+sys.argv = ["imgsearch", "serve", "--no-warm"]
+from imgsearch.__main__ import main
+main()
+"""
+
+
+def test_a_signal_at_the_very_start_ends_it_cleanly(short: Path) -> None:
+    """Who has read that the server listens may end it at once: it ends with code 0 and leaves no socket."""
+    with running(short / "run", program=("-c", HASTY)) as found:
+        assert found.process.wait(60) == 0
+        assert os.listdir(found.address.folder) == ["serve.lock"]
+
+
 ENDLESS = """
 import sys, threading
 from imgsearch.tools.server import daemon, handlers

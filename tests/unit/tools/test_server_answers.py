@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from imgsearch.cli.spelling import spelled
 from imgsearch.errors import ImgsearchError
 from imgsearch.tools.server import handlers
 from imgsearch.tools.server.handlers import Handlers
@@ -55,11 +56,11 @@ def by_command_line(kind: str, asked: dict[str, Any]) -> Any:
 
 
 def by_server(server: Handlers, kind: str, asked: dict[str, Any]) -> Any:
-    """Return the hits that the server gives for a request, or its error."""
+    """Return the hits that the server gives for a request, or its error as the command line spells it."""
     try:
         return json.loads(json.dumps(getattr(server, kind)(asked)))["hits"]
     except ImgsearchError as error:
-        return str(error)
+        return spelled(error.message)
 
 
 def placed(asked: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
@@ -112,6 +113,7 @@ def test_both_doors_give_the_same_hits(
         ("query", {"text": "", "n": 0}, "ask for at least one picture"),
         ("query", {"text": "red", "within": 101}, "from 0 to 100"),
         ("query", {"text": "red", "within": -1, "dim": 0}, "from 0 to 100"),
+        ("query", {"text": "red", "min_score": float("nan")}, "a cosine is a number"),
         ("query", {"text": "red", "dim": 0}, "dimensions"),
         ("query", {"text": "red", "dim": 9999, "in": ["elsewhere"]}, "dimensions"),
         (

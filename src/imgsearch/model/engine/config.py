@@ -35,7 +35,7 @@ class VisionSizes:
 
 @dataclass(frozen=True, slots=True)
 class TextSizes:
-    """The language layers; ``sections`` says how many rotary frequencies turn with time, row and column."""
+    """The language layers; ``sections`` says how many rotary frequencies belong to time, row and column."""
 
     layers: int
     hidden: int

@@ -33,11 +33,11 @@ from imgsearch.model.prompt import ModelInput, Tokens
 from imgsearch.model.runtime import activations
 from imgsearch.types import Patches, Runtime
 
-_PACK_AFTER = (
+_PREPACK_AFTER = (
     20_000  # tokens: packing 2 billion weights takes seconds and saves some hundredths of each picture
 )
-_WIDEN_OVER = 8  # passes: to widen weights for good takes as long as to widen them anew in so many
-_ROOM = 1.5  # times what widened weights take must be free: the rest is for passes and other programs
+_UPCAST_OVER = 8  # passes: to upcast weights for good takes as long as to upcast them anew in so many
+_ROOM = 1.5  # times what upcast weights take must be free: the rest is for passes and other programs
 
 _ID_BYTES = np.dtype(np.int64).itemsize
 _Group = tuple[bytes, int, Grid | None]  # a prompt's prefix, where its picture begins, the picture's grid
@@ -48,7 +48,7 @@ class Engine:
 
     The vision tower is loaded with the first picture. On the CPU, weights that are stored in the dtype of the
     computation, or in 16 bits where that is float32, are the mapped files themselves, so that loading takes no time
-    and no memory of its own. What is stored in 16 bits is widened for good by and by, if there is room.
+    and no memory of its own. What is stored in 16 bits is upcast for good by and by, if there is room.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class Engine:
         stored = find_tensors(checkpoint, self._sizes.shapes(), tied=self._sizes.tied)
         dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
         self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
-        self._narrow = any(
+        self._low_precision = any(
             self._weights.low_precision(name) for name in stored if f"{LANGUAGE}.layers" in name
         )
         self._folder, self._runtime, self._keep = checkpoint.folder, runtime, keep
         self._language = TextModel(self._weights, self._sizes.text, keep=keep)
         self._vision: VisionTower | None = None
         self._tokens = self._passes = 0
-        self._proof = Int8Check(checkpoint.folder) if self._weights.int8 else None
-        self._turn = threading.Lock()  # of what is made once and kept; the passes themselves share nothing
+        self._int8_check = Int8Check(checkpoint.folder) if self._weights.int8 else None
+        self._lock = threading.Lock()  # of what is made once and kept; the passes themselves share nothing
         # But an accelerator's memory: a question must not fail for a batch that is there at the same time.
         on_cpu = runtime.device == "cpu"
-        self._alone: AbstractContextManager[object] = nullcontext() if on_cpu else threading.Lock()
+        self._one_at_a_time: AbstractContextManager[object] = nullcontext() if on_cpu else threading.Lock()
         # Without self: a cycle would keep the weights in memory after the engine is let go.
         rotary = functools.partial(prompt_rotary, self._sizes, self._weights.device)
         self._rotary = functools.lru_cache(maxsize=64)(rotary)
@@ -92,7 +92,7 @@ class Engine:
 
     def load_vision(self) -> VisionTower:
         """Load the vision tower, if that has not happened yet."""
-        with self._turn:
+        with self._lock:
             if self._vision is None:
                 self._vision = VisionTower(self._weights, self._sizes.vision, keep=self._keep)
             return self._vision
@@ -103,14 +103,14 @@ class Engine:
         ``__call__`` does it by itself, an eighth at each pass from the second on: a single question is not worth it,
         and none of many should wait for all of it.
         """
-        with self._turn:
+        with self._lock:
             products = self._linears()
             for product in products[: math.ceil(share * len(products))]:
                 product.upcast()
 
     def prepack(self) -> None:
         """Lay the loaded weights out for bulk work; ``__call__`` does it by itself once there is bulk work."""
-        with self._turn:
+        with self._lock:
             for product in self._linears():
                 product.prepack()
 
@@ -120,7 +120,7 @@ class Engine:
 
     @functools.cached_property
     def _room(self) -> bool:
-        """Whether weights that are narrower than the computation may be widened for good, in memory of their own."""
+        """Whether there is memory to upcast weights of lower precision than the computation for good."""
         return free_memory("cpu") >= _ROOM * self._count() * self._weights.dtype.itemsize
 
     def layer_sizes(self) -> LayerSizes:
@@ -141,9 +141,9 @@ class Engine:
         The system counts the pages of mapped files as free, but passes are slow if it takes them away.
         """
         itemsize = 1 if self._weights.int8 else self._weights.dtype.itemsize
-        if self._narrow and not self._room:
+        if self._low_precision and not self._room:
             itemsize = 2
-        return max(0, self._count() - self._weights.held) * itemsize
+        return max(0, self._count() - self._weights.loaded) * itemsize
 
     def _count(self) -> int:
         """Count the numbers of all weights but the embeddings of tokens, which a CPU reads a few of."""
@@ -153,20 +153,20 @@ class Engine:
     def __call__(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Return the hidden state of each prompt's last token after the final norm: (prompts, hidden) float32.
 
-        ``prompts`` are computed in groups that begin alike and whose pictures have the same grid. Raises InputError
-        for patches that are of no still picture, CheckpointError if int8 turns out to be too coarse for the weights.
+        ``prompts`` are computed in groups of one prefix and one grid of their pictures. Raises InputError for patches
+        of a film, CheckpointError if int8 turns out to be too coarse for the weights.
         """
         groups: dict[_Group, list[int]] = {}
         for number, (tokens, patches) in enumerate(prompts):
             # Where a picture begins is 0 without one.
-            alike = (self._prefix(tokens).tobytes(), int(tokens.types.argmax()), _grid(patches))
-            groups.setdefault(alike, []).append(number)
-        order = [(alike, number) for alike, numbers in groups.items() for number in numbers]
-        counts = [len(prompts[number][0].ids) - len(alike[0]) // _ID_BYTES for alike, number in order]
+            group = (self._prefix(tokens).tobytes(), int(tokens.types.argmax()), _grid(patches))
+            groups.setdefault(group, []).append(number)
+        order = [(group, number) for group, numbers in groups.items() for number in numbers]
+        counts = [len(prompts[number][0].ids) - len(group[0]) // _ID_BYTES for group, number in order]
         shared = self._keep and self._weights.device.type == "cpu"
         parts = threads.split(counts, torch.get_num_threads() if shared else 1)
         if len(parts) > 1:
-            self._prepare(groups)
+            self._compute_shared(groups)
         rows = torch.empty(len(prompts), self.hidden)
         found = threads.run(lambda part: self._pass(order[part], prompts), parts)
         for part, some in zip(parts, found, strict=True):
@@ -174,29 +174,29 @@ class Engine:
         self._tokens += sum(counts)
         self._passes += len(groups)
         if self._keep:
-            self._lay_out()
-        if self._proof:
-            self._proof.check(prompts, rows, self._without_int8)
+            self._prepare_weights()
+        if self._int8_check:
+            self._int8_check.check(prompts, rows, self._without_int8)
         return rows
 
     @torch.inference_mode()
-    def _prepare(self, groups: Iterable[_Group]) -> None:
-        """Compute what all parts of a batch read, here, where torch has all the cores and machine() says so."""
+    def _compute_shared(self, groups: Iterable[_Group]) -> None:
+        """Compute what all parts of a batch read, here, where torch has all the cores."""
         for prefix, _, grid in groups:
             if prefix:
                 self._prefix_cache.get(np.frombuffer(prefix, np.int64))
             if grid:
                 self.load_vision()
 
-    def _lay_out(self) -> None:
-        """Widen and pack weights where that pays by now; without memory for it they stay as they are."""
+    def _prepare_weights(self) -> None:
+        """Upcast and prepack weights where that pays by now; without memory for it they stay as they are."""
         try:
-            if self._narrow and self._passes > 1 and self._room:
+            if self._low_precision and self._passes > 1 and self._room:
                 if free_memory("cpu") < _ROOM * self.bytes_to_load():  # others may have taken it since
                     self._room = False
                 else:
-                    self.upcast(min(1, (self._passes - 1) / _WIDEN_OVER))
-            if self._tokens >= _PACK_AFTER and (self._room or not self._narrow):
+                    self.upcast(min(1, (self._passes - 1) / _UPCAST_OVER))
+            if self._tokens >= _PREPACK_AFTER and (self._room or not self._low_precision):
                 self.prepack()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -205,13 +205,15 @@ class Engine:
 
     @torch.inference_mode()
     def _pass(self, order: Sequence[tuple[_Group, int]], prompts: Sequence[ModelInput]) -> torch.Tensor:
-        """Compute the prompts that ``order`` names, those that follow each other and are alike at once."""
+        """Compute the prompts that ``order`` names, those of a group at once."""
         rows = []
-        for (_, begin, grid), alike in itertools.groupby(order, key=lambda entry: entry[0]):
-            some = [prompts[number] for _, number in alike]
+        for (_, begin, grid), members in itertools.groupby(order, key=lambda entry: entry[0]):
+            some = [prompts[number] for _, number in members]
             pictures = [patches for _, patches in some if patches is not None]
-            with self._alone:
-                rows.append(self._group([tokens for tokens, _ in some], pictures, begin, grid).float().cpu())
+            with self._one_at_a_time:
+                rows.append(
+                    self._compute_group([tokens for tokens, _ in some], pictures, begin, grid).float().cpu()
+                )
         return torch.cat(rows)
 
     def in_float32(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
@@ -226,26 +228,26 @@ class Engine:
         checkpoint, runtime = Checkpoint(self._folder), replace(self._runtime, dtype=dtype)
         return Engine(checkpoint, runtime, self._sizes, keep=False)(prompts)
 
-    def _group(
+    def _compute_group(
         self, prompts: Sequence[Tokens], pictures: Sequence[Patches], begin: int, grid: Grid | None
     ) -> torch.Tensor:
-        """Compute prompts that begin alike and have pictures of the same grid from token ``begin`` on, or none."""
+        """Compute prompts that have the same prefix and pictures of the same grid from token ``begin`` on, or none."""
         prefix = self._prefix(prompts[0])
-        known = len(prefix)
-        kv_cache = self._prefix_cache.get(prefix) if known else None
-        lengths = [len(tokens.ids) - known for tokens in prompts]
+        cached = len(prefix)
+        kv_cache = self._prefix_cache.get(prefix) if cached else None
+        lengths = [len(tokens.ids) - cached for tokens in prompts]
         ids = np.zeros((len(prompts), max(lengths)), dtype=np.int64)
         for row, tokens, length in zip(ids, prompts, lengths, strict=True):
-            row[:length] = tokens.ids[known:]
+            row[:length] = tokens.ids[cached:]
         hidden = self._language.embed(torch.from_numpy(ids))
-        rotary = self._rotary(begin, grid, known + ids.shape[1]).part(known, None)
+        rotary = self._rotary(begin, grid, cached + ids.shape[1]).part(cached, None)
         if grid is None:
             return self._language.forward_last(hidden, rotary, lengths, kv_cache)
-        seen = self.load_vision()(self._frames(pictures), grid)
-        start = begin - known
-        hidden[:, start : start + seen.tokens.shape[1]] = seen.tokens
+        vision = self.load_vision()(self._frames(pictures), grid)
+        start = begin - cached
+        hidden[:, start : start + vision.tokens.shape[1]] = vision.tokens
         return self._language.forward_last(
-            hidden, rotary, lengths, kv_cache, deepstack=seen.deepstack, picture=start
+            hidden, rotary, lengths, kv_cache, deepstack=vision.deepstack, picture=start
         )
 
     def _prefix(self, prompt: Tokens) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from imgsearch.text import Option
 LEAST_COSINE = 0.995
 """Of a vector in int8 to the same without: a checkpoint that is further off is refused."""
 
-_PROOF = 4  # prompts that are computed twice, of texts and of pictures
+_CHECKED = 4  # prompts that are computed twice, of texts and of pictures
 _LEAST_DIM = 64  # the fewest numbers that the published model's vectors are made to be cut to
 
 _ZERO = 128  # oneDNN has quick kernels for activations without a sign only; this code means zero
@@ -55,7 +55,7 @@ def quantize(x: torch.Tensor) -> Quantized:
 
 
 class Int8Linear:
-    """x · weightᵀ + bias over the last axis, in int8, with the interface of ``linear.Linear``.
+    """x · weightᵀ + bias over the last axis, in int8, with the interface of ``Linear``.
 
     Sums are exact, in 32 bits. Each output has a step of its own in the weight, each token one in the activations.
     """
@@ -112,16 +112,16 @@ class Int8Linear:
 
 
 class Int8Check:
-    """What has been seen of int8 on one checkpoint; safe to use from several threads.
+    """Checks int8 on one checkpoint, by the first prompts that are computed; safe to use from several threads.
 
     How much is lost lies with the weights: with how far a token's largest number is from its others.
     """
 
     def __init__(self, folder: str) -> None:
-        """Take the checkpoint's folder, for messages; nothing is proven yet."""
+        """Take the checkpoint's folder, for messages; nothing is checked yet."""
         self._folder = folder
-        self._proven: set[bool] = set()
-        self._turn = threading.Lock()
+        self._checked: set[bool] = set()
+        self._lock = threading.Lock()
 
     def check(
         self,
@@ -134,17 +134,16 @@ class Int8Check:
         They are compared whole and cut, as a Matryoshka dimension cuts them, at every half down to 64 numbers.
         Raises CheckpointError where a cosine is below LEAST_COSINE.
         """
-        for pictured in {patches is not None for _, patches in prompts} - self._proven:
-            with self._turn:
-                if pictured not in self._proven:
-                    alike = [
-                        place
-                        for place, (_, patches) in enumerate(prompts)
+        for pictured in {patches is not None for _, patches in prompts} - self._checked:
+            with self._lock:
+                if pictured not in self._checked:
+                    indices = [
+                        index
+                        for index, (_, patches) in enumerate(prompts)
                         if (patches is not None) == pictured
-                    ]
-                    some = alike[:_PROOF]
-                    if self._compare(rows[some], plain([prompts[place] for place in some])):
-                        self._proven.add(pictured)
+                    ][:_CHECKED]
+                    if self._compare(rows[indices], plain([prompts[index] for index in indices])):
+                        self._checked.add(pictured)
 
     def _compare(self, rows: torch.Tensor, plain: torch.Tensor) -> bool:
         """Tell whether there was anything to compare; CheckpointError if it is too far off."""
@@ -202,40 +201,40 @@ def int8_fits(dtype: torch.dtype) -> bool:
     return torch.allclose(found.double(), plain, rtol=0.01, atol=0.5)  # of sums whose deviation is 8
 
 
-# Numbers that are widened at a time: 25 MB in float32. From 32 MB on, glibc asks the system anew for each block.
+# Numbers that are upcast at a time: 25 MB in float32. From 32 MB on, glibc asks the system anew for each block.
 _AT_ONCE = 3 * 2**21
 
 
 class Weights:
     """The tensors of one checkpoint as they are computed with: ``dtype`` on ``device``.
 
-    On the CPU, large tensors that are stored in ``dtype``, or in a narrower one that float32 holds exactly, are not
-    read but mapped. ``onednn`` says whether the products run by oneDNN, ``int8`` whether they multiply quantised
+    On the CPU, large tensors that are stored in ``dtype``, or in lower precision where that is float32, are not read
+    but mapped. ``onednn`` says whether the products run by oneDNN, ``int8`` whether they multiply quantised
     weights and activations.
     """
 
     def __init__(
         self, stored: dict[str, TensorInfo], device: torch.device, dtype: torch.dtype, *, int8: bool = False
     ) -> None:
-        """Take what ``find_tensors`` found; nothing is read yet. ``held`` counts the numbers that are read from it."""
-        self._stored, self._files, self.held = stored, MappedFiles(), 0
+        """Take what ``find_tensors`` found; nothing is read yet. ``loaded`` counts the numbers that have been read."""
+        self._stored, self._files, self.loaded = stored, MappedFiles(), 0
         self.device, self.dtype, self.int8 = device, dtype, int8
         self.onednn = device.type == "cpu" and onednn_fits(dtype)
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Return a tensor as a copy in memory, in the dtype of the computation if no other is named."""
         found = read_tensor(self._stored[name], dtype or self.dtype, self.device)
-        self.held += found.numel()
+        self.loaded += found.numel()
         return found
 
     def low_precision(self, name: str) -> bool:
         """Tell whether a tensor is mapped in fewer bits than it is computed with: 16 where products are in float32."""
         stored = dtype_of(self._stored[name])
-        narrower = self.dtype == torch.float32 and stored in (torch.bfloat16, torch.float16)
-        return self.device.type == "cpu" and not self.int8 and narrower
+        lower = self.dtype == torch.float32 and stored in (torch.bfloat16, torch.float16)
+        return self.device.type == "cpu" and not self.int8 and lower
 
     def matrix(self, name: str) -> torch.Tensor:
-        """Return a weight: mapped, in the dtype of the computation or a narrower one, or else read."""
+        """Return a weight: mapped, in the dtype of the computation or in lower precision, or else read."""
         where = self._stored[name]
         if self.low_precision(name) or (self.device.type == "cpu" and dtype_of(where) == self.dtype):
             mapped = self._files.tensor(where)
@@ -262,8 +261,8 @@ class Weights:
         return quantize(x) if self.int8 else x
 
     def _int8_linear(self, name: str, bias: bool) -> Int8Linear:
-        held, weight = self.held, self.table(f"{name}.weight")
-        self.held = held + weight.numel()
+        loaded, weight = self.loaded, self.table(f"{name}.weight")
+        self.loaded = loaded + weight.numel()
         product = Int8Linear(weight, self.read(f"{name}.bias") if bias else None)
         self.release(f"{name}.weight")
         return product
@@ -273,7 +272,7 @@ class Linear:
     """x · weightᵀ + bias over the last axis, and the same with an activation, a factor or a sum behind it.
 
     oneDNN computes what follows the product while its numbers are still in the cache, and unrounded. A weight that
-    is mapped in fewer bits is widened at each product, some rows at a time, until ``widen`` makes it stay so: a
+    is mapped in fewer bits is upcast at each product, some rows at a time, until ``upcast`` does so for good: a
     question alone needs neither the time nor the memory of a copy.
     """
 
@@ -314,7 +313,7 @@ class Linear:
         """Keep the weight in the dtype of the computation from now on, in memory of its own."""
         if self._weight.dtype != self._weights.dtype:
             self._weight = self._weight.to(self._weights.dtype)
-            self._weights.held += self._weight.numel()
+            self._weights.loaded += self._weight.numel()
             self._weights.release(self._name)
 
     def prepack(self) -> None:
@@ -326,8 +325,8 @@ class Linear:
             self._weights.release(self._name)
 
     def _product(self, x: torch.Tensor, after: str, variant: str) -> torch.Tensor:
-        """Return the product with what follows it, named as oneDNN does; a narrow weight is widened in parts."""
-        weight = self._weight  # once: another thread may put a wider one in its place
+        """Return the product with what follows it, named as oneDNN does; low precision is upcast in parts."""
+        weight = self._weight  # once: another thread may replace it by its upcast
         if weight.dtype == x.dtype:
             return self._whole(x, weight, self._bias, after, variant)
         result = x.new_empty(*x.shape[:-1], len(weight))

@@ -17,18 +17,18 @@ from imgsearch.model.checkpoint import Checkpoint
 
 # A page fault on Linux maps the 64 kB around it, if they are in the cache; one byte of each is touched.
 _STRIDE = 65_536
-_maps: weakref.WeakValueDictionary[tuple[str, int, int], mmap.mmap] = weakref.WeakValueDictionary()
-_turn = threading.Lock()
+_open_maps: weakref.WeakValueDictionary[tuple[str, int, int], mmap.mmap] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
 
 
 def map_file(path: str) -> mmap.mmap:
     """Map a file for reading; the same map as before if one is still in use. Raises OSError, ValueError (empty)."""
-    with open(path, "rb") as file, _turn:
+    with open(path, "rb") as file, _lock:
         status = os.fstat(file.fileno())
         key = (os.path.realpath(path), status.st_dev, status.st_ino)
-        found = _maps.get(key)
+        found = _open_maps.get(key)
         if found is None or len(found) != status.st_size:
-            found = _maps[key] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            found = _open_maps[key] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return found
 
 
@@ -41,16 +41,16 @@ def prefetch_pages(checkpoint: Checkpoint, device: str = "auto", dtype: str = "a
     touched for another ``device`` than the CPU, nor for a ``dtype`` in which weights are not used as they are mapped:
     those are read, and a disk that fails at that is an error, where a touched page would end the process.
     """
-    held: list[mmap.mmap] = []  # until the model has them
+    maps: list[mmap.mmap] = []  # until the model has them
     if "torch" not in sys.modules and device in ("auto", "cpu") and dtype in ("auto", "float32", "bfloat16"):
         # Whoever loads the weights says what is wrong with them; without a thread nothing is touched.
         with contextlib.suppress(CheckpointError, OSError, ValueError, RuntimeError):
             runs = _language_layers(checkpoint)
-            held = [map_file(path) for path, *_ in runs]
-            work = [(mapped, start, end) for mapped, (_, start, end) in zip(held, runs, strict=True)]
+            maps = [map_file(path) for path, *_ in runs]
+            work = [(mapped, start, end) for mapped, (_, start, end) in zip(maps, runs, strict=True)]
             threading.Thread(target=_touch, args=(work,), daemon=True).start()
     yield
-    held.clear()
+    maps.clear()
 
 
 def _language_layers(checkpoint: Checkpoint) -> list[tuple[str, int, int]]:

@@ -1,4 +1,4 @@
-"""Rotary positions: pairs of numbers that turn by an angle, over rows and columns of patches and of tokens."""
+"""Rotary position embeddings: pairs of numbers rotated by angles, over rows and columns of patches and of tokens."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ Grid = tuple[int, int]
 """Rows and columns."""
 
 
-_AT_ONCE = 2**18  # numbers that are turned at a time on a CPU: 1 MB in float32, which stays in the cache
+_AT_ONCE = 2**18  # numbers that are rotated at a time on a CPU: 1 MB in float32, which stays in the cache
 
 
 class Rotary(NamedTuple):
     """Cosines and sines of the angles, float32, each (length, 1, head); the sines of a head's first half negative.
 
-    Where each prompt has angles of its own, (batch, length, 1, head).
+    Where the prompts have different angles, (batch, length, 1, head).
     """
 
     cosine: torch.Tensor
     sine: torch.Tensor
 
     def apply_rotary(self, x: torch.Tensor) -> torch.Tensor:
-        """Turn (batch, length, heads, head): number i of a head is paired with number i + half.
+        """Rotate (batch, length, heads, head): number i of a head is paired with number i + half.
 
-        Computed in float32, returned in the dtype of ``x``.
+        Computed in float32, rerotated in the dtype of ``x``.
         """
         batch, length, heads, head = x.shape
         step = max(1, _AT_ONCE // (batch * heads * head)) if x.device.type == "cpu" else length
-        turned = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        rotated = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         for start in range(0, length, step):
             part = slice(start, start + step)
             exact = x[:, part].float()
             swapped = exact.roll(head // 2, -1)
             cosine, sine = self.cosine[..., part, :, :], self.sine[..., part, :, :]
-            turned[:, part] = torch.addcmul(exact * cosine, swapped, sine)
-        return turned
+            rotated[:, part] = torch.addcmul(exact * cosine, swapped, sine)
+        return rotated
 
     def part(self, start: int, stop: int | None) -> Rotary:
         """Return the angles of some positions."""
         return Rotary(self.cosine[start:stop], self.sine[start:stop])
 
 
-def patch_places(grid: Grid, merge: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return row and column of every patch, in the order of ``pixels.prepare``: block by block, then inside."""
+def patch_positions(grid: Grid, merge: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return row and column of every patch, in the order of ``image.prepare``: block by block, then inside."""
     rows, columns = grid
     inner = torch.arange(merge)
     row = (torch.arange(0, rows, merge)[:, None, None, None] + inner[:, None]).expand(
@@ -57,10 +57,10 @@ def patch_places(grid: Grid, merge: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def patch_rotary(grid: Grid, sizes: VisionSizes, device: torch.device) -> Rotary:
-    """Return the angles of a picture's patches: of a head's pairs, half turn with the row and half with the column."""
+    """Return the angles of a picture's patches: half of a head's pairs go by the row, half by the column."""
     frequencies = _frequencies(sizes.hidden // sizes.heads // 2, sizes.theta)
-    turns = [place.float()[:, None] * frequencies for place in patch_places(grid, sizes.merge)]
-    return _rotary(torch.cat(turns, dim=1), device)
+    angles = [position.float()[:, None] * frequencies for position in patch_positions(grid, sizes.merge)]
+    return _rotary(torch.cat(angles, dim=1), device)
 
 
 def token_positions(before: int, grid: Grid | None, after: int) -> torch.Tensor:
@@ -86,7 +86,7 @@ def token_rotary(
 ) -> Rotary:
     """Return the angles of a prompt, given as to ``token_positions``.
 
-    The frequencies are dealt out to time, row and column in turns (``mrope_interleaved``).
+    The frequencies go to time, row and column by turns (``mrope_interleaved``).
     """
     by_axis = token_positions(before, grid, after).float()[..., None] * _frequencies(sizes.head, sizes.theta)
     angles = by_axis[0].clone()

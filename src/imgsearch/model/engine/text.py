@@ -14,7 +14,7 @@ from imgsearch.model.engine.rotary import Rotary
 
 
 class KVCache(NamedTuple):
-    """Keys and values of tokens that stand before others: of each layer (1, key heads, tokens, head) twice."""
+    """The keys and values of tokens that stand before others: of each layer (1, key heads, tokens, head) twice."""
 
     keys: list[torch.Tensor]
     values: list[torch.Tensor]
@@ -32,7 +32,7 @@ class TextModel:
         self._weights, self._sizes = weights, sizes
         self._table = weights.table(f"{LANGUAGE}.embed_tokens.weight")
         self._norm = weights.read(f"{LANGUAGE}.norm.weight")
-        self._kept = [DecoderLayer(weights, number) for number in range(sizes.layers)] if keep else None
+        self._layers = [DecoderLayer(weights, number) for number in range(sizes.layers)] if keep else None
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the embeddings of token ids: (batch, length) int64 to (batch, length, hidden)."""
@@ -40,32 +40,32 @@ class TextModel:
 
     def linears(self) -> list[Linear | Int8Linear]:
         """List the products whose weights are kept."""
-        return [product for layer in self._kept or [] for product in layer.linears()]
+        return [product for layer in self._layers or [] for product in layer.linears()]
 
     def prefill(self, hidden: torch.Tensor, rotary: Rotary) -> KVCache:
-        """Return the keys and values of one prompt's first tokens, for ``last`` to go on from.
+        """Return the keys and values of one prompt's first tokens, for ``forward_last`` to go on from.
 
         ``hidden``: (1, length, hidden), embeddings of text; of the last layer nothing else is computed.
         """
-        past = KVCache([], [])
+        kv_cache = KVCache([], [])
         for number in range(self._sizes.layers):
             layer = self._layer(number)
-            given = self._normed(hidden, layer.before)
-            key, value = self._keys(layer, given, rotary)
-            past.keys.append(key)
-            past.values.append(value)
+            normed = self._normed(hidden, layer.before)
+            key, value = self._keys(layer, normed, rotary)
+            kv_cache.keys.append(key)
+            kv_cache.values.append(value)
             if number < self._sizes.layers - 1:
-                query = self._queries(layer, given, rotary)
+                query = self._queries(layer, normed, rotary)
                 mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
                 hidden = self._finish(layer, mixed, hidden)
-        return past
+        return kv_cache
 
     def forward_last(
         self,
         hidden: torch.Tensor,
         rotary: Rotary,
         lengths: Sequence[int],
-        past: KVCache | None = None,
+        kv_cache: KVCache | None = None,
         *,
         deepstack: Sequence[torch.Tensor] = (),
         picture: int = 0,
@@ -73,33 +73,33 @@ class TextModel:
         """Return the hidden state of each prompt's last token after the final norm: (batch, hidden).
 
         ``hidden``: (batch, length, hidden), embeddings, a shorter prompt filled up with anything on the right;
-        ``lengths`` are the true ones. ``past`` holds what stands before all of them. ``deepstack`` is added behind
+        ``lengths`` are the true ones. ``kv_cache`` holds what stands before all of them. ``deepstack`` is added behind
         the first layers, one each, from token ``picture`` on.
         """
-        known, (batch, length, _) = len(past or ()), hidden.shape
+        cached, (batch, length, _) = len(kv_cache or ()), hidden.shape
         device = hidden.device
         ends = torch.tensor(lengths, device=device) - 1
-        every = torch.arange(batch, device=device)
-        places = torch.arange(known + length, device=device)
+        rows = torch.arange(batch, device=device)
+        positions = torch.arange(cached + length, device=device)
         # A token sees what stands before it and itself; what is filled up stands behind everything.
-        seen = None if not known else places <= places[known:, None]
+        mask = None if not cached else positions <= positions[cached:, None]
         for number in range(self._sizes.layers):
             layer = self._layer(number)
-            given = self._normed(hidden, layer.before)
-            key, value = self._keys(layer, given, rotary)
-            if past:
-                key = torch.cat((past.keys[number].expand(batch, -1, -1, -1), key), dim=2)
-                value = torch.cat((past.values[number].expand(batch, -1, -1, -1), value), dim=2)
+            normed = self._normed(hidden, layer.before)
+            key, value = self._keys(layer, normed, rotary)
+            if kv_cache:
+                key = torch.cat((kv_cache.keys[number].expand(batch, -1, -1, -1), key), dim=2)
+                value = torch.cat((kv_cache.values[number].expand(batch, -1, -1, -1), value), dim=2)
             if number == self._sizes.layers - 1:
                 # Nobody reads what the last layer makes of the other tokens.
-                hidden = hidden[every, ends][:, None]
-                given = self._normed(hidden, layer.before)
-                query = self._queries(layer, given, Rotary(*(table[ends][:, None] for table in rotary)))
-                seen = (places <= known + ends[:, None])[:, None, None]
+                hidden = hidden[rows, ends][:, None]
+                normed = self._normed(hidden, layer.before)
+                query = self._queries(layer, normed, Rotary(*(table[ends][:, None] for table in rotary)))
+                mask = (positions <= cached + ends[:, None])[:, None, None]
             else:
-                query = self._queries(layer, given, rotary)
+                query = self._queries(layer, normed, rotary)
             mixed = F.scaled_dot_product_attention(
-                query, key, value, attn_mask=seen, is_causal=seen is None, enable_gqa=True
+                query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
             )
             hidden = self._finish(layer, mixed, hidden)
             if number < min(len(deepstack), self._sizes.layers - 1):
@@ -107,25 +107,25 @@ class TextModel:
         return self._rms_norm(hidden[:, 0], self._norm)
 
     def _layer(self, number: int) -> DecoderLayer:
-        return self._kept[number] if self._kept else DecoderLayer(self._weights, number)
+        return self._layers[number] if self._layers else DecoderLayer(self._weights, number)
 
-    def _queries(self, layer: DecoderLayer, given: Any, rotary: Rotary) -> torch.Tensor:
+    def _queries(self, layer: DecoderLayer, normed: Any, rotary: Rotary) -> torch.Tensor:
         """Return (batch, heads, length, head)."""
-        query = _by_heads(layer.query(given), self._sizes.heads)
+        query = _by_heads(layer.query(normed), self._sizes.heads)
         return rotary.apply_rotary(self._rms_norm(query, layer.query_norm)).transpose(1, 2)
 
-    def _keys(self, layer: DecoderLayer, given: Any, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor]:
+    def _keys(self, layer: DecoderLayer, normed: Any, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values, both (batch, key heads, length, head)."""
         key, value = (
-            _by_heads(product(given), self._sizes.key_heads) for product in (layer.key, layer.value)
+            _by_heads(product(normed), self._sizes.key_heads) for product in (layer.key, layer.value)
         )
         return rotary.apply_rotary(self._rms_norm(key, layer.key_norm)).transpose(1, 2), value.transpose(1, 2)
 
     def _finish(self, layer: DecoderLayer, mixed: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """Bring the heads together, then the MLP; each adds to the hidden state."""
         hidden = layer.out.plus(mixed.transpose(1, 2).flatten(2), hidden)
-        given = self._normed(hidden, layer.between)
-        return layer.down.plus(layer.up.times(given, layer.gate.silu(given)), hidden)
+        normed = self._normed(hidden, layer.between)
+        return layer.down.plus(layer.up.times(normed, layer.gate.silu(normed)), hidden)
 
     def _normed(self, hidden: torch.Tensor, weight: torch.Tensor) -> Any:
         """Norm what several products read, in the form that they take (``Weights.operand``)."""

@@ -20,7 +20,7 @@ LEAST_TOKENS = 200
 """Of a part: with fewer, reading the weights takes longer than what is won."""
 
 R = TypeVar("R")
-_turn = threading.Lock()
+_lock = threading.Lock()
 
 
 def split(tokens: Sequence[int], cores: int) -> list[slice]:
@@ -36,7 +36,8 @@ def split(tokens: Sequence[int], cores: int) -> list[slice]:
     count = next(parts for parts in range(most, 0, -1) if cores % parts == 0)
     # Where a prompt's middle lies says to which part it belongs.
     parts = [
-        (2 * end - own) * count // (2 * total) for own, end in zip(tokens, accumulate(tokens), strict=True)
+        (2 * end - length) * count // (2 * total)
+        for length, end in zip(tokens, accumulate(tokens), strict=True)
     ]
     starts = [parts.index(part) for part in sorted(set(parts))]
     return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True)]
@@ -70,19 +71,19 @@ def run(compute: Callable[[slice], R], parts: Sequence[slice]) -> list[R]:
 
 def _threads(count: int, cores: int) -> ThreadPoolExecutor:
     """Return ``count`` threads in which torch uses so many ``cores``; they wait until the process ends."""
-    with _turn:
+    with _lock:
         return _started(count, cores, os.getpid())
 
 
 @functools.cache
 def _started(count: int, cores: int, process: int) -> ThreadPoolExecutor:
     """Start the threads; once for each ``process``, since a forked one has none of them."""
-    remembered: list[int] = []
+    defaults: list[int] = []
     up = threading.Barrier(count + 1)
 
     def begin() -> None:
         # A thread's first question makes it take over the count that torch remembers, even after it has set its own.
-        remembered.append(torch.get_num_threads())
+        defaults.append(torch.get_num_threads())
         torch.set_num_threads(cores)
         up.wait()
 
@@ -95,8 +96,8 @@ def _started(count: int, cores: int, process: int) -> ThreadPoolExecutor:
         up.abort()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
-    # What was set last is remembered for threads that are still to come: so it is set back, by one that ends with it.
-    last = threading.Thread(target=torch.set_num_threads, args=(max(remembered),))
+    # What was set last is remembered for threads that start later: so it is set back, by one that ends with it.
+    last = threading.Thread(target=torch.set_num_threads, args=(max(defaults),))
     last.start()
     last.join()
     return pool

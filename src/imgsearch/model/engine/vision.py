@@ -10,16 +10,18 @@ import torch.nn.functional as F
 
 from imgsearch.model.engine.config import VISION, VisionSizes
 from imgsearch.model.engine.layers import Int8Linear, Linear, Weights
-from imgsearch.model.engine.rotary import Grid, Rotary, patch_places, patch_rotary
+from imgsearch.model.engine.rotary import Grid, Rotary, patch_positions, patch_rotary
 from imgsearch.model.runtime import bfloat16_unit
 
 _EPSILON = 1e-6  # of every layer norm; the published code has it fixed
 SLICE = 1024  # patches that go through the tower at a time on a CPU, where more need memory and save nothing
-_SCORES = 2**22  # numbers of attention that are held at a time: 8 MB in bfloat16, which stay in the cache
-_GRIDS = 256  # sizes of pictures whose positions are remembered
+_SCORES = (
+    2**22
+)  # numbers of attention that are in memory at a time: 8 MB in bfloat16, which stay in the cache
+_GRIDS = 256  # sizes of pictures whose positions are kept
 
 
-class Seen(NamedTuple):
+class VisionOutput(NamedTuple):
     """What the tower makes of pictures: ``tokens`` and, for the first language layers, ``deepstack``.
 
     All are (pictures, tokens, hidden size of the language layers).
@@ -37,40 +39,40 @@ class VisionTower:
         self._weights, self._sizes = weights, sizes
         self._patches = _patch_weight(weights, sizes)
         self._patch_bias = weights.read(f"{VISION}.patch_embed.proj.bias")
-        places = weights.read(f"{VISION}.pos_embed.weight")
-        self._kept = [_Block(weights, number) for number in range(sizes.depth)] if keep else None
+        table = weights.read(f"{VISION}.pos_embed.weight")
+        self._blocks = [_Block(weights, number) for number in range(sizes.depth)] if keep else None
         stacks = [f"{VISION}.deepstack_merger_list.{number}" for number in range(len(sizes.deepstack))]
         self._stacks = [_Merger(weights, name, sizes, after=True) for name in stacks]
         self._merger = _Merger(weights, f"{VISION}.merger", sizes, after=False)
         # Without self: a cycle would keep the weights in memory after the tower is let go.
-        self._positions = functools.lru_cache(maxsize=_GRIDS)(functools.partial(_positions, places, sizes))
+        self._positions = functools.lru_cache(maxsize=_GRIDS)(functools.partial(_positions, table, sizes))
 
-    def __call__(self, frames: torch.Tensor, grid: Grid) -> Seen:
+    def __call__(self, frames: torch.Tensor, grid: Grid) -> VisionOutput:
         """Return the tokens of pictures that all have ``grid`` patches.
 
-        ``frames``: (pictures, patches, channels · patch · patch), in the order of ``pixels.prepare``.
+        ``frames``: (pictures, patches, channels · patch · patch), in the order of ``image.prepare``.
         """
         step = max(1, SLICE // frames.shape[1]) if frames.device.type == "cpu" else len(frames)
-        seen = [self._see(frames[start : start + step], grid) for start in range(0, len(frames), step)]
-        return Seen(
-            torch.cat([part.tokens for part in seen]),
-            [torch.cat(level) for level in zip(*(part.deepstack for part in seen), strict=True)],
+        parts = [self._encode(frames[start : start + step], grid) for start in range(0, len(frames), step)]
+        return VisionOutput(
+            torch.cat([part.tokens for part in parts]),
+            [torch.cat(level) for level in zip(*(part.deepstack for part in parts), strict=True)],
         )
 
-    def _see(self, frames: torch.Tensor, grid: Grid) -> Seen:
-        places, rotary = self._positions(grid)
-        hidden = F.linear(frames, self._patches, self._patch_bias) + places
+    def _encode(self, frames: torch.Tensor, grid: Grid) -> VisionOutput:
+        positions, rotary = self._positions(grid)
+        hidden = F.linear(frames, self._patches, self._patch_bias) + positions
         deepstack: list[torch.Tensor] = []
         for number in range(self._sizes.depth):
-            block = self._kept[number] if self._kept else _Block(self._weights, number)
+            block = self._blocks[number] if self._blocks else _Block(self._weights, number)
             hidden = block(hidden, rotary, self._sizes.heads)
             if number in self._sizes.deepstack:
                 deepstack.append(self._stacks[len(deepstack)](hidden))
-        return Seen(self._merger(hidden), deepstack)
+        return VisionOutput(self._merger(hidden), deepstack)
 
     def linears(self) -> list[Linear | Int8Linear]:
         """List the products whose weights are kept."""
-        blocks = [product for block in self._kept or [] for product in block.linears()]
+        blocks = [product for block in self._blocks or [] for product in block.linears()]
         return blocks + [product for merger in (*self._stacks, self._merger) for product in merger.linears()]
 
 
@@ -94,7 +96,7 @@ class _Block:
     def _mix(self, normed: torch.Tensor, rotary: Rotary, heads: int) -> torch.Tensor:
         """Attend; apart from the MLP, so that queries, keys and values are gone when that is computed."""
         mixed = self._qkv(normed).view(*normed.shape[:2], 3 * heads, -1)
-        # Queries and keys lie side by side and turn together.
+        # Queries and keys lie side by side and are rotated together.
         query, key = rotary.apply_rotary(mixed[:, :, : 2 * heads]).transpose(1, 2).chunk(2, dim=1)
         value = mixed[:, :, 2 * heads :].transpose(1, 2)
         return self._attend(query, key, value).transpose(1, 2).flatten(2)
@@ -170,8 +172,8 @@ def _positions(table: torch.Tensor, sizes: VisionSizes, grid: Grid) -> tuple[tor
     the four nearest are mixed (bilinear).
     """
     corners: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
-    for place, length in zip(patch_places(grid, sizes.merge), grid, strict=True):
-        exact = place.float() * (sizes.side - 1) / max(length - 1, 1)
+    for position, length in zip(patch_positions(grid, sizes.merge), grid, strict=True):
+        exact = position.float() * (sizes.side - 1) / max(length - 1, 1)
         low = exact.floor()
         share = exact - low
         corners.append([(low.long(), 1 - share), ((low.long() + 1).clamp(max=sizes.side - 1), share)])

@@ -48,7 +48,7 @@ def find_tensors(
 def read_tensor(
     where: TensorInfo, dtype: torch.dtype, device: torch.device, into: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Read one tensor, directly into its place if nothing is to be converted, else in pieces of 16 MiB.
+    """Read one tensor, directly into memory if nothing is to be converted, else in pieces of 16 MiB.
 
     ``into`` is a contiguous tensor of that shape, dtype and device to be filled; without it a new one is made.
     """

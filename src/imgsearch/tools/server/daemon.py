@@ -71,14 +71,18 @@ def serve(options: ServeOptions, reporter: Reporter, address: Address | None = N
             token = held.enter_context(_token(address))
             handlers.http = f"http://127.0.0.1:{sockets[-1].getsockname()[1]}"
             reporter.say(f"{handlers.http}, with the token in {address.token}")
-        reporter.say(
-            f"process {os.getpid()} listens on {address.socket}; query, similar, index and embed use it by themselves"
-        )
-        _run(make_app(handlers, address.socket, token, warm=options.warm), sockets)
+        server = _server(make_app(handlers, address.socket, token, warm=options.warm))
+        with _stopped_by_signals(server):
+            # Only now: whoever reads it may send a signal at once.
+            reporter.say(
+                f"process {os.getpid()} listens on {address.socket}; "
+                "query, similar, index and embed use it by themselves"
+            )
+            server.run(sockets)
     reporter.say("stopped")
 
 
-def _run(app: Starlette, sockets: list[socket.socket]) -> None:
+def _server(app: Starlette) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http=_OwnersProtocol,
@@ -90,7 +94,12 @@ def _run(app: Starlette, sockets: list[socket.socket]) -> None:
         timeout_keep_alive=_QUIET_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGTERM, SIGHUP and Ctrl-C end the server in the block cleanly, also while it is still starting."""
 
     def stop(number: int, frame: object) -> None:
         server.should_exit = True
@@ -100,7 +109,7 @@ def _run(app: Starlette, sockets: list[socket.socket]) -> None:
         number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     }
     try:
-        server.run(sockets)
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -97,7 +97,7 @@ Grid = tuple[int, int, int]
 
 
 class Qwen3VLInput(InputModule):
-    """Texts (str) and pictures (int: their numbers) → token embeddings, by our own prompter and pixels.
+    """Texts (str) and pictures (int: their numbers) → token embeddings, by our own prompts and patches.
 
     It exists while training only: what is written is read back by sentence-transformers' own Transformer.
     Prompts are padded on the right, where the gradient cache drops what a mini-batch does not need.
@@ -106,7 +106,7 @@ class Qwen3VLInput(InputModule):
     def __init__(
         self,
         model: Qwen3VLForEmbedding,
-        prompter: PromptEncoder,
+        prompt_encoder: PromptEncoder,
         layout: PatchLayout,
         patches: Callable[[int], Patches],
         query_prompt: str,
@@ -121,18 +121,18 @@ class Qwen3VLInput(InputModule):
         super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
         patch_attention(model, attention)
-        self._layout, self._pad_id = layout, prompter.pad_id
+        self._layout, self._pad_id = layout, prompt_encoder.pad_id
         self._patches = patches
         self._precision: torch.dtype = getattr(torch, precision)
 
         @lru_cache(maxsize=200_000)
         def text(content: str) -> tuple[Tokens, NDArray[np.int64]]:
-            tokens = prompter.encode(content, 0, query_prompt, max_length=MAX_LENGTH)
+            tokens = prompt_encoder.encode(content, 0, query_prompt, max_length=MAX_LENGTH)
             return tokens, positions(tokens.types, None, layout.merge)
 
         @lru_cache(maxsize=4096)
         def picture(grid: Grid) -> tuple[Tokens, NDArray[np.int64]]:
-            tokens = prompter.encode(None, layout.tokens(grid), document_prompt, max_length=MAX_LENGTH)
+            tokens = prompt_encoder.encode(None, layout.tokens(grid), document_prompt, max_length=MAX_LENGTH)
             return tokens, positions(tokens.types, grid, layout.merge)
 
         self._text, self._picture = text, picture

@@ -335,7 +335,7 @@ def build_trainer(
 
 
 def _input_module(pictures: Pictures, resolved: ResolvedOptions, options: TrainOptions) -> Qwen3VLInput:
-    """Load the model with float32 master weights, ready to be trained, behind its prompter and pictures."""
+    """Load the model with float32 master weights, ready to be trained, behind its prompts and pictures."""
     checkpoint, layout = resolved.checkpoint, resolved.layout
     model = load_model(checkpoint, Runtime(resolved.device, "float32", "master weights"))
     model.requires_grad_(True)
