@@ -94,7 +94,7 @@ class DatasetError(ImgsearchError):
 class MissingExtra(ImgsearchError):
     """An optional library is not installed; ``extra`` is the extra that brings it."""
 
-    def __init__(self, what: str | Option | Call, extra: str) -> None:
+    def __init__(self, what: str | Call, extra: str) -> None:
         """Say what needs the extra: ``MissingExtra(Call("train"), "train")``."""
         super().__init__(what, f" needs the extra: pip install 'imgsearch[{extra}]'")
         self.extra = extra

@@ -114,9 +114,9 @@ def display_path(path: str) -> str:
     return path if path.isprintable() else ascii(path)
 
 
-def format_bytes(count: float) -> str:
-    """Put a number of bytes into MB, or from a billion on into GB: '0.3 MB', '712.0 MB', '4.3 GB'."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+def format_bytes(count: float, decimals: int = 1) -> str:
+    """Put a number of bytes into MB with so many decimals, or from a billion on into GB: '0.3 MB', '4.3 GB'."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.{decimals}f} MB"
 
 
 def error_line(error: BaseException, most: int = 200, *, first: bool = False) -> str:

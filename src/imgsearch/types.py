@@ -244,7 +244,7 @@ class Reporter(Protocol):
     """Where a use case says what it does; the command line draws it, a library user may ignore it."""
 
     def say(self, line: str) -> None:
-        """Take one line for the user."""
+        """Take one line for the user; a Message keeps as data the options and calls that it names."""
 
     def start(self, total: int, unit: str) -> None:
         """Begin a stretch of work of ``total`` units; 0 if nobody knows how many."""

@@ -10,7 +10,6 @@ from imgsearch.index.layout import find_index
 from imgsearch.text import Call, Message, Option
 from imgsearch.types import DETAIL, PixelBudget
 
-# What has another name here than in Python; every other option is --its-name.
 COMMANDS = {
     "compact_index": "compact",
     "download": "download",
@@ -25,6 +24,7 @@ COMMANDS = {
     "skipped_files": "status --errors",
     "train": "train",
 }
+"""Function → the command that calls it."""
 FLAGS = {
     "below": "--in",
     "everything": "--all",
@@ -32,14 +32,14 @@ FLAGS = {
     "learning_rate": "--lr",
     "n": "-n",
 }
-# The arguments that a command takes without a flag.
+"""Option → its flag, where that is not --its-name."""
 PLAIN = {
-    "import_vectors": "vectors",
     "index_pictures": "paths",
-    "query": "text",
+    "query": "questions",
     "remove_paths": "paths",
     "similar": "path",
 }
+"""Function → the argument that its command takes without a flag."""
 
 
 def spelled(text: str) -> str:
@@ -60,7 +60,9 @@ def _spelled(part: str | Option | Call) -> str:
 
 
 def command(call: Call) -> str:
-    """Return the command that does the same as a call, quoted for a shell."""
+    """Return the command that does the same as a call, quoted for a shell; the call itself if there is none."""
+    if call.function not in COMMANDS:
+        return str(call)
     words = ["imgsearch", COMMANDS[call.function]]
     for name, value in call.arguments.items():
         if name == PLAIN.get(call.function):

@@ -72,12 +72,12 @@ def choose_size(picture: int, free: int, kind: str) -> tuple[int, str]:
     if fits >= most:
         return (
             most,
-            f"the most at a time on {LABEL[kind]}; half of the {format_bytes(free)} free would hold {fits:,}",
+            f"the most at a time on {LABEL[kind]}; half of the {format_bytes(free, 0)} free would hold {fits:,}",
         )
     size = max(1, fits)
     return (
         size,
-        f"each takes about {format_bytes(picture)} of the {format_bytes(free)} free, half of which is used",
+        f"each takes about {format_bytes(picture, 0)} of the {format_bytes(free, 0)} free, half of which is used",
     )
 
 

@@ -57,7 +57,7 @@ def run_demo(out: str, reporter: Reporter) -> int:
         texts = [Input(text=demo_query.text) for demo_query in QUERIES]
         answers = query(index, encoder, texts, SearchOptions(n=RIGHT))
         for demo_query, found in zip(QUERIES, answers, strict=True):
-            command = Message(Call("query", {"text": demo_query.text}))
+            command = Message(Call("query", {"questions": [demo_query.text]}))
             asked.append((command, f'query "{demo_query.text}"', demo_query, found))
         alike = similar(index, example, encoder, SearchOptions(n=RIGHT))
         path = os.path.relpath(example)

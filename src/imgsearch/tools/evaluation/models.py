@@ -19,7 +19,7 @@ from imgsearch.client import load_local_encoder
 from imgsearch.errors import CheckpointError, DatasetError, DownloadError, InputError, MissingExtra
 from imgsearch.model.hub import fetch_checkpoint
 from imgsearch.spec import choose_spec
-from imgsearch.text import Option, error_line
+from imgsearch.text import error_line
 from imgsearch.tools.dataset.retrieval import FULL, PictureRef, decode_each
 from imgsearch.types import RGB, ImageEncoder, Input, ModelOptions, Reporter, Silent, Vectors
 
@@ -92,7 +92,7 @@ class SentenceTransformerModel:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
-            raise MissingExtra(Option("peer"), "train") from error
+            raise MissingExtra("a model of sentence-transformers", "train") from error
         here, place = os.path.isdir(self._folder), self._place()
         try:
             model = SentenceTransformer(
@@ -339,7 +339,7 @@ class LibraryModel:
         try:
             self._version = metadata.version("sentence-transformers")
         except metadata.PackageNotFoundError as error:
-            raise MissingExtra(Option("peer"), "train") from error
+            raise MissingExtra("a model of sentence-transformers", "train") from error
         self.name = name
         self.full_dim: int | None = None
         self._peer = SentenceTransformerModel(name, device=device, batch_size=batch_size)
