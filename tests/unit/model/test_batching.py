@@ -64,8 +64,8 @@ def test_less_memory_or_more_pixels_never_make_a_larger_batch(
     ("free", "size", "words"),
     [
         (20_000_000_000, 8, "the most at a time on CPU; half of the 20.0 GB free would hold"),
-        (200_000_000, 4, "each takes about 21.1 MB of the 200.0 MB free, half of which is used"),
-        (0, 1, "of the 0.0 MB free"),
+        (200_000_000, 4, "each takes about 21 MB of the 200 MB free, half of which is used"),
+        (0, 1, "of the 0 MB free"),
     ],
 )
 def test_the_choice_names_its_reason(free: int, size: int, words: str) -> None:
@@ -139,7 +139,7 @@ def test_memory_for_weights_that_are_not_loaded_yet_is_set_aside(
     assert bytes_to_load > 1_000_000
     monkeypatch.setattr(batching, "free_memory", lambda device: bytes_to_load + 1_000_000)
     assert embedder.batch_size == 1
-    assert "of the 1.0 MB free" in embedder.batch_reason
+    assert "of the 1 MB free" in embedder.batch_reason
 
 
 # ---- the memory that is free ----------------------------------------------------------------------------------
