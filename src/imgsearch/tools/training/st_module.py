@@ -219,7 +219,7 @@ class Qwen3VLInput(InputModule):
         return size
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: ``training.saving`` writes the checkpoint."""
+        """Do nothing: ``export`` writes the checkpoint."""
 
 
 def positions(types: NDArray[np.int64], grid: Grid | None, merge: int) -> NDArray[np.int64]:
