@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from imgsearch.errors import CheckpointError, InputError, NonFiniteError, PictureError, UsageError
 from imgsearch.media import formats
 from imgsearch.model import embedder as embedder_module
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.reference import Reference, pool_last
-from imgsearch.types import RGB, Input, PixelBudget
+from imgsearch.types import RGB, Input, ModelSpec, PixelBudget
 from support.pictures import encode, scene
 
 
@@ -307,3 +308,24 @@ def test_a_draft_decode_does_not_move_the_embedding(tiny_embedder: Qwen3VLEmbedd
     cosines = reduced @ whole.T
     assert np.diag(cosines).min() >= 0.995
     assert (cosines.argmax(axis=1) == np.arange(len(files))).all()
+
+
+def test_a_spec_says_all_that_a_model_is_made_from(tiny_checkpoint: str):
+    """An embedder by a spec gives the vectors of one by the same settings; its instruction is taken as it stands."""
+    budget = PixelBudget(4_096, 9_216)
+    spec = ModelSpec(tiny_checkpoint, "", 24, budget, "Find it", "cpu", "float32")
+    by_spec = Qwen3VLEmbedder.from_spec(spec)
+    by_settings = Qwen3VLEmbedder(
+        Checkpoint(tiny_checkpoint),
+        device="cpu",
+        dtype="float32",
+        dim=24,
+        budget=budget,
+        instruction="Find it",
+        verbatim=True,
+    )
+    items = ["a cat", Input(image=np.full((200, 120, 3), 90, np.uint8))]
+    assert np.array_equal(by_spec.embed(items), by_settings.embed(items))
+    assert by_spec.embed(items).shape == (2, 24)
+    shared = Qwen3VLEmbedder.from_spec(spec, forward=by_spec.forward)
+    assert shared.forward is by_spec.forward
