@@ -262,7 +262,7 @@ def engine_operations(sizes: Any, patches: int, tokens: int, prefix: int) -> flo
 
 def _vision_products(sizes: Any, patches: int, frames: int) -> float:
     """Count the multiplications by weights in the vision tower, with a picture as so many equal frames."""
-    shapes = {name: math.prod(shape) for name, shape in sizes.shapes().items() if len(shape) > 1}
+    shapes = {name: math.prod(shape) for name, shape in sizes.shapes.items() if len(shape) > 1}
     vision = sizes.vision
     blocks = sum(count for name, count in shapes.items() if ".blocks." in name)
     mergers = sum(count for name, count in shapes.items() if "merger" in name)

@@ -339,7 +339,7 @@ def test_tensors_are_those_of_the_published_model():
         with torch.device("meta"):
             model = Qwen3VLForEmbedding(Qwen3VLConfig.from_dict(copy.deepcopy(config)))
         wanted = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
-        assert _architecture(config).shapes() == wanted
+        assert _architecture(config).shapes == wanted
 
 
 def _architecture(config: dict[str, Any], folder: str | None = None):

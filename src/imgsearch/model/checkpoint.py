@@ -104,11 +104,19 @@ class Checkpoint:
     def _state(self, name: str) -> list[int] | None:
         """Return what changes when a file does, as it was before the file was read; None if it is not there."""
         if name not in self._states:
-            self._states[name] = None
-            with contextlib.suppress(OSError):
-                stat = os.stat(os.path.join(self.folder, name))
-                self._states[name] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+            self._states[name] = self._state_now(name)
         return self._states[name]
+
+    def _state_now(self, name: str) -> list[int] | None:
+        try:
+            stat = os.stat(os.path.join(self.folder, name))
+        except OSError:
+            return None
+        return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+    def _is_settled(self, state: list[int]) -> bool:
+        """Tell whether a file was written so long before that a later change can't hide in a tick of the clock."""
+        return self._opened_ns - max(state[1:3]) >= _SETTLED_NS
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
@@ -235,6 +243,21 @@ class Checkpoint:
     def tensors(self) -> list[TensorInfo]:
         """Every tensor of the weights; nothing but the files' headers is read."""
         return [tensor for name in self.weight_files for tensor in self._header(name)]
+
+    def weights_state(self) -> list[list[int]] | None:
+        """Return what changes when the weights do; None if they have changed since their headers were read, or may yet.
+
+        Asked after the weights are mapped, it is the state of what is mapped. Not the fingerprint, which looks at
+        samples only.
+        """
+        self.tensors  # noqa: B018  the state is from before the headers were read
+        states = []
+        for name in self.weight_files:
+            state = self._state(name)
+            if state is None or state != self._state_now(name) or not self._is_settled(state):
+                return None
+            states.append(state)
+        return states
 
     @cached_property
     def info(self) -> CheckpointInfo:
@@ -373,7 +396,7 @@ def _cached_fingerprint(checkpoint: Checkpoint) -> str:
         return str(entry.get("fingerprint"))
     result = _compute_fingerprint(checkpoint)
     # What was written a moment before may have changed again within one tick of the file system's clock, unseen.
-    if all(checkpoint._opened_ns - ctime > _SETTLED_NS for _, _, ctime, _ in files.values()):
+    if all(checkpoint._is_settled(state) for state in files.values()):
         entries = [*cache.items(), (key, {"scheme": _SCHEME, "files": files, "fingerprint": result})]
         with contextlib.suppress(OSError):  # not cached: a second more next time
             os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from imgsearch.errors import CheckpointError, InputError, ModelOutOfMemory, NonFiniteError, UsageError
+from imgsearch.errors import InputError, ModelOutOfMemory, NonFiniteError, UsageError
 from imgsearch.model import batching
 from imgsearch.model import image as pixels
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import choose_instruction
-from imgsearch.model.engine.config import read_architecture
+from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
 from imgsearch.model.runtime import activations, choose
@@ -72,6 +72,7 @@ class Qwen3VLEmbedder:
         self.budget = budget or conventions.pixels
         self.instruction = choose_instruction(instruction, default=conventions.document_prompt)
         self._layout = pixels.read_layout(checkpoint)
+        pixels.check_budget(self.budget, self._layout.factor)
         self._prompt_encoder = PromptEncoder(
             checkpoint, verbatim=conventions.verbatim if verbatim is None else verbatim
         )
@@ -80,8 +81,7 @@ class Qwen3VLEmbedder:
         self._notify = notify or _warn
         if side not in ("left", "right"):
             raise UsageError(f"the padding side is left or right, not '{side}'")
-        pixels.check_budget(self.budget, self._layout.factor)
-        self._check_length()
+        largest = self._largest_picture()
         with batching.loading(self.runtime.device):
             self.forward = forward or _load(checkpoint, self.runtime, side, self._prompt_encoder.pad_id)
         hidden = self.forward.hidden
@@ -91,7 +91,7 @@ class Qwen3VLEmbedder:
             )
         self.dim: int = dim or conventions.dim
         # Without self, so that an embedder that is let go gives its memory back at once, not when cycles are sought.
-        choice = functools.partial(_choose_size, self.forward, self._picture_size(), self.runtime)
+        choice = functools.partial(_choose_size, self.forward, largest, self.runtime)
         self._batching = batching.Batching(choice, self.runtime.device, self._notify)
 
     @classmethod
@@ -168,22 +168,19 @@ class Qwen3VLEmbedder:
             raise NonFiniteError(bad)
         return rows
 
-    def _picture_size(self) -> tuple[int, int]:
-        """Return how many patches the largest picture of the budget has, and how many tokens with its prompt."""
-        prompt = len(self._prompt_encoder.encode(None, 1, self.instruction).ids) - 1
-        pixels = self.budget.max_pixels
-        return pixels // self._layout.patch**2, pixels // self._layout.factor**2 + prompt
+    def _largest_picture(self) -> tuple[int, int]:
+        """Return how many patches the largest picture of the budget has, and how many tokens with its prompt.
 
-    def _check_length(self) -> None:
-        """Refuse a budget whose largest picture does not fit the token limit beside the prompt."""
-        area = self._layout.factor**2
-        prompt = self._picture_size()[1] - self.budget.max_pixels // area
-        if self.budget.max_pixels // area + prompt > self._max_length:
+        Raises UsageError for a budget whose largest picture does not fit the token limit beside the prompt.
+        """
+        most, area = self.budget.max_pixels, self._layout.factor**2
+        prompt = len(self._prompt_encoder.encode(None, 1, self.instruction).ids) - 1
+        if most // area + prompt > self._max_length:
             raise UsageError(
-                f"pictures of {self.budget.max_pixels:,} pixels take more than the model's {self._max_length:,} "
-                "tokens; give at most ",
+                f"pictures of {most:,} pixels take more than the model's {self._max_length:,} tokens; give at most ",
                 Option("max_pixels", (self._max_length - prompt) * area),
             )
+        return most // self._layout.patch**2, most // area + prompt
 
     def _ready(self, item: Embeddable, index: int, total: int) -> ModelInput:
         """Tokenise one input and cut its picture; an InputError says which input it was."""
@@ -233,13 +230,12 @@ class Qwen3VLEmbedder:
 def _load(checkpoint: Checkpoint, runtime: Runtime, padding_side: str, pad_id: int) -> Engine | Reference:
     """Load the engine, or the reference for an architecture that the engine does not know."""
     try:
-        architecture = read_architecture(checkpoint)
-    except CheckpointError:
+        return Engine(checkpoint, runtime)
+    except UnknownArchitecture:
         # transformers has the last word on what is no model at all, and says so.
         from imgsearch.model.reference import Reference  # on use: importing transformers takes seconds
 
         return Reference(checkpoint, runtime, padding_side, pad_id)
-    return Engine(checkpoint, runtime, architecture)
 
 
 def _choose_size(

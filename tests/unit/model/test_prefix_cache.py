@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from imgsearch.model import checkpoint as checkpoint_module
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import forward, prefix_cache
@@ -101,7 +102,7 @@ Ask = Callable[..., torch.Tensor]
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep prefixes of small checkpoints too, in a cache of the test's own."""
     monkeypatch.setattr(forward, "_STORED_FROM", 1)
-    monkeypatch.setattr(prefix_cache, "_SETTLED_NS", 0)
+    monkeypatch.setattr(checkpoint_module, "_SETTLED_NS", -(1 << 62))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "imgsearch" / "prefixes"
 
@@ -261,7 +262,7 @@ def test_weights_that_are_mended_in_place_have_other_prefixes(tiny_copy: str, fi
 
 def test_weights_of_this_moment_are_not_trusted(tiny_copy: str, files: Path, monkeypatch: pytest.MonkeyPatch):
     """What was written a moment ago may change again unseen: nothing of it is stored."""
-    monkeypatch.setattr(prefix_cache, "_SETTLED_NS", 3_600_000_000_000)
+    monkeypatch.setattr(checkpoint_module, "_SETTLED_NS", 3_600_000_000_000)
     _scale_weights(tiny_copy, 1.1)
     _find(_engine(tiny_copy), tiny_copy)
     assert not files.exists()

@@ -214,7 +214,7 @@ def test_a_question_takes_little_memory_of_its_own(tmp_path: Path, tiny_checkpoi
     in_float32 = sum(
         4 * int(torch.tensor(where.shape).prod())
         for name, where in find_tensors(
-            Checkpoint(folder), Engine(Checkpoint(folder), RUNTIME)._sizes.shapes(), tied=True
+            Checkpoint(folder), Engine(Checkpoint(folder), RUNTIME)._sizes.shapes, tied=True
         ).items()
         if "language_model.layers" in name
     )

@@ -51,22 +51,23 @@ class TextSizes:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Both towers. ``tied``: a language-modelling head, if stored, is a copy of the token embeddings."""
+    """Both towers. ``tied``: a language-modelling head, if stored, is a copy of the token embeddings.
+
+    ``shapes`` has every tensor by its name, as the published checkpoints name them.
+    """
 
     vision: VisionSizes
     text: TextSizes
     tied: bool
+    shapes: Shapes
 
-    def shapes(self) -> Shapes:
-        """Return the name and shape of every tensor, as the published checkpoints name them."""
-        return _text_shapes(self.text) | _vision_shapes(self.vision, self.text.hidden)
+
+class UnknownArchitecture(CheckpointError):
+    """config.json asks for what the engine does not know; transformers may."""
 
 
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
-    """Read config.json; CheckpointError for one that is broken, or that asks for anything the engine does not know.
-
-    What is unknown here may still be known to transformers: the reference forward has the last word on it.
-    """
+    """Read config.json. Raises UnknownArchitecture for what only transformers may know, CheckpointError for no model."""
     config = checkpoint.config
     try:
         if "quantization_config" in config:
@@ -75,10 +76,11 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
         if config["vision_config"]["out_hidden_size"] != text.hidden:
             raise ValueError("out_hidden_size")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
+        raise UnknownArchitecture(
             f"{checkpoint.folder}: config.json says what the engine does not know ({error.args[0]})"
         ) from error
-    return Architecture(vision, text, bool(config.get("tie_word_embeddings", False)))
+    shapes = _text_shapes(text) | _vision_shapes(vision, text.hidden)
+    return Architecture(vision, text, bool(config.get("tie_word_embeddings", False)), shapes)
 
 
 def _text(config: dict[str, Any]) -> TextSizes:

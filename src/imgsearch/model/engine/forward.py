@@ -23,12 +23,12 @@ from imgsearch.model.batching import LayerSizes, free_memory, is_out_of_memory, 
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine import threads
 from imgsearch.model.engine.config import LANGUAGE, Architecture, read_architecture
-from imgsearch.model.engine.layers import Int8Check, Int8Linear, Linear, Weights
-from imgsearch.model.engine.prefix_cache import MAX_TOKENS, PrefixCache, PrefixStore, weights_state
+from imgsearch.model.engine.layers import Int8Check, Int8Linear, Linear, uses_onednn
+from imgsearch.model.engine.prefix_cache import MAX_TOKENS, PrefixCache, PrefixStore
 from imgsearch.model.engine.rotary import Grid, Rotary, prompt_rotary
 from imgsearch.model.engine.text import KVCache, TextModel
 from imgsearch.model.engine.vision import VisionTower
-from imgsearch.model.engine.weights import find_tensors
+from imgsearch.model.engine.weights import Weights, find_tensors
 from imgsearch.model.prompt import ModelInput, Tokens
 from imgsearch.model.runtime import activations
 from imgsearch.types import Patches, Runtime
@@ -70,8 +70,7 @@ class Engine:
         """
         keep_freed_memory()
         self._sizes = architecture or read_architecture(checkpoint)
-        mapped = weights_state(checkpoint)
-        stored = find_tensors(checkpoint, self._sizes.shapes(), tied=self._sizes.tied)
+        stored = find_tensors(checkpoint, self._sizes.shapes, tied=self._sizes.tied)
         dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
         self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
         self._low_precision = any(
@@ -90,25 +89,25 @@ class Engine:
         rotary = functools.partial(prompt_rotary, self._sizes, self._weights.device)
         self._rotary = functools.lru_cache(maxsize=64)(rotary)
         prefill = functools.partial(_prefill, self._language, self._rotary)
-        # Weights that were replaced while they were mapped are nobody's.
-        store = self._prefix_store(mapped) if mapped and mapped == weights_state(checkpoint) else None
-        self._prefix_cache = PrefixCache(prefill, store)
+        self._prefix_cache = PrefixCache(prefill, self._prefix_store(checkpoint))
         self.hidden = self._sizes.text.hidden
 
-    def _prefix_store(self, mapped: list[list[int]]) -> PrefixStore | None:
+    def _prefix_store(self, checkpoint: Checkpoint) -> PrefixStore | None:
         """Return where prefixes of these weights are kept as files; None where computing them is sooner done."""
         layers = sum(
-            math.prod(shape) for name, shape in self._sizes.shapes().items() if f"{LANGUAGE}.layers" in name
+            math.prod(shape) for name, shape in self._sizes.shapes.items() if f"{LANGUAGE}.layers" in name
         )
-        if self._runtime.device != "cpu" or layers < _STORED_FROM:
+        # Asked now that they are mapped. Weights that were replaced meanwhile are nobody's.
+        state = checkpoint.weights_state()
+        if state is None or self._runtime.device != "cpu" or layers < _STORED_FROM:
             return None
         computation = {
             "dtype": self._runtime.dtype,
             "activations": str(self._weights.dtype),
             "sizes": repr(self._sizes.text),
-            "onednn": str(self._weights.onednn),
+            "onednn": str(uses_onednn(self._weights)),
         }
-        return PrefixStore(mapped, computation)
+        return PrefixStore(state, computation)
 
     def load_vision(self) -> VisionTower:
         """Load the vision tower, if that has not happened yet."""
@@ -170,7 +169,7 @@ class Engine:
     def _count(self) -> int:
         """Count the numbers of all weights but the embeddings of tokens, which a CPU reads a few of."""
         tables = {f"{LANGUAGE}.embed_tokens.weight"} if self._weights.device.type == "cpu" else set()
-        return sum(math.prod(shape) for name, shape in self._sizes.shapes().items() if name not in tables)
+        return sum(math.prod(shape) for name, shape in self._sizes.shapes.items() if name not in tables)
 
     def __call__(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Return the hidden state of each prompt's last token after the final norm: (prompts, hidden) float32.

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model.checkpoint import TensorInfo
-from imgsearch.model.engine.weights import MappedFiles, dtype_of, read_tensor
+from imgsearch.model.engine.weights import Weights
 from imgsearch.model.prompt import ModelInput
 from imgsearch.text import Option
 
@@ -25,6 +24,8 @@ _LEAST_DIM = 64  # the fewest numbers that the published model's vectors are mad
 _ZERO = 128  # oneDNN has quick kernels for activations without a sign only; this code means zero
 _STEPS = 127  # codes on each side of it
 # Numbers that are quantised at a time: 4 MB in float32, for which torch need not ask the system for new memory.
+# Numbers that are upcast at a time: 25 MB in float32. From 32 MB on, glibc asks the system anew for each block.
+_AT_ONCE = 3 * 2**21
 _QUANTISED_AT_ONCE = 2**20
 
 
@@ -201,71 +202,25 @@ def int8_fits(dtype: torch.dtype) -> bool:
     return torch.allclose(found.double(), plain, rtol=0.01, atol=0.5)  # of sums whose deviation is 8
 
 
-# Numbers that are upcast at a time: 25 MB in float32. From 32 MB on, glibc asks the system anew for each block.
-_AT_ONCE = 3 * 2**21
+def linear(weights: Weights, name: str, *, bias: bool) -> Linear | Int8Linear:
+    """Return the product by the weight ``name``.weight, with its bias if it has one."""
+    if not weights.int8:
+        return Linear(weights, name, bias)
+    loaded, weight = weights.loaded, weights.table(f"{name}.weight")
+    weights.loaded = loaded + weight.numel()
+    product = Int8Linear(weight, weights.read(f"{name}.bias") if bias else None)
+    weights.release(f"{name}.weight")
+    return product
 
 
-class Weights:
-    """The tensors of one checkpoint as they are computed with: ``dtype`` on ``device``.
+def operand(weights: Weights, x: torch.Tensor) -> Any:
+    """Return ``x`` as products take it, made once for several of them: Quantized in int8, else ``x``."""
+    return quantize(x) if weights.int8 else x
 
-    On the CPU, large tensors that are stored in ``dtype``, or in lower precision where that is float32, are not read
-    but mapped. ``onednn`` says whether the products run by oneDNN, ``int8`` whether they multiply quantised
-    weights and activations.
-    """
 
-    def __init__(
-        self, stored: dict[str, TensorInfo], device: torch.device, dtype: torch.dtype, *, int8: bool = False
-    ) -> None:
-        """Take what ``find_tensors`` found; nothing is read yet. ``loaded`` counts the numbers that have been read."""
-        self._stored, self._files, self.loaded = stored, MappedFiles(), 0
-        self.device, self.dtype, self.int8 = device, dtype, int8
-        self.onednn = device.type == "cpu" and onednn_fits(dtype)
-
-    def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Return a tensor as a copy in memory, in the dtype of the computation if no other is named."""
-        found = read_tensor(self._stored[name], dtype or self.dtype, self.device)
-        self.loaded += found.numel()
-        return found
-
-    def low_precision(self, name: str) -> bool:
-        """Tell whether a tensor is mapped in fewer bits than it is computed with: 16 where products are in float32."""
-        stored = dtype_of(self._stored[name])
-        lower = self.dtype == torch.float32 and stored in (torch.bfloat16, torch.float16)
-        return self.device.type == "cpu" and not self.int8 and lower
-
-    def matrix(self, name: str) -> torch.Tensor:
-        """Return a weight: mapped, in the dtype of the computation or in lower precision, or else read."""
-        where = self._stored[name]
-        if self.low_precision(name) or (self.device.type == "cpu" and dtype_of(where) == self.dtype):
-            mapped = self._files.tensor(where)
-            if mapped is not None:
-                self._files.expect(where)
-                return mapped
-        return self.read(name)
-
-    def table(self, name: str) -> torch.Tensor:
-        """Return a tensor of which a few rows are looked up at a time: on the CPU mapped, in whatever dtype it has."""
-        mapped = self._files.tensor(self._stored[name]) if self.device.type == "cpu" else None
-        return self.read(name) if mapped is None else mapped
-
-    def release(self, name: str) -> None:
-        """Let go of the memory of a mapped tensor that has been copied."""
-        self._files.release(self._stored[name])
-
-    def linear(self, name: str, *, bias: bool) -> Linear | Int8Linear:
-        """Return the product by the weight ``name``.weight, with its bias if it has one."""
-        return self._int8_linear(name, bias) if self.int8 else Linear(self, name, bias)
-
-    def operand(self, x: torch.Tensor) -> Any:
-        """Return ``x`` as products take it, made once for several of them: Quantized in int8, else ``x``."""
-        return quantize(x) if self.int8 else x
-
-    def _int8_linear(self, name: str, bias: bool) -> Int8Linear:
-        loaded, weight = self.loaded, self.table(f"{name}.weight")
-        self.loaded = loaded + weight.numel()
-        product = Int8Linear(weight, self.read(f"{name}.bias") if bias else None)
-        self.release(f"{name}.weight")
-        return product
+def uses_onednn(weights: Weights) -> bool:
+    """Tell whether products by these weights run by oneDNN, with what follows them."""
+    return weights.device.type == "cpu" and onednn_fits(weights.dtype)
 
 
 class Linear:
@@ -281,6 +236,7 @@ class Linear:
         self._weights, self._name = weights, f"{name}.weight"
         self._weight = weights.matrix(self._name)
         self._bias = weights.read(f"{name}.bias") if bias else None
+        self._onednn = uses_onednn(weights)
         self._packed = False
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -298,14 +254,14 @@ class Linear:
     def times(self, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         """Return the product, each number multiplied by ``factor``, which has the result's shape."""
         weight = self._weight
-        if self._weights.onednn and weight.dtype == x.dtype:
+        if self._onednn and weight.dtype == x.dtype:
             return self._onednn_binary(x, weight, factor, "mul")
         return self._product(x, "none", "").mul_(factor)
 
     def plus(self, x: torch.Tensor, summand: torch.Tensor) -> torch.Tensor:
         """Return the product plus ``summand``, which has the result's shape."""
         weight = self._weight
-        if self._weights.onednn and weight.dtype == x.dtype:
+        if self._onednn and weight.dtype == x.dtype:
             return self._onednn_binary(x, weight, summand, "add")
         return self._product(x, "none", "").add_(summand)
 
@@ -319,7 +275,7 @@ class Linear:
     def prepack(self) -> None:
         """Lay the weight out as oneDNN's kernels read it, once instead of at every product; last bits may differ."""
         self.upcast()
-        if self._weights.onednn and not self._packed:
+        if self._onednn and not self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
             self._packed = True
             self._weights.release(self._name)
@@ -340,7 +296,7 @@ class Linear:
     def _whole(
         self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, after: str, variant: str
     ) -> torch.Tensor:
-        if self._weights.onednn:
+        if self._onednn:
             fused: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], variant)
             return fused
         product = F.linear(x, weight, bias)

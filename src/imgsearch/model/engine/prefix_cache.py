@@ -13,7 +13,6 @@ import json
 import os
 import tempfile
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -23,9 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from imgsearch.errors import CheckpointError
 from imgsearch.fs import atomic_write
-from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine.text import KVCache
 from imgsearch.model.runtime import numerics
 
@@ -36,9 +33,6 @@ MAX_STORED_TOKENS = 64
 _ENTRIES = 4
 _FILES = 8
 _DIGEST = 32  # bytes of the checksum before the tensors
-_SETTLED_NS = (
-    2_000_000_000  # a file that changed later than this may change again within a tick of the clock, unseen
-)
 
 
 class PrefixCache:
@@ -124,21 +118,6 @@ class PrefixStore:
         key = [*self._key, ids.tobytes().hex(), numerics(), code_digest()]
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return os.path.join(platformdirs.user_cache_dir("imgsearch"), "prefixes", name[:40])
-
-
-def weights_state(checkpoint: Checkpoint) -> list[list[int]] | None:
-    """Return what changes when a checkpoint's weights do; None if that can't be told.
-
-    Taken before the weights are mapped and again after, equal states say that the map is of these files. Not the
-    fingerprint, which is of what lies in the folder now, and looks at samples only.
-    """
-    try:
-        states = [os.stat(os.path.join(checkpoint.folder, name)) for name in checkpoint.weight_files]
-    except (OSError, CheckpointError):
-        return None
-    if any(time.time_ns() - max(one.st_mtime_ns, one.st_ctime_ns) < _SETTLED_NS for one in states):
-        return None
-    return [[one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns] for one in states]
 
 
 def code_digest(package: str = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) -> str:

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from imgsearch.model.engine.config import LANGUAGE, TextSizes
-from imgsearch.model.engine.layers import Int8Linear, Linear, Weights
+from imgsearch.model.engine.layers import Int8Linear, Linear, linear, operand
 from imgsearch.model.engine.rotary import Rotary
+from imgsearch.model.engine.weights import Weights
 
 
 class KVCache(NamedTuple):
@@ -129,7 +130,7 @@ class TextModel:
 
     def _normed(self, hidden: torch.Tensor, weight: torch.Tensor) -> Any:
         """Norm what several products read, in the form that they take (``Weights.operand``)."""
-        return self._weights.operand(self._rms_norm(hidden, weight))
+        return operand(self._weights, self._rms_norm(hidden, weight))
 
     def _rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Divide by the root of the mean square, which torch takes in float32 in any dtype."""
@@ -152,10 +153,10 @@ class DecoderLayer:
         self.query_norm = weights.read(f"{name}.self_attn.q_norm.weight")
         self.key_norm = weights.read(f"{name}.self_attn.k_norm.weight")
         self.query, self.key, self.value, self.out = (
-            weights.linear(f"{name}.self_attn.{letter}_proj", bias=False) for letter in "qkvo"
+            linear(weights, f"{name}.self_attn.{letter}_proj", bias=False) for letter in "qkvo"
         )
         self.gate, self.up, self.down = (
-            weights.linear(f"{name}.mlp.{which}_proj", bias=False) for which in ("gate", "up", "down")
+            linear(weights, f"{name}.mlp.{which}_proj", bias=False) for which in ("gate", "up", "down")
         )
 
     def linears(self) -> list[Linear | Int8Linear]:

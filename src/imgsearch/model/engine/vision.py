@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from imgsearch.model.engine.config import VISION, VisionSizes
-from imgsearch.model.engine.layers import Int8Linear, Linear, Weights
+from imgsearch.model.engine.layers import Int8Linear, Linear, linear
 from imgsearch.model.engine.rotary import Grid, Rotary, patch_positions, patch_rotary
+from imgsearch.model.engine.weights import Weights
 from imgsearch.model.runtime import bfloat16_unit
 
 _EPSILON = 1e-6  # of every layer norm; the published code has it fixed
@@ -84,10 +85,10 @@ class _Block:
         cpu = weights.device.type == "cpu" and weights.dtype == torch.bfloat16
         self._attend = _attend_by_products if cpu and bfloat16_unit() == "AVX512-BF16" else _attend
         self._norms = [_Norm(weights, f"{name}.norm{which}") for which in (1, 2)]
-        self._qkv = weights.linear(f"{name}.attn.qkv", bias=True)
-        self._out = weights.linear(f"{name}.attn.proj", bias=True)
-        self._up = weights.linear(f"{name}.mlp.linear_fc1", bias=True)
-        self._down = weights.linear(f"{name}.mlp.linear_fc2", bias=True)
+        self._qkv = linear(weights, f"{name}.attn.qkv", bias=True)
+        self._out = linear(weights, f"{name}.attn.proj", bias=True)
+        self._up = linear(weights, f"{name}.mlp.linear_fc1", bias=True)
+        self._down = linear(weights, f"{name}.mlp.linear_fc2", bias=True)
 
     def __call__(self, hidden: torch.Tensor, rotary: Rotary, heads: int) -> torch.Tensor:
         hidden = self._out.plus(self._mix(self._norms[0](hidden), rotary, heads), hidden)
@@ -111,8 +112,8 @@ class _Merger:
     def __init__(self, weights: Weights, name: str, sizes: VisionSizes, *, after: bool) -> None:
         self._joined, self._after = sizes.hidden * sizes.merge**2, after
         self._norm = _Norm(weights, f"{name}.norm")
-        self._up = weights.linear(f"{name}.linear_fc1", bias=True)
-        self._down = weights.linear(f"{name}.linear_fc2", bias=True)
+        self._up = linear(weights, f"{name}.linear_fc1", bias=True)
+        self._down = linear(weights, f"{name}.linear_fc2", bias=True)
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         shape = (len(hidden), -1, self._joined)

@@ -117,6 +117,52 @@ def dtype_of(where: TensorInfo) -> torch.dtype:
     return _DTYPES[where.dtype]
 
 
+class Weights:
+    """The tensors of one checkpoint as they are computed with: ``dtype`` on ``device``.
+
+    On the CPU, large tensors that are stored in ``dtype``, or in lower precision where that is float32, are not read
+    but mapped. ``int8`` says whether products multiply quantised weights and activations.
+    """
+
+    def __init__(
+        self, stored: dict[str, TensorInfo], device: torch.device, dtype: torch.dtype, *, int8: bool = False
+    ) -> None:
+        """Take what ``find_tensors`` found; nothing is read yet. ``loaded`` counts the numbers that have been read."""
+        self._stored, self._files, self.loaded = stored, MappedFiles(), 0
+        self.device, self.dtype, self.int8 = device, dtype, int8
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Return a tensor as a copy in memory, in the dtype of the computation if no other is named."""
+        found = read_tensor(self._stored[name], dtype or self.dtype, self.device)
+        self.loaded += found.numel()
+        return found
+
+    def low_precision(self, name: str) -> bool:
+        """Tell whether a tensor is mapped in fewer bits than it is computed with: 16 where products are in float32."""
+        stored = dtype_of(self._stored[name])
+        lower = self.dtype == torch.float32 and stored in (torch.bfloat16, torch.float16)
+        return self.device.type == "cpu" and not self.int8 and lower
+
+    def matrix(self, name: str) -> torch.Tensor:
+        """Return a weight: mapped, in the dtype of the computation or in lower precision, or else read."""
+        where = self._stored[name]
+        if self.low_precision(name) or (self.device.type == "cpu" and dtype_of(where) == self.dtype):
+            mapped = self._files.tensor(where)
+            if mapped is not None:
+                self._files.expect(where)
+                return mapped
+        return self.read(name)
+
+    def table(self, name: str) -> torch.Tensor:
+        """Return a tensor of which a few rows are looked up at a time: on the CPU mapped, in whatever dtype it has."""
+        mapped = self._files.tensor(self._stored[name]) if self.device.type == "cpu" else None
+        return self.read(name) if mapped is None else mapped
+
+    def release(self, name: str) -> None:
+        """Let go of the memory of a mapped tensor that has been copied."""
+        self._files.release(self._stored[name])
+
+
 def _check(stored: Mapping[str, TensorInfo], wanted: Mapping[str, tuple[int, ...]], folder: str) -> None:
     """Raise CheckpointError unless the stored tensors are exactly those of the model."""
     missing, unexpected = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
