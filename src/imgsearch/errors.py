@@ -26,19 +26,19 @@ class ImgsearchError(Exception):
         super().__init__(Message(*parts))
 
     @property
-    def message(self) -> Message:
+    def line(self) -> Message:
         """The message with its options and calls as data."""
         return Message(*self.args)
 
     @property
     def option(self) -> str | None:
         """The name of the option that the message names first, as Python has it."""
-        return next((part.name for part in self.message.parts if isinstance(part, Option)), None)
+        return next((part.name for part in self.line.parts if isinstance(part, Option)), None)
 
     @property
     def next(self) -> Call | None:
         """The call that the message names first: what to do next."""
-        return next((part for part in self.message.parts if isinstance(part, Call)), None)
+        return next((part for part in self.line.parts if isinstance(part, Call)), None)
 
 
 class UsageError(ImgsearchError):

@@ -103,7 +103,7 @@ def query(
                     hits = answer(opened, replace(request, text=line), encoder)
                 except InputError as error:
                     # One bad question must not cost the others their answers.
-                    output.error(Message(f"line {number}: ", error.message))
+                    output.error(Message(f"line {number}: ", error.line))
                     failed = True
                     continue
                 output.hits(hits, style, line)

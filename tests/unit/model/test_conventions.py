@@ -468,7 +468,7 @@ def test_flags_are_compared_with_the_index(sentence: Path) -> None:
     assert f"the instruction for questions {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)
     assert f"the instruction for pictures {PROMPTS['document']!r}, not 'Find dogs.'" in str(caught.value)
     assert "at most 9,999 pixels a picture, not 57,600" in str(caught.value)
-    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in spelled(caught.value.message)
+    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in spelled(caught.value.line)
 
 
 # ---- demo -----------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ class Qwen3VLInput(InputModule):
             try:
                 self._text(content)
             except InputError as error:
-                raise DatasetError(f"the query '{content[:60]}': ", error.message) from error
+                raise DatasetError(f"the query '{content[:60]}': ", error.line) from error
 
     @property
     def modalities(self) -> list[Any]:
