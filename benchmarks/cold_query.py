@@ -16,10 +16,10 @@ Three contenders in turns (A B C A B C): `imgsearch query` over a small index of
 checkpoint's fingerprint; a process that loads the same checkpoint with sentence-transformers and calls encode_query;
 and one that goes on to search the index's vectors as a matrix. No answer is remembered (--no-remember) and no running
 server asked. One untimed round comes first: it brings the files into the page cache, writes the bytecode of every
-module that is imported, and lets ours compute what it remembers from then on: the checkpoint's fingerprint, and the
-keys and values of the prompt before the question. Where the time goes is
-what each process's own clock says; ours from processes of their own that do the same by the library, and what the
-command takes beyond them is "command line". The builds of torch are said too: one with CUDA takes longer to import.
+module that is imported, and lets ours compute what it caches from then on: the checkpoint's fingerprint. Where the
+time goes is what each process's own clock says; ours from processes of their own that do the same by the library, and
+what the command takes beyond them is "command line". The builds of torch are said too: one with CUDA takes longer to
+import.
 Prints a table and one JSON line.
 """
 

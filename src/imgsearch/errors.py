@@ -26,19 +26,23 @@ class ImgsearchError(Exception):
         super().__init__(Message(*parts))
 
     @property
-    def line(self) -> Message:
-        """The message with its options and calls as data."""
+    def as_message(self) -> Message:
+        """The message with its options and calls as data.
+
+        Not called ``message``: torch takes a class that has this name for one that is made with ``message=…``, when it
+        hands on the error of a process that reads pictures for it.
+        """
         return Message(*self.args)
 
     @property
     def option(self) -> str | None:
         """The name of the option that the message names first, as Python has it."""
-        return next((part.name for part in self.line.parts if isinstance(part, Option)), None)
+        return next((part.name for part in self.as_message.parts if isinstance(part, Option)), None)
 
     @property
     def next(self) -> Call | None:
         """The call that the message names first: what to do next."""
-        return next((part for part in self.line.parts if isinstance(part, Call)), None)
+        return next((part for part in self.as_message.parts if isinstance(part, Call)), None)
 
 
 class UsageError(ImgsearchError):

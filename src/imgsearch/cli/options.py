@@ -98,7 +98,7 @@ def handled(command: Callable[P, int]) -> Callable[P, None]:
         try:
             code = command(*args, **kwargs)
         except ImgsearchError as error:
-            output.error(error.line)
+            output.error(error.as_message)
             code = error.exit_code
         except KeyboardInterrupt:
             output.error("interrupted; what was committed stays, run the command again to go on from there")

@@ -103,7 +103,7 @@ def query(
                     hits = answer(opened, replace(request, text=line), encoder)
                 except InputError as error:
                     # One bad question must not cost the others their answers.
-                    output.error(Message(f"line {number}: ", error.line))
+                    output.error(Message(f"line {number}: ", error.as_message))
                     failed = True
                     continue
                 output.hits(hits, style, line)

@@ -114,7 +114,7 @@ def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
 
 def error_json(error: ImgsearchError) -> dict[str, Any]:
     """Return an error as JSON: its class, its line and that line's parts, and the rows of one that names rows."""
-    parts = [_part_json(part) for part in error.line.parts]
+    parts = [_part_json(part) for part in error.as_message.parts]
     data: dict[str, Any] = {"kind": type(error).__name__, "message": str(error), "parts": parts}
     if isinstance(error, NonFiniteError):
         data["rows"] = error.rows

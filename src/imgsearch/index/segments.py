@@ -226,7 +226,7 @@ def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise SegmentMissing(
-            _damaged(path, f"is missing, and with it {rows} vectors").line, number
+            _damaged(path, f"is missing, and with it {rows} vectors").as_message, number
         ) from error
     except OSError as error:
         raise _damaged(path, f"can't be opened ({error_line(error)}), and with it {rows} vectors") from error

@@ -199,7 +199,7 @@ class Qwen3VLEmbedder:
             )
         except InputError as error:
             which = f"input {index + 1} of {total}: " if total > 1 else ""
-            raise InputError(which, error.line) from error
+            raise InputError(which, error.as_message) from error
         return tokens, patches
 
     def _patches(self, image: Any) -> Patches:

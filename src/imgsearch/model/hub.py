@@ -340,7 +340,7 @@ DEMO_MODEL = "demo"
 DEMO_FOLDER = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools", "demo", "checkpoint"
 )
-# What huggingface_hub, too, takes for a name; so a folder made from one stays in its place.
+# What huggingface_hub, too, takes for a name; so a folder made from one stays inside its parent.
 _HUB_NAME = re.compile(
     r"(?!.*(--|\.\.|\.git$))[a-z0-9][\w.-]*(?<=\w)/[a-z0-9][\w.-]{0,95}(?<=\w)", re.A | re.I
 )
@@ -359,7 +359,7 @@ def find_checkpoint(
     ModelSpec: "demo", the one that ships with the package (a folder of that name is ./demo); ``model`` as a folder;
     without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source checkout
     and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
-    downloaded as that revision or commit counts. ``progress`` is called as ``hub.download`` does, ``notify``
+    downloaded as that revision or commit counts. ``progress`` is called as ``download_checkpoint`` does, ``notify``
     with a line of text.
 
     Raises CheckpointError (nothing there, or a folder that lacks files), UsageError (a revision of a folder),

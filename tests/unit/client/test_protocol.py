@@ -137,7 +137,7 @@ def test_the_options_and_calls_of_an_error_arrive() -> None:
     error = UsageError(Option("dim", 7), ": too long; ", rebuild_call("/i", paths=["/a"], model="demo"))
     found = protocol.error_from(json.loads(json.dumps(protocol.error_json(error))))
     assert isinstance(found, UsageError)
-    assert (str(found), found.line.parts) == (str(error), error.line.parts)
+    assert (str(found), found.as_message.parts) == (str(error), error.as_message.parts)
     assert (found.option, found.next) == ("dim", error.next)
 
 
@@ -148,7 +148,7 @@ def test_parts_that_can_not_be_read_leave_the_line(parts: object) -> None:
     """An error whose parts are missing, of another form, or no parts of its line is its bare line."""
     found = protocol.error_from({"error": {"kind": "UsageError", "message": "one line", "parts": parts}})
     assert isinstance(found, UsageError)
-    assert found.line.parts == ("one line",)
+    assert found.as_message.parts == ("one line",)
 
 
 def test_rows_without_a_finite_vector_arrive() -> None:

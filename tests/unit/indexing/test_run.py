@@ -915,7 +915,7 @@ def test_another_spec_is_refused_with_the_commands_that_fix_it(
     with pytest.raises(IndexMismatch) as caught:
         run(folder, gallery, model=choice)
     assert f"dim={choice.dim}" in str(caught.value) or choice.dim is None
-    line = spelled(caught.value.line)
+    line = spelled(caught.value.as_message)
     assert f"imgsearch index {gallery} --index {folder}" in line
     assert f"{said} --rebuild" in line
     assert indexed(folder) == before

@@ -52,7 +52,7 @@ def _chosen(kind: str, free: int, side: int, itemsize: int = 4) -> int:
 def test_less_memory_or_more_pixels_never_make_a_larger_batch(
     kind: str, free: int, less: int, side: int, longer: int
 ) -> None:
-    """The size is from 1 to the device's most, and does not grow when memory shrinks, pixels grow or numbers widen."""
+    """The size is from 1 to the device's most, and does not grow when memory shrinks, or pixels or numbers grow."""
     size = _chosen(kind, free, side)
     assert 1 <= size <= batching.MAX_BATCH[kind]
     assert _chosen(kind, min(free, less), side) <= size
@@ -100,7 +100,7 @@ def test_the_estimate_is_near_what_torch_allocates(
 
 
 def _peak(embedder: Qwen3VLEmbedder, ready: list[ModelInput]) -> int:
-    """Return the most bytes that torch held at a time during one pass, beyond those before it."""
+    """Return the most bytes that torch had at a time during one pass, beyond those before it."""
     embedder.forward(ready)
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
@@ -130,7 +130,7 @@ def _unknown(folder: str) -> None:
     raise embedder_module.CheckpointError(f"{folder}: made unknown for a test")
 
 
-def test_weights_that_are_to_come_are_set_aside(
+def test_memory_for_weights_that_are_not_loaded_yet_is_set_aside(
     tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory that weights will take, being mapped or not read yet, is not given to pictures."""
@@ -172,7 +172,7 @@ def test_a_containers_limit_is_heeded(system: Path, limit: str, free: int) -> No
 
 
 def test_limits_of_the_groups_around_are_heeded(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The narrowest limit counts, be it on the process's own group or on one around it, in either version."""
+    """The tightest limit counts, be it on the process's own group or on one around it, in either version."""
     monkeypatch.setattr(batching, "_groups", lambda controller: ["", "user", "user/session"])
     _group(system / "user", "memory.max", "5000000000", "memory.current", 0, "")
     _group(system / "user" / "session", "memory.max", "6000000000", "memory.current", 2_000_000_000, "")
@@ -209,8 +209,8 @@ OOM: dict[str, Exception] = {
 }
 
 
-class Narrow:
-    """A forward in whose memory ``room`` prompts have place at a time; counts the ``passes`` that came to an end."""
+class Crowded:
+    """A forward in whose memory ``room`` prompts fit at a time; counts the ``passes`` that came to an end."""
 
     def __init__(self, forward: Callable[..., torch.Tensor], room: int, error: Exception) -> None:
         self.forward, self.room, self.error = forward, room, error
@@ -234,12 +234,12 @@ INPUTS = [
 ]
 
 
-def _narrow(folder: str, room: int, error: Exception) -> tuple[Qwen3VLEmbedder, Narrow, list[str]]:
+def _crowded(folder: str, room: int, error: Exception) -> tuple[Qwen3VLEmbedder, Crowded, list[str]]:
     lines: list[str] = []
     embedder = Qwen3VLEmbedder(folder, device="cpu", dtype="float32", notify=lines.append)
-    narrow = Narrow(embedder.forward, room, error)
-    embedder.forward = narrow  # type: ignore[assignment]
-    return embedder, narrow, lines
+    crowded = Crowded(embedder.forward, room, error)
+    embedder.forward = crowded  # type: ignore[assignment]
+    return embedder, crowded, lines
 
 
 @pytest.mark.parametrize("kind", OOM)
@@ -248,31 +248,31 @@ def test_memory_that_runs_out_makes_smaller_batches(
     tiny_checkpoint: str, tiny_embedder: Qwen3VLEmbedder, kind: str, room: int
 ) -> None:
     """Every row is there, right and in order, the batches stay small from then on, and one line says so."""
-    embedder, narrow, lines = _narrow(tiny_checkpoint, room, OOM[kind])
+    embedder, crowded, lines = _crowded(tiny_checkpoint, room, OOM[kind])
     expected = tiny_embedder.embed(INPUTS)
     np.testing.assert_allclose(embedder.embed(INPUTS), expected, atol=1e-5)
-    held = {1: 1, 3: 2, 5: 4}[room]
-    assert embedder.batch_size == held
+    fits = {1: 1, 3: 2, 5: 4}[room]
+    assert embedder.batch_size == fits
     assert embedder.batch_reason == "memory ran out with 8"
-    assert lines == [f"memory ran out with 8 inputs at a time: from here on it is {held}"]
-    narrow.room = 100
+    assert lines == [f"memory ran out with 8 inputs at a time: from here on it is {fits}"]
+    crowded.room = 100
     np.testing.assert_allclose(embedder.embed(INPUTS, batch_size=11), expected, atol=1e-5)
-    assert max(narrow.passes) == held
+    assert max(crowded.passes) == fits
     assert len(lines) == 1
 
 
 def test_a_wish_beyond_the_choice_is_tried(tiny_checkpoint: str, tiny_embedder: Qwen3VLEmbedder) -> None:
     """A batch size that was asked for is taken as long as memory holds it, whatever would have been chosen."""
-    embedder, narrow, lines = _narrow(tiny_checkpoint, 11, OOM["cpu"])
+    embedder, crowded, lines = _crowded(tiny_checkpoint, 11, OOM["cpu"])
     np.testing.assert_allclose(embedder.embed(INPUTS, batch_size=11), tiny_embedder.embed(INPUTS), atol=1e-5)
-    assert narrow.passes == [11]
+    assert crowded.passes == [11]
     assert lines == []
 
 
 @pytest.mark.parametrize("kind", OOM)
 def test_a_single_input_that_does_not_fit(tiny_checkpoint: str, kind: str) -> None:
     """Where not even one input fits, one line says what to do, and no row is given."""
-    embedder, _, lines = _narrow(tiny_checkpoint, 0, OOM[kind])
+    embedder, _, lines = _crowded(tiny_checkpoint, 0, OOM[kind])
     with pytest.raises(ModelOutOfMemory, match="max_pixels=57600") as caught:
         embedder.embed(INPUTS)
     assert "\n" not in str(caught.value)
@@ -281,7 +281,7 @@ def test_a_single_input_that_does_not_fit(tiny_checkpoint: str, kind: str) -> No
 
 def test_other_errors_are_passed_on(tiny_checkpoint: str) -> None:
     """An error that is not about memory is a bug of ours and stays what it is."""
-    embedder, _, _ = _narrow(tiny_checkpoint, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    embedder, _, _ = _crowded(tiny_checkpoint, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
         embedder.embed(INPUTS)
 
@@ -307,11 +307,11 @@ def test_the_failed_pass_is_forgotten_before_the_next_try() -> None:
 
 
 def test_rows_that_are_not_finite_keep_their_places(tiny_checkpoint: str) -> None:
-    """A row that is never finite is named by its place also when its batch had to be divided."""
-    embedder, narrow, _ = _narrow(tiny_checkpoint, 2, OOM["cpu"])
+    """A row that is never finite is named by its number also when its batch had to be divided."""
+    embedder, crowded, _ = _crowded(tiny_checkpoint, 2, OOM["cpu"])
 
     def spoilt(prompts: Sequence[ModelInput]) -> torch.Tensor:
-        rows = narrow(prompts).clone()
+        rows = crowded(prompts).clone()
         rows[[patches is not None for _, patches in prompts]] = float("nan")
         return rows
 
@@ -335,7 +335,7 @@ def test_the_second_chance_in_little_memory(tiny_checkpoint: str, room: int) -> 
             rows[[patches is None for _, patches in prompts]] = float("inf")
             return rows
 
-        in_float32 = Narrow(whole.in_float32, room, OOM["cuda"])
+        in_float32 = Crowded(whole.in_float32, room, OOM["cuda"])
 
     embedder.forward = Overflowing()  # type: ignore[assignment]
     if room:
@@ -393,13 +393,13 @@ def test_an_embedder_that_is_let_go_gives_its_memory_back(tiny_checkpoint: str) 
 # ---- indexing -------------------------------------------------------------------------------------------------
 
 
-def _narrow_runs(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+def _crowded_runs(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     """Let every model that is loaded run out of memory with more than ``room`` inputs at a time."""
     real = embedder_module._load
     monkeypatch.setattr(
         embedder_module,
         "_load",
-        lambda *args: Narrow(real(*args), room, torch.OutOfMemoryError("CUDA out of memory")),
+        lambda *args: Crowded(real(*args), room, torch.OutOfMemoryError("CUDA out of memory")),
     )
 
 
@@ -410,14 +410,14 @@ def test_a_run_goes_on_with_smaller_batches(
     """When memory runs out during indexing, every picture gets its vector all the same, and the user is told once."""
     model, notes = ModelOptions(tiny_checkpoint), fakes.Notes()
     run(tmp_path / "whole", gallery, model=model)
-    _narrow_runs(monkeypatch, room=2)
-    result = run(tmp_path / "narrow", gallery, model=model, batch_size=asked, reporter=notes)
+    _crowded_runs(monkeypatch, room=2)
+    result = run(tmp_path / "crowded", gallery, model=model, batch_size=asked, reporter=notes)
     assert result.indexed == 5
     assert notes.text.count("memory ran out with") == 1
-    with ImageIndex(str(tmp_path / "whole")) as whole, ImageIndex(str(tmp_path / "narrow")) as narrow:
+    with ImageIndex(str(tmp_path / "whole")) as whole, ImageIndex(str(tmp_path / "crowded")) as crowded:
         for path in sorted(indexed(tmp_path / "whole")):
             sha256 = hashlib.sha256(Path("/", path).read_bytes()).digest()
-            ours, theirs = narrow.vector(sha256), whole.vector(sha256)
+            ours, theirs = crowded.vector(sha256), whole.vector(sha256)
             assert ours is not None
             assert theirs is not None
             np.testing.assert_allclose(ours, theirs, atol=1e-3)

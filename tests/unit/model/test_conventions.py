@@ -468,7 +468,7 @@ def test_flags_are_compared_with_the_index(sentence: Path) -> None:
     assert f"the instruction for questions {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)
     assert f"the instruction for pictures {PROMPTS['document']!r}, not 'Find dogs.'" in str(caught.value)
     assert "at most 9,999 pixels a picture, not 57,600" in str(caught.value)
-    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in spelled(caught.value.line)
+    assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in spelled(caught.value.as_message)
 
 
 # ---- demo -----------------------------------------------------------------------------------------------------
@@ -487,7 +487,7 @@ def demo(tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_the_demo_model_is_found_by_its_name(demo: str, photos: Path, tmp_path: Path) -> None:
     """`--model demo` is the shipped checkpoint, also beside a folder of that name, and the index finds it again."""
-    assert hub.find_checkpoint("demo") == hub.Checkpoint(demo, "demo", "ships with imgsearch")
+    assert hub.find_checkpoint("demo") == Checkpoint(demo, "demo", "ships with imgsearch")
     index = ("--index", tmp_path / "index")
     assert imgsearch("index", photos, *index, "--model", "demo", "--device", "cpu").code == 0
     assert manifest.read(str(tmp_path / "index")).model == "demo"

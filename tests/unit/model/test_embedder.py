@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from imgsearch.errors import CheckpointError, InputError, NonFiniteError, PictureError, UsageError
 from imgsearch.media import formats
 from imgsearch.model import embedder as embedder_module
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.reference import Reference, pool_last
-from imgsearch.types import RGB, Input, PixelBudget
+from imgsearch.types import RGB, Input, ModelSpec, PixelBudget
 from support.pictures import encode, scene
 
 
@@ -41,8 +42,8 @@ def test_one_unit_row_per_input(tiny_embedder: Qwen3VLEmbedder):
     assert rows.shape == (4, 128)
     assert rows.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
-    for place, item in enumerate(inputs):
-        np.testing.assert_allclose(tiny_embedder.embed([item])[0], rows[place], atol=1e-5)
+    for index, item in enumerate(inputs):
+        np.testing.assert_allclose(tiny_embedder.embed([item])[0], rows[index], atol=1e-5)
 
 
 def test_no_inputs_no_rows(tiny_embedder: Qwen3VLEmbedder):
@@ -147,7 +148,7 @@ def test_instruction(tiny_checkpoint: str, tiny_embedder: Qwen3VLEmbedder):
     ],
 )
 def test_inputs_that_can_not_be_taken(tiny_embedder: Qwen3VLEmbedder, item, words: str):
-    """An unusable input is refused with its place among the inputs, and no row is given for any of them."""
+    """An unusable input is refused with its number among the inputs, and no row is given for any of them."""
     with pytest.raises(InputError, match=words) as caught:
         tiny_embedder.embed(["a cat", item])
     assert "input 2 of 2" in str(caught.value)
@@ -194,7 +195,7 @@ def test_pooling_takes_the_last_token(mask: list[list[int]], expected: list[int]
     """The last token that is no padding is taken under right, left and mixed padding."""
     hidden = torch.arange(2 * 4 * 3, dtype=torch.float32).view(2, 4, 3)
     pooled = pool_last(hidden, torch.tensor(mask))
-    assert torch.equal(pooled, torch.stack([hidden[row, place] for row, place in enumerate(expected)]))
+    assert torch.equal(pooled, torch.stack([hidden[row, position] for row, position in enumerate(expected)]))
 
 
 def test_half_precision(half_embedder: Qwen3VLEmbedder, tiny_embedder: Qwen3VLEmbedder):
@@ -247,7 +248,7 @@ def test_overflow_is_computed_again_in_float32(half_of):
 
 
 def test_rows_that_are_never_finite(half_of, tiny_embedder: Qwen3VLEmbedder):
-    """Rows that are not finite in float32 either raise an error with the places of exactly these inputs."""
+    """Rows that are not finite in float32 either raise an error with the numbers of exactly these inputs."""
     encode = tiny_embedder._prompt_encoder.encode
     own = set(encode("€").ids.tolist()) - set(encode("a cat a dog").ids.tolist())
 
@@ -307,3 +308,24 @@ def test_a_draft_decode_does_not_move_the_embedding(tiny_embedder: Qwen3VLEmbedd
     cosines = reduced @ whole.T
     assert np.diag(cosines).min() >= 0.995
     assert (cosines.argmax(axis=1) == np.arange(len(files))).all()
+
+
+def test_a_spec_says_all_that_a_model_is_made_from(tiny_checkpoint: str):
+    """An embedder by a spec gives the vectors of one by the same settings; its instruction is taken as it stands."""
+    budget = PixelBudget(4_096, 9_216)
+    spec = ModelSpec(tiny_checkpoint, "", 24, budget, "Find it", "cpu", "float32")
+    by_spec = Qwen3VLEmbedder.from_spec(spec)
+    by_settings = Qwen3VLEmbedder(
+        Checkpoint(tiny_checkpoint),
+        device="cpu",
+        dtype="float32",
+        dim=24,
+        budget=budget,
+        instruction="Find it",
+        verbatim=True,
+    )
+    items = ["a cat", Input(image=np.full((200, 120, 3), 90, np.uint8))]
+    assert np.array_equal(by_spec.embed(items), by_settings.embed(items))
+    assert by_spec.embed(items).shape == (2, 24)
+    shared = Qwen3VLEmbedder.from_spec(spec, forward=by_spec.forward)
+    assert shared.forward is by_spec.forward

@@ -81,20 +81,20 @@ def test_the_order_without_a_model(machine: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hub, "__file__", str(root / "src/imgsearch/model/weights.py"))
     env = write(machine / "env", checkpoint())
     monkeypatch.setenv("IMGSEARCH_MODEL_DIR", str(env))
-    places = [
+    folders = [
         root / DEFAULT_MODEL,
         machine / "work" / DEFAULT_MODEL,
         machine / "data/imgsearch/models" / DEFAULT_MODEL,
     ]
-    for place in places:
-        write(place, checkpoint())
+    for folder in folders:
+        write(folder, checkpoint())
     found = find_checkpoint()
     assert (found.folder, found.name, found.reason) == (str(env), str(env), "IMGSEARCH_MODEL_DIR")
     monkeypatch.delenv("IMGSEARCH_MODEL_DIR")
-    for place in places:
+    for folder in folders:
         found = find_checkpoint()
-        assert (found.folder, found.name) == (str(place), DEFAULT_MODEL)
-        (place / "config.json").unlink()
+        assert (found.folder, found.name) == (str(folder), DEFAULT_MODEL)
+        (folder / "config.json").unlink()
 
 
 def test_the_last_resort_is_a_download(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,7 +423,7 @@ def test_whatever_moves_a_vector_changes_the_fingerprint(machine: Path) -> None:
         with_weights(data, name="v"),
         with_weights(data, dtype="I8"),
         with_weights(data, shape=(64, 64)),
-        *(with_weights(flipped(place)) for place in (0, 2048, 4095)),
+        *(with_weights(flipped(at)) for at in (0, 2048, 4095)),
     ]
     prints = [
         Checkpoint(str(write(machine / f"variant{n}", variant))).fingerprint
@@ -432,7 +432,7 @@ def test_whatever_moves_a_vector_changes_the_fingerprint(machine: Path) -> None:
     assert len(set(prints)) == len(variants)
 
 
-def test_the_fingerprint_is_remembered(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_is_cached(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second call reads no weights; a change of any file is seen."""
     folder = str(write(machine / "model", checkpoint()))
     first = Checkpoint(folder).fingerprint
@@ -448,8 +448,8 @@ def test_the_fingerprint_is_remembered(machine: Path, monkeypatch: pytest.Monkey
     assert Checkpoint(folder).fingerprint not in (first, changed)
 
 
-def test_a_file_of_a_moment_ago_is_not_remembered(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a tick of the file system's clock a file could change again unseen: nothing is remembered yet."""
+def test_a_file_of_a_moment_ago_is_not_cached(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a tick of the file system's clock a file could change again unseen: nothing is cached yet."""
     monkeypatch.setattr(checkpoints, "_SETTLED_NS", 1 << 62)
     _ = Checkpoint(str(write(machine / "model", checkpoint()))).fingerprint
     assert not list((machine / "cache").rglob("*.json"))

@@ -101,7 +101,7 @@ def test_patches_hold_the_picture_in_merge_order():
     assert patches.grid == (1, 4, 6)
     assert patches.pixel_values.shape == (24, 3 * 2 * 16 * 16)
     assert patches.pixel_values.dtype == np.float32
-    place = 0
+    index = 0
     for block_row in range(2):
         for block_column in range(3):
             for row in range(2):
@@ -109,9 +109,9 @@ def test_patches_hold_the_picture_in_merge_order():
                     top, left = (block_row * 2 + row) * 16, (block_column * 2 + column) * 16
                     expected = picture[top : top + 16, left : left + 16].transpose(2, 0, 1) / 255 * 2 - 1
                     for frame in range(2):
-                        actual = patches.pixel_values[place].reshape(3, 2, 16, 16)[:, frame]
+                        actual = patches.pixel_values[index].reshape(3, 2, 16, 16)[:, frame]
                         np.testing.assert_allclose(actual, expected, atol=1e-6)
-                    place += 1
+                    index += 1
 
 
 def test_pictures_are_resized_into_the_budget():

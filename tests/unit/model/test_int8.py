@@ -159,7 +159,7 @@ def test_vectors_in_int8_are_near_those_in_float32(
 
 
 def test_questions_and_batches_get_the_same_bits(tiny_checkpoint: str):
-    """The proof of the first call leaves no trace: later calls, and other embedders, give the same vectors."""
+    """The check of the first call leaves no trace: later calls, and other embedders, give the same vectors."""
     first = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="int8")
     rows = first.embed(ITEMS)
     np.testing.assert_array_equal(first.embed(ITEMS), rows)
@@ -215,7 +215,7 @@ def test_a_checkpoint_that_int8_is_too_coarse_for_is_refused(
             embedder.embed(["a cat"])
 
 
-def test_pictures_are_proven_apart_from_texts(uneven: Callable[[str], str]):
+def test_pictures_are_checked_apart_from_texts(uneven: Callable[[str], str]):
     """A vision tower that int8 is too coarse for does not keep texts from their vectors, but pictures."""
     embedder = Qwen3VLEmbedder(uneven("visual.blocks"), device="cpu", dtype="int8")
     assert embedder.embed(["a cat"]).shape[0] == 1
@@ -261,7 +261,7 @@ def test_rows_that_are_not_finite_are_computed_again_in_float32(tiny_checkpoint:
 
 
 def test_vectors_that_are_not_finite_prove_nothing(uneven: Callable[[str], str]):
-    """A first vector that could not be compared leaves the proof to the next one."""
+    """A first vector that could not be compared leaves the check to the next one."""
     embedder = Qwen3VLEmbedder(uneven("language_model.layers"), device="cpu", dtype="int8")
     assert isinstance(embedder.forward, Engine)
     norm = embedder.forward._language._norm
@@ -273,17 +273,17 @@ def test_vectors_that_are_not_finite_prove_nothing(uneven: Callable[[str], str])
         embedder.embed(["a dog"])
 
 
-def _cut_badly(places: slice) -> tuple[torch.Tensor, torch.Tensor]:
+def _cut_badly(columns: slice) -> tuple[torch.Tensor, torch.Tensor]:
     """Return vectors of 256 numbers, and others that are as good as whole ones but wrong in some small numbers."""
     plain = torch.randn(2, 256, generator=torch.Generator().manual_seed(0))
-    plain[:, places] *= 0.01
+    plain[:, columns] *= 0.01
     rows = plain.clone()
-    rows[:, places] *= -1
+    rows[:, columns] *= -1
     return rows, plain
 
 
 @pytest.mark.parametrize("dim", [64, 128])
-def test_vectors_are_proven_as_they_may_be_cut(dim: int):
+def test_vectors_are_checked_as_they_may_be_cut(dim: int):
     """Vectors that are near as a whole but not in the numbers that a Matryoshka dimension leaves are refused."""
     text: Any = (None, None)  # no picture
     rows, plain = _cut_badly(slice(0, dim))
@@ -295,11 +295,11 @@ def test_vectors_are_proven_as_they_may_be_cut(dim: int):
 
 
 def test_threads_prove_once():
-    """Of threads that come with the first vectors at the same time one computes the proof and the others wait."""
+    """Of threads that come with the first vectors at the same time one makes the check and the others wait."""
     rows = torch.randn(1, 64)
     computed: list[int] = []
     together = threading.Barrier(4)
-    proof = Int8Check("/model")
+    int8_check = Int8Check("/model")
 
     def plain(some: Any) -> torch.Tensor:
         computed.append(len(some))
@@ -307,7 +307,7 @@ def test_threads_prove_once():
 
     def come(_: int) -> None:
         together.wait()
-        proof.check([(None, None)], rows, plain)  # type: ignore[list-item]
+        int8_check.check([(None, None)], rows, plain)  # type: ignore[list-item]
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(come, range(4)))

@@ -130,7 +130,7 @@ def test_missing_tensors(load, tiny_copy: str):
 
 
 def test_unexpected_tensors(load, tiny_copy: str):
-    """Weights that hold a tensor the model has no place for are refused by its name."""
+    """Weights that hold a tensor that the model does not have are refused by its name."""
     _rewrite(tiny_copy, lambda tensors: tensors | {"model.adapter.weight": torch.zeros(2)})
     with pytest.raises(CheckpointError, match=r"model\.adapter\.weight"):
         load(tiny_copy, _cpu("float32"))

@@ -1,4 +1,4 @@
-"""Tests of sharing a batch between threads: every prompt once, in its place, on all cores and no more."""
+"""Tests of sharing a batch between threads: every prompt once, in order, on all cores and no more."""
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ def test_threads_that_cannot_be_started_leave_nothing_behind(monkeypatch: pytest
 
 
 def test_a_failed_pass_is_forgotten_at_once():
-    """What a part held when it failed is gone with its error, so that memory which ran out is there for another try."""
-    held: list[weakref.ref[torch.Tensor]] = []
+    """What a failed part had in memory is gone with its error, so that there is memory for another try."""
+    tensors: list[weakref.ref[torch.Tensor]] = []
 
     def compute(part: slice) -> torch.Tensor:
         large = torch.zeros(1000)
-        held.append(weakref.ref(large))
+        tensors.append(weakref.ref(large))
         raise MemoryError(f"no room for {large.shape}")
 
     gc.collect()
@@ -139,7 +139,7 @@ def test_a_failed_pass_is_forgotten_at_once():
                 threads.run(compute, [slice(0, 1), slice(1, 2)])
         # A thread drops what it computed just after it has said so: the next run comes after that.
         threads.run(lambda part: part, [slice(0, 1), slice(1, 2)])
-        assert [reference() for reference in held] == [None] * 4
+        assert [reference() for reference in tensors] == [None] * 4
     finally:
         gc.enable()
 

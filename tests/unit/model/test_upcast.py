@@ -1,4 +1,4 @@
-"""Tests of float32 over weights that are stored in 16 bits: mapped as they are, widened when used, then for good."""
+"""Tests of float32 over weights that are stored in 16 bits: mapped as they are, upcast when used, then for good."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ ITEMS: list[Any] = [
 
 
 @pytest.fixture(scope="module", params=["bfloat16", "float16"])
-def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+def bits16(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Give a tiny checkpoint that is stored in 16 bits."""
-    folder = str(tmp_path_factory.mktemp("model") / "narrow")
+    folder = str(tmp_path_factory.mktemp("model") / "bits16")
     write_random_checkpoint(folder, TINY, dtype=request.param)
     return folder
 
@@ -57,7 +57,7 @@ def _room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 def test_a_narrow_weight_multiplies_like_a_wide_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: torch.dtype, at_once: int, onednn: bool
 ):
-    """However many rows are widened at a time, and kept or not, a product and what follows it are float32's."""
+    """However many rows are upcast at a time, and kept or not, a product and what follows it are float32's."""
     monkeypatch.setattr(layers, "_AT_ONCE", at_once)
     if not onednn:
         monkeypatch.setattr(layers, "onednn_fits", lambda dtype: False)
@@ -98,27 +98,27 @@ def test_a_narrow_weight_multiplies_like_a_wide_one(
     assert product._weight.dtype == torch.float32
 
 
-def test_parity_while_weights_are_widened(narrow: str, monkeypatch: pytest.MonkeyPatch):
+def test_parity_while_weights_are_upcast(bits16: str, monkeypatch: pytest.MonkeyPatch):
     """From the first pass to packed weights, vectors are those of transformers' own forward in float32."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)
-    right = Reference(Checkpoint(narrow), RUNTIME, "left")(ready)
-    held = [engine.bytes_to_load()]
+    engine, ready = Engine(Checkpoint(bits16), RUNTIME), _ready(bits16)
+    right = Reference(Checkpoint(bits16), RUNTIME, "left")(ready)
+    to_load = [engine.bytes_to_load()]
     for _ in range(6):
         found = engine(ready)
         assert torch.cosine_similarity(found, right).min() >= 0.99999
-        held.append(engine.bytes_to_load())
+        to_load.append(engine.bytes_to_load())
     assert all(product._weight.dtype == torch.float32 for product in engine._linears())
-    assert held == sorted(held, reverse=True)
-    assert held[-1] < 0.05 * held[0]
+    assert to_load == sorted(to_load, reverse=True)
+    assert to_load[-1] < 0.05 * to_load[0]
     engine.prepack()
     assert torch.cosine_similarity(engine(ready), right).min() >= 0.99999
 
 
-def test_a_single_question_widens_nothing(narrow: str, monkeypatch: pytest.MonkeyPatch):
-    """One question leaves the language layers as the file has them; each further one widens an eighth at most."""
+def test_a_single_question_upcasts_nothing(bits16: str, monkeypatch: pytest.MonkeyPatch):
+    """One question leaves the language layers as the file has them; each further one upcasts an eighth at most."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)[:1]
+    engine, ready = Engine(Checkpoint(bits16), RUNTIME), _ready(bits16)[:1]
     counts = []
     for _ in range(10):
         engine(ready)
@@ -129,20 +129,20 @@ def test_a_single_question_widens_nothing(narrow: str, monkeypatch: pytest.Monke
     assert max(after - before for before, after in itertools.pairwise(counts)) <= total // 8 + 1
 
 
-def test_without_room_weights_stay_narrow(narrow: str, monkeypatch: pytest.MonkeyPatch):
-    """Where widened weights would take most of the memory nothing is widened, and less is set aside for weights."""
+def test_without_room_weights_stay_in_16_bits(bits16: str, monkeypatch: pytest.MonkeyPatch):
+    """Where upcast weights would take most of the memory nothing is upcast, and less is set aside for weights."""
     _room(monkeypatch, 10**12)
-    wide = Engine(Checkpoint(narrow), RUNTIME).bytes_to_load()
-    _room(monkeypatch, int(1.4 * wide))
+    in_float32 = Engine(Checkpoint(bits16), RUNTIME).bytes_to_load()
+    _room(monkeypatch, int(1.4 * in_float32))
     monkeypatch.setattr(engine_module, "_PREPACK_AFTER", 1)
-    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)
-    assert 0.4 * wide < engine.bytes_to_load() < 0.6 * wide
+    engine, ready = Engine(Checkpoint(bits16), RUNTIME), _ready(bits16)
+    assert 0.4 * in_float32 < engine.bytes_to_load() < 0.6 * in_float32
     for _ in range(5):
         engine(ready)
     assert all(product._weight.dtype != torch.float32 for product in engine._linears())
 
 
-def test_memory_that_runs_out_while_widening_costs_no_answer(narrow: str, monkeypatch: pytest.MonkeyPatch):
+def test_memory_that_runs_out_while_upcasting_costs_no_answer(bits16: str, monkeypatch: pytest.MonkeyPatch):
     """Where there is no memory for wider weights after all, vectors are still right, and it is not tried again."""
     _room(monkeypatch, 10**12)
     tried: list[int] = []
@@ -152,17 +152,17 @@ def test_memory_that_runs_out_while_widening_costs_no_answer(narrow: str, monkey
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
     monkeypatch.setattr(Linear, "upcast", fail)
-    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)
+    engine, ready = Engine(Checkpoint(bits16), RUNTIME), _ready(bits16)
     first = engine(ready[:1])
     for _ in range(4):
         assert torch.equal(engine(ready[:1]), first)
     assert len(tried) == 1
 
 
-def test_memory_that_others_took_since_is_not_counted_on(narrow: str, monkeypatch: pytest.MonkeyPatch):
-    """Room that was there when the model was loaded, and is gone when weights would be widened, leaves them narrow."""
+def test_memory_that_others_took_since_is_not_counted_on(bits16: str, monkeypatch: pytest.MonkeyPatch):
+    """Room that is gone by the time that weights would be upcast leaves them in 16 bits."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)
+    engine, ready = Engine(Checkpoint(bits16), RUNTIME), _ready(bits16)
     assert engine._room
     _room(monkeypatch, 1000)
     for _ in range(4):
@@ -170,19 +170,19 @@ def test_memory_that_others_took_since_is_not_counted_on(narrow: str, monkeypatc
     assert all(product._weight.dtype != torch.float32 for product in engine._linears())
 
 
-def test_an_engine_for_one_batch_widens_nothing(narrow: str, monkeypatch: pytest.MonkeyPatch):
+def test_an_engine_for_one_batch_upcasts_nothing(bits16: str, monkeypatch: pytest.MonkeyPatch):
     """Where weights are read anew at each call none is kept wider, in memory that is short as it is."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(Checkpoint(narrow), RUNTIME, keep=False), _ready(narrow)
+    engine, ready = Engine(Checkpoint(bits16), RUNTIME, keep=False), _ready(bits16)
     for _ in range(3):
         engine(ready)
     assert all(product._weight.dtype != torch.float32 for product in engine._linears())
 
 
-def test_the_same_question_gets_the_same_bits(narrow: str, monkeypatch: pytest.MonkeyPatch):
-    """A question gets the same vector whether weights are narrow, some of them widened, or all."""
+def test_the_same_question_gets_the_same_bits(bits16: str, monkeypatch: pytest.MonkeyPatch):
+    """A question gets the same vector whether weights are in 16 bits, some of them upcast, or all."""
     _room(monkeypatch, 10**12)
-    engine, ready = Engine(Checkpoint(narrow), RUNTIME), _ready(narrow)[:2]
+    engine, ready = Engine(Checkpoint(bits16), RUNTIME), _ready(bits16)[:2]
     first = engine(ready)
     for _ in range(8):
         assert torch.equal(engine(ready), first)
@@ -211,15 +211,15 @@ def test_a_question_takes_little_memory_of_its_own(tmp_path: Path, tiny_checkpoi
     vision = TINY["vision_config"] | {"out_hidden_size": 1024}
     folder = str(tmp_path / "model")
     write_random_checkpoint(folder, TINY | {"text_config": text, "vision_config": vision}, dtype="bfloat16")
-    wide = sum(
+    in_float32 = sum(
         4 * int(torch.tensor(where.shape).prod())
         for name, where in find_tensors(
             Checkpoint(folder), Engine(Checkpoint(folder), RUNTIME)._sizes.shapes(), tied=True
         ).items()
         if "language_model.layers" in name
     )
-    assert wide > 600_000_000
+    assert in_float32 > 600_000_000
     done = subprocess.run(
         [sys.executable, "-c", _OWN, tiny_checkpoint, folder], capture_output=True, text=True, check=True
     )
-    assert int(done.stdout) < 0.5 * wide  # 25 MB at a time, and what libraries keep of them
+    assert int(done.stdout) < 0.5 * in_float32  # 25 MB at a time, and what libraries keep of them

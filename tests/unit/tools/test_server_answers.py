@@ -60,7 +60,7 @@ def by_server(server: Handlers, kind: str, asked: dict[str, Any]) -> Any:
     try:
         return json.loads(json.dumps(getattr(server, kind)(asked)))["hits"]
     except ImgsearchError as error:
-        return spelled(error.line)
+        return spelled(error.as_message)
 
 
 def placed(asked: dict[str, Any], tmp_path: Path) -> dict[str, Any]:

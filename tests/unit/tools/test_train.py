@@ -647,7 +647,7 @@ def test_a_full_disk_is_one_line(
             train([pairs], options)
     usage = type(shutil.disk_usage("/"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10**9, 10**9, 10**6))
-    with pytest.raises(StorageError, match=r"1\.0 MB free"):
+    with pytest.raises(StorageError, match="MB free"):
         train([pairs], _options(tiny_checkpoint, tmp_path / "other"))
 
 

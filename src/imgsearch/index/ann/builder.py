@@ -178,6 +178,6 @@ class AnnBuilder:
             # Searches go on without it. Every commit tries again, and one line is enough.
             if str(error) != self._said:
                 self._said = str(error)
-                line = Message("the files that make searching fast could not be made: ", error.line)
+                line = Message("the files that make searching fast could not be made: ", error.as_message)
                 self.reporter.say(line)
         return made

@@ -82,7 +82,7 @@ def _started(count: int, cores: int, process: int) -> ThreadPoolExecutor:
     up = threading.Barrier(count + 1)
 
     def begin() -> None:
-        # A thread's first question makes it take over the count that torch remembers, even after it has set its own.
+        # A thread's first question makes it take over torch's default count, even after it has set its own.
         defaults.append(torch.get_num_threads())
         torch.set_num_threads(cores)
         up.wait()
@@ -96,7 +96,7 @@ def _started(count: int, cores: int, process: int) -> ThreadPoolExecutor:
         up.abort()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
-    # What was set last is remembered for threads that start later: so it is set back, by one that ends with it.
+    # What was set last is the default of threads that start later: so it is set back, by one that ends with it.
     last = threading.Thread(target=torch.set_num_threads, args=(max(defaults),))
     last.start()
     last.join()

@@ -165,4 +165,4 @@ def placed(ref: PictureRef) -> Iterator[None]:
     try:
         yield
     except PictureError as error:
-        raise DatasetError(f"{ref.where}: ", error.line) from error
+        raise DatasetError(f"{ref.where}: ", error.as_message) from error

@@ -313,7 +313,7 @@ class OwnModel:
                 self._loaded().embed([asked])
             except InputError as error:
                 query = textwrap.shorten(asked.text or "", 80)
-                raise DatasetError(f"the query {query!r}: ", error.line) from error
+                raise DatasetError(f"the query {query!r}: ", error.as_message) from error
 
     def _loaded(self) -> ImageEncoder:
         if self._encoder is None:

@@ -75,6 +75,6 @@ def _vacuum(writer: IndexWriter, reporter: Reporter) -> bool:
     try:
         catalog.database.vacuum()
     except StorageError as error:
-        reporter.say(Message("the catalogue could not be made smaller: ", error.line))
+        reporter.say(Message("the catalogue could not be made smaller: ", error.as_message))
         return False
     return True

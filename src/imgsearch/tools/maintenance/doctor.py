@@ -45,7 +45,7 @@ def examine(folder: str) -> list[HealthCheck]:
     except IndexMissing:
         raise
     except ImgsearchError as error:
-        checks.append(HealthCheck("index", False, error.line))
+        checks.append(HealthCheck("index", False, error.as_message))
     libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {rabitq.version()}"
     checks.append(HealthCheck("libraries", True, libraries))
     return checks

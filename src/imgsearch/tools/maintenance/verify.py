@@ -265,7 +265,7 @@ def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter:
     try:
         index_pictures(paths, folder, IndexOptions(model=model, prune=False), reporter)
     except (FolderError, NothingToIndex) as error:
-        reporter.say(error.line)  # it went away, or a pattern leaves it out by now
+        reporter.say(error.as_message)  # it went away, or a pattern leaves it out by now
     except ImgsearchError:
         reporter.say(
             Message(

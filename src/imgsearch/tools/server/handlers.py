@@ -123,7 +123,7 @@ class Handlers:
         try:
             self._indexes.use(self._index, work)
         except ImgsearchError as error:
-            self._notify(Message("no model is loaded yet: ", error.line))
+            self._notify(Message("no model is loaded yet: ", error.as_message))
 
     def release_idle(self) -> None:
         """Let go of the model and the indexes if nobody has asked for long enough."""

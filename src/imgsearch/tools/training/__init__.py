@@ -126,7 +126,7 @@ def _run(
 def _last_line(error: DatasetError) -> str:
     """Return what an error says; from a process that reads pictures it comes at the end of a whole traceback."""
     *trace, last = str(error).strip().splitlines()
-    return last.partition(": ")[2] if trace else error.line
+    return last.partition(": ")[2] if trace else error.as_message
 
 
 def _check_steps(trainer: Trainer, options: TrainOptions, reporter: Reporter) -> None:

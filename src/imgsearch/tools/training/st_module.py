@@ -143,7 +143,7 @@ class Qwen3VLInput(InputModule):
             try:
                 self._text(content)
             except InputError as error:
-                raise DatasetError(f"the query '{content[:60]}': ", error.line) from error
+                raise DatasetError(f"the query '{content[:60]}': ", error.as_message) from error
 
     @property
     def modalities(self) -> list[Any]:
@@ -219,7 +219,7 @@ class Qwen3VLInput(InputModule):
         return size
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: ``training.saving`` writes the checkpoint."""
+        """Do nothing: ``export`` writes the checkpoint."""
 
 
 def positions(types: NDArray[np.int64], grid: Grid | None, merge: int) -> NDArray[np.int64]:
