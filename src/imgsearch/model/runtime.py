@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 from typing import Any
 
 from imgsearch.errors import UsageError
@@ -79,6 +80,21 @@ def bfloat16_unit() -> str | None:
     if "avx512_bf16" in flags and _torch_says(torch.cpu, "_is_avx512_bf16_supported"):
         return "AVX512-BF16"
     return None
+
+
+def numerics() -> list[str]:
+    """Name what the bits of a result on the CPU may depend on: the build of torch, the processor, the threads."""
+    import torch
+
+    names = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+    limits = [f"{name}={os.environ.get(name)}" for name in names]
+    return [
+        *platform.uname(),
+        torch.__config__.show(),
+        *sorted(_cpu_flags()),
+        str(torch.get_num_threads()),
+        *limits,
+    ]
 
 
 def _cpu_flags() -> frozenset[str]:

@@ -24,7 +24,7 @@ from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine import threads
 from imgsearch.model.engine.config import LANGUAGE, Architecture, read_architecture
 from imgsearch.model.engine.layers import Int8Check, Int8Linear, Linear, Weights
-from imgsearch.model.engine.prefix_cache import MAX_TOKENS, PrefixCache
+from imgsearch.model.engine.prefix_cache import MAX_TOKENS, PrefixCache, PrefixStore, weights_state
 from imgsearch.model.engine.rotary import Grid, Rotary, prompt_rotary
 from imgsearch.model.engine.text import KVCache, TextModel
 from imgsearch.model.engine.vision import VisionTower
@@ -37,6 +37,7 @@ _PREPACK_AFTER = (
     20_000  # tokens: packing 2 billion weights takes seconds and saves some hundredths of each picture
 )
 _UPCAST_OVER = 8  # passes: to upcast weights for good takes as long as to upcast them anew in so many
+_STORED_FROM = 2**27  # weights of the language layers: with fewer a prefix is computed sooner than read
 _ROOM = 1.5  # times what upcast weights take must be free: the rest is for passes and other programs
 
 _ID_BYTES = np.dtype(np.int64).itemsize
@@ -69,6 +70,7 @@ class Engine:
         """
         keep_freed_memory()
         self._sizes = architecture or read_architecture(checkpoint)
+        mapped = weights_state(checkpoint)
         stored = find_tensors(checkpoint, self._sizes.shapes(), tied=self._sizes.tied)
         dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
         self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
@@ -87,8 +89,26 @@ class Engine:
         # Without self: a cycle would keep the weights in memory after the engine is let go.
         rotary = functools.partial(prompt_rotary, self._sizes, self._weights.device)
         self._rotary = functools.lru_cache(maxsize=64)(rotary)
-        self._prefix_cache = PrefixCache(functools.partial(_prefill, self._language, self._rotary))
+        prefill = functools.partial(_prefill, self._language, self._rotary)
+        # Weights that were replaced while they were mapped are nobody's.
+        store = self._prefix_store(mapped) if mapped and mapped == weights_state(checkpoint) else None
+        self._prefix_cache = PrefixCache(prefill, store)
         self.hidden = self._sizes.text.hidden
+
+    def _prefix_store(self, mapped: list[list[int]]) -> PrefixStore | None:
+        """Return where prefixes of these weights are kept as files; None where computing them is sooner done."""
+        layers = sum(
+            math.prod(shape) for name, shape in self._sizes.shapes().items() if f"{LANGUAGE}.layers" in name
+        )
+        if self._runtime.device != "cpu" or layers < _STORED_FROM:
+            return None
+        computation = {
+            "dtype": self._runtime.dtype,
+            "activations": str(self._weights.dtype),
+            "sizes": repr(self._sizes.text),
+            "onednn": str(self._weights.onednn),
+        }
+        return PrefixStore(mapped, computation)
 
     def load_vision(self) -> VisionTower:
         """Load the vision tower, if that has not happened yet."""
@@ -103,6 +123,7 @@ class Engine:
         ``__call__`` does it by itself, an eighth at each pass from the second on: a single question is not worth it,
         and none of many should wait for all of it.
         """
+        self._prefix_cache.drop_store()
         with self._lock:
             products = self._linears()
             for product in products[: math.ceil(share * len(products))]:
@@ -110,6 +131,7 @@ class Engine:
 
     def prepack(self) -> None:
         """Lay the loaded weights out for bulk work; ``__call__`` does it by itself once there is bulk work."""
+        self._prefix_cache.drop_store()
         with self._lock:
             for product in self._linears():
                 product.prepack()
