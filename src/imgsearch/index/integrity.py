@@ -17,7 +17,7 @@ from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
 from imgsearch.index.segments import HEADER_BYTES, check_header, header_says, segment_name, write_header
-from imgsearch.text import plural
+from imgsearch.text import error_line, plural
 from imgsearch.types import IndexSpec
 
 # Contents dropped in one transaction.
@@ -366,7 +366,7 @@ def _check_segment(
         elif rows:
             # What it holds may be whole: nothing is lost yet.
             findings.damages.append(
-                Damage("refused", path, f"can't be opened ({file.strerror})", segment=number)
+                Damage("refused", path, f"can't be opened ({error_line(file)})", segment=number)
             )
         return
     if not rows:

@@ -259,6 +259,16 @@ class Checkpoint:
             states.append(state)
         return states
 
+    def check_weights(self) -> None:
+        """Raise CheckpointError if a file of the weights has become another one since its header was read.
+
+        What lies where in it is not known then: it may be minutes from finding a checkpoint to loading it.
+        """
+        for name in self._headers:
+            before, now = self._states.get(name), self._state_now(name)
+            if before is not None and before != now:
+                raise CheckpointError(f"{self.folder}/{name} was replaced after it was opened: try it again")
+
     @cached_property
     def info(self) -> CheckpointInfo:
         """What the config and the headers of the weights say."""

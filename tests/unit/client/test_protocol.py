@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,15 @@ from hypothesis.extra import numpy as arrays
 
 from imgsearch import errors
 from imgsearch.client import protocol
-from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, PictureError, UsageError
+from imgsearch.errors import (
+    ImgsearchError,
+    InputError,
+    NonFiniteError,
+    PictureError,
+    UsageError,
+    rebuild_call,
+)
+from imgsearch.text import Option
 from imgsearch.types import Input, ModelSpec, Patches, PixelBudget
 
 MODEL_SPEC = ModelSpec(
@@ -120,6 +130,25 @@ def test_an_error_arrives_as_the_same_error(kind: type[ImgsearchError]) -> None:
     assert type(found) is kind
     assert str(found) == "one line, with ümlauts"
     assert found.exit_code == kind.exit_code
+
+
+def test_the_options_and_calls_of_an_error_arrive() -> None:
+    """What a message names arrives as data, so that the client's side can spell it its own way."""
+    error = UsageError(Option("dim", 7), ": too long; ", rebuild_call("/i", paths=["/a"], model="demo"))
+    found = protocol.error_from(json.loads(json.dumps(protocol.error_json(error))))
+    assert isinstance(found, UsageError)
+    assert (str(found), found.as_message.parts) == (str(error), error.as_message.parts)
+    assert (found.option, found.next) == ("dim", error.next)
+
+
+@pytest.mark.parametrize(
+    "parts", [None, 3, "abc", [3], [{}], [{"call": "f"}], [{"call": "f", "arguments": 3}], ["another line"]]
+)
+def test_parts_that_can_not_be_read_leave_the_line(parts: object) -> None:
+    """An error whose parts are missing, of another form, or no parts of its line is its bare line."""
+    found = protocol.error_from({"error": {"kind": "UsageError", "message": "one line", "parts": parts}})
+    assert isinstance(found, UsageError)
+    assert found.as_message.parts == ("one line",)
 
 
 def test_rows_without_a_finite_vector_arrive() -> None:

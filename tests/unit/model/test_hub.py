@@ -397,8 +397,8 @@ def test_offline_mode_over_half_a_checkpoint_is_an_error(tmp_path: Path, variabl
         assert server.log == []
     assert done.returncode == 2
     assert done.stderr.startswith("DownloadError: Qwen/Tiny has to be fetched, but HF_HUB_OFFLINE is set")
-    assert "imgsearch download" in done.stderr
-    assert "--model DIR" in done.stderr
+    assert "run 'download()'" in done.stderr
+    assert "model=DIR" in done.stderr
 
 
 def test_no_network_is_an_error_over_half_a_checkpoint(

@@ -122,7 +122,7 @@ def test_bad_pictures_and_dims_are_refused_before_anything_is_embedded(tmp_path:
     """Neither a picture that is none nor a dimension that is not there costs a model's time."""
     painter, dataset = Painter(), read_dataset(parquet(tmp_path, 4))
     for dim in (8, 0):
-        with pytest.raises(UsageError, match=f"--dims {dim}: "):
+        with pytest.raises(UsageError, match=f"dims={dim}: "):
             evaluate(dataset, [painter], dims=[2, dim])
     made = rows(2)
     made[1]["image"] = b"no picture"

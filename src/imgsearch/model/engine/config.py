@@ -67,7 +67,7 @@ class UnknownArchitecture(CheckpointError):
 
 
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
-    """Read config.json. Raises UnknownArchitecture for what only transformers may know, CheckpointError for no model."""
+    """Read config.json. Raises UnknownArchitecture for what only transformers may know, else CheckpointError."""
     config = checkpoint.config
     try:
         if "quantization_config" in config:
