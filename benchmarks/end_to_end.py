@@ -128,7 +128,7 @@ def ceiling(options: argparse.Namespace) -> None:
     layout, own = read_layout(Checkpoint(options.folder)), Checkpoint(options.folder).conventions
     high, wide = target_size(height, width, PixelBudget(4096, options.pixels), layout.factor)
     grid = (1, high // layout.patch, wide // layout.patch)
-    prompter = PromptEncoder(Checkpoint(options.folder), verbatim=own.verbatim)
+    prompter = PromptEncoder(Checkpoint(options.folder))
     tokens = prompter.encode(None, layout.tokens(grid), own.document_prompt)
     counted = read_architecture(Checkpoint(options.folder)), grid[1] * grid[2], len(tokens.ids)
     found["flop"] = embedding_pass.operations(*counted)

@@ -259,12 +259,13 @@ DEFAULT_INSTRUCTION = "Represent the user's input."
 """What the published model is told of an input; where a checkpoint asks for nothing else, it is used."""
 
 
-def choose_instruction(*instructions: str | None, default: str) -> str:
-    """Return the first instruction that was given, else the default.
+def choose_instruction(*instructions: str | None, default: str, verbatim: bool = True) -> str:
+    """Return the first instruction that was given, else the default; without ``verbatim`` it ends in punctuation.
 
     The one rule of what an instruction that is left out or empty means: None is not given, "" is none at all.
     """
-    return next((instruction for instruction in instructions if instruction is not None), default)
+    chosen = next((instruction for instruction in instructions if instruction is not None), default)
+    return chosen if verbatim else punctuated(chosen)
 
 
 def punctuated(instruction: str) -> str:

@@ -70,18 +70,20 @@ class Qwen3VLEmbedder:
         checkpoint = Checkpoint.open(folder)
         conventions = checkpoint.conventions
         self.budget = budget or conventions.pixels
-        self.instruction = choose_instruction(instruction, default=conventions.document_prompt)
+        self._verbatim = conventions.verbatim if verbatim is None else verbatim
+        self.instruction = choose_instruction(
+            instruction, default=conventions.document_prompt, verbatim=self._verbatim
+        )
         self._layout = pixels.read_layout(checkpoint)
         pixels.check_budget(self.budget, self._layout.factor)
-        self._prompt_encoder = PromptEncoder(
-            checkpoint, verbatim=conventions.verbatim if verbatim is None else verbatim
-        )
+        self._prompt_encoder = PromptEncoder(checkpoint)
         self._max_length = min(max_length or MAX_LENGTH, conventions.max_length or MAX_LENGTH)
         side = padding_side or self._prompt_encoder.padding_side
         self._notify = notify or _warn
         if side not in ("left", "right"):
             raise UsageError(f"the padding side is left or right, not '{side}'")
-        largest = self._largest_picture()
+        overhead = self._prompt_encoder.overhead(self.instruction)
+        largest = self._largest_picture(overhead)
         with batching.loading(self.runtime.device):
             self.forward = forward or _load(checkpoint, self.runtime, side, self._prompt_encoder.pad_id)
         hidden = self.forward.hidden
@@ -168,13 +170,12 @@ class Qwen3VLEmbedder:
             raise NonFiniteError(bad)
         return rows
 
-    def _largest_picture(self) -> tuple[int, int]:
-        """Return how many patches the largest picture of the budget has, and how many tokens with its prompt.
+    def _largest_picture(self, prompt: int) -> tuple[int, int]:
+        """Return how many patches the largest picture of the budget has, and how many tokens with its prompt's.
 
         Raises UsageError for a budget whose largest picture does not fit the token limit beside the prompt.
         """
         most, area = self.budget.max_pixels, self._layout.factor**2
-        prompt = len(self._prompt_encoder.encode(None, 1, self.instruction).ids) - 1
         if most // area + prompt > self._max_length:
             raise UsageError(
                 f"pictures of {most:,} pixels take more than the model's {self._max_length:,} tokens; give at most ",
@@ -190,7 +191,7 @@ class Qwen3VLEmbedder:
             tokens = self._prompt_encoder.encode(
                 checked.text,
                 0 if patches is None else self._layout.tokens(patches.grid),
-                choose_instruction(checked.instruction, default=self.instruction),
+                choose_instruction(checked.instruction, default=self.instruction, verbatim=self._verbatim),
                 max_length=self._max_length,
                 notify=self._notify,
             )

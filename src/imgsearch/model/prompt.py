@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import MEND, MODULES, Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, punctuated
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION
 from imgsearch.text import error_line
 from imgsearch.types import Notify, Patches
 
@@ -54,12 +54,8 @@ class PromptEncoder:
     ``padding_side`` ("left" or "right") and ``pad_id`` are what transformers' tokenizer would pad with.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, verbatim: bool = False) -> None:
-        """Read tokenizer.json, the chat template and the ids in config.json; CheckpointError names what is wrong.
-
-        ``verbatim`` takes instructions as they stand; without it they are put through ``punctuated``.
-        """
-        self._verbatim = verbatim
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Read tokenizer.json, the chat template and the ids in config.json; CheckpointError names what is wrong."""
         folder, config, settings = checkpoint.folder, checkpoint.config, checkpoint.tokenizer_settings
         self._tokenizer, padding = _read_tokenizer(checkpoint)
         named = {name: token for name in _NAMED_TOKENS if (token := _token_text(settings.get(name)))}
@@ -107,7 +103,7 @@ class PromptEncoder:
         text = _valid(text) if text and text.strip() else None
         if text is None and not image_tokens:
             raise InputError("there is nothing to embed: the text is empty and there is no picture")
-        instruction = _valid(instruction) if self._verbatim else punctuated(_valid(instruction))
+        instruction = _valid(instruction)
         for token in self._reserved:
             if token in instruction or (text is not None and token in text):
                 raise InputError(
@@ -120,6 +116,10 @@ class PromptEncoder:
         types = (array == self.image_id).astype(np.int64)
         prefix = int(types.argmax()) if image_tokens else _shared_length(ids, self._prefix(instruction))
         return Tokens(array, types, prefix)
+
+    def overhead(self, instruction: str) -> int:
+        """Return how many tokens a picture's prompt has beside those of the picture itself."""
+        return len(self.encode(None, 1, instruction).ids) - 1
 
     def _text_prefix(self, instruction: str) -> list[int]:
         """Return the tokens that stand before a text: what the prompts of two different texts begin with."""

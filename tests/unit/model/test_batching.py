@@ -20,10 +20,11 @@ from imgsearch.errors import ModelOutOfMemory, NonFiniteError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexResult
 from imgsearch.model import batching
-from imgsearch.model import embedder as embedder_module
 from imgsearch.model.batching import LayerSizes, choose_size, picture_bytes
 from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.engine import forward as forward_module
 from imgsearch.model.engine import rotary, threads, vision
+from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.prompt import ModelInput
 from imgsearch.model.reference import Reference
 from imgsearch.types import Input, ModelOptions, PixelBudget
@@ -118,7 +119,7 @@ def test_both_forwards_have_the_same_widths(
 ) -> None:
     """The engine and the reference are estimated by the same numbers, and an embedder of either has a size."""
     if forward == "reference":
-        monkeypatch.setattr(embedder_module, "read_architecture", _unknown)
+        monkeypatch.setattr(forward_module, "read_architecture", _unknown)
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32")
     assert isinstance(embedder.forward, Reference) == (forward == "reference")
     assert embedder.forward.layer_sizes() == LayerSizes(1536, 64, 128, 128, 256, 3)
@@ -127,7 +128,7 @@ def test_both_forwards_have_the_same_widths(
 
 
 def _unknown(folder: str) -> None:
-    raise embedder_module.CheckpointError(f"{folder}: made unknown for a test")
+    raise UnknownArchitecture(f"{folder}: made unknown for a test")
 
 
 def test_memory_for_weights_that_are_not_loaded_yet_is_set_aside(

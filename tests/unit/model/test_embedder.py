@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError, InputError, NonFiniteError, PictureError, UsageError
 from imgsearch.media import formats
-from imgsearch.model import embedder as embedder_module
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.engine import forward as forward_module
+from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.reference import Reference, pool_last
 from imgsearch.types import RGB, Input, ModelSpec, PixelBudget
@@ -217,7 +218,7 @@ def half_of(request: pytest.FixtureRequest, tiny_copy: str, monkeypatch: pytest.
         change(tensors)
         save_file(tensors, path)
         if request.param == "reference":
-            monkeypatch.setattr(embedder_module, "read_architecture", _unknown)
+            monkeypatch.setattr(forward_module, "read_architecture", _unknown)
         embedder = Qwen3VLEmbedder(tiny_copy, device="cpu", dtype="float16")
         assert isinstance(embedder.forward, Reference if request.param == "reference" else Engine)
         return embedder
@@ -226,7 +227,7 @@ def half_of(request: pytest.FixtureRequest, tiny_copy: str, monkeypatch: pytest.
 
 
 def _unknown(folder: str) -> None:
-    raise CheckpointError(f"{folder}: made unknown for a test")
+    raise UnknownArchitecture(f"{folder}: made unknown for a test")
 
 
 def test_overflow_is_computed_again_in_float32(half_of):

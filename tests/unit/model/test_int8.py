@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError, UsageError
-from imgsearch.model import embedder as embedder_module
 from imgsearch.model import runtime
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.engine import forward as forward_module
 from imgsearch.model.engine import layers
+from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.engine.layers import Int8Check, Int8Linear, int8_fits, quantize
 from imgsearch.model.hub import DEMO_FOLDER
@@ -354,8 +355,8 @@ def test_the_reference_has_no_int8(tiny_checkpoint: str, monkeypatch: pytest.Mon
     """An architecture that only transformers knows is refused in int8."""
 
     def unknown(folder: str) -> None:
-        raise CheckpointError(f"{folder}: made unknown for a test")
+        raise UnknownArchitecture(f"{folder}: made unknown for a test")
 
-    monkeypatch.setattr(embedder_module, "read_architecture", unknown)
+    monkeypatch.setattr(forward_module, "read_architecture", unknown)
     with pytest.raises(UsageError, match="no int8"):
         Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="int8")

@@ -150,7 +150,7 @@ def _parts(folder: str, data: str, attention: str = "sdpa", room: int | None = N
     pictures = Pictures(refs, BUDGET, layout, Silent(), room)
     model = load_model(Checkpoint(folder), Runtime("cpu", "float32", "test"))
     model.requires_grad_(True)
-    prompter = PromptEncoder(Checkpoint(folder), verbatim=True)
+    prompter = PromptEncoder(Checkpoint(folder))
     module = Qwen3VLInput(model, prompter, layout, pictures.patches, PROMPT, PROMPT, attention)
     table = as_table(examples, pictures)
     rows = [table[number] for number in range(0, len(table), 3)]

@@ -89,25 +89,21 @@ class Engine:
         rotary = functools.partial(prompt_rotary, self._sizes, self._weights.device)
         self._rotary = functools.lru_cache(maxsize=64)(rotary)
         prefill = functools.partial(_prefill, self._language, self._rotary)
-        self._prefix_cache = PrefixCache(prefill, self._prefix_store(checkpoint))
-        self.hidden = self._sizes.text.hidden
-
-    def _prefix_store(self, checkpoint: Checkpoint) -> PrefixStore | None:
-        """Return where prefixes of these weights are kept as files; None where computing them is sooner done."""
         layers = sum(
             math.prod(shape) for name, shape in self._sizes.shapes.items() if f"{LANGUAGE}.layers" in name
         )
-        # Asked now that they are mapped. Weights that were replaced meanwhile are nobody's.
-        state = checkpoint.weights_state()
-        if state is None or self._runtime.device != "cpu" or layers < _STORED_FROM:
-            return None
         computation = {
-            "dtype": self._runtime.dtype,
-            "activations": str(self._weights.dtype),
+            "dtype": runtime.dtype,
+            "activations": str(dtype),
             "sizes": repr(self._sizes.text),
             "onednn": str(uses_onednn(self._weights)),
         }
-        return PrefixStore(state, computation)
+        # Now that the weights are mapped: the store asks whether they are still those whose headers were read.
+        large = on_cpu and layers >= _STORED_FROM
+        self._prefix_cache = PrefixCache(
+            prefill, PrefixStore.open(checkpoint, computation) if large else None
+        )
+        self.hidden = self._sizes.text.hidden
 
     def load_vision(self) -> VisionTower:
         """Load the vision tower, if that has not happened yet."""

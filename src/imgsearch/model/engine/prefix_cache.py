@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from imgsearch.fs import atomic_write
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine.text import KVCache
 from imgsearch.model.runtime import numerics
 
@@ -79,8 +80,17 @@ class PrefixCache:
 class PrefixStore:
     """Prefixes as files, each under a hash of all that its bits depend on: with the same bits or not at all."""
 
+    @classmethod
+    def open(cls, checkpoint: Checkpoint, computation: dict[str, str]) -> PrefixStore | None:
+        """Return the store of weights that are mapped; None if they have been replaced since they were opened.
+
+        ``computation`` says how they are computed with: dtypes, sizes, kernels.
+        """
+        state = checkpoint.weights_state()
+        return None if state is None else cls(state, computation)
+
     def __init__(self, weights: list[list[int]], computation: dict[str, str]) -> None:
-        """Take the state of the weights that are mapped, and how they are computed with: dtypes, sizes, kernels."""
+        """Take the state of the weights, and how they are computed with."""
         self._key: list[object] = [weights, computation]
 
     def read(self, ids: NDArray[np.int64]) -> KVCache | None:

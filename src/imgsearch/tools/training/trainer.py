@@ -345,7 +345,7 @@ def _input_module(pictures: Pictures, resolved: ResolvedOptions, options: TrainO
         getattr(model, new if hasattr(model, new) else old)({"use_reentrant": False})
     return Qwen3VLInput(
         model,
-        PromptEncoder(checkpoint, verbatim=True),
+        PromptEncoder(checkpoint),
         layout,
         pictures.patches,
         *resolved.prompts,
