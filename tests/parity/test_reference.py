@@ -107,7 +107,7 @@ def sides(request: pytest.FixtureRequest) -> tuple[Qwen3VLEmbedder, Reference]:
     """Give our embedder and the reference on the same checkpoint, in both variants of the tokenizer."""
     name = "tiny_checkpoint" if request.param == "plain" else "tiny_checkpoint_eot"
     folder = request.getfixturevalue(name)
-    return Qwen3VLEmbedder(folder, device="cpu", dtype="float32"), Reference(Checkpoint(folder))
+    return Qwen3VLEmbedder(folder, device="cpu", dtype="float32"), Reference(folder)
 
 
 def _ours(case: Case) -> dict[str, Any]:

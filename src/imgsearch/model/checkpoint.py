@@ -236,6 +236,16 @@ class Checkpoint:
         """Every tensor of the weights; nothing but the files' headers is read."""
         return [tensor for name in self.weight_files for tensor in self._header(name)]
 
+    def check_weights(self) -> None:
+        """Raise CheckpointError if a file of the weights has become another one since its header was read.
+
+        What lies where in it is not known then: it may be minutes from finding a checkpoint to loading it.
+        """
+        for name in self._headers:
+            before, now = self._states.get(name), Checkpoint(self.folder)._state(name)
+            if before is not None and before != now:
+                raise CheckpointError(f"{self.folder}/{name} was replaced after it was opened: try it again")
+
     @cached_property
     def info(self) -> CheckpointInfo:
         """What the config and the headers of the weights say."""

@@ -12,11 +12,16 @@ from typing import Any
 
 import platformdirs
 import pytest
+from safetensors.torch import load_file, save_file
 
+from imgsearch.errors import CheckpointError
 from imgsearch.model import checkpoint as checkpoint_module
 from imgsearch.model import hub
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
+from imgsearch.model.engine.forward import Engine
+from imgsearch.model.reference import load_model
+from imgsearch.types import Runtime
 from support.sentence_folders import sentence_folder
 
 
@@ -111,3 +116,19 @@ def test_an_open_checkpoint_is_taken_as_it_is(tiny_checkpoint: str) -> None:
     checkpoint = Checkpoint.open(tiny_checkpoint)
     assert checkpoint.folder == tiny_checkpoint
     assert Checkpoint.open(checkpoint) is checkpoint
+
+
+@pytest.mark.parametrize("load", [Engine, load_model], ids=["engine", "reference"])
+def test_weights_that_were_replaced_since_are_not_loaded(tiny_copy: str, load: Callable[..., Any]) -> None:
+    """A checkpoint whose weights become others before they are loaded is refused; opened again it loads."""
+    runtime = Runtime("cpu", "float32", "for a test")
+    checkpoint = Checkpoint(tiny_copy)
+    assert checkpoint.missing_files() == []
+    path = os.path.join(tiny_copy, "model.safetensors")
+    tensors = load_file(path)
+    tensors["model.language_model.norm.weight"] = tensors["model.language_model.norm.weight"].bfloat16()
+    save_file(tensors, f"{path}.new")  # every tensor behind it lies elsewhere
+    os.replace(f"{path}.new", path)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors was replaced after it was opened"):
+        load(checkpoint, runtime)
+    assert load(Checkpoint(tiny_copy), runtime)

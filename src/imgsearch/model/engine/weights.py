@@ -30,8 +30,10 @@ def find_tensors(
     vectors mean nothing, and is refused as any other unexpected tensor (the published embedding models
     have none, also the untied 8B).
 
-    Raises CheckpointError for a missing, unexpected or misshapen tensor and for a damaged file.
+    Raises CheckpointError for a missing, unexpected or misshapen tensor, for a damaged file, and for one that was
+    replaced after the checkpoint was opened.
     """
+    checkpoint.check_weights()
     folder, stored = checkpoint.folder, {tensor.name: tensor for tensor in checkpoint.tensors}
     if len(stored) < len(checkpoint.tensors):
         counts = Counter(tensor.name for tensor in checkpoint.tensors)
