@@ -104,3 +104,9 @@ def test_the_command_line_speaks_of_flags(tmp_path: Path) -> None:
     assert imgsearch("status", "--index", index).err == (
         f"imgsearch: there is no index in {index}; make one with: {make}\n"
     )
+
+
+def test_what_the_library_says_on_its_way_is_spelled_too(tiny_checkpoint: str) -> None:
+    """Not errors alone: the line that says where the model comes from names the flag that gave it."""
+    done = imgsearch("embed", "--text", "a cat", "--model", tiny_checkpoint, "--device", "cpu")
+    assert f"{tiny_checkpoint} (--model) on cpu" in done.err

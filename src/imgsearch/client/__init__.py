@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.startup import uncollected
+from imgsearch.text import Message
 from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, ModelSpec, Notify, Reporter
 
 if TYPE_CHECKING:
@@ -64,5 +65,9 @@ def load_embedder(
 def _say(checkpoint: Checkpoint, encoder: ImageEncoder, reporter: Reporter) -> None:
     runtime = encoder.runtime
     reporter.say(
-        f"{checkpoint.name} ({checkpoint.reason}) on {runtime.device} in {runtime.dtype}: {runtime.reason}"
+        Message(
+            f"{checkpoint.name} (",
+            checkpoint.reason,
+            f") on {runtime.device} in {runtime.dtype}: {runtime.reason}",
+        )
     )
