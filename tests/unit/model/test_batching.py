@@ -20,6 +20,7 @@ from imgsearch.errors import ModelOutOfMemory, NonFiniteError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexResult
 from imgsearch.model import batching
+from imgsearch.model import embedder as embedder_module
 from imgsearch.model.batching import LayerSizes, choose_size, picture_bytes
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine import forward as forward_module
