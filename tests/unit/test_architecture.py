@@ -96,9 +96,9 @@ def test_search_and_indexing_do_without_the_tools() -> None:
 
 
 def test_the_page_fits_in_one_sitting() -> None:
-    """ARCHITECTURE.md is one page: at most 120 lines beside the drawing, which the script makes."""
+    """ARCHITECTURE.md is one page: at most 130 lines beside the drawing, which the script makes."""
     before, _, rest = PAGE.read_text().partition(structure.BEGIN)
-    assert len((before + rest.partition(structure.END)[2]).splitlines()) <= 120
+    assert len((before + rest.partition(structure.END)[2]).splitlines()) <= 130
 
 
 def _tree(folder: Path, **modules: str) -> Path:

@@ -6,13 +6,12 @@ A new index, a refresh and a rebuild are one pipeline: they differ in which cata
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from imgsearch import text
 from imgsearch.client import load_encoder
@@ -80,12 +79,12 @@ def index_pictures(
                 reporter.say("an index that was begun with other settings is given up")
                 plan = _plan(scope, replace(base, unfinished=None), options, reporter)
         _say_plan(plan, options.model, folder, spec, reporter)
-        load = functools.cache(partial(_load, checkpoint, folder, spec, options.model, reporter))
+        load = cache(partial(_load, checkpoint, folder, spec, options.model, reporter))
         if checkpoint is not None:
             # Only with a model in memory is an index made, or does an old one give way.
-            _advise(load(), checkpoint, folder, base, options, reporter)
-        opened = _new_index(folder, spec, base.roots, options.rebuild, reporter)
-        with nullcontext(base.writer) if base.writer else opened as writer:
+            encoder = load()
+            _advise(encoder, checkpoint, folder, base, options, reporter)
+        with _open_writer(base, folder, spec, options.rebuild, reporter) as writer:
             result = Ingest(writer, plan, options, reporter).carry_out(load)
     result.seconds = time.monotonic() - started
     return result
@@ -210,12 +209,15 @@ def _advise(
 
 
 @contextmanager
-def _new_index(
-    folder: str, spec: IndexSpec, roots: Sequence[Root], rebuild: bool, reporter: Reporter
+def _open_writer(
+    base: _Baseline, folder: str, spec: IndexSpec, rebuild: bool, reporter: Reporter
 ) -> Iterator[IndexWriter]:
-    """Open a new index for writing; at the end of the block it replaces the one that was there, if any."""
+    """Give the writer of a refresh, or open that of a new index, which replaces the one that was there in the end."""
+    if base.writer:
+        yield base.writer
+        return
     with IndexWriter(folder, spec, rebuild=rebuild) as writer:
-        for root in roots:
+        for root in base.roots:
             # A root on a drive that is not mounted now is indexed when it is back.
             writer.catalog.put_root(root.path, root.options, root.mount)
         try:

@@ -388,7 +388,7 @@ def test_a_signal_at_the_very_start_ends_it_cleanly(short: Path) -> None:
 ENDLESS = """
 import sys, threading
 from imgsearch.tools.server import daemon, handlers
-daemon._GRACE_SECONDS = 0.2
+daemon._SHUTDOWN_SECONDS = 0.2
 handlers.Handlers.query = lambda self, data: threading.Event().wait()
 sys.argv = ["imgsearch", "serve", "--no-warm"]
 from imgsearch.__main__ import main

@@ -166,7 +166,7 @@ def _search_views(
     allowed: Sequence[NDArray[np.bool_]] | None,
     starts: NDArray[np.int64],
 ) -> None:
-    """Search every view, several at a time, and rerank: the shortlists' rows get their exact scores."""
+    """Search every view, several at a time, by codes where there are any, and rerank what the codes chose."""
     k = best.ids.shape[1]
     estimates = Best(1, min(shortlist, int(starts[-1])))
     jobs: list[_Job] = []
@@ -194,7 +194,16 @@ def _search_views(
         ]
     for into, scores, ids in side_by_side(jobs):
         into.take(scores, ids)
-    # The rerank.
+    rerank(views, query, estimates, best, starts)
+
+
+def rerank(
+    views: Sequence[SegmentView], query: Vectors, estimates: Best, best: Best, starts: NDArray[np.int64]
+) -> None:
+    """Compare the rows that ``estimates`` chose with their stored vectors; ``best`` takes the exact scores.
+
+    ``starts`` are the views' first rows, numbered through all of them.
+    """
     chosen = np.sort(estimates.ids[0][estimates.ids[0] >= 0])
     for number, view in enumerate(views):
         rows = chosen[(chosen >= starts[number]) & (chosen < starts[number + 1])] - starts[number]

@@ -29,7 +29,7 @@ _CONNECTIONS = 64  # more are told to come again; each holds a question at most
 _TCP_CONNECTIONS = 16  # of these
 _SILENT_SECONDS = 10.0  # until the first request of a TCP connection
 _QUIET_SECONDS = 600  # a client may decode for long between two batches
-_GRACE_SECONDS = 10  # for requests in work when the server is stopped
+_SHUTDOWN_SECONDS = 10  # for requests in work when the server is stopped
 _LONGEST_PATH = 103  # bytes of a Unix socket's address on macOS; Linux takes 107
 
 
@@ -92,7 +92,7 @@ def _server(app: Starlette) -> uvicorn.Server:
         server_header=False,
         limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=_QUIET_SECONDS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     return uvicorn.Server(config)
 
