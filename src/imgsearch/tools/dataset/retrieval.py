@@ -13,6 +13,7 @@ from imgsearch.errors import DatasetError, PictureError
 from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.text import error_line
+from imgsearch.tools.dataset.cells import open_cells
 from imgsearch.types import RGB, PixelBudget, Reporter, Silent
 
 
@@ -39,8 +40,6 @@ class PictureRef:
     def read(self) -> bytes:
         """Return the picture file's bytes, still encoded. Raises DatasetError that names the place."""
         if self.column is not None and self.row is not None:
-            from imgsearch.tools.dataset.tables import open_cells
-
             return open_cells(self.path).picture(self.column, self.row)
         try:
             with open(self.path, "rb") as file:
