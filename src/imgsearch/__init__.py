@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imgsearch.indexing.run import index_pictures
     from imgsearch.media.formats import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
-    from imgsearch.model.hub import download, find_checkpoint
+    from imgsearch.model.locate import download, find_checkpoint
     from imgsearch.search import SearchOptions, embed_inputs, query, read_picture, similar
     from imgsearch.spec import checkpoint_for
     from imgsearch.tools.dataset import read_dataset
@@ -46,9 +46,9 @@ _HOME = {
     "Removed": "indexing.edit",
     "WalkOverrides": "indexing.roots",
     "checkpoint_for": "spec",
-    "download": "model.hub",
+    "download": "model.locate",
     "embed_inputs": "search",
-    "find_checkpoint": "model.hub",
+    "find_checkpoint": "model.locate",
     "find_index": "index.layout",
     "index_pictures": "indexing.run",
     "load_encoder": "client",

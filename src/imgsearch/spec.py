@@ -8,10 +8,10 @@ from dataclasses import replace
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError, rebuild_call
 from imgsearch.index import manifest
 from imgsearch.index.manifest import IMPORTED
-from imgsearch.model import hub
+from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, punctuated
-from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, conventions_of, processor_budget, punctuated
+from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.text import Call, Option
 from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
 
@@ -22,7 +22,7 @@ def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, I
     Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
     """
     checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
-    own = checkpoint.conventions
+    own = conventions_of(checkpoint)
     if choice.dim is not None and not 1 <= choice.dim <= own.full_dim:
         raise UsageError(
             Option("dim", choice.dim), f": {checkpoint.name} gives vectors of {own.full_dim} dimensions"
@@ -44,7 +44,7 @@ def chosen_pixels(choice: ModelOptions, checkpoint: Checkpoint) -> PixelBudget:
     """Return the pixel budget of a new index: the user's, or the checkpoint's default. Raises CheckpointError."""
     if choice.pixels == "checkpoint":
         return processor_budget(checkpoint)
-    return choice.pixels or checkpoint.conventions.pixels
+    return choice.pixels or conventions_of(checkpoint).pixels
 
 
 def keep_settings(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
@@ -61,8 +61,8 @@ def keep_settings(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
         return replace(choice, model=old.model, dim=choice.dim or old.dim, pixels=pixels, prompts=prompts)
     usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, DEFAULT_BUDGET
     try:
-        before = hub.find_checkpoint(old.model, download=False)
-        own = before.conventions
+        before = locate.find_checkpoint(old.model, download=False)
+        own = conventions_of(before)
         usual_prompts, usual_pixels = own.prompts(), own.pixels
     except CheckpointError:
         pass  # the old model is gone: it is taken for a plain one
@@ -93,7 +93,7 @@ def checkpoint_for(
             " into an index of their own",
         )
     model = choice.model
-    if model is None and spec.model != hub.DEFAULT_MODEL:
+    if model is None and spec.model != locate.DEFAULT_MODEL:
         model = spec.model
         if os.path.isabs(model) and not os.path.isdir(model):
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
@@ -132,7 +132,7 @@ def check_choice(
     if choice.model is not None:
         try:
             # Nothing is downloaded only to be refused.
-            checkpoint = hub.find_checkpoint(choice.model, revision=choice.revision, download=False)
+            checkpoint = locate.find_checkpoint(choice.model, revision=choice.revision, download=False)
             model, fingerprint = checkpoint.name, checkpoint.fingerprint
         except CheckpointError:
             if choice.model == have.model or os.path.exists(choice.model):
@@ -148,7 +148,7 @@ def check_choice(
             )
     pixels = choice.pixels or have.pixels
     if pixels == "checkpoint":
-        checkpoint = checkpoint or hub.find_checkpoint(have.model, download=False)
+        checkpoint = checkpoint or locate.find_checkpoint(have.model, download=False)
         pixels = processor_budget(checkpoint)
     want = IndexSpec(
         model, fingerprint, choice.dim or have.dim, *_prompts_with(choice.instruction, have), pixels

@@ -25,7 +25,7 @@ from imgsearch.model.engine import forward as engine_module
 from imgsearch.model.engine import layers, rotary, vision
 from imgsearch.model.engine.config import read_architecture
 from imgsearch.model.engine.forward import Engine
-from imgsearch.model.hub import DEMO_FOLDER
+from imgsearch.model.locate import DEMO_FOLDER
 from imgsearch.model.prompt import ModelInput
 from imgsearch.model.reference import Qwen3VLConfig, Qwen3VLForEmbedding, Reference
 from imgsearch.types import Input, Patches, PixelBudget, Runtime

@@ -9,7 +9,7 @@ import typer
 from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.errors import StorageError, UsageError
-from imgsearch.model.hub import DEMO_MODEL
+from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.text import error_line
 
 
@@ -71,7 +71,7 @@ def download(
     revision: common.Revision = None,
 ) -> int:
     """Fetch a model's weights ahead of time, or check those that are here; a broken-off download goes on."""
-    from imgsearch.model.hub import download as run
+    from imgsearch.model.locate import download as run
 
     reporter = output.ProgressReporter()
     folder = run(name, revision, reporter)

@@ -15,7 +15,7 @@ from imgsearch.errors import InputError, ModelOutOfMemory, NonFiniteError, Usage
 from imgsearch.model import batching
 from imgsearch.model import image as pixels
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import choose_instruction
+from imgsearch.model.conventions import choose_instruction, conventions_of
 from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
@@ -68,7 +68,7 @@ class Qwen3VLEmbedder:
         """
         self.runtime: Runtime = choose(device, dtype)
         checkpoint = Checkpoint.open(folder)
-        conventions = checkpoint.conventions
+        conventions = conventions_of(checkpoint)
         self.budget = budget or conventions.pixels
         self._verbatim = conventions.verbatim if verbatim is None else verbatim
         self.instruction = choose_instruction(

@@ -10,7 +10,7 @@ from imgsearch.errors import StorageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
-from imgsearch.model.hub import DEMO_MODEL
+from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.search import SearchOptions, query, similar
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Call, Message, Option, error_line

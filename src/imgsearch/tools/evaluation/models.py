@@ -17,7 +17,8 @@ import numpy as np
 
 from imgsearch.client import load_local_encoder
 from imgsearch.errors import CheckpointError, DatasetError, DownloadError, InputError, MissingExtra
-from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.model.conventions import conventions_of
+from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import choose_spec
 from imgsearch.text import error_line
 from imgsearch.tools.dataset.retrieval import FULL, PictureRef, decode_each
@@ -246,7 +247,7 @@ class OwnModel:
         from imgsearch.model.runtime import choose
 
         found = fetch_checkpoint(choice.model, choice.revision, reporter)
-        own = found.conventions
+        own = conventions_of(found)
         # Vectors are made at full length, whatever the checkpoint's default is: every table is cut from them.
         plain = replace(choice, instruction=None, dim=own.full_dim)
         self._checkpoint, spec = choose_spec(plain, reporter)

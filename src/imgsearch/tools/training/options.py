@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from imgsearch.errors import UsageError
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.model.conventions import conventions_of
+from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import chosen_pixels
 from imgsearch.text import Message, Option
 from imgsearch.tools.training import run_dir
@@ -179,7 +180,7 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
     from imgsearch.model.runtime import choose
 
     checkpoint = fetch_checkpoint(options.model, options.revision, reporter)
-    info, own = checkpoint.info, checkpoint.conventions
+    info, own = checkpoint.info, conventions_of(checkpoint)
     dims, why_dims = choose_dims(info.dim, options.dims)
     device = choose(options.device).device
     precision, why = choose_precision(device, options.dtype)
