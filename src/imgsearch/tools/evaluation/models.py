@@ -24,8 +24,42 @@ from imgsearch.text import error_line
 from imgsearch.tools.dataset.retrieval import FULL, PictureRef, decode_each
 from imgsearch.types import RGB, ImageEncoder, Input, ModelOptions, Reporter, Silent, Vectors
 
+T = TypeVar("T")
+BATCH_SIZE = 8
 _WHOLE = 1 << 20  # bytes: up to here all of a file counts, beyond it samples
 _SAMPLE = 1 << 16
+
+
+class EvalModel(Protocol):
+    """A model with its settings. ``instructions`` are the query side's, None the model's own.
+
+    ``full_dim`` and ``parameters`` are None where only the loaded model knows; ``pixels`` and ``dtype`` are
+    None for a model that sees and computes as it likes. ``dims`` are those it was trained for, if it says so.
+    """
+
+    name: str
+    peer: bool
+    full_dim: int | None
+    dims: tuple[int, ...]
+    pixels: int | None
+    dtype: str | None
+    instructions: tuple[str | None, ...]
+
+    @property
+    def parameters(self) -> int | None:
+        """How many parameters the model has."""
+
+    def space(self, side: Side, instruction: str | None) -> dict[str, object]:
+        """Return everything but the content that decides a vector."""
+
+    def query_vectors(self, texts: Sequence[str], instruction: str | None) -> Iterator[Vectors]:
+        """Yield the rows of the texts, in order, a batch at a time."""
+
+    def picture_vectors(self, refs: Sequence[PictureRef]) -> Iterator[Vectors]:
+        """Yield the rows of the pictures, in order, a batch at a time."""
+
+    def close(self) -> None:
+        """Let go of the model's memory."""
 
 
 class SentenceTransformerModel:
@@ -194,40 +228,6 @@ def _parameters(folder: str) -> int | None:
 
 
 Side = Literal["query", "document"]
-T = TypeVar("T")
-BATCH_SIZE = 8
-
-
-class EvalModel(Protocol):
-    """A model with its settings. ``instructions`` are the query side's, None the model's own.
-
-    ``full_dim`` and ``parameters`` are None where only the loaded model knows; ``pixels`` and ``dtype`` are
-    None for a model that sees and computes as it likes. ``dims`` are those it was trained for, if it says so.
-    """
-
-    name: str
-    peer: bool
-    full_dim: int | None
-    dims: tuple[int, ...]
-    pixels: int | None
-    dtype: str | None
-    instructions: tuple[str | None, ...]
-
-    @property
-    def parameters(self) -> int | None:
-        """How many parameters the model has."""
-
-    def space(self, side: Side, instruction: str | None) -> dict[str, object]:
-        """Return everything but the content that decides a vector."""
-
-    def query_vectors(self, texts: Sequence[str], instruction: str | None) -> Iterator[Vectors]:
-        """Yield the rows of the texts, in order, a batch at a time."""
-
-    def picture_vectors(self, refs: Sequence[PictureRef]) -> Iterator[Vectors]:
-        """Yield the rows of the pictures, in order, a batch at a time."""
-
-    def close(self) -> None:
-        """Let go of the model's memory."""
 
 
 class OwnModel:

@@ -162,9 +162,8 @@ class IndexPool:
                     except (IndexDamaged, IndexMismatch, IndexMissing, StorageError):
                         pass  # of the old one or of the new one: opening it tells
                 self._open.pop(folder)[1].close()
-            stamp = manifest.stamp(
-                folder
-            )  # before it is opened: one that is older than the index costs an opening
+            # The stamp is taken before the index is opened: one that is older than the index costs an opening.
+            stamp = manifest.stamp(folder)
             fresh = ImageIndex(folder)
             self._open[folder] = stamp, fresh
             if len(self._open) > _OPEN:
