@@ -252,8 +252,8 @@ def _hits(
             continue
         if options.within is not None and hits and score < _floor(hits[0].score, options.within):
             continue
-        there = [path for path in record.paths if os.path.exists(path)]
-        paths = sorted(there or record.paths, key=lambda path: path != own)
+        existing = [path for path in record.paths if os.path.exists(path)]
+        paths = sorted(existing or record.paths, key=lambda path: path != own)
         hits.append(
             Hit(
                 rank=len(hits) + 1,
@@ -261,7 +261,7 @@ def _hits(
                 path=paths[0],
                 page=record.page,
                 copies=tuple(paths[1:]),
-                missing=not there,
+                missing=not existing,
                 width=record.width,
                 height=record.height,
             )

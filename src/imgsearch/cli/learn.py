@@ -272,17 +272,15 @@ def evaluate(
     if limit is not None:
         data = data.first(limit)
     instructions = [text or None for text in instruction or [""]]
-    models: list[str | None] = list(model or ())
-    if not models and not peer:
-        models = [None]  # the one that every command takes by itself
-    contenders: list[EvalModel] = []
-    for name, pixels, precision in product(models, budgets, dtypes):
-        choice = common.model_choice(name, revision, pixels=pixels, device=device, dtype=precision)
-        contenders.append(OwnModel(choice, instructions=instructions, batch_size=size, reporter=reporter))
-    contenders += [
-        LibraryModel(name, device=device, batch_size=size, reporter=reporter) for name in peer or []
-    ]
-    rows = run(data, contenders, dims=cuts, cache=None if no_cache else default_folder(), reporter=reporter)
+    names: list[str | None] = list(model or ())
+    if not names and not peer:
+        names = [None]  # the one that every command takes by itself
+    models: list[EvalModel] = []
+    for name, pixels, precision in product(names, budgets, dtypes):
+        options = common.model_choice(name, revision, pixels=pixels, device=device, dtype=precision)
+        models.append(OwnModel(options, instructions=instructions, batch_size=size, reporter=reporter))
+    models += [LibraryModel(name, device=device, batch_size=size, reporter=reporter) for name in peer or []]
+    rows = run(data, models, dims=cuts, cache=None if no_cache else default_folder(), reporter=reporter)
     results, plot = report.write(out, data, rows)
     if json:
         output.json_line(report.as_json(data, rows))

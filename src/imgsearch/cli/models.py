@@ -43,11 +43,11 @@ def embed(
 
     if npy and json:
         raise UsageError("--npy and --json: give one of them")
-    choice = common.model_choice(
+    options = common.model_choice(
         model, revision, dim, common.pixel_choice(detail, max_pixels), instruction, device, dtype
     )
     reporter = output.ProgressReporter()
-    vectors = embed_inputs(inputs, texts=text, choice=choice, reporter=reporter)
+    vectors = embed_inputs(inputs, texts=text, choice=options, reporter=reporter)
     if npy:
         import numpy as np
 

@@ -87,7 +87,7 @@ class ProgressReporter:
         self._bar: Any = None
         self._total = self._done = 0
         self._unit = ""
-        self._began = self._said = 0.0
+        self._began = self._last_line = 0.0
 
     def say(self, text: str) -> None:
         """Write a line, above the progress bar if there is one."""
@@ -101,7 +101,7 @@ class ProgressReporter:
         """Begin a stretch of work of ``total`` units ("pictures" or "bytes"); 0 if nobody knows how many."""
         self.stop()
         self._total, self._done, self._unit = total, 0, unit
-        self._began = self._said = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -125,9 +125,9 @@ class ProgressReporter:
             self._bar.update(n)
             return
         now = time.monotonic()
-        if now - self._said < _LINE_EVERY_SECONDS or self._done == self._total:
+        if now - self._last_line < _LINE_EVERY_SECONDS or self._done == self._total:
             return
-        self._said = now
+        self._last_line = now
         if not self._total:
             self.say(f"{self._done:,} {self._unit}")
             return

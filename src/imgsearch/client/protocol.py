@@ -38,13 +38,13 @@ def version() -> str:
     return _VERSION
 
 
-def spec_json(spec: ModelSpec) -> dict[str, Any]:
+def model_spec_to_json(spec: ModelSpec) -> dict[str, Any]:
     """Return the model that a client wants as JSON."""
     return asdict(spec)
 
 
-def spec_from_json(data: Any) -> ModelSpec:
-    """Return what ``spec_json`` was given; UsageError for anything else."""
+def model_spec_from_json(data: Any) -> ModelSpec:
+    """Return what ``model_spec_to_json`` was given; UsageError for anything else."""
     try:
         budget = PixelBudget(int(data["budget"]["min_pixels"]), int(data["budget"]["max_pixels"]))
         words = [data[name] for name in ("folder", "fingerprint", "instruction", "device", "dtype")]
@@ -87,7 +87,7 @@ def pack_inputs(model_spec: ModelSpec, inputs: Sequence[Input], batch_size: int 
             row["grid"] = item.image.grid
             arrays[str(number)] = np.ascontiguousarray(item.image.pixel_values)
         rows.append(row)
-    return pack({"model": spec_json(model_spec), "inputs": rows, "batch_size": batch_size}, arrays)
+    return pack({"model": model_spec_to_json(model_spec), "inputs": rows, "batch_size": batch_size}, arrays)
 
 
 def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
@@ -109,7 +109,7 @@ def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
             inputs.append(Input(row["text"], image, row["instruction"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{_UNREADABLE}: its inputs are not whole") from error
-    return spec_from_json(data.get("model")), inputs, batch_size
+    return model_spec_from_json(data.get("model")), inputs, batch_size
 
 
 def error_json(error: ImgsearchError) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from imgsearch.media import formats
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import conventions_of
-from imgsearch.spec import check_choice, checkpoint_for, choose_spec, chosen_pixels, keep_settings
+from imgsearch.spec import check_options, checkpoint_for, choose_spec, chosen_pixels, keep_settings
 from imgsearch.text import Call, Message, Option, display_path, plural
 from imgsearch.types import (
     DETAIL,
@@ -128,7 +128,7 @@ def _open_baseline(
     as_it_is = ModelOptions(device=options.model.device, dtype=options.model.dtype)
     go_on = _call(paths, index.folder, replace(options, model=as_it_is))
     anew = _call(paths, index.folder, replace(options, rebuild=True))
-    model = check_choice(index.folder, index.spec, options.model, go_on, anew)
+    model = check_options(index.folder, index.spec, options.model, go_on, anew)
     if writer is not None:
         writer.move_model(model)
     return _Baseline(options.model, index.catalog.roots(), index.spec, index.catalog, writer)

@@ -163,7 +163,7 @@ class Qwen3VLEmbedder:
         bad: list[int] = []
         for start in range(0, len(inputs), size):
             stop = min(start + size, len(inputs))
-            batch = [self._ready(inputs[index], index, len(inputs)) for index in range(start, stop)]
+            batch = [self._encode_input(inputs[index], index, len(inputs)) for index in range(start, stop)]
             rows[start:stop] = self._rows(batch, normalize)
             bad += (start + np.flatnonzero(~np.isfinite(rows[start:stop]).all(axis=1))).tolist()
         if bad:
@@ -183,7 +183,7 @@ class Qwen3VLEmbedder:
             )
         return most // self._layout.patch**2, most // area + prompt
 
-    def _ready(self, item: Embeddable, index: int, total: int) -> ModelInput:
+    def _encode_input(self, item: Embeddable, index: int, total: int) -> ModelInput:
         """Tokenise one input and cut its picture; an InputError says which input it was."""
         try:
             checked = _as_input(item)

@@ -90,7 +90,7 @@ def test_pictures_travel_as_patches_only() -> None:
 def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
     """A grid of another count of patches, or that is none, is a UsageError."""
     data = {
-        "model": protocol.spec_json(MODEL_SPEC),
+        "model": protocol.model_spec_to_json(MODEL_SPEC),
         "inputs": [{"text": None, "instruction": None, "grid": grid}],
         "batch_size": 1,
     }
@@ -112,7 +112,7 @@ def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
 def test_a_spec_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
     """A model spec with a field missing or of another type is a UsageError."""
     with pytest.raises(UsageError, match="it names no model"):
-        protocol.spec_from_json({**protocol.spec_json(MODEL_SPEC), **spoilt})
+        protocol.model_spec_from_json({**protocol.model_spec_to_json(MODEL_SPEC), **spoilt})
 
 
 @pytest.mark.parametrize(

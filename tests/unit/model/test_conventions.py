@@ -20,7 +20,7 @@ from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, conventions_of, processor_budget, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
-from imgsearch.spec import check_choice, choose_spec, keep_settings
+from imgsearch.spec import check_options, choose_spec, keep_settings
 from imgsearch.text import Call
 from imgsearch.types import IndexSpec, Input, ModelOptions, PixelBudget, Silent
 from support.cli import imgsearch
@@ -453,7 +453,7 @@ def compare(have: IndexSpec, options: ModelOptions) -> None:
     """Hold options against those of the index in /i, as a run with them does."""
     go_on = Call("index_pictures", {"folder": "/i"})
     anew = Call("index_pictures", {"folder": "/i", "options": Call.of(IndexOptions(options, rebuild=True))})
-    check_choice("/i", have, options, go_on, anew)
+    check_options("/i", have, options, go_on, anew)
 
 
 def test_flags_are_compared_with_the_index(sentence: Path) -> None:

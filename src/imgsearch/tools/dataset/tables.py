@@ -56,13 +56,13 @@ def read_tables(path: str, split: str | None) -> RetrievalDataset:
 def _picture(file: str, column: str, row: int, path: str | None) -> PictureRef:
     if path is None:
         return PictureRef(file, column, row)
-    place = f"{file}, row {row + 1}, column {column}"
+    cell = f"{file}, row {row + 1}, column {column}"
     full = os.path.join(os.path.dirname(file), path)
     if not os.path.isfile(full):
         raise DatasetError(
-            f"{place}: there is no picture {full}; paths count from the folder of the dataset's file"
+            f"{cell}: there is no picture {full}; paths count from the folder of the dataset's file"
         )
-    return PictureRef(full, named_in=place)
+    return PictureRef(full, named_in=cell)
 
 
 def _check_columns(files: list[str]) -> list[str]:
@@ -113,13 +113,13 @@ def _shards(folder: str, split: str | None) -> tuple[list[str], str]:
         raise DatasetError(
             f"{folder}: no dataset is there: neither corpus.jsonl (the BEIR layout) nor parquet or Arrow files"
         )
-    there = ", ".join(sorted(filter(None, by_split)))
+    splits = ", ".join(sorted(filter(None, by_split)))
     if list(by_split) == [""]:
         return by_split[""], base  # one dataset that is not divided
     chosen = split or ("test" if "test" in by_split or len(by_split) > 1 else next(iter(by_split)))
     if chosen not in by_split:
         raise DatasetError(
-            f"{folder}: there is no split {chosen}; choose with ", Option("split"), f" among: {there}"
+            f"{folder}: there is no split {chosen}; choose with ", Option("split"), f" among: {splits}"
         )
     return by_split[chosen], f"{base}, {chosen}"
 

@@ -29,12 +29,12 @@ def check_out(out: str, resume: bool) -> None:
         return
     if not os.path.isdir(out):
         raise UsageError(Option("out", out), ": it is a file; name a new folder")
-    there = os.listdir(out)
+    names = os.listdir(out)
     begun = os.path.exists(os.path.join(out, CHECKPOINTS, _PLAN))
-    if not resume and there and not (there == [CHECKPOINTS] and begun and last_checkpoint(out) is None):
+    if not resume and names and not (names == [CHECKPOINTS] and begun and last_checkpoint(out) is None):
         hint = Message(", or go on there with ", Option("resume", True)) if begun else ""
         raise UsageError(Option("out", out), ": the folder is not empty; name a new one", hint)
-    if resume and "modules.json" in there:
+    if resume and "modules.json" in names:
         raise UsageError(
             Option("out", out),
             ": this run is finished; to train on, use ",
@@ -42,7 +42,7 @@ def check_out(out: str, resume: bool) -> None:
             " and a new ",
             Option("out"),
         )
-    if resume and there and not begun:
+    if resume and names and not begun:
         raise UsageError(
             Option("resume", True),
             f": no run was begun in {out}; name the ",
@@ -131,10 +131,10 @@ def keep_plan(out: str, plan: dict[str, Any], resume: bool) -> None:
         with open(path, encoding="utf-8") as file:
             before = json.load(file)
         if other := [name for name in sorted({*before, *plan}) if before.get(name) != plan.get(name)]:
-            said = ", ".join(f"{name} ({before.get(name)}, now {plan.get(name)})" for name in other)
+            differences = ", ".join(f"{name} ({before.get(name)}, now {plan.get(name)})" for name in other)
             raise UsageError(
                 Option("resume", True),
-                f": the run in {out} began with another {said}; give what it began with",
+                f": the run in {out} began with another {differences}; give what it began with",
             )
         return
     try:

@@ -127,7 +127,7 @@ class ArraySource:
             for rows in self.array.blocks(size):
                 yield Block(rows, {})
 
-    def place(self, row: int) -> str:
+    def row_label(self, row: int) -> str:
         """Say the line."""
         return f"line {row + 1}"
 

@@ -58,7 +58,7 @@ class VectorSource(Protocol):
     def blocks(self, size: int) -> Iterator[Block]:
         """Yield the rows, ``size`` at a time. Raises DatasetError."""
 
-    def place(self, row: int) -> str:
+    def row_label(self, row: int) -> str:
         """Say where the name of a row (from 0) stands."""
 
 
