@@ -356,9 +356,9 @@ def find_checkpoint(
 ) -> Checkpoint:
     """Find a checkpoint, or fetch it; with complete weights on disk nothing touches the network.
 
-    ModelSpec: "demo", the one that ships with the package (a folder of that name is ./demo); ``model`` as a folder;
-    without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source checkout
-    and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
+    Looked for in this order: "demo", the one that ships with the package (a folder of that name is ./demo); ``model``
+    as a folder; without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source
+    checkout and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
     downloaded as that revision or commit counts. ``progress`` is called as ``download_checkpoint`` does, ``notify``
     with a line of text.
 
