@@ -543,7 +543,7 @@ def test_a_file_system_without_locks_is_trained_on(
 ) -> None:
     """Where the system can't lock a folder, as on NFS, the run goes without; a folder that can't be made is refused."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("imgsearch.fs.fcntl.flock", refuse)
