@@ -61,6 +61,8 @@ class SearchOptions:
             raise UsageError(Option("min_score", self.min_score), ": a cosine is a number")
         if self.within is not None and not 0 <= self.within <= 100:
             raise UsageError(Option("within", self.within), ": a percentage of the best hit, from 0 to 100")
+        if "" in self.below:
+            raise UsageError(Option("below"), ": the path is empty")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,8 +106,6 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     """
     options = request.options
     index.check_dim(options.dim)
-    if "" in options.below:
-        raise UsageError(Option("below"), ": the path is empty")
     options = replace(
         options, below=tuple(os.path.realpath(os.path.expanduser(path)) for path in options.below)
     )

@@ -51,6 +51,7 @@ class Qwen3VLEmbedder:
         padding_side: str | None = None,
         notify: Notify | None = None,
         forward: Engine | Reference | None = None,
+        notice: Notify | None = None,
     ) -> None:
         """Load the checkpoint in ``folder``, or the one that is open already.
 
@@ -61,7 +62,8 @@ class Qwen3VLEmbedder:
         ends them in punctuation; not given, it follows the checkpoint. ``padding_side`` overrides the tokenizer's
         (only the reference pads on a side).
         ``forward`` is that of another embedder of the same folder, device and dtype, whose weights are to be shared.
-        ``notify`` takes lines such as that a text was cut; without it they are warnings.
+        ``notify`` takes lines such as that a text was cut; without it they are warnings. (``notice`` is its name of the
+        version before.)
 
         Raises CheckpointError, UsageError for a device, dim, budget or side that does not exist, and
         ModelOutOfMemory for weights that are too many.
@@ -79,7 +81,7 @@ class Qwen3VLEmbedder:
         self._prompt_encoder = PromptEncoder(checkpoint)
         self._max_length = min(max_length or MAX_LENGTH, conventions.max_length or MAX_LENGTH)
         side = padding_side or self._prompt_encoder.padding_side
-        self._notify = notify or _warn
+        self._notify = notify or notice or _warn
         if side not in ("left", "right"):
             raise UsageError(f"the padding side is left or right, not '{side}'")
         overhead = self._prompt_encoder.overhead(self.instruction)

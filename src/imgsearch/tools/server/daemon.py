@@ -159,7 +159,7 @@ def _lock(address: Address) -> Iterator[None]:
             raise StorageError(
                 f"{problem}; a server's socket needs a folder of your own: name one with IMGSEARCH_RUNTIME_DIR"
             )
-        lock = FileLock(address.lock, mode=0o600)
+        lock = FileLock(address.lock, mode=0o600, follow=False)
     except LockHeld as held:
         raise ServerRunning(
             f"a server runs already, process {held.pid}; to start another one stop it first: kill {held.pid}"

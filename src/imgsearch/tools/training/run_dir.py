@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -16,8 +15,6 @@ from imgsearch.text import Message, Option, error_line, format_bytes
 
 CHECKPOINTS = "checkpoints"  # inside OUT, while the run goes on
 _PLAN = "plan.json"
-# What a file system without locks answers.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def check_out(out: str, resume: bool) -> None:
@@ -58,19 +55,21 @@ def claimed(out: str) -> Iterator[None]:
     The kernel's lock on the folder ends with the process. Raises UsageError if another run has it, StorageError
     if the folder can't be made.
     """
-    lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     try:
         os.makedirs(out, exist_ok=True)
+        # Opening it says whether it can be used at all.
+        os.close(os.open(out, os.O_RDONLY))
+    except OSError as error:
+        raise StorageError(Option("out", out), f": the folder can't be made: {error_line(error)}") from error
+    lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    try:
         lock = FileLock(out)
     except LockHeld as held:
         raise UsageError(
             Option("out", out), ": another run is writing there; wait for it, or stop it"
         ) from held
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise StorageError(
-                Option("out", out), f": the folder can't be made: {error_line(error)}"
-            ) from error
+    except OSError:
+        pass  # a file system without locks, or without those of folders (NFS): the run goes without
     with lock:
         try:
             yield
