@@ -166,7 +166,7 @@ def status(
     output.line(f"search     {_search(state)}")
     if state.deleted:
         output.line(
-            f"gone       {_gone(state)}; to give back the room: imgsearch compact --all{index_flag(folder)}"
+            f"gone       {_gone(state)}; to free the space: imgsearch compact --all{index_flag(folder)}"
         )
     if state.rebuilding:
         output.line(

@@ -106,15 +106,15 @@ def compact(
     folder, reporter = find_index(index), output.ProgressReporter()
     done = compact_index(folder, everything, reporter)
     if done:
-        parts = [f"{format_bytes(done.given_back)} given back"]
+        parts = [f"{format_bytes(done.given_back)} freed"]
         if done.vectors.segments:
             parts.append(
-                f"{plural(done.vectors.dropped, 'vector')} dropped, {done.vectors.moved:,} written anew"
+                f"{plural(done.vectors.dropped, 'vector')} dropped, {done.vectors.moved:,} rewritten"
             )
         if done.rebuild:
             parts.append("an unfinished rebuild dropped")
         if done.catalogue:
-            parts.append("the catalogue written anew")
+            parts.append("the catalogue rewritten")
         reporter.say("; ".join(parts))
     else:
         reporter.say("nothing to compact")

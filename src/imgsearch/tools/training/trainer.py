@@ -288,7 +288,7 @@ def advice(options: TrainOptions) -> Message:
         "out of memory: lower ",
         Option("mini_batch"),
         f" (it is {min(options.mini_batch, options.batch_size)}), then ",
-        Option("max_pixels"),
+        Option("pixels"),
         f" ({pixels}), or add ",
         Option("gradient_checkpointing", True),
     )
