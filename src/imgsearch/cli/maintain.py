@@ -97,9 +97,9 @@ def compact(
         bool, typer.Option("--all", help="However little it is; also drop an unfinished rebuild.")
     ] = False,
 ) -> int:
-    """Give back the room of vectors whose pictures are gone, and make the files for fast search where they lack.
+    """Free the space of vectors whose pictures are gone, and make the files for fast search that are missing.
 
-    Both happen by themselves in runs of index: the first when a quarter of a segment has been gone for 30 days.
+    Both happen automatically in runs of index: the first when a quarter of a segment has been gone for 30 days.
     """
     from imgsearch.tools.maintenance.compact import compact_index
 
@@ -234,7 +234,7 @@ def serve(
         bool, typer.Option("--no-warm", help="Load the model with the first question, not at once.")
     ] = False,
 ) -> NoReturn:
-    """Keep the model in memory for this user's other commands, which find it by themselves. Ctrl-C ends it."""
+    """Keep the model in memory for this user's other commands, which find it automatically. Ctrl-C ends it."""
     for library in ("starlette", "uvicorn"):
         if importlib.util.find_spec(library) is None:
             raise MissingExtra("imgsearch serve", "serve")

@@ -70,7 +70,7 @@ def download(
     ] = None,
     revision: common.Revision = None,
 ) -> int:
-    """Fetch a model's weights ahead of time, or check those that are here; a broken-off download goes on."""
+    """Fetch a model's weights ahead of time, or check those that are here; an interrupted download resumes."""
     from imgsearch.model.hub import download as run
 
     reporter = output.ProgressReporter()
