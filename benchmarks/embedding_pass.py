@@ -153,7 +153,7 @@ def engine(options: argparse.Namespace, found: dict[str, Any]) -> Any:
 
     budget = PixelBudget(4096, options.pixels)
     embedder = Qwen3VLEmbedder(options.folder, device=options.device, dtype=options.dtype, budget=budget)
-    ready = embedder._ready({"image": pictures(options.pixels, 1)[0]}, 0, 1)
+    ready = embedder._encode_input({"image": pictures(options.pixels, 1)[0]}, 0, 1)
     tokens, prefix = len(ready[0].ids), ready[0].prefix_length
     found |= {"tokens": tokens, "prefix": prefix, "reason": embedder.runtime.reason}
     assert ready[1] is not None
@@ -186,7 +186,7 @@ def transformers(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     budget = PixelBudget(4096, options.pixels)
     embedder = Qwen3VLEmbedder(options.folder, device="cpu", dtype="bfloat16", budget=budget)
     reference = Reference(Checkpoint(options.folder), choose(options.device, options.dtype))
-    return lambda images: reference([embedder._ready({"image": image}, 0, 1) for image in images])
+    return lambda images: reference([embedder._encode_input({"image": image}, 0, 1) for image in images])
 
 
 def peer(options: argparse.Namespace, found: dict[str, Any]) -> Any:

@@ -117,6 +117,7 @@ def theirs(options: argparse.Namespace) -> None:
 def ceiling(options: argparse.Namespace) -> None:
     """Print what a large product reaches, and the operations of one of the pictures."""
     from imgsearch.model.checkpoint import Checkpoint
+    from imgsearch.model.conventions import conventions_of
     from imgsearch.model.engine.config import read_architecture
     from imgsearch.model.image import read_layout, target_size
     from imgsearch.model.prompt import PromptEncoder
@@ -125,11 +126,11 @@ def ceiling(options: argparse.Namespace) -> None:
     found: dict[str, Any] = {}
     embedding_pass.ceiling(options, found)
     width, height = size(options)
-    layout, own = read_layout(Checkpoint(options.folder)), Checkpoint(options.folder).conventions
+    layout, conventions = read_layout(Checkpoint(options.folder)), conventions_of(Checkpoint(options.folder))
     high, wide = target_size(height, width, PixelBudget(4096, options.pixels), layout.factor)
     grid = (1, high // layout.patch, wide // layout.patch)
     prompter = PromptEncoder(Checkpoint(options.folder))
-    tokens = prompter.encode(None, layout.tokens(grid), own.document_prompt)
+    tokens = prompter.encode(None, layout.tokens(grid), conventions.document_prompt)
     counted = read_architecture(Checkpoint(options.folder)), grid[1] * grid[2], len(tokens.ids)
     found["flop"] = embedding_pass.operations(*counted)
     found["engine_flop"] = embedding_pass.engine_operations(*counted, tokens.prefix_length)

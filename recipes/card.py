@@ -18,7 +18,7 @@ colours, counts, grounds and a few printed words, and nothing else of the world.
 - **Architecture:** that of Qwen3-VL-Embedding (vision tower with deepstack, text tower with interleaved mrope,
   pooling of the last token, tied embeddings) with {parameters:,} parameters, {megabytes:.1f} MB in float16. Vectors of
   192 numbers; Matryoshka dimensions 192, 96, 48. Pictures are seen with 4,096 to 5,120 pixels.
-- **Data:** drawn by code (`imgsearch.drawing`): scenes of one to four shapes out of eight, in ten colours and
+- **Data:** drawn by code (`imgsearch.tools.demo`): scenes of one to four shapes out of eight, in ten colours and
   several shades of each, on plain, striped, dotted or checked grounds; sizes, left / right / above / below, twelve
   printed words; captions in several phrasings, each row with one or two negatives that differ in one attribute.
   {colours:,} rows of colour, shape, count and ground; {shapes:,} of the same in three colours; {focus:,} of

@@ -21,7 +21,7 @@ from typing import Any
 from captions import caption
 from card import model_card
 from drawings import write_datasets
-from imgsearch.model.hub import DEMO_FOLDER
+from imgsearch.model.locate import DEMO_FOLDER
 from imgsearch.tools.demo.scene import KINDS, draw_scene
 from random_checkpoint import PUBLISHED_2B, write_random_checkpoint
 

@@ -18,12 +18,18 @@ if TYPE_CHECKING:
     from imgsearch.indexing.run import index_pictures
     from imgsearch.media.formats import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
-    from imgsearch.model.hub import download, find_checkpoint
+    from imgsearch.model.locate import download, find_checkpoint
     from imgsearch.search import SearchOptions, embed_inputs, query, read_picture, similar
     from imgsearch.spec import checkpoint_for
     from imgsearch.tools.dataset import read_dataset
     from imgsearch.tools.dataset.retrieval import RetrievalDataset
+    from imgsearch.tools.evaluation import evaluate
+    from imgsearch.tools.maintenance.compact import compact_index
     from imgsearch.tools.maintenance.status import Status, read_status, skipped_files
+    from imgsearch.tools.maintenance.verify import repair_index
+    from imgsearch.tools.server.daemon import serve
+    from imgsearch.tools.training import train
+    from imgsearch.tools.transfer.importer import import_vectors
     from imgsearch.types import Hit, Input, ModelOptions, Picture, PixelBudget
 
 startup.set_openmp_waiting()  # before any module of the package can load torch
@@ -46,9 +52,15 @@ _HOME = {
     "Removed": "indexing.edit",
     "WalkOverrides": "indexing.roots",
     "checkpoint_for": "spec",
-    "download": "model.hub",
+    "compact_index": "tools.maintenance.compact",
+    "download": "model.locate",
+    "evaluate": "tools.evaluation",
+    "import_vectors": "tools.transfer.importer",
+    "repair_index": "tools.maintenance.verify",
+    "serve": "tools.server.daemon",
+    "train": "tools.training",
     "embed_inputs": "search",
-    "find_checkpoint": "model.hub",
+    "find_checkpoint": "model.locate",
     "find_index": "index.layout",
     "index_pictures": "indexing.run",
     "load_encoder": "client",
@@ -79,10 +91,13 @@ __all__ = [
     "Status",
     "WalkOverrides",
     "checkpoint_for",
+    "compact_index",
     "download",
     "embed_inputs",
+    "evaluate",
     "find_checkpoint",
     "find_index",
+    "import_vectors",
     "index_pictures",
     "load_encoder",
     "load_pictures",
@@ -91,8 +106,11 @@ __all__ = [
     "read_picture",
     "read_status",
     "remove_paths",
+    "repair_index",
+    "serve",
     "similar",
     "skipped_files",
+    "train",
 ]
 
 

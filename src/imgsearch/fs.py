@@ -196,16 +196,18 @@ class FileLock:
         *,
         mode: int = 0o666,
         remove: bool = False,
+        follow: bool = True,
         waiting: Callable[[], None] | None = None,
     ) -> None:
         """Take the lock on ``path``: at once, or, after a call of ``waiting``, as soon as it is free.
 
-        ``remove`` takes the file away when it is released. Raises LockHeld if another has it and there is no
+        ``remove`` takes the file away when it is released. Without ``follow`` a link in its place is an error: it would
+        let somebody else choose the file that is written to. Raises LockHeld if another has it and there is no
         ``waiting``, OSError if it can't be opened or the file system has no locks.
         """
         self.path, self._remove = path, remove
         while True:
-            self._descriptor = _open_lock(path, mode)
+            self._descriptor = _open_lock(path, mode, follow)
             try:
                 _take(self._descriptor, waiting)
                 # Whoever had it may have removed the file, and a lock on a file without a name protects nothing.
@@ -238,11 +240,11 @@ class FileLock:
         self.release()
 
 
-def _open_lock(path: str, mode: int) -> int:
+def _open_lock(path: str, mode: int, follow: bool) -> int:
     if os.path.isdir(path):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    # A link would let somebody else choose the file that is written to.
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    link = 0 if follow else os.O_NOFOLLOW
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | link, mode)
 
 
 def _take(descriptor: int, waiting: Callable[[], None] | None) -> None:
@@ -258,6 +260,8 @@ def _take(descriptor: int, waiting: Callable[[], None] | None) -> None:
 def _holder(descriptor: int) -> LockHeld:
     try:
         data = json.loads(os.pread(descriptor, 4096, 0))
+        if isinstance(data, int):  # as servers wrote it before 0.1.0
+            return LockHeld(data)
         return LockHeld(int(data["pid"]), str(data["host"]))
     except (OSError, ValueError, KeyError, TypeError):
         return LockHeld()

@@ -61,6 +61,8 @@ class SearchOptions:
             raise UsageError(Option("min_score", self.min_score), ": a cosine is a number")
         if self.within is not None and not 0 <= self.within <= 100:
             raise UsageError(Option("within", self.within), ": a percentage of the best hit, from 0 to 100")
+        if "" in self.below:
+            raise UsageError(Option("below"), ": the path is empty")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,8 +106,6 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     """
     options = request.options
     index.check_dim(options.dim)
-    if "" in options.below:
-        raise UsageError(Option("below"), ": the path is empty")
     options = replace(
         options, below=tuple(os.path.realpath(os.path.expanduser(path)) for path in options.below)
     )
@@ -252,8 +252,8 @@ def _hits(
             continue
         if options.within is not None and hits and score < _floor(hits[0].score, options.within):
             continue
-        there = [path for path in record.paths if os.path.exists(path)]
-        paths = sorted(there or record.paths, key=lambda path: path != own)
+        existing = [path for path in record.paths if os.path.exists(path)]
+        paths = sorted(existing or record.paths, key=lambda path: path != own)
         hits.append(
             Hit(
                 rank=len(hits) + 1,
@@ -261,7 +261,7 @@ def _hits(
                 path=paths[0],
                 page=record.page,
                 copies=tuple(paths[1:]),
-                missing=not there,
+                missing=not existing,
                 width=record.width,
                 height=record.height,
             )

@@ -8,67 +8,68 @@ from dataclasses import replace
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError, rebuild_call
 from imgsearch.index import manifest
 from imgsearch.index.manifest import IMPORTED
-from imgsearch.model import hub
+from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, punctuated
-from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, conventions_of, processor_budget, punctuated
+from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.text import Call, Option
 from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
 
 
-def choose_spec(choice: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, IndexSpec]:
+def choose_spec(options: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, IndexSpec]:
     """Return the checkpoint and the spec of a new index, and say what the checkpoint itself chose.
 
     Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
     """
-    checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
-    own = checkpoint.conventions
-    if choice.dim is not None and not 1 <= choice.dim <= own.full_dim:
+    checkpoint = fetch_checkpoint(options.model, options.revision, reporter)
+    conventions = conventions_of(checkpoint)
+    if options.dim is not None and not 1 <= options.dim <= conventions.full_dim:
         raise UsageError(
-            Option("dim", choice.dim), f": {checkpoint.name} gives vectors of {own.full_dim} dimensions"
+            Option("dim", options.dim),
+            f": {checkpoint.name} gives vectors of {conventions.full_dim} dimensions",
         )
-    query_prompt, document_prompt = choice.prompts or own.prompts(choice.instruction)
-    if notes := own.notes(dim=choice.dim is None, pixels=choice.pixels is None):
+    query_prompt, document_prompt = options.prompts or conventions.prompts(options.instruction)
+    if notes := conventions.notes(dim=options.dim is None, pixels=options.pixels is None):
         reporter.say(f"{checkpoint.name} asks for {'; '.join(notes)}")
     return checkpoint, IndexSpec(
         model=checkpoint.name,
         fingerprint=checkpoint.fingerprint,
-        dim=choice.dim or own.dim,
+        dim=options.dim or conventions.dim,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
-        pixels=chosen_pixels(choice, checkpoint),
+        pixels=chosen_pixels(options, checkpoint),
     )
 
 
-def chosen_pixels(choice: ModelOptions, checkpoint: Checkpoint) -> PixelBudget:
+def chosen_pixels(options: ModelOptions, checkpoint: Checkpoint) -> PixelBudget:
     """Return the pixel budget of a new index: the user's, or the checkpoint's default. Raises CheckpointError."""
-    if choice.pixels == "checkpoint":
+    if options.pixels == "checkpoint":
         return processor_budget(checkpoint)
-    return choice.pixels or checkpoint.conventions.pixels
+    return options.pixels or conventions_of(checkpoint).pixels
 
 
-def keep_settings(choice: ModelOptions, old: IndexSpec) -> ModelOptions:
-    """Return the choice for an index that replaces one made as ``old``: what the user does not change stays.
+def keep_settings(options: ModelOptions, old: IndexSpec) -> ModelOptions:
+    """Return the options for an index that replaces one made as ``old``: what the user does not change stays.
 
     With the same model everything does. Another model comes with its own conventions; only what the user of the
     old index had chosen against those of the old model is carried over.
     """
     if old.model == IMPORTED:
-        return choice  # there was no model, so nothing was chosen against its conventions
-    prompts = None if choice.instruction is not None else (old.query_prompt, old.document_prompt)
-    pixels: PixelChoice | None = choice.pixels or old.pixels
-    if choice.model is None:
-        return replace(choice, model=old.model, dim=choice.dim or old.dim, pixels=pixels, prompts=prompts)
+        return options  # there was no model, so nothing was chosen against its conventions
+    prompts = None if options.instruction is not None else (old.query_prompt, old.document_prompt)
+    pixels: PixelChoice | None = options.pixels or old.pixels
+    if options.model is None:
+        return replace(options, model=old.model, dim=options.dim or old.dim, pixels=pixels, prompts=prompts)
     usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, DEFAULT_BUDGET
     try:
-        before = hub.find_checkpoint(old.model, download=False)
-        own = before.conventions
-        usual_prompts, usual_pixels = own.prompts(), own.pixels
+        before = locate.find_checkpoint(old.model, download=False)
+        conventions = conventions_of(before)
+        usual_prompts, usual_pixels = conventions.prompts(), conventions.pixels
     except CheckpointError:
         pass  # the old model is gone: it is taken for a plain one
     return replace(
-        choice,
-        pixels=choice.pixels if old.pixels == usual_pixels else pixels,
+        options,
+        pixels=options.pixels if old.pixels == usual_pixels else pixels,
         prompts=None if prompts == usual_prompts else prompts,
     )
 
@@ -93,7 +94,7 @@ def checkpoint_for(
             " into an index of their own",
         )
     model = choice.model
-    if model is None and spec.model != hub.DEFAULT_MODEL:
+    if model is None and spec.model != locate.DEFAULT_MODEL:
         model = spec.model
         if os.path.isabs(model) and not os.path.isdir(model):
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
@@ -116,28 +117,28 @@ def checkpoint_for(
     return checkpoint
 
 
-def check_choice(
+def check_options(
     folder: str,
     have: IndexSpec,
-    choice: ModelOptions,
+    options: ModelOptions,
     go_on: Call,
     anew: Call,
 ) -> str:
     """Refuse options that the index in ``folder`` was not made with, with the calls that fix it: IndexMismatch.
 
-    ``go_on`` is the call without the options of ``choice``, ``anew`` the one that makes the index anew with them.
+    ``go_on`` is the call without the user's ``options``, ``anew`` the one that makes the index anew with them.
     Return the name of the index's model: a checkpoint that was given and is the same one may lie elsewhere now.
     """
     model, fingerprint, checkpoint = have.model, have.fingerprint, None
-    if choice.model is not None:
+    if options.model is not None:
         try:
             # Nothing is downloaded only to be refused.
-            checkpoint = hub.find_checkpoint(choice.model, revision=choice.revision, download=False)
+            checkpoint = locate.find_checkpoint(options.model, revision=options.revision, download=False)
             model, fingerprint = checkpoint.name, checkpoint.fingerprint
         except CheckpointError:
-            if choice.model == have.model or os.path.exists(choice.model):
+            if options.model == have.model or os.path.exists(options.model):
                 raise
-            model, fingerprint = choice.model, "not here"
+            model, fingerprint = options.model, "not here"
         if fingerprint != have.fingerprint and model == have.model:
             raise IndexMismatch(
                 f"{model} is no longer the checkpoint that the index in {folder} was made with; give that one "
@@ -146,12 +147,12 @@ def check_choice(
                 ", or rebuild the index with: ",
                 rebuild_call(folder, model=model),
             )
-    pixels = choice.pixels or have.pixels
+    pixels = options.pixels or have.pixels
     if pixels == "checkpoint":
-        checkpoint = checkpoint or hub.find_checkpoint(have.model, download=False)
+        checkpoint = checkpoint or locate.find_checkpoint(have.model, download=False)
         pixels = processor_budget(checkpoint)
     want = IndexSpec(
-        model, fingerprint, choice.dim or have.dim, *_prompts_with(choice.instruction, have), pixels
+        model, fingerprint, options.dim or have.dim, *_prompts_with(options.instruction, have), pixels
     )
     if found := manifest.differences(have, want):
         raise IndexMismatch(
@@ -165,7 +166,7 @@ def check_choice(
 
 def _prompts_with(instruction: str | None, have: IndexSpec) -> tuple[str, str]:
     """Return the prompts that an index like this one would have with the instruction; its own without one."""
-    own = have.query_prompt, have.document_prompt
-    if instruction is None or own == (instruction, instruction):
-        return own
+    prompts = have.query_prompt, have.document_prompt
+    if instruction is None or prompts == (instruction, instruction):
+        return prompts
     return punctuated(instruction), punctuated(instruction)

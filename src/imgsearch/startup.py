@@ -1,6 +1,6 @@
 """How the process is set up and left: what is set before torch is loaded, imports without garbage collection, the end.
 
-Importing any other module does nothing but define names.
+The package calls `set_openmp_waiting` when it is imported; no other module does anything but define names.
 """
 
 from __future__ import annotations

@@ -125,9 +125,9 @@ def error_line(error: BaseException, most: int = 200, *, first: bool = False) ->
     Of an OSError that is what the system said, without the number and the path that str() adds. ``first`` takes
     the first line alone of an error that goes on with advice.
     """
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    said = said.strip().partition("\n")[0] if first else said
-    return " ".join(said.split())[:most] or type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    text = text.strip().partition("\n")[0] if first else text
+    return " ".join(text.split())[:most] or type(error).__name__
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -274,6 +274,10 @@ class Silent:
         """Do nothing."""
 
 
+PixelChoice = PixelBudget | Literal["checkpoint"]
+"""A pixel budget, or the one of the checkpoint's own image processor."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
     """What the user asked for; None leaves it to the index, or to the checkpoint and the defaults.
@@ -291,7 +295,3 @@ class ModelOptions:
     device: str = "auto"
     dtype: str = "auto"
     prompts: tuple[str, str] | None = None
-
-
-PixelChoice = PixelBudget | Literal["checkpoint"]
-"""A pixel budget, or the one of the checkpoint's own image processor."""

@@ -25,7 +25,7 @@ from imgsearch.model.engine import forward as engine_module
 from imgsearch.model.engine import layers, rotary, vision
 from imgsearch.model.engine.config import read_architecture
 from imgsearch.model.engine.forward import Engine
-from imgsearch.model.hub import DEMO_FOLDER
+from imgsearch.model.locate import DEMO_FOLDER
 from imgsearch.model.prompt import ModelInput
 from imgsearch.model.reference import Qwen3VLConfig, Qwen3VLForEmbedding, Reference
 from imgsearch.types import Input, Patches, PixelBudget, Runtime
@@ -99,7 +99,7 @@ class Sides:
 
     def ready(self, items: list[Any]) -> list[ModelInput]:
         """Tokenise inputs and cut their pictures."""
-        return [self.embedder._ready(item, 0, 1) for item in items]
+        return [self.embedder._encode_input(item, 0, 1) for item in items]
 
     def assert_alike(self, items: list[Any]) -> None:
         """Assert the parity that is promised in float32."""
@@ -318,7 +318,7 @@ def test_a_text_does_not_read_the_vision_tower(tiny_copy: str):
                 file.write(b"\xff" * (stop - start))
     damaged = Qwen3VLEmbedder(tiny_copy, device="cpu", dtype="float32")
     assert np.array_equal(damaged.embed(["a cat"]), before)
-    ready = [damaged._ready({"image": _picture(64, 64)}, 0, 1)]
+    ready = [damaged._encode_input({"image": _picture(64, 64)}, 0, 1)]
     assert not torch.isfinite(damaged.forward(ready)).all()
 
 

@@ -130,7 +130,7 @@ def test_inputs_and_vector(sides: tuple[Qwen3VLEmbedder, Reference], name: str):
     """Token ids, token types, grid, pixel values and vector of one input equal the reference's."""
     embedder, reference = sides
     expected = reference.inputs([CASES[name]], "right")
-    tokens, patches = embedder._ready(_ours(CASES[name]), 0, 1)
+    tokens, patches = embedder._encode_input(_ours(CASES[name]), 0, 1)
     assert tokens.ids.tolist() == expected["input_ids"][0].tolist()
     assert tokens.types.tolist() == expected["mm_token_type_ids"][0].tolist()
     if patches is None:
@@ -147,7 +147,7 @@ def test_batches(sides: tuple[Qwen3VLEmbedder, Reference], side: str):
     embedder, reference = sides
     cases = list(CASES.values())
     expected = reference.inputs(cases, side)
-    ready = [embedder._ready(_ours(case), 0, 1) for case in cases]
+    ready = [embedder._encode_input(_ours(case), 0, 1) for case in cases]
     padded = pad_batch([tokens for tokens, _ in ready], side, embedder._prompt_encoder.pad_id)
     assert padded.ids.tolist() == expected["input_ids"].tolist()
     assert padded.attention.tolist() == expected["attention_mask"].tolist()

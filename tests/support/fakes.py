@@ -28,7 +28,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.run import index_pictures
-from imgsearch.model import hub
+from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint, CheckpointInfo
 from imgsearch.types import (
     RGB,
@@ -187,7 +187,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
         reporter.say(f"{checkpoint.name} ({checkpoint.reason}) on cpu in float32: the fake model")
         return fake.encoder(spec.dim)
 
-    monkeypatch.setattr(hub, "find_checkpoint", find_checkpoint)
+    monkeypatch.setattr(locate, "find_checkpoint", find_checkpoint)
     monkeypatch.setattr(
         Checkpoint, "fingerprint", property(lambda checkpoint: _fingerprint(checkpoint.folder))
     )

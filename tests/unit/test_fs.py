@@ -134,10 +134,24 @@ def test_who_waits_for_a_lock_says_so_and_has_it_next(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_link_is_no_lock(tmp_path: Path) -> None:
-    """A lock file that is a link to another file is refused, and that file stays as it was."""
+def test_a_link_is_followed_only_where_nobody_else_may_lay_it(tmp_path: Path) -> None:
+    """A lock file that is a link is locked where it leads; without ``follow`` it is refused, and left as it was."""
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with FileLock(str(tmp_path / "link")), pytest.raises(LockHeld):
+        FileLock(str(tmp_path / "real"))
     (tmp_path / "other").write_text("precious")
     (tmp_path / "lock").symlink_to(tmp_path / "other")
     with pytest.raises(OSError, match="symbolic"):
-        FileLock(str(tmp_path / "lock"))
+        FileLock(str(tmp_path / "lock"), follow=False)
     assert (tmp_path / "other").read_text() == "precious"
+
+
+def test_a_bare_process_id_names_the_holder(tmp_path: Path) -> None:
+    """A lock that says no more than a process id, as servers wrote it before 0.1.0, is told with that process."""
+    path = tmp_path / "serve.lock"
+    with FileLock(str(path)):
+        path.write_text("1234\n")
+        with pytest.raises(LockHeld) as held:
+            FileLock(str(path))
+    assert (held.value.pid, held.value.host) == (1234, "")

@@ -105,6 +105,9 @@ def test_messages_name_what_python_has() -> None:
     assert options - set().union(*parameters.values()) == set()
     assert {name for name, given in calls.items() if given - parameters.get(name, set())} == set()
     assert set(calls) <= set(parameters)
+    # A caller who is told to call something finds it in the package itself.
+    functions = {name for name in calls if name.islower()}
+    assert functions <= set(imgsearch.__all__)
 
 
 # ---- messages ---------------------------------------------------------------------------------------------------

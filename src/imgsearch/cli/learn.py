@@ -12,10 +12,17 @@ from imgsearch.cli import output
 from imgsearch.errors import UsageError
 from imgsearch.types import DTYPES, FloatDtype, PixelBudget, PixelChoice
 
+_DTYPES = ("auto", *DTYPES)
+
 
 def register_train(app: typer.Typer) -> None:
     """Add the command to the program."""
     app.command()(common.handled(train))
+
+
+def register_eval(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("eval")(common.handled(evaluate))
 
 
 def train(
@@ -140,7 +147,7 @@ def train(
         schedule=schedule,
         weight_decay=weight_decay,
         scale=scale,
-        dims=_numbers(dims),
+        dims=_numbers("--dims", dims),
         negatives=negatives,
         pixels=_budget(detail, max_pixels, min_pixels),
         instruction=instruction,
@@ -163,16 +170,6 @@ def train(
     return 0
 
 
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    """Read whole numbers separated by commas; UsageError for anything else."""
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--dims {text}: whole numbers separated by commas, like 1024,512,256") from None
-
-
 def _budget(detail: common.Detail | None, most: int | None, least: int | None) -> PixelChoice | None:
     """Turn the flags about pixels into a budget; None leaves it to the checkpoint. Raises UsageError."""
     if least is None:
@@ -182,14 +179,6 @@ def _budget(detail: common.Detail | None, most: int | None, least: int | None) -
     if not 1 <= least <= most:
         raise UsageError(f"--min-pixels {least}: it takes a number from 1 to --max-pixels ({most})")
     return PixelBudget(least, most)
-
-
-_DTYPES = ("auto", *DTYPES)
-
-
-def register_eval(app: typer.Typer) -> None:
-    """Add the command to the program."""
-    app.command("eval")(common.handled(evaluate))
 
 
 def evaluate(
@@ -268,7 +257,7 @@ def evaluate(
     from imgsearch.tools.evaluation.models import BATCH_SIZE, EvalModel, LibraryModel, OwnModel
 
     reporter = output.ProgressReporter()
-    cuts = _number_list("--dims", dims)
+    cuts = _numbers("--dims", dims)
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: it takes at least one input at a time")
     if limit is not None and limit < 1:
@@ -283,17 +272,15 @@ def evaluate(
     if limit is not None:
         data = data.first(limit)
     instructions = [text or None for text in instruction or [""]]
-    models: list[str | None] = list(model or ())
-    if not models and not peer:
-        models = [None]  # the one that every command takes by itself
-    contenders: list[EvalModel] = []
-    for name, pixels, precision in product(models, budgets, dtypes):
-        choice = common.model_choice(name, revision, pixels=pixels, device=device, dtype=precision)
-        contenders.append(OwnModel(choice, instructions=instructions, batch_size=size, reporter=reporter))
-    contenders += [
-        LibraryModel(name, device=device, batch_size=size, reporter=reporter) for name in peer or []
-    ]
-    rows = run(data, contenders, dims=cuts, cache=None if no_cache else default_folder(), reporter=reporter)
+    names: list[str | None] = list(model or ())
+    if not names and not peer:
+        names = [None]  # the one that every command takes by itself
+    models: list[EvalModel] = []
+    for name, pixels, precision in product(names, budgets, dtypes):
+        options = common.model_choice(name, revision, pixels=pixels, device=device, dtype=precision)
+        models.append(OwnModel(options, instructions=instructions, batch_size=size, reporter=reporter))
+    models += [LibraryModel(name, device=device, batch_size=size, reporter=reporter) for name in peer or []]
+    rows = run(data, models, dims=cuts, cache=None if no_cache else default_folder(), reporter=reporter)
     results, plot = report.write(out, data, rows)
     if json:
         output.json_line(report.as_json(data, rows))
@@ -304,27 +291,25 @@ def evaluate(
     return 0
 
 
-def _number_list(option: str, said: str | None) -> list[int] | None:
-    """Read a list such as 2048,1024; a comma within a number can't be meant."""
-    if said is None:
+def _numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
+    """Read whole numbers separated by commas, each once; UsageError for anything else."""
+    if text is None:
         return None
     try:
-        numbers = [int(part) for part in said.split(",")]
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
-        raise UsageError(f"{option} {said}: whole numbers, separated by commas") from None
-    return list(dict.fromkeys(numbers))
+        raise UsageError(f"{flag} {text}: whole numbers, separated by commas") from None
 
 
 def _budgets(detail: common.Detail | None, max_pixels: str | None) -> list[PixelChoice | None]:
-    numbers = _number_list("--max-pixels", max_pixels)
+    numbers = _numbers("--max-pixels", max_pixels)
     if numbers is None:
         return [common.pixel_choice(detail, None)]
-    found: list[PixelBudget | None] = [common.pixel_budget(detail, number) for number in numbers]
-    return list(found)
+    return [common.pixel_budget(detail, number) for number in numbers]
 
 
-def _dtypes(said: str) -> list[str]:
-    names = list(dict.fromkeys(part.strip() for part in said.split(",")))
+def _dtypes(text: str) -> list[str]:
+    names = list(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         if name not in _DTYPES:
             raise UsageError(f"--dtype {name}: choose among {', '.join(_DTYPES)}")

@@ -1,4 +1,4 @@
-"""The commands that look after an index and the server: verify, compact, doctor, relocate, serve."""
+"""The commands that look after an index and the server: verify, compact, doctor, serve."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def register(app: typer.Typer) -> None:
     app.command()(common.handled(verify))
     app.command()(common.handled(compact))
     app.command()(common.handled(doctor))
+
+
+def register_serve(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(common.handled(serve))
 
 
 def verify(
@@ -211,11 +216,6 @@ def _say_recall(measured: RecallReport, kept: bool, flag: str) -> None:
             if kept
             else f"to do       keep {chosen}: imgsearch doctor --recall --repair{flag}"
         )
-
-
-def register_serve(app: typer.Typer) -> None:
-    """Add the command to the program."""
-    app.command()(common.handled(serve))
 
 
 def serve(

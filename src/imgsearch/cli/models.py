@@ -9,7 +9,7 @@ import typer
 from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.errors import StorageError, UsageError
-from imgsearch.model.hub import DEMO_MODEL
+from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.text import error_line, plural
 
 
@@ -43,11 +43,11 @@ def embed(
 
     if npy and json:
         raise UsageError("--npy and --json: give one of them")
-    choice = common.model_choice(
+    options = common.model_choice(
         model, revision, dim, common.pixel_choice(detail, max_pixels), instruction, device, dtype
     )
     reporter = output.ProgressReporter()
-    vectors = embed_inputs(inputs, texts=text, choice=choice, reporter=reporter)
+    vectors = embed_inputs(inputs, texts=text, choice=options, reporter=reporter)
     if npy:
         import numpy as np
 
@@ -71,7 +71,7 @@ def download(
     revision: common.Revision = None,
 ) -> int:
     """Fetch a model's weights ahead of time, or check those that are here; an interrupted download resumes."""
-    from imgsearch.model.hub import download as run
+    from imgsearch.model.locate import download as run
 
     reporter = output.ProgressReporter()
     folder = run(name, revision, reporter)

@@ -12,7 +12,7 @@ import typer
 
 from imgsearch.cli import output
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.model.hub import DEMO_MODEL
+from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.types import DETAIL, MIN_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
 
 P = ParamSpec("P")

@@ -82,18 +82,15 @@ def error(message: str) -> None:
 class ProgressReporter:
     """A reporter on stderr: lines, and a progress bar on a terminal, else a line every few seconds."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        """With ``quiet``, keep everything to itself."""
-        self._quiet = quiet
+    def __init__(self) -> None:
+        """Write nothing yet."""
         self._bar: Any = None
         self._total = self._done = 0
         self._unit = ""
-        self._began = self._said = 0.0
+        self._began = self._last_line = 0.0
 
     def say(self, text: str) -> None:
         """Write a line, above the progress bar if there is one."""
-        if self._quiet:
-            return
         text = printable(spelled(text))
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
@@ -104,8 +101,8 @@ class ProgressReporter:
         """Begin a stretch of work of ``total`` units ("pictures" or "bytes"); 0 if nobody knows how many."""
         self.stop()
         self._total, self._done, self._unit = total, 0, unit
-        self._began = self._said = time.monotonic()
-        if not self._quiet and sys.stderr.isatty():
+        self._began = self._last_line = time.monotonic()
+        if sys.stderr.isatty():
             from tqdm import tqdm
 
             size = unit == "bytes"
@@ -128,9 +125,9 @@ class ProgressReporter:
             self._bar.update(n)
             return
         now = time.monotonic()
-        if self._quiet or now - self._said < _LINE_EVERY_SECONDS or self._done == self._total:
+        if now - self._last_line < _LINE_EVERY_SECONDS or self._done == self._total:
             return
-        self._said = now
+        self._last_line = now
         if not self._total:
             self.say(f"{self._done:,} {self._unit}")
             return

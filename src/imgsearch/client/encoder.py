@@ -63,7 +63,7 @@ class RemoteEncoder:
         self._server, self._model_spec, self._notify = server, model_spec, notify
         self._load = functools.cache(load)
         self._gone = False
-        loaded = server.json("/load", protocol.spec_json(model_spec))
+        loaded = server.json("/load", protocol.model_spec_to_json(model_spec))
         try:
             runtime = Runtime(*(str(loaded[name]) for name in ("device", "dtype", "reason")))
             self.dim = int(loaded["dim"])

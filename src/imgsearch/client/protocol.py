@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -38,13 +38,13 @@ def version() -> str:
     return _VERSION
 
 
-def spec_json(spec: ModelSpec) -> dict[str, Any]:
+def model_spec_to_json(spec: ModelSpec) -> dict[str, Any]:
     """Return the model that a client wants as JSON."""
     return asdict(spec)
 
 
-def spec_from_json(data: Any) -> ModelSpec:
-    """Return what ``spec_json`` was given; UsageError for anything else."""
+def model_spec_from_json(data: Any) -> ModelSpec:
+    """Return what ``model_spec_to_json`` was given; UsageError for anything else."""
     try:
         budget = PixelBudget(int(data["budget"]["min_pixels"]), int(data["budget"]["max_pixels"]))
         words = [data[name] for name in ("folder", "fingerprint", "instruction", "device", "dtype")]
@@ -87,7 +87,8 @@ def pack_inputs(model_spec: ModelSpec, inputs: Sequence[Input], batch_size: int 
             row["grid"] = item.image.grid
             arrays[str(number)] = np.ascontiguousarray(item.image.pixel_values)
         rows.append(row)
-    return pack({"model": spec_json(model_spec), "inputs": rows, "batch_size": batch_size}, arrays)
+    # "order" is what the field has been called from the first version on.
+    return pack({"order": model_spec_to_json(model_spec), "inputs": rows, "batch_size": batch_size}, arrays)
 
 
 def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
@@ -109,13 +110,24 @@ def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
             inputs.append(Input(row["text"], image, row["instruction"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{_UNREADABLE}: its inputs are not whole") from error
-    return spec_from_json(data.get("model")), inputs, batch_size
+    return model_spec_from_json(data.get("order")), inputs, batch_size
 
 
-def error_json(error: ImgsearchError) -> dict[str, Any]:
-    """Return an error as JSON: its class, its line and that line's parts, and the rows of one that names rows."""
-    parts = [_part_json(part) for part in error.as_message.parts]
-    data: dict[str, Any] = {"kind": type(error).__name__, "message": str(error), "parts": parts}
+def error_json(error: ImgsearchError, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return an error as JSON: its class, its line and that line's parts, and the rows of one that names rows.
+
+    ``fields`` says which options have another name as fields of the request; the line calls them by that.
+    """
+    parts = error.as_message.parts
+    named = [
+        replace(part, name=(fields or {}).get(part.name, part.name)) if isinstance(part, Option) else part
+        for part in parts
+    ]
+    data: dict[str, Any] = {
+        "kind": type(error).__name__,
+        "message": str(Message(*named)),
+        "parts": [_part_json(part) for part in parts],
+    }
     if isinstance(error, NonFiniteError):
         data["rows"] = error.rows
     return {"error": data}

@@ -156,7 +156,7 @@ class Walk:
                     False,
                     f"{display_path(folder or self.root)} could not be listed: {self.unlisted[folder]}",
                 )
-        present = next((there for folder in folders if os.path.isdir(there := self._absolute(folder))), None)
+        present = next((path for folder in folders if os.path.isdir(path := self._absolute(folder))), None)
         try:
             here = 0 if present is None else self._device(present)
             # Device numbers change with every boot, so another number alone says nothing.

@@ -30,10 +30,12 @@ from imgsearch.index.rows import (
     ann_file_row,
     file_row,
     location_row,
+    pair_row,
     record_row,
     root_row,
     skipped_row,
     stored_picture_row,
+    triple_row,
 )
 from imgsearch.types import Record
 
@@ -105,7 +107,7 @@ class Catalog:
 
     def segments(self) -> list[tuple[int, int]]:
         """Return (number, committed rows) of every segment, in order; the last one takes the next row."""
-        return self.database.query(_pair, "SELECT id, rows FROM segment ORDER BY id")
+        return self.database.query(pair_row, "SELECT id, rows FROM segment ORDER BY id")
 
     def deleted_counts(self, before: float | None = None) -> dict[int, int]:
         """Return by segment how many of its rows no search may show; segments without such rows are left out.
@@ -113,7 +115,7 @@ class Catalog:
         With ``before``, in seconds since 1970, only those whose last file went by then, or that are forgotten.
         """
         sql = "SELECT segment, count(*) FROM dead WHERE ?1 IS NULL OR since <= ?1 GROUP BY segment"
-        return dict(self.database.query(_pair, sql, before))
+        return dict(self.database.query(pair_row, sql, before))
 
     def retained(self) -> int:
         """Return how many pictures without files keep their vectors in case those come back."""
@@ -131,7 +133,7 @@ class Catalog:
             "SELECT segment, row FROM file JOIN content ON content.sha256 = file.content "
             f"WHERE root = ? AND {where}"
         )
-        return self.database.query(_pair, sql, root, *values)
+        return self.database.query(pair_row, sql, root, *values)
 
     def ann_files(self) -> dict[int, AnnFile]:
         """Return by segment the ANN file that belongs to it."""
@@ -232,7 +234,7 @@ class Catalog:
         )
         never = 1e18  # no file went after the end of time
         return self.database.query(
-            _triple, sql, segment, first_row, never if before is None else before, limit
+            triple_row, sql, segment, first_row, never if before is None else before, limit
         )
 
     # ---- writing: only under the writer lock ----------------------------------------------------------------
@@ -388,10 +390,6 @@ class Catalog:
 _FILE = "id, path, size, mtime_ns, device, content, error, detail"
 
 
-def _pair(first: int, second: int) -> tuple[int, int]:
-    return int(first), int(second)
-
-
 def _path_condition(below: str) -> tuple[str, tuple[bytes, ...]]:
     """Return the condition that a file is ``below`` itself or lies in it; paths compare as bytes."""
     if not below:
@@ -404,7 +402,3 @@ def _path_condition(below: str) -> tuple[str, tuple[bytes, ...]]:
 def _picture_and_path(*columns: Any) -> tuple[tuple[Any, ...], bytes]:
     *picture, folder, name = columns
     return tuple(picture), os.path.join(folder, name)
-
-
-def _triple(first: int, second: int, third: int) -> tuple[int, int, int]:
-    return int(first), int(second), int(third)

@@ -286,9 +286,9 @@ class Database:
 
     def damaged(self, error: Exception) -> IndexDamaged:
         """Return the error that says that the catalogue is damaged, and what to do."""
-        said = error_line(error, most=100)  # SQLite may quote the whole schema
+        reason = error_line(error, most=100)  # SQLite may quote the whole schema
         return IndexDamaged(
-            f"{self.path} is damaged ({said}): it no longer says which vector is whose; ",
+            f"{self.path} is damaged ({reason}): it no longer says which vector is whose; ",
             rebuild_hint(index_of(self.folder)),
         )
 

@@ -183,9 +183,9 @@ def _generations(folder: str) -> list[str]:
 
 
 def _is_ours(data: str) -> bool:
-    held = set(os.listdir(data))
+    names = set(os.listdir(data))
     # Killed before it had a catalogue it is empty; killed while it was dropped it has one of its folders.
-    return not held or not held.isdisjoint((DATABASE, "vectors", "faiss"))
+    return not names or not names.isdisjoint((DATABASE, "vectors", "faiss"))
 
 
 def _drop(data: str) -> None:

@@ -16,6 +16,7 @@ from imgsearch.errors import IndexDamaged
 from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
+from imgsearch.index.rows import pair_row, triple_row
 from imgsearch.index.segments import HEADER_BYTES, check_header, header_says, segment_name, write_header
 from imgsearch.text import error_line, plural
 from imgsearch.types import IndexSpec
@@ -216,7 +217,7 @@ def _wrong_counters(catalog: Catalog) -> list[str]:
         wrong.append("the number of files of pictures")
     counted = "SELECT segment, count(*) FROM dead GROUP BY segment ORDER BY segment"
     if ask(int, f"SELECT EXISTS (SELECT 1 FROM dead WHERE {_NOT_DELETED})")[0] or (
-        ask(_pair, _SHOULD_BE_DELETED) != ask(_pair, counted)
+        ask(pair_row, _SHOULD_BE_DELETED) != ask(pair_row, counted)
     ):
         wrong.append("which vectors are of pictures that are gone")
     return wrong
@@ -238,7 +239,7 @@ def _contents_in_rows(
 ) -> list[tuple[int, int, int]]:
     """Return (id, row, crc) of the contents in at most ``limit`` rows from ``first_row`` of a segment."""
     return catalog.database.query(
-        _triple,
+        triple_row,
         "SELECT id, row, crc FROM content WHERE segment = ? AND row >= ? AND row < ? ORDER BY row",
         segment,
         first_row,
@@ -300,14 +301,6 @@ def _recount(catalog: Catalog) -> None:
                 "(SELECT 1 FROM content WHERE segment = ?1 AND content.row = every.row)",
                 (number, rows),
             )
-
-
-def _pair(first: int, second: int) -> tuple[int, int]:
-    return int(first), int(second)
-
-
-def _triple(first: int, second: int, third: int) -> tuple[int, int, int]:
-    return int(first), int(second), int(third)
 
 
 def _lost_file(root: int, folder: bytes, path: bytes) -> LostFile:

@@ -87,6 +87,11 @@ class ImageIndex:
         self.spec, self.data, self.catalog, self.snapshot = spec, data, catalog, snapshot
 
     @property
+    def rung(self) -> ann.SearchStrategy | None:
+        """``strategy`` under its name of the version before."""
+        return self.strategy
+
+    @property
     def identity(self) -> IndexSpec:
         """``spec`` under its name of the version before."""
         return self.spec

@@ -143,6 +143,16 @@ def file_row(id: int, path: bytes, *rest: Any) -> FileRow:
     return FileRow(id, os.fsdecode(path), *rest)
 
 
+def pair_row(first: int, second: int) -> tuple[int, int]:
+    """Read a row of two numbers."""
+    return int(first), int(second)
+
+
+def triple_row(first: int, second: int, third: int) -> tuple[int, int, int]:
+    """Read a row of three numbers."""
+    return int(first), int(second), int(third)
+
+
 def skipped_row(root: bytes, path: bytes, error: str, detail: str) -> tuple[str, str, str]:
     """Read (absolute path, reason, detail) of a file that was skipped."""
     return os.fsdecode(os.path.join(root, path)), str(error), str(detail)

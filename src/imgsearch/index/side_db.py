@@ -11,7 +11,7 @@ import urllib.parse
 import zlib
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from sqlite3 import Connection as Connection
+from sqlite3 import Connection
 from typing import TypeVar
 
 import numpy as np

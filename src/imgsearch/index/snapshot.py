@@ -32,7 +32,7 @@ class Snapshot:
         """Let go of every file."""
         self._segments, self._codes = {}, {}
 
-    def widen_probes(self, factor: int) -> None:
+    def raise_nprobe(self, factor: int) -> None:
         """Let searches look into ``factor`` times as many inverted lists; only of the ANN files that are open now."""
         self._codes = {
             name: replace(file, nprobe=min(factor * file.nprobe, file.nlist))

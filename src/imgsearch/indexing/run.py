@@ -35,9 +35,10 @@ from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan, estimate_seconds, make_plan
 from imgsearch.indexing.roots import Scope, resolve_scope
 from imgsearch.media import formats
-from imgsearch.model import hub
+from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.spec import check_choice, checkpoint_for, choose_spec, chosen_pixels, keep_settings
+from imgsearch.model.conventions import conventions_of
+from imgsearch.spec import check_options, checkpoint_for, choose_spec, chosen_pixels, keep_settings
 from imgsearch.text import Call, Message, Option, display_path, plural
 from imgsearch.types import (
     DETAIL,
@@ -127,7 +128,7 @@ def _open_baseline(
     as_it_is = ModelOptions(device=options.model.device, dtype=options.model.dtype)
     go_on = _call(paths, index.folder, replace(options, model=as_it_is))
     anew = _call(paths, index.folder, replace(options, rebuild=True))
-    model = check_choice(index.folder, index.spec, options.model, go_on, anew)
+    model = check_options(index.folder, index.spec, options.model, go_on, anew)
     if writer is not None:
         writer.move_model(model)
     return _Baseline(options.model, index.catalog.roots(), index.spec, index.catalog, writer)
@@ -193,7 +194,7 @@ def _advise(
     reporter: Reporter,
 ) -> None:
     """Say what is worth knowing before an index is made: what is chosen once, and where it will lie."""
-    conventions = checkpoint.conventions
+    conventions = conventions_of(checkpoint)
     if encoder.runtime.device != "cpu" and options.model.pixels is None and not conventions.pixels_reason:
         reporter.say(
             Message(
@@ -273,7 +274,7 @@ def _about(pictures: int, model: ModelOptions, folder: str, spec: IndexSpec | No
     if spec is None or run is None or not run.rate:
         try:
             name = model.model or (spec.model if spec else None)
-            checkpoint = hub.find_checkpoint(name, revision=model.revision, download=False)
+            checkpoint = locate.find_checkpoint(name, revision=model.revision, download=False)
             parameters = checkpoint.info.parameters
             budget = spec.pixels if spec else chosen_pixels(model, checkpoint)
         except ImgsearchError:

@@ -13,8 +13,6 @@ from imgsearch.errors import PictureError
 from imgsearch.text import error_line
 from imgsearch.types import MAX_MEGAPIXELS, Picture, PixelBudget
 
-"""The default limit of a picture's size, in millions of pixels."""
-
 
 class Format(NamedTuple):
     """A picture format: who decodes it, under which names it comes, and how its first bytes look."""

@@ -34,7 +34,7 @@ def look_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Genera
                 result.cancel()
 
 
-class Room:
+class PixelLimiter:
     """A number of pixels that threads share; one picture alone may always come in, however large."""
 
     def __init__(self, pixels: int) -> None:
@@ -58,4 +58,4 @@ class Room:
 
 
 # A pixel takes 3 to 12 bytes on its way: a few GB at most, and room for eight photos of 24 megapixels.
-DECODING = Room(200_000_000)
+DECODING = PixelLimiter(200_000_000)

@@ -104,7 +104,7 @@ class Batching:
         """Take what ``choose_size`` is asked through, at the first use, and who takes a line when memory runs out."""
         self._choose, self._device, self._notify = choose, device, notify
         self._limit: int | None = None  # unknown until memory runs out: until then a larger wish is tried
-        self._reason, self._said = "", False
+        self._reason, self._notified = "", False
 
     @property
     def size(self) -> int:
@@ -139,9 +139,9 @@ class Batching:
             tried = tried or len(part)
             self._limit = min(len(part) // 2, self._limit or len(part))  # another thread may know of less
             self._reason = f"memory ran out with {tried}"
-        if tried and not self._said:
+        if tried and not self._notified:
             self._notify(f"memory ran out with {tried} inputs at a time: from here on it is {self._limit}")
-            self._said = True
+            self._notified = True
         return results
 
 

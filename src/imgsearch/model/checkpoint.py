@@ -11,14 +11,11 @@ import re
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imgsearch.errors import CheckpointError
 from imgsearch.fs import atomic_write
 from imgsearch.text import Call, Message, error_line
-
-if TYPE_CHECKING:
-    from imgsearch.model.conventions import Conventions
 
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
 MODULES = "modules.json"  # what makes a folder one of sentence-transformers
@@ -86,6 +83,8 @@ class Checkpoint:
     folder: str
     name: str = ""
     reason: str = ""
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What other modules have read out of the checkpoint, so that each reads it once."""
     _opened_ns: int = field(default_factory=time.time_ns, init=False, repr=False, compare=False)
     _states: dict[str, list[int] | None] = field(default_factory=dict, init=False, repr=False, compare=False)
     _contents: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -215,13 +214,6 @@ class Checkpoint:
         for key in ("processing_kwargs", "chat_template", "add_generation_prompt"):
             settings = settings.get(key) if isinstance(settings, dict) else None
         return bool(settings)
-
-    @cached_property
-    def conventions(self) -> Conventions:
-        """How the checkpoint wants to be used; CheckpointError names what is not supported."""
-        from imgsearch.model.conventions import read_conventions  # on use: it reads this class
-
-        return read_conventions(self)
 
     @cached_property
     def weight_files(self) -> list[str]:

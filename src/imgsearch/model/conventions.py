@@ -276,6 +276,7 @@ def punctuated(instruction: str) -> str:
     return instruction
 
 
+_MEMO = "conventions"  # its key in a checkpoint's memo
 OWN_FILE = "imgsearch.json"  # written by training beside the weights
 _ADAPTER = "adapter_config.json"  # transformers would load what it names on top of the weights
 # Checkpoints that were trained at a budget which none of their files says.
@@ -328,13 +329,20 @@ class Conventions:
         return found
 
 
-def read_conventions(checkpoint: Checkpoint) -> Conventions:
-    """Read how a checkpoint wants to be used.
+def conventions_of(checkpoint: Checkpoint) -> Conventions:
+    """Return how a checkpoint wants to be used; it is read once.
 
     A plain checkpoint (no modules.json): the published instruction on both sides, all dimensions, the fastest
     budget. A sentence-transformers checkpoint: its own prompts and truncate_dim.
     Raises CheckpointError that names what is not supported or makes no sense.
     """
+    if _MEMO not in checkpoint.memo:
+        checkpoint.memo[_MEMO] = _read_conventions(checkpoint)
+    conventions: Conventions = checkpoint.memo[_MEMO]
+    return conventions
+
+
+def _read_conventions(checkpoint: Checkpoint) -> Conventions:
     if checkpoint.has(_ADAPTER):
         raise CheckpointError(
             f"{checkpoint.folder} holds an adapter ({_ADAPTER}), which is not applied here; "

@@ -16,7 +16,7 @@ from imgsearch.errors import InputError, ModelOutOfMemory, NonFiniteError, Usage
 from imgsearch.model import batching
 from imgsearch.model import image as pixels
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import choose_instruction
+from imgsearch.model.conventions import choose_instruction, conventions_of
 from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
@@ -52,6 +52,7 @@ class Qwen3VLEmbedder:
         padding_side: str | None = None,
         notify: Notify | None = None,
         forward: Engine | Reference | None = None,
+        notice: Notify | None = None,
     ) -> None:
         """Load the checkpoint in ``folder``, or the one that is open already.
 
@@ -62,14 +63,15 @@ class Qwen3VLEmbedder:
         ends them in punctuation; not given, it follows the checkpoint. ``padding_side`` overrides the tokenizer's
         (only the reference pads on a side).
         ``forward`` is that of another embedder of the same folder, device and dtype, whose weights are to be shared.
-        ``notify`` takes lines such as that a text was cut; without it they are warnings.
+        ``notify`` takes lines such as that a text was cut; without it they are warnings. (``notice`` is its name of the
+        version before.)
 
         Raises CheckpointError, UsageError for a device, dim, budget or side that does not exist, and
         ModelOutOfMemory for weights that are too many.
         """
         self.runtime: Runtime = choose(device, dtype)
         checkpoint = Checkpoint.open(folder)
-        conventions = checkpoint.conventions
+        conventions = conventions_of(checkpoint)
         self.budget = budget or conventions.pixels
         self._verbatim = conventions.verbatim if verbatim is None else verbatim
         self.instruction = choose_instruction(
@@ -80,7 +82,7 @@ class Qwen3VLEmbedder:
         self._prompt_encoder = PromptEncoder(checkpoint)
         self._max_length = min(max_length or MAX_LENGTH, conventions.max_length or MAX_LENGTH)
         side = padding_side or self._prompt_encoder.padding_side
-        self._notify = notify or _warn
+        self._notify = notify or notice or _warn
         if side not in ("left", "right"):
             raise UsageError(f"the padding side is left or right, not '{side}'")
         overhead = self._prompt_encoder.overhead(self.instruction)
@@ -164,7 +166,7 @@ class Qwen3VLEmbedder:
         bad: list[int] = []
         for start in range(0, len(inputs), size):
             stop = min(start + size, len(inputs))
-            batch = [self._ready(inputs[index], index, len(inputs)) for index in range(start, stop)]
+            batch = [self._encode_input(inputs[index], index, len(inputs)) for index in range(start, stop)]
             rows[start:stop] = self._rows(batch, normalize)
             bad += (start + np.flatnonzero(~np.isfinite(rows[start:stop]).all(axis=1))).tolist()
         if bad:
@@ -184,7 +186,7 @@ class Qwen3VLEmbedder:
             )
         return most // self._layout.patch**2, most // area + prompt
 
-    def _ready(self, item: Embeddable, index: int, total: int) -> ModelInput:
+    def _encode_input(self, item: Embeddable, index: int, total: int) -> ModelInput:
         """Tokenise one input and cut its picture; an InputError says which input it was."""
         try:
             checked = _as_input(item)

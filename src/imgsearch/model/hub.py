@@ -1,4 +1,4 @@
-"""Finds a checkpoint on this machine, or downloads it so that a kill loses nothing and nothing unchecked stays."""
+"""Lists and fetches a checkpoint of the hub, so that a kill loses nothing and nothing unchecked stays."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from imgsearch.errors import CheckpointError, DownloadError, UsageError
+from imgsearch.errors import DownloadError
 from imgsearch.fs import FileLock, atomic_write, put_in_place, sync_file
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.conventions import read_pipeline
 from imgsearch.text import Call, Message, Option, error_line, format_bytes
-from imgsearch.types import Notify, Reporter
+from imgsearch.types import Notify
 
 Progress = Callable[[str, int, int], None]
 """Called with a file, the bytes of the whole checkpoint that have arrived, and all its bytes."""
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before another attempt, after one that brought nothing
 AGAIN = Message("run '", Call("download"), "' again")
-_ELSEWHERE = Message("or give a folder with ", Option("model", metavar="DIR"))
+ELSEWHERE = Message("or give a folder with ", Option("model", metavar="DIR"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ def _fetch(job: Job, files: list[RemoteFile], notify: Notify) -> None:
     need = sum(f.size for f in files) - sum(os.path.getsize(p) for p in parts & _leftovers(job.folder))
     if (free := shutil.disk_usage(job.folder).free) < need + _MARGIN:
         needs = f"{job.name} needs {format_bytes(need + _MARGIN)} in {job.folder}, where {format_bytes(free)} are free"
-        raise DownloadError(f"{needs}; make room, ", _ELSEWHERE)
+        raise DownloadError(f"{needs}; make room, ", ELSEWHERE)
     notify(f"downloading {job.name} ({format_bytes(need)}) into {job.folder}")
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
@@ -307,7 +307,7 @@ def _explained(error: Exception, name: str, revision: str, folder: str) -> Downl
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     reason = error_line(error, first=True)
     if isinstance(error, errors.OfflineModeIsEnabled):
-        unset = Message("run '", Call("download"), "' without it, ", _ELSEWHERE)
+        unset = Message("run '", Call("download"), "' without it, ", ELSEWHERE)
         text = Message(f"{name} has to be fetched, but HF_HUB_OFFLINE is set; ", unset)
     elif isinstance(error, errors.GatedRepoError):
         text = Message(f"{name} is gated: accept its licence on {hub}/{name}, set HF_TOKEN, and run it again")
@@ -317,188 +317,18 @@ def _explained(error: Exception, name: str, revision: str, folder: str) -> Downl
         check = "check the name, or set HF_TOKEN if it is private or gated"
         text = Message(f"{hub} shows no {name} ({status}); {check}")
     elif status is not None:
-        text = Message(f"{hub} answered {status} for {name}; try again later, ", _ELSEWHERE)
+        text = Message(f"{hub} answered {status} for {name}; try again later, ", ELSEWHERE)
     elif number in (errno.ENOSPC, errno.EDQUOT):
         text = Message(
             f"the disk that holds {folder} is full; make room and ", AGAIN, ", it goes on from there"
         )
     elif number is not None and not isinstance(error, ConnectionError):
-        text = Message(f"can't write to {folder}: {os.strerror(number)}; make it writable, ", _ELSEWHERE)
+        text = Message(f"can't write to {folder}: {os.strerror(number)}; make it writable, ", ELSEWHERE)
     else:
-        later = Message("run '", Call("download"), "' when one does, ", _ELSEWHERE)
+        later = Message("run '", Call("download"), "' when one does, ", ELSEWHERE)
         text = Message(f"no hub answers at {hub} ({reason}); ", later)
     return DownloadError(text)
 
 
 def _leftovers(folder: str) -> set[str]:
     return {os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".incomplete")}
-
-
-DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
-DEMO_MODEL = "demo"
-# Inside the package, so that it comes with every installation.
-DEMO_FOLDER = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools", "demo", "checkpoint"
-)
-# What huggingface_hub, too, takes for a name; so a folder made from one stays inside its parent.
-_HUB_NAME = re.compile(
-    r"(?!.*(--|\.\.|\.git$))[a-z0-9][\w.-]*(?<=\w)/[a-z0-9][\w.-]{0,95}(?<=\w)", re.A | re.I
-)
-
-
-def find_checkpoint(
-    model: str | None = None,
-    *,
-    revision: str | None = None,
-    download: bool = True,
-    progress: Progress | None = None,
-    notify: Notify | None = None,
-) -> Checkpoint:
-    """Find a checkpoint, or fetch it; with complete weights on disk nothing touches the network.
-
-    Looked for in this order: "demo", the one that ships with the package (a folder of that name is ./demo); ``model``
-    as a folder; without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source
-    checkout and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
-    downloaded as that revision or commit counts. ``progress`` is called as ``download_checkpoint`` does, ``notify``
-    with a line of text.
-
-    Raises CheckpointError (nothing there, or a folder that lacks files), UsageError (a revision of a folder),
-    DownloadError.
-    """
-    if model is None:
-        folder = os.environ.get("IMGSEARCH_MODEL_DIR")
-        if folder and (revision is None or Checkpoint(folder).is_revision(revision)):
-            return _user_folder(folder, "IMGSEARCH_MODEL_DIR")
-        model = DEFAULT_MODEL
-    elif model == DEMO_MODEL:
-        return _demo(revision)
-    elif model != DEFAULT_MODEL and os.path.isdir(os.path.expanduser(model)):
-        if revision is not None:
-            raise UsageError(
-                f"{model} is a folder; ",
-                Option("revision"),
-                f" needs a name on the hub, like {DEFAULT_MODEL}",
-            )
-        return _user_folder(model, Message(Option("model")))
-    if not _HUB_NAME.fullmatch(model):
-        raise CheckpointError(f"{model}: no folder of that name; a hub name looks like {DEFAULT_MODEL}")
-
-    target = data_folder(model, revision)
-    folders = {data_folder(model): "the user's data folder", target: "the user's data folder"}
-    if model == DEFAULT_MODEL:
-        folders = {**dict.fromkeys(_checkouts(), "./Qwen"), **folders}
-    for folder, reason in folders.items():
-        checkpoint = Checkpoint(folder, model, reason)
-        if revision is not None and folder != target and not checkpoint.is_revision(revision):
-            continue
-        if not (missing := checkpoint.missing_files()):
-            return checkpoint
-        if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
-            notify(f"{folder} is not used: it lacks {', '.join(missing[:4])}")
-    if not download:
-        raise CheckpointError(
-            f"no complete weights of {model} on this machine ({target} lacks {', '.join(missing[:4])}); "
-            "fetch them with '",
-            Call("download"),
-            "', ",
-            _ELSEWHERE,
-        )
-    download_checkpoint(model, revision, target, progress=progress, notify=notify)
-    return Checkpoint(target, model, "downloaded from the hub")
-
-
-def fetch_checkpoint(
-    model: str | None, revision: str | None, reporter: Reporter, *, download: bool = True
-) -> Checkpoint:
-    """Find a checkpoint, or download it with a progress bar; raises as ``find_checkpoint`` does."""
-    try:
-        return find_checkpoint(
-            model, revision=revision, download=download, progress=_progress(reporter), notify=reporter.say
-        )
-    finally:
-        reporter.stop()
-
-
-def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
-    """Fetch a checkpoint ahead of time, or check the one that is here against the hub; return its folder.
-
-    Every file is compared with the hub's checksum, so this also mends a damaged checkpoint; "demo", which ships
-    with the program, is only looked for. Raises DownloadError, CheckpointError, and UsageError for a folder.
-    """
-    name = name or DEFAULT_MODEL
-    if name == DEMO_MODEL:
-        return find_checkpoint(name, revision=revision).folder
-    if os.path.isdir(os.path.expanduser(name)):
-        raise UsageError(f"{name} is a folder; download takes a name on the hub, like {DEFAULT_MODEL}")
-    try:
-        folder = find_checkpoint(name, revision=revision, download=False).folder
-    except CheckpointError:
-        folder = data_folder(name, revision)
-    try:
-        return download_checkpoint(name, revision, folder, progress=_progress(reporter), notify=reporter.say)
-    finally:
-        reporter.stop()
-
-
-def _progress(reporter: Reporter) -> Progress:
-    """Hand on how much of a checkpoint has arrived; the count steps back when a server begins a file anew."""
-    last: list[int] = []
-
-    def progress(name: str, done: int, total: int) -> None:
-        if not last:
-            reporter.start(total, "bytes")
-            last.append(0)
-        reporter.advance(done - last[0])
-        last[0] = done
-
-    return progress
-
-
-def data_folder(model: str, revision: str | None = None) -> str:
-    """Return where a download of this hub name and revision lies; the folder need not exist."""
-    import platformdirs
-
-    # A revision may hold slashes (refs/pr/1); escaped, they stay inside one folder name.
-    suffix = "" if revision is None else "@" + re.sub(r"[^\w.-]", lambda m: f"%{ord(m[0]):02X}", revision)
-    return os.path.join(platformdirs.user_data_dir("imgsearch"), "models", *model.split("/")) + suffix
-
-
-def _demo(revision: str | None) -> Checkpoint:
-    if revision is not None:
-        raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no ", Option("revision"))
-    checkpoint = Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
-    if missing := checkpoint.missing_files():
-        raise CheckpointError(
-            f"the demo checkpoint is not whole in this installation ({DEMO_FOLDER} lacks {', '.join(missing[:4])}); "
-            "install imgsearch anew"
-        )
-    return checkpoint
-
-
-def _user_folder(folder: str, how: str) -> Checkpoint:
-    path = os.path.abspath(os.path.expanduser(folder))
-    if not os.path.isdir(path):
-        raise CheckpointError(how, f" names {path}, which is no folder; give the folder of a checkpoint")
-    checkpoint = Checkpoint(path, path, how)
-    if missing := checkpoint.missing_files():
-        who = "the model's folder" if isinstance(how, Message) else f"{how}, which is"
-        raise CheckpointError(
-            f"{who} {path} lacks {', '.join(missing[:4])}, or has it only in part; copy the checkpoint there "
-            "anew, or give another folder with ",
-            Option("model", metavar="DIR"),
-        )
-    return checkpoint
-
-
-def _checkouts() -> list[str]:
-    """Name ./Qwen/… of the source checkout that holds this file, if one does, and of the working directory."""
-    root, src = os.path.split(os.path.abspath(os.path.join(__file__, "../../..")))
-    roots = [root] if src == "src" and os.path.isfile(os.path.join(root, "pyproject.toml")) else []
-    return [os.path.join(root, *DEFAULT_MODEL.split("/")) for root in (*roots, *_here())]
-
-
-def _here() -> list[str]:
-    try:
-        return [os.getcwd()]
-    except FileNotFoundError:  # the folder we stand in was deleted
-        return []

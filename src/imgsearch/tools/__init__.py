@@ -1,1 +1,1 @@
-"""What stands on top of the index and the search: nothing above imports these but the command line."""
+"""Tools that use the index and the search: nothing but the command line imports them."""

@@ -91,7 +91,7 @@ def test_pictures_travel_as_patches_only() -> None:
 def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
     """A grid of another count of patches, or that is none, is a UsageError."""
     data = {
-        "model": protocol.spec_json(MODEL_SPEC),
+        "model": protocol.model_spec_to_json(MODEL_SPEC),
         "inputs": [{"text": None, "instruction": None, "grid": grid}],
         "batch_size": 1,
     }
@@ -113,7 +113,7 @@ def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
 def test_a_spec_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
     """A model spec with a field missing or of another type is a UsageError."""
     with pytest.raises(UsageError, match="it names no model"):
-        protocol.spec_from_json({**protocol.spec_json(MODEL_SPEC), **spoilt})
+        protocol.model_spec_from_json({**protocol.model_spec_to_json(MODEL_SPEC), **spoilt})
 
 
 @pytest.mark.parametrize(
@@ -176,3 +176,16 @@ def test_rows_without_a_finite_vector_arrive() -> None:
 def test_what_is_no_error_is_none(data: object) -> None:
     """An answer that tells of no error of ours gives none, whatever class it names."""
     assert protocol.error_from(data) is None
+
+
+def test_the_fields_of_a_message_keep_their_names() -> None:
+    """A server that was started before an upgrade of the same version is understood, and understands."""
+    data, _ = protocol.unpack(protocol.pack_inputs(MODEL_SPEC, [Input("a")]))
+    assert set(data) == {"order", "inputs", "batch_size"}
+
+
+def test_a_line_for_http_names_the_fields_of_the_request() -> None:
+    """Who asked by HTTP reads the names of the request's fields; the parts keep Python's names."""
+    refused = protocol.error_json(UsageError(Option("below"), ": the path is empty"), {"below": "in"})
+    assert refused["error"]["message"] == "in: the path is empty"
+    assert refused["error"]["parts"][0]["option"] == "below"

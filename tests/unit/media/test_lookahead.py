@@ -1,4 +1,4 @@
-"""Work in threads ahead of whoever takes its results, with no more in memory at once than there is room for."""
+"""Work in threads ahead of whoever takes its results, with no more in memory at once than there is limiter for."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch.media.lookahead import Room, look_ahead
+from imgsearch.media.lookahead import PixelLimiter, look_ahead
 
 
 @given(st.lists(st.integers(1, 150), min_size=1, max_size=30))
 def test_what_is_held_at_once_fits_unless_it_is_one_picture_alone(sizes: list[int]) -> None:
-    """However many threads ask for room, what they hold together fits, but one large picture may come alone."""
-    room, lock = Room(100), threading.Lock()
+    """However many threads ask for limiter, what they hold together fits, but one large picture may come alone."""
+    limiter, lock = PixelLimiter(100), threading.Lock()
     held: list[int] = []
     seen: list[list[int]] = []
 
     def work(size: int) -> None:
-        with room.take(size):
+        with limiter.take(size):
             with lock:
                 held.append(size)
                 seen.append(list(held))
@@ -38,16 +38,16 @@ def test_what_is_held_at_once_fits_unless_it_is_one_picture_alone(sizes: list[in
 
 
 def test_room_is_given_back_when_decoding_fails() -> None:
-    """A picture that turns out to be broken gives its room back."""
-    room = Room(10)
+    """A picture that turns out to be broken gives its limiter back."""
+    limiter = PixelLimiter(10)
     for _ in range(3):
         try:
-            with room.take(10):
+            with limiter.take(10):
                 raise ValueError("broken")
         except ValueError:
             pass
-    with room.take(10):
-        assert room._taken == 10
+    with limiter.take(10):
+        assert limiter._taken == 10
 
 
 @given(st.lists(st.floats(0, 0.002), max_size=20), st.integers(1, 8))

@@ -87,7 +87,7 @@ def test_the_estimate_is_near_what_torch_allocates(
     )  # what other threads allocate the profiler does not see
     budget = PixelBudget(4096, 262_144)
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32", budget=budget)
-    ready = [embedder._ready({"image": np.zeros((512, 512, 3), np.uint8)}, 0, 1)] * 5
+    ready = [embedder._encode_input({"image": np.zeros((512, 512, 3), np.uint8)}, 0, 1)] * 5
     sliced = (_peak(embedder, ready) - _peak(embedder, ready[:1])) / 4
     monkeypatch.setattr(vision, "SLICE", 10**9)  # as on an accelerator
     monkeypatch.setattr(rotary, "_AT_ONCE", 10**9)

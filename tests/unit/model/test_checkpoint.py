@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model import checkpoint as checkpoint_module
-from imgsearch.model import hub
+from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.engine.forward import Engine
@@ -65,7 +65,7 @@ def test_each_file_is_read_once(
     """To find a checkpoint, fingerprint it and load an embedder, each small file and each header is read once."""
     folder = str(make(tiny_checkpoint, tmp_path / "made"))
     opened.clear()
-    checkpoint = hub.find_checkpoint(folder)
+    checkpoint = locate.find_checkpoint(folder)
     assert checkpoint.fingerprint
     embedder = Qwen3VLEmbedder(checkpoint, device="cpu")
     assert embedder.dim

@@ -15,12 +15,12 @@ from imgsearch.cli.spelling import spelled
 from imgsearch.errors import CheckpointError, IndexMismatch, UsageError
 from imgsearch.index import manifest
 from imgsearch.indexing.options import IndexOptions
-from imgsearch.model import hub
+from imgsearch.model import locate
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, read_pipeline
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, conventions_of, processor_budget, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
-from imgsearch.spec import check_choice, choose_spec, keep_settings
+from imgsearch.spec import check_options, choose_spec, keep_settings
 from imgsearch.text import Call
 from imgsearch.types import IndexSpec, Input, ModelOptions, PixelBudget, Silent
 from support.cli import imgsearch
@@ -49,7 +49,7 @@ def _spec(folder: str | Path, **choice: Any) -> IndexSpec:
 
 def test_a_plain_checkpoint_is_used_as_published(tiny_checkpoint: str) -> None:
     """Without modules: the published instruction on both sides, every dimension, the fastest budget, no remark."""
-    own = Checkpoint(tiny_checkpoint).conventions
+    own = conventions_of(Checkpoint(tiny_checkpoint))
     assert (own.query_prompt, own.document_prompt, own.verbatim) == (DEFAULT_INSTRUCTION,) * 2 + (False,)
     assert (own.dim, own.full_dim, own.matryoshka_dims) == (DIM, DIM, ())
     assert own.pixels == PixelBudget(4_096, 57_600)
@@ -58,7 +58,7 @@ def test_a_plain_checkpoint_is_used_as_published(tiny_checkpoint: str) -> None:
 
 def test_a_sentence_checkpoint_is_used_as_it_says(sentence: Path) -> None:
     """With modules: its own prompts as they stand, and its truncate_dim with the reason."""
-    own = Checkpoint(str(sentence)).conventions
+    own = conventions_of(Checkpoint(str(sentence)))
     assert (own.query_prompt, own.document_prompt, own.verbatim) == (*PROMPTS.values(), True)
     assert (own.dim, own.full_dim) == (64, DIM)
     assert own.pixels == PixelBudget(4_096, 57_600)
@@ -69,17 +69,17 @@ def test_the_format_that_the_visual_documents_model_was_saved_in(sentence: Path)
     """Version 5.4's development wrote the message format beside the modalities; it says the same there."""
     messages = {"message": {"method": "forward", "method_output_name": "last_hidden_state"}}
     change(sentence, "sentence_bert_config.json", modality_config=messages, message_format="structured")
-    assert Checkpoint(str(sentence)).conventions.generation_prompt
+    assert conventions_of(Checkpoint(str(sentence))).generation_prompt
     change(sentence, "sentence_bert_config.json", message_format="flat")
     with pytest.raises(CheckpointError, match="the message format 'flat'"):
-        _ = Checkpoint(str(sentence)).conventions
+        _ = conventions_of(Checkpoint(str(sentence)))
 
 
 def test_the_budget_of_training_is_the_default(tiny_copy: str) -> None:
     """What imgsearch.json says of pixels and dimensions is taken; its other keys are left to others."""
     content = {"pixels": {"min_pixels": 1_024, "max_pixels": 36_864}, "matryoshka_dims": [32, 128, 64]}
     write(Path(tiny_copy), "imgsearch.json", content | {"more": 1})
-    own = Checkpoint(tiny_copy).conventions
+    own = conventions_of(Checkpoint(tiny_copy))
     assert own.pixels == PixelBudget(1_024, 36_864)
     assert own.matryoshka_dims == (128, 64, 32)
     assert own.notes() == ["at most 36,864 pixels a picture (its training budget)"]
@@ -87,16 +87,16 @@ def test_the_budget_of_training_is_the_default(tiny_copy: str) -> None:
 
 def test_the_visual_documents_model_gets_the_budget_it_was_trained_at(tiny_copy: str) -> None:
     """360,000 pixels, whether it is named on the command line or by the record of its download."""
-    assert Checkpoint(tiny_copy, VDR).conventions.pixels == PixelBudget(4_096, 360_000)
+    assert conventions_of(Checkpoint(tiny_copy, VDR)).pixels == PixelBudget(4_096, 360_000)
     write(Path(tiny_copy), SOURCE_FILE, {"repo": VDR, "revision": "main", "commit": "c"})
-    assert Checkpoint(tiny_copy).conventions.pixels == PixelBudget(4_096, 360_000)
+    assert conventions_of(Checkpoint(tiny_copy)).pixels == PixelBudget(4_096, 360_000)
 
 
 def test_the_modules_may_ask_for_a_budget(sentence: Path) -> None:
     """A budget among the processing kwargs is the default, one end of it alone with the processor's other end."""
     processing = {"chat_template": CHAT, "image": {"max_pixels": 20_480}}
     change(sentence, "sentence_bert_config.json", processing_kwargs=processing)
-    assert Checkpoint(str(sentence)).conventions.pixels == PixelBudget(4_096, 20_480)
+    assert conventions_of(Checkpoint(str(sentence))).pixels == PixelBudget(4_096, 20_480)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_plain_checkpoints_instruction_ends_in_punctuation(tiny_checkpoint: st
 def test_an_empty_instruction_is_none_at_all(make: str, tiny_checkpoint: str, sentence: Path) -> None:
     """Wherever an instruction is given, "" is no instruction, and only None leaves it to the checkpoint."""
     folder = tiny_checkpoint if make == "plain" else str(sentence)
-    own = Checkpoint(folder).conventions
+    own = conventions_of(Checkpoint(folder))
     assert own.prompts("") == ("", "")
     assert own.prompts() == own.prompts(None) == (own.query_prompt, own.document_prompt)
     assert own.prompts("Find cats!", document="") == ("Find cats!", "")
@@ -334,14 +334,14 @@ def test_broken_files_are_named(sentence: Path, name: str, content: Any, said: s
     """A file that can't be understood is an error of one line that names it."""
     write(sentence, name, content)
     with pytest.raises(CheckpointError, match=said):
-        _ = Checkpoint(str(sentence)).conventions
+        _ = conventions_of(Checkpoint(str(sentence)))
 
 
 def test_an_adapter_is_refused(tiny_copy: str) -> None:
     """Weights with an adapter beside them are not what other libraries would compute with."""
     write(Path(tiny_copy), "adapter_config.json", {"peft_type": "LORA"})
     with pytest.raises(CheckpointError, match=r"an adapter .* merge it into the weights"):
-        _ = Checkpoint(tiny_copy).conventions
+        _ = conventions_of(Checkpoint(tiny_copy))
 
 
 @pytest.mark.parametrize("name", ["1_Pooling/config.json", "sentence_bert_config.json"])
@@ -457,7 +457,7 @@ def compare(have: IndexSpec, options: ModelOptions) -> None:
     """Hold options against those of the index in /i, as a run with them does."""
     go_on = Call("index_pictures", {"folder": "/i"})
     anew = Call("index_pictures", {"folder": "/i", "options": Call.of(IndexOptions(options, rebuild=True))})
-    check_choice("/i", have, options, go_on, anew)
+    check_options("/i", have, options, go_on, anew)
 
 
 def test_flags_are_compared_with_the_index(sentence: Path) -> None:
@@ -483,7 +483,7 @@ def demo(tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     """Put a tiny checkpoint in the place of the one that ships, and stand in a folder that has a ./demo."""
     folder = str(tmp_path / "shipped")
     shutil.copytree(tiny_checkpoint, folder)
-    monkeypatch.setattr(hub, "DEMO_FOLDER", folder)
+    monkeypatch.setattr(locate, "DEMO_FOLDER", folder)
     (tmp_path / "demo").mkdir()
     monkeypatch.chdir(tmp_path)
     return folder
@@ -491,7 +491,7 @@ def demo(tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_the_demo_model_is_found_by_its_name(demo: str, photos: Path, tmp_path: Path) -> None:
     """`--model demo` is the shipped checkpoint, also beside a folder of that name, and the index finds it again."""
-    assert hub.find_checkpoint("demo") == Checkpoint(demo, "demo", "ships with imgsearch")
+    assert locate.find_checkpoint("demo") == Checkpoint(demo, "demo", "ships with imgsearch")
     index = ("--index", tmp_path / "index")
     assert imgsearch("index", photos, *index, "--model", "demo", "--device", "cpu").code == 0
     assert manifest.read(str(tmp_path / "index")).model == "demo"
@@ -499,7 +499,7 @@ def test_the_demo_model_is_found_by_its_name(demo: str, photos: Path, tmp_path: 
     assert found.code == 0
     assert "demo (ships with imgsearch)" in found.err
     with pytest.raises(CheckpointError, match=os.path.join(tmp_path, "demo")):
-        hub.find_checkpoint("./demo")
+        locate.find_checkpoint("./demo")
 
 
 def test_the_demo_model_needs_no_download(demo: str) -> None:
@@ -507,11 +507,11 @@ def test_the_demo_model_needs_no_download(demo: str) -> None:
     done = imgsearch("download", "demo")
     assert (done.code, done.err) == (0, f"demo ships with the program, there is nothing to fetch: {demo}\n")
     with pytest.raises(UsageError, match="ships with imgsearch and has no revision"):
-        hub.find_checkpoint("demo", revision="main")
+        locate.find_checkpoint("demo", revision="main")
 
 
 def test_an_installation_without_the_demo_model_says_so(demo: str) -> None:
     """A shipped checkpoint that is damaged or left out is named, with what to do."""
     shutil.rmtree(demo)
     with pytest.raises(CheckpointError, match=r"not whole in this installation .* install imgsearch anew"):
-        hub.find_checkpoint("demo")
+        locate.find_checkpoint("demo")

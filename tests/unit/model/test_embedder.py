@@ -239,7 +239,7 @@ def test_overflow_is_computed_again_in_float32(half_of):
                 tensor *= 300
 
     embedder = half_of(enlarge)
-    ready = [embedder._ready(item, 0, 1) for item in ("a cat", {"image": _picture(1)})]
+    ready = [embedder._encode_input(item, 0, 1) for item in ("a cat", {"image": _picture(1)})]
     assert not torch.isfinite(embedder.forward(ready)).all()
     rows = embedder.embed(["a cat", "a dog", {"image": _picture(1)}])
     assert np.isfinite(rows).all()

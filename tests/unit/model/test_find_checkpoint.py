@@ -14,12 +14,12 @@ import pytest
 
 from imgsearch.errors import CheckpointError, UsageError
 from imgsearch.model import checkpoint as checkpoints
-from imgsearch.model import hub
+from imgsearch.model import locate
 from imgsearch.model.checkpoint import (
     SOURCE_FILE,
     Checkpoint,
 )
-from imgsearch.model.hub import DEFAULT_MODEL, find_checkpoint
+from imgsearch.model.locate import DEFAULT_MODEL, find_checkpoint
 from support.hub_server import Files, checkpoint, safetensors, sharded
 
 
@@ -35,7 +35,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(platformdirs, "user_data_dir", lambda name: str(tmp_path / "data" / name))
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
-    monkeypatch.setattr(hub, "__file__", str(tmp_path / "site-packages/imgsearch/model/weights.py"))
+    monkeypatch.setattr(locate, "__file__", str(tmp_path / "site-packages/imgsearch/model/locate.py"))
     monkeypatch.setattr(checkpoints, "_SETTLED_NS", -(1 << 62))
     monkeypatch.delenv("IMGSEARCH_MODEL_DIR", raising=False)
     monkeypatch.setattr(socket.socket, "connect", refuse)
@@ -59,7 +59,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, st
         made.append((name, revision, folder))
         return folder
 
-    monkeypatch.setattr(hub, "download_checkpoint", record)
+    monkeypatch.setattr(locate, "download_checkpoint", record)
     return made
 
 
@@ -78,7 +78,7 @@ def test_the_order_without_a_model(machine: Path, monkeypatch: pytest.MonkeyPatc
     """IMGSEARCH_MODEL_DIR, then ./Qwen of the checkout, then of the working directory, then the data folder."""
     root = machine / "checkout"
     write(root, {"pyproject.toml": b""})
-    monkeypatch.setattr(hub, "__file__", str(root / "src/imgsearch/model/weights.py"))
+    monkeypatch.setattr(locate, "__file__", str(root / "src/imgsearch/model/locate.py"))
     env = write(machine / "env", checkpoint())
     monkeypatch.setenv("IMGSEARCH_MODEL_DIR", str(env))
     folders = [
@@ -202,7 +202,7 @@ def test_a_revision_of_a_folder_is_a_contradiction(machine: Path) -> None:
 def test_importing_loads_no_heavy_library() -> None:
     """The module is loaded by 'status': neither torch nor transformers nor huggingface_hub comes with it."""
     heavy = "torch transformers huggingface_hub numpy safetensors tokenizers"
-    code = f"import sys, imgsearch.model.hub; print(set('{heavy}'.split()) & set(sys.modules))"
+    code = f"import sys, imgsearch.model.locate; print(set('{heavy}'.split()) & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -210,7 +210,7 @@ def test_importing_loads_no_heavy_library() -> None:
 def test_complete_weights_need_no_hub_library(machine: Path) -> None:
     """Finding a checkpoint that is there does not even import huggingface_hub."""
     folder = write(machine / "mine", checkpoint())
-    code = "import sys; from imgsearch.model.hub import find_checkpoint as f; f(sys.argv[1])\n"
+    code = "import sys; from imgsearch.model.locate import find_checkpoint as f; f(sys.argv[1])\n"
     code += "print('huggingface_hub' in sys.modules, 'socket' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True

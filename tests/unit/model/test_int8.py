@@ -27,7 +27,7 @@ from imgsearch.model.engine import layers
 from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.engine.layers import Int8Check, Int8Linear, int8_fits, quantize
-from imgsearch.model.hub import DEMO_FOLDER
+from imgsearch.model.locate import DEMO_FOLDER
 from imgsearch.types import Input, Runtime
 from random_checkpoint import TINY, write_random_checkpoint
 from support.cli import imgsearch

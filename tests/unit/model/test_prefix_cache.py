@@ -32,7 +32,7 @@ def _engine(folder: str, dtype: str = "float32") -> Engine:
 
 def _ask(engine: Engine, folder: str, *items: Any) -> torch.Tensor:
     prompts = Qwen3VLEmbedder(folder, device="cpu", dtype="float32")
-    return engine([prompts._ready(item, 0, 1) for item in items])
+    return engine([prompts._encode_input(item, 0, 1) for item in items])
 
 
 def _counting() -> tuple[PrefixCache, list[list[int]]]:

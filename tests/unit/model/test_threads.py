@@ -159,7 +159,7 @@ def test_vectors_do_not_depend_on_the_parts(
     """However a mixed batch is shared, each prompt gets its own vector, that of transformers' forward."""
     monkeypatch.setattr(threads, "LEAST_TOKENS", least)
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32")
-    ready = [embedder._ready(item, 0, 1) for item in ITEMS]
+    ready = [embedder._encode_input(item, 0, 1) for item in ITEMS]
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(4)

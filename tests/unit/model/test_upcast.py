@@ -44,7 +44,7 @@ def bits16(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def _ready(folder: str) -> list[Any]:
     prompts = Qwen3VLEmbedder(folder, device="cpu", dtype="float32")
-    return [prompts._ready(item, 0, 1) for item in ITEMS]
+    return [prompts._encode_input(item, 0, 1) for item in ITEMS]
 
 
 def _room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:

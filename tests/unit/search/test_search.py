@@ -22,6 +22,7 @@ from imgsearch.search import (
     query,
     similar,
 )
+from imgsearch.tools.maintenance.status import read_status
 from imgsearch.types import Input, ModelOptions, Vectors
 from support import fakes
 from support.fakes import FakeModel, paint, run
@@ -195,3 +196,14 @@ def test_a_copy_that_is_there_stands_for_one_that_is_gone(
         hit = query(index, fake_model.encoder(), [Input(text="red")])[0][0]
     assert hit.missing
     assert {hit.path, *hit.copies} == {str(gallery / "a red.png"), str(gallery / "red.png")}
+
+
+def test_names_of_the_version_before_still_say_the_same(folder: str, fake_model: FakeModel) -> None:
+    """What had another name one version ago can be had by it for one more."""
+    status = read_status(folder)
+    assert (status.identity, status.dead, status.waiting) == (status.spec, status.deleted, status.retained)
+    with ImageIndex(folder) as index:
+        query(index, fake_model.encoder(), [Input("red")])
+        assert index.identity == index.spec
+        assert index.rung is not None
+        assert index.rung == index.strategy

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from drawn_rows import evaluation_rows
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.model.hub import DEMO_FOLDER
+from imgsearch.model.locate import DEMO_FOLDER
 from imgsearch.tools.demo.gallery import EXAMPLE, QUERIES
 from imgsearch.types import Input
 from support import ROOT

@@ -27,7 +27,7 @@ from support.datasets_drawn import beir, parquet, rows
 
 
 class Painter:
-    """A contender that a person can predict: a picture's vector is its mean colour, a text's a hash of it."""
+    """A model that a person can predict: a picture's vector is its mean colour, a text's a hash of it."""
 
     peer = False
     pixels: int | None = 100

@@ -667,7 +667,7 @@ def test_a_checkpoint_that_changed_is_not_used(by_server: Running, model_spec: M
         wrong = ModelSpec(folder, "0" * 64, model_spec.dim, model_spec.budget, model_spec.instruction)
         assert remote_encoder(wrong, lambda: _here(model_spec), said.append) is None
         status, found = by_server.ask(
-            "/load", protocol.spec_json(wrong), imgsearch_version=protocol.version()
+            "/load", protocol.model_spec_to_json(wrong), imgsearch_version=protocol.version()
         )
         assert (status, found["error"]["kind"]) == (
             400,

@@ -107,7 +107,7 @@ def test_who_waits_for_another_model_gets_it_before_those_who_come_later() -> No
     with ThreadPoolExecutor(2) as pool:
         with models.use(model_spec("/a")):
             other = pool.submit(use, "/b")
-            until(models._door.locked)
+            until(models._admission.locked)
             later = pool.submit(use, "/a")
             with pytest.raises(TimeoutError):
                 later.result(0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -534,6 +535,23 @@ def test_a_torn_save_is_passed_over(tiny_checkpoint: str, pairs: str, tmp_path: 
     done = train([pairs], dataclasses.replace(options, resume=True))
     losses = [entry["loss"] for entry in whole.log if "loss" in entry]
     assert done.loss == pytest.approx(sum(losses[4:]) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOTSUP, errno.ENOLCK, errno.EIO])
+def test_a_file_system_without_locks_is_trained_on(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system can't lock a folder, as on NFS, the run goes without; a folder that can't be made is refused."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("imgsearch.fs.fcntl.flock", refuse)
+    with run_dir.claimed(str(tmp_path / "out")):
+        assert (tmp_path / "out").is_dir()
+    monkeypatch.setattr(os, "makedirs", refuse)
+    with pytest.raises(StorageError, match="can't be made"), run_dir.claimed(str(tmp_path / "other")):
+        pass
 
 
 def test_a_folder_is_written_by_one_run_only(tiny_checkpoint: str, pairs: str, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ class AnnBuilder:
         """Start nothing yet. ``reporter`` is told what could not be made."""
         self.data, self.spec, self.reporter = data, spec, reporter or Silent()
         self._stop = threading.Event()
-        self._said = ""
+        self._last_error = ""
         self._thread: threading.Thread | None = None
 
     def schedule(self) -> None:
@@ -176,8 +176,8 @@ class AnnBuilder:
                     made += 1
         except ImgsearchError as error:
             # Searches go on without it. Every commit tries again, and one line is enough.
-            if str(error) != self._said:
-                self._said = str(error)
+            if str(error) != self._last_error:
+                self._last_error = str(error)
                 line = Message("the files that make searching fast could not be made: ", error.as_message)
                 self.reporter.say(line)
         return made

@@ -156,15 +156,15 @@ def choose_nprobe(index: Any, source: Source, shortlist: int, sample: int = 128)
     The questions are ``sample`` of the rows, half of them pulled away from their own kind, as words are from
     pictures. What is enough is doubled once more, because these are only a sample.
     """
-    from imgsearch.index.ann.scan import Best, scan_rows, unit
+    from imgsearch.index.ann.scan import Best, normalize, scan_rows
 
     faiss = _faiss()
     rng = np.random.default_rng(_SEED)
     picked = np.sort(rng.choice(len(source), min(sample, len(source)), replace=False))
     asked = source.take(picked).astype(np.float32)
     away = rng.standard_normal(asked.shape, dtype=np.float32)
-    asked[::2] = unit(asked[::2]) + 0.8 * unit(away[::2])
-    asked = unit(asked)
+    asked[::2] = normalize(asked[::2]) + 0.8 * normalize(away[::2])
+    asked = normalize(asked)
     truth = Best(len(asked), 10)
     for start in range(0, len(source), _BLOCK):
         scores, rows = scan_rows(source.read(start, start + _BLOCK), asked, 10)

@@ -52,7 +52,7 @@ def scan_prefix(
     best = Best(len(queries), k)
     for start in range(0, len(rows), _CODES):
         codes, ids = _block(rows, start, _CODES, mask)
-        cut = unit(codes[:, : queries.shape[1]].astype(np.float32))
+        cut = normalize(codes[:, : queries.shape[1]].astype(np.float32))
         best.take(queries @ cut.T, np.broadcast_to(ids, (len(queries), len(ids))))
     return best.scores, best.ids
 
@@ -90,7 +90,7 @@ class Best:
         self.scores, self.ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
 
 
-def unit(vectors: Vectors) -> Vectors:
+def normalize(vectors: Vectors) -> Vectors:
     """Return the rows at unit length; a row of zeros stays."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), np.float32)

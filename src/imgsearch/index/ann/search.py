@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.index.ann.rabitq import Codes
-from imgsearch.index.ann.scan import Best, exact_scores, scan_prefix, scan_rows, unit
+from imgsearch.index.ann.scan import Best, exact_scores, normalize, scan_prefix, scan_rows
 from imgsearch.index.segments import Rows, Segment
 from imgsearch.types import Vectors
 
@@ -122,7 +122,7 @@ def nearest(
     count = None if allowed is None else sum(int(mask.sum()) for mask in allowed)
     strategy = choose(views, dim, shortlist, exact, count)
     if strategy.name == "prefix":
-        query = unit(query[:, :dim])
+        query = normalize(query[:, :dim])
     starts = np.cumsum([0, *(len(view.segment) for view in views)])
     best = Best(1, k)
     if strategy.name == "selected":

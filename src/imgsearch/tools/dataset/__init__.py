@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 
 from imgsearch.errors import DatasetError
-from imgsearch.tools.dataset.retrieval import Example, PictureRef, RetrievalDataset
-
-__all__ = ["Example", "PictureRef", "RetrievalDataset", "read_dataset"]
+from imgsearch.tools.dataset.retrieval import RetrievalDataset
 
 
 def read_dataset(path: str, *, split: str | None = None) -> RetrievalDataset:
@@ -21,7 +19,7 @@ def read_dataset(path: str, *, split: str | None = None) -> RetrievalDataset:
 
     Raises DatasetError, naming file, line or row, and column, for anything that is missing, doubled, empty or of
     another type, and MissingExtra where pyarrow is needed and not installed. That every picture's bytes begin
-    as a picture is checked by ``imgsearch.tools.dataset.retrieval.check_pictures``.
+    as a picture is checked by ``retrieval.check_pictures``.
     """
     given = os.path.abspath(os.path.expanduser(path))
     if not os.path.exists(given):

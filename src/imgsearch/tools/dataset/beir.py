@@ -36,19 +36,19 @@ def read_beir(folder: str, split: str | None) -> RetrievalDataset:
 
 
 def _qrels_file(folder: str, split: str | None) -> tuple[str, str]:
-    place = os.path.join(folder, "qrels")
-    names = sorted(os.listdir(place)) if os.path.isdir(place) else []
-    there = [name.removesuffix(".tsv") for name in names if name.endswith(".tsv")]
-    if not there:
-        raise DatasetError(f"{place}: there are no judgements; the BEIR layout keeps them in qrels/SPLIT.tsv")
-    chosen = split or (there[0] if len(there) == 1 else "test")
-    if chosen not in there:
+    qrels = os.path.join(folder, "qrels")
+    names = sorted(os.listdir(qrels)) if os.path.isdir(qrels) else []
+    splits = [name.removesuffix(".tsv") for name in names if name.endswith(".tsv")]
+    if not splits:
+        raise DatasetError(f"{qrels}: there are no judgements; the BEIR layout keeps them in qrels/SPLIT.tsv")
+    chosen = split or (splits[0] if len(splits) == 1 else "test")
+    if chosen not in splits:
         raise DatasetError(
             f"{folder}: there is no split {chosen}; choose with ",
             Option("split"),
-            f" among: {', '.join(there)}",
+            f" among: {', '.join(splits)}",
         )
-    return chosen, os.path.join(place, f"{chosen}.tsv")
+    return chosen, os.path.join(qrels, f"{chosen}.tsv")
 
 
 def _corpus(folder: str) -> dict[str, PictureRef]:
@@ -84,7 +84,7 @@ def _judgements(
             f"{path}, line 1: there is no column {missing[0]}; the header must name {', '.join(wanted)}, "
             f"separated by tabs; it names: {', '.join(filter(None, columns)) or 'nothing'}"
         )
-    places = [columns.index(name) for name in wanted]
+    indices = [columns.index(name) for name in wanted]
     judged: dict[str, dict[str, int]] = {}
     last_line: dict[str, int] = {}
     for line, text in lines:
@@ -93,12 +93,12 @@ def _judgements(
             raise DatasetError(
                 f"{path}, line {line}: it has {len(cells)} columns, the header has {len(columns)}"
             )
-        query, doc, said = (cells[place] for place in places)
+        query, doc, grade = (cells[index] for index in indices)
         try:
-            score = int(said)
+            score = int(grade)
         except ValueError:
             raise DatasetError(
-                f"{path}, line {line}, column score: '{said[:40]}' is no whole number"
+                f"{path}, line {line}, column score: '{grade[:40]}' is no whole number"
             ) from None
         if score > _MAX_SCORE:
             raise DatasetError(f"{path}, line {line}, column score: {score} is over {_MAX_SCORE:,}")

@@ -13,6 +13,7 @@ from imgsearch.errors import DatasetError, PictureError
 from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.text import error_line
+from imgsearch.tools.dataset.cells import open_cells
 from imgsearch.types import RGB, PixelBudget, Reporter, Silent
 
 
@@ -31,16 +32,14 @@ class PictureRef:
 
     @property
     def where(self) -> str:
-        """The place in words, with rows from 1 as a person counts them."""
+        """Where it lies in words, with rows from 1 as a person counts them."""
         if self.column is not None and self.row is not None:
             return f"{self.path}, row {self.row + 1}, column {self.column}"
         return f"{self.path} (named in {self.named_in})" if self.named_in else self.path
 
     def read(self) -> bytes:
-        """Return the picture file's bytes, still encoded. Raises DatasetError that names the place."""
+        """Return the picture file's bytes, still encoded. Raises DatasetError that names where it lies."""
         if self.column is not None and self.row is not None:
-            from imgsearch.tools.dataset.tables import open_cells
-
             return open_cells(self.path).picture(self.column, self.row)
         try:
             with open(self.path, "rb") as file:
@@ -126,7 +125,7 @@ def check_pictures(dataset: RetrievalDataset, reporter: Reporter | None = None) 
     try:
         for doc, ref in dataset.corpus.items():
             data = ref.read()
-            with placed(ref):
+            with located_errors(ref):
                 formats.check_picture(io.BytesIO(data), ref.path)
             hashes[doc] = hashlib.sha256(data).digest()
             reporter.advance()
@@ -141,7 +140,7 @@ def decode(ref: PictureRef, budget: PixelBudget = FULL, content: bytes | None = 
     Raises DatasetError that names its file, or its row and column.
     """
     data = ref.read() if content is None else content
-    with placed(ref):
+    with located_errors(ref):
         for picture in formats.load_pictures(io.BytesIO(data), ref.path, budget):
             return picture.pixels
     raise DatasetError(f"{ref.where}: holds no picture")
@@ -153,14 +152,14 @@ def decode_each(
     """Yield ``prepare`` of each picture, in order, at most ``ahead`` of them in memory; made in threads."""
 
     def work(ref: PictureRef) -> T:
-        with placed(ref):  # the model, too, may refuse a picture, for its shape
+        with located_errors(ref):  # the model, too, may refuse a picture, for its shape
             return prepare(decode(ref, budget))
 
     return look_ahead(work, refs, ahead)
 
 
 @contextmanager
-def placed(ref: PictureRef) -> Iterator[None]:
+def located_errors(ref: PictureRef) -> Iterator[None]:
     """Turn a PictureError into a DatasetError that names the picture's file, or its row and column."""
     try:
         yield

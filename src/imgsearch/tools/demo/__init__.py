@@ -10,7 +10,7 @@ from imgsearch.errors import StorageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
-from imgsearch.model.hub import DEMO_MODEL
+from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.search import SearchOptions, query, similar
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Call, Message, Option, error_line
@@ -45,13 +45,13 @@ def run_demo(out: str, reporter: Reporter) -> int:
     except OSError as error:
         raise _unwritable(out, error) from error
     reporter.say(f"drew {len(scenes)} pictures in {pictures}")
-    choice = ModelOptions(model=DEMO_MODEL)
-    result = index_pictures([pictures], folder, IndexOptions(model=choice), reporter)
+    options = ModelOptions(model=DEMO_MODEL)
+    result = index_pictures([pictures], folder, IndexOptions(model=options), reporter)
     reporter.say(Message(result.summary(folder), "."))
     first_right = shown_right = shown = 0
     with ImageIndex(folder) as index:
-        checkpoint = checkpoint_for(folder, index.spec, choice, reporter)
-        encoder = load_encoder(checkpoint, index.spec, choice, Silent())  # said already while indexing
+        checkpoint = checkpoint_for(folder, index.spec, options, reporter)
+        encoder = load_encoder(checkpoint, index.spec, options, Silent())  # said already while indexing
         example = next(path for path, scene in scenes.items() if EXAMPLE.matches(scene))
         asked: list[tuple[Message, str, DemoQuery, Sequence[Hit]]] = []
         texts = [Input(text=demo_query.text) for demo_query in QUERIES]

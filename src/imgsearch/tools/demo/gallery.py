@@ -34,8 +34,8 @@ class DemoQuery:
             things = {(scene.colour, scene.shape, 1), (str(scene.other_colour), scene.other_shape, 1)}
         if (asked.colour, asked.shape, asked.count or 1) not in things:
             return False
-        said = ((asked.ground, scene.ground), (asked.size, scene.size), (asked.texture, scene.texture))
-        return all(want in (None, "", have) for want, have in said)
+        pairs = ((asked.ground, scene.ground), (asked.size, scene.size), (asked.texture, scene.texture))
+        return all(want in (None, "", have) for want, have in pairs)
 
 
 QUERIES = (

@@ -37,7 +37,7 @@ RGBColour = tuple[int, int, int]
 
 
 def render(scene: Scene, chance: random.Random, size: tuple[int, int] | None = None) -> Image.Image:
-    """Draw ``scene``; places, shades, angles and whatever else it does not say are left to ``chance``."""
+    """Draw ``scene``; positions, shades, angles and whatever else it does not say are left to ``chance``."""
     width, height = size or chance.choice(SIZES)
     width, height = width * _OVERSAMPLING, height * _OVERSAMPLING
     image = Image.new("RGB", (width, height), _shade(scene.ground, chance))
@@ -95,26 +95,26 @@ def _group(draw: ImageDraw.ImageDraw, scene: Scene, size: tuple[int, int], chanc
     elif scene.size == "large":
         least, most = 0.34, 0.44
     radius = side * chance.uniform(least, most)
-    places = _places(count, radius, size, chance)
+    centres = _centres(count, radius, size, chance)
     colour = _shade(scene.colour, chance)
     tilt = chance.uniform(-0.08, 0.08)
-    for x, y in places:
+    for x, y in centres:
         draw_shape(draw, str(scene.shape), (x, y), radius, colour, tilt)
 
 
-def _places(
+def _centres(
     count: int, radius: float, size: tuple[int, int], chance: random.Random
 ) -> list[tuple[float, float]]:
     """Return centres at least 2.15 radii apart; the radius leaves room for that."""
     edge = [min(radius * 1.05, length / 2) for length in size]
     while True:
-        places: list[tuple[float, float]] = []
+        centres: list[tuple[float, float]] = []
         for _ in range(60):
             x, y = (chance.uniform(e, length - e) for e, length in zip(edge, size, strict=True))
-            if all(math.hypot(x - a, y - b) > 2.15 * radius for a, b in places):
-                places.append((x, y))
-            if len(places) == count:
-                return places
+            if all(math.hypot(x - a, y - b) > 2.15 * radius for a, b in centres):
+                centres.append((x, y))
+            if len(centres) == count:
+                return centres
 
 
 def _pair(draw: ImageDraw.ImageDraw, scene: Scene, size: tuple[int, int], chance: random.Random) -> None:

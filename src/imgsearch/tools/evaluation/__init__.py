@@ -44,13 +44,13 @@ class EvalRow:
 
 def evaluate(
     dataset: RetrievalDataset,
-    contenders: Sequence[EvalModel],
+    models: Sequence[EvalModel],
     *,
     dims: Sequence[int] | None = None,
     cache: str | None = None,
     reporter: Reporter | None = None,
 ) -> list[EvalRow]:
-    """Score each contender with each of its instructions on the dataset; one row each, in order.
+    """Score each model with each of its instructions on the dataset; one row each, in order.
 
     ``dims`` are Matryoshka dimensions; without them, those that the model was trained for, or its full length
     and its halves down to a thirty-second. The full length is always scored. A peer is scored at those that
@@ -60,23 +60,23 @@ def evaluate(
     anything is embedded; and as the model does.
     """
     reporter = reporter or Silent()
-    for contender in contenders:
-        check_dims(contender, dims)
+    for model in models:
+        check_dims(model, dims)
     hashes = check_pictures(dataset, reporter)
     rows: list[EvalRow] = []
-    for contender in contenders:
+    for model in models:
         try:
-            rows += _evaluate_one(dataset, hashes, contender, dims, cache, reporter)
+            rows += _evaluate_one(dataset, hashes, model, dims, cache, reporter)
         finally:
-            contender.close()
+            model.close()
     return rows
 
 
-def check_dims(contender: EvalModel, dims: Sequence[int] | None) -> None:
+def check_dims(model: EvalModel, dims: Sequence[int] | None) -> None:
     """Raise UsageError for a dim that the model does not have, where that is known before it is loaded."""
     for dim in dims or ():
-        if dim < 1 or (not contender.peer and contender.full_dim is not None and dim > contender.full_dim):
-            known = f"{contender.name} gives vectors of {contender.full_dim} dimensions"
+        if dim < 1 or (not model.peer and model.full_dim is not None and dim > model.full_dim):
+            known = f"{model.name} gives vectors of {model.full_dim} dimensions"
             raise UsageError(Option("dims", dim), f": {'a dimension is at least 1' if dim < 1 else known}")
 
 
@@ -92,7 +92,7 @@ def default_dims(full: int, trained: Sequence[int] = ()) -> list[int]:
 def _evaluate_one(
     dataset: RetrievalDataset,
     hashes: dict[str, bytes],
-    contender: EvalModel,
+    model: EvalModel,
     dims: Sequence[int] | None,
     cache: str | None,
     reporter: Reporter,
@@ -101,30 +101,30 @@ def _evaluate_one(
     text_keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
     refs, ref_keys = list(dataset.corpus.values()), [hashes[doc] for doc in dataset.corpus]
     documents: Vectors | None = None
-    for instruction in contender.instructions:
+    for instruction in model.instructions:
         began = time.monotonic()
-        store = VectorCache(contender.space("query", instruction), cache)
-        embed = partial(contender.query_vectors, instruction=instruction)
+        store = VectorCache(model.space("query", instruction), cache)
+        embed = partial(model.query_vectors, instruction=instruction)
         queries, new_queries = _vectors(store, text_keys, texts, "queries", embed, reporter)
         new_pictures = 0
         if documents is None:
-            store = VectorCache(contender.space("document", None), cache)
+            store = VectorCache(model.space("document", None), cache)
             documents, new_pictures = _vectors(
-                store, ref_keys, refs, "pictures", contender.picture_vectors, reporter
+                store, ref_keys, refs, "pictures", model.picture_vectors, reporter
             )
         reporter.say(
-            f"{_described(contender)}: {len(texts) - new_queries:,} of {len(texts):,} queries, "
+            f"{_described(model)}: {len(texts) - new_queries:,} of {len(texts):,} queries, "
             f"{len(refs) - new_pictures:,} of {len(refs):,} pictures from the cache"
         )
         full = queries.shape[1]
-        wanted = [dim for dim in dims if dim <= full] if dims else default_dims(full, contender.dims)
+        wanted = [dim for dim in dims if dim <= full] if dims else default_dims(full, model.dims)
         yield EvalRow(
-            model=contender.name,
-            peer=contender.peer,
-            parameters=contender.parameters,
+            model=model.name,
+            peer=model.peer,
+            parameters=model.parameters,
             full_dim=full,
-            pixels=contender.pixels,
-            dtype=contender.dtype,
+            pixels=model.pixels,
+            dtype=model.dtype,
             instruction=instruction,
             scores=metrics.score(queries, documents, dataset, sorted({full, *wanted}, reverse=True)),
             computed=(new_queries, new_pictures),
@@ -132,9 +132,9 @@ def _evaluate_one(
         )
 
 
-def _described(contender: EvalModel) -> str:
-    settings = [] if contender.pixels is None else [f"{contender.pixels:,} px"]
-    return ", ".join([contender.name, *settings, *filter(None, [contender.dtype])])
+def _described(model: EvalModel) -> str:
+    settings = [] if model.pixels is None else [f"{model.pixels:,} px"]
+    return ", ".join([model.name, *settings, *filter(None, [model.dtype])])
 
 
 def _vectors(

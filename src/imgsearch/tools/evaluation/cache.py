@@ -109,5 +109,5 @@ class VectorCache:
         except (OSError, ValueError, KeyError, TypeError):
             return
         rows = np.frombuffer(body, "<f4", offset=count * _KEY).reshape(count, dim).astype(np.float32)
-        for place in range(count):
-            self._rows[body[place * _KEY : (place + 1) * _KEY]] = rows[place]
+        for row in range(count):
+            self._rows[body[row * _KEY : (row + 1) * _KEY]] = rows[row]

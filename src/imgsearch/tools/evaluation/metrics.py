@@ -100,14 +100,14 @@ def _cosines(
 
 
 def rank(scores: NDArray[np.float32], depth: int = DEPTH) -> list[NDArray[np.int64]]:
-    """Return for each query the places of its best ``depth`` documents, best first, ties in corpus order."""
+    """Return for each query the indices of its best ``depth`` documents, best first, ties in corpus order."""
     ranking = []
     for row in scores:
-        places = np.arange(len(row))
+        indices = np.arange(len(row))
         if len(row) > depth:
             last = np.partition(row, len(row) - depth)[len(row) - depth]
-            places = np.flatnonzero(row >= last)  # more than depth where some tie with the last
-        ranking.append(places[np.argsort(-row[places], kind="stable")][:depth])
+            indices = np.flatnonzero(row >= last)  # more than depth where some tie with the last
+        ranking.append(indices[np.argsort(-row[indices], kind="stable")][:depth])
     return ranking
 
 
@@ -125,13 +125,13 @@ def measure(ranking: Sequence[NDArray[np.int64]], dataset: RetrievalDataset) -> 
     measures = {f"accuracy@{k}": Success @ k for k in CUTS}
     measures |= {f"precision@{k}": P @ k for k in CUTS} | {f"recall@{k}": R @ k for k in CUTS}
     measures |= {"ndcg@10": nDCG @ 10, "mrr@10": RR @ 10, "map@100": AP @ 100}
-    place = {doc: str(number) for number, doc in enumerate(dataset.corpus)}
-    judged, run = {}, {}
+    position = {doc: str(number) for number, doc in enumerate(dataset.corpus)}
+    qrels, run = {}, {}
     for number, (query, ranked) in enumerate(zip(dataset.queries, ranking, strict=True)):
-        judged[str(number)] = {place[doc]: grade for doc, grade in dataset.relevant[query].items()}
+        qrels[str(number)] = {position[doc]: grade for doc, grade in dataset.relevant[query].items()}
         # trec_eval sorts by score once more, and ties by name: scores made from ranks leave it no choice.
         run[str(number)] = {str(doc): float(len(ranked) - above) for above, doc in enumerate(ranked)}
-    found = ir_measures.calc_aggregate(list(measures.values()), judged, run)
+    found = ir_measures.calc_aggregate(list(measures.values()), qrels, run)
     return {name: float(found[wanted]) for name, wanted in measures.items()}
 
 
@@ -139,12 +139,12 @@ def compare(
     names: Sequence[str], scores: NDArray[np.float32], dataset: RetrievalDataset
 ) -> dict[str, list[bool]]:
     """Say for each query that has hard negatives, which of them its best relevant document scores over."""
-    place = {doc: number for number, doc in enumerate(dataset.corpus)}
+    position = {doc: number for number, doc in enumerate(dataset.corpus)}
     wins: dict[str, list[bool]] = {}
     for query, row in zip(names, scores, strict=True):
         if negatives := dataset.hard_negatives.get(query):
-            best = max(row[place[doc]] for doc in dataset.relevant[query])
-            wins[query] = [bool(best > row[place[doc]]) for doc in negatives]
+            best = max(row[position[doc]] for doc in dataset.relevant[query])
+            wins[query] = [bool(best > row[position[doc]]) for doc in negatives]
     return wins
 
 

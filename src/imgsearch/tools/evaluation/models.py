@@ -17,14 +17,49 @@ import numpy as np
 
 from imgsearch.client import load_local_encoder
 from imgsearch.errors import CheckpointError, DatasetError, DownloadError, InputError, MissingExtra
-from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.model.conventions import conventions_of
+from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import choose_spec
 from imgsearch.text import error_line
 from imgsearch.tools.dataset.retrieval import FULL, PictureRef, decode_each
 from imgsearch.types import RGB, ImageEncoder, Input, ModelOptions, Reporter, Silent, Vectors
 
+T = TypeVar("T")
+BATCH_SIZE = 8
 _WHOLE = 1 << 20  # bytes: up to here all of a file counts, beyond it samples
 _SAMPLE = 1 << 16
+
+
+class EvalModel(Protocol):
+    """A model with its settings. ``instructions`` are the query side's, None the model's own.
+
+    ``full_dim`` and ``parameters`` are None where only the loaded model knows; ``pixels`` and ``dtype`` are
+    None for a model that sees and computes as it likes. ``dims`` are those it was trained for, if it says so.
+    """
+
+    name: str
+    peer: bool
+    full_dim: int | None
+    dims: tuple[int, ...]
+    pixels: int | None
+    dtype: str | None
+    instructions: tuple[str | None, ...]
+
+    @property
+    def parameters(self) -> int | None:
+        """How many parameters the model has."""
+
+    def space(self, side: Side, instruction: str | None) -> dict[str, object]:
+        """Return everything but the content that decides a vector."""
+
+    def query_vectors(self, texts: Sequence[str], instruction: str | None) -> Iterator[Vectors]:
+        """Yield the rows of the texts, in order, a batch at a time."""
+
+    def picture_vectors(self, refs: Sequence[PictureRef]) -> Iterator[Vectors]:
+        """Yield the rows of the pictures, in order, a batch at a time."""
+
+    def close(self) -> None:
+        """Let go of the model's memory."""
 
 
 class SentenceTransformerModel:
@@ -48,7 +83,7 @@ class SentenceTransformerModel:
     @property
     def fingerprint(self) -> str | None:
         """What decides the model's vectors, by its files or its commit; None for one that is not here yet."""
-        folder = self._place()
+        folder = self._local_folder()
         if folder is None or os.path.isdir(self._folder):
             return None if folder is None else _files_digest(folder)
         return f"{self.name}@{os.path.basename(folder)}"
@@ -58,7 +93,7 @@ class SentenceTransformerModel:
         """How many parameters it has, by its safetensors files if it is not loaded; None where they don't say."""
         if self._model is not None:
             return sum(int(tensor.numel()) for tensor in self._model.parameters())
-        folder = self._place()
+        folder = self._local_folder()
         return None if folder is None else _parameters(folder)
 
     @property
@@ -66,7 +101,7 @@ class SentenceTransformerModel:
         """Whether the model is in memory."""
         return self._model is not None
 
-    def _place(self) -> str | None:
+    def _local_folder(self) -> str | None:
         """Return the folder that the model lies in: the one given, or the hub's snapshot; None if it is not here."""
         if os.path.isdir(self._folder):
             return self._folder
@@ -93,13 +128,13 @@ class SentenceTransformerModel:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MissingExtra("a model of sentence-transformers", "train") from error
-        here, place = os.path.isdir(self._folder), self._place()
+        here, local = os.path.isdir(self._folder), self._local_folder()
         try:
             model = SentenceTransformer(
                 self._folder if here else self.name,
                 device=self._device,
                 # The commit that is here already and that the fingerprint names, whatever the hub has by now.
-                revision=None if here or place is None else os.path.basename(place),
+                revision=None if here or local is None else os.path.basename(local),
                 trust_remote_code=False,
             )
         # Other people's loading code, on anybody's folder: whatever it raises, this model can't be scored.
@@ -143,7 +178,7 @@ class SentenceTransformerModel:
         return vectors
 
     def _refused(self, error: Exception) -> CheckpointError | DownloadError:
-        said = error_line(error)
+        reason = error_line(error)
         if "torchvision" in str(error).lower():
             return CheckpointError(
                 f"{self.name} needs torchvision in this environment: pip install torchvision"
@@ -153,16 +188,16 @@ class SentenceTransformerModel:
                 f"{self.name} brings code of its own, which is not run; it can't be scored here"
             )
         if not os.path.isdir(self._folder) and isinstance(error, OSError):
-            return DownloadError(f"{self.name} could not be fetched: {said}")
-        return CheckpointError(f"{self.name} is no model that sentence-transformers loads: {said}")
+            return DownloadError(f"{self.name} could not be fetched: {reason}")
+        return CheckpointError(f"{self.name} is no model that sentence-transformers loads: {reason}")
 
 
 def _files_digest(folder: str) -> str:
     digest = hashlib.sha256()
-    for place, folders, files in os.walk(folder):
+    for directory, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
-            path = os.path.join(place, name)
+            path = os.path.join(directory, name)
             # A link to nowhere, as an unfinished download leaves it, is no file: loading says what lacks.
             if name.startswith(".") or name.lower().endswith(".md") or not os.path.isfile(path):
                 continue
@@ -193,40 +228,6 @@ def _parameters(folder: str) -> int | None:
 
 
 Side = Literal["query", "document"]
-T = TypeVar("T")
-BATCH_SIZE = 8
-
-
-class EvalModel(Protocol):
-    """A model with its settings. ``instructions`` are the query side's, None the model's own.
-
-    ``full_dim`` and ``parameters`` are None where only the loaded model knows; ``pixels`` and ``dtype`` are
-    None for a model that sees and computes as it likes. ``dims`` are those it was trained for, if it says so.
-    """
-
-    name: str
-    peer: bool
-    full_dim: int | None
-    dims: tuple[int, ...]
-    pixels: int | None
-    dtype: str | None
-    instructions: tuple[str | None, ...]
-
-    @property
-    def parameters(self) -> int | None:
-        """How many parameters the model has."""
-
-    def space(self, side: Side, instruction: str | None) -> dict[str, object]:
-        """Return everything but the content that decides a vector."""
-
-    def query_vectors(self, texts: Sequence[str], instruction: str | None) -> Iterator[Vectors]:
-        """Yield the rows of the texts, in order, a batch at a time."""
-
-    def picture_vectors(self, refs: Sequence[PictureRef]) -> Iterator[Vectors]:
-        """Yield the rows of the pictures, in order, a batch at a time."""
-
-    def close(self) -> None:
-        """Let go of the model's memory."""
 
 
 class OwnModel:
@@ -236,7 +237,7 @@ class OwnModel:
 
     def __init__(
         self,
-        choice: ModelOptions,
+        options: ModelOptions,
         *,
         instructions: Sequence[str | None] = (None,),
         batch_size: int = BATCH_SIZE,
@@ -245,10 +246,10 @@ class OwnModel:
         """Find the checkpoint and its settings; the model itself is not loaded. Raises as choose_spec does."""
         from imgsearch.model.runtime import choose
 
-        found = fetch_checkpoint(choice.model, choice.revision, reporter)
-        own = found.conventions
+        found = fetch_checkpoint(options.model, options.revision, reporter)
+        conventions = conventions_of(found)
         # Vectors are made at full length, whatever the checkpoint's default is: every table is cut from them.
-        plain = replace(choice, instruction=None, dim=own.full_dim)
+        plain = replace(options, instruction=None, dim=conventions.full_dim)
         self._checkpoint, spec = choose_spec(plain, reporter)
         self._spec = spec
         self._choice, self._batch_size, self._reporter = plain, batch_size, reporter
@@ -259,13 +260,13 @@ class OwnModel:
             else choose_spec(replace(plain, instruction=instruction), Silent())[1].query_prompt
             for instruction in instructions
         }
-        self._conventions = [own.verbatim, own.generation_prompt, own.max_length]
+        self._conventions = [conventions.verbatim, conventions.generation_prompt, conventions.max_length]
         self._encoder: ImageEncoder | None = None
         self.name = self._checkpoint.name
-        self.full_dim: int | None = own.full_dim
-        self.dims = own.matryoshka_dims
+        self.full_dim: int | None = conventions.full_dim
+        self.dims = conventions.matryoshka_dims
         self.pixels: int | None = spec.pixels.max_pixels
-        self.dtype: str | None = choose(choice.device, choice.dtype).dtype
+        self.dtype: str | None = choose(options.device, options.dtype).dtype
         self.instructions = tuple(instructions)
 
     @property
@@ -307,7 +308,7 @@ class OwnModel:
         self._encoder = None
 
     def _name_culprit(self, inputs: Sequence[Input]) -> None:
-        """Raise DatasetError with the first text that can't be embedded, which a place in a batch does not tell."""
+        """Raise DatasetError with the first text that can't be embedded, which a position in a batch does not tell."""
         for asked in inputs:
             try:
                 self._loaded().embed([asked])

@@ -100,14 +100,14 @@ def labels(rows: Sequence[EvalRow]) -> list[str]:
     if len({names[0] for names in settings}) < len({row.model for row in rows}):
         settings = [[row.model, *names[1:]] for row, names in zip(rows, settings, strict=True)]
     ours = [names for row, names in zip(rows, settings, strict=True) if not row.peer]
-    differing = [place for place in (1, 2, 3) if len({names[place] for names in ours}) > 1]
+    differing = [index for index in (1, 2, 3) if len({names[index] for names in ours}) > 1]
     both_ways = {row.model for row in rows if row.peer} & {row.model for row in rows if not row.peer}
     found = []
     for row, names in zip(rows, settings, strict=True):
         if row.peer:
             found.append(f"{names[0]} (peer)" if row.model in both_ways else names[0])
         else:
-            found.append(", ".join([names[0], *(names[place] for place in differing)]))
+            found.append(", ".join([names[0], *(names[index] for index in differing)]))
     return found
 
 

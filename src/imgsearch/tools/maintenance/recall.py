@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from imgsearch.errors import UsageError
 from imgsearch.index.ann import search as ann
-from imgsearch.index.ann.scan import Best, exact_scores, scan_rows, unit
+from imgsearch.index.ann.scan import Best, exact_scores, normalize, scan_rows
 from imgsearch.index.reader import SHORTLIST, ImageIndex
 from imgsearch.index.snapshot import mask_live
 from imgsearch.index.writer import IndexWriter
@@ -126,9 +126,9 @@ def _draw(index: ImageIndex, views: list[ann.SegmentView], sample: int) -> tuple
 
 def _text_like(drawn: Vectors, start: int) -> Vectors:
     """Return queries (n, dim) that are as far from any picture as words are."""
-    own = unit(drawn[start % len(drawn) :: 2] - drawn.mean(axis=0))
+    own = normalize(drawn[start % len(drawn) :: 2] - drawn.mean(axis=0))
     away = np.random.default_rng(_SEED).standard_normal(own.shape, dtype=np.float32)
-    return unit(own + 0.8 * unit(away))
+    return normalize(own + 0.8 * normalize(away))
 
 
 def _exact(
@@ -201,7 +201,7 @@ def _try_all(
         index.shortlist_factor = None
     if any(file.nprobe < file.nlist for file in index.catalog.ann_files().values()):
         for value in (2, 4):
-            index.snapshot.widen_probes(2)
+            index.snapshot.raise_nprobe(2)
             trials.append(Trial("nprobe", value, _ask(index, queries, kinds, truth)))
             if trials[-1].recall.enough:
                 break

@@ -42,6 +42,11 @@ class Status:
     server: ServerState | None
 
     @property
+    def identity(self) -> IndexSpec:
+        """``spec`` under its name of the version before."""
+        return self.spec
+
+    @property
     def dead(self) -> int:
         """``deleted`` under its name of the version before."""
         return self.deleted

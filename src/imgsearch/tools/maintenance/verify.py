@@ -258,10 +258,10 @@ def _repair(report: IntegrityReport) -> None:
 
 def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter: Reporter) -> None:
     """Embed again what is there now; the rest is for the next run that finds it."""
-    there = [file.whole for file in lost if os.path.isfile(file.whole) and os.access(file.whole, os.R_OK)]
-    if not there:
+    present = [file.whole for file in lost if os.path.isfile(file.whole) and os.access(file.whole, os.R_OK)]
+    if not present:
         return
-    paths = there if len(there) <= _BY_NAME else []
+    paths = present if len(present) <= _BY_NAME else []
     try:
         index_pictures(paths, folder, IndexOptions(model=model, prune=False), reporter)
     except (FolderError, NothingToIndex) as error:
@@ -269,7 +269,7 @@ def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter:
     except ImgsearchError:
         reporter.say(
             Message(
-                f"what is damaged is out of the index; still to be embedded again ({len(there):,}): ",
+                f"what is damaged is out of the index; still to be embedded again ({len(present):,}): ",
                 Call("index_pictures", {"folder": folder}),
             )
         )

@@ -156,7 +156,7 @@ def _run_logged(work: Callable[[], None]) -> None:
 def _bad_request(request: Request, error: Exception) -> Response:
     """Answer with what the user can mend."""
     assert isinstance(error, ImgsearchError)
-    return _json_response(protocol.error_json(error), 400)
+    return _json_response(protocol.error_json(error, {"below": "in"}), 400)
 
 
 def _other_version(request: Request, error: Exception) -> Response:

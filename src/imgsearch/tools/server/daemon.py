@@ -61,14 +61,14 @@ def serve(options: ServeOptions, reporter: Reporter, address: Address | None = N
     Raises ServerRunning (there is one already), StorageError (no folder for the socket), UsageError (a port in use).
     """
     address = address or own_address()
-    with ExitStack() as held:
-        held.enter_context(_lock(address))
+    with ExitStack() as stack:
+        stack.enter_context(_lock(address))
         handlers = Handlers(options.index, options.idle_seconds, reporter.say)
-        sockets = [held.enter_context(_unix_socket(address))]
+        sockets = [stack.enter_context(_unix_socket(address))]
         token = None
         if options.port is not None:
-            sockets.append(held.enter_context(_tcp_socket(options.port)))
-            token = held.enter_context(_token(address))
+            sockets.append(stack.enter_context(_tcp_socket(options.port)))
+            token = stack.enter_context(_token(address))
             handlers.http = f"http://127.0.0.1:{sockets[-1].getsockname()[1]}"
             reporter.say(f"{handlers.http}, with the token in {address.token}")
         server = _server(make_app(handlers, address.socket, token, warm=options.warm))
@@ -159,7 +159,7 @@ def _lock(address: Address) -> Iterator[None]:
             raise StorageError(
                 f"{problem}; a server's socket needs a folder of your own: name one with IMGSEARCH_RUNTIME_DIR"
             )
-        lock = FileLock(address.lock, mode=0o600)
+        lock = FileLock(address.lock, mode=0o600, follow=False)
     except LockHeld as held:
         raise ServerRunning(
             f"a server runs already, process {held.pid}; to start another one stop it first: kill {held.pid}"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from imgsearch.client import protocol
 from imgsearch.client.connection import ServerState
-from imgsearch.client.protocol import spec_from_json
+from imgsearch.client.protocol import model_spec_from_json
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
@@ -66,7 +66,7 @@ class Handlers:
 
     def load(self, data: Any) -> dict[str, Any]:
         """Load the model of a spec; return how it computes. Raises as loading it does."""
-        with self._models.use(spec_from_json(data)) as encoder:
+        with self._models.use(model_spec_from_json(data)) as encoder:
             batch = {"batch_size": encoder.batch_size, "batch_reason": encoder.batch_reason}
             return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
 
@@ -93,12 +93,12 @@ class Handlers:
 
     def _answer(self, kind: Literal["query", "similar"], fields: Mapping[str, Any]) -> dict[str, Any]:
         request = SearchRequest(kind, _text(fields, "text"), _path(fields, "image"), _search_options(fields))
-        choice, cache = _model_options(fields), fields.get("remember", True)
+        options, cache = _model_options(fields), fields.get("remember", True)
 
         def work(index: ImageIndex) -> list[Hit]:
-            with ExitStack() as held:
-                load = self._loader(index, choice, kind, held)
-                return answer(index, request, CachedEncoder(index, choice, load, cache=cache))
+            with ExitStack() as stack:
+                load = self._loader(index, options, kind, stack)
+                return answer(index, request, CachedEncoder(index, options, load, cache=cache))
 
         with self._collect_notices() as notices:
             hits = self._indexes.use(_path(fields, "index") or self._index, work)
@@ -112,8 +112,8 @@ class Handlers:
         """
 
         def work(index: ImageIndex) -> None:
-            with ExitStack() as held:
-                encoder = self._loader(index, ModelOptions(), None, held)()
+            with ExitStack() as stack:
+                encoder = self._loader(index, ModelOptions(), None, stack)()
                 encoder.embed([Input(text="a photograph", instruction=index.spec.query_prompt)])
                 runtime = encoder.runtime
                 self._notify(
@@ -132,14 +132,14 @@ class Handlers:
             self._notify("nothing was asked for a while: the model is out of memory until the next question")
 
     def _loader(
-        self, index: ImageIndex, choice: ModelOptions, command: str | None, held: ExitStack
+        self, index: ImageIndex, options: ModelOptions, command: str | None, stack: ExitStack
     ) -> Callable[[], ImageEncoder]:
-        """Return what gives the index's encoder, in use until ``held`` is left; a run of ``command`` is logged."""
+        """Return what gives the index's encoder, in use until ``stack`` is left; a run of ``command`` is logged."""
 
         def load() -> ImageEncoder:
             # Nobody watches here while gigabytes are fetched: the command line does that.
-            checkpoint = checkpoint_for(index.folder, index.spec, choice, Silent(), download=False)
-            encoder = held.enter_context(self._models.use(index.spec.model_spec(checkpoint.folder, choice)))
+            checkpoint = checkpoint_for(index.folder, index.spec, options, Silent(), download=False)
+            encoder = stack.enter_context(self._models.use(index.spec.model_spec(checkpoint.folder, options)))
             if command:
                 side_db.record_run(index.folder, command, encoder.runtime)
             return encoder

@@ -67,7 +67,7 @@ class ModelPool:
         """
         self._load, self._idle_seconds, self._clock, self._resolve = load, idle_seconds, clock, resolve
         # Who waits for another model is let in before those who come later for the one that is there.
-        self._door = threading.Lock()
+        self._admission = threading.Lock()
         self._changed = threading.Condition()
         self._key: tuple[str, str, str, str] | None = None
         self._loaded: LoadedModel | None = None
@@ -99,7 +99,7 @@ class ModelPool:
 
     def _take(self, model_spec: ModelSpec) -> ImageEncoder:
         key = (model_spec.folder, model_spec.fingerprint, *self._resolve(model_spec))
-        with self._door, self._changed:
+        with self._admission, self._changed:
             if key != self._key:
                 # Two models side by side may be more than there is memory.
                 self._changed.wait_for(lambda: not self._users)
@@ -162,9 +162,8 @@ class IndexPool:
                     except (IndexDamaged, IndexMismatch, IndexMissing, StorageError):
                         pass  # of the old one or of the new one: opening it tells
                 self._open.pop(folder)[1].close()
-            stamp = manifest.stamp(
-                folder
-            )  # before it is opened: one that is older than the index costs an opening
+            # The stamp is taken before the index is opened: one that is older than the index costs an opening.
+            stamp = manifest.stamp(folder)
             fresh = ImageIndex(folder)
             self._open[folder] = stamp, fresh
             if len(self._open) > _OPEN:

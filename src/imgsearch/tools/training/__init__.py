@@ -23,12 +23,14 @@ from imgsearch.text import Call, Message, Option, error_line, format_duration, p
 from imgsearch.tools.dataset import read_dataset
 from imgsearch.tools.training import run_dir
 from imgsearch.tools.training.options import TrainOptions, resolve_options
-from imgsearch.types import Reporter, Silent
+from imgsearch.types import PixelBudget, Reporter, Silent
 
 if TYPE_CHECKING:
     from imgsearch.tools.training.trainer import Trainer
 
 _NEEDED = ("sentence_transformers", "accelerate", "datasets", "pyarrow")
+# How torch and safetensors say that a file could not be written.
+_DISK = ("pytorchstreamwriter failed", "no space left", "unexpected pos", "quota exceeded", "i/o error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +85,40 @@ def train(datasets: Sequence[str], options: TrainOptions, reporter: Reporter | N
         except OSError as error:
             raise StorageError(f"{out} could not be written: {error_line(error)}") from error
         except Exception as error:
-            from imgsearch.tools.training import trainer as failures
-
             if is_out_of_memory(error):
-                raise TrainingError(failures.advice(options)) from error
-            if failures.is_of_the_disk(error):
+                raise TrainingError(_memory_advice(options)) from error
+            if _is_of_the_disk(error):
                 raise StorageError(f"{out} could not be written; ", run_dir.how_to_go_on(out)) from error
             raise
     reporter.say(
         f"{plural(result.steps, 'step')} in {format_duration(result.seconds)}; the checkpoint is in {out}"
     )
     return result
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Tell whether an exception of torch or safetensors means that a checkpoint could not be written."""
+    from safetensors import SafetensorError
+
+    text = str(error).lower()
+    return isinstance(error, RuntimeError | SafetensorError) and any(word in text for word in _DISK)
+
+
+def _memory_advice(options: TrainOptions) -> Message:
+    """Say which settings to lower, in the order of what they cost."""
+    pixels = (
+        f"it is {options.pixels.max_pixels:,}"
+        if isinstance(options.pixels, PixelBudget)
+        else "the model's own"
+    )
+    return Message(
+        "out of memory: lower ",
+        Option("mini_batch"),
+        f" (it is {min(options.mini_batch, options.batch_size)}), then ",
+        Option("pixels"),
+        f" ({pixels}), or add ",
+        Option("gradient_checkpointing", True),
+    )
 
 
 def _run(

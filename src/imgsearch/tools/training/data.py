@@ -14,7 +14,7 @@ from imgsearch.media.lookahead import look_ahead
 from imgsearch.model import image as pixels
 from imgsearch.text import Option
 from imgsearch.tools.dataset import read_dataset
-from imgsearch.tools.dataset.retrieval import Example, PictureRef, decode, placed
+from imgsearch.tools.dataset.retrieval import Example, PictureRef, decode, located_errors
 from imgsearch.types import RGB, Patches, PixelBudget, Reporter
 
 _AHEAD = 64  # pictures that are read ahead of their turn
@@ -38,22 +38,22 @@ class Pictures:
         """Read and decode every picture once. ``room`` is how many bytes may be kept, by default a
         quarter of the machine's memory.
 
-        Raises DatasetError, which names the place, for a picture that can't be read or decoded.
+        Raises DatasetError, which names where it lies, for a picture that can't be read or decoded.
         """
         wanted = list(dict.fromkeys(refs))
         self._budget, self._layout = budget, layout
         self.in_memory = len(wanted) * budget.max_pixels * 3 <= (_memory() // 4 if room is None else room)
         self._numbers: dict[PictureRef, int] = {}
-        self._places: list[PictureRef] = []
+        self._refs: list[PictureRef] = []
         self._kept: list[RGB] = []
         by_content: dict[bytes, int] = {}
         reporter.start(len(wanted), "pictures")
         try:
             for ref, digest, picture in look_ahead(self._read, wanted, _AHEAD):
-                number = by_content.setdefault(digest, len(self._places))
+                number = by_content.setdefault(digest, len(self._refs))
                 self._numbers[ref] = number
-                if number == len(self._places):
-                    self._places.append(ref)
+                if number == len(self._refs):
+                    self._refs.append(ref)
                     if self.in_memory:
                         self._kept.append(picture)
                 reporter.advance()
@@ -62,7 +62,7 @@ class Pictures:
 
     def __len__(self) -> int:
         """How many distinct pictures there are."""
-        return len(self._places)
+        return len(self._refs)
 
     def number(self, ref: PictureRef) -> int:
         """Return the number of a picture that was given to the constructor."""
@@ -70,7 +70,7 @@ class Pictures:
 
     def patches(self, number: int) -> Patches:
         """Return a picture as the vision tower takes it."""
-        image = self._kept[number] if self.in_memory else self._resized(self._places[number])
+        image = self._kept[number] if self.in_memory else self._resized(self._refs[number])
         return pixels.prepare(image, self._budget, self._layout)
 
     def _read(self, ref: PictureRef) -> tuple[PictureRef, bytes, RGB]:
@@ -79,7 +79,7 @@ class Pictures:
 
     def _resized(self, ref: PictureRef, content: bytes | None = None) -> RGB:
         """Return a picture in the size that the model sees it in."""
-        with placed(ref):  # the model may refuse a picture for its shape
+        with located_errors(ref):  # the model may refuse a picture for its shape
             return pixels.resize(decode(ref, self._budget, content), self._budget, self._layout)
 
 
@@ -129,8 +129,8 @@ def as_table(examples: Examples, pictures: Pictures) -> Dataset:
         "query": [example.query for example in examples.examples],
         "image": [pictures.number(example.positive) for example in examples.examples],
     }
-    for place in range(examples.negatives):
-        columns[f"negative_{place}"] = [
-            pictures.number(example.negatives[place]) for example in examples.examples
+    for number in range(examples.negatives):
+        columns[f"negative_{number}"] = [
+            pictures.number(example.negatives[number]) for example in examples.examples
         ]
     return Dataset.from_dict(columns)

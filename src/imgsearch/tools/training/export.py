@@ -63,8 +63,8 @@ def write_checkpoint(out: str, trained: Trained) -> None:
     _write(out, "config.json", config | {"dtype": dtype})
     write_weights(os.path.join(out, "model.safetensors"), trained.model, getattr(torch, dtype))
     least, most = trained.pixels.min_pixels, trained.pixels.max_pixels
-    own = {"pixels": {"min_pixels": least, "max_pixels": most}, "matryoshka_dims": list(trained.dims)}
-    _write(out, "imgsearch.json", own | {"trained": trained.record})
+    settings = {"pixels": {"min_pixels": least, "max_pixels": most}, "matryoshka_dims": list(trained.dims)}
+    _write(out, "imgsearch.json", settings | {"trained": trained.record})
     # modules.json comes last: it marks a run as finished.
     _write_modules(out, trained)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from imgsearch.errors import UsageError
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.model.conventions import conventions_of
+from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import chosen_pixels
 from imgsearch.text import Message, Option
 from imgsearch.tools.training import run_dir
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 DIMS = (2048, 1536, 1024, 512, 256, 128, 64)
 """The Matryoshka dimensions of the recipe; a model has those that fit it."""
-MODEST = (1, 2, 4, 8)
+FALLBACK_DIVISORS = (1, 2, 4, 8)
 """What a smaller model's full length is divided by instead."""
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 """What ``schedule`` takes → transformers' name for it."""
@@ -109,9 +110,9 @@ def choose_dims(full: int, wanted: tuple[int, ...] | None) -> tuple[tuple[int, .
             )
         return tuple(sorted(set(wanted) | {full}, reverse=True)), "as asked for, with the full length"
     fitting = [dim for dim in DIMS if dim < full]
-    if len(fitting) >= len(MODEST) - 1:
+    if len(fitting) >= len(FALLBACK_DIVISORS) - 1:
         return (full, *fitting), f"the recipe's, up to this model's {full}"
-    halves = tuple(full // part for part in MODEST if full % part == 0)
+    halves = tuple(full // part for part in FALLBACK_DIVISORS if full % part == 0)
     return halves, f"this model's {full}, and halves of it"
 
 
@@ -179,7 +180,7 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
     from imgsearch.model.runtime import choose
 
     checkpoint = fetch_checkpoint(options.model, options.revision, reporter)
-    info, own = checkpoint.info, checkpoint.conventions
+    info, conventions = checkpoint.info, conventions_of(checkpoint)
     dims, why_dims = choose_dims(info.dim, options.dims)
     device = choose(options.device).device
     precision, why = choose_precision(device, options.dtype)
@@ -193,11 +194,11 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
         dims=dims,
         budget=budget,
         layout=layout,
-        prompts=own.prompts(
+        prompts=conventions.prompts(
             options.instruction, query=options.query_prompt, document=options.document_prompt
         ),
-        generation_prompt=own.generation_prompt,
-        truncate_dim=own.dim if own.dim < own.full_dim else None,
+        generation_prompt=conventions.generation_prompt,
+        truncate_dim=conventions.dim if conventions.dim < conventions.full_dim else None,
         device=device,
         precision=precision,
         reasons=(

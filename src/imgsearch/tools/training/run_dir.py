@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -16,8 +15,6 @@ from imgsearch.text import Message, Option, error_line, format_bytes
 
 CHECKPOINTS = "checkpoints"  # inside OUT, while the run goes on
 _PLAN = "plan.json"
-# What a file system without locks answers.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def check_out(out: str, resume: bool) -> None:
@@ -29,12 +26,12 @@ def check_out(out: str, resume: bool) -> None:
         return
     if not os.path.isdir(out):
         raise UsageError(Option("out", out), ": it is a file; name a new folder")
-    there = os.listdir(out)
+    names = os.listdir(out)
     begun = os.path.exists(os.path.join(out, CHECKPOINTS, _PLAN))
-    if not resume and there and not (there == [CHECKPOINTS] and begun and last_checkpoint(out) is None):
+    if not resume and names and not (names == [CHECKPOINTS] and begun and last_checkpoint(out) is None):
         hint = Message(", or go on there with ", Option("resume", True)) if begun else ""
         raise UsageError(Option("out", out), ": the folder is not empty; name a new one", hint)
-    if resume and "modules.json" in there:
+    if resume and "modules.json" in names:
         raise UsageError(
             Option("out", out),
             ": this run is finished; to train on, use ",
@@ -42,7 +39,7 @@ def check_out(out: str, resume: bool) -> None:
             " and a new ",
             Option("out"),
         )
-    if resume and there and not begun:
+    if resume and names and not begun:
         raise UsageError(
             Option("resume", True),
             f": no run was begun in {out}; name the ",
@@ -58,19 +55,21 @@ def claimed(out: str) -> Iterator[None]:
     The kernel's lock on the folder ends with the process. Raises UsageError if another run has it, StorageError
     if the folder can't be made.
     """
-    lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     try:
         os.makedirs(out, exist_ok=True)
+        # Opening it says whether it can be used at all.
+        os.close(os.open(out, os.O_RDONLY))
+    except OSError as error:
+        raise StorageError(Option("out", out), f": the folder can't be made: {error_line(error)}") from error
+    lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    try:
         lock = FileLock(out)
     except LockHeld as held:
         raise UsageError(
             Option("out", out), ": another run is writing there; wait for it, or stop it"
         ) from held
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise StorageError(
-                Option("out", out), f": the folder can't be made: {error_line(error)}"
-            ) from error
+    except OSError:
+        pass  # a file system without locks, or without those of folders (NFS): the run goes without
     with lock:
         try:
             yield
@@ -131,10 +130,10 @@ def keep_plan(out: str, plan: dict[str, Any], resume: bool) -> None:
         with open(path, encoding="utf-8") as file:
             before = json.load(file)
         if other := [name for name in sorted({*before, *plan}) if before.get(name) != plan.get(name)]:
-            said = ", ".join(f"{name} ({before.get(name)}, now {plan.get(name)})" for name in other)
+            differences = ", ".join(f"{name} ({before.get(name)}, now {plan.get(name)})" for name in other)
             raise UsageError(
                 Option("resume", True),
-                f": the run in {out} began with another {said}; give what it began with",
+                f": the run in {out} began with another {differences}; give what it began with",
             )
         return
     try:

@@ -42,10 +42,10 @@ def _embed_patches(self: Any, patches: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
-def _add_features(hidden: torch.Tensor, places: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """Qwen3VLTextModel._deepstack_process: add ``features`` where the (batch, length) mask ``places`` is true."""
+def _add_features(hidden: torch.Tensor, mask: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """Qwen3VLTextModel._deepstack_process: add ``features`` where the (batch, length) ``mask`` is true."""
     flat = hidden.flatten(0, 1)
-    index = places.flatten().nonzero().squeeze(1)
+    index = mask.flatten().nonzero().squeeze(1)
     return flat.index_add(0, index, features.to(flat.dtype)).view_as(hidden)
 
 
@@ -71,9 +71,9 @@ def _attend(
         order, parts = [], []
         for length in dict.fromkeys(counts):
             starts = cu_seqlens[:-1][lengths == length]
-            places = (starts[:, None] + torch.arange(length, device=starts.device)).flatten()
-            order.append(places)
-            parts.append(_attend_equal(attend, heads.index_select(1, places), len(starts)))
+            indices = (starts[:, None] + torch.arange(length, device=starts.device)).flatten()
+            order.append(indices)
+            parts.append(_attend_equal(attend, heads.index_select(1, indices), len(starts)))
         mixed = torch.cat(parts).index_select(0, torch.argsort(torch.cat(order)))
     result: torch.Tensor = self.proj(mixed.reshape(total, -1))
     return result
@@ -167,13 +167,13 @@ class Qwen3VLInput(InputModule):
         else:
             ready = [self._text(item) for item in inputs]
         padded = pad_batch([tokens for tokens, _ in ready], "right", self._pad_id)
-        places = np.zeros((*padded.ids.shape, 3), dtype=np.int64)
-        for row, (_, own) in enumerate(ready):
-            places[row, : len(own)] = own
+        position_ids = np.zeros((*padded.ids.shape, 3), dtype=np.int64)
+        for row, (_, positions) in enumerate(ready):
+            position_ids[row, : len(positions)] = positions
         features = {
             "input_ids": torch.from_numpy(padded.ids),
             "attention_mask": torch.from_numpy(padded.attention),
-            "position_ids": torch.from_numpy(places),
+            "position_ids": torch.from_numpy(position_ids),
         }
         if pictures:
             values = np.concatenate([patches.pixel_values for patches in pictures])

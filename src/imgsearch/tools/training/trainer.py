@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.base.modules import Normalize
@@ -37,7 +36,7 @@ from imgsearch.tools.training.data import Examples, Pictures, as_table
 from imgsearch.tools.training.export import write_weights
 from imgsearch.tools.training.options import SCHEDULES, ResolvedOptions, TrainOptions, choose_attention
 from imgsearch.tools.training.st_module import Qwen3VLInput
-from imgsearch.types import PixelBudget, Reporter, Runtime
+from imgsearch.types import Reporter, Runtime
 
 _WEIGHTS = "model.safetensors"
 
@@ -265,33 +264,6 @@ class Progress(TrainerCallback):
         score = self._measure(model)
         state.log_history.append({"step": state.global_step, METRIC: score})
         self._reporter.say(f"step {state.global_step:,}: NDCG@10 {score:.4f} on {self._measure.name}")
-
-
-# How torch and safetensors say that a file could not be written.
-_DISK = ("pytorchstreamwriter failed", "no space left", "unexpected pos", "quota exceeded", "i/o error")
-
-
-def is_of_the_disk(error: Exception) -> bool:
-    """Tell whether an exception means that a checkpoint could not be written."""
-    said = str(error).lower()
-    return isinstance(error, RuntimeError | SafetensorError) and any(word in said for word in _DISK)
-
-
-def advice(options: TrainOptions) -> Message:
-    """Say which settings to lower, in the order of what they cost."""
-    pixels = (
-        f"it is {options.pixels.max_pixels:,}"
-        if isinstance(options.pixels, PixelBudget)
-        else "the model's own"
-    )
-    return Message(
-        "out of memory: lower ",
-        Option("mini_batch"),
-        f" (it is {min(options.mini_batch, options.batch_size)}), then ",
-        Option("pixels"),
-        f" ({pixels}), or add ",
-        Option("gradient_checkpointing", True),
-    )
 
 
 def build_trainer(

@@ -143,8 +143,8 @@ class _Export:
                 for picture in pictures:
                     names.write(picture.paths[0])
             writer.finish()
-            said = {PROVENANCE: provenance(self.index.spec), "rows": writer.rows}
-            note.write(json.dumps(said, indent=2).encode() + b"\n")
+            record = {PROVENANCE: provenance(self.index.spec), "rows": writer.rows}
+            note.write(json.dumps(record, indent=2).encode() + b"\n")
         return Exported(writer.rows, self.index.spec.dim, (out, paths, about), self.damaged)
 
     def _groups(self) -> Iterator[tuple[list[StoredPicture], NDArray[np.float16]]]:
@@ -166,11 +166,11 @@ class _Export:
     ) -> Iterator[tuple[list[StoredPicture], NDArray[np.float16]]]:
         segment = self.segments[group[0].segment]
         rows = segment.take(np.array([picture.row for picture in group], np.int64))
-        sound = [place for place, picture in enumerate(group) if row_crc(rows[place]) == picture.crc]
+        sound = [index for index, picture in enumerate(group) if row_crc(rows[index]) == picture.crc]
         self.reporter.advance(len(group))
         if len(sound) < len(group):
             if not self.skip_bad:
-                first = next(place for place in range(len(group)) if place not in sound)
+                first = next(index for index in range(len(group)) if index not in sound)
                 raise IndexDamaged(
                     f"{segment.path} is damaged: vector {group[first].row} does not match its checksum; nothing was "
                     "written. '",
@@ -180,6 +180,6 @@ class _Export:
                     " exports the others",
                 )
             self.damaged += len(group) - len(sound)
-            group, rows = [group[place] for place in sound], rows[sound]
+            group, rows = [group[index] for index in sound], rows[sound]
         if group:
             yield group, rows

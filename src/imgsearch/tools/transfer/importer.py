@@ -14,7 +14,7 @@ from itertools import islice
 
 import numpy as np
 
-from imgsearch.errors import DatasetError, FolderError, IndexMismatch, PictureError
+from imgsearch.errors import DatasetError, FolderError, IndexMismatch, PictureError, UsageError
 from imgsearch.files import open_source
 from imgsearch.files.ignore import is_hidden
 from imgsearch.index import layout, manifest
@@ -25,11 +25,13 @@ from imgsearch.index.rows import FileState, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.media.formats import EXTENSIONS
 from imgsearch.media.lookahead import look_ahead
-from imgsearch.model.hub import fetch_checkpoint
+from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import choose_spec
 from imgsearch.text import Call, Message, Option, display_path, format_duration, plural
+from imgsearch.tools.transfer import npy
+from imgsearch.tools.transfer.parquet import open_table
 from imgsearch.tools.transfer.paths import PathResolver, device, new_root
-from imgsearch.tools.transfer.source import Named, VectorSource, open_vectors
+from imgsearch.tools.transfer.source import Named, VectorSource
 from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
 from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors
 
@@ -329,7 +331,7 @@ def import_vectors(
     started, options, reporter = time.monotonic(), options or ImportOptions(), reporter or Silent()
     if options.root == "":
         raise FolderError(Option("root"), ": the path is empty")
-    source = open_vectors(vectors, paths)
+    source = _open_vectors(vectors, paths)
     with ExitStack() as stack:
         writer = stack.enter_context(IndexWriter(folder)) if manifest.exists(folder) else None
         spec = _spec(source, writer.spec if writer else None, options.model, folder, reporter)
@@ -357,6 +359,36 @@ def import_vectors(
         result = importer.carry_out()
     result.seconds = time.monotonic() - started
     return result
+
+
+def _open_vectors(vectors: str, paths: str | None) -> VectorSource:
+    """Look at a file of vectors, which its first bytes tell, and at the list of paths that a .npy file needs.
+
+    Raises FolderError (not there, or no regular file), UsageError, DatasetError, MissingExtra.
+    """
+    name = display_path(vectors)
+    with npy.open_file(vectors) as file:
+        head = file.read(8)
+        file.seek(0)
+        if head.startswith(npy.MAGIC):
+            if paths is None:
+                raise UsageError(
+                    f"{name} holds vectors without names; give their paths, a line each: ",
+                    Option("paths", metavar="FILE"),
+                )
+            with npy.open_file(paths):
+                pass
+            array = npy.open_array(vectors, file)
+            return npy.ArraySource(array, paths, npy.spec_beside(array))
+    if head.startswith(b"PAR1"):
+        if paths is not None:
+            raise UsageError(
+                f"{name} is a parquet file, which holds the paths itself; leave ", Option("paths"), " out"
+            )
+        return open_table(vectors)
+    if head.startswith(b"PK"):
+        raise DatasetError(f"{name} is an archive (.npz?); save one array: np.save('vectors.npy', vectors)")
+    raise DatasetError(f"{name} is neither a .npy file nor a parquet file (pickles are never read)")
 
 
 def _spec(

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from imgsearch.errors import DatasetError
+from imgsearch.errors import DatasetError, FolderError
+from imgsearch.files import check_root
+from imgsearch.files.open import open_regular
 from imgsearch.text import display_path, error_line
+from imgsearch.tools.transfer.paths import read_paths
+from imgsearch.tools.transfer.source import (
+    PROVENANCE,
+    Block,
+    Named,
+    checked,
+    json_beside,
+    read_provenance,
+)
+from imgsearch.types import IndexSpec
 
 MAGIC = b"\x93NUMPY"
 
@@ -45,9 +60,9 @@ def open_array(path: str, file: BinaryIO) -> Array:
     """Read a file's header and hold it against its size. Raises DatasetError for anything but (n, dim) floats."""
     name = display_path(path)
     try:
-        version = npy.read_magic(file)
+        version = npy_format.read_magic(file)
         # Version 3 differs from 2 in field names only, and an array of floats has none.
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, fortran, dtype = read(file)
     # numpy reads it as a Python literal: any of tokenize's, ast's and its own errors has a file to go with it.
     except Exception as error:
@@ -77,6 +92,79 @@ def open_array(path: str, file: BinaryIO) -> Array:
     return Array(path, rows, dim, dtype, offset)
 
 
+@dataclass(frozen=True, slots=True)
+class ArraySource:
+    """A .npy file with a list of paths beside it."""
+
+    array: Array
+    list: str
+    spec: IndexSpec | None
+
+    @property
+    def path(self) -> str:
+        """The .npy file."""
+        return self.array.path
+
+    @property
+    def rows(self) -> int:
+        """How many vectors there are."""
+        return self.array.rows
+
+    @property
+    def dim(self) -> int:
+        """How long they are."""
+        return self.array.dim
+
+    def names(self) -> Iterator[Named]:
+        """Yield the paths of the list."""
+        with _reading(self.list), open_file(self.list) as file:
+            for path in read_paths(self.list, file):
+                yield Named((path,))
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """Yield the rows of the array."""
+        with _reading(self.path):
+            for rows in self.array.blocks(size):
+                yield Block(rows, {})
+
+    def row_label(self, row: int) -> str:
+        """Say the line."""
+        return f"line {row + 1}"
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Put what a disk or a network says while a file is read into one line: DatasetError."""
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(f"{display_path(path)} can't be read: {error_line(error)}") from error
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a regular file that was named to the import. Raises FolderError."""
+    if not os.path.isfile(check_root(path)):
+        raise FolderError(f"{display_path(path)} is a folder; give a file")
+    return open_regular(path)
+
+
+def spec_beside(array: Array) -> IndexSpec | None:
+    """Return what the .json file that export writes beside a .npy file says, if there is one."""
+    path = json_beside(array.path)
+    try:
+        with open_regular(path) as file:
+            about = json.loads(file.read(1 << 20))
+            kept = about[PROVENANCE]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # none, or somebody else's
+    if about.get("rows") != array.rows:
+        raise DatasetError(
+            f"{display_path(path)} is about {about.get('rows')} vectors, {display_path(array.path)} holds "
+            f"{array.rows}: they do not belong together; take the .json away if it has nothing to do with these vectors"
+        )
+    return checked(read_provenance(json.dumps(kept), display_path(path)), array.dim, path)
+
+
 class ArrayWriter:
     """Appends rows of ``dim`` to a file; the header is put right at the end, when their number is known."""
 
@@ -102,6 +190,8 @@ class ArrayWriter:
 
     def _header(self, rows: int) -> bytes:
         out = io.BytesIO()
-        descr = npy.dtype_to_descr(self._dtype)
-        npy.write_array_header_1_0(out, {"descr": descr, "fortran_order": False, "shape": (rows, self._dim)})
+        descr = npy_format.dtype_to_descr(self._dtype)
+        npy_format.write_array_header_1_0(
+            out, {"descr": descr, "fortran_order": False, "shape": (rows, self._dim)}
+        )
         return out.getvalue()

@@ -167,7 +167,7 @@ class TableSource:
         for batch in self._batches(size, ["embedding"]):
             yield _block(batch.column(0), self.dim)
 
-    def place(self, row: int) -> str:
+    def row_label(self, row: int) -> str:
         """Say the row."""
         return f"row {row + 1}"
 
@@ -232,7 +232,7 @@ def open_table(path: str) -> TableSource:
     try:
         file = pq.ParquetFile(path)
         schema, rows = file.schema_arrow, file.metadata.num_rows
-        said = (schema.metadata or {}).get(PROVENANCE.encode())
+        metadata = (schema.metadata or {}).get(PROVENANCE.encode())
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     for column in ("path", "embedding"):
@@ -248,7 +248,7 @@ def open_table(path: str) -> TableSource:
     if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"):
         raise DatasetError(f"{name}, column path: it holds {kind} where text is needed")
     dim = _dim(file, schema.field("embedding").type, name)
-    spec = checked(read_provenance(said, name), dim, path) if said else None
+    spec = checked(read_provenance(metadata, name), dim, path) if metadata else None
     # Columns of the same names in anybody else's file may mean anything.
     extras = [extra for extra in _EXTRAS if spec and extra in schema.names]
     return TableSource(path, rows, dim, spec, ("path", *extras, "embedding"))

@@ -101,7 +101,7 @@ class Faults:
             return
         self.rows.add(row)
         if len(self.examples) < _MAX_NAMED:
-            self.examples.append(Message(f"{self.source.place(row)}: ", what))
+            self.examples.append(Message(f"{self.source.row_label(row)}: ", what))
 
     def text(self) -> Message:
         """Say how many there are, and name the first."""
@@ -174,4 +174,4 @@ def _find_doubles(source: VectorSource, resolver: PathResolver, faults: Faults, 
         key = resolver.file(named.paths[0])[0], named.page
         before = first.setdefault(key, row)
         if before != row:
-            faults.add(row, f"{display_path(key[0])} is named by {source.place(before)} already")
+            faults.add(row, f"{display_path(key[0])} is named by {source.row_label(before)} already")

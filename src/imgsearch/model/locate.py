@@ -1,0 +1,181 @@
+"""Where a checkpoint is on this machine; what is not here is downloaded."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from imgsearch.errors import CheckpointError, UsageError
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.hub import ELSEWHERE, Progress, download_checkpoint
+from imgsearch.text import Call, Message, Option
+from imgsearch.types import Notify, Reporter
+
+DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
+DEMO_MODEL = "demo"
+# Inside the package, so that it comes with every installation.
+DEMO_FOLDER = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools", "demo", "checkpoint"
+)
+# What huggingface_hub, too, takes for a name; so a folder made from one stays inside its parent.
+_HUB_NAME = re.compile(
+    r"(?!.*(--|\.\.|\.git$))[a-z0-9][\w.-]*(?<=\w)/[a-z0-9][\w.-]{0,95}(?<=\w)", re.A | re.I
+)
+
+
+def find_checkpoint(
+    model: str | None = None,
+    *,
+    revision: str | None = None,
+    download: bool = True,
+    progress: Progress | None = None,
+    notify: Notify | None = None,
+) -> Checkpoint:
+    """Find a checkpoint, or fetch it; with complete weights on disk nothing touches the network.
+
+    Looked for in this order: "demo", the one that ships with the package (a folder of that name is ./demo); ``model``
+    as a folder; without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source
+    checkout and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
+    downloaded as that revision or commit counts. ``progress`` is called as ``download_checkpoint`` does, ``notify``
+    with a line of text.
+
+    Raises CheckpointError (nothing there, or a folder that lacks files), UsageError (a revision of a folder),
+    DownloadError.
+    """
+    if model is None:
+        folder = os.environ.get("IMGSEARCH_MODEL_DIR")
+        if folder and (revision is None or Checkpoint(folder).is_revision(revision)):
+            return _user_folder(folder, "IMGSEARCH_MODEL_DIR")
+        model = DEFAULT_MODEL
+    elif model == DEMO_MODEL:
+        return _demo(revision)
+    elif model != DEFAULT_MODEL and os.path.isdir(os.path.expanduser(model)):
+        if revision is not None:
+            raise UsageError(
+                f"{model} is a folder; ",
+                Option("revision"),
+                f" needs a name on the hub, like {DEFAULT_MODEL}",
+            )
+        return _user_folder(model, Message(Option("model")))
+    if not _HUB_NAME.fullmatch(model):
+        raise CheckpointError(f"{model}: no folder of that name; a hub name looks like {DEFAULT_MODEL}")
+
+    target = data_folder(model, revision)
+    folders = {data_folder(model): "the user's data folder", target: "the user's data folder"}
+    if model == DEFAULT_MODEL:
+        folders = {**dict.fromkeys(_checkouts(), "./Qwen"), **folders}
+    for folder, reason in folders.items():
+        checkpoint = Checkpoint(folder, model, reason)
+        if revision is not None and folder != target and not checkpoint.is_revision(revision):
+            continue
+        if not (missing := checkpoint.missing_files()):
+            return checkpoint
+        if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
+            notify(f"{folder} is not used: it lacks {', '.join(missing[:4])}")
+    if not download:
+        raise CheckpointError(
+            f"no complete weights of {model} on this machine ({target} lacks {', '.join(missing[:4])}); "
+            "fetch them with '",
+            Call("download"),
+            "', ",
+            ELSEWHERE,
+        )
+    download_checkpoint(model, revision, target, progress=progress, notify=notify)
+    return Checkpoint(target, model, "downloaded from the hub")
+
+
+def fetch_checkpoint(
+    model: str | None, revision: str | None, reporter: Reporter, *, download: bool = True
+) -> Checkpoint:
+    """Find a checkpoint, or download it with a progress bar; raises as ``find_checkpoint`` does."""
+    try:
+        return find_checkpoint(
+            model, revision=revision, download=download, progress=_progress(reporter), notify=reporter.say
+        )
+    finally:
+        reporter.stop()
+
+
+def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
+    """Fetch a checkpoint ahead of time, or check the one that is here against the hub; return its folder.
+
+    Every file is compared with the hub's checksum, so this also mends a damaged checkpoint; "demo", which ships
+    with the program, is only looked for. Raises DownloadError, CheckpointError, and UsageError for a folder.
+    """
+    name = name or DEFAULT_MODEL
+    if name == DEMO_MODEL:
+        return find_checkpoint(name, revision=revision).folder
+    if os.path.isdir(os.path.expanduser(name)):
+        raise UsageError(f"{name} is a folder; download takes a name on the hub, like {DEFAULT_MODEL}")
+    try:
+        folder = find_checkpoint(name, revision=revision, download=False).folder
+    except CheckpointError:
+        folder = data_folder(name, revision)
+    try:
+        return download_checkpoint(name, revision, folder, progress=_progress(reporter), notify=reporter.say)
+    finally:
+        reporter.stop()
+
+
+def _progress(reporter: Reporter) -> Progress:
+    """Hand on how much of a checkpoint has arrived; the count steps back when a server begins a file anew."""
+    last: list[int] = []
+
+    def progress(name: str, done: int, total: int) -> None:
+        if not last:
+            reporter.start(total, "bytes")
+            last.append(0)
+        reporter.advance(done - last[0])
+        last[0] = done
+
+    return progress
+
+
+def data_folder(model: str, revision: str | None = None) -> str:
+    """Return where a download of this hub name and revision lies; the folder need not exist."""
+    import platformdirs
+
+    # A revision may hold slashes (refs/pr/1); escaped, they stay inside one folder name.
+    suffix = "" if revision is None else "@" + re.sub(r"[^\w.-]", lambda m: f"%{ord(m[0]):02X}", revision)
+    return os.path.join(platformdirs.user_data_dir("imgsearch"), "models", *model.split("/")) + suffix
+
+
+def _demo(revision: str | None) -> Checkpoint:
+    if revision is not None:
+        raise UsageError(f"the model {DEMO_MODEL} ships with imgsearch and has no ", Option("revision"))
+    checkpoint = Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
+    if missing := checkpoint.missing_files():
+        raise CheckpointError(
+            f"the demo checkpoint is not whole in this installation ({DEMO_FOLDER} lacks {', '.join(missing[:4])}); "
+            "install imgsearch anew"
+        )
+    return checkpoint
+
+
+def _user_folder(folder: str, how: str) -> Checkpoint:
+    path = os.path.abspath(os.path.expanduser(folder))
+    if not os.path.isdir(path):
+        raise CheckpointError(how, f" names {path}, which is no folder; give the folder of a checkpoint")
+    checkpoint = Checkpoint(path, path, how)
+    if missing := checkpoint.missing_files():
+        who = "the model's folder" if isinstance(how, Message) else f"{how}, which is"
+        raise CheckpointError(
+            f"{who} {path} lacks {', '.join(missing[:4])}, or has it only in part; copy the checkpoint there "
+            "anew, or give another folder with ",
+            Option("model", metavar="DIR"),
+        )
+    return checkpoint
+
+
+def _checkouts() -> list[str]:
+    """Name ./Qwen/… of the source checkout that holds this file, if one does, and of the working directory."""
+    root, src = os.path.split(os.path.abspath(os.path.join(__file__, "../../..")))
+    roots = [root] if src == "src" and os.path.isfile(os.path.join(root, "pyproject.toml")) else []
+    return [os.path.join(root, *DEFAULT_MODEL.split("/")) for root in (*roots, *_here())]
+
+
+def _here() -> list[str]:
+    try:
+        return [os.getcwd()]
+    except FileNotFoundError:  # the folder we stand in was deleted
+        return []
