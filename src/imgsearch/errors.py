@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imgsearch.text import Call, Message, Option
+from imgsearch.text import Call, Message, Option, plural
 
 
 class ImgsearchError(Exception):
@@ -46,7 +46,7 @@ class ImgsearchError(Exception):
 
 
 class UsageError(ImgsearchError):
-    """The command or call contradicts itself, or a value is out of range."""
+    """The call contradicts itself, or a value is out of range."""
 
 
 class FolderError(ImgsearchError):
@@ -79,7 +79,7 @@ class NonFiniteError(ImgsearchError):
     def __init__(self, rows: list[int]) -> None:
         """Keep the indices of the inputs whose rows are not finite."""
         super().__init__(
-            f"the model gave no finite vector for {len(rows)} input(s), also in float32; "
+            f"the model gave no finite vector for {plural(len(rows), 'input')}, also in float32; "
             "the checkpoint may be damaged: check it with '",
             Call("download"),
             "'",

@@ -72,7 +72,7 @@ def storage_error(error: OSError, path: str) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
             f"the disk is full: {path} could not grow; the index is as it was at the last commit. "
-            "Free some space and run the command again"
+            "Free some space and try again"
         )
     what_now = ". Check that you may write there" if error.errno in _FORBIDDEN else ""
     return StorageError(

@@ -111,7 +111,7 @@ def checkpoint_for(
             f"the index was made with {spec.model} ({spec.fingerprint[:8]}); the checkpoint in "
             f"{checkpoint.folder} is another one ({found[:8]}); give the right one with ",
             Option("model", metavar="DIR"),
-            ", or make the index anew with: ",
+            ", or rebuild the index with: ",
             rebuild_call(folder, model=checkpoint.name),
         )
     return checkpoint
@@ -144,7 +144,7 @@ def check_options(
                 f"{model} is no longer the checkpoint that the index in {folder} was made with; give that one "
                 "with ",
                 Option("model", metavar="DIR"),
-                ", or make the index anew with: ",
+                ", or rebuild the index with: ",
                 rebuild_call(folder, model=model),
             )
     pixels = options.pixels or have.pixels
@@ -158,7 +158,7 @@ def check_options(
         raise IndexMismatch(
             f"the index in {folder} was made with {'; '.join(found)}. To go on with it as it is: ",
             go_on,
-            "   To make it anew: ",
+            "   To rebuild it: ",
             anew,
         )
     return model

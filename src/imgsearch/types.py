@@ -36,6 +36,8 @@ FloatDtype = Literal["float32", "bfloat16", "float16"]
 DtypeName = Literal[FloatDtype, "int8"]
 """What the model can compute in; int8 on a CPU only."""
 DTYPES: tuple[str, ...] = get_args(DtypeName)
+StoredDtype = Literal["float16", "float32"]
+"""What vectors can be exported in; the index stores float16."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -525,5 +525,5 @@ def test_a_model_folder_that_was_replaced_is_said(index: Path, photos: Path, tin
     write_random_checkpoint(tiny_copy, seed=3)
     done = imgsearch("index", "--model", tiny_copy)
     assert "no longer the checkpoint" in one_line(done)
-    assert imgsearch(*shlex.split(done.err.split("anew with: imgsearch ")[1])).code == 0
+    assert imgsearch(*shlex.split(done.err.split("rebuild the index with: imgsearch ")[1])).code == 0
     assert len(imgsearch("query", "x", "--json").objects) == 4

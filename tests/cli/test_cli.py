@@ -267,7 +267,7 @@ def test_another_spec_is_refused_with_the_command_that_fixes_it(indexed: Path) -
     done = imgsearch("index", indexed, "--detail", "high")
     assert done.code == 2
     assert "at most 57,600 pixels a picture, not 589,824" in done.err
-    fix = done.err.split("To make it anew: imgsearch ")[1].split()
+    fix = done.err.split("To rebuild it: imgsearch ")[1].split()
     assert fix[-1] == "--rebuild"
     assert imgsearch(*fix).code == 0
     assert imgsearch("status", "--json").objects[0]["pixels"] == {"image": [4096, 589824]}
@@ -513,3 +513,6 @@ def test_one_picture_is_one_picture(
     assert "pictures   1 file, 1 distinct" in lines
     assert "search     exact, 1 vector" in lines
     assert imgsearch("verify").err == "sound: 1 vector read, and every checksum matches\n"
+    npy = tmp_path / "one.npy"
+    embedded = imgsearch("embed", "--text", "a", "--npy", npy, "--model", tiny_checkpoint)
+    assert f"1 vector of 128 dimensions in {npy}" in embedded.err

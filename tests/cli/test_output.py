@@ -91,6 +91,21 @@ def test_elsewhere_a_line_comes_every_few_seconds(monkeypatch: pytest.MonkeyPatc
     ]
 
 
+def test_bytes_are_told_in_the_unit_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The progress of a download says MB below a billion bytes and GB from there on."""
+    screen, now = Screen(terminal=False), [0.0]
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    talker = output.ProgressReporter()
+    talker.start(4_000_000_000, "bytes")
+    for now[0] in (10.0, 20.0):
+        talker.advance(500_000_000 if now[0] == 10 else 1_500_000_000)
+    assert screen.getvalue().splitlines() == [
+        "500 MB of 4.0 GB, 50.0 MB/s, 1:10 left",
+        "2.0 GB of 4.0 GB, 100.0 MB/s, 0:20 left",
+    ]
+
+
 def test_a_count_without_an_end_is_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """While nobody knows how many there will be, the line says only how many there are."""
     screen, now = Screen(terminal=False), [0.0]

@@ -41,6 +41,8 @@ GROUP = typer.main.get_command(app)
         (Option("pixels", PixelBudget(4096, DETAIL["standard"])), "--detail standard"),
         (Option("pixels", PixelBudget(4096, 9999)), "--max-pixels 9999"),
         (Option("pixels", "checkpoint"), "--detail checkpoint"),
+        (Option("pixels"), "--max-pixels"),
+        (Option("pixels", metavar="PixelBudget(LEAST, MOST)"), "--max-pixels N"),
     ],
 )
 def test_an_option_is_spelled_as_its_flag(option: Option, words: str) -> None:

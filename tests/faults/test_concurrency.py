@@ -172,7 +172,7 @@ def test_a_reader_of_an_index_made_anew_with_another_model_is_told_so_every_time
             assert len(reader.search(unit(1, dim=DIM), 5)[0]) == 1
             writer.publish()
         for _ in range(3):
-            with pytest.raises(IndexMismatch, match="made anew with another model") as told:
+            with pytest.raises(IndexMismatch, match="rebuilt with another model") as told:
                 reader.search(unit(1, dim=DIM), 5)
             assert "\n" not in str(told.value)
         with pytest.raises(IndexMismatch):

@@ -66,7 +66,7 @@ def index(
     prune_empty: Annotated[
         bool, typer.Option("--prune-empty", help="Also forget the files of folders that are empty now.")
     ] = False,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make the index anew.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Rebuild the index.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Say where the time went.")] = False,
     json: common.Json = False,
@@ -166,7 +166,7 @@ def status(
     output.line(f"search     {_search(state)}")
     if state.deleted:
         output.line(
-            f"gone       {_gone(state)}; to give back the room: imgsearch compact --all{index_flag(folder)}"
+            f"gone       {_gone(state)}; to free the space: imgsearch compact --all{index_flag(folder)}"
         )
     if state.rebuilding:
         output.line(

@@ -246,7 +246,7 @@ def evaluate(
     ] = "imgsearch-eval",
     json: common.Json = False,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Embed everything anew, and keep no vectors.")
+        bool, typer.Option("--no-cache", help="Embed everything again, and keep no vectors.")
     ] = False,
 ) -> int:
     """Measure retrieval quality on a dataset: accuracy, precision, recall, NDCG, MRR, MAP, by dimension."""

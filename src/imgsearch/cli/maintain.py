@@ -102,24 +102,24 @@ def compact(
         bool, typer.Option("--all", help="However little it is; also drop an unfinished rebuild.")
     ] = False,
 ) -> int:
-    """Give back the room of vectors whose pictures are gone, and make the files for fast search where they lack.
+    """Free the space of vectors whose pictures are gone, and make the files for fast search that are missing.
 
-    Both happen by themselves in runs of index: the first when a quarter of a segment has been gone for 30 days.
+    Both happen automatically in runs of index: the first when a quarter of a segment has been gone for 30 days.
     """
     from imgsearch.tools.maintenance.compact import compact_index
 
     folder, reporter = find_index(index), output.ProgressReporter()
     done = compact_index(folder, everything, reporter)
     if done:
-        parts = [f"{format_bytes(done.given_back)} given back"]
+        parts = [f"{format_bytes(done.given_back)} freed"]
         if done.vectors.segments:
             parts.append(
-                f"{plural(done.vectors.dropped, 'vector')} dropped, {done.vectors.moved:,} written anew"
+                f"{plural(done.vectors.dropped, 'vector')} dropped, {done.vectors.moved:,} rewritten"
             )
         if done.rebuild:
             parts.append("an unfinished rebuild dropped")
         if done.catalogue:
-            parts.append("the catalogue written anew")
+            parts.append("the catalogue rewritten")
         reporter.say("; ".join(parts))
     else:
         reporter.say("nothing to compact")
@@ -234,7 +234,7 @@ def serve(
         bool, typer.Option("--no-warm", help="Load the model with the first question, not at once.")
     ] = False,
 ) -> NoReturn:
-    """Keep the model in memory for this user's other commands, which find it by themselves. Ctrl-C ends it."""
+    """Keep the model in memory for this user's other commands, which find it automatically. Ctrl-C ends it."""
     for library in ("starlette", "uvicorn"):
         if importlib.util.find_spec(library) is None:
             raise MissingExtra("imgsearch serve", "serve")

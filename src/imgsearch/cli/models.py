@@ -10,7 +10,7 @@ from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.errors import StorageError, UsageError
 from imgsearch.model.locate import DEMO_MODEL
-from imgsearch.text import error_line
+from imgsearch.text import error_line, plural
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +56,7 @@ def embed(
                 np.save(file, vectors, allow_pickle=False)
         except OSError as error:
             raise StorageError(f"{npy} could not be written: {error_line(error)}") from error
-        reporter.say(f"{len(vectors)} vectors of {vectors.shape[1]} dimensions in {npy}")
+        reporter.say(f"{plural(len(vectors), 'vector')} of {plural(vectors.shape[1], 'dimension')} in {npy}")
         return 0
     for given, vector in zip(inputs, vectors, strict=True):
         output.json_line({"input": given, "dim": len(vector), "embedding": [float(x) for x in vector]})
@@ -70,7 +70,7 @@ def download(
     ] = None,
     revision: common.Revision = None,
 ) -> int:
-    """Fetch a model's weights ahead of time, or check those that are here; a broken-off download goes on."""
+    """Fetch a model's weights ahead of time, or check those that are here; an interrupted download resumes."""
     from imgsearch.model.locate import download as run
 
     reporter = output.ProgressReporter()

@@ -134,7 +134,7 @@ class ProgressReporter:
         rate = self._done / max(now - self._began, 1e-9)
         left = (self._total - self._done) / max(rate, 1e-9)
         if self._unit == "bytes":
-            share = f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB"
+            share = f"{format_bytes(self._done, 0)} of {format_bytes(self._total, 0)}"
             self.say(f"{share}, {format_bytes(rate)}/s, {format_clock(left)} left")
         else:
             self.say(

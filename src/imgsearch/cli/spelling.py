@@ -31,6 +31,7 @@ FLAGS = {
     "folder": "--index",
     "learning_rate": "--lr",
     "n": "-n",
+    "pixels": "--max-pixels",
 }
 """Option → its flag, where that is not --its-name."""
 PLAIN = {
@@ -54,7 +55,7 @@ def _spelled(part: str | Option | Call) -> str:
         return command(part)
     if isinstance(part, Option):
         if part.metavar:
-            return f"{flag(part.name)} {part.metavar}"
+            return f"{flag(part.name)} {'N' if part.name == 'pixels' else part.metavar}"
         return flag(part.name) if part.value is None else " ".join(_flags(part.name, part.value))
     return part
 

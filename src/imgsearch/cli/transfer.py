@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.cli.spelling import index_flag
 from imgsearch.index.layout import find_index
+from imgsearch.types import StoredDtype
 
 
 def register(app: typer.Typer) -> None:
@@ -92,9 +93,7 @@ def export(
             help="The list for a .npy file. Default: OUT with .paths.txt; .nul: each path ended by a NUL byte.",
         ),
     ] = None,
-    dtype: Annotated[
-        Literal["float16", "float32"], typer.Option("--dtype", help="float16 is what is stored.")
-    ] = "float16",
+    dtype: Annotated[StoredDtype, typer.Option("--dtype", help="float16 is what is stored.")] = "float16",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out vectors that are damaged on the disk.")
     ] = False,

@@ -68,7 +68,7 @@ def own_address() -> Address:
         return Address(platformdirs.user_runtime_dir("imgsearch", appauthor=False))
     except OSError as error:  # the place for it below /tmp may be somebody else's folder
         raise StorageError(
-            f"there is no folder for sockets ({error}); name one of your own with IMGSEARCH_RUNTIME_DIR"
+            f"there is no folder for sockets ({error_line(error)}); name one of your own with IMGSEARCH_RUNTIME_DIR"
         ) from error
 
 

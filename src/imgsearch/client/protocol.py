@@ -150,6 +150,8 @@ def error_from(data: Any) -> ImgsearchError | None:
 
 def _part_json(part: Any) -> Any:
     """Return a part of a message, or a value in one, as JSON; what JSON does not have is text."""
+    if isinstance(part, PixelBudget):
+        part = Call.of(part)
     if isinstance(part, Option):
         return {"option": part.name, "value": _part_json(part.value), "metavar": part.metavar}
     if isinstance(part, Call):

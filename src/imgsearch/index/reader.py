@@ -131,8 +131,7 @@ class ImageIndex:
             return False
         if manifest.differences(self.spec, spec):
             raise IndexMismatch(
-                f"the index in {self.folder} was just made anew with another model or settings; "
-                "run the command again"
+                f"the index in {self.folder} was just rebuilt with another model or settings; try again"
             )
         # Another thread may still be reading from the old catalogue; it closes when nobody does any more.
         self._open(spec, data)

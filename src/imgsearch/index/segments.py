@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from imgsearch.errors import IndexDamaged, IndexMismatch, repair_hint
 from imgsearch.fs import close_quietly, make_folder, storage_error, sync_file, sync_folder
 from imgsearch.index.layout import index_of
-from imgsearch.text import error_line
+from imgsearch.text import error_line, plural
 
 Rows = NDArray[np.float16]
 """Stored vectors: (n, dim) float16, unit length."""
@@ -134,7 +134,7 @@ class SegmentWriter:
                 return
             check_header(os.pread(self._descriptor, HEADER_BYTES, 0), self._path, self.dim, self.fingerprint)
             if os.fstat(self._descriptor).st_size < end:
-                raise _damaged(self._path, f"is shorter than its {rows} committed vectors")
+                raise _damaged(self._path, f"is shorter than its {plural(rows, 'committed vector')}")
             os.ftruncate(self._descriptor, end)
         except OSError as error:
             raise storage_error(error, self._path) from error
@@ -226,19 +226,21 @@ def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise SegmentMissing(
-            _damaged(path, f"is missing, and with it {rows} vectors").as_message, number
+            _damaged(path, f"is missing, and with it {plural(rows, 'vector')}").as_message, number
         ) from error
     except OSError as error:
-        raise _damaged(path, f"can't be opened ({error_line(error)}), and with it {rows} vectors") from error
+        raise _damaged(
+            path, f"can't be opened ({error_line(error)}), and with it {plural(rows, 'vector')}"
+        ) from error
     try:
         check_header(os.pread(descriptor, HEADER_BYTES, 0), path, dim, fingerprint)
         if os.fstat(descriptor).st_size < end:
-            raise _damaged(path, f"is shorter than its {rows} committed vectors")
+            raise _damaged(path, f"is shorter than its {plural(rows, 'committed vector')}")
         mapped = mmap.mmap(descriptor, end, access=mmap.ACCESS_READ)
         return descriptor, np.frombuffer(mapped, dtype="<f2", offset=HEADER_BYTES).reshape(rows, dim)
     except (OSError, ValueError) as error:
         os.close(descriptor)
-        raise _damaged(path, f"can't be read ({error})") from error
+        raise _damaged(path, f"can't be read ({error_line(error)})") from error
     except BaseException:
         os.close(descriptor)
         raise

@@ -285,9 +285,7 @@ def _open_in_use(folder: str, spec: IndexSpec | None) -> ImageIndex:
     index = ImageIndex(folder, write=True)
     if spec is not None and (found := manifest.differences(index.spec, spec)):
         index.close()
-        raise IndexMismatch(
-            f"meanwhile an index was made in {folder} with {'; '.join(found)}; run the command again"
-        )
+        raise IndexMismatch(f"meanwhile an index was made in {folder} with {'; '.join(found)}; try again")
     return index
 
 

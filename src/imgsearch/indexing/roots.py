@@ -14,7 +14,7 @@ from typing import cast
 
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root
-from imgsearch.fs import is_below, is_mount, mount_of
+from imgsearch.fs import is_at_or_below, is_below, is_mount, mount_of
 from imgsearch.index.rows import Root
 from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter
@@ -233,7 +233,7 @@ def _planned(root: Root, overrides: WalkOverrides = NO_OVERRIDES) -> PlannedRoot
     except TypeError as error:
         raise IndexDamaged(
             f"how {root.path} was indexed is no longer understood ({error}): the catalogue is damaged, or from a "
-            "newer imgsearch; begin this folder anew: ",
+            "newer imgsearch; start this folder afresh: ",
             Call("remove_paths", {"paths": [root.path]}),
         ) from error
     return PlannedRoot(root.path, overrides.over(options), subpaths=names or ("",), single_files=names)
@@ -249,7 +249,7 @@ def _inherited(owner: Root) -> WalkOptions:
 def owner_of(path: str, roots: Sequence[Root]) -> Root | None:
     """Return the deepest known root that is ``path`` or lies above it, and stands for its whole folder."""
     whole = [root for root in roots if not single_files(root)]
-    above = [root for root in whole if root.path == path or is_below(path, root.path)]
+    above = [root for root in whole if is_at_or_below(path, root.path)]
     return max(above, key=lambda root: len(root.path), default=None)
 
 

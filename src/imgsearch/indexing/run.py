@@ -57,7 +57,7 @@ def index_pictures(
 ) -> IndexResult:
     """Bring the index in ``folder`` up to date with ``paths``, or with every root it knows if there are none.
 
-    Raises FolderError, NothingToIndex (no picture below the paths), IndexMismatch (with the command that fixes
+    Raises FolderError, NothingToIndex (no picture below the paths), IndexMismatch (with the call that fixes
     it), IndexLocked, IndexDamaged, CheckpointError, DownloadError, StorageError, UsageError. What was committed
     before an error or a KeyboardInterrupt stays.
     """

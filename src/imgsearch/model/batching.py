@@ -184,8 +184,8 @@ def _advice(device: str) -> Message:
     return Message(
         f"the memory of {device}: close what else uses it, take fewer pixels a picture (",
         Option("pixels", PixelBudget(MIN_PIXELS, DETAIL["low"])),
-        ", or ",
-        Option("max_pixels"),
+        ", or fewer with ",
+        Option("pixels"),
         "; an index that is there needs ",
         Option("rebuild", True),
         " for it)",

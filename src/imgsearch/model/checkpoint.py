@@ -20,7 +20,7 @@ from imgsearch.text import Call, Message, error_line
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
 MODULES = "modules.json"  # what makes a folder one of sentence-transformers
 TRANSFORMER_SETTINGS = "sentence_bert_config.json"
-MEND = Message("fetch it anew with '", Call("download"), "'")
+MEND = Message("fetch it again with '", Call("download"), "'")
 
 _FAMILY = "qwen3_vl"
 _CONFIG, _TOKENIZER, _TOKENIZER_SETTINGS = "config.json", "tokenizer.json", "tokenizer_config.json"

@@ -396,7 +396,7 @@ def _budget(where: str, found: dict[str, Any]) -> PixelBudget:
     if type(least) is not int or type(most) is not int or not 1 <= least <= most:
         raise CheckpointError(
             f"{where} gives no pixel budget (from {least} to {most} pixels); choose one with ",
-            Option("max_pixels", metavar="N"),
+            Option("pixels", metavar="PixelBudget(LEAST, MOST)"),
         )
     return PixelBudget(least, most)
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,7 +182,7 @@ class Qwen3VLEmbedder:
         if most // area + prompt > self._max_length:
             raise UsageError(
                 f"pictures of {most:,} pixels take more than the model's {self._max_length:,} tokens; give at most ",
-                Option("max_pixels", (self._max_length - prompt) * area),
+                Option("pixels", replace(self.budget, max_pixels=(self._max_length - prompt) * area)),
             )
         return most // self._layout.patch**2, most // area + prompt
 

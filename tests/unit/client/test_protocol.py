@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from imgsearch import errors
+from imgsearch.cli.spelling import spelled
 from imgsearch.client import protocol
 from imgsearch.errors import (
     ImgsearchError,
@@ -141,6 +142,15 @@ def test_the_options_and_calls_of_an_error_arrive() -> None:
     assert (found.option, found.next) == ("dim", error.next)
 
 
+def test_a_pixel_budget_in_an_error_arrives() -> None:
+    """An error that names a pixel budget is spelled as flags on the client's side too."""
+    error = UsageError("give at most ", Option("pixels", PixelBudget(4096, 9999)))
+    found = protocol.error_from(json.loads(json.dumps(protocol.error_json(error))))
+    assert found is not None
+    assert str(found) == str(error)
+    assert spelled(found.as_message) == "give at most --max-pixels 9999"
+
+
 @pytest.mark.parametrize(
     "parts", [None, 3, "abc", [3], [{}], [{"call": "f"}], [{"call": "f", "arguments": 3}], ["another line"]]
 )
@@ -156,6 +166,8 @@ def test_rows_without_a_finite_vector_arrive() -> None:
     found = protocol.error_from(protocol.error_json(NonFiniteError([3, 5])))
     assert isinstance(found, NonFiniteError)
     assert (found.rows, str(found)) == ([3, 5], str(NonFiniteError([3, 5])))
+    assert "for 2 inputs, also" in str(found)
+    assert "for 1 input, also" in str(NonFiniteError([3]))
 
 
 @pytest.mark.parametrize(

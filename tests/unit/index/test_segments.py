@@ -141,6 +141,18 @@ def test_a_missing_segment_says_how_much_is_lost(folder: str) -> None:
         mapped(folder, 12, number=7)
 
 
+def test_a_segment_that_can_not_be_mapped_says_why(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drive that fails below a segment is named in the system's words, without number and path."""
+    written(folder, rows(3))
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", "/somewhere")
+
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(IndexDamaged, match=r"00000001\.f16 .*can't be read \(Input/output error\)"):
+        mapped(folder, 3)
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("short", [0, 1, 17])
 def test_a_failed_append_leaves_the_rows_before(

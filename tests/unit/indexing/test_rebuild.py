@@ -116,7 +116,7 @@ def test_an_open_reader_is_told_of_other_settings(folder: str, gallery: Path, fa
     run(folder, gallery)
     with ImageIndex(folder) as reader:
         run(folder, gallery, rebuild=True, model=ModelOptions(dim=5))
-        with pytest.raises(IndexMismatch, match="made anew with another model or settings"):
+        with pytest.raises(IndexMismatch, match="rebuilt with another model or settings"):
             reader.search(fakes.vector((1, 2, 3)), 1)
 
 

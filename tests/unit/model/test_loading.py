@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import subprocess
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from imgsearch.errors import CheckpointError
 from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.engine import weights
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.reference import Qwen3VLForEmbedding, cast_parameters, load_model
 from imgsearch.types import Runtime
@@ -246,3 +249,14 @@ def test_memory_while_loading(medium_checkpoint: str, dtype: str, way: str):
     ratio, weights = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert int(weights) > 150_000_000
     assert float(ratio) <= 1.2
+
+
+def test_a_drive_that_fails_while_weights_are_read_is_said() -> None:
+    """A read that fails is one line with the file and the system's words, without number and path."""
+
+    class Failing(io.BytesIO):
+        def readinto(self, _: object) -> int:
+            raise OSError(errno.EIO, "Input/output error", "/somewhere")
+
+    with pytest.raises(CheckpointError, match=r"^/w can't be read \(Input/output error\); "):
+        weights._fill(Failing(), memoryview(bytearray(8)), "/w")

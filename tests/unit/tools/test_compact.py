@@ -66,7 +66,7 @@ def test_segments_of_which_a_quarter_is_gone_are_written_anew(index: Path) -> No
     before = sum(rows_of_segments(index).values())
     done = imgsearch("compact", "--index", index)
     assert done.code == 0
-    assert "3 vectors dropped, 5 written anew" in done.err
+    assert "3 vectors dropped, 5 rewritten" in done.err
     assert "1 vector is of pictures that are gone" in done.err  # an eighth of its segment
     assert f"compact --all --index {index}" in done.err
     assert sum(rows_of_segments(index).values()) < before
@@ -114,8 +114,8 @@ def test_a_catalogue_with_much_free_room_is_written_anew(index: Path) -> None:
     _bloat(index)
     before = (index / "catalog.sqlite").stat().st_size
     done = imgsearch("compact", "--index", index)
-    assert "the catalogue written anew" in done.err
-    assert "0.5 MB given back" in done.err
+    assert "the catalogue rewritten" in done.err
+    assert "0.5 MB freed" in done.err
     assert (index / "catalog.sqlite").stat().st_size < before - 400_000
     assert found(index) == set(range(20))
     assert imgsearch("verify", "--index", index).code == 0

@@ -16,7 +16,7 @@ from PIL import Image
 
 from imgsearch.errors import DatasetError, UsageError
 from imgsearch.tools.dataset import read_dataset
-from imgsearch.tools.dataset.retrieval import PictureRef, decode
+from imgsearch.tools.dataset.retrieval import PictureRef, RetrievalDataset, decode
 from imgsearch.tools.evaluation import EvalRow, default_dims, evaluate, report
 from imgsearch.tools.evaluation.metrics import NAMES
 from imgsearch.tools.evaluation.models import Side
@@ -352,3 +352,12 @@ def test_a_missing_library_is_said_first(
     done = imgsearch(*_eval(tmp_path, parquet(tmp_path, 2), "--model", tiny_checkpoint))
     assert done.code == 2
     assert done.err == "imgsearch: imgsearch eval needs the extra: pip install 'imgsearch[eval]'\n"
+
+
+def test_the_headline_counts_in_singular_and_plural() -> None:
+    """One query is a query and two are queries, also of those that the split does not judge."""
+    picture = PictureRef("a.png", "a.png")
+    one = RetrievalDataset("d", "/d", {"q": "x"}, {"p": picture}, {"q": {"p": 1}}, left_out=1)
+    assert report.headline(one) == "d: 1 query against 1 picture (1 more query left out)"
+    two = RetrievalDataset("d", "/d", {"q": "x", "r": "y"}, {"p": picture, "s": picture}, {}, left_out=2)
+    assert report.headline(two) == "d: 2 queries against 2 pictures (2 more queries left out)"

@@ -19,7 +19,7 @@ from imgsearch.index import segments
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from imgsearch.tools.transfer import exporter
-from imgsearch.tools.transfer.exporter import export
+from imgsearch.tools.transfer.exporter import Exported, export
 from imgsearch.tools.transfer.importer import ImportOptions, import_vectors
 from support import fakes
 from support.cli import imgsearch
@@ -271,7 +271,7 @@ def test_a_damaged_vector_is_never_exported_in_silence(folder: str, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index", out.name]
     done = export(str(out), folder, skip_bad=True)
     assert (done.pictures, done.damaged) == (2, 1)
-    assert "1 damaged vectors left out" in done.summary()
+    assert "1 damaged vector left out" in done.summary()
     if ending == ".npy":
         np.testing.assert_array_equal(np.load(out), unit(3)[[0, 2]].astype(np.float16))
         assert (tmp_path / "out.paths.txt").read_text() == "/pictures/a.jpg\n/pictures/c.jpg\n"
@@ -436,3 +436,4 @@ def test_the_command_says_what_it_wrote(folder: str, tmp_path: Path) -> None:
         "seconds": 0,
     }
     assert f"2 pictures, {DIM} dimensions, in {out}" in done.err
+    assert Exported(1, 1, ("a",), seconds=2).summary() == "1 picture, 1 dimension, in a; 2.0 s"

@@ -444,6 +444,7 @@ def test_a_bad_row_is_named_and_nothing_is_written(
     notes = Notes()
     done = put(folder, *given, files=False, skip_bad=True, reporter=notes)
     assert (done.imported, done.bad) == (3, 1)
+    assert done.summary().startswith("3 imported; 1 bad row left out; ")
     assert f"line 3: its vector {said}" in notes.text
     assert "/no/2.jpg" not in rows_of(folder)
 

@@ -421,7 +421,7 @@ def test_a_place_for_the_socket_that_is_anothers_is_no_server(
     assert imgsearch("query", "a boat", "--no-remember", "--index", index[0]).code == 0
     done = imgsearch("serve")
     assert done.code == 2
-    assert "name one of your own with IMGSEARCH_RUNTIME_DIR" in done.err
+    assert "(Permission denied); name one of your own with IMGSEARCH_RUNTIME_DIR" in done.err
 
 
 def test_strangers_on_the_port_do_not_shut_the_owner_out(server: Running) -> None:

@@ -352,7 +352,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(
     again = _options(tiny_checkpoint, tmp_path / "again", steps=9)
     with monkeypatch.context() as patched:
         _interrupt(patched, 7, KeyboardInterrupt())
-        with pytest.raises(TrainingStopped, match=r"resume=True goes on from step 6"):
+        with pytest.raises(TrainingStopped, match=r"to go on from step 6, the same with resume=True"):
             train([pairs], again)
     saved = tmp_path / "again" / "checkpoints" / "checkpoint-6"
     assert not (saved / "training_args.bin").exists()
@@ -405,7 +405,7 @@ def test_out_of_memory_says_what_to_lower(
 ) -> None:
     """However memory runs out, one line names --mini-batch and --max-pixels with their values."""
     _interrupt(monkeypatch, 0, error)
-    wanted = r"out of memory: lower mini_batch \(it is 4\), then max_pixels \(it is 6,144\)"
+    wanted = r"out of memory: lower mini_batch \(it is 4\), then pixels \(it is 6,144\)"
     with pytest.raises(TrainingError, match=wanted):
         train([pairs], _options(tiny_checkpoint, tmp_path / "out", mini_batch=4))
     assert is_out_of_memory(error)
@@ -501,7 +501,7 @@ def test_a_run_stopped_after_its_last_step_is_only_written(
     whole = train([pairs], dataclasses.replace(options, out=str(tmp_path / "whole")))
     with monkeypatch.context() as patched:
         patched.setattr("imgsearch.tools.training.result.write_checkpoint", _raise(KeyboardInterrupt()))
-        with pytest.raises(TrainingStopped, match="resume=True goes on from step 6"):
+        with pytest.raises(TrainingStopped, match="to go on from step 6, the same with resume=True"):
             train([pairs], options)
     done = train([pairs], dataclasses.replace(options, resume=True))
     assert (done.steps, done.loss, done.before, done.after) == (6, None, whole.before, whole.after)
@@ -521,7 +521,7 @@ def test_a_disk_full_at_the_end_is_one_line(
     """A disk that is full when the result is written ends in a StorageError that says how to go on."""
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     monkeypatch.setattr("imgsearch.tools.training.result.write_checkpoint", _raise(full))
-    with pytest.raises(StorageError, match="resume=True goes on from step 2"):
+    with pytest.raises(StorageError, match="to go on from step 2, the same with resume=True"):
         train([pairs], _options(tiny_checkpoint, tmp_path / "out", steps=2))
 
 
@@ -605,7 +605,7 @@ def test_a_picture_that_breaks_during_the_run_is_one_line(
         return plain(self, *args, **kwargs)
 
     monkeypatch.setattr(recipe.Trainer, "training_step", training_step)
-    wanted = r"^\S+/\d+\.png \(named in [^\n]+resume=True goes on from step \d+$"
+    wanted = r"^\S+/\d+\.png \(named in [^\n]+to go on from step \d+, the same with resume=True$"
     with pytest.raises(DatasetError, match=wanted):
         train([str(data)], _options(tiny_checkpoint, tmp_path / "out", steps=20))
 
@@ -699,6 +699,10 @@ def test_bad_input_is_refused_before_anything_is_trained(
         ({"evaluate_on": str(tmp_path / "none.parquet")}, "no such dataset"),
         ({"pixels": PixelBudget(10, 100)}, "too few"),
     ]
+    single = tmp_path / "one.parquet"
+    pq.write_table(pq.read_table(pairs).slice(0, 1), single)
+    with pytest.raises(UsageError, match="1 example, fewer than one batch"):
+        train([str(single)], _options(tiny_checkpoint, out))
     for changes, said in refused:
         with pytest.raises(ImgsearchError, match=said):
             train([pairs], _options(**{"model": tiny_checkpoint, "out": out} | changes))

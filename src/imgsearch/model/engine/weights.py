@@ -13,6 +13,7 @@ import torch
 from imgsearch.errors import CheckpointError
 from imgsearch.model.checkpoint import MEND, Checkpoint, TensorInfo
 from imgsearch.model.engine.pages import map_file
+from imgsearch.text import error_line
 
 CHUNK = 16 * 2**20  # bytes that are read and converted at a time
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -195,7 +196,7 @@ def _fill(file: BinaryIO, view: memoryview, path: str) -> None:
         try:
             count = file.readinto(view[done : done + 2**30])  # type: ignore[attr-defined]
         except OSError as error:
-            raise CheckpointError(f"{path} can't be read ({error}); ", MEND) from error
+            raise CheckpointError(f"{path} can't be read ({error_line(error)}); ", MEND) from error
         if not count:
             raise CheckpointError(f"{path} ends too early; delete it and ", MEND)
         done += count

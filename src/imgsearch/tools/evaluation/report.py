@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from imgsearch.errors import MissingExtra, StorageError
-from imgsearch.text import Call, Option, error_line
+from imgsearch.text import Call, Option, error_line, plural
 from imgsearch.tools.dataset.retrieval import RetrievalDataset
 from imgsearch.tools.evaluation import EvalRow
 from imgsearch.tools.evaluation.metrics import NAMES, Pairwise
@@ -76,10 +76,14 @@ def tables(dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> list[str]:
 
 def headline(dataset: RetrievalDataset) -> str:
     """Say what was measured on."""
-    left_out = f" ({dataset.left_out:,} more queries are left out)" if dataset.left_out else ""
-    return (
-        f"{dataset.name}: {len(dataset.queries):,} queries against {len(dataset.corpus):,} pictures{left_out}"
-    )
+    more = plural(dataset.left_out, "more query", "more queries")
+    left_out = f" ({more} left out)" if dataset.left_out else ""
+    queries, pictures = _counts(dataset)
+    return f"{dataset.name}: {queries} against {pictures}{left_out}"
+
+
+def _counts(dataset: RetrievalDataset) -> tuple[str, str]:
+    return plural(len(dataset.queries), "query", "queries"), plural(len(dataset.corpus), "picture")
 
 
 def labels(rows: Sequence[EvalRow]) -> list[str]:
@@ -164,8 +168,7 @@ def write(folder: str, dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> tu
     axes.set_xticks(ticks, [str(dim) for dim in ticks])
     axes.minorticks_off()
     axes.set(xlabel="dimensions", ylabel="NDCG@10")
-    counts = f"{len(dataset.queries):,} queries, {len(dataset.corpus):,} pictures"
-    axes.set_title(_plain(f"{dataset.name}: {counts}"), fontsize=10, wrap=True)
+    axes.set_title(_plain(f"{dataset.name}: {', '.join(_counts(dataset))}"), fontsize=10, wrap=True)
     axes.grid(alpha=0.3)
     # Named here and not with the lines: matplotlib hides a line whose own label begins with an underscore.
     axes.legend(axes.lines, [_plain(label) for label in labels(rows)])

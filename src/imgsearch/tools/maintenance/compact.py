@@ -69,7 +69,7 @@ def _vacuum(writer: IndexWriter, reporter: Reporter) -> bool:
     needed = 2 * os.path.getsize(catalog.path)
     if shutil.disk_usage(writer.data).free < needed:
         reporter.say(
-            f"the catalogue could be smaller, but to write it anew takes {format_bytes(needed)} of free disk"
+            f"the catalogue could be smaller, but rewriting it takes {format_bytes(needed)} of free disk"
         )
         return False
     try:

@@ -124,7 +124,7 @@ def repair_index(
 
     ``model`` says where the checkpoint lies and on which device it computes; ``show`` is told what was found before
     anything is changed. Pictures that are not there now, or an embedding that is broken off, are left to the next
-    run of ``index``. Raises IndexLocked, StorageError, and what ``index_pictures`` raises.
+    call of ``index_pictures``. Raises IndexLocked, StorageError, and what ``index_pictures`` raises.
     """
     reporter, folder = reporter or Silent(), os.path.abspath(folder)
     if not manifest.exists(folder):

@@ -76,7 +76,7 @@ def serve(options: ServeOptions, reporter: Reporter, address: Address | None = N
             # Only now: whoever reads it may send a signal at once.
             reporter.say(
                 f"process {os.getpid()} listens on {address.socket}; "
-                "query, similar, index and embed use it by themselves"
+                "this user's other processes use it automatically"
             )
             server.run(sockets)
     reporter.say("stopped")

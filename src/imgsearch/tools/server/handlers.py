@@ -80,7 +80,7 @@ class Handlers:
     def query(self, data: Any) -> dict[str, Any]:
         """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
 
-        The other fields are the command line's options: n, min_score, within, dim, exact, in (a list of paths), model,
+        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), model,
         device, dtype, remember.
         """
         return self._answer("query", _fields(data, "text", "image", *_OPTIONS, *_MODEL, "remember", "index"))

@@ -115,7 +115,7 @@ def _memory_advice(options: TrainOptions) -> Message:
         "out of memory: lower ",
         Option("mini_batch"),
         f" (it is {min(options.mini_batch, options.batch_size)}), then ",
-        Option("max_pixels"),
+        Option("pixels"),
         f" ({pixels}), or add ",
         Option("gradient_checkpointing", True),
     )
@@ -180,7 +180,7 @@ def _prepare(
     examples = read_examples(datasets, options.split, options.negatives)
     if len(examples.examples) < options.batch_size:
         raise UsageError(
-            f"{examples.name} has {len(examples.examples)} examples, fewer than one batch of "
+            f"{examples.name} has {plural(len(examples.examples), 'example')}, fewer than one batch of "
             f"{options.batch_size}; lower ",
             Option("batch_size"),
         )
@@ -195,8 +195,9 @@ def _prepare(
     pictures = Pictures(refs, resolved.budget, resolved.layout, reporter)
     for line in (
         *examples.notes,
-        f"{len(examples.examples):,} examples of {examples.name} with {examples.negatives} hard negatives each, "
-        f"{len(pictures):,} pictures {'in memory' if pictures.in_memory else 'read as they are needed'}",
+        f"{plural(len(examples.examples), 'example')} of {examples.name} "
+        f"with {plural(examples.negatives, 'hard negative')} each, "
+        f"{plural(len(pictures), 'picture')} {'in memory' if pictures.in_memory else 'read as they are needed'}",
         *resolved.reasons,
     ):
         reporter.say(line)

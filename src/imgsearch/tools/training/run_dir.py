@@ -155,9 +155,9 @@ def how_to_go_on(out: str) -> Message:
         return Message(
             "interrupted before the first checkpoint was saved (",
             Option("save_steps", metavar="N"),
-            " saves sooner); the same command with ",
+            " saves sooner); to start again, the same with ",
             Option("resume", True),
-            " starts again",
         )
-    goes_on = f" goes on from step {step_of(last):,}"
-    return Message("interrupted; the same command with ", Option("resume", True), goes_on)
+    return Message(
+        f"interrupted; to go on from step {step_of(last):,}, the same with ", Option("resume", True)
+    )

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +16,13 @@ from imgsearch.fs import AtomicFiles
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import StoredPicture
 from imgsearch.index.segments import Segment, SegmentMissing, row_crc
-from imgsearch.text import Call, Option, display_path, format_duration
+from imgsearch.text import Call, Option, display_path, format_duration, plural
 from imgsearch.tools.transfer.npy import ArrayWriter
 from imgsearch.tools.transfer.parquet import NoText, TableWriter
 from imgsearch.tools.transfer.paths import PathWriter
 from imgsearch.tools.transfer.source import PROVENANCE, json_beside, provenance
-from imgsearch.types import Reporter, Silent
+from imgsearch.types import Reporter, Silent, StoredDtype
 
-Dtype = Literal["float16", "float32"]
 _GROUP_BYTES = 8 << 20
 _MOST_ROWS = 65_536
 _TRIES = 5
@@ -42,10 +40,11 @@ class Exported:
 
     def summary(self) -> str:
         """Say in one line what was written and where."""
-        left_out = f"; {self.damaged:,} damaged vectors left out" if self.damaged else ""
+        left_out = f"; {plural(self.damaged, 'damaged vector')} left out" if self.damaged else ""
         files = ", ".join(map(display_path, self.files))
         took = format_duration(self.seconds)
-        return f"{self.pictures:,} pictures, {self.dim} dimensions, in {files}{left_out}; {took}"
+        written = f"{plural(self.pictures, 'picture')}, {plural(self.dim, 'dimension')}"
+        return f"{written}, in {files}{left_out}; {took}"
 
 
 def export(
@@ -53,7 +52,7 @@ def export(
     folder: str,
     *,
     paths: str | None = None,
-    dtype: Dtype = "float16",
+    dtype: StoredDtype = "float16",
     skip_bad: bool = False,
     reporter: Reporter | None = None,
 ) -> Exported:
@@ -99,7 +98,7 @@ def export(
 class _Export:
     """One export, in one snapshot of the index."""
 
-    def __init__(self, index: ImageIndex, dtype: Dtype, skip_bad: bool, reporter: Reporter) -> None:
+    def __init__(self, index: ImageIndex, dtype: StoredDtype, skip_bad: bool, reporter: Reporter) -> None:
         """Open every segment, so that compaction can't take one away any more."""
         self.index, self.dtype, self.skip_bad, self.reporter = index, dtype, skip_bad, reporter
         self.segments: dict[int, Segment] = {

@@ -27,7 +27,7 @@ from imgsearch.media.formats import EXTENSIONS
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import choose_spec
-from imgsearch.text import Call, Message, Option, display_path, format_duration
+from imgsearch.text import Call, Message, Option, display_path, format_duration, plural
 from imgsearch.tools.transfer import npy
 from imgsearch.tools.transfer.parquet import open_table
 from imgsearch.tools.transfer.paths import PathResolver, device, new_root
@@ -78,7 +78,7 @@ class Imported:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
             parts.append(f"{self.skipped.total():,} skipped ({reasons})")
         if self.bad:
-            parts.append(f"{self.bad:,} bad rows left out")
+            parts.append(f"{plural(self.bad, 'bad row')} left out")
         return f"{'; '.join(parts)}; {format_duration(self.seconds)}"
 
 

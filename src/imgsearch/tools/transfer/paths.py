@@ -89,7 +89,7 @@ class PathResolver:
 
 
 def new_root(path: str) -> tuple[str, dict[str, object], str]:
-    """Return path, options and mount point of a root as `index` would choose them; it need not be there."""
+    """Return path, options and mount point of a root as ``index_pictures`` would choose them; it need not be there."""
     try:
         mount = mount_of(path)[0]
     except OSError:
