@@ -19,7 +19,7 @@ test: $(READY) reference
 
 # The loop at the desk, under a minute: without the tests that start processes, kill, train or compare.
 quick: $(READY)
-	$(BIN)/python -m pytest $(PARALLEL) -m quick
+	$(BIN)/python -m pytest -m quick
 
 # The fault tests in full: every failing call, thousands of power cuts and flipped bytes, 500 kills. An hour;
 # `make test` runs seeded samples of the same.

@@ -42,6 +42,18 @@ SLOW_ROOMS = ("faults", "parity")
 STARTS_PROCESSES = {"subprocess", "fork", "running"}  # the last one is support.serving's server
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the options
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Let `pytest -m quick` use the cores, as `make test` does: the loop at the desk may take a minute.
+
+    Not in a worker, which gets the same options: it would start workers of its own, and so on.
+    """
+    option = config.option
+    alone = option.numprocesses is None and not option.usepdb and "PYTEST_XDIST_WORKER" not in os.environ
+    if option.markexpr == "quick" and alone and not hasattr(config, "workerinput"):
+        option.numprocesses, option.dist = min(4, os.cpu_count() or 1), "worksteal"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is quick."""
     for item in items:

@@ -30,6 +30,7 @@ def find_checkpoint(
     download: bool = True,
     progress: Progress | None = None,
     notify: Notify | None = None,
+    talk: Notify | None = None,
 ) -> Checkpoint:
     """Find a checkpoint, or fetch it; with complete weights on disk nothing touches the network.
 
@@ -37,11 +38,12 @@ def find_checkpoint(
     as a folder; without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source
     checkout and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
     downloaded as that revision or commit counts. ``progress`` is called as ``download_checkpoint`` does, ``notify``
-    with a line of text.
+    with a line of text. (``talk`` is its name of the version before.)
 
     Raises CheckpointError (nothing there, or a folder that lacks files), UsageError (a revision of a folder),
     DownloadError.
     """
+    notify = notify or talk
     if model is None:
         folder = os.environ.get("IMGSEARCH_MODEL_DIR")
         if folder and (revision is None or Checkpoint(folder).is_revision(revision)):
