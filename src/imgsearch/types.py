@@ -243,35 +243,54 @@ class Hit:
 
 
 class Reporter(Protocol):
-    """Where a use case says what it does; the command line draws it, a library user may ignore it."""
+    """Where a use case says what it does and asks; the command line draws it, a library user may ignore it."""
 
     def say(self, line: str) -> None:
         """Take one line for the user; a Message keeps as data the options and calls that it names."""
 
+    def detail(self, line: str) -> None:
+        """Take one line for the user who wants to know more: devices, reasons, timings."""
+
+    def wait(self, what: str) -> None:
+        """Take what is done until the next line or stretch of work, such as "Loading the model"."""
+
     def start(self, total: int, unit: str) -> None:
         """Begin a stretch of work of ``total`` units; 0 if nobody knows how many."""
 
-    def advance(self, n: int = 1) -> None:
-        """Count ``n`` more units as done."""
+    def advance(self, n: int = 1, where: str = "") -> None:
+        """Count ``n`` more units as done; ``where`` is the folder that they were in."""
 
     def stop(self) -> None:
-        """End the stretch."""
+        """End the stretch, or the wait."""
+
+    def approve(self, question: str) -> bool:
+        """Ask before something large or final is done; without anybody to ask, the answer is yes."""
 
 
 class Silent:
-    """A reporter that keeps everything to itself."""
+    """A reporter that keeps everything to itself and approves of everything."""
 
     def say(self, line: str) -> None:
         """Drop the line."""
 
+    def detail(self, line: str) -> None:
+        """Drop the line."""
+
+    def wait(self, what: str) -> None:
+        """Do nothing."""
+
     def start(self, total: int, unit: str) -> None:
         """Do nothing."""
 
-    def advance(self, n: int = 1) -> None:
+    def advance(self, n: int = 1, where: str = "") -> None:
         """Do nothing."""
 
     def stop(self) -> None:
         """Do nothing."""
+
+    def approve(self, question: str) -> bool:
+        """Say yes."""
+        return True
 
 
 PixelChoice = PixelBudget | Literal["checkpoint"]

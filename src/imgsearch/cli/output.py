@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from imgsearch.cli.spelling import spelled
@@ -15,6 +16,19 @@ from imgsearch.text import error_line, format_bytes, format_clock, format_rate, 
 from imgsearch.types import Hit
 
 _LINE_EVERY_SECONDS = 5.0
+QUIET, NORMAL, VERBOSE = range(3)
+
+
+@dataclass(slots=True)
+class Settings:
+    """How much is said on stderr, and whether questions are answered with yes: --quiet, --verbose, --yes."""
+
+    level: int = NORMAL
+    yes: bool = False
+
+
+settings = Settings()
+"""Those of the command that runs; its flags set them before it begins."""
 
 
 def _write(data: bytes) -> None:
@@ -90,19 +104,38 @@ class ProgressReporter:
         self._began = self._last_line = 0.0
 
     def say(self, text: str) -> None:
-        """Write a line, above the progress bar if there is one."""
+        """Write a line, above the progress bar if there is one; with --quiet nothing."""
+        if settings.level == QUIET:
+            return
         text = printable(spelled(text))
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
             _talk(text)
 
+    def detail(self, text: str) -> None:
+        """Write a line with --verbose."""
+        if settings.level == VERBOSE:
+            self.say(text)
+
+    def wait(self, what: str) -> None:
+        """Say what is done until the next line."""
+
+    def approve(self, question: str) -> bool:
+        """Ask on a terminal, unless --yes was given; elsewhere the answer is yes."""
+        if settings.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return True
+        self.stop()
+        sys.stderr.write(f"{printable(spelled(question))} [Y/n] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+
     def start(self, total: int, unit: str) -> None:
         """Begin a stretch of work of ``total`` units ("pictures" or "bytes"); 0 if nobody knows how many."""
         self.stop()
         self._total, self._done, self._unit = total, 0, unit
         self._began = self._last_line = time.monotonic()
-        if sys.stderr.isatty():
+        if settings.level != QUIET and sys.stderr.isatty():
             from tqdm import tqdm
 
             size = unit == "bytes"
@@ -118,8 +151,8 @@ class ProgressReporter:
                 miniters=1,  # a batch may take seconds: every step is worth drawing
             )
 
-    def advance(self, n: int = 1) -> None:
-        """Count ``n`` more units."""
+    def advance(self, n: int = 1, where: str = "") -> None:
+        """Count ``n`` more units; ``where`` is the folder that they were in."""
         self._done += n
         if self._bar is not None:
             self._bar.update(n)
