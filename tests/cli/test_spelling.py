@@ -30,7 +30,7 @@ GROUP = typer.main.get_command(app)
         (Option("dim", 4096), "--dim 4096"),
         (Option("model", metavar="NAME|DIR"), "--model NAME|DIR"),
         (Option("out", "a b"), "--out 'a b'"),
-        (Option("n", 0), "-n 0"),
+        (Option("n", 0), "--limit 0"),
         (Option("learning_rate", 1e30), "--lr 1e+30"),
         (Option("below"), "--in"),
         (Option("resume", True), "--resume"),

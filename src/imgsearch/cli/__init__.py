@@ -10,8 +10,10 @@ import typer
 
 from imgsearch import startup
 from imgsearch.cli import index, learn, maintain, models, search, transfer
+from imgsearch.cli.parsing import Group
 
 app = typer.Typer(
+    cls=Group,
     name="imgsearch",
     help="Find a picture on your own machine by what is in it. Nothing leaves the machine.",
     epilog="Start with:  imgsearch index ~/Photos   then:  imgsearch query 'red car at night'",

@@ -10,6 +10,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(common.handled(index))
-    app.command()(common.handled(status))
-    app.command()(common.handled(remove))
+    app.command(cls=Command)(common.handled(index, asks=True))
+    app.command(cls=Command)(common.handled(status))
+    app.command(cls=Command)(common.handled(remove, asks=True))
 
 
 def index(

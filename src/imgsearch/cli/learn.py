@@ -9,6 +9,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.parsing import Command
 from imgsearch.errors import UsageError
 from imgsearch.types import DTYPES, FloatDtype, PixelBudget, PixelChoice
 
@@ -17,12 +18,12 @@ _DTYPES = ("auto", *DTYPES)
 
 def register_train(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command()(common.handled(train))
+    app.command(cls=Command)(common.handled(train))
 
 
 def register_eval(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command("eval")(common.handled(evaluate))
+    app.command("eval", cls=Command)(common.handled(evaluate))
 
 
 def train(

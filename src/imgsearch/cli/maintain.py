@@ -12,6 +12,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag, spelled
 from imgsearch.errors import MissingExtra, UsageError
 from imgsearch.index.layout import find_index
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(common.handled(verify))
-    app.command()(common.handled(compact))
-    app.command()(common.handled(doctor))
+    app.command(cls=Command)(common.handled(verify))
+    app.command(cls=Command)(common.handled(compact))
+    app.command(cls=Command)(common.handled(doctor))
 
 
 def register_serve(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command()(common.handled(serve))
+    app.command(cls=Command)(common.handled(serve))
 
 
 def verify(

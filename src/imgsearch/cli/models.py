@@ -8,6 +8,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.parsing import Command
 from imgsearch.errors import StorageError, UsageError
 from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.text import error_line, plural
@@ -15,9 +16,9 @@ from imgsearch.text import error_line, plural
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(common.handled(embed))
-    app.command()(common.handled(download))
-    app.command()(common.handled(demo))
+    app.command(cls=Command)(common.handled(embed))
+    app.command(cls=Command)(common.handled(download, asks=True))
+    app.command(cls=Command)(common.handled(demo))
 
 
 def embed(

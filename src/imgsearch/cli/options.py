@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -84,18 +85,28 @@ Instruction = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print no messages, only results and errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more messages.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask; go ahead.")]
 
 
-def handled(command: Callable[P, int]) -> Callable[P, None]:
-    """Let a command return its exit code, and turn what goes wrong into one line and the right code.
+def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, None]:
+    """Make a function a command: add the options that all have, and turn its exit code or error into the process's.
 
-    ImgsearchError: its own code. Ctrl-C: 130. A closed pipe: silence, and the code that a shell shows for it.
-    Anything else is a bug of ours and shows its traceback.
+    ``asks``: it may ask the user something, which --yes answers.
+
+    ImgsearchError: one line and its own code. Ctrl-C: 130. A closed pipe: silence, and the code that a shell shows
+    for it. Anything else is a bug of ours and shows its traceback.
     """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        quiet, verbose, yes = (bool(kwargs.pop(name, False)) for name in ("quiet", "verbose", "yes"))
         try:
+            if quiet and verbose:
+                raise UsageError("--quiet and --verbose contradict each other; give one of them")
+            output.settings.level = output.QUIET if quiet else output.VERBOSE if verbose else output.NORMAL
+            output.settings.yes = yes
             code = command(*args, **kwargs)
         except ImgsearchError as error:
             output.error(error.as_message)
@@ -114,6 +125,13 @@ def handled(command: Callable[P, int]) -> Callable[P, None]:
             code = 141
         raise typer.Exit(code)
 
+    added = {**({"yes": Yes} if asks else {}), "quiet": Quiet, "verbose": Verbose}
+    signature = inspect.signature(command, eval_str=True)
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in added.items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *flags])  # type: ignore[attr-defined]
     return run
 
 

@@ -11,6 +11,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.layout import find_index
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search import CachedEncoder, SearchRequest
 
-Count = Annotated[int, typer.Option("-n", metavar="N", help="At most this many.")]
+Count = Annotated[int, typer.Option("-k", "-n", "--limit", "--top", metavar="N", help="At most this many.")]
 MinScore = Annotated[
     float | None, typer.Option("--min-score", metavar="S", help="Only hits with at least this cosine.")
 ]
 Within = Annotated[
-    float | None,
+    str | None,
     typer.Option("--within", metavar="PERCENT", help="Only hits that score within so much of the best."),
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with every vector.")]
@@ -50,8 +51,16 @@ NoRemember = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(common.handled(query))
-    app.command()(common.handled(similar))
+    app.command(cls=Command)(common.handled(query))
+    app.command(cls=Command)(common.handled(similar))
+
+
+def _percent(text: str | None) -> float | None:
+    """Read the value of --within, with a percent sign or without. Raises UsageError."""
+    try:
+        return None if text is None else float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise UsageError(f"--within {text}: not a number of percent") from None
 
 
 def _style(json: bool, paths: bool, nul: bool) -> str:
@@ -84,7 +93,7 @@ def query(
     from imgsearch.search import SearchOptions, SearchRequest, answer, check_request
 
     style = _style(json, paths, nul)
-    options = SearchOptions(n, min_score, within, dim, exact, tuple(below or ()))
+    options = SearchOptions(n, min_score, _percent(within), dim, exact, tuple(below or ()))
     # For "-" this is what all lines have in common.
     request = SearchRequest("query", text, image, options)
     reporter = output.ProgressReporter()
@@ -146,7 +155,7 @@ def similar(
     from imgsearch.search import SearchOptions, SearchRequest, answer
 
     style = _style(json, paths, nul)
-    options = SearchOptions(n, min_score, within, dim, exact, tuple(below or ()))
+    options = SearchOptions(n, min_score, _percent(within), dim, exact, tuple(below or ()))
     request = SearchRequest("similar", image=image, options=options)
     reporter = output.ProgressReporter()
     with _opened(index) as opened:

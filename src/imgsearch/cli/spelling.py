@@ -30,7 +30,7 @@ FLAGS = {
     "everything": "--all",
     "folder": "--index",
     "learning_rate": "--lr",
-    "n": "-n",
+    "n": "--limit",
     "pixels": "--max-pixels",
 }
 """Option → its flag, where that is not --its-name."""

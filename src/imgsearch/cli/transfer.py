@@ -9,6 +9,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.index.layout import find_index
 from imgsearch.types import StoredDtype
@@ -16,9 +17,9 @@ from imgsearch.types import StoredDtype
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("import")(common.handled(import_vectors))
-    app.command()(common.handled(export))
-    app.command()(common.handled(relocate))
+    app.command("import", cls=Command)(common.handled(import_vectors))
+    app.command(cls=Command)(common.handled(export))
+    app.command(cls=Command)(common.handled(relocate))
 
 
 def import_vectors(

@@ -1,0 +1,146 @@
+"""The classes of the program and its commands: what can't be parsed becomes one line, with the way to a valid call.
+
+The only module that knows what Typer keeps to itself, its errors.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+import typer
+from typer._click import exceptions as click
+from typer.core import TyperCommand, TyperGroup
+
+from imgsearch.cli import output
+from imgsearch.errors import ImgsearchError, UsageError
+
+SYNONYMS = {
+    "--count": "--limit",
+    "--dir": "--in",
+    "--folder": "--in",
+    "--force": "--yes",
+    "--max": "--limit",
+    "--max-results": "--limit",
+    "--n": "--limit",
+    "--null": "-0",
+    "--number": "--limit",
+    "--path": "--in",
+    "--print0": "-0",
+    "--silent": "--quiet",
+    "--threshold": "--min-score",
+    "--top-k": "--limit",
+}
+"""Flags of other programs → ours that do the same."""
+_NEAR = 0.75
+
+
+class Command(TyperCommand):
+    """A command that refuses what it has no use for."""
+
+    allow_extra_args = True  # refused here, where they are known one by one
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words after the command's name. Raises UsageError, or an error of Typer's, which Group explains."""
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # the parser does not always tell which command's words it parsed
+            raise
+        if rest and not ctx.resilient_parsing:
+            takes = next((p for p in self.params if p.param_type_name == "argument"), None)
+            only = f"takes one {takes.metavar or takes.name}" if takes else "takes no arguments"
+            raise UsageError(
+                f"unexpected argument '{rest[0]}': imgsearch {self.name} {only}; {see(self.name)}"
+            )
+        return rest
+
+
+class Group(TyperGroup):
+    """The program: runs one command and turns what goes wrong before it begins into one line and exit code 2."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> None:  # type: ignore[override]
+        """Run the command that ``args`` (default: those of the process) ask for, and exit."""
+        try:
+            code = super().main(args, "imgsearch", **{**extra, "standalone_mode": False})
+        except click.NoArgsIsHelpError as nothing:
+            if nothing.message:
+                typer.echo(nothing.message)
+            code = nothing.exit_code
+        except click.ClickException as error:
+            output.error(explained(error))
+            code = 2
+        except ImgsearchError as error:
+            output.error(error.as_message)
+            code = error.exit_code
+        sys.exit(code)
+
+
+def explained(error: click.ClickException) -> str:
+    """Return a parser's error as a line that says what to type instead."""
+    context = getattr(error, "ctx", None)
+    name = context.command.name if context and context.parent else None
+    match error:
+        case click.NoSuchOption():
+            return _unknown_option(error.option_name, context, name)
+        case click.MissingParameter(param=param) if param is not None:
+            what = _named(param)
+            return f"{what} is missing; {see(name)}"
+        case click.BadParameter(param=param) if param is not None:
+            return _bad_value(_named(param), error)
+        case click.BadOptionUsage() if "requires" in error.message:
+            return f"{error.option_name} needs a value; {see(name)}"
+        case click.BadOptionUsage():
+            return f"{error.option_name} takes no value; {see(name)}"
+    message = error.format_message().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]}; {see(name)}"
+
+
+def see(name: str | None) -> str:
+    """Return where to read about a command; None: about the program."""
+    return f"see: imgsearch help {name}" if name else "see: imgsearch help"
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """Return the one of ``words`` that ``word`` probably was to be; None if it is like none of them."""
+    scored = ((SequenceMatcher(None, word, other).ratio(), other) for other in words)
+    score, best = max(scored, default=(0.0, ""))
+    return best if score >= _NEAR else None
+
+
+def _unknown_option(flag: str, context: Any, name: str | None) -> str:
+    known = {
+        opt for param in context.command.get_params(context) for opt in (*param.opts, *param.secondary_opts)
+    }
+    meant = SYNONYMS.get(flag)
+    if meant not in known:
+        near = nearest(flag.strip("-"), sorted(opt[2:] for opt in known if opt.startswith("--")))
+        meant = near and f"--{near}"
+    hint = f"did you mean {meant}? ({see(name)})" if meant else see(name)
+    return f"unknown option {flag}; {hint}"
+
+
+def _named(param: Any) -> str:
+    """Return an option's flag, the long one if there is one, or an argument's name."""
+    if param.param_type_name == "option":
+        return str(next((opt for opt in param.opts if opt.startswith("--")), param.opts[0]))
+    return str(param.metavar or param.name.upper())
+
+
+def _bad_value(what: str, error: click.BadParameter) -> str:
+    """Say what a value has to be, from what the library that checked it knows."""
+    found: list[Any] = getattr(error.__cause__, "errors", list)()
+    if not found:
+        return f"{what}: {error.message}"
+    first = found[0]
+    given, (_, choices, allowed) = f"{what} {first.get('input')}", first["msg"].partition(" is not one of ")
+    if choices:
+        return f"{given}: choose one of {allowed.replace(chr(39), '').rstrip('.')}"
+    match first["type"]:
+        case "int_parsing" | "int_type" | "int_from_float":
+            return f"{given}: not a whole number"
+        case "float_parsing" | "float_type":
+            return f"{given}: not a number"
+    return f"{given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
