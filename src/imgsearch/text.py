@@ -102,13 +102,6 @@ def format_duration(seconds: float) -> str:
     return f"{round(hours / 24)} days"
 
 
-def format_clock(seconds: float) -> str:
-    """Put the seconds that are left as a clock shows them: '0:07', '12:30', '1:02:30'."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def display_path(path: str) -> str:
     """Return a path as it fits into a line of talk: quoted and escaped where it holds what can't be printed."""
     return path if path.isprintable() else ascii(path)

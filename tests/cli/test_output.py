@@ -56,63 +56,151 @@ def test_ordinary_names_of_the_world_are_printed_as_they_are(name: str) -> None:
     assert printable(name) == name
 
 
-def test_on_a_terminal_a_bar_shows_count_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal progress is a bar with count, rate and time left, and a line said meanwhile stands above it."""
-    screen = Screen(terminal=True)
+def stderr(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> Screen:
+    """Put a terminal or a pipe in the place of stderr, with the settings of a command without flags."""
+    output.stop_waiting()  # of the test before
+    screen = Screen(terminal)
     monkeypatch.setattr(sys, "stderr", screen)
-    talker = output.ProgressReporter()
-    talker.start(10, "pictures")
-    talker.advance(3)
-    talker.say("a line")
-    talker.advance(7)
-    talker.stop()
-    drawn = screen.getvalue()
-    assert "10 [" in drawn
-    assert "pictures/s" in drawn
-    assert "a line\n" in drawn
+    monkeypatch.setattr(output, "settings", output.Settings())
+    return screen
+
+
+def shown(screen: Screen) -> list[str]:
+    """Return the lines that a terminal shows after all that was written; a carriage return overwrites."""
+    lines = []
+    for line in screen.getvalue().split("\n"):
+        cells: list[str] = []
+        for part in line.split("\r"):
+            cells[: len(part)] = part
+        lines.append("".join(cells).rstrip())
+    return lines
+
+
+def test_a_bar_shows_count_rate_time_left_and_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal progress is a bar with count, rate, time left and the folder; a line stands above it."""
+    screen = stderr(monkeypatch, terminal=True)
+    monkeypatch.setenv("COLUMNS", "120")
+    reporter = output.ProgressReporter()
+    reporter.start(12_345, "images")
+    assert "  0%" in shown(screen)[-1]
+    reporter._bar.mininterval = 0  # type: ignore[union-attr]
+    reporter.advance(1_234, "2023/Kenya")
+    above = shown(screen)[-1]
+    assert "1,234 of 12,345 images, " in above
+    assert "/s, " in above
+    assert above.endswith(" left  2023/Kenya")
+    reporter.say("a line")
+    reporter.stop()
+    assert shown(screen) == ["a line", ""]
+
+
+def test_what_is_waited_for_gives_way_to_the_next_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a wait is shown at once; a line, an error or the end of the wait takes its place."""
+    screen = stderr(monkeypatch, terminal=True)
+    reporter = output.ProgressReporter()
+    reporter.wait("Loading the model")
+    assert shown(screen) == ["Loading the model…"]
+    reporter.wait("Searching")
+    assert shown(screen) == ["Searching…"]
+    reporter.say("a line")
+    reporter.wait("Searching")
+    output.error("no")
+    reporter.wait("Searching")
+    reporter.stop()
+    assert shown(screen) == ["a line", "imgsearch: no", ""]
+
+
+def test_what_is_waited_for_gives_way_to_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results on stdout stand where the wait was shown, not behind it."""
+    screen = stderr(monkeypatch, terminal=True)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    output.ProgressReporter().wait("Searching")
+    output.line("a hit")
+    assert shown(screen) == [""]
+
+
+def test_what_is_waited_for_fits_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long path is cut, so that the line can be taken away again, with a Ctrl-C behind it."""
+    screen = stderr(monkeypatch, terminal=True)
+    monkeypatch.setenv("COLUMNS", "40")
+    output.ProgressReporter().wait("Scanning " + "x" * 100)
+    assert len(shown(screen)[-1]) == 37
+
+
+def test_nothing_is_drawn_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where stderr is no terminal, a wait leaves no trace."""
+    pipe = stderr(monkeypatch, terminal=False)
+    reporter = output.ProgressReporter()
+    reporter.wait("Loading the model")
+    reporter.stop()
+    assert pipe.getvalue() == ""
+
+
+def test_quiet_leaves_only_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --quiet there are no lines, no waits and no bar; errors are shown."""
+    screen = stderr(monkeypatch, terminal=True)
+    output.settings.level = output.QUIET
+    reporter = output.ProgressReporter()
+    reporter.wait("Loading the model")
+    reporter.start(10, "images")
+    reporter.advance(3)
+    reporter.say("a line")
+    reporter.stop()
+    output.error("no")
+    assert screen.getvalue() == "imgsearch: no\n"
+
+
+def test_details_are_for_verbose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detail is a line with --verbose, and nothing without it."""
+    pipe = stderr(monkeypatch, terminal=False)
+    reporter = output.ProgressReporter()
+    reporter.detail("on cpu")
+    output.settings.level = output.VERBOSE
+    reporter.detail("on cpu in float32")
+    assert pipe.getvalue() == "on cpu in float32\n"
 
 
 def test_elsewhere_a_line_comes_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where stderr is no terminal, progress is a line with count, rate and time left every five seconds."""
-    screen, now = Screen(terminal=False), [100.0]
-    monkeypatch.setattr(sys, "stderr", screen)
+    pipe = stderr(monkeypatch, terminal=False)
+    now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    talker = output.ProgressReporter()
-    talker.start(100, "pictures")
+    reporter = output.ProgressReporter()
+    reporter.start(400, "images")
     for _ in range(100):
         now[0] += 0.25
-        talker.advance()
-    talker.stop()
-    assert screen.getvalue().splitlines() == [
-        "20 of 100 pictures, 4/s, 0:20 left",
-        "40 of 100 pictures, 4/s, 0:15 left",
-        "60 of 100 pictures, 4/s, 0:10 left",
-        "80 of 100 pictures, 4/s, 0:05 left",
+        reporter.advance(4, "a folder")
+    reporter.stop()
+    assert pipe.getvalue().splitlines() == [
+        "80 of 400 images, 16/s, 20 s left",
+        "160 of 400 images, 16/s, 15 s left",
+        "240 of 400 images, 16/s, 10 s left",
+        "320 of 400 images, 16/s, 5.0 s left",
     ]
 
 
 def test_bytes_are_told_in_the_unit_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The progress of a download says MB below a billion bytes and GB from there on."""
-    screen, now = Screen(terminal=False), [0.0]
-    monkeypatch.setattr(sys, "stderr", screen)
+    """The progress of a download is in MB below a billion bytes and in GB from there on."""
+    pipe = stderr(monkeypatch, terminal=False)
+    now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    talker = output.ProgressReporter()
-    talker.start(4_000_000_000, "bytes")
+    reporter = output.ProgressReporter()
+    reporter.start(4_000_000_000, "bytes")
     for now[0] in (10.0, 20.0):
-        talker.advance(500_000_000 if now[0] == 10 else 1_500_000_000)
-    assert screen.getvalue().splitlines() == [
-        "500 MB of 4.0 GB, 50.0 MB/s, 1:10 left",
-        "2.0 GB of 4.0 GB, 100.0 MB/s, 0:20 left",
+        reporter.advance(500_000_000 if now[0] == 10 else 1_500_000_000)
+    assert pipe.getvalue().splitlines() == [
+        "500 MB of 4.0 GB, 50.0 MB/s, 70 s left",
+        "2.0 GB of 4.0 GB, 100.0 MB/s, 20 s left",
     ]
 
 
 def test_a_count_without_an_end_is_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While nobody knows how many there will be, the line says only how many there are."""
-    screen, now = Screen(terminal=False), [0.0]
-    monkeypatch.setattr(sys, "stderr", screen)
+    """While nobody knows how many there will be, the line tells only how many there are."""
+    pipe = stderr(monkeypatch, terminal=False)
+    now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    talker = output.ProgressReporter()
-    talker.start(0, "pictures found")
+    reporter = output.ProgressReporter()
+    reporter.start(0, "images found")
     now[0] = 6.0
-    talker.advance(12_345)
-    assert screen.getvalue() == "12,345 pictures found\n"
+    reporter.advance(12_345)
+    assert pipe.getvalue() == "12,345 images found\n"

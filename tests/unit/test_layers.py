@@ -46,7 +46,7 @@ ONLY_IN = {
     "psutil": {"index/layout", "model/batching"},
     "starlette": {"tools/server/"},
     "uvicorn": {"tools/server/daemon"},
-    "tqdm": {"cli/output"},
+    "tqdm": {"cli/bar"},
     "pathspec": {"files/ignore"},
 }
 

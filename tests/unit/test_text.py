@@ -188,12 +188,6 @@ def test_bytes_are_megabytes_and_gigabytes(count: float, said: str) -> None:
     assert text.format_bytes(21_400_000, 0) == "21 MB"
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0, "0:00"), (67.4, "1:07"), (3750, "1:02:30")])
-def test_a_clock_has_hours_only_where_there_are_any(seconds: float, said: str) -> None:
-    """What is left of a stretch of work reads as minutes and seconds, with hours before them from one on."""
-    assert text.format_clock(seconds) == said
-
-
 def test_a_count_has_its_noun() -> None:
     """One thing is singular, none and many are plural, with a noun of its own where an s does not do."""
     assert [text.plural(count, "file") for count in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]

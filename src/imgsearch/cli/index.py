@@ -73,6 +73,8 @@ def index(
     json: common.Json = False,
 ) -> int:
     """Index folders of pictures, or bring the index up to date. Interrupt it at any time; it goes on from there."""
+    reporter = output.ProgressReporter()
+    reporter.wait("Opening the index")
     from imgsearch.indexing.options import IndexOptions
     from imgsearch.indexing.roots import WalkOverrides
     from imgsearch.indexing.run import index_pictures
@@ -91,7 +93,6 @@ def index(
         rebuild=rebuild,
         dry_run=dry_run,
     )
-    reporter = output.ProgressReporter()
     folder = find_index(index)
     result = index_pictures(paths or [], folder, options, reporter)
     if json:

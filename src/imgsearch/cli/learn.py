@@ -129,6 +129,8 @@ def train(
     json: common.Json = False,
 ) -> int:
     """Fine-tune a model on queries and the pictures that answer them; needs the extra 'train'."""
+    reporter = output.ProgressReporter()
+    reporter.wait("Preparing the training")
     from imgsearch.tools.training import train as run
     from imgsearch.tools.training.options import TrainOptions
 
@@ -165,7 +167,7 @@ def train(
         dtype=dtype,
         save_dtype=save_dtype,
     )
-    result = run(dataset, options, output.ProgressReporter())
+    result = run(dataset, options, reporter)
     if json:
         output.json_line(result.as_json())
     return 0
@@ -251,13 +253,14 @@ def evaluate(
     ] = False,
 ) -> int:
     """Measure retrieval quality on a dataset: accuracy, precision, recall, NDCG, MRR, MAP, by dimension."""
+    reporter = output.ProgressReporter()
+    reporter.wait("Reading the dataset")
     from imgsearch.tools.dataset import read_dataset
     from imgsearch.tools.evaluation import evaluate as run
     from imgsearch.tools.evaluation import report
     from imgsearch.tools.evaluation.cache import default_folder
     from imgsearch.tools.evaluation.models import BATCH_SIZE, EvalModel, LibraryModel, OwnModel
 
-    reporter = output.ProgressReporter()
     cuts = _numbers("--dims", dims)
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: it takes at least one input at a time")

@@ -52,9 +52,11 @@ def verify(
 
     Exit code 0: sound, or mended; 1: mended, but some pictures could not be embedded again yet; 2: damaged.
     """
+    reporter = output.ProgressReporter()
+    reporter.wait("Checking the index")
     from imgsearch.tools.maintenance.verify import repair_index, verify_index
 
-    folder, reporter = find_index(index), output.ProgressReporter()
+    folder = find_index(index)
     if not repair:
         report = verify_index(folder, reporter)
         _show(report, json, reporter)
@@ -107,9 +109,11 @@ def compact(
 
     Both happen automatically in runs of index: the first when a quarter of a segment has been gone for 30 days.
     """
+    reporter = output.ProgressReporter()
+    reporter.wait("Opening the index")
     from imgsearch.tools.maintenance.compact import compact_index
 
-    folder, reporter = find_index(index), output.ProgressReporter()
+    folder = find_index(index)
     done = compact_index(folder, everything, reporter)
     if done:
         parts = [f"{format_bytes(done.given_back)} freed"]
@@ -152,6 +156,7 @@ def doctor(
 ) -> int:
     """Say how the index is doing and what to do for it. Exit code 0: all is well; 1: there is something to do."""
     folder, reporter = find_index(index), output.ProgressReporter()
+    reporter.wait("Checking the index")
     if recall:
         return _recall(folder, sample, repair, json, reporter)
     if repair:
@@ -241,6 +246,8 @@ def serve(
             raise MissingExtra("imgsearch serve", "serve")
     if port is not None and not http:
         raise UsageError("--port is of --http; give both")
+    reporter = output.ProgressReporter()
+    reporter.wait("Starting the server")
     from imgsearch.tools.server.daemon import ServeOptions, serve
 
     options = ServeOptions(
@@ -249,7 +256,6 @@ def serve(
         index=index,
         warm=not no_warm,
     )
-    reporter = output.ProgressReporter()
     try:
         serve(options, reporter)
     except KeyboardInterrupt:

@@ -40,6 +40,8 @@ def embed(
     dtype: common.Dtype = "auto",
 ) -> int:
     """Give the vectors themselves: JSON Lines on stdout, or a .npy file."""
+    reporter = output.ProgressReporter()
+    reporter.wait("Loading the model")
     from imgsearch.search import embed_inputs
 
     if npy and json:
@@ -47,7 +49,6 @@ def embed(
     options = common.model_choice(
         model, revision, dim, common.pixel_choice(detail, max_pixels), instruction, device, dtype
     )
-    reporter = output.ProgressReporter()
     vectors = embed_inputs(inputs, texts=text, choice=options, reporter=reporter)
     if npy:
         import numpy as np
@@ -72,9 +73,10 @@ def download(
     revision: common.Revision = None,
 ) -> int:
     """Fetch a model's weights ahead of time, or check those that are here; an interrupted download resumes."""
+    reporter = output.ProgressReporter()
+    reporter.wait("Looking for the model")
     from imgsearch.model.locate import download as run
 
-    reporter = output.ProgressReporter()
     folder = run(name, revision, reporter)
     if name == DEMO_MODEL:
         reporter.say(f"{name} ships with the program, there is nothing to fetch: {folder}")
@@ -89,9 +91,10 @@ def demo(
     ] = "demo-gallery",
 ) -> int:
     """Draw 300 pictures, index them, ask for some, and say which hits are right: the whole way in a minute."""
+    reporter = output.ProgressReporter()
+    reporter.wait("Drawing images")
     from imgsearch.tools.demo import run_demo
 
-    reporter = output.ProgressReporter()
     code = run_demo(out, reporter)
     reporter.say("The demo's model is a miniature that knows drawn shapes only. On your own photographs:")
     reporter.say("  imgsearch index ~/Pictures")

@@ -123,6 +123,8 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
             # Python flushes stdout once more at exit; into the closed pipe that would print an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 141
+        finally:
+            output.stop_waiting()
         raise typer.Exit(code)
 
     added = {**({"yes": Yes} if asks else {}), "quiet": Quiet, "verbose": Verbose}

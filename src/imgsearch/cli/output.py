@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import StorageError
-from imgsearch.text import error_line, format_bytes, format_clock, format_rate, plural, printable
+from imgsearch.text import error_line, format_bytes, format_duration, format_rate, plural, printable
 from imgsearch.types import Hit
+
+if TYPE_CHECKING:
+    from imgsearch.cli.bar import Bar
 
 _LINE_EVERY_SECONDS = 5.0
 QUIET, NORMAL, VERBOSE = range(3)
@@ -31,7 +36,38 @@ settings = Settings()
 """Those of the command that runs; its flags set them before it begins."""
 
 
+def _can_draw() -> bool:
+    return settings.level != QUIET and sys.stderr.isatty()
+
+
+_waiting_for = ""
+"""The line without an end that stands on the terminal; the next output takes its place."""
+
+
+def _wait_for(line: str) -> None:
+    global _waiting_for  # there is one terminal, whoever writes to it
+    stop_waiting()
+    _waiting_for = line[: shutil.get_terminal_size().columns - len("^C") - 1]
+    _draw(_waiting_for)
+
+
+def stop_waiting() -> None:
+    """Take away what is waited for, if a line of that is on the terminal."""
+    global _waiting_for
+    if _waiting_for:
+        # Spaces clear every terminal; a Ctrl-C may have left its two characters.
+        _draw(f"\r{' ' * (len(_waiting_for) + len('^C'))}\r")
+        _waiting_for = ""
+
+
+def _draw(text: str) -> None:
+    with suppress(OSError):  # if nobody listens, the work continues
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 def _write(data: bytes) -> None:
+    stop_waiting()
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -43,11 +79,8 @@ def _write(data: bytes) -> None:
 
 
 def _talk(text: str) -> None:
-    try:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody listens; the work goes on
+    stop_waiting()
+    _draw(text + "\n")
 
 
 def line(text: str) -> None:
@@ -94,24 +127,23 @@ def error(message: str) -> None:
 
 
 class ProgressReporter:
-    """A reporter on stderr: lines, and a progress bar on a terminal, else a line every few seconds."""
+    """A reporter on stderr: lines; on a terminal a progress bar and what is waited for, else a line now and then."""
 
     def __init__(self) -> None:
         """Write nothing yet."""
-        self._bar: Any = None
+        self._bar: Bar | None = None
         self._total = self._done = 0
-        self._unit = ""
+        self._unit = self._where = ""
         self._began = self._last_line = 0.0
 
     def say(self, text: str) -> None:
         """Write a line, above the progress bar if there is one; with --quiet nothing."""
         if settings.level == QUIET:
             return
-        text = printable(spelled(text))
         if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
+            self._bar.write(printable(spelled(text)), file=sys.stderr)
         else:
-            _talk(text)
+            _talk(printable(spelled(text)))
 
     def detail(self, text: str) -> None:
         """Write a line with --verbose."""
@@ -119,7 +151,9 @@ class ProgressReporter:
             self.say(text)
 
     def wait(self, what: str) -> None:
-        """Say what is done until the next line."""
+        """Show on a terminal what is done, until the next output or stretch of work takes its place."""
+        if self._bar is None and _can_draw():
+            _wait_for(f"{printable(spelled(what))}…")
 
     def approve(self, question: str) -> bool:
         """Ask on a terminal, unless --yes was given; elsewhere the answer is yes."""
@@ -131,51 +165,46 @@ class ProgressReporter:
         return sys.stdin.readline().strip().lower() in ("", "y", "yes")
 
     def start(self, total: int, unit: str) -> None:
-        """Begin a stretch of work of ``total`` units ("pictures" or "bytes"); 0 if nobody knows how many."""
+        """Begin a stretch of work of ``total`` units ("images" or "bytes"); 0 if nobody knows how many."""
         self.stop()
-        self._total, self._done, self._unit = total, 0, unit
+        self._total, self._done, self._unit, self._where = total, 0, unit, ""
         self._began = self._last_line = time.monotonic()
-        if settings.level != QUIET and sys.stderr.isatty():
-            from tqdm import tqdm
+        if _can_draw():
+            from imgsearch.cli.bar import Bar
 
-            size = unit == "bytes"
-            self._bar = tqdm(
-                total=total or None,
-                delay=0 if total else 1,  # a walk is mostly over before there is anything to draw
-                unit="B" if size else " " + unit,
-                unit_scale=size,
-                file=sys.stderr,
-                dynamic_ncols=True,
-                leave=False,
-                smoothing=0.1,
-                miniters=1,  # a batch may take seconds: every step is worth drawing
-            )
+            self._bar = Bar(total, self._described)
 
     def advance(self, n: int = 1, where: str = "") -> None:
         """Count ``n`` more units; ``where`` is the folder that they were in."""
-        self._done += n
+        self._done, self._where = self._done + n, where
         if self._bar is not None:
             self._bar.update(n)
             return
         now = time.monotonic()
-        if now - self._last_line < _LINE_EVERY_SECONDS or self._done == self._total:
-            return
-        self._last_line = now
-        if not self._total:
-            self.say(f"{self._done:,} {self._unit}")
-            return
-        rate = self._done / max(now - self._began, 1e-9)
-        left = (self._total - self._done) / max(rate, 1e-9)
-        if self._unit == "bytes":
-            share = f"{format_bytes(self._done, 0)} of {format_bytes(self._total, 0)}"
-            self.say(f"{share}, {format_bytes(rate)}/s, {format_clock(left)} left")
-        else:
-            self.say(
-                f"{self._done:,} of {self._total:,} {self._unit}, {format_rate(rate)}/s, {format_clock(left)} left"
-            )
+        if now - self._last_line >= _LINE_EVERY_SECONDS and self._done != self._total:
+            self._last_line = now
+            self.say(self._counted(None))
 
     def stop(self) -> None:
-        """End the stretch and take the bar away."""
+        """End the stretch or the wait, and take what is drawn away."""
+        stop_waiting()
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def _described(self, rate: float | None) -> str:
+        return f"{self._counted(rate)}  {printable(self._where)}".rstrip()
+
+    def _counted(self, rate: float | None) -> str:
+        """Tell how much is done, how fast, and how much longer it takes; at the average rate if none is given."""
+        size = self._unit == "bytes"
+        if not self._total:
+            return format_bytes(self._done, 0) if size else f"{self._done:,} {self._unit}"
+        parts = [f"{self._done:,} of {self._total:,} {self._unit}"]
+        if size:
+            parts = [f"{format_bytes(self._done, 0)} of {format_bytes(self._total, 0)}"]
+        if self._done > 0:
+            rate = rate or self._done / max(time.monotonic() - self._began, 1e-9)
+            parts.append(f"{format_bytes(rate) if size else format_rate(rate)}/s")
+            parts.append(f"{format_duration((self._total - self._done) / rate)} left")
+        return ", ".join(parts)

@@ -90,13 +90,15 @@ def query(
     no_remember: NoRemember = False,
 ) -> int:
     """Find pictures by words, or by words and a picture together."""
+    reporter = output.ProgressReporter()
+    if text != "-":  # there the first query may take its time
+        reporter.wait("Searching")
     from imgsearch.search import SearchOptions, SearchRequest, answer, check_request
 
     style = _style(json, paths, nul)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, tuple(below or ()))
     # For "-" this is what all lines have in common.
     request = SearchRequest("query", text, image, options)
-    reporter = output.ProgressReporter()
     with _opened(index) as opened:
         choice = common.model_choice(model, device=device, dtype=dtype)
         encoder = _encoder(opened, request, choice, reporter, cache=not no_remember)
@@ -152,12 +154,13 @@ def similar(
     dtype: common.Dtype = "auto",
 ) -> int:
     """Find pictures that look like one. An indexed photo answers at once, without the model."""
+    reporter = output.ProgressReporter()
+    reporter.wait("Searching")
     from imgsearch.search import SearchOptions, SearchRequest, answer
 
     style = _style(json, paths, nul)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, tuple(below or ()))
     request = SearchRequest("similar", image=image, options=options)
-    reporter = output.ProgressReporter()
     with _opened(index) as opened:
         choice = common.model_choice(model, device=device, dtype=dtype)
         hits = answer(opened, request, _encoder(opened, request, choice, reporter))

@@ -69,9 +69,10 @@ def import_vectors(
     json: common.Json = False,
 ) -> int:
     """Take in vectors that were computed elsewhere, with the paths of their pictures."""
+    reporter = output.ProgressReporter()
+    reporter.wait("Reading the embeddings")
     from imgsearch.tools.transfer.importer import ImportOptions, import_vectors
 
-    reporter = output.ProgressReporter()
     folder = find_index(index)
     options = ImportOptions(common.model_choice(model, revision), root, not no_files, skip_bad)
     done = import_vectors(vectors, paths, folder, options, reporter)
@@ -101,9 +102,10 @@ def export(
     json: common.Json = False,
 ) -> int:
     """Write all vectors with the paths of their pictures, for other programs or another index."""
+    reporter = output.ProgressReporter()
+    reporter.wait("Reading the index")
     from imgsearch.tools.transfer.exporter import export as run
 
-    reporter = output.ProgressReporter()
     done = run(out, find_index(index), paths=paths, dtype=dtype, skip_bad=skip_bad, reporter=reporter)
     if json:
         output.json_line({**asdict(done), "seconds": round(done.seconds, 3)})

@@ -23,8 +23,9 @@ def load_encoder(
     """Return the model as the index's spec wants it, and say which device and dtype were chosen and why.
 
     It is the model in the memory of this user's server, if one runs; IMGSEARCH_SERVER=off asks none.
-    Raises CheckpointError, UsageError (a device or dtype that is not to be had).
+    Raises CheckpointError, UsageError (a device or dtype that is not available).
     """
+    reporter.wait("Loading the model")
     load = functools.partial(load_local_encoder, checkpoint, spec, choice, reporter)
     if os.environ.get("IMGSEARCH_SERVER", "").lower() == "off":
         return load()
@@ -41,6 +42,7 @@ def load_local_encoder(
     checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
 ) -> ImageEncoder:
     """Load the model into this process, whether or not a server runs; otherwise as ``load_encoder``."""
+    reporter.wait("Loading the model")
     encoder = load_embedder(spec.model_spec(checkpoint.folder, choice), checkpoint, reporter.say)
     _say(checkpoint, encoder, reporter)
     return encoder
