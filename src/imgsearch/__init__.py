@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from imgsearch.tools.transfer.importer import import_vectors
     from imgsearch.types import Hit, Input, ModelOptions, Picture, PixelBudget
 
+__version__ = "0.1.0"
+
 startup.set_openmp_waiting()  # before any module of the package can load torch
 
 # Where each public name lives. `import imgsearch` loads none of it: torch takes seconds, a path lookup does not.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from typing import Annotated
 
 import typer
 
-from imgsearch import startup
+from imgsearch import __version__, startup
 from imgsearch.cli import index, learn, maintain, models, search, transfer
 from imgsearch.cli.parsing import Group
 
@@ -36,7 +35,7 @@ for register in (
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"imgsearch {importlib.metadata.version('imgsearch')}")
+        typer.echo(f"imgsearch {__version__}")
         raise typer.Exit
 
 

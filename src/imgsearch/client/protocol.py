@@ -5,7 +5,6 @@ Numbers arrive bit for bit, and nothing that arrives is ever run: no pickles.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -16,7 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from imgsearch import errors
+from imgsearch import __version__, errors
 from imgsearch.errors import ImgsearchError, InputError, NonFiniteError, UsageError
 from imgsearch.text import Call, Message, Option
 from imgsearch.types import Input, ModelSpec, Patches, PixelBudget
@@ -29,13 +28,11 @@ MAX_MESSAGE_BYTES = 2**30
 
 _JSON = "json"  # the tensor that holds what is no number
 _UNREADABLE = "the message can't be read"
-# Read once: a server that runs on after an upgrade is still the program that was started.
-_VERSION = importlib.metadata.version("imgsearch")
 
 
 def version() -> str:
     """Return the program's version; both sides must have the same to embed for each other."""
-    return _VERSION
+    return __version__
 
 
 def model_spec_to_json(spec: ModelSpec) -> dict[str, Any]:
