@@ -100,7 +100,9 @@ class MissingExtra(ImgsearchError):
 
     def __init__(self, what: str | Call, extra: str) -> None:
         """Say what needs the extra: ``MissingExtra(Call("train"), "train")``."""
-        super().__init__(what, f" needs the extra: pip install 'imgsearch[{extra}]'")
+        from imgsearch.installation import how_to_add  # on use: it reads what is installed
+
+        super().__init__(what, f" needs packages that are not installed; {how_to_add(extra)}")
         self.extra = extra
 
 

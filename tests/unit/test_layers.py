@@ -27,7 +27,7 @@ STOREYS = (
     {"fs"},
     {"types"},
     {"errors", "startup"},
-    {"text"},
+    {"installation", "text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},

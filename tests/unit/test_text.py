@@ -13,7 +13,7 @@ import pytest
 
 import imgsearch
 from imgsearch import text
-from imgsearch.errors import MissingExtra, UsageError, rebuild_hint
+from imgsearch.errors import UsageError, rebuild_hint
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.text import Call, Message, Option
@@ -27,6 +27,7 @@ COMMANDS = sorted(path.stem for path in (ROOT / "tests" / "cli" / "golden").glob
 SPELLS = re.compile(rf"(?<![\w-])--[a-z]|\bimgsearch ({'|'.join(COMMANDS)})\b")
 
 ABOUT_THE_COMMAND_LINE = {
+    "installation.py": "the commands of pip, uv and pipx: other programs than our own",
     "tools/training/export.py": "the model card is a page for people, and shows them the command",
 }
 
@@ -145,13 +146,6 @@ def test_a_caller_in_python_reads_the_next_call(tmp_path: Path) -> None:
         imgsearch.read_status(folder)
     assert str(caught.value).endswith(f"index_pictures(paths=['FOLDER'], folder={folder!r})")
     assert caught.value.next == Call("index_pictures", {"paths": ["FOLDER"], "folder": folder})
-
-
-def test_an_extra_that_is_missing_is_data() -> None:
-    """The error says what needs the extra, and has its name."""
-    error = MissingExtra(Call("train"), "train")
-    assert str(error) == "train() needs the extra: pip install 'imgsearch[train]'"
-    assert error.extra == "train"
 
 
 def test_a_message_within_a_message_keeps_its_parts() -> None:

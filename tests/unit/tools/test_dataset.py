@@ -435,8 +435,8 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     """Reading and writing parquet say what to install; the BEIR layout needs nothing."""
     path = parquet(tmp_path, 2)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtra, match=re.escape("pip install 'imgsearch[eval]'")):
+    with pytest.raises(MissingExtra, match=r"\[eval\]"):
         read_dataset(path)
-    with pytest.raises(MissingExtra, match=re.escape("pip install 'imgsearch[eval]'")):
+    with pytest.raises(MissingExtra, match=r"\[eval\]"):
         write_parquet(path, rows(1))
     assert len(read_dataset(beir(tmp_path / "x")).corpus) == 3

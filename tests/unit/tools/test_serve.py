@@ -680,10 +680,9 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     """Without starlette or uvicorn, serve says which extra brings them."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     done = imgsearch("serve")
-    assert (done.code, done.err) == (
-        2,
-        "imgsearch: imgsearch serve needs the extra: pip install 'imgsearch[serve]'\n",
-    )
+    assert done.code == 2
+    assert done.err.startswith("imgsearch: imgsearch serve needs packages that are not installed; ")
+    assert done.err.endswith("[serve]'\n")
 
 
 def test_flags_that_contradict_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
