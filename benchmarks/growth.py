@@ -5,7 +5,7 @@ begins at what Python and FAISS take; ingest is as fast at the millionth row as 
 deeper trees); opening reads a manifest and no rows (slope 0); a query grows by less than the rows, because the exact
 rerank costs the same everywhere and segments are searched side by side.
 
-    python benchmarks/growth.py [--sizes 10000,100000,1000000] [--dim 2048] [--plot benchmarks/growth.png]
+    python benchmarks/growth.py [--sizes 10000,100000,1000000] [--dim 2048] [--plot docs/img/growth.png]
 
 Each size's figures come from fresh processes, files cached: 200 queries, half image-like and half text-like, through
 ImageIndex.search on all cores. Ingest and build are those of the making of each index, which is kept in --work and
@@ -62,9 +62,8 @@ def main() -> None:
     parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--work", default="/tmp/imgsearch-benchmarks", help="where indexes are kept")
-    parser.add_argument(
-        "--plot", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "growth.png")
-    )
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    parser.add_argument("--plot", default=os.path.join(root, "docs", "img", "growth.png"))
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     distribution = synthetic.Distribution(options.dim)
