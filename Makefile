@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # sentence-transformers as its users have it, with torchvision: what the parity tests compare with.
 REFERENCE := .venv-reference
 
-.PHONY: demo test quick faults reference smoke bench lint types check clean
+.PHONY: docs demo test quick faults reference smoke bench lint types check clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
@@ -37,6 +37,10 @@ smoke: $(READY)
 bench: $(READY) reference
 	$(BIN)/python benchmarks/bench.py
 
+# The pages as a site in site/; a broken link or a missing image is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,6 +58,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
 
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 # By uv, which takes seconds where pip takes minutes; by pip where uv is not to be had.
 $(REFERENCE)/.ready: tests/parity/reference/requirements.txt | $(READY)
 	$(BIN)/python -m venv --clear $(REFERENCE)
@@ -64,4 +72,4 @@ $(REFERENCE)/.ready: tests/parity/reference/requirements.txt | $(READY)
 	touch $(REFERENCE)/.ready
 
 clean:
-	rm -rf $(VENV) $(REFERENCE) demo-gallery
+	rm -rf $(VENV) $(REFERENCE) demo-gallery site

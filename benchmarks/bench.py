@@ -1,8 +1,8 @@
 """The benchmarks that a CPU finishes in ten minutes, one after another: `make bench`.
 
 Theory: what the numbers should be stands in each script; here they are only made smaller, so that they show whether
-something has gone wrong, not what the README says. The figures to publish come from each script's own settings on a
-machine that does nothing else.
+something has gone wrong, not what docs/benchmarks.md says. The figures to publish come from each script's own
+settings on a machine that does nothing else.
 
     python benchmarks/bench.py [--scratch DIR] [--only NAME,NAME]
 

@@ -1,0 +1,134 @@
+"""The pages are executed: every command in a ``sh`` block and every line of Python does what it says.
+
+What needs a network, hours, or another system is in ``text`` blocks, as output is.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from support import ROOT
+from support.cli import imgsearch
+from support.pictures import scene
+
+PAGES = [
+    path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+]
+# What takes minutes as a page has it is run here on less.
+SHORTER = {
+    "python recipes/": "--smoke",
+    "imgsearch eval drawings/": "--limit 10",
+    "imgsearch train": "--steps 2",
+}
+# What a reader may not have; the command is left out where it is missing.
+OPTIONAL = {"jq"}
+SHELL = re.compile(r"[|<>&;$`]")
+
+
+def blocks(page: str, *languages: str) -> list[str]:
+    """Return a page's code blocks in these languages, or all of them."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return [block for language, block in found if language in languages or not languages]
+
+
+def commands(page: str) -> list[str]:
+    """Return the lines of a page's ``sh`` blocks that are commands."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.fixture
+def home(tmp_path: Path, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a reader's home: photos, an index of them, a model on the disk, no network, recipes as in a clone."""
+    for name in list(os.environ):
+        if name.startswith(("XDG_", "IMGSEARCH_", "HF_")) and name != "IMGSEARCH_RUNTIME_DIR":
+            monkeypatch.delenv(name)
+    for name, value in {
+        "HOME": str(tmp_path),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "IMGSEARCH_MODEL_DIR": tiny_checkpoint,
+        "HF_HUB_OFFLINE": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    names = ["cat.jpg", "lake.jpg", "a.png", "b.webp", "c.gif", "drafts/d.png", "2024/boat.jpg"]
+    for number, name in enumerate(names):
+        path = tmp_path / "Pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scene(number).save(path)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    return tmp_path
+
+
+def failure(command: str) -> str | None:
+    """Run a command as a reader's shell would; return what went wrong, or None.
+
+    A plain call of imgsearch runs in this process, which has loaded torch.
+    """
+    command = " ".join([command, *(flags for start, flags in SHORTER.items() if command.startswith(start))])
+    words = shlex.split(command, comments=True)
+    if any(name in OPTIONAL and shutil.which(name) is None for name in words):
+        return None
+    if words[0] == "imgsearch" and not SHELL.search(command.partition(" #")[0]):
+        done = imgsearch(*(os.path.expanduser(word) for word in words[1:]))
+        code, err = done.code, done.err
+    else:
+        process = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+        )
+        code, err = process.returncode, process.stderr
+    return f"exit code {code}: {err}" if code or "Traceback" in err or "Warning" in err else None
+
+
+@pytest.mark.slow("indexes, evaluates and trains as the pages do")
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+def test_every_command_of_a_page_works(page: str, home: Path) -> None:
+    """A page's commands, run in order in the home of a reader with an index, all end with exit code 0."""
+    if page != "README.md":  # which indexes the photos itself
+        imgsearch("index", home / "Pictures")
+    assert {command: told for command in commands(page) if (told := failure(command))} == {}
+
+
+@pytest.mark.slow("loads a model and indexes")
+def test_the_python_of_the_pages_runs(home: Path) -> None:
+    """The only Python on the pages, run as a script, indexes the photos and finds the cat."""
+    (script,) = [block for page in PAGES for block in blocks(page, "python")]
+    out = io.StringIO()
+    with redirect_stdout(out):
+        exec(compile(script, "docs/python.md", "exec"), {})
+    assert "7 indexed, 0 skipped" in out.getvalue()
+    assert f"1.000 {home}/Pictures/cat.jpg" in out.getvalue()
+    assert "(2, 128)" in out.getvalue()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_block_can_be_copied(page: str) -> None:
+    """No line of a code block begins with a prompt, and every target of make that one names exists."""
+    lines = [line for block in blocks(page) for line in block.splitlines()]
+    assert [line for line in lines if line.startswith("$ ")] == []
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {name for line in lines for name in re.findall(r"^make (\w+)", line)} <= targets
+
+
+def test_the_readme_is_short_and_its_pictures_are_small() -> None:
+    """README.md has at most 200 lines, and each picture of the pages has at most 300 KB."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+    pictures = {path.name: path.stat().st_size for path in (ROOT / "docs" / "img").iterdir()}
+    assert pictures
+    assert {name: size for name, size in pictures.items() if size > 300_000} == {}
+
+
+def test_every_page_is_on_the_site() -> None:
+    """The site's navigation lists each page in docs/."""
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    assert [page for page in PAGES[1:] if f": {Path(page).name}\n" not in navigation] == []
