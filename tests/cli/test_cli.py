@@ -16,8 +16,6 @@ import pytest
 from support.cli import imgsearch
 from support.pictures import scene
 
-GOLDEN = Path(__file__).parent / "golden"
-
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
@@ -284,53 +282,6 @@ def test_a_query_takes_the_spec_from_the_index(indexed: Path, tmp_path: Path, ti
     refused = imgsearch("query", "x", "--model", other)
     assert refused.code == 2
     assert "is another one" in refused.err
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "index",
-        "query",
-        "similar",
-        "status",
-        "remove",
-        "embed",
-        "download",
-        "demo",
-        "eval",
-        "train",
-        "import",
-        "export",
-        "relocate",
-        "verify",
-        "compact",
-        "doctor",
-        "serve",
-    ],
-)
-def test_help_is_the_text_that_was_read_and_approved(command: str) -> None:
-    """Each help text is the golden one; after a change, read the new text and write it with UPDATE_GOLDEN=1."""
-    words = [command] if command else []
-    env = {
-        **os.environ,
-        "COLUMNS": "100",
-        "TERM": "dumb",
-        "NO_COLOR": "1",
-        "_TYPER_FORCE_DISABLE_TERMINAL": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "imgsearch", *words, "--help"],
-        capture_output=True,
-        text=True,
-        env=env,
-        check=True,
-    )
-    golden = GOLDEN / f"{command or 'imgsearch'}.txt"
-    if os.environ.get("UPDATE_GOLDEN"):
-        golden.parent.mkdir(exist_ok=True)
-        golden.write_text(done.stdout)
-    assert done.stdout == golden.read_text()
 
 
 def test_an_unknown_option_is_a_usage_error() -> None:

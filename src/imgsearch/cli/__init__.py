@@ -11,11 +11,21 @@ from imgsearch import __version__, startup
 from imgsearch.cli import index, learn, maintain, models, search, transfer
 from imgsearch.cli.parsing import Group
 
+HELP = """Search your images by describing what is in them.
+
+Examples:
+  imgsearch index ~/Pictures           # once; again after changes
+  imgsearch query "red car at night"
+  imgsearch similar lake.jpg
+
+Everything runs on this computer; your images never leave it.
+"""
+
 app = typer.Typer(
     cls=Group,
     name="imgsearch",
-    help="Find a picture on your own machine by what is in it. Nothing leaves the machine.",
-    epilog="Start with:  imgsearch index ~/Photos   then:  imgsearch query 'red car at night'",
+    help=HELP,
+    epilog="Details: imgsearch help COMMAND. Rarely used options: imgsearch help advanced.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,7 +52,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version")
     ] = False,
 ) -> None:
     pass

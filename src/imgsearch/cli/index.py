@@ -10,6 +10,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.help import ADVANCED, LIBRARY
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import UsageError
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=Command)(common.handled(index, asks=True))
-    app.command(cls=Command)(common.handled(status))
-    app.command(cls=Command)(common.handled(remove, asks=True))
+    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(index, asks=True))
+    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(status))
+    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(remove, asks=True))
 
 
 def index(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH", help="Folders of pictures. None: refresh every known one."),
+        typer.Argument(metavar="FOLDER", help="Folder or image to index; none: update all indexed folders"),
     ] = None,
     index: common.IndexFolder = None,
     model: common.Model = None,
@@ -43,36 +44,85 @@ def index(
     device: common.Device = "auto",
     dtype: common.Dtype = "auto",
     batch_size: Annotated[
-        str, typer.Option("--batch-size", metavar="N|auto", help="Pictures in one pass of the model.")
+        str,
+        typer.Option(
+            "--batch-size",
+            metavar="N|auto",
+            help="Images that the model computes at once",
+            rich_help_panel=ADVANCED,
+        ),
     ] = "auto",
     max_megapixels: Annotated[
         float | None,
-        typer.Option("--max-megapixels", metavar="N", help="Skip larger pictures. Default: 200."),
+        typer.Option(
+            "--max-megapixels",
+            metavar="N",
+            show_default="200",
+            help="Skip larger images",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
             "--exclude",
             metavar="GLOB",
-            help="Leave out, as in .gitignore; may be repeated; remembered for the folder.",
+            help="Skip matching files and folders, as in .gitignore; saved for the folder; '' clears it",
         ),
     ] = None,
     include_hidden: Annotated[
-        bool | None, typer.Option("--include-hidden/--no-include-hidden", help="Also hidden files.")
+        bool | None,
+        typer.Option(
+            "--include-hidden/--no-include-hidden",
+            help="Include hidden files; saved for the folder",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     follow_symlinks: Annotated[
-        bool | None, typer.Option("--follow-symlinks/--no-follow-symlinks", help="Also behind links.")
+        bool | None,
+        typer.Option(
+            "--follow-symlinks/--no-follow-symlinks",
+            help="Follow symbolic links; saved for the folder",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
-    no_prune: Annotated[bool, typer.Option("--no-prune", help="Keep what is gone from the disk.")] = False,
-    prune_empty: Annotated[
-        bool, typer.Option("--prune-empty", help="Also forget the files of folders that are empty now.")
+    no_prune: Annotated[
+        bool,
+        typer.Option("--no-prune", help="Keep deleted images in the index", rich_help_panel=ADVANCED),
     ] = False,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Rebuild the index.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    stats: Annotated[bool, typer.Option("--stats", help="Say where the time went.")] = False,
+    prune_empty: Annotated[
+        bool,
+        typer.Option(
+            "--prune-empty",
+            help="Drop the images of folders that are empty now; they are kept otherwise",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Rebuild the index from scratch, e.g. with another --model; searches use the old one until then",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be done, without doing it"),
+    ] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Print where the time went", rich_help_panel=ADVANCED)
+    ] = False,
     json: common.Json = False,
 ) -> int:
-    """Index folders of pictures, or bring the index up to date. Interrupt it at any time; it goes on from there."""
+    """Index folders of images, or update the index.
+
+    Examples:
+      imgsearch index ~/Pictures
+      imgsearch index                      # update all indexed folders
+      imgsearch index ~/Pictures --exclude "*.gif" --exclude drafts/
+
+    Only new and changed images are read. Ctrl-C is safe: run it again to continue.
+    """
     reporter = output.ProgressReporter()
     reporter.wait("Opening the index")
     from imgsearch.indexing.options import IndexOptions
@@ -119,11 +169,16 @@ def _batch_size(text: str) -> int | None:
 def status(
     index: common.IndexFolder = None,
     errors: Annotated[
-        bool, typer.Option("--errors", help="List the skipped files with the reasons.")
+        bool, typer.Option("--errors", help="List the skipped files, each with the reason")
     ] = False,
     json: common.Json = False,
 ) -> int:
-    """Say what is indexed, with what, where, since when, and what was skipped and why."""
+    """Show indexed folders, the model, and skipped files.
+
+    Examples:
+      imgsearch status
+      imgsearch status --errors            # which files were skipped, and why
+    """
     from imgsearch.tools.maintenance.status import read_status, skipped_files
 
     folder = find_index(index)
@@ -246,10 +301,18 @@ def _day(seconds: float) -> str:
 
 
 def remove(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files or folders to forget.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Image or folder to remove from the index")
+    ],
     index: common.IndexFolder = None,
 ) -> int:
-    """Take files or folders out of the index. The files themselves are never touched."""
+    """Remove images or folders from the index.
+
+    Examples:
+      imgsearch remove ~/Pictures/screenshots
+
+    Your files are never touched. A folder that is still inside an indexed one returns with the next index.
+    """
     from imgsearch.indexing.edit import remove_paths
 
     folder = find_index(index)

@@ -9,21 +9,23 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.help import ADVANCED, EXPERTS, OUTPUT
 from imgsearch.cli.parsing import Command
 from imgsearch.errors import UsageError
 from imgsearch.types import DTYPES, FloatDtype, PixelBudget, PixelChoice
 
 _DTYPES = ("auto", *DTYPES)
+DATA, TRAINING = "Data", "Training"
 
 
 def register_train(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command(cls=Command)(common.handled(train))
+    app.command(cls=Command, rich_help_panel=EXPERTS)(common.handled(train))
 
 
 def register_eval(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command("eval", cls=Command)(common.handled(evaluate))
+    app.command("eval", cls=Command, rich_help_panel=EXPERTS)(common.handled(evaluate))
 
 
 def train(
@@ -31,104 +33,220 @@ def train(
         list[str],
         typer.Argument(
             metavar="DATASET",
-            help="Parquet or Arrow files with query, image, negative_0 …; or BEIR folders.",
+            help="Parquet or Arrow files with query, image and negative_0, negative_1 …; or BEIR folders",
         ),
     ],
     out: Annotated[
-        str, typer.Option("--out", metavar="DIR", help="Where the trained checkpoint is written.")
+        str,
+        typer.Option("--out", metavar="DIR", help="Folder for the trained model", rich_help_panel=TRAINING),
     ],
     model: common.Model = None,
     revision: common.Revision = None,
     split: Annotated[
-        str, typer.Option("--split", metavar="NAME", help="Which part of DATASET to train on.")
+        str,
+        typer.Option("--split", metavar="NAME", help="Split of DATASET to train on", rich_help_panel=DATA),
     ] = "train",
     evaluate_on: Annotated[
         str | None,
-        typer.Option("--eval", metavar="DATASET", help="Measure NDCG@10 on it before, during and after."),
+        typer.Option(
+            "--eval",
+            metavar="DATASET",
+            help="Measure NDCG@10 on this before, during and after training",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     eval_split: Annotated[
-        str | None, typer.Option("--eval-split", metavar="NAME", help="Which part of --eval's dataset.")
+        str | None,
+        typer.Option(
+            "--eval-split", metavar="NAME", help="Split of the --eval dataset", rich_help_panel=DATA
+        ),
     ] = None,
     epochs: Annotated[
-        float, typer.Option("--epochs", metavar="N", help="How often to see every example.")
+        float,
+        typer.Option(
+            "--epochs", metavar="N", help="Number of passes over the examples", rich_help_panel=TRAINING
+        ),
     ] = 1.0,
     steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", help="Train so many steps, whatever --epochs says.")
+        int | None,
+        typer.Option(
+            "--steps", metavar="N", help="Stop after N steps, instead of --epochs", rich_help_panel=TRAINING
+        ),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", help="Examples a step; also what each is told from.")
+        int,
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            help="Examples per step; the others in the batch serve as negatives",
+            rich_help_panel=TRAINING,
+        ),
     ] = 64,
     mini_batch: Annotated[
         int,
         typer.Option(
-            "--mini-batch", metavar="N", help="Inputs in memory at a time; from a batch up: faster."
+            "--mini-batch",
+            metavar="N",
+            help="Inputs in memory at a time; a whole batch at once is faster",
+            rich_help_panel=TRAINING,
         ),
     ] = 16,
-    lr: Annotated[float, typer.Option("--lr", metavar="X", help="The learning rate's peak.")] = 2e-5,
+    lr: Annotated[
+        float, typer.Option("--lr", metavar="X", help="Peak learning rate", rich_help_panel=TRAINING)
+    ] = 2e-5,
     warmup: Annotated[
-        float, typer.Option("--warmup", metavar="SHARE", help="Share of the steps in which the rate rises.")
+        float,
+        typer.Option(
+            "--warmup",
+            metavar="SHARE",
+            help="Share of the steps during which the learning rate rises",
+            rich_help_panel=ADVANCED,
+        ),
     ] = 0.1,
     schedule: Annotated[
-        Literal["linear", "cosine", "constant"], typer.Option("--schedule", help="How the rate falls after.")
+        Literal["linear", "cosine", "constant"],
+        typer.Option(
+            "--schedule",
+            metavar="SHAPE",
+            help="How the learning rate falls afterwards: linear, cosine or constant",
+            rich_help_panel=ADVANCED,
+        ),
     ] = "linear",
     weight_decay: Annotated[
-        float, typer.Option("--weight-decay", metavar="X", help="AdamW's decay of the weights.")
+        float,
+        typer.Option("--weight-decay", metavar="X", help="Weight decay of AdamW", rich_help_panel=ADVANCED),
     ] = 0.0,
     scale: Annotated[
-        float, typer.Option("--scale", metavar="X", help="What cosines are multiplied by: 1 / temperature.")
+        float,
+        typer.Option(
+            "--scale", metavar="X", help="Factor on cosines: 1 / temperature", rich_help_panel=ADVANCED
+        ),
     ] = 20.0,
     dims: Annotated[
         str | None,
         typer.Option(
-            "--dims", metavar="N,N", help="Matryoshka dimensions. Default: the recipe's, or halves."
+            "--dims",
+            metavar="N,N",
+            show_default="the recipe's, or halves of the full length",
+            help="Embedding lengths to train (Matryoshka)",
+            rich_help_panel=ADVANCED,
         ),
     ] = None,
     negatives: Annotated[
-        int | None, typer.Option("--negatives", metavar="N", help="Hard negatives an example. Default: all.")
+        int | None,
+        typer.Option(
+            "--negatives",
+            metavar="N",
+            show_default="all",
+            help="Hard negatives per example",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     detail: common.DetailOption = None,
     max_pixels: common.MaxPixels = None,
     min_pixels: Annotated[
-        int | None, typer.Option("--min-pixels", metavar="N", help="Enlarge pictures that have fewer.")
+        int | None,
+        typer.Option(
+            "--min-pixels",
+            metavar="N",
+            help="With --max-pixels: enlarge images with fewer pixels",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     instruction: common.Instruction = None,
     query_prompt: Annotated[
-        str | None, typer.Option("--query-prompt", metavar="TEXT", help="Instruction for queries only.")
+        str | None,
+        typer.Option(
+            "--query-prompt", metavar="TEXT", help="Instruction for queries only", rich_help_panel=ADVANCED
+        ),
     ] = None,
     document_prompt: Annotated[
-        str | None, typer.Option("--document-prompt", metavar="TEXT", help="Instruction for pictures only.")
+        str | None,
+        typer.Option(
+            "--document-prompt", metavar="TEXT", help="Instruction for images only", rich_help_panel=ADVANCED
+        ),
     ] = None,
     eval_steps: Annotated[
-        int | None, typer.Option("--eval-steps", metavar="N", help="Measure so often. Default: ten times.")
+        int | None,
+        typer.Option(
+            "--eval-steps",
+            metavar="N",
+            show_default="ten times per run",
+            help="Measure every N steps",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     save_steps: Annotated[
-        int | None, typer.Option("--save-steps", metavar="N", help="Save so often. Default: ten times.")
+        int | None,
+        typer.Option(
+            "--save-steps",
+            metavar="N",
+            show_default="ten times per run",
+            help="Save every N steps",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     log_steps: Annotated[
-        int, typer.Option("--log-steps", metavar="N", help="Say how it goes every N steps.")
+        int,
+        typer.Option(
+            "--log-steps", metavar="N", help="Print progress every N steps", rich_help_panel=ADVANCED
+        ),
     ] = 10,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Decides the order of the examples.")] = 42,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", metavar="N", help="Random seed for the order of the examples", rich_help_panel=ADVANCED
+        ),
+    ] = 42,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last save of an interrupted run.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue an interrupted run from its last save", rich_help_panel=TRAINING
+        ),
     ] = False,
     keep_checkpoints: Annotated[
-        bool, typer.Option("--keep-checkpoints", help="Keep what --resume would need.")
+        bool,
+        typer.Option(
+            "--keep-checkpoints", help="Keep the saves that --resume uses", rich_help_panel=ADVANCED
+        ),
     ] = False,
     gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Less memory, more time.")
+        bool,
+        typer.Option(
+            "--gradient-checkpointing", help="Use less memory and more time", rich_help_panel=ADVANCED
+        ),
     ] = False,
     save_dtype: Annotated[
         FloatDtype | None,
-        typer.Option("--save-dtype", help="Precision of the weights on disk. Default: the model's."),
+        typer.Option(
+            "--save-dtype",
+            metavar="TYPE",
+            show_default="the model's",
+            help="Precision of the saved model: float32, bfloat16 or float16",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     device: common.Device = "auto",
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        typer.Option("--dtype", help="Precision of the products. auto: bfloat16 where the device has it."),
+        typer.Option(
+            "--dtype",
+            metavar="TYPE",
+            help="Numeric precision: auto (bfloat16 where the device supports it), float32 or bfloat16",
+            rich_help_panel=common.MODEL,
+        ),
     ] = "auto",
     json: common.Json = False,
 ) -> int:
-    """Fine-tune a model on queries and the pictures that answer them; needs the extra 'train'."""
+    """Fine-tune a model on queries and matching images.
+
+    Examples:
+      imgsearch train my-dataset --out my-model
+      imgsearch train my-dataset --out my-model --eval my-dataset --epochs 3
+      imgsearch train my-dataset --out my-model --resume
+
+    Needs the extra 'train'.
+    """
     reporter = output.ProgressReporter()
     reporter.wait("Preparing the training")
     from imgsearch.tools.training import train as run
@@ -189,16 +307,23 @@ def evaluate(
         str,
         typer.Argument(
             metavar="DATASET",
-            help="A folder in the BEIR layout, or parquet or Arrow files with query, image, negative_0 …",
+            help="A folder in the BEIR layout; or a Parquet or Arrow file with query, image, negative_0 …",
         ),
     ],
     split: Annotated[
-        str | None, typer.Option("--split", metavar="S", help="Which split. Default: test, or the only one.")
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            show_default="test, or the only one",
+            help="Split of DATASET to use",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", metavar="NAME|DIR", help="A checkpoint to measure; give several to compare them."
+            "--model", metavar="NAME|DIR", help="Model to measure: a folder or a name on Hugging Face"
         ),
     ] = None,
     revision: common.Revision = None,
@@ -207,25 +332,35 @@ def evaluate(
         typer.Option(
             "--peer",
             metavar="NAME|DIR",
-            help="Any model that sentence-transformers loads, with its own prompts, pixels and dtype; beside "
-            "--model, or alone.",
+            help="Any other sentence-transformers model to compare with, in its own settings",
         ),
     ] = None,
     dims: Annotated[
         str | None,
         typer.Option(
-            "--dims", metavar="N,N", help="Matryoshka dimensions. Default: the model's, or its halves."
+            "--dims",
+            metavar="N,N",
+            show_default="the model's, or halves of the full length",
+            help="Embedding lengths to measure",
         ),
     ] = None,
     detail: common.DetailOption = None,
     max_pixels: Annotated[
         str | None,
-        typer.Option("--max-pixels", metavar="N,N", help="Pixels a picture; one row of results for each."),
+        typer.Option(
+            "--max-pixels",
+            metavar="N,N",
+            help="Image resolutions as numbers of pixels, instead of --detail; one row of results for each",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     dtype: Annotated[
         str,
         typer.Option(
-            "--dtype", metavar="X,Y", help="auto, float32, bfloat16, float16, int8; one row for each."
+            "--dtype",
+            metavar="TYPE,…",
+            help="Numeric precision: auto, float32, bfloat16, float16, int8; one row of results for each",
+            rich_help_panel=ADVANCED,
         ),
     ] = "auto",
     instruction: Annotated[
@@ -233,26 +368,55 @@ def evaluate(
         typer.Option(
             "--instruction",
             metavar="TEXT",
-            help="An instruction for the queries, '' for the model's own; pictures keep theirs. One row for each.",
+            help="Instruction for the queries; '' for the model's own; one row of results for each",
+            rich_help_panel=ADVANCED,
         ),
     ] = None,
-    device: common.Device = "auto",
+    device: common.SearchDevice = "auto",
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", help="Inputs computed at a time. Default: 8.")
+        int | None,
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            show_default="8",
+            help="Inputs that the model computes at once",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", help="Only the first N queries and their own pictures: a try."),
+        typer.Option(
+            "--limit",
+            metavar="N",
+            help="Use only the first N queries and their images, for a quick try",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     out: Annotated[
-        str, typer.Option("--out", metavar="DIR", help="Where results.json and ndcg-by-dim.png are written.")
+        str,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for results.json and ndcg-by-dim.png",
+            rich_help_panel=OUTPUT,
+        ),
     ] = "imgsearch-eval",
     json: common.Json = False,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Embed everything again, and keep no vectors.")
+        bool,
+        typer.Option(
+            "--no-cache", help="Compute all embeddings again, and keep none", rich_help_panel=ADVANCED
+        ),
     ] = False,
 ) -> int:
-    """Measure retrieval quality on a dataset: accuracy, precision, recall, NDCG, MRR, MAP, by dimension."""
+    """Measure search quality on a dataset.
+
+    Examples:
+      imgsearch eval my-dataset
+      imgsearch eval my-dataset --model Qwen/Qwen3-VL-Embedding-2B --model tuned
+
+    Prints accuracy, precision, recall, NDCG, MRR and MAP, for each embedding length. Needs the extra 'eval'.
+    """
     reporter = output.ProgressReporter()
     reporter.wait("Reading the dataset")
     from imgsearch.tools.dataset import read_dataset

@@ -12,6 +12,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.help import UPKEEP
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag, spelled
 from imgsearch.errors import MissingExtra, UsageError
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=Command)(common.handled(verify))
-    app.command(cls=Command)(common.handled(compact))
-    app.command(cls=Command)(common.handled(doctor))
+    app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(verify))
+    app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(compact))
+    app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(doctor))
 
 
 def register_serve(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command(cls=Command)(common.handled(serve))
+    app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(serve))
 
 
 def verify(
@@ -40,17 +41,22 @@ def verify(
     repair: Annotated[
         bool,
         typer.Option(
-            "--repair", help="Mend what can be mended, and embed again the pictures whose vectors are lost."
+            "--repair",
+            help="Repair what can be repaired, and index again the images whose embeddings are lost",
         ),
     ] = False,
     model: common.ModelFolder = None,
-    device: common.Device = "auto",
-    dtype: common.Dtype = "auto",
+    device: common.SearchDevice = "auto",
+    dtype: common.SearchDtype = "auto",
     json: common.Json = False,
 ) -> int:
-    """Read every checksum of the index, name what is damaged, and list the pictures that lose their vectors by it.
+    """Check the index for corruption, and repair it.
 
-    Exit code 0: sound, or mended; 1: mended, but some pictures could not be embedded again yet; 2: damaged.
+    Examples:
+      imgsearch verify                     # list damage and affected images
+      imgsearch verify --repair
+
+    Exit code 0: intact or repaired; 1: repaired, but some images could not be indexed again yet; 2: damaged.
     """
     reporter = output.ProgressReporter()
     reporter.wait("Checking the index")
@@ -102,12 +108,18 @@ def _show(report: IntegrityReport, json: bool, reporter: output.ProgressReporter
 def compact(
     index: common.IndexFolder = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="However little it is; also drop an unfinished rebuild.")
+        bool,
+        typer.Option("--all", help="Reclaim everything, however little; also delete an unfinished rebuild"),
     ] = False,
 ) -> int:
-    """Free the space of vectors whose pictures are gone, and make the files for fast search that are missing.
+    """Reclaim the disk space of deleted images.
 
-    Both happen automatically in runs of index: the first when a quarter of a segment has been gone for 30 days.
+    Examples:
+      imgsearch compact
+      imgsearch compact --all
+
+    It also builds missing files for fast search. 'imgsearch index' does both automatically; it reclaims space once
+    a quarter of a file has been deleted for 30 days.
     """
     reporter = output.ProgressReporter()
     reporter.wait("Opening the index")
@@ -143,18 +155,26 @@ def doctor(
         bool,
         typer.Option(
             "--recall",
-            help="Measure how many of the ten nearest pictures a search finds, against the exact search.",
+            help="Measure how many of the ten best results a search finds, compared with an exact search",
         ),
     ] = False,
     sample: Annotated[
-        int, typer.Option("--sample", metavar="N", help="With --recall: how many questions to ask.")
+        int, typer.Option("--sample", metavar="N", help="With --recall: number of queries to try")
     ] = 200,
     repair: Annotated[
-        bool, typer.Option("--repair", help="With --recall: keep the setting that helps, if one is needed.")
+        bool,
+        typer.Option("--repair", help="With --recall: save the setting that finds more, if one is needed"),
     ] = False,
     json: common.Json = False,
 ) -> int:
-    """Say how the index is doing and what to do for it. Exit code 0: all is well; 1: there is something to do."""
+    """Diagnose the index and suggest fixes.
+
+    Examples:
+      imgsearch doctor
+      imgsearch doctor --recall            # does the fast search find everything?
+
+    Exit code 0: all is well; 1: something needs attention.
+    """
     folder, reporter = find_index(index), output.ProgressReporter()
     reporter.wait("Checking the index")
     if recall:
@@ -227,20 +247,30 @@ def _say_recall(measured: RecallReport, kept: bool, flag: str) -> None:
 def serve(
     index: common.IndexFolder = None,
     http: Annotated[
-        bool, typer.Option("--http", help="Also listen on 127.0.0.1, for who shows the token from its file.")
+        bool, typer.Option("--http", help="Also serve HTTP on 127.0.0.1 (requires the access token)")
     ] = False,
     port: Annotated[
-        int | None, typer.Option("--port", metavar="N", help="The port of --http. Default: 7788; 0: any.")
+        int | None,
+        typer.Option("--port", metavar="N", show_default="7788", help="Port for --http; 0: any free port"),
     ] = None,
     unload_after: Annotated[
         float,
-        typer.Option("--unload-after", metavar="MINUTES", help="Let the model go when idle for so long."),
+        typer.Option(
+            "--unload-after", metavar="MINUTES", help="Unload the model after this long without a request"
+        ),
     ] = 15.0,
     no_warm: Annotated[
-        bool, typer.Option("--no-warm", help="Load the model with the first question, not at once.")
+        bool, typer.Option("--no-warm", help="Load the model with the first query, not at start")
     ] = False,
 ) -> NoReturn:
-    """Keep the model in memory for this user's other commands, which find it automatically. Ctrl-C ends it."""
+    """Keep the model loaded, so that searches start at once.
+
+    Examples:
+      imgsearch serve
+      imgsearch serve --http --unload-after 60
+
+    Your other commands use it automatically while it runs. Ctrl-C stops it.
+    """
     for library in ("starlette", "uvicorn"):
         if importlib.util.find_spec(library) is None:
             raise MissingExtra("imgsearch serve", "serve")

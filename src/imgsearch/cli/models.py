@@ -8,26 +8,31 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.help import EXPERTS, OUTPUT, SEARCH, UPKEEP
 from imgsearch.cli.parsing import Command
 from imgsearch.errors import StorageError, UsageError
-from imgsearch.model.locate import DEMO_MODEL
+from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.text import error_line, plural
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=Command)(common.handled(embed))
-    app.command(cls=Command)(common.handled(download, asks=True))
-    app.command(cls=Command)(common.handled(demo))
+    app.command(cls=Command, rich_help_panel=EXPERTS)(common.handled(embed))
+    app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(download, asks=True))
+    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(demo))
 
 
 def embed(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Picture files; with --text, texts.")
-    ],
-    text: Annotated[bool, typer.Option("--text", help="The inputs are texts.")] = False,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Image file; with --text, a text")],
+    text: Annotated[bool, typer.Option("--text", help="The inputs are texts, not files")] = False,
     npy: Annotated[
-        str | None, typer.Option("--npy", metavar="FILE", help="Write a float32 array (inputs, dim).")
+        str | None,
+        typer.Option(
+            "--npy",
+            metavar="FILE",
+            help="Save a NumPy array instead: float32, one row per input",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     json: common.Json = False,
     model: common.Model = None,
@@ -39,7 +44,12 @@ def embed(
     device: common.Device = "auto",
     dtype: common.Dtype = "auto",
 ) -> int:
-    """Give the vectors themselves: JSON Lines on stdout, or a .npy file."""
+    """Print embeddings, or save them as a NumPy file.
+
+    Examples:
+      imgsearch embed lake.jpg
+      imgsearch embed --text "red car at night" --npy car.npy
+    """
     reporter = output.ProgressReporter()
     reporter.wait("Loading the model")
     from imgsearch.search import embed_inputs
@@ -68,11 +78,18 @@ def embed(
 def download(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Name on the hub. Default: Qwen/Qwen3-VL-Embedding-2B."),
+        typer.Argument(metavar="NAME", show_default=DEFAULT_MODEL, help="Name of the model on Hugging Face"),
     ] = None,
     revision: common.Revision = None,
 ) -> int:
-    """Fetch a model's weights ahead of time, or check those that are here; an interrupted download resumes."""
+    """Download a model in advance, or check the one you have.
+
+    Examples:
+      imgsearch download                   # the usual model, 4.3 GB
+      imgsearch download Qwen/Qwen3-VL-Embedding-8B
+
+    An interrupted download resumes. This is the only command that needs the internet once the model is here.
+    """
     reporter = output.ProgressReporter()
     reporter.wait("Looking for the model")
     from imgsearch.model.locate import download as run
@@ -87,10 +104,16 @@ def download(
 
 def demo(
     out: Annotated[
-        str, typer.Option("--out", metavar="DIR", help="Where the gallery is drawn.")
+        str, typer.Option("--out", metavar="DIR", help="Folder for the images and the contact sheets")
     ] = "demo-gallery",
 ) -> int:
-    """Draw 300 pictures, index them, ask for some, and say which hits are right: the whole way in a minute."""
+    """Try imgsearch on 300 generated images, no download.
+
+    Examples:
+      imgsearch demo
+
+    It takes about a minute: it draws the images, indexes them, runs searches and checks the results.
+    """
     reporter = output.ProgressReporter()
     reporter.wait("Drawing images")
     from imgsearch.tools.demo import run_demo

@@ -12,12 +12,14 @@ from typing import Annotated, Literal, ParamSpec
 import typer
 
 from imgsearch.cli import output
+from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.types import DETAIL, MIN_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
 
 P = ParamSpec("P")
 
+_DEVICE_HELP = "Compute on: auto (a GPU if there is one), cuda, mps or cpu"
 Detail = Literal["low", "standard", "high", "max", "checkpoint"]
 
 IndexFolder = Annotated[
@@ -25,7 +27,9 @@ IndexFolder = Annotated[
     typer.Option(
         "--index",
         metavar="DIR",
-        help="The index. Default: $IMGSEARCH_INDEX, the nearest .imgsearch upward, or the user's data folder.",
+        show_default="$IMGSEARCH_INDEX, else the nearest .imgsearch folder here or above, else your data folder",
+        help="Folder of the index",
+        rich_help_panel=ADVANCED,
     ),
 ]
 Model = Annotated[
@@ -33,27 +37,55 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|DIR",
-        help="A checkpoint's folder, its name on the hub, or demo: the small one that comes with the program.",
+        help="The model: a folder, a name on Hugging Face, or demo (small, included; knows only drawn shapes)",
+        rich_help_panel=MODEL,
     ),
 ]
 ModelFolder = Annotated[
     str | None,
-    typer.Option("--model", metavar="DIR", help="Where the index's own model lies now, if it was moved."),
+    typer.Option(
+        "--model",
+        metavar="DIR",
+        help="Folder of the index's model, if it has moved",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 Revision = Annotated[
     str | None,
-    typer.Option("--revision", metavar="R", help="The checkpoint's branch, tag or commit on the hub."),
+    typer.Option(
+        "--revision",
+        metavar="NAME",
+        help="Branch, tag or commit of the model on Hugging Face",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 Device = Annotated[
     Literal["auto", "cuda", "mps", "cpu"],
-    typer.Option("--device", help="Where to compute. auto: CUDA, then MPS, then the CPU."),
+    typer.Option("--device", metavar="NAME", show_default=False, help=_DEVICE_HELP, rich_help_panel=MODEL),
+]
+SearchDevice = Annotated[
+    Literal["auto", "cuda", "mps", "cpu"],
+    typer.Option("--device", metavar="NAME", show_default=False, help=_DEVICE_HELP, rich_help_panel=ADVANCED),
 ]
 Dtype = Annotated[
     Literal["auto", DtypeName],
     typer.Option(
         "--dtype",
-        help="Precision. auto: float16 on CUDA and MPS, on a CPU bfloat16 if it multiplies that, else float32. "
-        "int8: on a CPU, to index quicker than either, a little less exactly.",
+        metavar="TYPE",
+        show_default=False,
+        help="Numeric precision: auto (the best for your hardware), float32, bfloat16, float16, or int8 (CPU only: "
+        "faster, slightly less accurate)",
+        rich_help_panel=MODEL,
+    ),
+]
+SearchDtype = Annotated[
+    Literal["auto", DtypeName],
+    typer.Option(
+        "--dtype",
+        metavar="TYPE",
+        show_default=False,
+        help="Numeric precision: auto (the best for your hardware), float32, bfloat16, float16 or int8",
+        rich_help_panel=ADVANCED,
     ),
 ]
 Dim = Annotated[
@@ -61,33 +93,50 @@ Dim = Annotated[
     typer.Option(
         "--dim",
         metavar="N",
-        help="Length of the vectors: a Matryoshka dimension. Default: the checkpoint's, or the index's.",
+        show_default="the model's, or the index's",
+        help="Embedding length (Matryoshka): shorter ones take less disk space and are slightly less accurate",
+        rich_help_panel=ADVANCED,
     ),
 ]
 DetailOption = Annotated[
     Detail | None,
     typer.Option(
         "--detail",
-        help="Pixels a picture is seen with: low 57,600 (fastest; small text and small things are lost), "
-        "standard 262,144, high 589,824, max 1,310,720, checkpoint: what its preprocessor says. Time grows with "
-        "them. Default: what the checkpoint was trained at where that is known, else low.",
+        metavar="LEVEL",
+        help="Image resolution: low (fastest, the usual default), standard (about 4x slower; reads small text), "
+        "high, max, or checkpoint (the model's own setting)",
+        rich_help_panel=MODEL,
     ),
 ]
 MaxPixels = Annotated[
-    int | None, typer.Option("--max-pixels", metavar="N", help="The same as a number of pixels.")
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        help="Image resolution as a number of pixels, instead of --detail",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 Instruction = Annotated[
     str | None,
     typer.Option(
         "--instruction",
         metavar="TEXT",
-        help="The instruction to the model, for questions and pictures alike. Default: the checkpoint's own.",
+        show_default="the model's",
+        help="Instruction to the model, for queries and images alike",
+        rich_help_panel=ADVANCED,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print no messages, only results and errors.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more messages.")]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask; go ahead.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON Lines", rich_help_panel=OUTPUT)]
+Quiet = Annotated[
+    bool,
+    typer.Option("-q", "--quiet", help="Print results and errors only, no messages", rich_help_panel=OUTPUT),
+]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more messages", rich_help_panel=OUTPUT)]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask, go ahead")]
+HelpAll = Annotated[
+    bool, typer.Option("--help-all", help="Show this help with all options", is_eager=True, callback=show_all)
+]
 
 
 def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, None]:
@@ -102,6 +151,7 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         quiet, verbose, yes = (bool(kwargs.pop(name, False)) for name in ("quiet", "verbose", "yes"))
+        kwargs.pop("help_all", None)
         try:
             if quiet and verbose:
                 raise UsageError("--quiet and --verbose contradict each other; give one of them")
@@ -127,7 +177,7 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
             output.stop_waiting()
         raise typer.Exit(code)
 
-    added = {**({"yes": Yes} if asks else {}), "quiet": Quiet, "verbose": Verbose}
+    added = {**({"yes": Yes} if asks else {}), "quiet": Quiet, "verbose": Verbose, "help_all": HelpAll}
     signature = inspect.signature(command, eval_str=True)
     flags = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)

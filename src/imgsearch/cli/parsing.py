@@ -14,7 +14,7 @@ import typer
 from typer._click import exceptions as click
 from typer.core import TyperCommand, TyperGroup
 
-from imgsearch.cli import output
+from imgsearch.cli import help, output
 from imgsearch.errors import ImgsearchError, UsageError
 
 SYNONYMS = {
@@ -42,6 +42,10 @@ class Command(TyperCommand):
 
     allow_extra_args = True  # refused here, where they are known one by one
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the command's help screen."""
+        formatter.write(help.text(ctx))
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words after the command's name. Raises UsageError, or an error of Typer's, which Group explains."""
         try:
@@ -60,6 +64,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """The program: runs one command and turns what goes wrong before it begins into one line and exit code 2."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the program's help screen."""
+        formatter.write(help.text(ctx))
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> None:  # type: ignore[override]
         """Run the command that ``args`` (default: those of the process) ask for, and exit."""

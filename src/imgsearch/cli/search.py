@@ -11,6 +11,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import InputError, UsageError
@@ -24,35 +25,57 @@ if TYPE_CHECKING:
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search import CachedEncoder, SearchRequest
 
-Count = Annotated[int, typer.Option("-k", "-n", "--limit", "--top", metavar="N", help="At most this many.")]
+Count = Annotated[
+    int,
+    typer.Option(
+        "-k", "-n", "--limit", "--top", metavar="N", help="Number of results", rich_help_panel=SEARCH
+    ),
+]
 MinScore = Annotated[
-    float | None, typer.Option("--min-score", metavar="S", help="Only hits with at least this cosine.")
+    float | None,
+    typer.Option(
+        "--min-score", metavar="S", help="Drop results that score below this", rich_help_panel=SEARCH
+    ),
 ]
 Within = Annotated[
     str | None,
-    typer.Option("--within", metavar="PERCENT", help="Only hits that score within so much of the best."),
+    typer.Option(
+        "--within",
+        metavar="PERCENT",
+        help="Drop results that score more than PERCENT below the best",
+        rich_help_panel=SEARCH,
+    ),
 ]
-Exact = Annotated[bool, typer.Option("--exact", help="Compare with every vector.")]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact", help="Compare with every image, without the fast search files", rich_help_panel=ADVANCED
+    ),
+]
 Below = Annotated[
     list[str] | None,
-    typer.Option("--in", metavar="PATH", help="Only pictures in this folder, or this file; may be repeated."),
+    typer.Option("--in", metavar="FOLDER", help="Search only in this folder", rich_help_panel=SEARCH),
 ]
-Paths = Annotated[bool, typer.Option("--paths", help="Only the paths.")]
-Nul = Annotated[bool, typer.Option("-0", help="Only the paths, each ended by a NUL byte, as for xargs -0.")]
+Paths = Annotated[
+    bool, typer.Option("--paths", help="Print only paths, one per line", rich_help_panel=OUTPUT)
+]
+Nul = Annotated[
+    bool, typer.Option("-0", help="Print only paths, separated by NUL (for xargs -0)", rich_help_panel=OUTPUT)
+]
 NoRemember = Annotated[
     bool,
     typer.Option(
         "--no-remember",
-        help="Neither look up nor keep the vectors of questions, which are kept beside the index, so that a "
-        "repeated question loads no model.",
+        help="Don't use or update the query cache, from which repeated queries are answered without the model",
+        rich_help_panel=ADVANCED,
     ),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=Command)(common.handled(query))
-    app.command(cls=Command)(common.handled(similar))
+    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(query))
+    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(similar))
 
 
 def _percent(text: str | None) -> float | None:
@@ -70,9 +93,17 @@ def _style(json: bool, paths: bool, nul: bool) -> str:
 
 
 def query(
-    text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The question. -: one a line from stdin.")],
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORDS", help="What the image shows; -: read queries from stdin, one per line"
+        ),
+    ],
     image: Annotated[
-        str | None, typer.Option("--image", metavar="FILE", help="A picture that belongs to the question.")
+        str | None,
+        typer.Option(
+            "--image", metavar="FILE", help="Combine the words with an example image", rich_help_panel=SEARCH
+        ),
     ] = None,
     n: Count = 10,
     min_score: MinScore = None,
@@ -85,11 +116,17 @@ def query(
     nul: Nul = False,
     index: common.IndexFolder = None,
     model: common.ModelFolder = None,
-    device: common.Device = "auto",
-    dtype: common.Dtype = "auto",
+    device: common.SearchDevice = "auto",
+    dtype: common.SearchDtype = "auto",
     no_remember: NoRemember = False,
 ) -> int:
-    """Find pictures by words, or by words and a picture together."""
+    """Search your images by describing them.
+
+    Examples:
+      imgsearch query "red car at night"
+      imgsearch query "same place in winter" --image lake.jpg
+      imgsearch query receipts --in ~/Scans -k 50 --paths > receipts.txt
+    """
     reporter = output.ProgressReporter()
     if text != "-":  # there the first query may take its time
         reporter.wait("Searching")
@@ -138,7 +175,7 @@ def _lines() -> Iterator[tuple[int, str]]:
 
 
 def similar(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture file, indexed or not.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image file, indexed or not")],
     n: Count = 10,
     min_score: MinScore = None,
     within: Within = None,
@@ -150,10 +187,17 @@ def similar(
     nul: Nul = False,
     index: common.IndexFolder = None,
     model: common.ModelFolder = None,
-    device: common.Device = "auto",
-    dtype: common.Dtype = "auto",
+    device: common.SearchDevice = "auto",
+    dtype: common.SearchDtype = "auto",
 ) -> int:
-    """Find pictures that look like one. An indexed photo answers at once, without the model."""
+    """Find images that look like an example.
+
+    Examples:
+      imgsearch similar lake.jpg
+      imgsearch similar lake.jpg --in ~/Pictures/2024 -k 20
+
+    For an indexed image the answer comes at once, without loading the model.
+    """
     reporter = output.ProgressReporter()
     reporter.wait("Searching")
     from imgsearch.search import SearchOptions, SearchRequest, answer

@@ -9,6 +9,7 @@ import typer
 
 from imgsearch.cli import options as common
 from imgsearch.cli import output
+from imgsearch.cli.help import EXPERTS, LIBRARY
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.index.layout import find_index
@@ -17,17 +18,17 @@ from imgsearch.types import StoredDtype
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("import", cls=Command)(common.handled(import_vectors))
-    app.command(cls=Command)(common.handled(export))
-    app.command(cls=Command)(common.handled(relocate))
+    app.command("import", cls=Command, rich_help_panel=EXPERTS)(common.handled(import_vectors))
+    app.command(cls=Command, rich_help_panel=EXPERTS)(common.handled(export))
+    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(relocate))
 
 
 def import_vectors(
     vectors: Annotated[
         str,
         typer.Argument(
-            metavar="VECTORS",
-            help="A .npy file (pictures, dimensions), or a .parquet file with path, embedding.",
+            metavar="FILE",
+            help="A .npy file with one row per image, or a .parquet file with path and embedding",
         ),
     ],
     paths: Annotated[
@@ -35,7 +36,7 @@ def import_vectors(
         typer.Option(
             "--paths",
             metavar="FILE",
-            help="The pictures of a .npy file, a path a line; .nul: each ended by a NUL.",
+            help="List of the images of a .npy file, one path per line; in a .nul file, separated by NUL",
         ),
     ] = None,
     index: common.IndexFolder = None,
@@ -44,7 +45,8 @@ def import_vectors(
         typer.Option(
             "--model",
             metavar="NAME|DIR",
-            help="The checkpoint that made the vectors. Default: what the file says, else the index's own.",
+            show_default="the one named in the file, else the index's",
+            help="The model that computed the embeddings: a folder or a name on Hugging Face",
         ),
     ] = None,
     revision: common.Revision = None,
@@ -53,22 +55,28 @@ def import_vectors(
         typer.Option(
             "--root",
             metavar="DIR",
-            help="The folder of the pictures, also for relative paths. Default: the deepest common one.",
+            show_default="the deepest common folder",
+            help="Folder of the images; relative paths start here",
         ),
     ] = None,
     no_files: Annotated[
         bool,
         typer.Option(
             "--no-files",
-            help="Open no picture: faster, also for pictures elsewhere; copies are not recognised.",
+            help="Don't open the images: faster, and works without them; copies are not recognised",
         ),
     ] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out rows that are no vectors or name nothing.")
+        bool, typer.Option("--skip-bad", help="Skip rows without a valid embedding or path")
     ] = False,
     json: common.Json = False,
 ) -> int:
-    """Take in vectors that were computed elsewhere, with the paths of their pictures."""
+    """Import embeddings that were computed elsewhere.
+
+    Examples:
+      imgsearch import photos.parquet
+      imgsearch import photos.npy --paths photos.txt --model my-model
+    """
     reporter = output.ProgressReporter()
     reporter.wait("Reading the embeddings")
     from imgsearch.tools.transfer.importer import ImportOptions, import_vectors
@@ -84,7 +92,7 @@ def import_vectors(
 
 def export(
     out: Annotated[
-        str, typer.Argument(metavar="OUT", help="The file to write: .parquet, or .npy with a list.")
+        str, typer.Argument(metavar="FILE", help="File to write: .parquet, or .npy with a list of paths")
     ],
     index: common.IndexFolder = None,
     paths: Annotated[
@@ -92,16 +100,25 @@ def export(
         typer.Option(
             "--paths",
             metavar="FILE",
-            help="The list for a .npy file. Default: OUT with .paths.txt; .nul: each path ended by a NUL byte.",
+            show_default="FILE with .paths.txt",
+            help="List for a .npy file, one path per line; in a .nul file, separated by NUL",
         ),
     ] = None,
-    dtype: Annotated[StoredDtype, typer.Option("--dtype", help="float16 is what is stored.")] = "float16",
+    dtype: Annotated[
+        StoredDtype,
+        typer.Option("--dtype", metavar="TYPE", help="Number format: float16 (as stored) or float32"),
+    ] = "float16",
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out vectors that are damaged on the disk.")
+        bool, typer.Option("--skip-bad", help="Skip embeddings that are damaged on disk")
     ] = False,
     json: common.Json = False,
 ) -> int:
-    """Write all vectors with the paths of their pictures, for other programs or another index."""
+    """Export all embeddings with the paths of their images.
+
+    Examples:
+      imgsearch export photos.parquet
+      imgsearch export photos.npy          # and photos.paths.txt
+    """
     reporter = output.ProgressReporter()
     reporter.wait("Reading the index")
     from imgsearch.tools.transfer.exporter import export as run
@@ -115,16 +132,22 @@ def export(
 
 def relocate(
     old: Annotated[
-        str, typer.Argument(metavar="OLD", help="The folder's old path, or the one that holds all.")
+        str, typer.Argument(metavar="OLD", help="Old path of the folder, or of a folder above it")
     ],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="Where it is now.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Its path now")],
     index: common.IndexFolder = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also if none of the known files is found there.")
+        bool, typer.Option("--force", help="Do it even if none of the indexed images is found there")
     ] = False,
     json: common.Json = False,
 ) -> int:
-    """Tell the index that a folder, or a whole drive, has another path now. No picture is read again."""
+    """Tell the index that a folder or a drive has moved.
+
+    Examples:
+      imgsearch relocate ~/Pictures /media/usb/Photos
+
+    No image is read again.
+    """
     from imgsearch.indexing.edit import relocate as run
 
     done = run(old, new, find_index(index), force=force, reporter=output.ProgressReporter())

@@ -1,0 +1,272 @@
+"""Help screens: what a command is for, how it is called, examples, and its options in groups.
+
+All of it comes from the commands themselves. A command's docstring gives the summary (its first line), the examples
+(the paragraph that begins with "Examples:") and notes; ``rich_help_panel`` gives the group of a command or an option.
+Options in the group ``ADVANCED`` are only named, unless they are few or ``--help-all`` was given. The default of an
+option is told in one form; ``show_default`` holds it where it is not the value itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import typer.main
+from typer.core import TyperArgument, TyperGroup, TyperOption
+
+if TYPE_CHECKING:
+    from typer._click import Context
+
+SEARCH, LIBRARY, UPKEEP, EXPERTS = "Search", "Library", "Upkeep", "Experts"
+GROUPS = (SEARCH, LIBRARY, UPKEEP, EXPERTS)
+"""The groups of commands, in the order in which they are shown."""
+ARGUMENTS, OPTIONS, MODEL, OUTPUT, ADVANCED = "Arguments", "Options", "Model", "Output", "Advanced"
+"""Groups of options that several commands have. The first two are shown first, the last two last."""
+
+_LEAST_COLUMNS, _MOST_COLUMNS = 50, 100  # longer lines are hard to read, on however wide a terminal
+_FEW = 4
+_NAME_COLUMNS = 26
+_ENVIRONMENT = {
+    "IMGSEARCH_INDEX": "Folder of the index, for all commands without --index",
+    "IMGSEARCH_MODEL_DIR": "Folder of the model, for all commands without --model",
+    "IMGSEARCH_SERVER": "Set to 'off' to ignore a running 'imgsearch serve'",
+    "IMGSEARCH_RUNTIME_DIR": "Folder for the socket of 'imgsearch serve'",
+    "HF_ENDPOINT, HF_TOKEN": "Another address than https://huggingface.co; an access token for it",
+    "NO_COLOR": "Set to any value to print without colours",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a list: an option, an argument, a command or a variable, and what it is for.
+
+    ``name`` is short enough for a screen; ``full`` has all spellings of an option.
+    """
+
+    name: str
+    text: str
+    full: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What there is to tell of one command, in the order in which it is told."""
+
+    name: str
+    summary: str
+    usage: str = ""
+    examples: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    groups: Mapping[str, list[Entry]] = field(default_factory=dict)
+    closing: tuple[str, ...] = ()
+
+
+def program(app: typer.Typer) -> Context:
+    """Return the context of a program, from which ``contexts`` makes those of its commands."""
+    command = typer.main.get_command(app)
+    return typer.Context(command, info_name=app.info.name, **command.context_settings)
+
+
+def page(ctx: Context) -> Page:
+    """Return all that there is to tell of the command that a context is of."""
+    command = ctx.command
+    summary, examples, notes = _told(command.help or "")
+    program = isinstance(command, TyperGroup)
+    groups: dict[str, list[Entry]] = {name: [] for name in (*(GROUPS if program else ()), ARGUMENTS, OPTIONS)}
+    if program:
+        for below in contexts(ctx):
+            group = getattr(below.command, "rich_help_panel", None) or EXPERTS
+            told = _told(below.command.help or "")[0].rstrip(".")
+            groups[group].append(Entry(str(below.info_name), told))
+    given = [parameter for parameter in command.get_params(ctx) if not getattr(parameter, "hidden", False)]
+    arguments = [parameter for parameter in given if isinstance(parameter, TyperArgument)]
+    groups[ARGUMENTS] = [Entry(_metavar(one), _text(one)) for one in arguments if one.help]
+    for option in given:
+        if isinstance(option, TyperOption) and "--help-all" not in option.opts:  # named where it is of use
+            groups.setdefault(_group(option, ctx), []).append(_entry(option))
+    last = {name: groups.pop(name, []) for name in (OUTPUT, ADVANCED)}
+    return Page(
+        ctx.command_path,
+        summary,
+        " ".join([ctx.command_path, *_usage(command, arguments)]),
+        examples,
+        notes,
+        {name: entries for name, entries in (groups | last).items() if entries},
+        tuple(_paragraphs(command.epilog or "")),
+    )
+
+
+def contexts(ctx: Context) -> Iterator[Context]:
+    """Yield a context for each command of a program that is not hidden, in the order of the groups."""
+    program = ctx.command
+    assert isinstance(program, TyperGroup)
+    shown = [(name, command) for name, command in program.commands.items() if not command.hidden]
+    for name, command in sorted(shown, key=lambda item: _rank(getattr(item[1], "rich_help_panel", None))):
+        yield typer.Context(command, info_name=name, parent=ctx)
+
+
+def advanced(ctx: Context) -> Page:
+    """Return the page of the options that the commands of a program only name, and of variables."""
+    users: dict[Entry, list[str]] = {}
+    for below in contexts(ctx):
+        for entry in page(below).groups.get(ADVANCED, ()):
+            users.setdefault(entry, []).append(str(below.info_name))
+    groups: dict[str, list[Entry]] = {"Several commands": []}
+    for entry, names in users.items():
+        if len(names) > 1:
+            groups["Several commands"].append(Entry(entry.name, f"{entry.text} [{', '.join(names)}]"))
+        else:
+            groups.setdefault(f"{ctx.command_path} {names[0]}", []).append(entry)
+    groups["Environment variables"] = [Entry(name, text) for name, text in _ENVIRONMENT.items()]
+    return Page(f"{ctx.command_path} help advanced", "Options that are rarely needed.", groups=groups)
+
+
+def text(ctx: Context, *, everything: bool = False) -> str:
+    """Return the help of a command for this terminal; ``typer.echo`` leaves out what is no text where it is none."""
+    width = max(min(shutil.get_terminal_size().columns, _MOST_COLUMNS), _LEAST_COLUMNS) - 2
+    return screen(page(ctx), width, everything=everything, bold=True)
+
+
+def screen(page: Page, width: int, *, everything: bool = False, bold: bool = False) -> str:
+    """Return a page as plain text of at most ``width`` columns; with ``everything``, rare options described.
+
+    ``bold`` sets headings in bold where the environment does not forbid it.
+    """
+    style = _bold if bold and _may_style() else str
+    groups = dict(page.groups)
+    named = [] if everything or len(groups.get(ADVANCED, ())) <= _FEW else groups.pop(ADVANCED)
+    names = [entry.name for entries in groups.values() for entry in entries]
+    column = min(max(map(len, names), default=0), _NAME_COLUMNS) + 2
+    parts = [_filled(page.summary, width)]
+    if page.usage:
+        parts.append(_filled(page.usage, width, first=f"{style('Usage:')} ", rest=" " * 7))
+    if page.examples:
+        parts.append("\n".join([style("Examples:"), *("  " + line for line in page.examples)]))
+    parts += [_filled(note, width) for note in page.notes]
+    for name, entries in groups.items():
+        parts.append("\n".join([style(f"{name}:"), *_table(entries, column, width)]))
+    if named:
+        heading = f"{style(ADVANCED)} (see: {page.name} --help-all):"
+        # No-break spaces keep an option and its value on one line.
+        whole = "  ".join(entry.name.replace(" ", "\N{NO-BREAK SPACE}") for entry in named)
+        parts.append(f"{heading}\n{_filled(whole, width, '  ', '  ')}".replace("\N{NO-BREAK SPACE}", " "))
+    parts += [_filled(paragraph, width) for paragraph in page.closing]
+    return "\n\n".join(parts) + "\n"
+
+
+def show_all(ctx: typer.Context, wanted: bool) -> None:
+    """Print the help of a command with all its options, and end: what --help-all does."""
+    if wanted:
+        typer.echo(text(ctx, everything=True), nl=False)
+        raise typer.Exit
+
+
+def _told(docstring: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return the summary, the examples and the notes that a docstring holds."""
+    examples: tuple[str, ...] = ()
+    notes = []
+    summary, *others = inspect.cleandoc(docstring).split("\n\n")
+    for paragraph in others:
+        if paragraph.startswith("Examples:\n"):
+            examples = tuple(line.strip() for line in paragraph.splitlines()[1:])
+        else:
+            notes.append(" ".join(paragraph.split()))
+    return " ".join(summary.split()), examples, tuple(notes)
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph:
+            yield " ".join(paragraph.split())
+
+
+def _rank(group: str | None) -> int:
+    return GROUPS.index(group) if group in GROUPS else len(GROUPS)
+
+
+def _group(option: TyperOption, ctx: Context) -> str:
+    if set(option.opts) & set(ctx.help_option_names):
+        return OPTIONS if isinstance(ctx.command, TyperGroup) else OUTPUT
+    return option.rich_help_panel or OPTIONS
+
+
+def _usage(command: Any, arguments: Iterable[TyperArgument]) -> Iterator[str]:
+    if isinstance(command, TyperGroup):
+        yield "COMMAND …"
+        return
+    yield "[OPTIONS]"
+    for argument in arguments:
+        name = _metavar(argument)
+        yield name if argument.required else f"[{name}]"
+
+
+def _metavar(argument: TyperArgument) -> str:
+    name = argument.metavar or str(argument.name).upper()
+    return name if argument.nargs == 1 else f"{name}..."
+
+
+def _entry(option: TyperOption) -> Entry:
+    negated = [f"--[no-]{name[2:]}" for name in option.opts if f"--no-{name[2:]}" in option.secondary_opts]
+    names = negated or sorted(option.opts, key=lambda name: name.startswith("--"))
+    short = [name for name in names if not name.startswith("--")]
+    long = [name for name in names if name.startswith("--")]
+    value = "" if option.is_flag or option.count else f" {option.metavar}"
+    return Entry(
+        ", ".join([*short[:1], *long[:1]]) + value, _text(option), ", ".join([*short, *long]) + value
+    )
+
+
+def _text(parameter: TyperArgument | TyperOption) -> str:
+    """Return what a parameter is for, and in brackets whether it is required or repeatable and what is its default."""
+    notes = []
+    if isinstance(parameter, TyperOption):
+        notes += ["required"] if parameter.required else []
+        notes += ["repeatable"] if parameter.multiple else []
+    default = parameter.show_default if isinstance(parameter.show_default, str) else _value(parameter)
+    notes += [f"default: {default}"] if default else []
+    return (parameter.help or "").rstrip(".") + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _value(parameter: TyperArgument | TyperOption) -> str:
+    default = parameter.default
+    if not parameter.show_default or default is None or isinstance(default, bool | list | tuple):
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _table(entries: Iterable[Entry], column: int, width: int) -> Iterator[str]:
+    """Yield the lines of a list in two columns; a name that is too long has a line of its own."""
+    for entry in entries:
+        lines = textwrap.wrap(entry.text, width - column - 2, break_on_hyphens=False)
+        if len(entry.name) > column - 2:
+            yield f"  {entry.name}"
+            first = ""
+        else:
+            first = entry.name
+        for line in lines or [""]:
+            yield f"  {first:<{column}}{line}".rstrip()
+            first = ""
+
+
+def _filled(text: str, width: int, first: str = "", rest: str = "") -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _may_style() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _bold(text: str) -> str:
+    return typer.style(text, bold=True)
