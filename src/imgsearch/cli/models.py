@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -19,7 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(cls=Command, rich_help_panel=EXPERTS)(common.handled(embed))
     app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(download, asks=True))
-    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(demo))
+    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(demo, asks=True))
 
 
 def embed(
@@ -102,6 +106,18 @@ def download(
     return 0
 
 
+_WHAT_NEXT = """
+Search these images yourself:
+  cd FOLDER
+  imgsearch query blue star
+
+The model of this demo is tiny and only knows drawn shapes. For your own photos:
+  imgsearch index ~/Pictures
+  imgsearch query red car at night
+The first index downloads the full model: 4.3 GB, about 12 minutes at 50 Mbit/s.
+Indexing then takes 0.5 to 2 seconds per photo on two CPU cores. You can interrupt it at any time."""
+
+
 def demo(
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", help="Folder for the images and the contact sheets")
@@ -118,8 +134,27 @@ def demo(
     reporter.wait("Drawing images")
     from imgsearch.tools.demo import run_demo
 
-    code = run_demo(out, reporter)
-    reporter.say("The demo's model is a miniature that knows drawn shapes only. On your own photographs:")
-    reporter.say("  imgsearch index ~/Pictures")
-    reporter.say("  imgsearch query 'red car at night'")
-    return code
+    result = run_demo(out, reporter)
+    page = os.path.relpath(result.page)
+    reporter.say("")
+    reporter.say(
+        f"{result.correct} of {result.shown} results are correct, "
+        f"and {result.first_correct} of {result.searches} first results."
+    )
+    reporter.say(f"See them in {page}")
+    if _has_display() and reporter.approve("Open it in your browser?"):
+        import webbrowser
+
+        webbrowser.open("file://" + quote(os.path.abspath(page)))
+    for line in _WHAT_NEXT.splitlines():
+        reporter.say(line.replace("FOLDER", shlex.quote(os.path.dirname(page))))
+    return 0 if result.first_correct == result.searches else 1
+
+
+def _has_display() -> bool:
+    """Tell whether there is a person to ask who can see a browser's window: not in a pipe, over SSH or on a console."""
+    if output.settings.level == output.QUIET or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    if "SSH_CONNECTION" in os.environ:
+        return False
+    return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -37,20 +37,24 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
 
 @pytest.mark.slow("embeds 300 pictures")
 def test_the_demo_finds_what_it_asks_for_and_shows_it(first_run: tuple[Path, Done]) -> None:
-    """Six questions over 300 pictures: every first hit is right, and most others; a contact sheet for each."""
+    """Six searches of 300 images: every first result is correct, and most others; a contact sheet for each."""
     out, done = first_run
     assert done.code == 0, done.err
     right, shown, first, asked = map(
-        int, re.search(r"(\d+) of (\d+) hits are right, (\d+) of (\d+) first", done.err).groups()
+        int, re.search(r"(\d+) of (\d+) results are correct, and (\d+) of (\d+) first", done.err).groups()
     )
     assert (shown, asked) == (48, len(QUERIES) + 1)
     assert first == asked
     assert right >= 0.8 * shown
-    assert len(re.findall(r"  \d\.\d{4}  .*\.png  (?:right|wrong)\n", done.err)) == shown
+    counts = re.findall(r"^(\d) of 8 correct   imgsearch (?:query|similar) ", done.err, re.MULTILINE)
+    assert sum(map(int, counts)) == right
     sheets = sorted(os.listdir(out / "sheets"))
     assert len(sheets) == 6
     assert sheets[0] == "1-red-circle.png"
     assert sheets[5] == f"6-{'-'.join(EXAMPLE.text.split())}.png"
+    page = (out / "results.html").read_text()
+    assert re.findall(r'<img src="sheets/(.*?)">', page) == sheets
+    assert f"See them in {os.path.relpath(out / 'results.html')}\n" in done.err
     assert "imgsearch index ~/Pictures" in done.err
 
 
@@ -80,6 +84,27 @@ def test_a_folder_of_pictures_that_is_not_the_demos_is_left_alone(tmp_path: Path
     assert done.code == 2
     assert "pictures is not from an earlier demo; choose another folder with --out" in done.err
     assert (tmp_path / "pictures" / "001.png").read_text() == "a photograph"
+
+
+@pytest.mark.slow("embeds 300 pictures")
+def test_the_results_are_opened_for_whoever_wants_to_see_them(
+    first_run: tuple[Path, Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a browser can be seen the demo offers the page; elsewhere it names the file and starts nothing."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    imgsearch("demo", "--out", str(first_run[0]))
+    assert opened == []
+    monkeypatch.setattr("imgsearch.cli.models._has_display", lambda: True)
+    imgsearch("demo", "--yes", "--out", str(first_run[0]))
+    assert opened == [(first_run[0] / "results.html").as_uri()]
+
+
+@pytest.mark.slow("embeds 300 pictures")
+def test_more_messages_name_every_result(first_run: tuple[Path, Done]) -> None:
+    """With --verbose each result is a line: its score, its file, and whether it is correct."""
+    done = imgsearch("demo", "--verbose", "--out", str(first_run[0]))
+    assert len(re.findall(r"  \d\.\d{4}  .*\.png  (?:correct|wrong)\n", done.err)) == 48
 
 
 @pytest.mark.slow("embeds 300 pictures")

@@ -1,9 +1,10 @@
-"""Use case: show the whole way on drawn pictures: draw a gallery, index it, ask, and say which hits are right."""
+"""Use case: show how imgsearch works on drawn images: draw a gallery, index it, search it, check the results."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from imgsearch.client import load_encoder
 from imgsearch.errors import StorageError
@@ -14,24 +15,38 @@ from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.search import SearchOptions, query, similar
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Call, Message, Option, error_line
-from imgsearch.tools.demo.gallery import (
-    EXAMPLE,
-    QUERIES,
-    RIGHT,
-    Cell,
-    DemoQuery,
-    draw_contact_sheet,
-    draw_gallery,
-)
+from imgsearch.tools.demo.gallery import EXAMPLE, QUERIES, RIGHT, DemoQuery, draw_gallery
 from imgsearch.tools.demo.scene import Scene
+from imgsearch.tools.demo.sheet import Cell, draw_contact_sheet, write_page
 from imgsearch.types import Hit, Input, ModelOptions, Reporter, Silent
 
 
-def run_demo(out: str, reporter: Reporter) -> int:
-    """Draw a gallery into ``out``, index it, ask six questions; return 0 if every first hit is right, else 1.
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What a demo found: how many results, how many of them correct, and the page that shows them."""
 
-    What is in ``out`` from an earlier demo is drawn and indexed again. Raises StorageError if ``out`` can't be
-    written or holds pictures of somebody else's, CheckpointError if the demo checkpoint is not in the package.
+    searches: int
+    shown: int
+    correct: int
+    first_correct: int
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One search of the demo: the command, its title on the contact sheet, what it is for, and its results."""
+
+    command: Message
+    title: str
+    wanted: DemoQuery
+    hits: Sequence[Hit]
+
+
+def run_demo(out: str, reporter: Reporter) -> DemoResult:
+    """Draw a gallery into ``out``, index it, run six searches and draw a contact sheet of each.
+
+    What is in ``out`` from an earlier demo is drawn again. Raises StorageError if ``out`` can't be written or holds
+    images of somebody else's, CheckpointError if the demo checkpoint is not in the package.
     """
     out = os.path.abspath(out)
     pictures, sheets, folder = (os.path.join(out, name) for name in ("pictures", "sheets", ".imgsearch"))
@@ -44,52 +59,63 @@ def run_demo(out: str, reporter: Reporter) -> int:
         scenes = draw_gallery(pictures)
     except OSError as error:
         raise _unwritable(out, error) from error
-    reporter.say(f"drew {len(scenes)} pictures in {pictures}")
+    reporter.say(f"{len(scenes)} test images drawn in {os.path.relpath(pictures)}")
     options = ModelOptions(model=DEMO_MODEL)
     result = index_pictures([pictures], folder, IndexOptions(model=options), reporter)
     reporter.say(Message(result.summary(folder), "."))
-    first_right = shown_right = shown = 0
-    with ImageIndex(folder) as index:
-        checkpoint = checkpoint_for(folder, index.spec, options, reporter)
-        encoder = load_encoder(checkpoint, index.spec, options, Silent())  # said already while indexing
-        example = next(path for path, scene in scenes.items() if EXAMPLE.matches(scene))
-        asked: list[tuple[Message, str, DemoQuery, Sequence[Hit]]] = []
-        texts = [Input(text=demo_query.text) for demo_query in QUERIES]
-        answers = query(index, encoder, texts, SearchOptions(n=RIGHT))
-        for demo_query, found in zip(QUERIES, answers, strict=True):
-            command = Message(Call("query", {"questions": [demo_query.text]}))
-            asked.append((command, f'query "{demo_query.text}"', demo_query, found))
-        alike = similar(index, example, encoder, SearchOptions(n=RIGHT))
-        path = os.path.relpath(example)
-        command = Message(Call("similar", {"path": path}), f" ({EXAMPLE.text})")
-        asked.append((command, f"similar {path} ({EXAMPLE.text})", EXAMPLE, alike))
-    for number, (command, title, demo_query, hits) in enumerate(asked, start=1):
-        cells = _cells(hits, demo_query, scenes)
-        right = sum(cell.right for cell in cells)
-        first_right += cells[0].right
-        shown_right, shown = shown_right + right, shown + len(cells)
-        reporter.say("")
-        reporter.say(Message(command, f":  {right} of {len(cells)} right"))
-        for hit, cell in zip(hits, cells, strict=True):
-            mark = "right" if cell.right else "wrong"
-            reporter.say(f"  {hit.score:.4f}  {os.path.relpath(hit.path)}  {mark}")
-        name = "-".join(demo_query.text.split())
-        sheet = os.path.join(sheets, f"{number}-{name}.png")
+    reporter.say("")
+    reporter.wait("Searching")
+    sheets_drawn, marks = [], []
+    page = os.path.join(out, "results.html")
+    for number, search in enumerate(_search(folder, scenes, options, reporter), start=1):
+        cells = [
+            Cell(hit.path, hit.rank, hit.score, search.wanted.matches(scenes[hit.path]))
+            for hit in search.hits
+        ]
+        marks.append([cell.right for cell in cells])
+        reporter.say(Message(f"{sum(marks[-1])} of {len(cells)} correct   ", search.command))
+        for cell in cells:
+            mark = "correct" if cell.right else "wrong"
+            reporter.detail(f"    {cell.score:.4f}  {os.path.relpath(cell.path)}  {mark}")
+        sheet = os.path.join(sheets, f"{number}-{'-'.join(search.wanted.text.split())}.png")
         try:
-            draw_contact_sheet(sheet, title, cells)
+            draw_contact_sheet(sheet, search.title, cells)
         except OSError as error:
             raise _unwritable(sheet, error) from error
-        reporter.say(f"  contact sheet: {sheet}")
-    reporter.say("")
-    reporter.say(f"{shown_right} of {shown} hits are right, {first_right} of {len(asked)} first hits")
-    return 0 if first_right == len(asked) else 1
+        sheets_drawn.append(sheet)
+    try:
+        write_page(page, sheets_drawn)
+    except OSError as error:
+        raise _unwritable(page, error) from error
+    return DemoResult(
+        searches=len(marks),
+        shown=sum(map(len, marks)),
+        correct=sum(map(sum, marks)),
+        first_correct=sum(row[0] for row in marks),
+        page=page,
+    )
 
 
 def _unwritable(path: str, error: OSError) -> StorageError:
     return StorageError(f"{path} can't be written: {error_line(error)}; choose another with ", Option("out"))
 
 
-def _cells(hits: Sequence[Hit], demo_query: DemoQuery, scenes: Mapping[str, Scene]) -> list[Cell]:
-    return [
-        Cell(hit.path, f"{hit.rank}.  {hit.score:.3f}", demo_query.matches(scenes[hit.path])) for hit in hits
-    ]
+def _search(
+    folder: str, scenes: Mapping[str, Scene], options: ModelOptions, reporter: Reporter
+) -> list[_Search]:
+    """Run the queries, and one search for images similar to an example."""
+    with ImageIndex(folder) as index:
+        checkpoint = checkpoint_for(folder, index.spec, options, reporter)
+        encoder = load_encoder(checkpoint, index.spec, options, Silent())  # reported already while indexing
+        texts = [Input(text=demo_query.text) for demo_query in QUERIES]
+        found = query(index, encoder, texts, SearchOptions(n=RIGHT))
+        searches = [
+            _Search(Message(Call("query", {"questions": [wanted.text]})), wanted.text, wanted, hits)
+            for wanted, hits in zip(QUERIES, found, strict=True)
+        ]
+        example = next(path for path, scene in scenes.items() if EXAMPLE.matches(scene))
+        path = os.path.relpath(example)
+        command = Message(Call("similar", {"path": path}), f"   ({EXAMPLE.text})")
+        hits = similar(index, example, encoder, SearchOptions(n=RIGHT))
+        title = f"similar to {os.path.basename(path)} ({EXAMPLE.text})"
+        return [*searches, _Search(command, title, EXAMPLE, hits)]
