@@ -121,7 +121,8 @@ class Recorder:
         self.keep(after)
 
     def save(self, path: Path) -> None:
-        """Write an animated GIF that begins again after its last picture."""
+        """Write an animated GIF that begins with its last picture, which is what a preview shows, and repeats."""
+        self.frames.insert(0, self.frames.pop())
         palette = Image.new("P", (1, 1))
         steps = range(5)
         shades = [
