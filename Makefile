@@ -37,9 +37,10 @@ smoke: $(READY)
 bench: $(READY) reference
 	$(BIN)/python benchmarks/bench.py
 
-# The pages as a site in site/; a broken link or a missing image is an error.
+# The pages as a site in site/; a broken link, a missing image and whatever a page loads from elsewhere are errors.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	! grep -rE '(<script|<img|<link rel="(stylesheet|preconnect)")[^>]*https?://' site --include '*.html'
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -32,8 +32,8 @@ COLUMNS, ROWS = 76, 19
 TYPED, LEAST, LONGEST = 40, 80, 200  # milliseconds: of a key, of a frame of output, of a wait without any
 SCENES = [  # a command, and how long its answer is shown, in milliseconds
     ("imgsearch index Pictures --model demo", 1500),
-    ('imgsearch query "three white stars on blue" -n 5', 2200),
-    ("imgsearch similar Pictures/007.png -n 5", 2800),
+    ('imgsearch query "three white stars on blue" -k 5', 2200),
+    ("imgsearch similar Pictures/007.png -k 5", 2800),
 ]
 SIZE, MARGIN = 15, 12
 BACKGROUND, CURSOR = (24, 27, 33), (150, 156, 164)

@@ -113,9 +113,10 @@ def test_the_python_of_the_pages_runs(home: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_block_can_be_copied(page: str) -> None:
-    """No line of a code block begins with a prompt, and every target of make that one names exists."""
+    """No command has a prompt before it or a comment behind it (zsh takes that for words), and make has its targets."""
     lines = [line for block in blocks(page) for line in block.splitlines()]
     assert [line for line in lines if line.startswith("$ ")] == []
+    assert [line for line in lines if re.match("(imgsearch|make|uv) .* # ", line)] == []
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {name for line in lines for name in re.findall(r"^make (\w+)", line)} <= targets
 
