@@ -1,25 +1,32 @@
 """The pages are executed: every command in a ``sh`` block and every line of Python does what it says.
 
-What needs a network, hours, or another system is in ``text`` blocks, as output is.
+What needs a network, hours, or another system is in ``text`` blocks, as output is; its options are checked.
 """
 
 from __future__ import annotations
 
+import configparser
 import io
+import json
 import os
+import plistlib
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+import typer.main
 
+from imgsearch.cli import app
 from support import ROOT
 from support.cli import imgsearch
 from support.pictures import scene
+from support.serving import running
 
 PAGES = [
     path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -109,6 +116,55 @@ def test_the_python_of_the_pages_runs(home: Path) -> None:
     assert "7 indexed, 0 skipped" in out.getvalue()
     assert f"1.000 {home}/Pictures/cat.jpg" in out.getvalue()
     assert "(2, 128)" in out.getvalue()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_requests_of_the_server_page_are_answered(home: Path) -> None:
+    """Every curl line of the page, sent to a running server, finds an indexed photo."""
+    imgsearch("index", home / "Pictures")
+    requests = [
+        line
+        for block in blocks("docs/server.md", "text")
+        for line in block.splitlines()
+        if line.startswith("curl")
+    ]
+    answers = []
+    with (
+        tempfile.TemporaryDirectory(prefix="is-") as short,  # a socket's path has to be
+        running(Path(short, "imgsearch"), "--http", "--port", "0") as server,
+    ):
+        port = re.search(r"127\.0\.0\.1:(\d+)", server.text())
+        assert port
+        for request in requests:
+            command = request.replace(":7788/", f":{port[1]}/").replace("/home/me", str(home))
+            environment = {**os.environ, "XDG_RUNTIME_DIR": short}
+            done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, check=True)
+            answers.append(json.loads(done.stdout))
+    assert len(answers) == 3
+    assert all(Path(answer["hits"][0]["path"]).exists() for answer in answers)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_not_executed_can_be_parsed(page: str) -> None:
+    """A call of imgsearch that only stands in a text block has a command, options and arguments that exist."""
+    program = typer.main.get_command(app)
+    for block in blocks(page, "text"):
+        for line in block.splitlines():
+            words = shlex.split(line.partition(" | ")[0]) if line.startswith("imgsearch ") else []
+            if len(words) > 1 and not words[1].startswith("-"):
+                command = program.get_command(None, words[1])  # type: ignore[attr-defined]
+                assert command, line
+                command.make_context(words[1], words[2:])
+
+
+def test_the_timers_are_well_formed() -> None:
+    """The systemd units and the launchd file of the indexing page are what their readers parse."""
+    units = configparser.ConfigParser(interpolation=None)
+    (text,) = blocks("docs/indexing.md", "ini")
+    units.read_string(text)
+    assert units["Service"]["ExecStart"].endswith("imgsearch index")
+    (text,) = blocks("docs/indexing.md", "xml")
+    assert plistlib.loads(text.encode())["ProgramArguments"][1:] == ["index"]
 
 
 @pytest.mark.parametrize("page", PAGES)
