@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from imgsearch.cli import app
 from imgsearch.cli.help import ADVANCED, contexts, page, program, screen
+from support import ROOT
 from support.cli import imgsearch
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -142,3 +147,74 @@ def test_headings_are_bold_only_where_colour_is_wanted(monkeypatch: pytest.Monke
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
             assert "\x1b" not in screen(index, 78, bold=True)
+
+
+def _reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("commands", ROOT / "docs" / "commands.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_and_the_man_page_are_what_the_commands_say() -> None:
+    """docs/commands.md and man/imgsearch.1 are as made by `python docs/commands.py --write`."""
+    reference = _reference()
+    assert reference.WEB.read_text() == reference.web()
+    assert reference.MAN.read_text() == reference.man()
+
+
+def test_the_man_page_tells_every_option() -> None:
+    """The man page has each command with its examples and all spellings of its options, and nothing is lost in roff."""
+    reference = _reference()
+    lines = reference.man().splitlines()
+    for ctx in COMMANDS.values():
+        told = page(ctx)
+        assert f'.SS "{reference._roff(told.usage)}"' in lines
+        assert {reference._roff(line) for line in told.examples} <= set(lines)
+        for entry in itertools.chain(*told.groups.values()):
+            at = lines.index(f"\\fB{reference._roff(entry.full or entry.name)}\\fR")
+            assert lines[at - 1] == ".TP"
+    requests = {line.split()[0] for line in lines if line.startswith((".", "'"))}
+    assert requests <= {'.\\"', ".TH", ".SH", ".SS", ".TP", ".PP", ".RS", ".RE", ".nf", ".fi", ".nh", ".ad"}
+
+
+def test_help_advanced_describes_what_the_screens_only_name() -> None:
+    """`imgsearch --help-all` tells each rare option once with the commands that have it, variables, files and codes."""
+    lines = _help("", "--help-all")
+    text = " ".join(" ".join(lines).split())
+    for ctx in COMMANDS.values():
+        for entry in page(ctx).groups.get(ADVANCED, ()):
+            assert f"{entry.name} {entry.text}" in text
+    assert sum(line.startswith("  --index DIR ") for line in lines) == 1
+    assert "IMGSEARCH_INDEX" in text
+    assert "130 " in text
+
+
+def _completed(shell: str, words: str) -> list[str]:
+    """Return what a shell is offered after ``words``, of which the last is not complete yet."""
+    env = {**os.environ, "_IMGSEARCH_COMPLETE": f"complete_{shell}"}
+    env |= {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    env |= {"_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_WORD_TO_COMPLETE": words.split(" ")[-1]}
+    env |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    done = subprocess.run(
+        [sys.executable, "-m", "imgsearch"], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_options_and_values() -> None:
+    """After a part of a word bash is offered what begins with it: a command, an option, one of an option's values."""
+    assert _completed("bash", "imgsearch quer") == ["query"]
+    assert {"--limit", "--in", "--within"} <= set(_completed("bash", "imgsearch query cat --"))
+    assert _completed("bash", "imgsearch index --device c") == ["cuda", "cpu"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_complete_with_descriptions(shell: str) -> None:
+    """zsh and fish are also told what a command is for."""
+    offered = " ".join(_completed(shell, "imgsearch quer"))
+    assert "query" in offered
+    assert "describing" in offered

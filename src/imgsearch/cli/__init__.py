@@ -9,6 +9,7 @@ import typer
 
 from imgsearch import __version__, startup
 from imgsearch.cli import index, learn, maintain, models, search, transfer
+from imgsearch.cli import options as common
 from imgsearch.cli.parsing import Group
 
 HELP = """Search your images by describing what is in them.
@@ -54,6 +55,7 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version")
     ] = False,
+    help_all: common.HelpAll = False,
 ) -> None:
     pass
 

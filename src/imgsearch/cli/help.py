@@ -31,14 +31,6 @@ ARGUMENTS, OPTIONS, MODEL, OUTPUT, ADVANCED = "Arguments", "Options", "Model", "
 _LEAST_COLUMNS, _MOST_COLUMNS = 50, 100  # longer lines are hard to read, on however wide a terminal
 _FEW = 4
 _NAME_COLUMNS = 26
-_ENVIRONMENT = {
-    "IMGSEARCH_INDEX": "Folder of the index, for all commands without --index",
-    "IMGSEARCH_MODEL_DIR": "Folder of the model, for all commands without --model",
-    "IMGSEARCH_SERVER": "Set to 'off' to ignore a running 'imgsearch serve'",
-    "IMGSEARCH_RUNTIME_DIR": "Folder for the socket of 'imgsearch serve'",
-    "HF_ENDPOINT, HF_TOKEN": "Another address than https://huggingface.co; an access token for it",
-    "NO_COLOR": "Set to any value to print without colours",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +43,36 @@ class Entry:
     name: str
     text: str
     full: str = ""
+
+
+COMMON = {
+    "Environment": [
+        Entry("IMGSEARCH_INDEX", "Folder of the index, unless --index is given"),
+        Entry("IMGSEARCH_MODEL_DIR", "Folder of the model, unless --model is given"),
+        Entry("IMGSEARCH_SERVER", "off: ignore a running 'imgsearch serve'"),
+        Entry("IMGSEARCH_RUNTIME_DIR", "Folder for the socket of 'imgsearch serve'"),
+        Entry(
+            "HF_ENDPOINT, HF_TOKEN",
+            "Where to download models instead of https://huggingface.co; your access token there",
+        ),
+        Entry("NO_COLOR", "Any value: no bold headings, no colours"),
+    ],
+    "Files": [
+        Entry(
+            "~/.local/share/imgsearch",
+            "Index and downloaded models (macOS: ~/Library/Application Support/imgsearch)",
+        ),
+        Entry("~/.cache/imgsearch", "What can be computed again (macOS: ~/Library/Caches/imgsearch)"),
+        Entry(".imgsearchignore", "In an indexed folder: files and folders to skip, as in .gitignore"),
+    ],
+    "Exit codes": [
+        Entry("0", "Done, or something found"),
+        Entry("1", "Nothing found, or something needs attention"),
+        Entry("2", "An error, told in one line on stderr"),
+        Entry("130", "Interrupted with Ctrl-C"),
+    ],
+}
+"""What is the same for all commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +133,7 @@ def contexts(ctx: Context) -> Iterator[Context]:
 
 
 def advanced(ctx: Context) -> Page:
-    """Return the page of the options that the commands of a program only name, and of variables."""
+    """Return the page of what the screens of a program's commands leave out: rare options, variables, files, codes."""
     users: dict[Entry, list[str]] = {}
     for below in contexts(ctx):
         for entry in page(below).groups.get(ADVANCED, ()):
@@ -122,14 +144,15 @@ def advanced(ctx: Context) -> Page:
             groups["Several commands"].append(Entry(entry.name, f"{entry.text} [{', '.join(names)}]"))
         else:
             groups.setdefault(f"{ctx.command_path} {names[0]}", []).append(entry)
-    groups["Environment variables"] = [Entry(name, text) for name, text in _ENVIRONMENT.items()]
-    return Page(f"{ctx.command_path} help advanced", "Options that are rarely needed.", groups=groups)
+    name, summary = f"{ctx.command_path} help advanced", "Rarely used options, and what all commands share."
+    return Page(name, summary, groups=groups | COMMON)
 
 
 def text(ctx: Context, *, everything: bool = False) -> str:
     """Return the help of a command for this terminal; ``typer.echo`` leaves out what is no text where it is none."""
     width = max(min(shutil.get_terminal_size().columns, _MOST_COLUMNS), _LEAST_COLUMNS) - 2
-    return screen(page(ctx), width, everything=everything, bold=True)
+    whole = everything and isinstance(ctx.command, TyperGroup)
+    return screen(advanced(ctx) if whole else page(ctx), width, everything=everything, bold=True)
 
 
 def screen(page: Page, width: int, *, everything: bool = False, bold: bool = False) -> str:
@@ -160,7 +183,7 @@ def screen(page: Page, width: int, *, everything: bool = False, bold: bool = Fal
 
 
 def show_all(ctx: typer.Context, wanted: bool) -> None:
-    """Print the help of a command with all its options, and end: what --help-all does."""
+    """Print all options of a command, or what the commands of a program leave out, and end: what --help-all does."""
     if wanted:
         typer.echo(text(ctx, everything=True), nl=False)
         raise typer.Exit
