@@ -64,8 +64,9 @@ def web() -> str:
         out.append("")
     out += ["**Options of the program itself**", "", *_items(PROGRAM.groups[OPTIONS]), ""]
     for command in COMMANDS.values():
-        out += [f"## {command.name}", "", command.summary, "", "```text", command.usage, "```", ""]
-        out += ["Examples:", "", "```text", *command.examples, "```", ""]
+        examples = [re.sub(" +# .*", "", line) for line in command.examples]  # zsh takes a comment for words
+        out += [f"## {command.name}", "", command.summary, "", f"Usage: `{command.usage}`", ""]
+        out += ["```text", *examples, "```", ""]
         out += [line for note in command.notes for line in (_code(note), "")]
         for name, entries in own(command).items():
             out += [f"{name}:", "", *_items(entries), ""]
