@@ -150,7 +150,8 @@ def test_what_is_not_executed_can_be_parsed(page: str) -> None:
     program = typer.main.get_command(app)
     for block in blocks(page, "text"):
         for line in block.splitlines():
-            words = shlex.split(line.partition(" | ")[0]) if line.startswith("imgsearch ") else []
+            call = re.split(" [|<>] ", line)[0]
+            words = shlex.split(call) if call.startswith("imgsearch ") else []
             if len(words) > 1 and not words[1].startswith("-"):
                 command = program.get_command(None, words[1])  # type: ignore[attr-defined]
                 assert command, line
