@@ -1,4 +1,4 @@
-# Two commands from nothing but Python 3.11 and make: `make demo` and `make test`.
+# All that you need is Python 3.11 and make: `make demo` shows imgsearch at work, `make test` runs its tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # sentence-transformers as its users have it, with torchvision: what the parity tests compare with.
 REFERENCE := .venv-reference
 
-.PHONY: docs demo test quick faults reference smoke bench lint types check clean
+.PHONY: docs demo test quick faults reference smoke bench lint types check wheel clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
@@ -17,7 +17,7 @@ PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 test: $(READY) reference
 	$(BIN)/python -m pytest $(PARALLEL)
 
-# The loop at the desk, under a minute: without the tests that start processes, kill, train or compare.
+# While you work, about a minute: without the tests that start processes, kill, train, compare or install.
 quick: $(READY)
 	$(BIN)/python -m pytest -m quick
 
@@ -29,11 +29,11 @@ faults: $(READY)
 
 reference: $(REFERENCE)/.ready
 
-# The recipe of the demo checkpoint on a little of everything: two minutes, nothing is installed.
+# The recipe of the demo model on a little data: two minutes; the model that ships stays as it is.
 smoke: $(READY)
 	$(BIN)/python recipes/demo_checkpoint.py --smoke
 
-# What a CPU finishes in ten minutes, with a tiny and a full-size random checkpoint (4.3 GB of temporary disk).
+# What a CPU finishes in ten minutes, with a tiny and a full-size random model (4.3 GB of temporary disk space).
 bench: $(READY) reference
 	$(BIN)/python benchmarks/bench.py
 
@@ -51,9 +51,13 @@ types: $(READY)
 
 check: test lint types
 
-# The environment is made anew whenever what it is made from changes.
+# dist/: the sdist, and the wheel made from it. tests/install installs it into an empty environment and runs the demo.
+wheel: $(READY)
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+# The environment is updated whenever pyproject.toml or constraints.txt changes.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "imgsearch needs Python 3.11 or newer; say which with: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "imgsearch needs Python 3.11 or newer; choose one with: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
@@ -63,7 +67,7 @@ $(VENV)/.docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
-# By uv, which takes seconds where pip takes minutes; by pip where uv is not to be had.
+# With uv if it can be installed: it takes seconds where pip takes minutes.
 $(REFERENCE)/.ready: tests/parity/reference/requirements.txt | $(READY)
 	$(BIN)/python -m venv --clear $(REFERENCE)
 	uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
@@ -73,4 +77,4 @@ $(REFERENCE)/.ready: tests/parity/reference/requirements.txt | $(READY)
 	touch $(REFERENCE)/.ready
 
 clean:
-	rm -rf $(VENV) $(REFERENCE) demo-gallery site
+	rm -rf $(VENV) $(REFERENCE) demo-gallery dist site
