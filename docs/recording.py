@@ -29,7 +29,7 @@ from PIL import Image, ImageDraw, ImageFont
 PICTURES = Path(__file__).parent / "img"
 SHEET = "2-three-white-stars-on-blue.png"
 COLUMNS, ROWS = 76, 19
-TYPED, LEAST, LONGEST = 40, 80, 200  # milliseconds: of a key, of a frame of output, of a wait without any
+TYPED, LEAST, LONGEST = 32, 80, 120  # milliseconds: of a key, of a frame of output, of a wait without any
 SCENES = [  # a command, and how long its answer is shown, in milliseconds
     ("imgsearch index Pictures --model demo", 1500),
     ('imgsearch query "three white stars on blue" -k 5', 2200),
