@@ -15,7 +15,7 @@ from imgsearch.cli.parsing import Group
 HELP = """Search your images by describing what is in them.
 
 Examples:
-  imgsearch index ~/Pictures           # once; again after changes
+  imgsearch index ~/Pictures           # run it again to update
   imgsearch query "red car at night"
   imgsearch similar lake.jpg
 

@@ -31,6 +31,12 @@ ARGUMENTS, OPTIONS, MODEL, OUTPUT, ADVANCED = "Arguments", "Options", "Model", "
 _LEAST_COLUMNS, _MOST_COLUMNS = 50, 100  # longer lines are hard to read, on however wide a terminal
 _FEW = 4
 _NAME_COLUMNS = 26
+_NOT_OURS = {
+    "help": "Show this help",
+    "install_completion": "Set up Tab completion in your shell",
+    "show_completion": "Print what --install-completion sets up",
+}
+"""Options that Typer adds → what they are for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +258,8 @@ def _text(parameter: TyperArgument | TyperOption) -> str:
         notes += ["repeatable"] if parameter.multiple else []
     default = parameter.show_default if isinstance(parameter.show_default, str) else _value(parameter)
     notes += [f"default: {default}"] if default else []
-    return (parameter.help or "").rstrip(".") + (f" ({'; '.join(notes)})" if notes else "")
+    told = _NOT_OURS.get(str(parameter.name)) or parameter.help or ""
+    return told + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def _value(parameter: TyperArgument | TyperOption) -> str:

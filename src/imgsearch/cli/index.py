@@ -48,7 +48,7 @@ def index(
         typer.Option(
             "--batch-size",
             metavar="N|auto",
-            help="Images that the model computes at once",
+            help="Images processed at once",
             rich_help_panel=ADVANCED,
         ),
     ] = "auto",
@@ -58,7 +58,7 @@ def index(
             "--max-megapixels",
             metavar="N",
             show_default="200",
-            help="Skip larger images",
+            help="Skip images larger than this",
             rich_help_panel=ADVANCED,
         ),
     ] = None,
@@ -67,14 +67,14 @@ def index(
         typer.Option(
             "--exclude",
             metavar="GLOB",
-            help="Skip matching files and folders, as in .gitignore; saved for the folder; '' clears it",
+            help="Skip files and folders that match, as in .gitignore; saved per folder, '' clears the list",
         ),
     ] = None,
     include_hidden: Annotated[
         bool | None,
         typer.Option(
             "--include-hidden/--no-include-hidden",
-            help="Include hidden files; saved for the folder",
+            help="Include hidden files; saved per folder",
             rich_help_panel=ADVANCED,
         ),
     ] = None,
@@ -82,7 +82,7 @@ def index(
         bool | None,
         typer.Option(
             "--follow-symlinks/--no-follow-symlinks",
-            help="Follow symbolic links; saved for the folder",
+            help="Follow symbolic links; saved per folder",
             rich_help_panel=ADVANCED,
         ),
     ] = None,
@@ -94,7 +94,7 @@ def index(
         bool,
         typer.Option(
             "--prune-empty",
-            help="Drop the images of folders that are empty now; they are kept otherwise",
+            help="Also drop the images of folders that are now empty; otherwise they are kept",
             rich_help_panel=ADVANCED,
         ),
     ] = False,
@@ -102,7 +102,7 @@ def index(
         bool,
         typer.Option(
             "--rebuild",
-            help="Rebuild the index from scratch, e.g. with another --model; searches use the old one until then",
+            help="Rebuild the index from scratch, e.g. with another --model; the old one stays searchable",
         ),
     ] = False,
     dry_run: Annotated[
@@ -311,7 +311,7 @@ def remove(
     Examples:
       imgsearch remove ~/Pictures/screenshots
 
-    Your files are never touched. A folder that is still inside an indexed one returns with the next index.
+    Your files are never touched. A folder that is still inside an indexed one returns with the next 'imgsearch index'.
     """
     from imgsearch.indexing.edit import remove_paths
 

@@ -332,7 +332,7 @@ def evaluate(
         typer.Option(
             "--peer",
             metavar="NAME|DIR",
-            help="Any other sentence-transformers model to compare with, in its own settings",
+            help="Another sentence-transformers model to compare with, using its own settings",
         ),
     ] = None,
     dims: Annotated[
@@ -379,7 +379,7 @@ def evaluate(
             "--batch-size",
             metavar="N",
             show_default="8",
-            help="Inputs that the model computes at once",
+            help="Inputs processed at once",
             rich_help_panel=ADVANCED,
         ),
     ] = None,

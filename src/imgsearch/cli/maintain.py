@@ -118,8 +118,8 @@ def compact(
       imgsearch compact
       imgsearch compact --all
 
-    It also builds missing files for fast search. 'imgsearch index' does both automatically; it reclaims space once
-    a quarter of a file has been deleted for 30 days.
+    It also builds missing files for fast search. 'imgsearch index' does both automatically; it reclaims space
+    when enough images have been deleted for 30 days.
     """
     reporter = output.ProgressReporter()
     reporter.wait("Opening the index")

@@ -92,7 +92,7 @@ def download(
       imgsearch download                   # the usual model, 4.3 GB
       imgsearch download Qwen/Qwen3-VL-Embedding-8B
 
-    An interrupted download resumes. This is the only command that needs the internet once the model is here.
+    An interrupted download resumes. With the model on disk, imgsearch needs no network.
     """
     reporter = output.ProgressReporter()
     reporter.wait("Looking for the model")

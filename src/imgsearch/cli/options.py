@@ -19,7 +19,7 @@ from imgsearch.types import DETAIL, MIN_PIXELS, DtypeName, ModelOptions, PixelBu
 
 P = ParamSpec("P")
 
-_DEVICE_HELP = "Compute on: auto (a GPU if there is one), cuda, mps or cpu"
+_DEVICE_HELP = "Device: auto (a GPU if available), cuda, mps or cpu"
 Detail = Literal["low", "standard", "high", "max", "checkpoint"]
 
 IndexFolder = Annotated[
@@ -27,7 +27,7 @@ IndexFolder = Annotated[
     typer.Option(
         "--index",
         metavar="DIR",
-        show_default="$IMGSEARCH_INDEX, else the nearest .imgsearch folder here or above, else your data folder",
+        show_default="$IMGSEARCH_INDEX, else .imgsearch in this folder or above, else your data folder",
         help="Folder of the index",
         rich_help_panel=ADVANCED,
     ),
@@ -133,7 +133,7 @@ Quiet = Annotated[
     typer.Option("-q", "--quiet", help="Print results and errors only, no messages", rich_help_panel=OUTPUT),
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print more messages", rich_help_panel=OUTPUT)]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask, go ahead")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask for confirmation")]
 HelpAll = Annotated[
     bool, typer.Option("--help-all", help="Show this help with all options", is_eager=True, callback=show_all)
 ]

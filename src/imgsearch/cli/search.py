@@ -49,7 +49,7 @@ Within = Annotated[
 Exact = Annotated[
     bool,
     typer.Option(
-        "--exact", help="Compare with every image, without the fast search files", rich_help_panel=ADVANCED
+        "--exact", help="Compare with every image: slower, but misses nothing", rich_help_panel=ADVANCED
     ),
 ]
 Below = Annotated[
@@ -66,7 +66,7 @@ NoRemember = Annotated[
     bool,
     typer.Option(
         "--no-remember",
-        help="Don't use or update the query cache, from which repeated queries are answered without the model",
+        help="Don't use or update the query cache, which answers repeated queries without the model",
         rich_help_panel=ADVANCED,
     ),
 ]
@@ -95,9 +95,7 @@ def _style(json: bool, paths: bool, nul: bool) -> str:
 def query(
     text: Annotated[
         str,
-        typer.Argument(
-            metavar="WORDS", help="What the image shows; -: read queries from stdin, one per line"
-        ),
+        typer.Argument(metavar="WORDS", help="What to look for; - reads queries from stdin, one per line"),
     ],
     image: Annotated[
         str | None,
@@ -196,7 +194,7 @@ def similar(
       imgsearch similar lake.jpg
       imgsearch similar lake.jpg --in ~/Pictures/2024 -k 20
 
-    For an indexed image the answer comes at once, without loading the model.
+    An indexed image is answered at once, without loading the model.
     """
     reporter = output.ProgressReporter()
     reporter.wait("Searching")

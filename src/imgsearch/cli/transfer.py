@@ -146,7 +146,7 @@ def relocate(
     Examples:
       imgsearch relocate ~/Pictures /media/usb/Photos
 
-    No image is read again.
+    Nothing is indexed again; only the paths change.
     """
     from imgsearch.indexing.edit import relocate as run
 
