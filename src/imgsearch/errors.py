@@ -79,8 +79,8 @@ class NonFiniteError(ImgsearchError):
     def __init__(self, rows: list[int]) -> None:
         """Keep the indices of the inputs whose rows are not finite."""
         super().__init__(
-            f"the model gave no finite vector for {plural(len(rows), 'input')}, also in float32; "
-            "the checkpoint may be damaged: check it with '",
+            f"the model returned NaN or infinity for {plural(len(rows), 'input')}, even in float32; "
+            "its files may be damaged: check them with '",
             Call("download"),
             "'",
         )
@@ -159,12 +159,12 @@ def rebuild_call(index: str, *, paths: Sequence[str] = (), model: str | None = N
 def rebuild_hint(index: str) -> Message:
     """Say how to make the index in ``index`` anew; ends the message of every IndexDamaged."""
     anew = rebuild_call(index, paths=["FOLDER"])
-    return Message("your pictures are untouched; embed them again with: ", anew)
+    return Message("your images are untouched; index them again with: ", anew)
 
 
 def repair_hint(index: str) -> Message:
     """Say how to mend single damaged vectors of the index in ``index``."""
     return Message(
-        "your pictures are untouched; embed again what is lost with: ",
+        "your images are untouched; repair the index with: ",
         Call("repair_index", {"folder": index}),
     )

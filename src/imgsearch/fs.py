@@ -71,12 +71,12 @@ def storage_error(error: OSError, path: str) -> StorageError:
     """Put a failed write into the user's words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
-            f"the disk is full: {path} could not grow; the index is as it was at the last commit. "
-            "Free some space and try again"
+            f"the disk is full: {path} could not be written; everything saved before is intact. "
+            "Free some disk space and try again"
         )
-    what_now = ". Check that you may write there" if error.errno in _FORBIDDEN else ""
+    what_now = ". Check that you have permission to write there" if error.errno in _FORBIDDEN else ""
     return StorageError(
-        f"{path} could not be written ({error_line(error)}); the index is as it was at the last commit{what_now}"
+        f"{path} could not be written ({error_line(error)}); everything saved before is intact{what_now}"
     )
 
 
@@ -124,7 +124,7 @@ class AtomicFiles:
         self._current = path
         path = os.path.realpath(path)  # a link stays one
         if os.path.lexists(path) and not os.path.isfile(path):
-            raise FolderError(f"{display_path(path)} is no regular file; give the name of the file to write")
+            raise FolderError(f"{display_path(path)} is not a regular file; choose another output file")
         partial = f"{path}.partial-{os.getpid()}"
         file = open(partial, "wb")  # noqa: SIM115 (closed in __exit__)
         self._files.append((path, partial, file))

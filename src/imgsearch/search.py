@@ -56,11 +56,14 @@ class SearchOptions:
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
         if self.n < 1:
-            raise UsageError(Option("n", self.n), ": ask for at least one picture")
+            raise UsageError(Option("n", self.n), ": ask for at least one image")
         if self.min_score is not None and math.isnan(self.min_score):
-            raise UsageError(Option("min_score", self.min_score), ": a cosine is a number")
+            raise UsageError(
+                Option("min_score", self.min_score),
+                ": must be a number (scores are cosine similarities, from -1 to 1)",
+            )
         if self.within is not None and not 0 <= self.within <= 100:
-            raise UsageError(Option("within", self.within), ": a percentage of the best hit, from 0 to 100")
+            raise UsageError(Option("within", self.within), ": must be a percentage from 0 to 100")
         if "" in self.below:
             raise UsageError(Option("below"), ": the path is empty")
 
@@ -82,9 +85,9 @@ class SearchRequest:
         """Raise InputError for a request that asks nothing."""
         missing = not self.image if isinstance(self.image, str) else self.kind == "similar"
         if missing:
-            raise InputError("image: the path of a picture is missing")
+            raise InputError("image: the path is empty")
         if self.image is None and not (self.text and self.text.strip()):
-            raise InputError("the question is empty; say in words what is in the picture")
+            raise InputError("the query is empty; describe what is in the image")
 
 
 def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> list[Hit]:
@@ -188,7 +191,7 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
         ):
             content = row.content
     if content is None and failure is not None:
-        raise FolderError(f"{path}: {error_line(failure)}; give the path of a picture") from failure
+        raise FolderError(f"{path}: {error_line(failure)}; give the path of an image") from failure
     if content is None:
         try:
             with open_source(real) as opened:
@@ -209,7 +212,7 @@ def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) 
                 return picture.pixels
     except PictureError as error:
         raise InputError(f"{path}: {_reason(error)}") from error
-    raise InputError(f"{path}: holds no picture")
+    raise InputError(f"{path}: contains no image")
 
 
 def check_below(index: ImageIndex, below: Sequence[str]) -> None:
@@ -220,7 +223,7 @@ def check_below(index: ImageIndex, below: Sequence[str]) -> None:
             names = ", ".join(map(display_path, roots[:10])) + (", …" if len(roots) > 10 else "")
             raise UsageError(
                 Option("below"),
-                f": {display_path(path)} is outside of the indexed folders, which are {names or 'none'}",
+                f": {display_path(path)} is not in an indexed folder; these are: {names or 'none'}",
             )
 
 

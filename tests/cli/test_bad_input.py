@@ -224,7 +224,7 @@ def test_every_file_is_there_once_whatever_way_leads_to_it(index: Path, photos: 
 @pytest.mark.parametrize("text", ["", "   ", "\n"])
 def test_an_empty_query_is_an_error_that_says_so(index: Path, text: str) -> None:
     """An empty question is refused before the model is loaded."""
-    assert "the question is empty" in one_line(imgsearch("query", text))
+    assert "the query is empty" in one_line(imgsearch("query", text))
 
 
 def test_a_query_over_the_limit_is_an_error_that_says_so(index: Path) -> None:

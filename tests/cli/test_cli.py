@@ -264,7 +264,7 @@ def test_another_spec_is_refused_with_the_command_that_fixes_it(indexed: Path) -
     """Flags that the index was not made with are refused, with the command to go on and the one to begin anew."""
     done = imgsearch("index", indexed, "--detail", "high")
     assert done.code == 2
-    assert "at most 57,600 pixels a picture, not 589,824" in done.err
+    assert "at most 57,600 pixels per image, not 589,824" in done.err
     fix = done.err.split("To rebuild it: imgsearch ")[1].split()
     assert fix[-1] == "--rebuild"
     assert imgsearch(*fix).code == 0
@@ -428,7 +428,7 @@ def test_in_outside_of_the_indexed_folders_is_said(indexed: Path, tmp_path: Path
     (tmp_path / "photos of others").mkdir()
     done = imgsearch(command, indexed / "0.png", "--in", tmp_path / "photos of others")
     assert done.code == 2
-    assert done.err.splitlines()[-1].endswith(f"is outside of the indexed folders, which are {indexed}")
+    assert done.err.splitlines()[-1].endswith(f"is not in an indexed folder; these are: {indexed}")
     assert not done.out
     done = imgsearch(command, indexed / "0.png", "--in", "")
     assert (done.code, done.err) == (2, "imgsearch: --in: the path is empty\n")
@@ -463,7 +463,7 @@ def test_one_picture_is_one_picture(
     lines = imgsearch("status").lines
     assert "pictures   1 file, 1 distinct" in lines
     assert "search     exact, 1 vector" in lines
-    assert imgsearch("verify").err == "sound: 1 vector read, and every checksum matches\n"
+    assert imgsearch("verify").err == "OK: 1 embedding read, all checksums match\n"
     npy = tmp_path / "one.npy"
     embedded = imgsearch("embed", "--text", "a", "--npy", npy, "--model", tiny_checkpoint)
     assert f"1 vector of 128 dimensions in {npy}" in embedded.err

@@ -116,7 +116,7 @@ def test_a_run_on_a_full_disk_ends_with_one_line(disk: Loop, tmp_path: Path, fak
     assert done.code == 2
     said = [line for line in done.err.splitlines() if "could not" in line or "disk" in line]
     assert len(said) == 1
-    assert "as it was at the last commit" in said[0]
+    assert "everything saved before is intact" in said[0]
     assert "Traceback" not in done.err
     found = imgsearch("query", "red", "--index", folder, "--paths", "-n", 1)
     assert (found.code, found.lines) == (0, [str(pictures / "red.png")])

@@ -329,7 +329,7 @@ def test_moving_pictures_are_refused(tiny: Sides):
     other = patches.pixel_values.copy()
     other[0, 256] += 1
     for moving in (Patches(other, patches.grid), Patches(patches.pixel_values, (2, 2, patches.grid[2]))):
-        with pytest.raises(InputError, match="moving picture"):
+        with pytest.raises(InputError, match="from a video"):
             tiny.engine([(tokens, moving)])
 
 

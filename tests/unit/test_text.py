@@ -124,10 +124,10 @@ def test_messages_name_what_python_has() -> None:
         ),
         (
             lambda: TrainOptions(out="x", learning_rate=-1.0),
-            "learning_rate=-1.0: it takes a number",
+            "learning_rate=-1.0: must be above 0",
             "learning_rate",
         ),
-        (lambda: imgsearch.SearchOptions(within=101.0), "within=101.0: a percentage", "within"),
+        (lambda: imgsearch.SearchOptions(within=101.0), "within=101.0: must be a percentage", "within"),
     ],
 )
 def test_a_caller_in_python_reads_parameters(wrong: Any, said: str, option: str) -> None:

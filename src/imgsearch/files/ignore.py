@@ -80,7 +80,7 @@ def option_rules(patterns: Iterable[str], prefix: int = 0) -> Rules:
         # "#" begins a comment in a file; as an option it can only mean a name such as "#recycle".
         lines.append((Message(Option("exclude")), f"\\{pattern}" if pattern.startswith("#") else pattern))
         if not pattern.strip():
-            raise UsageError(Option("exclude"), " needs a pattern; it got an empty one")
+            raise UsageError(Option("exclude"), " needs a pattern, not an empty string")
     return ((prefix, _compile(lines)),) if lines else ()
 
 
@@ -112,7 +112,7 @@ def _compile(lines: Iterable[tuple[str, str]]) -> _Patterns:
         except (ValueError, re.error):
             pattern = None
         if pattern is None or pattern.regex is None or pattern.include is None:
-            raise UsageError(where, f": {display_path(line)!r} is no valid gitignore pattern")
+            raise UsageError(where, f": {display_path(line)!r} is not a valid gitignore pattern")
         # pathspec lets a path match by the folders above it. Here each folder on the way was asked before and
         # is not entered if it is out, so, as in git, a pattern has to match the path itself: a folder's slash
         # only at the end, and "x/**" not x but what is in it.

@@ -79,7 +79,7 @@ def open_regular(path: str) -> io.BufferedReader:
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
-    raise OSError(errno.EINVAL, "it is no regular file")
+    raise OSError(errno.EINVAL, "not a regular file")
 
 
 def _changed(file: BinaryIO, before: os.stat_result) -> bool:

@@ -169,7 +169,7 @@ class Database:
         self._turn = threading.RLock()
         if not create and not os.path.exists(self.path):
             raise IndexDamaged(
-                f"{self.path} is missing: the index no longer knows its files; ",
+                f"{self.path} is missing: the list of indexed files is lost; ",
                 rebuild_hint(index_of(folder)),
             )
         with self.errors_explained():
@@ -212,10 +212,10 @@ class Database:
             log = self.path + "-wal"
             if os.path.exists(log) and os.path.getsize(log) > 0:
                 raise StorageError(
-                    f"{self.path} can't be read from here: its last changes are still in {log}, and the folder "
-                    f"can't be written ({error}); run '",
+                    f"{self.path} can't be read: its latest changes are still in {log}, and the folder "
+                    f"is not writable ({error}); run '",
                     Call("index_pictures"),
-                    "' once where it can",
+                    "' once with write access",
                 ) from error
             return self._open(uri + "?mode=ro&immutable=1")
 
@@ -237,14 +237,14 @@ class Database:
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise IndexMismatch(
-                f"{self.path} has format {version}, this imgsearch knows up to {len(MIGRATIONS)}; "
-                "update imgsearch to use this index"
+                f"{self.path} was written by a newer imgsearch (format {version}; this one reads up to "
+                f"{len(MIGRATIONS)}): please upgrade imgsearch"
             )
         if version == 0 and not create:
-            raise IndexDamaged(f"{self.path} holds no catalogue; ", rebuild_hint(index_of(self.folder)))
+            raise IndexDamaged(f"{self.path} is not a catalogue; ", rebuild_hint(index_of(self.folder)))
         if version < len(MIGRATIONS) and not write:
             raise IndexMismatch(
-                f"{self.path} has an older format; bring it up to date once with: ",
+                f"{self.path} has an older format; update it once with: ",
                 Call("index_pictures", {"folder": index_of(self.folder)}),
             )
         for number in range(version, len(MIGRATIONS)):
@@ -265,8 +265,8 @@ class Database:
             name = getattr(error, "sqlite_errorname", "") or ""
             if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
                 raise StorageError(
-                    f"{self.path} could not be used ({error}); the index is as it was at the last commit. "
-                    "Check that the disk has room and the folder can be written"
+                    f"{self.path} could not be used ({error}); everything saved before is intact. "
+                    "Check that the disk has free space and the folder is writable"
                 ) from error
             if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
                 raise IndexLocked(
@@ -288,7 +288,7 @@ class Database:
         """Return the error that says that the catalogue is damaged, and what to do."""
         reason = error_line(error, most=100)  # SQLite may quote the whole schema
         return IndexDamaged(
-            f"{self.path} is damaged ({reason}): it no longer says which vector is whose; ",
+            f"{self.path} is damaged ({reason}): embeddings can no longer be matched to their images; ",
             rebuild_hint(index_of(self.folder)),
         )
 

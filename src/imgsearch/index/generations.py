@@ -82,7 +82,7 @@ def unfinished(folder: str) -> tuple[IndexSpec, str] | None:
 def go_on_or_drop(folder: str) -> Message:
     """Say what can be done about an unfinished generation of the index in ``folder``."""
     drop = Call("compact_index", {"everything": True, "folder": folder})
-    return Message("go on with it: ", rebuild_call(folder), "; or drop it: ", drop)
+    return Message("continue it with: ", rebuild_call(folder), "; or discard it with: ", drop)
 
 
 def in_use(folder: str) -> str | None:

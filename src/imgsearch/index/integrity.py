@@ -113,7 +113,7 @@ def check(
                     Damage("ann", path, reason.removeprefix(path).strip(), segment=file.segment)
                 )
             elif file.rows > dict(counts).get(file.segment, 0):
-                what = f"covers {file.rows:,} vectors, more than there are"
+                what = f"covers {file.rows:,} embeddings, more than exist"
                 findings.damages.append(Damage("ann", path, what, segment=file.segment))
             findings.bytes += file.bytes
             advance(file.bytes)
@@ -202,7 +202,7 @@ def _sqlite_trouble(catalog: Catalog) -> str:
             if line != "ok":
                 return " ".join(line.replace("***", "").split())
         for table, *_ in catalog.database.query(lambda *row: row, "PRAGMA foreign_key_check"):
-            return f"a row of table {table} names what is not there"
+            return f"a row of table {table} refers to a missing row"
     except IndexDamaged as error:
         return str(error.__cause__ or error)
     return ""
@@ -214,12 +214,12 @@ def _wrong_counters(catalog: Catalog) -> list[str]:
     if ask(int, f"SELECT EXISTS ({_TALLY_OFF})")[0]:
         wrong.append("the number of files by reason")
     if ask(int, f"SELECT count(*) FROM content WHERE files <> ({_FILES})")[0]:
-        wrong.append("the number of files of pictures")
+        wrong.append("the number of files per image")
     counted = "SELECT segment, count(*) FROM dead GROUP BY segment ORDER BY segment"
     if ask(int, f"SELECT EXISTS (SELECT 1 FROM dead WHERE {_NOT_DELETED})")[0] or (
         ask(pair_row, _SHOULD_BE_DELETED) != ask(pair_row, counted)
     ):
-        wrong.append("which vectors are of pictures that are gone")
+        wrong.append("which embeddings belong to deleted images")
     return wrong
 
 
@@ -323,12 +323,12 @@ def _parts(ids: Iterable[int]) -> Iterator[list[int]]:
 def _check_catalogue(catalog: Catalog, findings: Findings) -> None:
     """Hold the catalogue against itself."""
     for wrong in _wrong_counters(catalog):
-        findings.damages.append(Damage("counters", catalog.path, f"miscounts {wrong}"))
+        findings.damages.append(Damage("counters", catalog.path, f"has wrong records of {wrong}"))
     if misplaced := _misplaced(catalog):
-        what = f"places {plural(len(misplaced), 'picture')} where no vector of theirs can be"
+        what = f"refers to embeddings that can't exist, of {plural(len(misplaced), 'image')}"
         findings.damages.append(Damage("misplaced", catalog.path, what, tuple(misplaced)))
     if strays := len(files_without_content(catalog)):
-        what = f"has {plural(strays, 'file')} of pictures that it does not know"
+        what = f"has {plural(strays, 'file')} of unknown images"
         findings.damages.append(Damage("files", catalog.path, what))
 
 
@@ -354,7 +354,7 @@ def _check_segment(
     if isinstance(file, OSError):
         if rows and isinstance(file, FileNotFoundError):
             lost = _contents_of(catalog, number)
-            what = f"is missing, and with it {plural(len(lost), 'picture')}"
+            what = f"is missing, and with it the embeddings of {plural(len(lost), 'image')}"
             findings.damages.append(Damage("missing", path, what, tuple(lost), number))
         elif rows:
             # What it holds may be whole: nothing is lost yet.
@@ -373,13 +373,13 @@ def _check_segment(
         check_header(header, path, dim, fingerprint)
     except IndexDamaged:
         findings.damages.append(
-            Damage("header", path, "does not begin with this index's header", segment=number)
+            Damage("header", path, "does not start with this index's header", segment=number)
         )
     width = 2 * dim
     whole = max(0, os.fstat(file).st_size - HEADER_BYTES) // width
     if whole < rows:
         lost = _contents_of(catalog, number, whole)
-        what = f"ends after {whole:,} of {rows:,} vectors, and with it {plural(len(lost), 'picture')}"
+        what = f"ends after {whole:,} of {rows:,} embeddings, which affects {plural(len(lost), 'image')}"
         findings.damages.append(Damage("short", path, what, tuple(lost), number, whole))
     advance(len(header))
     _check_rows(catalog, number, min(rows, whole), file, dim, findings, advance)
@@ -425,11 +425,11 @@ def _check_rows(
         advance(count * width)
     path = os.path.join(catalog.folder, "vectors", segment_name(number))
     for bad, what in (
-        (mismatched, "not matching their checksums"),
+        (mismatched, "that do not match their checksums"),
         (not_unit, "that are not of unit length"),
     ):
         if bad:
-            named = f"has {len(bad):,} of {rows:,} vectors {what}: {_ranges([row for row, _ in bad])}"
+            named = f"has {len(bad):,} of {rows:,} embeddings {what}: {_ranges([row for row, _ in bad])}"
             findings.damages.append(Damage("vectors", path, named, tuple(id for _, id in bad), number, rows))
 
 

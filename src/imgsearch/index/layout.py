@@ -67,7 +67,7 @@ def kind_of(path: str) -> Kind:
         if is_at_or_below(real, mount) and len(mount) >= len(best):
             best, name = mount, kind
     if not name:
-        return Kind("", False, "the mount table does not say")
+        return Kind("", False, "it is not in the mount table")
     network = _NETWORK.fullmatch(name) is not None
     return Kind(name, network, f"{best} is mounted as {name}")
 
@@ -78,11 +78,10 @@ def advice(folder: str) -> Message | None:
     if not kind.network:
         return None
     return Message(
-        f"{folder} lies on a network file system ({kind.reason}): the catalogue's log and the writer lock "
-        "need shared memory and kernel locks that such file systems do not give reliably, so the index may be "
-        "damaged there; keep it on a local disk with ",
+        f"{folder} is on a network file system ({kind.reason}). Locks and shared memory are not reliable there, "
+        "and the index may be damaged; keep it on a local disk with ",
         Option("folder", metavar="DIR"),
-        " (the pictures may stay where they are)",
+        " (the images may stay where they are)",
     )
 
 

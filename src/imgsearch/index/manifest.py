@@ -77,7 +77,8 @@ def parse(raw: bytes | str, folder: str) -> tuple[IndexSpec, str]:
         raise _damaged(folder) from error
     if version > FORMAT:
         raise IndexMismatch(
-            f"{path} has format {version}, this imgsearch knows up to {FORMAT}; update imgsearch to use this index"
+            f"{path} was written by a newer imgsearch (format {version}; this one reads up to {FORMAT}): "
+            "please upgrade imgsearch"
         )
     try:
         checksum = data.pop("checksum")
@@ -145,7 +146,7 @@ def spec_from_json(data: Any) -> IndexSpec:
     prompts, pixels = data["prompts"], data["pixels"]["image"]
     fingerprint = bytes.fromhex(data["fingerprint"])
     if len(fingerprint) != 32:
-        raise ValueError("its fingerprint is no sha256")
+        raise ValueError("its fingerprint is not a sha256")
     return IndexSpec(
         model=str(data["model"]),
         fingerprint=fingerprint.hex(),
@@ -175,14 +176,14 @@ def differences(have: IndexSpec, want: IndexSpec) -> list[str]:
     if prompts[0] == prompts[1]:
         prompts, sides = prompts[:1], [""]
     else:
-        sides = [" for questions", " for pictures"]
+        sides = [" for queries", " for images"]
     for side, (has, wants) in zip(sides, prompts, strict=True):
         if has != wants:
             found.append(f"the instruction{side} {has!r}, not {wants!r}")
     if have.pixels.max_pixels != want.pixels.max_pixels:
-        found.append(f"at most {have.pixels.max_pixels:,} pixels a picture, not {want.pixels.max_pixels:,}")
+        found.append(f"at most {have.pixels.max_pixels:,} pixels per image, not {want.pixels.max_pixels:,}")
     elif have.pixels != want.pixels:
-        found.append(f"at least {have.pixels.min_pixels:,} pixels a picture, not {want.pixels.min_pixels:,}")
+        found.append(f"at least {have.pixels.min_pixels:,} pixels per image, not {want.pixels.min_pixels:,}")
     return found
 
 
@@ -194,6 +195,6 @@ def _checksum(data: dict[str, Any]) -> str:
 def _damaged(folder: str) -> IndexDamaged:
     path = os.path.join(folder, NAME)
     return IndexDamaged(
-        f"{path} is missing or damaged: nothing says what the vectors were made with; ",
+        f"{path} is missing or damaged: it is unknown which model made the embeddings; ",
         repair_hint(folder),
     )

@@ -156,7 +156,7 @@ class ImageIndex:
         self.check_dim(dim)
         if vectors.ndim != 2 or vectors.shape[1] != self.spec.dim:
             raise UsageError(
-                f"a vector of shape {vectors.shape[1:]} does not fit this index of {self.spec.dim} dimensions"
+                f"an embedding of shape {vectors.shape[1:]} does not fit this index of {self.spec.dim} dimensions"
             )
         if k < 1 or not len(vectors):
             return [[] for _ in vectors]
@@ -165,7 +165,9 @@ class ImageIndex:
     def check_dim(self, dim: int | None) -> None:
         """Raise UsageError for a Matryoshka dimension that the index can't be searched at."""
         if dim is not None and not 1 <= dim <= self.spec.dim:
-            raise UsageError(Option("dim", dim), f": this index holds vectors of {self.spec.dim} dimensions")
+            raise UsageError(
+                Option("dim", dim), f": the embeddings in this index have {self.spec.dim} dimensions"
+            )
 
     def _search(
         self, vectors: Vectors, k: int, dim: int | None, exact: bool, below: Sequence[str]
@@ -256,7 +258,7 @@ class ImageIndex:
             return None
         segment = self.snapshot.segment(where.segment, dict(self.catalog.segments()).get(where.segment, 0))
         if where.row >= len(segment):
-            raise self._damaged(where.segment, f"has no vector {where.row}")
+            raise self._damaged(where.segment, f"has no embedding {where.row}")
         stored = segment.take(np.array([where.row]))
         self.check_row(stored[0], where.crc, where.segment, where.row)
         return stored.astype(np.float32)
@@ -264,7 +266,7 @@ class ImageIndex:
     def check_row(self, row: Rows, crc: int, segment: int, number: int) -> None:
         """Raise IndexDamaged if row ``number`` of a segment does not match its checksum."""
         if row_crc(row) != crc:
-            raise self._damaged(segment, f"is damaged: vector {number} does not match its checksum")
+            raise self._damaged(segment, f"is damaged: embedding {number} does not match its checksum")
 
     def _damaged(self, segment: int, what: str) -> IndexDamaged:
         path = os.path.join(self.data, "vectors", segment_name(segment))
@@ -275,8 +277,8 @@ class ImageIndex:
         """What would make the last search faster: why many vectors had to be compared one by one; "" if few had."""
         if self.scanned < ann.EXACT_ROWS or not (self.snapshot.problems or self.scanned > 5 * ann.EXACT_ROWS):
             return ""
-        why = next(iter(self.snapshot.problems.values()), "the files for fast search are not made yet")
-        return f"{self.scanned:,} vectors were compared one by one: {why}"
+        why = next(iter(self.snapshot.problems.values()), "the files for fast search are not built yet")
+        return f"{self.scanned:,} embeddings were compared one by one: {why}"
 
     @property
     def created(self) -> float:

@@ -175,5 +175,5 @@ def is_current(
     if (row.size, row.mtime_ns) != (source.size, source.mtime_ns):
         return False, "changed"
     if row.error in retry:
-        return False, "to be tried again"
+        return False, "will be tried again"
     return True, "same size and time"

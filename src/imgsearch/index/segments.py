@@ -72,11 +72,11 @@ def check_header(header: bytes, path: str, dim: int, fingerprint: str) -> None:
         whole = header[_FIELDS.size : _FIELDS.size + _CRC.size] == _CRC.pack(zlib.crc32(fields))
         if version > _VERSION and whole:
             raise IndexMismatch(
-                f"{path} has format {version}, this imgsearch knows up to {_VERSION}; "
-                "update imgsearch to use this index"
+                f"{path} was written by a newer imgsearch (format {version}; this one reads up to {_VERSION}): "
+                "please upgrade imgsearch"
             )
     if header != _header(dim, fingerprint):
-        raise _damaged(path, "does not begin with this index's header")
+        raise _damaged(path, "does not start with this index's header")
 
 
 def header_says(header: bytes) -> tuple[int, str] | None:
@@ -134,7 +134,7 @@ class SegmentWriter:
                 return
             check_header(os.pread(self._descriptor, HEADER_BYTES, 0), self._path, self.dim, self.fingerprint)
             if os.fstat(self._descriptor).st_size < end:
-                raise _damaged(self._path, f"is shorter than its {plural(rows, 'committed vector')}")
+                raise _damaged(self._path, f"is shorter than its {plural(rows, 'saved embedding')}")
             os.ftruncate(self._descriptor, end)
         except OSError as error:
             raise storage_error(error, self._path) from error
@@ -210,7 +210,7 @@ class Segment:
 
     def _whole(self, data: bytes, rows: int) -> Rows:
         if len(data) != 2 * self.dim * rows:
-            raise _damaged(self.path, "is shorter than its committed vectors")
+            raise _damaged(self.path, "is shorter than its saved embeddings")
         return np.frombuffer(data, "<f2").reshape(rows, self.dim)
 
     def __del__(self) -> None:
@@ -226,16 +226,16 @@ def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise SegmentMissing(
-            _damaged(path, f"is missing, and with it {plural(rows, 'vector')}").as_message, number
+            _damaged(path, f"is missing, and with it {plural(rows, 'embedding')}").as_message, number
         ) from error
     except OSError as error:
         raise _damaged(
-            path, f"can't be opened ({error_line(error)}), and with it {plural(rows, 'vector')}"
+            path, f"can't be opened ({error_line(error)}), and with it {plural(rows, 'embedding')}"
         ) from error
     try:
         check_header(os.pread(descriptor, HEADER_BYTES, 0), path, dim, fingerprint)
         if os.fstat(descriptor).st_size < end:
-            raise _damaged(path, f"is shorter than its {plural(rows, 'committed vector')}")
+            raise _damaged(path, f"is shorter than its {plural(rows, 'saved embedding')}")
         mapped = mmap.mmap(descriptor, end, access=mmap.ACCESS_READ)
         return descriptor, np.frombuffer(mapped, dtype="<f2", offset=HEADER_BYTES).reshape(rows, dim)
     except (OSError, ValueError) as error:

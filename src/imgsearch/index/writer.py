@@ -270,9 +270,10 @@ def lock_index(folder: str) -> FileLock:
     try:
         return FileLock(path)
     except LockHeld as held:
+        whose = f" ({held.holder})" if held.pid is not None else ""
         raise IndexLocked(
-            f"the index in {folder} is being written by {held.holder}; searching it goes on meanwhile, "
-            "run this again when that has ended"
+            f"another imgsearch{whose} is updating the index in {folder}. Searching still works; "
+            "try again when it has finished"
         ) from held
     except OSError as error:
         raise storage_error(error, path) from error
@@ -285,7 +286,9 @@ def _open_in_use(folder: str, spec: IndexSpec | None) -> ImageIndex:
     index = ImageIndex(folder, write=True)
     if spec is not None and (found := manifest.differences(index.spec, spec)):
         index.close()
-        raise IndexMismatch(f"meanwhile an index was made in {folder} with {'; '.join(found)}; try again")
+        raise IndexMismatch(
+            f"another process has just made an index in {folder} with {'; '.join(found)}; try again"
+        )
     return index
 
 

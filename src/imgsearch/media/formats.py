@@ -60,6 +60,17 @@ FORMATS = (
 EXTENSIONS: frozenset[str] = frozenset(f".{ext}" for row in FORMATS for ext in row.extensions.split())
 """The file names that are candidates: lower case, with the dot."""
 
+_OTHERS = {
+    "a PDF document": rb"%PDF-",
+    "a web page": rb"\s*<(!doctype html|html)",
+    "a drawing in SVG": rb"\s*<svg",
+    "a ZIP archive": rb"PK\x03\x04",
+    "a RAW photo": rb"....ftypcrx|FUJIFILMCCD-RAW|IIRO|IIU\0",
+    "a video": rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI|....(moov|mdat|wide)",
+    "all zeros": rb"\0{64}",
+}
+"""What a file is that is not an image → its first bytes: those that are often found among images."""
+
 _HEAD_BYTES = 64
 # What a decoder can't read though nothing is broken: told apart, so that a sound file isn't called corrupt.
 _UNSUPPORTED = re.compile(
@@ -115,7 +126,7 @@ def _picture_errors() -> Iterator[None]:
     except PictureError:
         raise
     except MemoryError as error:
-        raise PictureError("out of memory", "decoding it took more than there was") from error
+        raise PictureError("out of memory", "not enough memory to decode it") from error
     # Decoders of other people, fed with bytes of anybody: struct.error, SyntaxError, KeyError, zlib.error and
     # more have all been seen, so here, and nowhere else, every exception means that the file is no good.
     except Exception as error:
@@ -125,7 +136,7 @@ def _picture_errors() -> Iterator[None]:
         # A KeyError is a value that some table of the decoder lacks: 16-bit Photoshop, a TIFF's compression.
         if isinstance(error, KeyError) or isinstance(error.__cause__, KeyError):
             raise PictureError(
-                "unsupported", f"a variant that the decoder does not know, {detail}"
+                "unsupported", f"the decoder does not support this variant ({detail})"
             ) from error
         raise PictureError("unsupported" if _UNSUPPORTED.search(detail) else "corrupt", detail) from error
 
@@ -140,4 +151,15 @@ def _recognise(head: bytes, name: str) -> Format:
             continue
         if re.match(row.head, head, re.DOTALL):
             return row
-    raise PictureError("not an image", f"it begins with {head[:16]!r}")
+    raise PictureError("not an image", f"its content is {_content(head)}")
+
+
+def _content(head: bytes) -> str:
+    """Put into words what a file holds that is not an image, as far as its first bytes show."""
+    for name, start in _OTHERS.items():
+        if re.match(start, head, re.DOTALL | re.IGNORECASE):
+            return name
+    text = head.decode("utf-8", errors="ignore")  # the last character may be cut
+    if len(text.encode()) > len(head) - 4 and all(char.isprintable() or char in "\t\r\n\f" for char in text):
+        return "plain text"
+    return "of another kind"

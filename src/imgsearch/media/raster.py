@@ -191,7 +191,7 @@ def _check_tile(image: ImageFile.ImageFile, max_pixels: int) -> None:
     tags = getattr(image, "tag_v2", {})
     width, height = tags.get(TiffImagePlugin.TILEWIDTH), tags.get(TiffImagePlugin.TILELENGTH)
     if isinstance(width, int) and isinstance(height, int) and width * height > max_pixels:
-        raise PictureError("too many pixels", f"its tiles have {width} × {height}")
+        raise PictureError("too many pixels", f"its tiles are {width} × {height} pixels")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -72,12 +72,12 @@ def choose_size(picture: int, free: int, kind: str) -> tuple[int, str]:
     if fits >= most:
         return (
             most,
-            f"the most at a time on {LABEL[kind]}; half of the {format_bytes(free, 0)} free would hold {fits:,}",
+            f"the limit on {LABEL[kind]}; half of the {format_bytes(free, 0)} free would hold {fits:,}",
         )
     size = max(1, fits)
     return (
         size,
-        f"each takes about {format_bytes(picture, 0)} of the {format_bytes(free, 0)} free, half of which is used",
+        f"each takes about {format_bytes(picture, 0)}; half of the {format_bytes(free, 0)} free is used",
     )
 
 
@@ -135,12 +135,12 @@ class Batching:
                 continue
             release(self._device)
             if len(part) == 1:
-                raise ModelOutOfMemory("a single input is too much for ", _advice(self._device))
+                raise ModelOutOfMemory("a single input does not fit into ", _advice(self._device))
             tried = tried or len(part)
             self._limit = min(len(part) // 2, self._limit or len(part))  # another thread may know of less
-            self._reason = f"memory ran out with {tried}"
+            self._reason = f"ran out of memory with {tried}"
         if tried and not self._notified:
-            self._notify(f"memory ran out with {tried} inputs at a time: from here on it is {self._limit}")
+            self._notify(f"ran out of memory with {tried} inputs at a time: continuing with {self._limit}")
             self._notified = True
         return results
 
@@ -153,7 +153,7 @@ def loading(device: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelOutOfMemory("the model's weights are too much for ", _advice(device)) from error
+        raise ModelOutOfMemory("the model does not fit into ", _advice(device)) from error
 
 
 def _attempt(compute: Callable[[Sequence[T]], R], inputs: Sequence[T]) -> list[R]:
@@ -182,11 +182,11 @@ def _advice(device: str) -> Message:
     """Name the device's memory and what to do about it."""
     elsewhere = Message(", or compute on the CPU: ", Option("device", "cpu")) if device != "cpu" else ""
     return Message(
-        f"the memory of {device}: close what else uses it, take fewer pixels a picture (",
+        f"the memory of {device}: close other programs, use fewer pixels per image (",
         Option("pixels", PixelBudget(MIN_PIXELS, DETAIL["low"])),
         ", or fewer with ",
         Option("pixels"),
-        "; an index that is there needs ",
+        "; an existing index needs ",
         Option("rebuild", True),
         " for it)",
         elsewhere,

@@ -20,7 +20,7 @@ from imgsearch.text import Call, Message, error_line
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
 MODULES = "modules.json"  # what makes a folder one of sentence-transformers
 TRANSFORMER_SETTINGS = "sentence_bert_config.json"
-MEND = Message("fetch it again with '", Call("download"), "'")
+MEND = Message("download it again with '", Call("download"), "'")
 
 _FAMILY = "qwen3_vl"
 _CONFIG, _TOKENIZER, _TOKENIZER_SETTINGS = "config.json", "tokenizer.json", "tokenizer_config.json"
@@ -137,7 +137,7 @@ class Checkpoint:
             with contextlib.suppress(ValueError):
                 value = json.loads(self.read(name))
             if not isinstance(value, dict):
-                raise CheckpointError(f"{self.folder}/{name} is broken (no JSON object); ", MEND)
+                raise CheckpointError(f"{self.folder}/{name} is damaged (not a JSON object); ", MEND)
             self._objects[name] = value
         return self._objects[name]
 
@@ -150,8 +150,8 @@ class Checkpoint:
     def check_family(self) -> None:
         """Raise CheckpointError for a checkpoint of another family than Qwen3-VL's, or a broken config.json."""
         if (kind := self.read_object(_CONFIG).get("model_type")) != _FAMILY:
-            needed = "imgsearch needs one of the Qwen3-VL embedding family"
-            raise CheckpointError(f"{self.folder} is a {kind!r} checkpoint; {needed}")
+            needed = "imgsearch needs a Qwen3-VL embedding model"
+            raise CheckpointError(f"{self.folder} is a {kind!r} model; {needed}")
 
     @cached_property
     def tokenizer_settings(self) -> dict[str, Any]:
@@ -197,11 +197,13 @@ class Checkpoint:
             if not all(isinstance(text, str) for module in modules for text in (module.type, module.path)):
                 raise TypeError
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise CheckpointError(f"{self.folder}/{MODULES} is broken (no list of modules); ", MEND) from None
+            raise CheckpointError(
+                f"{self.folder}/{MODULES} is damaged (not a list of modules); ", MEND
+            ) from None
         for module in modules:
             if os.path.isabs(module.path) or ".." in module.path.split("/"):
                 raise CheckpointError(
-                    f"{self.folder}/{MODULES} names {module.path!r}, outside of its folder; ", MEND
+                    f"{self.folder}/{MODULES} refers to {module.path!r}, outside its folder; ", MEND
                 )
         return modules
 
@@ -228,7 +230,7 @@ class Checkpoint:
         if not all(
             isinstance(n, str) and n.endswith(".safetensors") and n == os.path.basename(n) for n in names
         ):
-            raise CheckpointError(f"{self.folder}/{_INDEX} names no shards that lie beside it; ", MEND)
+            raise CheckpointError(f"{self.folder}/{_INDEX} lists no weight files in this folder; ", MEND)
         return sorted({str(name) for name in names})
 
     @cached_property
@@ -259,7 +261,7 @@ class Checkpoint:
         for name in self._headers:
             before, now = self._states.get(name), self._state_now(name)
             if before is not None and before != now:
-                raise CheckpointError(f"{self.folder}/{name} was replaced after it was opened: try it again")
+                raise CheckpointError(f"{self.folder}/{name} changed while it was open: try again")
 
     @cached_property
     def info(self) -> CheckpointInfo:
@@ -359,18 +361,20 @@ def _read_header(path: str) -> list[TensorInfo]:
             if tensor.start != reached or tensor.size != items * _ITEM_BYTES.get(
                 tensor.dtype, tensor.size / max(items, 1)
             ):
-                raise ValueError("a tensor does not lie where it should")
+                raise ValueError("a tensor is out of place")
             reached += tensor.size
         if reached != size:
             raise ValueError("the header does not fit the file")
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{path} is missing (weights are read from safetensors files only, never from .bin); ", MEND
+            f"{path} is missing (only safetensors files are read, never .bin); ", MEND
         ) from error
     except OSError as error:
         raise CheckpointError(f"can't read {path}: {error_line(error)}; ", MEND) from error
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path} is cut short, or no safetensors file; delete it and ", MEND) from None
+        raise CheckpointError(
+            f"{path} is truncated or not a safetensors file; delete it and ", MEND
+        ) from None
     return tensors
 
 

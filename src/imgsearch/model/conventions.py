@@ -132,7 +132,7 @@ def _check_order(checkpoint: Checkpoint, modules: list[Module]) -> None:
     path = f"{checkpoint.folder}/{MODULES}"
     for module in modules:
         if not module.type.startswith("sentence_transformers."):
-            _refuse(path, f"the module {module.type!r}, a program of the checkpoint's own")
+            _refuse(path, f"the module {module.type!r}, which is custom code")
         if module.kind not in (TRANSFORMER, POOLING, NORMALIZE):
             _refuse(path, f"the module {module.kind}")
     kinds = [module.kind for module in modules]
@@ -171,7 +171,7 @@ def _check_messages(checkpoint: Checkpoint, path: str, settings: Mapping[str, An
     modalities = _dictionary(path, settings, "modality_config")
     if "message" not in modalities:
         # Older files have none; the library then takes the model for one of plain text.
-        _refuse(path, "no 'message' in modality_config (texts without the chat template, no pictures)")
+        _refuse(path, "no 'message' in modality_config (texts without the chat template, no images)")
     message = _dictionary(path, modalities, "message")
     how = (message.get("method"), message.get("method_output_name"))
     if how != ("forward", "last_hidden_state"):
@@ -204,7 +204,7 @@ def _read_config(checkpoint: Checkpoint, normalized: bool) -> tuple[str, str, in
             _refuse(path, f"the prompt {key!r}")
     default = settings.get("default_prompt_name")
     if default is not None and default not in (*prompts, "query", "document"):
-        _refuse(path, f"the default_prompt_name {default!r}, a prompt that is not there,")
+        _refuse(path, f"the default_prompt_name {default!r}, which is not among its prompts,")
     # The library has a prompt for either side, empty if none is saved: neither the default one nor "passage"
     # or "corpus" ever stands in for it in encode_query and encode_document.
     return prompts.get("query") or "", prompts.get("document") or "", dim
@@ -250,7 +250,7 @@ def _is_count(value: Any) -> bool:
 
 def _refuse(path: str, what: str) -> NoReturn:
     raise CheckpointError(
-        f"{path}: {what} is not supported; of sentence-transformers checkpoints, imgsearch takes those of a "
+        f"{path}: {what} is not supported; imgsearch supports sentence-transformers models that have a "
         "Transformer at the root, Pooling by lasttoken and Normalize"
     )
 
@@ -325,7 +325,7 @@ class Conventions:
         if dim and self.dim_reason:
             found.append(f"{self.dim:,} of {self.full_dim:,} dimensions ({self.dim_reason})")
         if pixels and self.pixels_reason:
-            found.append(f"at most {self.pixels.max_pixels:,} pixels a picture ({self.pixels_reason})")
+            found.append(f"at most {self.pixels.max_pixels:,} pixels per image ({self.pixels_reason})")
         return found
 
 
@@ -345,8 +345,8 @@ def conventions_of(checkpoint: Checkpoint) -> Conventions:
 def _read_conventions(checkpoint: Checkpoint) -> Conventions:
     if checkpoint.has(_ADAPTER):
         raise CheckpointError(
-            f"{checkpoint.folder} holds an adapter ({_ADAPTER}), which is not applied here; "
-            "merge it into the weights first"
+            f"{checkpoint.folder} contains an adapter ({_ADAPTER}), which imgsearch does not apply; "
+            "merge it into the model first"
         )
     full, pipeline = checkpoint.info.dim, read_pipeline(checkpoint)
     settings = checkpoint.read_object(OWN_FILE) if checkpoint.has(OWN_FILE) else {}
@@ -384,10 +384,10 @@ def _pixels(
         return _budget(f"{checkpoint.folder}/{OWN_FILE}", edges(pixels)), "its training budget"
     if pipeline is not None and pipeline.edges:
         found = edges(checkpoint.image_processor) | pipeline.edges
-        return _budget(f"{checkpoint.folder}: the Transformer module", found), "as its modules ask for"
+        return _budget(f"{checkpoint.folder}: the Transformer module", found), "as its modules require"
     for repo in (checkpoint.name, checkpoint.source.get("repo")):
         if repo in _TRAINED_AT:
-            return PixelBudget(MIN_PIXELS, _TRAINED_AT[repo]), "what it was trained at"
+            return PixelBudget(MIN_PIXELS, _TRAINED_AT[repo]), "as it was trained"
     return DEFAULT_BUDGET, ""
 
 
@@ -395,7 +395,7 @@ def _budget(where: str, found: dict[str, Any]) -> PixelBudget:
     least, most = found.get("shortest_edge"), found.get("longest_edge")
     if type(least) is not int or type(most) is not int or not 1 <= least <= most:
         raise CheckpointError(
-            f"{where} gives no pixel budget (from {least} to {most} pixels); choose one with ",
+            f"{where} has no valid pixel budget (from {least} to {most} pixels); choose one with ",
             Option("pixels", metavar="PixelBudget(LEAST, MOST)"),
         )
     return PixelBudget(least, most)

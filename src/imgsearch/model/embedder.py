@@ -92,7 +92,7 @@ class Qwen3VLEmbedder:
         hidden = self.forward.hidden
         if dim is not None and not 1 <= dim <= hidden:
             raise UsageError(
-                f"this model's vectors have {hidden} numbers; choose a dim from 1 to {hidden}, not {dim}"
+                f"this model's embeddings have {hidden} dimensions; choose a dim from 1 to {hidden}, not {dim}"
             )
         self.dim: int = dim or conventions.dim
         # Without self, so that an embedder that is let go gives its memory back at once, not when cycles are sought.
@@ -181,7 +181,7 @@ class Qwen3VLEmbedder:
         most, area = self.budget.max_pixels, self._layout.factor**2
         if most // area + prompt > self._max_length:
             raise UsageError(
-                f"pictures of {most:,} pixels take more than the model's {self._max_length:,} tokens; give at most ",
+                f"images of {most:,} pixels need more than the model's {self._max_length:,} tokens; use at most ",
                 Option("pixels", replace(self.budget, max_pixels=(self._max_length - prompt) * area)),
             )
         return most // self._layout.patch**2, most // area + prompt

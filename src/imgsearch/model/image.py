@@ -61,7 +61,7 @@ def read_layout(checkpoint: Checkpoint) -> PatchLayout:
         value = default if value is None else value
         if value is None:
             raise CheckpointError(
-                f"{folder}: neither its processor's config nor config.json gives {name}; ", MEND
+                f"{folder}: {name} is missing from both its processor's config and config.json; ", MEND
             )
         return value
 
@@ -78,9 +78,7 @@ def read_layout(checkpoint: Checkpoint) -> PatchLayout:
             else 1.0,
         )
     except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder}: the processor's config can't be understood ({error}); ", MEND
-        ) from error
+        raise CheckpointError(f"{folder}: the processor's config is not valid ({error}); ", MEND) from error
     if min(layout.patch, layout.temporal, layout.merge) < 1 or 0.0 in layout.std:
         raise CheckpointError(f"{folder}: the processor's config has a patch size or deviation of 0; ", MEND)
     return layout
@@ -126,7 +124,7 @@ def check_budget(budget: PixelBudget, factor: int) -> None:
         )
     if budget.min_pixels > budget.max_pixels:
         raise UsageError(
-            f"the least pixels ({budget.min_pixels}) are more than the most ({budget.max_pixels})"
+            f"the minimum of pixels ({budget.min_pixels}) is above the maximum ({budget.max_pixels})"
         )
 
 
@@ -136,7 +134,7 @@ def resize(image: RGB, budget: PixelBudget, layout: PatchLayout) -> RGB:
     Raises InputError for anything but (height, width, 3) uint8, else as ``target_size`` does.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(f"a picture must be (height, width, 3) uint8, not {image.shape} {image.dtype}")
+        raise InputError(f"an image must be (height, width, 3) uint8, not {image.shape} {image.dtype}")
     high, wide = target_size(image.shape[0], image.shape[1], budget, layout.factor)
     if image.shape[:2] != (high, wide):
         image = np.asarray(Image.fromarray(image).resize((wide, high), Image.Resampling.BICUBIC))

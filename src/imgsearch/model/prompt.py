@@ -102,12 +102,12 @@ class PromptEncoder:
         """
         text = _valid(text) if text and text.strip() else None
         if text is None and not image_tokens:
-            raise InputError("there is nothing to embed: the text is empty and there is no picture")
+            raise InputError("there is nothing to embed: the text is empty and there is no image")
         instruction = _valid(instruction)
         for token in self._reserved:
             if token in instruction or (text is not None and token in text):
                 raise InputError(
-                    f"the text holds {token}, which the model would read as a picture; remove it"
+                    f"the text contains {token}, which the model would read as an image; remove it"
                 )
         ids = self._ids(instruction, text, image_tokens)
         if len(ids) > max_length:
@@ -138,13 +138,13 @@ class PromptEncoder:
         """Cut the text so that the whole prompt has at most ``max_length`` tokens, or say why it can't be."""
         if not image_tokens:
             raise InputError(
-                f"the text has {len(ids)} tokens with its prompt; {max_length} are the most: shorten it"
+                f"the text has {len(ids)} tokens with its prompt, but the limit is {max_length}: shorten it"
             )
         bare = len(self._ids(instruction, None, image_tokens))
         if bare > max_length:
             raise InputError(
-                f"the picture takes {image_tokens} tokens and its prompt {bare - image_tokens} more; {max_length} "
-                "are the most: choose fewer pixels, or a shorter instruction"
+                f"the image takes {image_tokens} tokens and its prompt {bare - image_tokens} more, but the limit is "
+                f"{max_length}: choose fewer pixels, or a shorter instruction"
             )
         assert text is not None  # else the bare prompt is this one, and too long
         spans = self._tokenizer.encode(text, add_special_tokens=False).offsets
@@ -156,7 +156,7 @@ class PromptEncoder:
             ids = self._ids(instruction, text, image_tokens)
         if notify is not None:
             notify(
-                f"a text of {len(spans)} tokens beside a picture was cut to its first {keep}: "
+                f"a text of {len(spans)} tokens with an image was cut to its first {keep}: "
                 f"a prompt has at most {max_length} tokens"
             )
         return ids
@@ -178,7 +178,7 @@ class PromptEncoder:
             ) from error
         if prompt.count(self._image_token) != bool(image_tokens):
             raise CheckpointError(
-                f"{self._folder}: the chat template does not place exactly one picture; ", MEND
+                f"{self._folder}: the chat template does not place exactly one image; ", MEND
             )
         prompt = prompt.replace(self._image_token, self._image_token * image_tokens)
         ids: list[int] = self._tokenizer.encode(prompt).ids
@@ -209,14 +209,14 @@ def _read_tokenizer(checkpoint: Checkpoint) -> tuple[Tokenizer, dict[str, Any]]:
     """Return the tokenizer of tokenizer.json, never cutting or padding by itself, and the padding it came with."""
     name = "tokenizer.json"
     if not checkpoint.has(name):
-        raise CheckpointError(f"{checkpoint.folder} is no complete checkpoint: {name} is missing; ", MEND)
+        raise CheckpointError(f"{checkpoint.folder} is not a complete model: {name} is missing; ", MEND)
     try:
         tokenizer = Tokenizer.from_buffer(checkpoint.read(name))
     except CheckpointError:
         raise
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(
-            f"{checkpoint.folder}/{name} is no tokenizer ({error_line(error)}); ", MEND
+            f"{checkpoint.folder}/{name} is not a valid tokenizer ({error_line(error)}); ", MEND
         ) from error
     padding = tokenizer.padding or {}
     tokenizer.no_truncation()
@@ -242,7 +242,7 @@ def _compile(checkpoint: Checkpoint) -> jinja2.Template:
         return template
     except jinja2.TemplateError as error:
         raise CheckpointError(
-            f"{folder}: the chat template is broken ({error_line(error)}); ", MEND
+            f"{folder}: the chat template is not valid ({error_line(error)}); ", MEND
         ) from error
 
 

@@ -66,7 +66,7 @@ class Qwen3VLForEmbedding(Qwen3VLPreTrainedModel):  # type: ignore[no-untyped-ca
         # The type ids make the rotary positions three-dimensional; a version of transformers that does not
         # insist on them would quietly give other vectors.
         if pixel_values is not None and mm_token_type_ids is None:
-            raise ValueError("pictures need mm_token_type_ids: without them their positions are lost")
+            raise ValueError("images need mm_token_type_ids: without them their positions are lost")
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -92,9 +92,8 @@ def load_model(checkpoint: Checkpoint, runtime: Runtime) -> Qwen3VLForEmbedding:
     config = read_config(checkpoint)
     if runtime.dtype == "int8":
         raise UsageError(
-            f"{checkpoint.folder} is computed by transformers' modules, which have no int8: leave ",
+            f"{checkpoint.folder} runs on transformers' modules, which do not support int8: omit ",
             Option("dtype"),
-            " out",
         )
     with torch.device("meta"):
         model = Qwen3VLForEmbedding(config)
@@ -122,7 +121,7 @@ def read_config(checkpoint: Checkpoint) -> Qwen3VLConfig:
         config: Qwen3VLConfig = Qwen3VLConfig.from_dict(content)
     except Exception as error:  # its validation raises many kinds
         raise CheckpointError(
-            f"{checkpoint.folder}: config.json can't be understood ({error_line(error, first=True)}); ", MEND
+            f"{checkpoint.folder}: config.json is not valid ({error_line(error, first=True)}); ", MEND
         ) from error
     return config
 

@@ -27,14 +27,14 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
     where it can't be computed.
     """
     if dtype not in ("auto", *DTYPES):
-        raise UsageError(f"there is no dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
+        raise UsageError(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
     found = _found()
     if device == "auto":
         kind = found[0]
         chosen, why = kind, "no CUDA or MPS device found" if kind == "cpu" else f"{LABEL[kind]} device found"
     else:
         chosen, kind = device, _check(device, found)
-        why = f"{LABEL[kind]} was asked for"
+        why = f"{LABEL[kind]} was requested"
     if dtype == "auto":
         dtype, reason = cpu_dtype() if kind == "cpu" else (NATURAL_DTYPE[kind], "")
         why += (
@@ -43,7 +43,7 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
             else f"; {dtype} is the {LABEL[kind]}'s dtype"
         )
     else:
-        why += f"; {dtype} was asked for"
+        why += f"; {dtype} was requested"
     if dtype == "int8":
         why += _check_int8(kind)
     return Runtime(device=chosen, dtype=dtype, reason=why)
@@ -137,27 +137,26 @@ def _check_int8(kind: str) -> str:
 
     if kind != "cpu":
         raise UsageError(
-            f"int8 is for CPUs, not for {LABEL[kind]}: leave ",
+            f"int8 works on CPUs only, not on {LABEL[kind]}: omit ",
             Option("dtype"),
-            " out, or add ",
+            ", or add ",
             Option("device", "cpu"),
         )
     if not int8_fits(getattr(torch, activations("int8"))):
         raise UsageError(
-            "this processor (int8 needs VNNI) or this build of torch computes int8 wrong: leave ",
+            "int8 gives wrong results on this processor (it needs VNNI) or with this build of torch: omit ",
             Option("dtype"),
-            " out",
         )
     if _cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"}:
         return ""
-    return ", but this CPU shows no VNNI, without which it may be slower"
+    return ", but this CPU has no VNNI, so it may be slower"
 
 
 def _check(device: str, found: list[str]) -> str:
     """Return the kind of the device that was asked for, or raise UsageError if there is none such."""
     kind, colon, number = device.partition(":")
     if kind not in DEVICES or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise UsageError(f"there is no device '{device}'; choose auto, cuda, cuda:N, mps or cpu")
+        raise UsageError(f"unknown device '{device}'; choose auto, cuda, cuda:N, mps or cpu")
     if kind not in found:
         raise UsageError(
             f"this machine has no {LABEL[kind]} device that torch can use; it has: {', '.join(found)}"
@@ -167,5 +166,5 @@ def _check(device: str, found: list[str]) -> str:
 
         count = torch.cuda.device_count()
         if int(number) >= count:
-            raise UsageError(f"there is no device '{device}'; the last of this machine is cuda:{count - 1}")
+            raise UsageError(f"there is no device '{device}'; the last one is cuda:{count - 1}")
     return kind

@@ -166,8 +166,8 @@ def test_rows_without_a_finite_vector_arrive() -> None:
     found = protocol.error_from(protocol.error_json(NonFiniteError([3, 5])))
     assert isinstance(found, NonFiniteError)
     assert (found.rows, str(found)) == ([3, 5], str(NonFiniteError([3, 5])))
-    assert "for 2 inputs, also" in str(found)
-    assert "for 1 input, also" in str(NonFiniteError([3]))
+    assert "for 2 inputs, even" in str(found)
+    assert "for 1 input, even" in str(NonFiniteError([3]))
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ def test_an_ignore_file_that_can_not_be_read_is_named(
     """Nothing is indexed on the guess that an unreadable ignore file was empty; a pipe is not waited for."""
     put(tmp_path, "a.jpg")
     os.mkfifo(tmp_path / ".imgsearchignore")
-    with pytest.raises(UsageError, match=r"\.imgsearchignore can't be read: it is no regular file"):
+    with pytest.raises(UsageError, match=r"\.imgsearchignore can't be read: not a regular file"):
         found(tmp_path)
     os.remove(tmp_path / ".imgsearchignore")
     put(tmp_path, ".imgsearchignore")

@@ -133,7 +133,7 @@ def _flip(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "why"),
-    [(_lose, "can't be read"), (_cut, "has not the size"), (_flip, "does not match its checksum")],
+    [(_lose, "can't be read"), (_cut, "has the wrong size"), (_flip, "does not match its checksum")],
 )
 def test_damaged_ann_files_change_no_answer_and_are_made_anew(folder: str, harm: object, why: str) -> None:
     """An ANN file that is gone, cut or altered is not used; searches answer from the vectors and say why."""
@@ -142,7 +142,7 @@ def test_damaged_ann_files_change_no_answer_and_are_made_anew(folder: str, harm:
         harm(path)  # type: ignore[operator]
     found, strategy, advice = answers(folder, rows[::499])
     assert (found, strategy) == (names(0, 499, 998), "exact")
-    assert "1,000 vectors were compared one by one" in advice
+    assert "1,000 embeddings were compared one by one" in advice
     assert why in advice
     assert all(why in reason for reason in build_again(folder))
     assert answers(folder, rows[::499]) == (names(0, 499, 998), "codes", "")
@@ -155,7 +155,7 @@ def test_another_versions_files_are_made_anew(folder: str, monkeypatch: pytest.M
     assert answers(folder, rows[:1])[1] == "exact"
     reasons = build_again(folder)
     assert len(reasons) == 3
-    assert all(reason.startswith("it was written by FAISS") for reason in reasons)
+    assert all(reason.startswith("it was built by FAISS") for reason in reasons)
     assert answers(folder, rows[:1])[1] == "codes"
 
 
@@ -236,7 +236,7 @@ def test_a_disk_that_refuses_an_ann_file_is_said_and_costs_no_answer(
 
         monkeypatch.setattr(builder, "sync_file", full)
         AnnBuilder(writer.data, writer.spec, notes).finish()
-    assert "the files that make searching fast could not be made: the disk is full" in notes.text
+    assert "could not build the files for fast search: the disk is full" in notes.text
     assert answers(folder, rows[:1])[:2] == (names(0), "exact")
     assert list(Path(folder, "faiss").iterdir()) == []
 
@@ -326,4 +326,4 @@ def test_what_can_not_be_made_is_said_once(folder: str, monkeypatch: pytest.Monk
             builder.schedule()
             builder.join()
         builder.finish()
-    assert notes.text.count("could not be made") == 1
+    assert notes.text.count("could not build") == 1

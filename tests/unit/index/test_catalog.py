@@ -283,7 +283,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     db.close()
     for write in (False, True):
-        with pytest.raises(IndexMismatch, match="update imgsearch"):
+        with pytest.raises(IndexMismatch, match="upgrade imgsearch"):
             Catalog(str(tmp_path), write=write)
 
 
@@ -347,7 +347,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
     pages = catalog.database.connection.execute("PRAGMA page_count").fetchone()[0]
     catalog.database.connection.execute(f"PRAGMA max_page_count = {pages}")
     many = [state(1, f"{number:0200d}.jpg", sha(number)) for number in range(500)]
-    with pytest.raises(StorageError, match=r"full.*as it was at the last commit"):
+    with pytest.raises(StorageError, match=r"full.*everything saved before is intact"):
         catalog.commit(1, 2, [], many)
     assert answers(tmp_path) == before
     catalog.database.connection.execute("PRAGMA max_page_count = 100000")

@@ -97,7 +97,7 @@ def test_every_cut_manifest_is_refused(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_with_the_advice_to_update(tmp_path: Path) -> None:
     """A manifest of a later format is no damage: the message asks for a newer imgsearch, not for a rebuild."""
     (tmp_path / manifest.NAME).write_text(json.dumps({"format": manifest.FORMAT + 1, "new": "things"}))
-    with pytest.raises(IndexMismatch, match="update imgsearch") as caught:
+    with pytest.raises(IndexMismatch, match="upgrade imgsearch") as caught:
         manifest.read(str(tmp_path))
     assert caught.value.next is None
 
@@ -115,7 +115,7 @@ def test_a_lost_manifest_beside_vectors_is_damage(tmp_path: Path) -> None:
     (tmp_path / "vectors").mkdir()
     (tmp_path / "vectors" / "00000001.f16").write_bytes(b"x")
     assert manifest.exists(str(tmp_path))
-    with pytest.raises(IndexDamaged, match="nothing says what the vectors were made with"):
+    with pytest.raises(IndexDamaged, match="it is unknown which model made the embeddings"):
         manifest.read(str(tmp_path))
 
 
@@ -148,7 +148,7 @@ def test_every_difference_is_said_and_a_name_is_none() -> None:
         (dataclasses.replace(have, dim=7), f"dimension {have.dim}, not 7"),
         (dataclasses.replace(have, query_prompt="Q."), "instruction"),
         (dataclasses.replace(have, document_prompt="D."), "'D.'"),
-        (dataclasses.replace(have, pixels=PixelBudget(4096, 5000)), "57,600 pixels a picture, not 5,000"),
+        (dataclasses.replace(have, pixels=PixelBudget(4096, 5000)), "57,600 pixels per image, not 5,000"),
     ]
     for want, said in others:
         (found,) = manifest.differences(have, want)

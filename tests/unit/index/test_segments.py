@@ -105,10 +105,10 @@ def test_every_damaged_header_byte_is_noticed(folder: str) -> None:
     sound = path.read_bytes()
     for place in [*range(70), *range(70, HEADER_BYTES, 97), HEADER_BYTES - 1]:
         path.write_bytes(sound[:place] + bytes([sound[place] ^ 4]) + sound[place + 1 :])
-        with pytest.raises(IndexDamaged, match=r"00000001\.f16 does not begin"):
+        with pytest.raises(IndexDamaged, match=r"00000001\.f16 does not start"):
             mapped(folder, 1)
         writer = SegmentWriter(folder, DIM, PRINT)
-        with pytest.raises(IndexDamaged, match=r"00000001\.f16 does not begin"):
+        with pytest.raises(IndexDamaged, match=r"00000001\.f16 does not start"):
             writer.open(1, 1)
         writer.close()
 
@@ -117,7 +117,7 @@ def test_every_damaged_header_byte_is_noticed(folder: str) -> None:
 def test_a_segment_of_another_index_is_refused(folder: str, dim: int, mark: str) -> None:
     """Vectors of another dimension or model can't be slipped in."""
     written(folder, rows(4))
-    with pytest.raises(IndexDamaged, match=r"does not begin with this index's header.*repair_index"):
+    with pytest.raises(IndexDamaged, match=r"does not start with this index's header.*repair_index"):
         Segment(folder, 1, 2, dim, mark)
 
 
@@ -137,7 +137,7 @@ def test_a_short_segment_is_refused_and_left_alone(folder: str, size: int) -> No
 
 def test_a_missing_segment_says_how_much_is_lost(folder: str) -> None:
     """A vector file that is gone is named, with the number of vectors that went with it."""
-    with pytest.raises(IndexDamaged, match=r"00000007\.f16 is missing, .* 12 vectors"):
+    with pytest.raises(IndexDamaged, match=r"00000007\.f16 is missing, .* 12 embeddings"):
         mapped(folder, 12, number=7)
 
 
@@ -164,7 +164,7 @@ def test_a_failed_append_leaves_the_rows_before(
     writer.open(1, 3)
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", failing(code, short))
-    with pytest.raises(StorageError, match=r"00000001\.f16.*as it was at the last commit"):
+    with pytest.raises(StorageError, match=r"00000001\.f16.*everything saved before is intact"):
         writer.append(3, rows(2, seed=1))
     assert path.stat().st_size == HEADER_BYTES + 3 * DIM * 2
     monkeypatch.setattr(os, "pwrite", real)

@@ -173,7 +173,7 @@ def test_an_empty_index_finds_nothing(folder: str) -> None:
 def test_a_dimension_that_the_index_lacks_is_refused(folder: str, dim: int) -> None:
     """Only prefixes of the stored vectors can be searched, and the message says how long these are."""
     make(folder, 2)
-    with ImageIndex(folder) as index, pytest.raises(UsageError, match=f"vectors of {DIM} dimensions"):
+    with ImageIndex(folder) as index, pytest.raises(UsageError, match=f"have {DIM} dimensions"):
         index.search(unit(1), 1, dim)
 
 
@@ -255,9 +255,9 @@ def test_a_damaged_vector_is_never_a_hit(folder: str, byte: int) -> None:
     data[segments.HEADER_BYTES + 3 * DIM * 2 + byte] ^= 1
     path.write_bytes(data)
     with ImageIndex(folder) as index:
-        with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: vector 3 .*repair_index"):
+        with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: embedding 3 .*repair_index"):
             index.search(rows[3:4], 1)
-        with pytest.raises(IndexDamaged, match="vector 3 "):
+        with pytest.raises(IndexDamaged, match="embedding 3 "):
             index.vector(sha(3))
         spared = index.vector(sha(4))
         assert spared is not None
@@ -373,7 +373,7 @@ def test_a_database_that_can_not_grow_leaves_the_index_as_it_was(folder: str) ->
     with IndexWriter(folder) as writer:
         db = writer.catalog.database.connection
         db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
-        with pytest.raises(StorageError, match=r"full.*as it was at the last commit"):
+        with pytest.raises(StorageError, match=r"full.*everything saved before is intact"):
             add(writer, [f"{long}{name}" for name in range(300)], unit(300, seed=1))
         assert found(folder, rows) == [[str(name)] for name in range(5)]
         assert writer.catalog.counts()[:2] == (5, 5)
@@ -429,7 +429,7 @@ def test_a_second_writer_learns_who_the_first_is(folder: str) -> None:
     """While one process writes, another is refused with its number, and readers go on."""
     rows = make(folder, 2)
     with IndexWriter(folder):
-        with pytest.raises(IndexLocked, match=f"being written by process {os.getpid()} on "):
+        with pytest.raises(IndexLocked, match=f"another imgsearch .process {os.getpid()} on "):
             IndexWriter(folder)
         assert found(folder, rows) == [["0"], ["1"]]
     with IndexWriter(folder) as writer:
@@ -476,7 +476,7 @@ def test_an_unreadable_lock_file_is_no_obstacle(folder: str, text: bytes) -> Non
     Path(folder, "writer.lock").write_bytes(text)
     with IndexWriter(folder):
         Path(folder, "writer.lock").write_bytes(text)
-        with pytest.raises(IndexLocked, match="being written by another process"):
+        with pytest.raises(IndexLocked, match="another imgsearch is updating"):
             IndexWriter(folder)
 
 

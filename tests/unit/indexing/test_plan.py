@@ -48,7 +48,7 @@ def row(error: str | None = None) -> FileRow:
         (row(), 10, 19, (False, "changed")),
         (row("corrupt"), 10, 20, (True, "same size and time")),
         (row("corrupt"), 11, 20, (False, "changed")),
-        *((row(reason), 10, 20, (False, "to be tried again")) for reason in sorted(TRANSIENT)),
+        *((row(reason), 10, 20, (False, "will be tried again")) for reason in sorted(TRANSIENT)),
     ],
 )
 def test_a_file_is_current_while_size_and_time_stand(

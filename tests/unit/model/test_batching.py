@@ -65,8 +65,8 @@ def test_less_memory_or_more_pixels_never_make_a_larger_batch(
 @pytest.mark.parametrize(
     ("free", "size", "words"),
     [
-        (20_000_000_000, 8, "the most at a time on CPU; half of the 20.0 GB free would hold"),
-        (200_000_000, 4, "each takes about 21 MB of the 200 MB free, half of which is used"),
+        (20_000_000_000, 8, "the limit on CPU; half of the 20.0 GB free would hold"),
+        (200_000_000, 4, "each takes about 21 MB; half of the 200 MB free is used"),
         (0, 1, "of the 0 MB free"),
     ],
 )
@@ -125,7 +125,7 @@ def test_both_forwards_have_the_same_widths(
     assert isinstance(embedder.forward, Reference) == (forward == "reference")
     assert embedder.forward.layer_sizes() == LayerSizes(1536, 64, 128, 128, 256, 3)
     assert embedder.batch_size == 8
-    assert "the most at a time on CPU" in embedder.batch_reason
+    assert "the limit on CPU" in embedder.batch_reason
 
 
 def _unknown(folder: str) -> None:
@@ -255,8 +255,8 @@ def test_memory_that_runs_out_makes_smaller_batches(
     np.testing.assert_allclose(embedder.embed(INPUTS), expected, atol=1e-5)
     fits = {1: 1, 3: 2, 5: 4}[room]
     assert embedder.batch_size == fits
-    assert embedder.batch_reason == "memory ran out with 8"
-    assert lines == [f"memory ran out with 8 inputs at a time: from here on it is {fits}"]
+    assert embedder.batch_reason == "ran out of memory with 8"
+    assert lines == [f"ran out of memory with 8 inputs at a time: continuing with {fits}"]
     crowded.room = 100
     np.testing.assert_allclose(embedder.embed(INPUTS, batch_size=11), expected, atol=1e-5)
     assert max(crowded.passes) == fits
@@ -358,7 +358,7 @@ def test_weights_that_do_not_fit(tiny_checkpoint: str, monkeypatch: pytest.Monke
         raise OOM[kind]
 
     monkeypatch.setattr(embedder_module, "Engine", load)
-    with pytest.raises(ModelOutOfMemory, match="the model's weights are too much for the memory of cpu"):
+    with pytest.raises(ModelOutOfMemory, match="the model does not fit into the memory of cpu"):
         Qwen3VLEmbedder(tiny_checkpoint, device="cpu")
 
 
@@ -415,7 +415,7 @@ def test_a_run_goes_on_with_smaller_batches(
     _crowded_runs(monkeypatch, room=2)
     result = run(tmp_path / "crowded", gallery, model=model, batch_size=asked, reporter=notes)
     assert result.indexed == 5
-    assert notes.text.count("memory ran out with") == 1
+    assert notes.text.count("ran out of memory with") == 1
     with ImageIndex(str(tmp_path / "whole")) as whole, ImageIndex(str(tmp_path / "crowded")) as crowded:
         for path in sorted(indexed(tmp_path / "whole")):
             sha256 = hashlib.sha256(Path("/", path).read_bytes()).digest()
@@ -445,7 +445,7 @@ def test_a_picture_too_large_for_memory_ends_the_run(
 def test_the_stats_name_batch_and_wait(tmp_path: Path, gallery: Path, tiny_checkpoint: str) -> None:
     """A run says how many pictures the model took at a time and why, and what share of its time it waited for them."""
     model = ModelOptions(tiny_checkpoint, device="cpu")
-    assert "; batches of 8 (the most at a time on CPU; " in run(tmp_path / "a", gallery, model=model).timing()
+    assert "; batches of 8 (the limit on CPU; " in run(tmp_path / "a", gallery, model=model).timing()
     assert "; batches of 3 (as asked for)" in run(tmp_path / "b", gallery, model=model, batch_size=3).timing()
     told = IndexResult(indexed=40, seconds=12.0, embedding=6.0, waiting=2.0).timing()
     assert told == (

@@ -129,6 +129,6 @@ def test_weights_that_were_replaced_since_are_not_loaded(tiny_copy: str, load: C
     tensors["model.language_model.norm.weight"] = tensors["model.language_model.norm.weight"].bfloat16()
     save_file(tensors, f"{path}.new")  # every tensor behind it lies elsewhere
     os.replace(f"{path}.new", path)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors was replaced after it was opened"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors changed while it was open"):
         load(checkpoint, runtime)
     assert load(Checkpoint(tiny_copy), runtime)

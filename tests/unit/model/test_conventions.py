@@ -82,7 +82,7 @@ def test_the_budget_of_training_is_the_default(tiny_copy: str) -> None:
     own = conventions_of(Checkpoint(tiny_copy))
     assert own.pixels == PixelBudget(1_024, 36_864)
     assert own.matryoshka_dims == (128, 64, 32)
-    assert own.notes() == ["at most 36,864 pixels a picture (its training budget)"]
+    assert own.notes() == ["at most 36,864 pixels per image (its training budget)"]
 
 
 def test_the_visual_documents_model_gets_the_budget_it_was_trained_at(tiny_copy: str) -> None:
@@ -173,7 +173,7 @@ def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
     choose_spec(ModelOptions(str(sentence)), notes)
     assert notes.lines == [
         f"{sentence} asks for 64 of 128 dimensions (its truncate_dim); "
-        "at most 36,864 pixels a picture (its training budget)"
+        "at most 36,864 pixels per image (its training budget)"
     ]
     notes = Notes()
     choose_spec(ModelOptions(str(sentence), dim=128, pixels="checkpoint"), notes)
@@ -254,7 +254,7 @@ REFUSED = {
     "no pooling": (_kinds(_ST + "Transformer", _ST + "Normalize"), "the modules Transformer, Normalize"),
     "a class of its own": (
         _kinds("custom_st.Transformer", _ST + "Pooling"),
-        "the module 'custom_st.Transformer', a program of the checkpoint's own",
+        "the module 'custom_st.Transformer', which is custom code",
     ),
     "text only": (_settings(modality_config=None), "no 'message' in modality_config"),
     "another output": (
@@ -318,16 +318,16 @@ def test_a_template_that_wants_to_know_the_side_is_refused(sentence: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("imgsearch.json", {"pixels": {"max_pixels": 5}}, "imgsearch.json gives no pixel budget"),
+        ("imgsearch.json", {"pixels": {"max_pixels": 5}}, "imgsearch.json has no valid pixel budget"),
         (
             "imgsearch.json",
             {"pixels": {"min_pixels": 9, "max_pixels": 5}},
             r"from 9 to 5 pixels.*pixels=PixelBudget\(",
         ),
         ("imgsearch.json", {"matryoshka_dims": [256]}, "matryoshka_dims must be numbers from 1 to 128"),
-        ("modules.json", {"no": "list"}, "modules.json is broken"),
-        ("modules.json", [{"idx": 0}], "modules.json is broken"),
-        ("modules.json", [{"type": "x.Pooling", "path": "../1_Pooling"}], "outside of its folder"),
+        ("modules.json", {"no": "list"}, "modules.json is damaged"),
+        ("modules.json", [{"idx": 0}], "modules.json is damaged"),
+        ("modules.json", [{"type": "x.Pooling", "path": "../1_Pooling"}], "outside its folder"),
     ],
 )
 def test_broken_files_are_named(sentence: Path, name: str, content: Any, said: str) -> None:
@@ -340,7 +340,7 @@ def test_broken_files_are_named(sentence: Path, name: str, content: Any, said: s
 def test_an_adapter_is_refused(tiny_copy: str) -> None:
     """Weights with an adapter beside them are not what other libraries would compute with."""
     write(Path(tiny_copy), "adapter_config.json", {"peft_type": "LORA"})
-    with pytest.raises(CheckpointError, match=r"an adapter .* merge it into the weights"):
+    with pytest.raises(CheckpointError, match=r"an adapter .* merge it into the model"):
         _ = conventions_of(Checkpoint(tiny_copy))
 
 
@@ -403,7 +403,7 @@ def test_every_dimension_up_to_the_stored_one_can_be_searched(
         assert len(imgsearch("query", "a cat", "--dim", dim, "--json", *index).objects) == 2
     refused = imgsearch("query", "a cat", "--dim", 129, *index)
     assert (refused.code, refused.out) == (2, b"")
-    assert "--dim 129: this index holds vectors of 128 dimensions" in refused.err
+    assert "--dim 129: the embeddings in this index have 128 dimensions" in refused.err
     refused = imgsearch("index", photos, "--index", tmp_path / "more", "--model", sentence, "--dim", 129)
     assert (refused.code, os.path.exists(tmp_path / "more")) == (2, False)
     assert "gives vectors of 128 dimensions" in refused.err
@@ -469,9 +469,9 @@ def test_flags_are_compared_with_the_index(sentence: Path) -> None:
     own = _spec(sentence, pixels=PixelBudget(4_096, 9_999))
     with pytest.raises(IndexMismatch) as caught:
         compare(own, ModelOptions(instruction="Find dogs", pixels="checkpoint"))
-    assert f"the instruction for questions {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)
-    assert f"the instruction for pictures {PROMPTS['document']!r}, not 'Find dogs.'" in str(caught.value)
-    assert "at most 9,999 pixels a picture, not 57,600" in str(caught.value)
+    assert f"the instruction for queries {PROMPTS['query']!r}, not 'Find dogs.'" in str(caught.value)
+    assert f"the instruction for images {PROMPTS['document']!r}, not 'Find dogs.'" in str(caught.value)
+    assert "at most 9,999 pixels per image, not 57,600" in str(caught.value)
     assert "--detail checkpoint --instruction 'Find dogs' --rebuild" in spelled(caught.value.as_message)
 
 

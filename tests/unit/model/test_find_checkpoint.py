@@ -294,7 +294,7 @@ def test_an_index_can_not_point_elsewhere(machine: Path, shard: object) -> None:
     }
     folder = write(machine / "model", files)
     assert Checkpoint(str(folder)).missing_files() == ["model.safetensors.index.json"]
-    with pytest.raises(CheckpointError, match="names no shards that lie beside it"):
+    with pytest.raises(CheckpointError, match="lists no weight files in this folder"):
         _ = Checkpoint(str(folder)).weight_files
 
 
@@ -338,12 +338,12 @@ def test_describe_reads_config_and_headers(machine: Path) -> None:
     [
         (
             b'{"model_type": "clip"}',
-            "is a 'clip' checkpoint; imgsearch needs one of the Qwen3-VL embedding family",
+            "is a 'clip' model; imgsearch needs a Qwen3-VL embedding model",
         ),
-        (b"{}", "is a None checkpoint"),
-        (b"{,}", "config.json is broken"),
-        (b"[1]", "config.json is broken"),
-        (b"\xff{}", "config.json is broken"),
+        (b"{}", "is a None model"),
+        (b"{,}", "config.json is damaged"),
+        (b"[1]", "config.json is damaged"),
+        (b"\xff{}", "config.json is damaged"),
         (b'{"model_type": "qwen3_vl"}', "has no text_config.hidden_size"),
     ],
 )
@@ -369,7 +369,7 @@ def test_broken_weights_are_refused(machine: Path, data: bytes) -> None:
     """Weights that are no safetensors file, or whose length is not what their header says, are named."""
     folder = write(machine / "model", {**checkpoint(), "model.safetensors": data})
     assert Checkpoint(str(folder)).missing_files() == ["model.safetensors"]
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is cut short, or no safetensors file"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is truncated or not a safetensors file"):
         _ = Checkpoint(str(folder)).info
 
 

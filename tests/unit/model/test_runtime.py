@@ -98,7 +98,7 @@ def test_overrides_are_taken(machine):
     machine(cuda=2)
     chosen = choose("cpu", "bfloat16")
     assert (chosen.device, chosen.dtype) == ("cpu", "bfloat16")
-    assert chosen.reason == "CPU was asked for; bfloat16 was asked for"
+    assert chosen.reason == "CPU was requested; bfloat16 was requested"
     assert choose("cuda:1").device == "cuda:1"
     assert choose("cuda:1").dtype == "float16"
 
@@ -131,12 +131,12 @@ def test_unknown_names(machine, arguments: tuple[str, str]):
 def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
     """int8 is taken on a CPU only, and a processor without quick products of it is named."""
     machine(cuda=1)
-    with pytest.raises(UsageError, match=r"int8 is for CPUs, not for CUDA.*device='cpu'"):
+    with pytest.raises(UsageError, match=r"int8 works on CPUs only, not on CUDA.*device='cpu'"):
         choose("auto", "int8")
     monkeypatch.setattr(layers, "int8_fits", lambda dtype: True)
     for flags, words in (
-        ({"avx_vnni"}, "int8 was asked for"),
-        (set(), "no VNNI, without which it may be slower"),
+        ({"avx_vnni"}, "int8 was requested"),
+        (set(), "no VNNI, so it may be slower"),
     ):
         monkeypatch.setattr(runtime, "_cpu_flags", lambda flags=flags: frozenset(flags))
         chosen = choose("cpu", "int8")

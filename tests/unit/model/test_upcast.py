@@ -29,7 +29,7 @@ RUNTIME = Runtime("cpu", "float32", "for a test")
 ITEMS: list[Any] = [
     "a red circle",
     {"image": scene(1, (96, 128))},
-    {"image": scene(2, (200, 96)), "text": "beside a picture"},
+    {"image": scene(2, (200, 96)), "text": "with an image"},
     {"text": "ein Café", "instruction": "Find it."},
 ]
 

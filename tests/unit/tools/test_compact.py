@@ -132,7 +132,7 @@ def test_without_room_for_it_the_catalogue_stays(index: Path, monkeypatch: pytes
     _bloat(index)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: _Usage(1000, 900, 100))
-        assert "of free disk" in imgsearch("compact", "--index", index).err
+        assert "of free disk space" in imgsearch("compact", "--index", index).err
 
     def refuse(self: Database) -> None:
         raise StorageError("the disk is full")
@@ -141,7 +141,7 @@ def test_without_room_for_it_the_catalogue_stays(index: Path, monkeypatch: pytes
         patch.setattr(Database, "vacuum", refuse)
         done = imgsearch("compact", "--index", index)
     assert done.code == 0
-    assert "could not be made smaller: the disk is full" in done.err
+    assert "could not shrink the catalogue: the disk is full" in done.err
     assert found(index) == set(range(20))
 
 

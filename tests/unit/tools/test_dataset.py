@@ -60,7 +60,7 @@ def test_shards_are_one_split_in_order(tmp_path: Path) -> None:
     _check(str(tmp_path), made)
     write_parquet(str(folder / "train-00000-of-00001.parquet"), made[:1])
     _check(str(tmp_path), made, split="eval")
-    with pytest.raises(DatasetError, match="no split test; choose with split among: eval, train"):
+    with pytest.raises(DatasetError, match="no split test; choose one with split: eval, train"):
         read_dataset(str(tmp_path))
 
 
@@ -125,7 +125,7 @@ def test_a_beir_folder_with_one_split_needs_no_name(tmp_path: Path) -> None:
     """The only qrels file is taken; one that is not there is refused with those that are."""
     folder = beir(tmp_path / "x", split="dev")
     assert read_dataset(folder).name == "x, dev"
-    with pytest.raises(DatasetError, match="no split test; choose with split among: dev"):
+    with pytest.raises(DatasetError, match="no split test; choose one with split: dev"):
         read_dataset(folder, split="test")
 
 
@@ -155,47 +155,50 @@ HEAD = "query-id\tcorpus-id\tscore\n"
 BAD_BEIR: dict[str, tuple[dict[str, Any], str]] = {
     "missing image": (
         {"corpus": [WHOLE[0], {"_id": "d1", "image": "images/9.png"}]},
-        r"corpus\.jsonl, line 2, field image: there is no picture .*images/9\.png",
+        r"corpus\.jsonl, line 2, field image: .*images/9\.png does not exist",
     ),
     "no image field": (
         {"corpus": [{"_id": "d0", "title": "x"}]},
         r"corpus\.jsonl, line 1: there is no field image; the line's fields are: _id, title",
     ),
-    "document twice": ({"corpus": [WHOLE[0], WHOLE[0]]}, r"corpus\.jsonl, line 2: the _id d0 is there twice"),
+    "document twice": ({"corpus": [WHOLE[0], WHOLE[0]]}, r"corpus\.jsonl, line 2: the _id d0 occurs twice"),
     "empty corpus": ({"corpus": []}, r"corpus\.jsonl: the corpus is empty"),
     "query twice": (
         {"queries": [{"_id": "q0", "text": "a"}, {"_id": "q0", "text": "b"}]},
-        r"queries\.jsonl, line 2: the _id q0 is there twice",
+        r"queries\.jsonl, line 2: the _id q0 occurs twice",
     ),
     "empty query": (
         {"queries": [{"_id": "q0", "text": "  "}]},
-        r"queries\.jsonl, line 1, field text: it must be a text that is not empty",
+        r"queries\.jsonl, line 1, field text: must be text that is not empty",
     ),
     "no queries": ({"queries": []}, r"queries\.jsonl: there are no queries"),
-    "empty qrels": ({"qrels": HEAD}, r"test\.tsv: there are no judgements"),
-    "no header": ({"qrels": ""}, r"test\.tsv, line 1: there is no column query-id; .* it names: nothing"),
+    "empty qrels": ({"qrels": HEAD}, r"test\.tsv: no relevance judgements"),
+    "no header": ({"qrels": ""}, r"test\.tsv, line 1: there is no column query-id; .* it has: nothing"),
     "another header": (
         {"qrels": "query-id\tdoc\tscore\n"},
-        r"line 1: there is no column corpus-id; .* it names: query-id, doc, score",
+        r"line 1: there is no column corpus-id; .* it has: query-id, doc, score",
     ),
     "unknown query": ({"qrels": HEAD + "q7\td0\t1\n"}, r"line 2, column query-id: queries\.jsonl has no q7"),
     "unknown document": (
         {"qrels": HEAD + "q0\td7\t1\n"},
         r"line 2, column corpus-id: corpus\.jsonl has no d7",
     ),
-    "no whole number": (
+    "not an integer": (
         {"qrels": HEAD + "q0\td0\t0.5\n"},
-        r"line 2, column score: '0\.5' is no whole number",
+        r"line 2, column score: '0\.5' is not an integer",
     ),
     "a score beyond reason": (
         {"qrels": HEAD + "q0\td0\t99999999999999999999\n"},
         r"line 2, column score: 99999999999999999999 is over 1,000,000",
     ),
     "too few columns": ({"qrels": HEAD + "q0\td0\n"}, r"line 2: it has 2 columns, the header has 3"),
-    "judged twice": ({"qrels": HEAD + "q0\td0\t1\nq0\td0\t1\n"}, r"line 3: the query q0 judges d0 twice"),
+    "judged twice": (
+        {"qrels": HEAD + "q0\td0\t1\nq0\td0\t1\n"},
+        r"line 3: the query q0 has two judgements for d0",
+    ),
     "nothing relevant": (
         {"qrels": HEAD + "q0\td0\t1\nq1\td0\t0\nq1\td1\t0\n"},
-        r"test\.tsv, line 4, column score: no picture answers the query q1",
+        r"test\.tsv, line 4, column score: no image is relevant to the query q1",
     ),
 }
 
@@ -211,10 +214,10 @@ def test_a_bad_beir_folder_is_refused_with_file_line_and_column(case: str, tmp_p
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"_id": "q0", "text"', r"queries\.jsonl, line 2: is no JSON"),
-        (b"[1]", r"queries\.jsonl, line 2: is no JSON object"),
-        (b'{"_id": "\xff", "text": "a"}', r"queries\.jsonl, line 2: is not UTF-8"),
-        (b"[" * 100_000, r"queries\.jsonl, line 2: is no JSON"),
+        (b'{"_id": "q0", "text"', r"queries\.jsonl, line 2: not valid JSON"),
+        (b"[1]", r"queries\.jsonl, line 2: not a JSON object"),
+        (b'{"_id": "\xff", "text": "a"}', r"queries\.jsonl, line 2: not UTF-8"),
+        (b"[" * 100_000, r"queries\.jsonl, line 2: not valid JSON"),
     ],
 )
 def test_a_line_that_is_no_object_is_named(line: bytes, message: str, tmp_path: Path) -> None:
@@ -242,7 +245,7 @@ def test_a_missing_part_of_a_beir_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"queries\.jsonl: can't be read: No such file"):
         read_dataset(folder)
     os.remove(tmp_path / "qrels" / "test.tsv")
-    with pytest.raises(DatasetError, match=r"qrels: there are no judgements; .*qrels/SPLIT\.tsv"):
+    with pytest.raises(DatasetError, match=r"qrels: no relevance judgements found; .*qrels/SPLIT\.tsv"):
         read_dataset(folder)
 
 
@@ -256,19 +259,19 @@ BAD_TABLES: dict[str, tuple[pa.Table, str]] = {
     "no query column": (pa.table({"image": ["b"]}), r"there is no column query; .* columns are: image"),
     "query of another type": (
         pa.table({"query": [1], "image": ["b"]}),
-        r"a\.parquet, column query: it holds int64 where texts are needed",
+        r"a\.parquet, column query: it contains int64, not texts",
     ),
     "image of another type": (
         pa.table({"query": ["a"], "image": [1]}),
-        r"a\.parquet, column image: it holds int64 where pictures",
+        r"a\.parquet, column image: it contains int64, not images",
     ),
     "paths of another type": (
         pa.table({"query": ["a"], "image": [{"path": 5}]}),
-        r"a\.parquet, column image: it holds struct<path: int64> where pictures",
+        r"a\.parquet, column image: it contains struct<path: int64>, not images",
     ),
     "bytes of another type": (
         pa.table({"query": ["a"], "image": [{"bytes": "text", "path": None}]}),
-        r"a\.parquet, column image: it holds struct<bytes: string, path: null> where pictures",
+        r"a\.parquet, column image: it contains struct<bytes: string, path: null>, not images",
     ),
     "no columns": (pa.table({}), r"a\.parquet: there is no column query; .* columns are: none"),
     "null query": (
@@ -291,7 +294,7 @@ BAD_TABLES: dict[str, tuple[pa.Table, str]] = {
     ),
     "missing image": (
         pa.table({"query": ["a"], "image": ["gone.png"]}),
-        r"a\.parquet, row 1, column image: there is no picture .*gone\.png",
+        r"a\.parquet, row 1, column image: .*gone\.png does not exist",
     ),
     "no rows": (
         pa.table({"query": pa.array([], pa.string()), "image": pa.array([], PICTURE)}),
@@ -364,7 +367,7 @@ def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.parquet")
     with pytest.raises(DatasetError, match=r"pipe\.parquet: is neither a file nor a folder"):
         read_dataset(str(tmp_path / "pipe.parquet"))
-    with pytest.raises(DatasetError, match="no dataset is there"):
+    with pytest.raises(DatasetError, match="not a dataset"):
         read_dataset(str(tmp_path))
 
 
@@ -373,10 +376,10 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
     whole = Path(parquet(tmp_path, 2)).read_bytes()
     for data in (b"", b"hello world, no table", whole[:-200]):
         (tmp_path / "bad.parquet").write_bytes(data)
-        with pytest.raises(DatasetError, match=r"bad\.parquet: is no whole parquet or Arrow file"):
+        with pytest.raises(DatasetError, match=r"bad\.parquet: not a valid Parquet or Arrow file"):
             read_dataset(str(tmp_path / "bad.parquet"))
     os.mkdir(tmp_path / "empty")
-    with pytest.raises(DatasetError, match=r"no dataset is there: neither corpus\.jsonl"):
+    with pytest.raises(DatasetError, match=r"not a dataset: it has neither corpus\.jsonl"):
         read_dataset(str(tmp_path / "empty"))
     with pytest.raises(DatasetError, match="nothing: no such dataset"):
         read_dataset(str(tmp_path / "nothing"))

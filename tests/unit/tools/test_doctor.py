@@ -139,7 +139,7 @@ def test_dead_vectors_are_counted_and_their_end_is_said(tmp_path: Path) -> None:
     make(tmp_path / "index", 8, lost=1)
     found = findings(tmp_path / "index")["gone"]
     assert found["well"] is True
-    assert "1 of 8 vectors" in found["text"]
+    assert "1 of 8 embeddings" in found["text"]
     assert "compact --all" in found["text"]
 
 
@@ -311,7 +311,7 @@ def test_flags_that_mean_nothing_are_refused(tmp_path: Path) -> None:
     done = imgsearch("doctor", "--repair", "--index", tmp_path / "index")
     assert done.code == 2
     assert "imgsearch verify --repair" in done.err
-    with ImageIndex(str(tmp_path / "index")) as index, pytest.raises(UsageError, match="two questions"):
+    with ImageIndex(str(tmp_path / "index")) as index, pytest.raises(UsageError, match="at least 2"):
         measure_recall(index, 1)
 
 

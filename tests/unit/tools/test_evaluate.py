@@ -165,7 +165,7 @@ def test_the_table_by_dimension_is_written_as_published(tmp_path: Path) -> None:
     """A column a model, NDCG@10 with four digits, and in brackets the percent of the full length."""
     dataset = read_dataset(parquet(tmp_path, 3))
     lines = report.tables(dataset, _rows("a/base", "b/tuned"))
-    assert lines[0] == "drawn.parquet: 3 queries against 6 pictures"
+    assert lines[0] == "drawn.parquet: 3 queries against 6 images"
     assert "| Dimensions | base, 57,600 px NDCG@10 | tuned, 57,601 px NDCG@10 |" in lines
     assert "| 8 (full) | 1.0000 (100%) | 1.0000 (100%) |" in lines
     assert "| 4 | 1.0000 (100.0%) | 1.0000 (100.0%) |" in lines
@@ -228,16 +228,16 @@ def test_eval_prints_tables_and_writes_json_and_a_plot(
     argv = _eval(tmp_path, path, "--model", tiny_checkpoint, "--dims", "64,16", "--max-pixels", "4096,8192")
     done = imgsearch(*argv)
     assert done.code == 0, done.err
-    assert done.lines[0] == "drawn.parquet: 3 queries against 6 pictures"
+    assert done.lines[0] == "drawn.parquet: 3 queries against 6 images"
     assert [line.split(" | ")[0] for line in done.lines if line.startswith(("| 128", "| 64", "| 16"))] == [
         "| 128 (full)",
         "| 64",
         "| 16",
     ]
-    assert "0 of 3 queries, 0 of 6 pictures from the cache" in done.err
+    assert "0 of 3 queries, 0 of 6 images from the cache" in done.err
     again = imgsearch(*argv)
     assert again.out == done.out
-    assert again.err.count("3 of 3 queries, 6 of 6 pictures from the cache") == 2
+    assert again.err.count("3 of 3 queries, 6 of 6 images from the cache") == 2
     assert "on cpu in" not in again.err, "the model was loaded for nothing"
     written = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [row["max_pixels"] for row in written["rows"]] == [4096, 8192]
@@ -275,7 +275,7 @@ def test_a_query_that_can_not_be_embedded_is_named(
     folder = beir(tmp_path, queries=queries)
     done = imgsearch(*_eval(tmp_path, folder, "--model", tiny_checkpoint))
     assert done.code == 2
-    assert "the query 'a <|image_pad|> b': the text holds <|image_pad|>" in done.err
+    assert "the query 'a <|image_pad|> b': the text contains <|image_pad|>" in done.err
 
 
 def test_a_peer_of_another_family_is_scored_beside_ours(
@@ -292,7 +292,7 @@ def test_a_peer_of_another_family_is_scored_beside_ours(
     assert (ours["dim"], list(ours["dims"])) == (128, ["128", "64", "16"])
     assert (clip["dim"], list(clip["dims"]), clip["peer"]) == (24, ["24", "16"], True)
     assert clip["parameters"] == 61_121
-    assert "2 of 2 queries, 3 of 3 pictures from the cache" in imgsearch(*argv).err
+    assert "2 of 2 queries, 3 of 3 images from the cache" in imgsearch(*argv).err
 
 
 def test_eval_refuses_what_can_not_be_meant(tmp_path: Path, own_cache: Path, tiny_checkpoint: str) -> None:
@@ -329,7 +329,7 @@ def test_a_peer_that_needs_torchvision_says_so_and_what_was_done_stays(
     assert (done.code, done.out) == (2, b"")
     assert f"{tiny_checkpoint} needs torchvision in this environment: pip install torchvision" in done.err
     again = imgsearch(*_eval(tmp_path, path, "--model", tiny_checkpoint))
-    assert "2 of 2 queries, 4 of 4 pictures from the cache" in again.err
+    assert "2 of 2 queries, 4 of 4 images from the cache" in again.err
 
 
 def test_a_folder_for_results_that_can_not_be_made_is_said_first(
@@ -339,7 +339,7 @@ def test_a_folder_for_results_that_can_not_be_made_is_said_first(
     (tmp_path / "out").write_text("a file")
     done = imgsearch(*_eval(tmp_path, parquet(tmp_path, 2), "--model", tiny_checkpoint))
     assert done.code == 2
-    assert f"{os.path.join(tmp_path, 'out')} could not be made" in done.err
+    assert f"{os.path.join(tmp_path, 'out')} could not be created" in done.err
     assert "on cpu in" not in done.err
 
 
@@ -359,6 +359,6 @@ def test_the_headline_counts_in_singular_and_plural() -> None:
     """One query is a query and two are queries, also of those that the split does not judge."""
     picture = PictureRef("a.png", "a.png")
     one = RetrievalDataset("d", "/d", {"q": "x"}, {"p": picture}, {"q": {"p": 1}}, left_out=1)
-    assert report.headline(one) == "d: 1 query against 1 picture (1 more query left out)"
+    assert report.headline(one) == "d: 1 query against 1 image (1 more query left out)"
     two = RetrievalDataset("d", "/d", {"q": "x", "r": "y"}, {"p": picture, "s": picture}, {}, left_out=2)
-    assert report.headline(two) == "d: 2 queries against 2 pictures (2 more queries left out)"
+    assert report.headline(two) == "d: 2 queries against 2 images (2 more queries left out)"

@@ -194,7 +194,7 @@ def test_a_picture_that_has_changed_since_does_not_get_its_old_vector(
     fakes.paint(gallery / "red.png", "brown")
     notes, new = Notes(), str(tmp_path / "new")
     done = import_vectors(str(tmp_path / "out.parquet"), None, new, reporter=notes)
-    assert (done.imported, done.skipped) == (4, {"changed since its vector was exported": 1})
+    assert (done.imported, done.skipped) == (4, {"changed since its embedding was exported": 1})
     assert f"{gallery / 'red.png'}: changed since" in notes.text
     assert run(new, gallery).indexed == 1
 
@@ -265,13 +265,13 @@ def test_a_damaged_vector_is_never_exported_in_silence(folder: str, tmp_path: Pa
     segment.write_bytes(data)
     out = tmp_path / f"out{ending}"
     out.write_text("old")
-    with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: vector 1"):
+    with pytest.raises(IndexDamaged, match=r"00000001\.f16 is damaged: embedding 1"):
         export(str(out), folder)
     assert out.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index", out.name]
     done = export(str(out), folder, skip_bad=True)
     assert (done.pictures, done.damaged) == (2, 1)
-    assert "1 damaged vector left out" in done.summary()
+    assert "1 damaged embedding left out" in done.summary()
     if ending == ".npy":
         np.testing.assert_array_equal(np.load(out), unit(3)[[0, 2]].astype(np.float16))
         assert (tmp_path / "out.paths.txt").read_text() == "/pictures/a.jpg\n/pictures/c.jpg\n"
@@ -379,10 +379,10 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(folder: str, tmp_path: Pa
     [
         ("out.csv", {}, UsageError, r"\.parquet or \.npy"),
         ("out", {}, UsageError, r"\.parquet or \.npy"),
-        ("none/out.npy", {}, FolderError, "is no folder"),
-        ("folder.npy", {}, FolderError, "no regular file"),
-        ("pipe.npy", {}, FolderError, "no regular file"),
-        ("out.parquet", {"paths": "x.txt"}, UsageError, "paths goes with a .npy file"),
+        ("none/out.npy", {}, FolderError, "is not a folder"),
+        ("folder.npy", {}, FolderError, "not a regular file"),
+        ("pipe.npy", {}, FolderError, "not a regular file"),
+        ("out.parquet", {"paths": "x.txt"}, UsageError, "paths is for .npy files"),
         ("out.npy", {"paths": "out.json"}, UsageError, "another name"),
     ],
 )
@@ -435,5 +435,5 @@ def test_the_command_says_what_it_wrote(folder: str, tmp_path: Path) -> None:
         "damaged": 0,
         "seconds": 0,
     }
-    assert f"2 pictures, {DIM} dimensions, in {out}" in done.err
-    assert Exported(1, 1, ("a",), seconds=2).summary() == "1 picture, 1 dimension, in a; 2.0 s"
+    assert f"2 images, {DIM} dimensions, in {out}" in done.err
+    assert Exported(1, 1, ("a",), seconds=2).summary() == "1 image, 1 dimension, in a; 2.0 s"

@@ -284,7 +284,7 @@ def test_relative_paths_are_relative_to_the_root_or_to_here(
 def test_a_path_outside_of_the_root_is_a_bad_row(folder: str, tmp_path: Path) -> None:
     """With --root, what lies elsewhere is said with its line."""
     given = save(tmp_path, unit(2), "a.jpg", "/else/b.jpg")
-    with pytest.raises(DatasetError, match=r"line 2: /else/b.jpg: it lies outside"):
+    with pytest.raises(DatasetError, match=r"line 2: /else/b.jpg: it is outside"):
         put(folder, *given, files=False, root="/photos")
 
 
@@ -345,8 +345,8 @@ def test_an_index_that_is_there_vouches_for_the_model(
     run(folder, gallery / "sub")
     notes = Notes()
     put(folder, *save(tmp_path, unit(5), *names(gallery)), reporter=notes)
-    assert "the vectors are taken to be those of fake/colours" in notes.text
-    assert "the index's own model" in notes.text
+    assert "assuming that the embeddings were made by fake/colours" in notes.text
+    assert "the model of this index" in notes.text
 
 
 @pytest.mark.parametrize(
@@ -428,7 +428,7 @@ def test_rounded_unit_rows_stay_bit_by_bit(dim: int, seed: int, wide: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(np.nan, "holds NaN"), (np.inf, "holds infinity"), (0, "is all zeros")]
+    ("value", "said"), [(np.nan, "contains NaN"), (np.inf, "contains infinity"), (0, "is all zeros")]
 )
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_a_bad_row_is_named_and_nothing_is_written(
@@ -438,14 +438,16 @@ def test_a_bad_row_is_named_and_nothing_is_written(
     rows = unit(4).astype(dtype)
     rows[2] = value
     given = save(tmp_path, rows, *(f"/no/{n}.jpg" for n in range(4)))
-    with pytest.raises(DatasetError, match=f"1 of 4 can't be imported: line 3: its vector {said}; nothing"):
+    with pytest.raises(
+        DatasetError, match=f"1 of 4 can't be imported: line 3: its embedding {said}; nothing"
+    ):
         put(folder, *given, files=False)
     assert not Path(folder).exists()
     notes = Notes()
     done = put(folder, *given, files=False, skip_bad=True, reporter=notes)
     assert (done.imported, done.bad) == (3, 1)
-    assert done.summary().startswith("3 imported; 1 bad row left out; ")
-    assert f"line 3: its vector {said}" in notes.text
+    assert done.summary().startswith("3 imported; 1 bad row skipped; ")
+    assert f"line 3: its embedding {said}" in notes.text
     assert "/no/2.jpg" not in rows_of(folder)
 
 
@@ -464,8 +466,8 @@ def test_many_bad_rows_are_counted_and_the_first_named(folder: str, tmp_path: Pa
     ("names", "said"),
     [
         (["/no/a.jpg", "", "/no/c.jpg"], "line 2: the path: it is empty"),
-        (["/no/a.jpg", "/no/b.jpg", "/no/a.jpg"], "line 3: /no/a.jpg is named by line 1 already"),
-        (["/no/a.jpg", "/no/b.jpg", "/no/x/../a.jpg"], "line 3: /no/a.jpg is named by line 1 already"),
+        (["/no/a.jpg", "/no/b.jpg", "/no/a.jpg"], "line 3: /no/a.jpg is already named by line 1"),
+        (["/no/a.jpg", "/no/b.jpg", "/no/x/../a.jpg"], "line 3: /no/a.jpg is already named by line 1"),
         (["/no/a.jpg", "/no/b/", "/no/c.jpg"], "line 2: /no/b/: it names a folder"),
         (["/no/a.jpg", "/no/..", "/no/c.jpg"], "line 2: /no/..: it names a folder"),
     ],
@@ -483,7 +485,7 @@ def test_a_bad_path_is_named(folder: str, tmp_path: Path, names: list[str], said
 def test_as_many_paths_as_vectors(folder: str, tmp_path: Path, number: int) -> None:
     """A list that is too short or too long can't be matched, also with skip_bad."""
     given = save(tmp_path, unit(3), *(f"/no/{n}.jpg" for n in range(number)))
-    with pytest.raises(DatasetError, match=f"3 vectors, and there are {number:,} paths"):
+    with pytest.raises(DatasetError, match=f"3 embeddings, but there are {number:,} paths"):
         put(folder, *given, files=False, skip_bad=True)
 
 
@@ -514,7 +516,7 @@ def test_a_list_of_paths_is_read_as_it_was_meant(
     [
         ("/no/a.jpg\n/no/b.jpg\n".encode("utf-16"), "UTF-16"),
         (b"x" * 200_000, "line 1: it is longer than any path"),
-        (b"/no/a.jpg\n" * 10_000 + b"/no/\0.jpg\n", "line 10001: it holds a NUL byte"),
+        (b"/no/a.jpg\n" * 10_000 + b"/no/\0.jpg\n", "line 10001: it contains a NUL byte"),
     ],
 )
 def test_what_is_no_list_of_paths_is_refused(folder: str, tmp_path: Path, data: bytes, said: str) -> None:
@@ -556,32 +558,32 @@ class Bomb:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "neither a .npy file nor a parquet file"),
+        (b"", "neither a .npy file nor a Parquet file"),
         pytest.param(pickle.dumps(Bomb()), "neither a .npy file", id="a pickle"),
         pytest.param(saved(np.array([Bomb()], object), allow_pickle=True), "never unpickled", id="objects"),
         (zipped(), "is an archive"),
         (saved(unit(2)[0]), r"shape \(13,\)"),
         (saved(np.float32(1)), r"shape \(\)"),
         (saved(np.zeros((2, 2, 2), np.float32)), r"shape \(2, 2, 2\)"),
-        (saved(np.empty((0, 4), np.float32)), "no vectors"),
-        (saved(np.empty((4, 0), np.float32)), "no vectors"),
+        (saved(np.empty((0, 4), np.float32)), "is empty"),
+        (saved(np.empty((4, 0), np.float32)), "is empty"),
         (saved(np.asfortranarray(unit(2))), "column by column"),
-        (saved(np.ones((2, 3), np.uint8)), "holds uint8"),
-        (saved(np.ones((2, 3), np.complex64)), "holds complex64"),
-        (saved(np.zeros((2, 3), [("a", "<f4")])), "vectors are float16"),
-        (saved(unit(2))[:-1], "is cut off"),
+        (saved(np.ones((2, 3), np.uint8)), "contains uint8"),
+        (saved(np.ones((2, 3), np.complex64)), "contains complex64"),
+        (saved(np.zeros((2, 3), [("a", "<f4")])), "embeddings must be float16"),
+        (saved(unit(2))[:-1], "is truncated"),
         (saved(unit(2)) + b"x", "more than one array"),
         (saved(unit(2)) + saved(unit(2)), "more than one array"),
-        (header("(1000000000000, 2048)"), "is cut off"),
-        (header("(10**12, 2)"), "no whole .npy file"),
-        (header("(-1, 2)") + bytes(8), "no vectors|no whole"),
+        (header("(1000000000000, 2048)"), "is truncated"),
+        (header("(10**12, 2)"), "not a valid .npy file"),
+        (header("(-1, 2)") + bytes(8), "is empty|not a valid"),
         (header("(2, 2)", descr="'|O'") + bytes(100), "never unpickled"),
-        (header("(2, 2)", descr="'<f16'") + bytes(64), "float128|longdouble|vectors are float16"),
-        (header("(2, 2)", descr="'nonsense'"), "no whole .npy file"),
-        (b"\x93NUMPY\x01\x00\xff\xff{", "no whole .npy file"),
-        (b"\x93NUMPY\x09\x00" + bytes(40), "no whole .npy file"),
-        (b"\x93NUMPY", "no whole .npy file"),
-        (b"PAR1" + bytes(100), "can't be read as parquet"),
+        (header("(2, 2)", descr="'<f16'") + bytes(64), "float128|longdouble|embeddings must be float16"),
+        (header("(2, 2)", descr="'nonsense'"), "not a valid .npy file"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "not a valid .npy file"),
+        (b"\x93NUMPY\x09\x00" + bytes(40), "not a valid .npy file"),
+        (b"\x93NUMPY", "not a valid .npy file"),
+        (b"PAR1" + bytes(100), "can't be read as Parquet"),
     ],
 )
 def test_what_is_no_array_of_vectors_is_refused(folder: str, tmp_path: Path, data: bytes, said: str) -> None:
@@ -634,7 +636,7 @@ def test_the_two_forms_need_what_they_need(folder: str, gallery: Path, tmp_path:
         put(folder, vectors, None)
     put(folder, vectors, paths)
     export(str(tmp_path / "out.parquet"), folder)
-    with pytest.raises(UsageError, match="leave paths out"):
+    with pytest.raises(UsageError, match="omit paths"):
         put(str(tmp_path / "new"), str(tmp_path / "out.parquet"), paths)
 
 
@@ -683,11 +685,11 @@ def test_bad_rows_of_a_parquet_file_are_named(folder: str, tmp_path: Path) -> No
         put(folder, path, None, files=False)
     for said in (
         "4 of 6",
-        "row 2: its vector has no embedding",
-        f"row 3: its vector has {DIM - 1} numbers, not {DIM}",
+        "row 2: its embedding is missing",
+        f"row 3: its embedding has {DIM - 1} dimensions, not {DIM}",
     ):
         assert said in str(raised.value)
-    assert "row 4: its vector holds NaN" in str(raised.value)
+    assert "row 4: its embedding contains NaN" in str(raised.value)
     assert "row 5: the path: it is empty" in str(raised.value)
     assert put(folder, path, None, files=False, skip_bad=True).imported == 2
     np.testing.assert_array_equal(rows_of(folder)["/no/5"], unit(6)[5].astype(np.float16))
@@ -698,11 +700,11 @@ def test_bad_rows_of_a_parquet_file_are_named(folder: str, tmp_path: Path) -> No
     [
         ({"path": ["a"]}, "needs one column 'embedding'"),
         ({"embedding": [[1.0]]}, "needs one column 'path'"),
-        ({"path": ["a"], "embedding": [{"x": [1.0]}]}, "lists of floats are needed"),
-        ({"path": ["a"], "embedding": [[[1.0]]]}, "lists of floats are needed"),
-        ({"path": ["a"], "embedding": ["x"]}, "lists of floats are needed"),
-        ({"path": ["a"], "embedding": [[1, 2]]}, "lists of floats are needed"),
-        ({"path": [1], "embedding": [[1.0]]}, "column path: it holds int64"),
+        ({"path": ["a"], "embedding": [{"x": [1.0]}]}, "not lists of floats"),
+        ({"path": ["a"], "embedding": [[[1.0]]]}, "not lists of floats"),
+        ({"path": ["a"], "embedding": ["x"]}, "not lists of floats"),
+        ({"path": ["a"], "embedding": [[1, 2]]}, "not lists of floats"),
+        ({"path": [1], "embedding": [[1.0]]}, "column path: it contains int64"),
         ({"path": ["a"], "embedding": [[]]}, "lists of floats|no numbers"),
     ],
 )
@@ -748,7 +750,7 @@ def test_the_command_says_what_it_did(folder: str, gallery: Path, tmp_path: Path
     }
     assert "5 imported; " in done.err
     assert f"Try: imgsearch similar PHOTO --index {folder}" in done.err
-    assert f"{gallery} is a folder of the index from now on" in done.err
+    assert f"{gallery} is now an indexed folder" in done.err
 
 
 def test_somebody_elses_json_beside_the_vectors_is_no_matter(folder: str, tmp_path: Path) -> None:
@@ -760,7 +762,7 @@ def test_somebody_elses_json_beside_the_vectors_is_no_matter(folder: str, tmp_pa
     for ours, said in (
         ({"imgsearch": {"format": 1, "model": "x"}, "rows": 1}, "can't be read"),
         ({"imgsearch": {"format": 9, "model": "x"}, "rows": 1}, "newer imgsearch"),
-        ({"imgsearch": {}, "rows": 2}, "do not belong together"),
+        ({"imgsearch": {}, "rows": 2}, "does not belong to these"),
     ):
         (tmp_path / "vectors.json").write_text(json.dumps(ours))
         with pytest.raises(DatasetError, match=rf"vectors\.json.*{said}"):
@@ -772,7 +774,7 @@ def test_files_that_a_walk_does_not_see_are_said(folder: str, tmp_path: Path) ->
     notes = Notes()
     paths = ("/no/a.dng", "/no/.hidden/b.jpg", "/no/c.JPG")
     put(folder, *save(tmp_path, unit(3), *paths), files=False, reporter=notes)
-    assert "2 of the files are hidden or have no picture's ending" in notes.text
+    assert "2 of the files are hidden or do not have an image extension" in notes.text
 
 
 def test_an_empty_root_is_refused(folder: str, tmp_path: Path) -> None:

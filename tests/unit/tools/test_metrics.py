@@ -115,7 +115,7 @@ def test_dims_are_scored_in_order_and_one_that_is_not_there_is_refused() -> None
     dataset = judged_dataset([[0], [1]], 8)
     assert list(score(vectors[:2], vectors, dataset, [8, 2])) == [8, 2]
     for dim in (9, 0):
-        with pytest.raises(UsageError, match=f"dims={dim}: the model gives vectors of 8 dimensions"):
+        with pytest.raises(UsageError, match=f"dims={dim}: the model makes embeddings of 8 dimensions"):
             score(vectors[:2], vectors, dataset, [dim])
 
 

@@ -478,7 +478,7 @@ def test_a_second_server_names_the_first(server: Running) -> None:
     done = _serve(Path(server.address.folder))
     assert done.returncode == 2
     assert done.stderr == (
-        f"imgsearch: a server runs already, process {server.process.pid}; to start another one stop it first: "
+        f"imgsearch: a server is already running (process {server.process.pid}; to start another one stop it first: "
         f"kill {server.process.pid}\n"
     )
     assert server.ask("/status")[0] == 200
@@ -490,7 +490,7 @@ def test_a_file_in_the_sockets_place_is_not_removed(short: Path) -> None:
     (short / "run" / "serve.sock").write_text("precious")
     done = _serve(short / "run")
     assert (done.returncode, (short / "run" / "serve.sock").read_text()) == (2, "precious")
-    assert "is no socket; move it away" in done.stderr
+    assert "is not a socket; move or delete it" in done.stderr
 
 
 def test_a_folder_too_long_for_a_socket_is_said(short: Path) -> None:
@@ -614,20 +614,20 @@ def _babble(listening: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
-        ("/query", b"no json", "the request is no JSON"),
+        ("/query", b"no json", "the request is not valid JSON"),
         ("/query", b"[]", "a request is a JSON object"),
-        ("/query", b"{}", "the question is empty"),
+        ("/query", b"{}", "the query is empty"),
         ("/query", b'{"text": 7}', "text: 7 is no text"),
         ("/query", b'{"text": "x", "n": "3"}', "n: '3' is no number"),
         ("/query", b'{"text": "x", "n": true}', "n: True is no number"),
         ("/query", b'{"text": "x", "exact": 1}', "exact: 1 is no truth value"),
         ("/query", b'{"text": "x", "within": ' + b"9" * 400 + b"}", "within: the number is out of range"),
         ("/query", b'{"text": "x", "min_score": NaN}', "NaN is no number"),
-        ("/query", b"[" * 100_000, "the request is no JSON"),
-        ("/query", b'{"text": "x", "index": "/a\\u0000b"}', "index: no path has such characters"),
-        ("/query", b'{"text": "x", "image": "/a\\ud800b"}', "image: no path has such characters"),
+        ("/query", b"[" * 100_000, "the request is not valid JSON"),
+        ("/query", b'{"text": "x", "index": "/a\\u0000b"}', "index: a path can't have such characters"),
+        ("/query", b'{"text": "x", "image": "/a\\ud800b"}', "image: a path can't have such characters"),
         ("/similar", b'{"image": "/a.png", "remember": true}', "unknown: remember"),
-        ("/query", b'{"text": "x", "n": 0}', "ask for at least one picture"),
+        ("/query", b'{"text": "x", "n": 0}', "ask for at least one image"),
         ("/query", b'{"text": "x", "dim": 5000}', "5000"),
         ("/query", b'{"text": "x", "colour": "red"}', "unknown: colour; there are"),
         ("/query", b'{"text": "x", "index": "relative"}', "index: give an absolute path"),
@@ -636,7 +636,7 @@ def _babble(listening: socket.socket) -> None:
         ("/query", b'{"text": "x", "in": [3]}', "in: give an absolute path"),
         ("/query", b'{"text": "x", "dtype": "float7"}', "float7"),
         ("/query", b'{"text": "x", "model": "/nowhere"}', "/nowhere"),
-        ("/similar", b"{}", "image: the path of a picture is missing"),
+        ("/similar", b"{}", "image: the path is empty"),
         ("/similar", b'{"image": "/nowhere/a.png"}', "/nowhere/a.png"),
         ("/query", b'{"text": "' + b"x" * 2**20 + b'"}', "the request is longer than"),
     ],

@@ -146,7 +146,7 @@ def test_a_request_whose_rest_does_not_come_is_given_up(monkeypatch: pytest.Monk
         status, body = await client("/query", b'{"divisor"')
         assert (status, json.loads(body)["error"]["message"]) == (
             400,
-            "the rest of the request does not come",
+            "the request is incomplete: the rest did not arrive",
         )
 
     asyncio.run(work())

@@ -107,19 +107,19 @@ def test_both_doors_give_the_same_hits(
 @pytest.mark.parametrize(
     ("kind", "asked", "message"),
     [
-        ("query", {"text": ""}, "the question is empty"),
-        ("query", {"text": " \n"}, "the question is empty"),
-        ("query", {"text": "red", "n": 0}, "ask for at least one picture"),
-        ("query", {"text": "", "n": 0}, "ask for at least one picture"),
+        ("query", {"text": ""}, "the query is empty"),
+        ("query", {"text": " \n"}, "the query is empty"),
+        ("query", {"text": "red", "n": 0}, "ask for at least one image"),
+        ("query", {"text": "", "n": 0}, "ask for at least one image"),
         ("query", {"text": "red", "within": 101}, "from 0 to 100"),
         ("query", {"text": "red", "within": -1, "dim": 0}, "from 0 to 100"),
-        ("query", {"text": "red", "min_score": float("nan")}, "a cosine is a number"),
+        ("query", {"text": "red", "min_score": float("nan")}, "must be a number"),
         ("query", {"text": "red", "dim": 0}, "dimensions"),
         ("query", {"text": "red", "dim": 9999, "in": ["elsewhere"]}, "dimensions"),
         (
             "query",
             {"text": "red", "in": ["elsewhere"], "image": "gone.png"},
-            "outside of the indexed folders",
+            "is not in an indexed folder",
         ),
         ("query", {"text": "red", "image": "gone.png"}, "no such file"),
         ("query", {"text": "red", "image": "pictures/note.jpg"}, "note.jpg"),
@@ -127,8 +127,8 @@ def test_both_doors_give_the_same_hits(
         ("similar", {"image": "gone.png"}, "No such file"),
         ("similar", {"image": "pictures/note.jpg"}, "note.jpg"),
         ("similar", {"image": "gone.png", "dim": 0}, "dimensions"),
-        ("similar", {"image": "gone.png", "in": ["elsewhere"]}, "outside of the indexed folders"),
-        ("similar", {"image": "gone.png", "n": -1}, "ask for at least one picture"),
+        ("similar", {"image": "gone.png", "in": ["elsewhere"]}, "is not in an indexed folder"),
+        ("similar", {"image": "gone.png", "n": -1}, "ask for at least one image"),
     ],
     ids=str,
 )
@@ -154,4 +154,4 @@ def test_an_empty_path_is_no_picture(server: Handlers) -> None:
     for words in (("query", "red", "--image", ""), ("similar", "")):
         done = imgsearch(*words)
         assert (done.code, done.out) == (2, b"")
-        assert "image: the path of a picture is missing" in done.err
+        assert "image: the path is empty" in done.err

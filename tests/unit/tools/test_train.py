@@ -440,7 +440,7 @@ def test_dims_fit_the_model(full: int, wanted: tuple[int, ...] | None, dims: tup
 
 def test_precision_and_attention_come_with_a_reason() -> None:
     """What is asked for wins, float16 is refused, and the plain attention is for short bfloat16 on the CPU only."""
-    assert choose_precision("cpu", "float32") == ("float32", "float32 was asked for")
+    assert choose_precision("cpu", "float32") == ("float32", "float32 was requested")
     assert choose_precision("mps", "auto")[0] == "float32"
     precision, reason = choose_precision("cpu", "auto")
     assert (precision == "bfloat16") == ("no instructions" not in reason)
@@ -560,7 +560,7 @@ def test_a_folder_is_written_by_one_run_only(tiny_checkpoint: str, pairs: str, t
         for resume in (False, True):
             with pytest.raises(UsageError, match="another run is writing there"):
                 train([pairs], _options(tiny_checkpoint, tmp_path / "out", resume=resume))
-    with pytest.raises(UsageError, match="no run was begun"):
+    with pytest.raises(UsageError, match="there is no run"):
         train([pairs], _options(tiny_checkpoint, Path(tiny_checkpoint), resume=True))
 
 
@@ -648,7 +648,7 @@ def test_batches_that_can_not_be_filled_are_named(tiny_checkpoint: str, tmp_path
     row = {"image": _picture("red", "blue", (64, 64))}
     rows = [row | {"query": f"query {number}"} for number in range(16)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "one.parquet")
-    with pytest.raises(TrainingError, match=r"not a single step was made.*lower batch_size"):
+    with pytest.raises(TrainingError, match=r"no training step was possible.*lower batch_size"):
         train([str(tmp_path / "one.parquet")], _options(tiny_checkpoint, tmp_path / "out"))
 
 

@@ -79,9 +79,9 @@ def _covered(one: AnnFile | None, data: str, rows: int, total: int, growing: boo
     While rows are being added it is not read again and again for its checksum.
     """
     if one is None:
-        return 0, "there is none yet"
+        return 0, "not built yet"
     if one.faiss != rabitq.version():
-        return 0, f"it was written by FAISS {one.faiss}"
+        return 0, f"it was built by FAISS {one.faiss}"
     if one.nlist != lists_for(one.rows, total):
         return 0, f"the index has {total:,} rows now"
     path = os.path.join(data, "faiss", one.name)
@@ -99,9 +99,7 @@ def build(catalog: Catalog, data: str, spec: IndexSpec, wanted: Build, stop: thr
     try:
         made = rabitq.build(segment, wanted.nlist, stop.is_set, ann.shortlist_for(10, spec.dim))
     except MemoryError as error:
-        raise StorageError(
-            f"there is not enough memory for the {wanted.rows:,} rows of {segment.path}"
-        ) from error
+        raise StorageError(f"not enough memory for the {wanted.rows:,} rows of {segment.path}") from error
     if made is None:
         return
     folder = os.path.join(data, "faiss")
@@ -168,7 +166,7 @@ class AnnBuilder:
                 wanted_ones = plan_builds(catalog, self.data, growing)
                 if wanted_ones and not growing:
                     rows = sum(wanted.rows for wanted in wanted_ones)
-                    self.reporter.say(f"making the search in {rows:,} vectors fast")
+                    self.reporter.say(f"building the search files for {rows:,} embeddings")
                 for wanted in wanted_ones:
                     if self._stop.is_set():
                         break
@@ -178,6 +176,6 @@ class AnnBuilder:
             # Searches go on without it. Every commit tries again, and one line is enough.
             if str(error) != self._last_error:
                 self._last_error = str(error)
-                line = Message("the files that make searching fast could not be made: ", error.as_message)
+                line = Message("could not build the files for fast search: ", error.as_message)
                 self.reporter.say(line)
         return made

@@ -240,7 +240,7 @@ def damage(path: str, size: int, crc: int) -> str:
     try:
         with open(path, "rb", buffering=0) as file:
             if os.fstat(file.fileno()).st_size != size:
-                return f"{path} has not the size that was written"
+                return f"{path} has the wrong size"
             while count := file.readinto(block):
                 found = zlib.crc32(memoryview(block)[:count], found)
     except OSError as error:

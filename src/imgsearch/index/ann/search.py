@@ -90,13 +90,13 @@ def choose(
     if allowed is not None and allowed <= EXACT_ROWS:
         return SearchStrategy("selected", f"the filter leaves {allowed:,} rows")
     if exact:
-        return SearchStrategy("exact", "it was asked for")
+        return SearchStrategy("exact", "requested")
     covered = sum(view.covered for view in views)
     if not covered:
         few = f"only {rows:,} rows" if rows < EXACT_ROWS else f"no codes yet for {rows:,} rows"
         return SearchStrategy("exact", few)
     if 8 * shortlist >= rows:
-        return SearchStrategy("exact", f"a shortlist of {shortlist:,} is no shortcut among {rows:,} rows")
+        return SearchStrategy("exact", f"a shortlist of {shortlist:,} saves nothing among {rows:,} rows")
     return SearchStrategy("codes", f"codes cover {covered:,} of {rows:,} rows")
 
 

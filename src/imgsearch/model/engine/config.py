@@ -77,7 +77,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
             raise ValueError("out_hidden_size")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UnknownArchitecture(
-            f"{checkpoint.folder}: config.json says what the engine does not know ({error.args[0]})"
+            f"{checkpoint.folder}: config.json has settings that the engine does not know ({error.args[0]})"
         ) from error
     shapes = _text_shapes(text) | _vision_shapes(vision, text.hidden)
     return Architecture(vision, text, bool(config.get("tie_word_embeddings", False)), shapes)

@@ -281,7 +281,7 @@ class Engine:
                 len(patches.pixel_values), sizes.channels, sizes.temporal, -1
             )
             if patches.grid[0] != 1 or not (values == values[:, :, :1]).all():
-                raise InputError("the patches are of a moving picture; only still ones can be embedded")
+                raise InputError("the patches are from a video; only still images can be embedded")
             frames.append(values[:, :, 0].reshape(len(values), -1))
         return torch.from_numpy(np.stack(frames)).to(self._weights.device, self._weights.dtype)
 

@@ -154,10 +154,9 @@ class Int8Check:
             lowest = float(cosines.nan_to_num(1).min())  # what is not finite is computed anew in float32
             if lowest < LEAST_COSINE:
                 raise CheckpointError(
-                    f"{self._folder}: int8 takes too much from this checkpoint's vectors (their first {dim:,} numbers "
-                    f"have a cosine of {lowest:.3f} to those without, {LEAST_COSINE} is the least): leave ",
+                    f"{self._folder}: int8 is not accurate enough for this model (in the first {dim:,} dimensions, the "
+                    f"cosine similarity to full precision is {lowest:.3f}; {LEAST_COSINE} is required): omit ",
                     Option("dtype"),
-                    " out",
                 )
             if dim // 2 < _LEAST_DIM:
                 return bool(cosines.isfinite().any())

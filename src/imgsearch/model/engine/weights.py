@@ -39,7 +39,7 @@ def find_tensors(
     if len(stored) < len(checkpoint.tensors):
         counts = Counter(tensor.name for tensor in checkpoint.tensors)
         twice = sorted(name for name, count in counts.items() if count > 1)
-        raise CheckpointError(f"{folder}: two files of the weights hold {_some(twice)}; ", MEND)
+        raise CheckpointError(f"{folder}: two weight files contain {_some(twice)}; ", MEND)
     if tied:
         stored.pop(_HEAD, None)
     if stored and all(name.startswith(("language_model.", "visual.")) for name in stored):
@@ -170,17 +170,17 @@ def _check(stored: Mapping[str, TensorInfo], wanted: Mapping[str, tuple[int, ...
     """Raise CheckpointError unless the stored tensors are exactly those of the model."""
     missing, unexpected = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if missing:
-        raise CheckpointError(f"{folder}: the weights lack {_some(missing)}; ", MEND)
+        raise CheckpointError(f"{folder}: the weights are missing {_some(missing)}; ", MEND)
     if unexpected:
         text_model = "this is a model that generates text, not an embedding model"
         raise CheckpointError(
-            f"{folder}: the weights hold more than the model has: {_some(unexpected)}; ",
+            f"{folder}: the weights contain unknown tensors: {_some(unexpected)}; ",
             text_model if _HEAD in unexpected else MEND,
         )
     for name, where in stored.items():
         if where.shape != tuple(wanted[name]):
             raise CheckpointError(
-                f"{where.path}: {name} has the shape {where.shape}, config.json says {tuple(wanted[name])}; ",
+                f"{where.path}: {name} has the shape {where.shape}, config.json has {tuple(wanted[name])}; ",
                 MEND,
             )
         if where.dtype not in _DTYPES:
@@ -198,7 +198,7 @@ def _fill(file: BinaryIO, view: memoryview, path: str) -> None:
         except OSError as error:
             raise CheckpointError(f"{path} can't be read ({error_line(error)}); ", MEND) from error
         if not count:
-            raise CheckpointError(f"{path} ends too early; delete it and ", MEND)
+            raise CheckpointError(f"{path} is truncated; delete it and ", MEND)
         done += count
 
 

@@ -24,14 +24,14 @@ def read_dataset(path: str, *, split: str | None = None) -> RetrievalDataset:
     given = os.path.abspath(os.path.expanduser(path))
     if not os.path.exists(given):
         raise DatasetError(
-            f"{path}: no such dataset; give a folder in the BEIR layout or a parquet or Arrow file"
+            f"{path}: no such dataset; give a folder in the BEIR layout or a Parquet or Arrow file"
         )
     if os.path.isdir(given) and os.path.exists(os.path.join(given, "corpus.jsonl")):
         from imgsearch.tools.dataset.beir import read_beir
 
         return read_beir(given, split)
     if not os.path.isdir(given) and not os.path.isfile(given):
-        raise DatasetError(f"{path}: is neither a file nor a folder, so no dataset is there")
+        raise DatasetError(f"{path}: is neither a file nor a folder")
     from imgsearch.tools.dataset.tables import read_tables
 
     return read_tables(given, split)

@@ -40,13 +40,15 @@ def _qrels_file(folder: str, split: str | None) -> tuple[str, str]:
     names = sorted(os.listdir(qrels)) if os.path.isdir(qrels) else []
     splits = [name.removesuffix(".tsv") for name in names if name.endswith(".tsv")]
     if not splits:
-        raise DatasetError(f"{qrels}: there are no judgements; the BEIR layout keeps them in qrels/SPLIT.tsv")
+        raise DatasetError(
+            f"{qrels}: no relevance judgements found; the BEIR layout keeps them in qrels/SPLIT.tsv"
+        )
     chosen = split or (splits[0] if len(splits) == 1 else "test")
     if chosen not in splits:
         raise DatasetError(
-            f"{folder}: there is no split {chosen}; choose with ",
+            f"{folder}: there is no split {chosen}; choose one with ",
             Option("split"),
-            f" among: {', '.join(splits)}",
+            f": {', '.join(splits)}",
         )
     return chosen, os.path.join(qrels, f"{chosen}.tsv")
 
@@ -57,7 +59,7 @@ def _corpus(folder: str) -> dict[str, PictureRef]:
     for line, name, image in _named(path, "image"):
         full = os.path.join(folder, image)
         if not os.path.isfile(full):
-            raise DatasetError(f"{path}, line {line}, field image: there is no picture {full}")
+            raise DatasetError(f"{path}, line {line}, field image: {full} does not exist")
         corpus[name] = PictureRef(full, named_in=f"{path}, line {line}")
     if not corpus:
         raise DatasetError(f"{path}: the corpus is empty")
@@ -81,8 +83,8 @@ def _judgements(
     wanted = ["query-id", "corpus-id", "score"]
     if missing := [name for name in wanted if name not in columns]:
         raise DatasetError(
-            f"{path}, line 1: there is no column {missing[0]}; the header must name {', '.join(wanted)}, "
-            f"separated by tabs; it names: {', '.join(filter(None, columns)) or 'nothing'}"
+            f"{path}, line 1: there is no column {missing[0]}; the header needs {', '.join(wanted)}, "
+            f"separated by tabs; it has: {', '.join(filter(None, columns)) or 'nothing'}"
         )
     indices = [columns.index(name) for name in wanted]
     judged: dict[str, dict[str, int]] = {}
@@ -98,7 +100,7 @@ def _judgements(
             score = int(grade)
         except ValueError:
             raise DatasetError(
-                f"{path}, line {line}, column score: '{grade[:40]}' is no whole number"
+                f"{path}, line {line}, column score: '{grade[:40]}' is not an integer"
             ) from None
         if score > _MAX_SCORE:
             raise DatasetError(f"{path}, line {line}, column score: {score} is over {_MAX_SCORE:,}")
@@ -107,19 +109,19 @@ def _judgements(
         if doc not in corpus:
             raise DatasetError(f"{path}, line {line}, column corpus-id: corpus.jsonl has no {doc}")
         if doc in judged.setdefault(query, {}):
-            raise DatasetError(f"{path}, line {line}: the query {query} judges {doc} twice")
+            raise DatasetError(f"{path}, line {line}: the query {query} has two judgements for {doc}")
         judged[query][doc] = score
         last_line[query] = line
     if not judged:
-        raise DatasetError(f"{path}: there are no judgements; without any, nothing can be measured")
+        raise DatasetError(f"{path}: no relevance judgements found; evaluation needs some")
     found = {
         query: {doc: score for doc, score in docs.items() if score > 0} for query, docs in judged.items()
     }
     for query, docs in found.items():
         if not docs:
             raise DatasetError(
-                f"{path}, line {last_line[query]}, column score: no picture answers the query {query}; "
-                "give it one with a score over 0, or take it out"
+                f"{path}, line {last_line[query]}, column score: no image is relevant to the query {query}; "
+                "give it one with a score above 0, or remove the query"
             )
     return found
 
@@ -130,7 +132,7 @@ def _named(path: str, field: str) -> Iterator[tuple[int, str, str]]:
     for line, entry in _entries(path):
         name, value = _field(path, line, entry, "_id"), _field(path, line, entry, field)
         if name in seen:
-            raise DatasetError(f"{path}, line {line}: the _id {name} is there twice")
+            raise DatasetError(f"{path}, line {line}: the _id {name} occurs twice")
         seen.add(name)
         yield line, name, value
 
@@ -141,9 +143,9 @@ def _entries(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             entry = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{path}, line {line}: is no JSON: {error}") from None
+            raise DatasetError(f"{path}, line {line}: not valid JSON: {error}") from None
         if not isinstance(entry, dict):
-            raise DatasetError(f"{path}, line {line}: is no JSON object")
+            raise DatasetError(f"{path}, line {line}: not a JSON object")
         yield line, entry
 
 
@@ -156,7 +158,7 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
                 if text.strip():
                     yield number, text
     except UnicodeDecodeError:
-        raise DatasetError(f"{path}, line {number}: is not UTF-8") from None
+        raise DatasetError(f"{path}, line {number}: not UTF-8") from None
     except OSError as error:
         raise DatasetError(f"{path}: can't be read: {error_line(error)}") from error
 
@@ -169,5 +171,5 @@ def _field(path: str, line: int, entry: dict[str, Any], name: str) -> str:
     if name == "_id" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise DatasetError(f"{path}, line {line}, field {name}: it must be a text that is not empty")
+        raise DatasetError(f"{path}, line {line}, field {name}: must be text that is not empty")
     return value

@@ -49,7 +49,7 @@ class Cells:
             import pyarrow as pa
             import pyarrow.parquet as pq
         except ImportError as error:
-            raise MissingExtra("reading parquet and Arrow files", "eval") from error
+            raise MissingExtra("reading Parquet and Arrow files", "eval") from error
         try:
             with open(path, "rb") as file:
                 head = file.read(6)
@@ -76,7 +76,7 @@ class Cells:
                 schema = self._batches[0].schema if self._batches else pa.ipc.open_stream(self._source).schema
                 counts = [batch.num_rows for batch in self._batches]
         except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{path}: is no whole parquet or Arrow file: {error_line(error)}") from error
+            raise DatasetError(f"{path}: not a valid Parquet or Arrow file: {error_line(error)}") from error
         self._kind = "parquet" if self._parquet else "file" if head == b"ARROW1" else "stream"
         self._names: list[str] = list(schema.names)
         self.types: dict[str, Any] = dict(zip(schema.names, schema.types, strict=True))
@@ -111,7 +111,7 @@ class Cells:
                 if not path:
                     raise DatasetError(
                         f"{self.path}, row {start + offset + 1}, column {column}: the cell is null; "
-                        "every row needs a picture in every picture column"
+                        "every row needs an image in every image column"
                     )
                 named[start + offset] = path
         return named
@@ -119,12 +119,14 @@ class Cells:
     def picture(self, column: str, row: int) -> bytes:
         """Return the bytes that a picture cell holds; ``row`` counts from 0. Raises DatasetError."""
         if column not in self.types or not 0 <= row < self.rows:
-            raise DatasetError(f"{self.path}: the file has no row {row + 1} or no column {column} (any more)")
+            raise DatasetError(
+                f"{self.path}: row {row + 1} or column {column} is missing; was the file changed?"
+            )
         group = bisect.bisect_right(self._starts, row) - 1
         value = self._chunk(group, column)[row - self._starts[group]].as_py()
         data = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(data, bytes):
-            raise DatasetError(f"{self.path}, row {row + 1}, column {column}: the cell holds no bytes")
+            raise DatasetError(f"{self.path}, row {row + 1}, column {column}: the cell has no bytes")
         return data
 
     def _all_hold_bytes(self, group: int, column: str) -> bool:

@@ -45,7 +45,7 @@ class PictureRef:
             with open(self.path, "rb") as file:
                 return file.read()
         except (OSError, ValueError) as error:
-            raise DatasetError(f"{self.where}: the picture can't be read: {error_line(error)}") from error
+            raise DatasetError(f"{self.where}: the image can't be read: {error_line(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def check_pictures(dataset: RetrievalDataset, reporter: Reporter | None = None) 
     """
     reporter = reporter or Silent()
     hashes: dict[str, bytes] = {}
-    reporter.start(len(dataset.corpus), "pictures checked")
+    reporter.start(len(dataset.corpus), "images checked")
     try:
         for doc, ref in dataset.corpus.items():
             data = ref.read()
@@ -143,7 +143,7 @@ def decode(ref: PictureRef, budget: PixelBudget = FULL, content: bytes | None = 
     with located_errors(ref):
         for picture in formats.load_pictures(io.BytesIO(data), ref.path, budget):
             return picture.pixels
-    raise DatasetError(f"{ref.where}: holds no picture")
+    raise DatasetError(f"{ref.where}: contains no image")
 
 
 def decode_each(

@@ -60,7 +60,7 @@ def _picture(file: str, column: str, row: int, path: str | None) -> PictureRef:
     full = os.path.join(os.path.dirname(file), path)
     if not os.path.isfile(full):
         raise DatasetError(
-            f"{cell}: there is no picture {full}; paths count from the folder of the dataset's file"
+            f"{cell}: {full} does not exist; paths are relative to the folder of the dataset's file"
         )
     return PictureRef(full, named_in=cell)
 
@@ -74,18 +74,18 @@ def _check_columns(files: list[str]) -> list[str]:
         for column in ("query", "image"):
             if column not in types:
                 raise DatasetError(
-                    f"{file}: there is no column {column}; needed are query, image and, if there are any, "
+                    f"{file}: there is no column {column}; needed: query and image, optional: "
                     f"negative_0, negative_1 …; the file's columns are: {have}"
                 )
         negatives = sorted(filter(_NEGATIVE.fullmatch, types), key=lambda name: int(name.split("_")[1]))
         for column, wanted in [("query", _is_text), *((name, _is_picture) for name in ("image", *negatives))]:
             if not wanted(types[column]):
-                kind = "texts" if wanted is _is_text else "pictures (bytes, a path, or both in a struct)"
-                raise DatasetError(
-                    f"{file}, column {column}: it holds {types[column]} where {kind} are needed"
-                )
+                kind = "texts" if wanted is _is_text else "images (bytes, a path, or both in a struct)"
+                raise DatasetError(f"{file}, column {column}: it contains {types[column]}, not {kind}")
         if first is not None and negatives != first:
-            raise DatasetError(f"{file}: its hard negatives are {negatives}, those of {files[0]} are {first}")
+            raise DatasetError(
+                f"{file}: its hard negatives are {negatives}, but those of {files[0]} are {first}"
+            )
         first = negatives
     return first or []
 
@@ -111,7 +111,7 @@ def _shards(folder: str, split: str | None) -> tuple[list[str], str]:
     by_split = _saved_splits(folder) or _named_splits(folder)
     if not by_split:
         raise DatasetError(
-            f"{folder}: no dataset is there: neither corpus.jsonl (the BEIR layout) nor parquet or Arrow files"
+            f"{folder}: not a dataset: it has neither corpus.jsonl (the BEIR layout) nor Parquet or Arrow files"
         )
     splits = ", ".join(sorted(filter(None, by_split)))
     if list(by_split) == [""]:
@@ -119,7 +119,7 @@ def _shards(folder: str, split: str | None) -> tuple[list[str], str]:
     chosen = split or ("test" if "test" in by_split or len(by_split) > 1 else next(iter(by_split)))
     if chosen not in by_split:
         raise DatasetError(
-            f"{folder}: there is no split {chosen}; choose with ", Option("split"), f" among: {splits}"
+            f"{folder}: there is no split {chosen}; choose one with ", Option("split"), f": {splits}"
         )
     return by_split[chosen], f"{base}, {chosen}"
 
@@ -136,7 +136,7 @@ def _saved_splits(folder: str) -> dict[str, list[str]]:
                 names = [entry["filename"] for entry in json.load(file)["_data_files"]]
             return {"": [os.path.join(folder, name) for name in names]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{listing}: is not what datasets.save_to_disk writes: {error!r}") from error
+        raise DatasetError(f"{listing}: not written by datasets.save_to_disk: {error!r}") from error
     return {}
 
 

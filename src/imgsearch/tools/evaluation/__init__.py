@@ -76,7 +76,7 @@ def check_dims(model: EvalModel, dims: Sequence[int] | None) -> None:
     """Raise UsageError for a dim that the model does not have, where that is known before it is loaded."""
     for dim in dims or ():
         if dim < 1 or (not model.peer and model.full_dim is not None and dim > model.full_dim):
-            known = f"{model.name} gives vectors of {model.full_dim} dimensions"
+            known = f"{model.name} makes embeddings of {model.full_dim} dimensions"
             raise UsageError(Option("dims", dim), f": {'a dimension is at least 1' if dim < 1 else known}")
 
 
@@ -114,7 +114,7 @@ def _evaluate_one(
             )
         reporter.say(
             f"{_described(model)}: {len(texts) - new_queries:,} of {len(texts):,} queries, "
-            f"{len(refs) - new_pictures:,} of {len(refs):,} pictures from the cache"
+            f"{len(refs) - new_pictures:,} of {len(refs):,} images from the cache"
         )
         full = queries.shape[1]
         wanted = [dim for dim in dims if dim <= full] if dims else default_dims(full, model.dims)

@@ -92,7 +92,7 @@ class VectorCache:
                 file.write(json.dumps(header).encode() + b"\n" + body)
         except OSError as error:
             self.failure = (
-                f"{self._folder} could not be written ({error_line(error)}); the vectors are not kept"
+                f"{self._folder} could not be written ({error_line(error)}); the embeddings are not cached"
             )
             return
         self._unwritten.clear()

@@ -67,7 +67,7 @@ def score(
     found: dict[int, Scores] = {}
     for dim in dims or [full]:
         if not 1 <= dim <= full:
-            raise UsageError(Option("dims", dim), f": the model gives vectors of {full} dimensions")
+            raise UsageError(Option("dims", dim), f": the model makes embeddings of {full} dimensions")
         ranking: list[NDArray[np.int64]] = []
         wins: dict[str, list[bool]] = {}
         for names, cosines in _cosines(list(dataset.queries), cut(queries, dim), cut(documents, dim)):

@@ -73,7 +73,9 @@ class SentenceTransformerModel:
     def __init__(self, name: str, *, device: str = "auto", batch_size: int = 8) -> None:
         """Name the model; nothing is loaded yet. Raises CheckpointError for a name that is empty."""
         if not name.strip():
-            raise CheckpointError("the peer's name is empty; give a model's folder, or a name on the hub")
+            raise CheckpointError(
+                "the peer's name is empty; give a model's folder, or its name on Hugging Face"
+            )
         self.name = name
         self._folder = os.path.expanduser(name)
         self._device = None if device == "auto" else device
@@ -123,7 +125,9 @@ class SentenceTransformerModel:
         if self._model is not None:
             return
         if not os.path.isdir(self._folder) and self.name.startswith(("/", ".", "~")):
-            raise CheckpointError(f"{self.name}: no such folder; give that of a model, or a name on the hub")
+            raise CheckpointError(
+                f"{self.name}: no such folder; give a model's folder, or its name on Hugging Face"
+            )
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
@@ -173,7 +177,7 @@ class SentenceTransformerModel:
         vectors = np.asarray(rows, np.float32)
         if not np.isfinite(vectors).all():
             raise CheckpointError(
-                f"{self.name}: {method} gave numbers that are not finite; it can't be scored"
+                f"{self.name}: {method} returned NaN or infinity; this model can't be evaluated"
             )
         return vectors
 
@@ -185,11 +189,11 @@ class SentenceTransformerModel:
             )
         if "trust_remote_code" in str(error):
             return CheckpointError(
-                f"{self.name} brings code of its own, which is not run; it can't be scored here"
+                f"{self.name} needs custom code, which imgsearch does not run; it can't be evaluated here"
             )
         if not os.path.isdir(self._folder) and isinstance(error, OSError):
-            return DownloadError(f"{self.name} could not be fetched: {reason}")
-        return CheckpointError(f"{self.name} is no model that sentence-transformers loads: {reason}")
+            return DownloadError(f"{self.name} could not be downloaded: {reason}")
+        return CheckpointError(f"{self.name} can't be loaded by sentence-transformers: {reason}")
 
 
 def _files_digest(folder: str) -> str:
@@ -379,7 +383,7 @@ class LibraryModel:
         if self._peer.loaded:
             return
         self._reporter.say(
-            f"{os.path.basename(self.name.rstrip('/'))}: by sentence-transformers {self._version}"
+            f"{os.path.basename(self.name.rstrip('/'))}: with sentence-transformers {self._version}"
         )
         self._peer.load()
 

@@ -30,12 +30,12 @@ def check_ready(folder: str) -> None:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{folder} could not be made: {error_line(error)}; choose another with ",
+            f"{folder} could not be created: {error_line(error)}; choose another with ",
             Option("out", metavar="DIR"),
         ) from error
     if not os.access(folder, os.W_OK):
         raise StorageError(
-            f"{folder} can't be written to; choose another folder with ", Option("out", metavar="DIR")
+            f"{folder} is not writable; choose another folder with ", Option("out", metavar="DIR")
         )
 
 
@@ -83,7 +83,7 @@ def headline(dataset: RetrievalDataset) -> str:
 
 
 def _counts(dataset: RetrievalDataset) -> tuple[str, str]:
-    return plural(len(dataset.queries), "query", "queries"), plural(len(dataset.corpus), "picture")
+    return plural(len(dataset.queries), "query", "queries"), plural(len(dataset.corpus), "image")
 
 
 def labels(rows: Sequence[EvalRow]) -> list[str]:

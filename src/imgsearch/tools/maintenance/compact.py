@@ -69,12 +69,12 @@ def _vacuum(writer: IndexWriter, reporter: Reporter) -> bool:
     needed = 2 * os.path.getsize(catalog.path)
     if shutil.disk_usage(writer.data).free < needed:
         reporter.say(
-            f"the catalogue could be smaller, but rewriting it takes {format_bytes(needed)} of free disk"
+            f"the catalogue could be smaller, but shrinking it needs {format_bytes(needed)} of free disk space"
         )
         return False
     try:
         catalog.database.vacuum()
     except StorageError as error:
-        reporter.say(Message("the catalogue could not be made smaller: ", error.as_message))
+        reporter.say(Message("could not shrink the catalogue: ", error.as_message))
         return False
     return True

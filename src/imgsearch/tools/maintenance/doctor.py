@@ -63,9 +63,9 @@ def _writable(folder: str) -> HealthCheck:
     for path in (folder, data, os.path.join(data, "catalog.sqlite"), os.path.join(data, "vectors")):
         if os.path.exists(path) and not os.access(path, os.W_OK):
             return HealthCheck(
-                "writing", False, f"{path} can't be written: it can be searched, not be kept up to date"
+                "writing", False, f"{path} is not writable: you can search the index but not update it"
             )
-    return HealthCheck("writing", True, "the index may be written")
+    return HealthCheck("writing", True, "the index is writable")
 
 
 def _room(index: ImageIndex) -> HealthCheck:
@@ -76,8 +76,8 @@ def _room(index: ImageIndex) -> HealthCheck:
     segment = min(SEGMENT_BYTES, max(segments, default=0) * 2 * index.spec.dim)
     need = segment + catalog + ann_bytes + (16 << 20)
     free = shutil.disk_usage(index.data).free
-    text = f"{format_bytes(free)} free, {format_bytes(need)} needed to look after the index"
-    return HealthCheck("disk", free >= need, text if free >= need else f"{text}: free some")
+    text = f"{format_bytes(free)} free, {format_bytes(need)} needed for maintenance"
+    return HealthCheck("disk", free >= need, text if free >= need else f"{text}: free some disk space")
 
 
 def _format(index: ImageIndex) -> HealthCheck:
@@ -86,13 +86,13 @@ def _format(index: ImageIndex) -> HealthCheck:
     )
     segments = index.catalog.segments()
     text += f", {plural(len(segments), 'segment')}"
-    return HealthCheck("format", True, f"{text} of at most {rows_per_segment(index.spec.dim):,} vectors")
+    return HealthCheck("format", True, f"{text} of up to {rows_per_segment(index.spec.dim):,} embeddings")
 
 
 def _rebuild(index: ImageIndex) -> HealthCheck:
     if not generations.unfinished(index.folder):
-        return HealthCheck("rebuild", True, "none is unfinished")
-    what_now = Message("one was begun and is not complete; ", generations.go_on_or_drop(index.folder))
+        return HealthCheck("rebuild", True, "no unfinished rebuild")
+    what_now = Message("a rebuild was started but is not complete; ", generations.go_on_or_drop(index.folder))
     return HealthCheck("rebuild", False, what_now)
 
 
@@ -101,16 +101,20 @@ def _gone(index: ImageIndex) -> Iterator[HealthCheck]:
     deleted = index.catalog.deleted_counts()
     due = index.catalog.deleted_counts(time.time() - GRACE_SECONDS)
     total = sum(deleted.values())
-    text = f"no picture for {total:,} of {rows:,} vectors ({total / max(rows, 1):.0%})"
+    text = f"{total:,} of {rows:,} embeddings belong to deleted images ({total / max(rows, 1):.0%})"
     if any(due.get(number, 0) >= DELETED_SHARE * count > 0 for number, count in index.catalog.segments()):
         yield HealthCheck(
-            "gone", True, Message(f"{text}; the next '", Call("index_pictures"), "' gives up their room")
+            "gone",
+            True,
+            Message(f"{text}; the next '", Call("index_pictures"), "' reclaims their disk space"),
         )
     elif total:
         days = GRACE_SECONDS / 86_400
-        when = f"{text}; their room is given up when they are a quarter of a segment for {days:.0f} days"
+        when = (
+            f"{text}; their disk space is reclaimed when they are a quarter of a segment for {days:.0f} days"
+        )
         at_once = Call("compact_index", {"everything": True, "folder": index.folder})
-        yield HealthCheck("gone", True, Message(when, ", or at once by: ", at_once))
+        yield HealthCheck("gone", True, Message(when, ", or now with: ", at_once))
     else:
         yield HealthCheck("gone", True, text)
 
@@ -118,7 +122,7 @@ def _gone(index: ImageIndex) -> Iterator[HealthCheck]:
 def _fast(index: ImageIndex) -> HealthCheck:
     rows = sum(count for _, count in index.catalog.segments())
     if rows < ann.EXACT_ROWS:
-        return HealthCheck("search", True, f"exact: {rows:,} vectors need nothing to make it fast")
+        return HealthCheck("search", True, f"exact: {rows:,} embeddings are few enough to compare them all")
     counts = dict(index.catalog.segments())
     builds = plan_builds(index.catalog, index.data)
     unusable = {build.segment for build in builds if not build.reason.startswith("it covers")}
@@ -127,14 +131,14 @@ def _fast(index: ImageIndex) -> HealthCheck:
         for file in index.catalog.ann_files().values()
         if file.segment in counts and file.segment not in unusable
     )
-    text = f"fast: {covered:,} of {rows:,} vectors covered"
+    text = f"fast: {covered:,} of {rows:,} embeddings covered"
     if not builds:
         return HealthCheck("search", True, text)
     reasons = "; ".join(f"segment {build.segment}: {build.reason}" for build in builds)
     what_now = Message(
         f"{text} ({reasons}); the next run of '",
         Call("index_pictures"),
-        "' mends that, and so does: ",
+        "' fixes this, or do it now with: ",
         Call("compact_index", {"folder": index.folder}),
     )
     return HealthCheck("search", False, what_now)
@@ -148,7 +152,7 @@ def _roots(index: ImageIndex) -> Iterator[HealthCheck]:
         yield HealthCheck(
             "folder",
             False,
-            f"{display_path(root.path)} is not there now (a drive that is not mounted?): its pictures stay",
+            f"{display_path(root.path)} is not there now (a drive that is not mounted?): its images stay indexed",
         )
     here = len(index.catalog.roots()) - len(away)
-    yield HealthCheck("folders", True, f"{here} kept indexed and there")
+    yield HealthCheck("folders", True, f"{here} indexed and available")

@@ -81,20 +81,20 @@ def measure_recall(
     all pictures have in common, and away from every picture. Raises UsageError, IndexDamaged.
     """
     if sample < 2:
-        raise UsageError(Option("sample", sample), ": it takes two questions at least, one of each kind")
+        raise UsageError(Option("sample", sample), ": must be at least 2, one query of each kind")
     reporter = reporter or Silent()
     vectors, drawn = index.with_views(lambda views: _draw(index, views, sample))
     if not len(drawn):
         return None
     queries = np.concatenate([drawn[::2], _text_like(drawn, 1)])
     kinds = np.arange(len(queries)) < len(drawn[::2])
-    reporter.start(vectors, "vectors compared")
+    reporter.start(vectors, "embeddings compared")
     try:
         truth = index.with_views(lambda views: _exact(index, views, queries, reporter.advance))
     finally:
         reporter.stop()
     recall = _ask(index, queries, kinds, truth)
-    strategy = index.strategy or ann.SearchStrategy("exact", "there is nothing else to do")
+    strategy = index.strategy or ann.SearchStrategy("exact", "there is nothing to search")
     trials = () if recall.enough else _try_all(index, queries, kinds, truth)
     helping = [trial for trial in trials if trial.recall.enough and trial.setting != "exact"]
     best = min(helping, key=lambda trial: trial.recall.milliseconds, default=None)

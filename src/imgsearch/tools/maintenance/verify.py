@@ -73,21 +73,19 @@ class IntegrityReport:
 
     def summary(self) -> Message:
         """Say in one line how much was read, and what came of it."""
-        read = f"{plural(self.vectors, 'vector')} read"
+        read = f"{plural(self.vectors, 'embedding')} read"
         if self.bytes >= 1e8:  # less is a matter of a moment
             speed = self.bytes / max(self.seconds, 1e-9)
             read += f", {format_bytes(self.bytes)} at {format_bytes(speed)}/s"
         if not self.damages:
-            return Message(f"sound: {read}, and every checksum matches")
+            return Message(f"OK: {read}, all checksums match")
         what_now = (
-            Message(
-                "mend it and embed again what is lost with: ", Call("repair_index", {"folder": self.folder})
-            )
+            Message("repair the index with: ", Call("repair_index", {"folder": self.folder}))
             if self.repairable
-            else Message("it can't be mended; ", rebuild_hint(self.folder))
+            else Message("it can't be repaired; ", rebuild_hint(self.folder))
         )
-        damaged, lost = plural(len(self.damages), "thing"), plural(len(self._lost_files()), "picture")
-        return Message(f"{damaged} damaged, {lost} to embed again ({read}); ", what_now)
+        damaged, lost = plural(len(self.damages), "problem"), plural(len(self._lost_files()), "image")
+        return Message(f"{damaged} found, {lost} to index again ({read}); ", what_now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def repair_index(
         for damage in report.damages:
             if damage.kind == "refused":
                 raise StorageError(
-                    f"{damage.path} {damage.what}: nothing was changed; let it be read, and run this again"
+                    f"{damage.path} {damage.what}: nothing was changed; make the file readable and try again"
                 )
         _repair(report)
     if not report.damages and not report.orphans:
@@ -173,9 +171,7 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> IntegrityRep
     for number, damage in enumerate(report.damages):
         if damage.kind == "catalogue":
             report.repairable = False
-            cost = (
-                f"{damage.what}: nothing says any more whose the {_stored(report.data):,} stored vectors are"
-            )
+            cost = f"{damage.what}: its {_stored(report.data):,} embeddings can no longer be matched to their images"
             report.damages[number] = Damage("catalogue", damage.path, cost)
     report.seconds = time.monotonic() - began
     return report
@@ -192,9 +188,9 @@ def _manifest(folder: str) -> IntegrityReport:
         copy = generations.manifest_copy(folder)
         if copy:
             spec, data = manifest.parse(copy[0], folder)
-            damage = Damage("manifest", path, f"{what}; the catalogue keeps a copy")
+            damage = Damage("manifest", path, f"{what}; the catalogue has a copy")
             return IntegrityReport(folder, data, spec, [damage])
-        what += ": nothing says what the vectors were made with"
+        what += ": it is unknown which model made the embeddings"
         return IntegrityReport(folder, folder, None, [Damage("manifest", path, what)], repairable=False)
 
 
@@ -269,7 +265,7 @@ def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter:
     except ImgsearchError:
         reporter.say(
             Message(
-                f"what is damaged is out of the index; still to be embedded again ({len(present):,}): ",
+                f"removed the damaged parts; to index {len(present):,} again: ",
                 Call("index_pictures", {"folder": folder}),
             )
         )

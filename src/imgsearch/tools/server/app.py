@@ -44,7 +44,9 @@ class OnlyOwner:
         if scope["type"] != "http" or self._may(scope):
             await self._app(scope, receive, send)
             return
-        message = "show the token that the server wrote to its file: Authorization: Bearer TOKEN"
+        message = (
+            "missing or wrong token; send the one from the server's token file: Authorization: Bearer TOKEN"
+        )
         refused = _json_response(protocol.error_json(UsageError(message)), 401)
         refused.headers["connection"] = "close"
         await refused(scope, receive, send)
@@ -179,7 +181,9 @@ def _disconnected(request: Request, error: Exception) -> Response:
 def _bug(request: Request, error: Exception) -> Response:
     """Answer with the bare fact; the traceback goes where the server was started."""
     traceback.print_exception(error, file=sys.stderr)
-    return _json_response({"error": {"kind": "bug", "message": "the server met a bug of its own"}}, 500)
+    return _json_response(
+        {"error": {"kind": "bug", "message": "internal error: this is a bug in imgsearch"}}, 500
+    )
 
 
 def _same_version(request: Request) -> None:
@@ -196,11 +200,11 @@ async def _read_json(request: Request) -> Any:
     try:
         return json.loads(await _read_body(request, _JSON_BYTES), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"the request is no JSON ({error})") from error
+        raise UsageError(f"the request is not valid JSON ({error})") from error
 
 
 def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 async def _read_body(request: Request, most: int) -> bytes:
@@ -214,7 +218,7 @@ async def _read_body(request: Request, most: int) -> bytes:
         except StopAsyncIteration:
             return b"".join(parts)
         except TimeoutError as error:
-            raise UsageError("the rest of the request does not come") from error
+            raise UsageError("the request is incomplete: the rest did not arrive") from error
         parts.append(part)
         length += len(part)
         if length > most:

@@ -47,9 +47,9 @@ class ServeOptions:
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
         if self.port is not None and not 0 <= self.port <= 65535:
-            raise UsageError(Option("port", self.port), ": a port from 1 to 65535, or 0 for any that is free")
+            raise UsageError(Option("port", self.port), ": must be from 1 to 65535, or 0 for any free port")
         if not self.idle_seconds > 0:
-            raise UsageError(Option("idle_seconds", self.idle_seconds), ": it takes a time above 0")
+            raise UsageError(Option("idle_seconds", self.idle_seconds), ": must be above 0")
 
 
 def serve(options: ServeOptions, reporter: Reporter, address: Address | None = None) -> None:
@@ -70,13 +70,13 @@ def serve(options: ServeOptions, reporter: Reporter, address: Address | None = N
             sockets.append(stack.enter_context(_tcp_socket(options.port)))
             token = stack.enter_context(_token(address))
             handlers.http = f"http://127.0.0.1:{sockets[-1].getsockname()[1]}"
-            reporter.say(f"{handlers.http}, with the token in {address.token}")
+            reporter.say(f"{handlers.http} (token file: {address.token})")
         server = _server(make_app(handlers, address.socket, token, warm=options.warm))
         with _stopped_by_signals(server):
             # Only now: whoever reads it may send a signal at once.
             reporter.say(
                 f"process {os.getpid()} listens on {address.socket}; "
-                "this user's other processes use it automatically"
+                "your other imgsearch commands use it automatically"
             )
             server.run(sockets)
     reporter.say("stopped")
@@ -157,18 +157,18 @@ def _lock(address: Address) -> Iterator[None]:
         os.makedirs(address.folder, 0o700, exist_ok=True)
         if problem := address.problem():
             raise StorageError(
-                f"{problem}; a server's socket needs a folder of your own: name one with IMGSEARCH_RUNTIME_DIR"
+                f"{problem}; the server's socket needs a private folder: set IMGSEARCH_RUNTIME_DIR to one"
             )
         lock = FileLock(address.lock, mode=0o600, follow=False)
     except LockHeld as held:
         raise ServerRunning(
-            f"a server runs already, process {held.pid}; to start another one stop it first: kill {held.pid}"
+            f"a server is already running (process {held.pid}); to start another, stop it first with: kill {held.pid}"
             if held.pid
-            else "another server is just starting"
+            else "another server is starting"
         ) from held
     except OSError as error:
         raise StorageError(
-            f"{address.folder}: {error_line(error)}; name a folder for the server's socket with IMGSEARCH_RUNTIME_DIR"
+            f"{address.folder}: {error_line(error)}; set IMGSEARCH_RUNTIME_DIR to a folder for the server's socket"
         ) from error
     with lock:
         yield
@@ -180,13 +180,13 @@ def _unix_socket(address: Address) -> Iterator[socket.socket]:
     path = address.socket
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise StorageError(
-            f"{path} is too long for a socket ({_LONGEST_PATH} bytes are the most); name a shorter folder with "
-            "IMGSEARCH_RUNTIME_DIR"
+            f"{path} is too long for a socket (at most {_LONGEST_PATH} bytes); set IMGSEARCH_RUNTIME_DIR to a "
+            "folder with a shorter path"
         )
     try:
         if os.path.lexists(path):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise StorageError(f"{path} is there and is no socket; move it away")
+                raise StorageError(f"{path} exists and is not a socket; move or delete it")
             os.unlink(path)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # The folder is closed to others, so nobody comes in between the two lines.
@@ -214,7 +214,7 @@ def _tcp_socket(port: int) -> Iterator[socket.socket]:
             raise UsageError(
                 f"port {port}: {error_line(error)}; choose another with ",
                 Option("port", metavar="N"),
-                ", or 0 for any that is free",
+                ", or 0 for any free port",
             ) from error
         yield listening
     finally:

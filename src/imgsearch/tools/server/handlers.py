@@ -117,7 +117,7 @@ class Handlers:
                 encoder.embed([Input(text="a photograph", instruction=index.spec.query_prompt)])
                 runtime = encoder.runtime
                 self._notify(
-                    f"{index.spec.model} is loaded on {runtime.device} in {runtime.dtype}: {runtime.reason}"
+                    f"{index.spec.model} is loaded ({runtime.device}, {runtime.dtype}): {runtime.reason}"
                 )
 
         try:
@@ -129,7 +129,7 @@ class Handlers:
         """Let go of the model and the indexes if nobody has asked for long enough."""
         self._indexes.close_idle()
         if self._models.unload_idle():
-            self._notify("nothing was asked for a while: the model is out of memory until the next question")
+            self._notify("idle: the model was unloaded until the next query")
 
     def _loader(
         self, index: ImageIndex, options: ModelOptions, command: str | None, stack: ExitStack
@@ -167,14 +167,14 @@ def _fields(data: Any, *names: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UsageError("a request is a JSON object")
     if unknown := sorted(set(data) - set(names)):
-        raise UsageError(f"unknown: {', '.join(unknown)}; there are {', '.join(sorted(names))}")
+        raise UsageError(f"unknown fields: {', '.join(unknown)}; known: {', '.join(sorted(names))}")
     fields = {name: value for name, value in data.items() if value is not None}
     for name, kinds in _KINDS.items():
         value = fields.get(name)
         if value is not None and (
             not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
         ):
-            raise UsageError(f"{name}: {value!r} is no {'truth value' if bool in kinds else 'number'}")
+            raise UsageError(f"{name}: {value!r} is not {'true or false' if bool in kinds else 'a number'}")
         if isinstance(value, int | float) and abs(value) > 1e12:
             raise UsageError(f"{name}: the number is out of range")
     return fields
@@ -183,7 +183,7 @@ def _fields(data: Any, *names: str) -> dict[str, Any]:
 def _text(fields: Mapping[str, Any], name: str) -> str | None:
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
-        raise UsageError(f"{name}: {value!r} is no text")
+        raise UsageError(f"{name}: {value!r} is not text")
     return value
 
 
@@ -194,12 +194,12 @@ def _path(fields: Mapping[str, Any], name: str) -> str | None:
 
 def _absolute(name: str, path: Any) -> str:
     if not isinstance(path, str) or not os.path.isabs(whole := os.path.expanduser(path)):
-        raise UsageError(f"{name}: give an absolute path, the server stands in another folder")
+        raise UsageError(f"{name}: give an absolute path (the server runs in another folder)")
     try:
         if b"\0" in os.fsencode(whole):
             raise ValueError
     except ValueError as error:  # UnicodeEncodeError is one
-        raise UsageError(f"{name}: no path has such characters") from error
+        raise UsageError(f"{name}: a path can't have such characters") from error
     return whole
 
 

@@ -29,7 +29,7 @@ class LoadedModel:
         found = checkpoint.fingerprint
         if found != model_spec.fingerprint:
             raise IndexMismatch(
-                f"the checkpoint in {model_spec.folder} ({found[:8]}) is not the one that was asked for "
+                f"the model in {model_spec.folder} ({found[:8]}) is not the one that was requested "
                 f"({model_spec.fingerprint[:8]})"
             )
         self._notify, self._model_spec = notify, model_spec

@@ -91,7 +91,7 @@ def train(datasets: Sequence[str], options: TrainOptions, reporter: Reporter | N
                 raise StorageError(f"{out} could not be written; ", run_dir.how_to_go_on(out)) from error
             raise
     reporter.say(
-        f"{plural(result.steps, 'step')} in {format_duration(result.seconds)}; the checkpoint is in {out}"
+        f"{plural(result.steps, 'step')} in {format_duration(result.seconds)}; the model is in {out}"
     )
     return result
 
@@ -107,14 +107,14 @@ def _is_of_the_disk(error: Exception) -> bool:
 def _memory_advice(options: TrainOptions) -> Message:
     """Say which settings to lower, in the order of what they cost."""
     pixels = (
-        f"it is {options.pixels.max_pixels:,}"
+        f"now {options.pixels.max_pixels:,}"
         if isinstance(options.pixels, PixelBudget)
-        else "the model's own"
+        else "now the model's own"
     )
     return Message(
         "out of memory: lower ",
         Option("mini_batch"),
-        f" (it is {min(options.mini_batch, options.batch_size)}), then ",
+        f" (now {min(options.mini_batch, options.batch_size)}), then ",
         Option("pixels"),
         f" ({pixels}), or add ",
         Option("gradient_checkpointing", True),
@@ -129,7 +129,7 @@ def _run(
     last = run_dir.last_checkpoint(out) if options.resume else None
     first_step = run_dir.step_of(last) if last else 0
     if last:
-        reporter.say(f"going on from step {first_step:,}")
+        reporter.say(f"resuming from step {first_step:,}")
     done = trainer.train(resume_from_checkpoint=last)
     _check_steps(trainer, options, reporter)
     write()
@@ -158,13 +158,13 @@ def _check_steps(trainer: Trainer, options: TrainOptions, reporter: Reporter) ->
     """Say so if batches ran out; TrainingError if there was not a single one."""
     done, wanted = trainer.state.global_step, trainer.state.max_steps
     why = Message(
-        f"too many examples share a query or picture to fill batches of {options.batch_size}; lower ",
+        f"too many examples share a query or image to fill batches of {options.batch_size}; lower ",
         Option("batch_size"),
     )
     if not done:
-        raise TrainingError("not a single step was made: ", why)
+        raise TrainingError("no training step was possible: ", why)
     if done < wanted:
-        reporter.say(Message(f"only {done:,} of {plural(wanted, 'step')} were made: ", why))
+        reporter.say(Message(f"only {done:,} of {plural(wanted, 'step')} were possible: ", why))
 
 
 def _prepare(
@@ -197,7 +197,7 @@ def _prepare(
         *examples.notes,
         f"{plural(len(examples.examples), 'example')} of {examples.name} "
         f"with {plural(examples.negatives, 'hard negative')} each, "
-        f"{plural(len(pictures), 'picture')} {'in memory' if pictures.in_memory else 'read as they are needed'}",
+        f"{plural(len(pictures), 'image')} {'in memory' if pictures.in_memory else 'read on demand'}",
         *resolved.reasons,
     ):
         reporter.say(line)

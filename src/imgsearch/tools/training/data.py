@@ -107,13 +107,13 @@ def read_examples(paths: Sequence[str], split: str | None, negatives: int | None
     examples = tuple(example for one in read for example in one.examples)
     name = " + ".join(one.name for one in read)
     if not examples:
-        raise DatasetError(f"{name}: it holds no example to train on")
+        raise DatasetError(f"{name}: it has no training examples")
     counts = {len(example.negatives) for example in examples}
     least, most = min(counts), max(counts)
     if negatives is not None and negatives > least:
         short = next(example.query for example in examples if len(example.negatives) < negatives)
         raise UsageError(
-            Option("negatives", negatives), f": {name} has fewer for the query '{short[:60]}': {least}"
+            Option("negatives", negatives), f": {name} has only {least} for the query '{short[:60]}'"
         )
     notes = []
     if negatives is None and least < most:

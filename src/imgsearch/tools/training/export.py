@@ -161,12 +161,12 @@ tags: [sentence-transformers, qwen3_vl, image-text-retrieval, imgsearch]
 
 # {title}
 
-A Qwen3-VL embedding model for finding pictures by text, trained by `imgsearch train`.
+A Qwen3-VL embedding model for finding images by text, trained by `imgsearch train`.
 
 - Base model: {base}
 - Training data: {dataset} ({examples:,} examples, {negatives} hard negatives each)
 - Loss: MatryoshkaLoss over {loss}, dimensions {dims}
-- Pixels a picture: {least:,} to {most:,}
+- Pixels per image: {least:,} to {most:,}
 - Prompts: query {query!r}, document {document!r}
 
 {scores}
@@ -177,7 +177,7 @@ A Qwen3-VL embedding model for finding pictures by text, trained by `imgsearch t
 
 ## Use
 
-    imgsearch index PICTURES --model {folder}
+    imgsearch index FOLDER --model {folder}
 
 or, with torchvision installed:
 
@@ -185,7 +185,7 @@ or, with torchvision installed:
     model = SentenceTransformer("{folder}")
     model.similarity(model.encode_query(["a red circle"]), model.encode_document(["picture.png"]))
 
-Every step that was logged, with loss, learning rate and NDCG@10, stands in metrics.json.
+metrics.json has the loss, learning rate and NDCG@10 of every logged step.
 """
 
 
@@ -204,7 +204,7 @@ def write_card(
         ["| setting | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
     )
     measured = [entry for entry in log if "ndcg@10" in entry]
-    scores = "It was not measured while it was trained."
+    scores = "It was not evaluated during training."
     if measured:
         lines = [f"| {entry['step']:,} | {entry['ndcg@10']:.4f} |" for entry in measured]
         scores = f"NDCG@10 on {record['evaluation']}, all dimensions:\n\n" + "\n".join(

@@ -75,21 +75,24 @@ class TrainOptions:
         ):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise UsageError(Option(name, value), ": it takes a number over 0")
+                raise UsageError(Option(name, value), ": must be above 0")
         if self.batch_size < 2:
             raise UsageError(
-                Option("batch_size", 1), ": what a query is told apart from are the others of its batch"
+                Option("batch_size", 1),
+                ": must be at least 2, as the other examples of a batch serve as negatives",
             )
         if not 0 <= self.warmup < 1:
-            raise UsageError(Option("warmup", self.warmup), ": it is a share of all steps, from 0 to below 1")
+            raise UsageError(
+                Option("warmup", self.warmup), ": must be a fraction of all steps, at least 0 and below 1"
+            )
         if self.weight_decay < 0 or not math.isfinite(self.weight_decay):
-            raise UsageError(Option("weight_decay", self.weight_decay), ": it takes 0 or more")
+            raise UsageError(Option("weight_decay", self.weight_decay), ": must be 0 or more")
         if not 0 <= self.seed < 2**32:
-            raise UsageError(Option("seed", self.seed), f": it takes a number from 0 to {2**32 - 1}")
+            raise UsageError(Option("seed", self.seed), f": must be a number from 0 to {2**32 - 1}")
         if self.schedule not in SCHEDULES:
-            raise UsageError(f"there is no schedule '{self.schedule}'; choose {', '.join(SCHEDULES)}")
+            raise UsageError(f"unknown schedule '{self.schedule}'; choose one of {', '.join(SCHEDULES)}")
         if self.negatives is not None and self.negatives < 0:
-            raise UsageError(Option("negatives", self.negatives), ": it takes 0 or more")
+            raise UsageError(Option("negatives", self.negatives), ": must be 0 or more")
 
     def hyperparameters(self) -> dict[str, Any]:
         """Return what decides the result, for the record that is written beside the weights."""
@@ -106,9 +109,10 @@ def choose_dims(full: int, wanted: tuple[int, ...] | None) -> tuple[tuple[int, .
     if wanted:
         if bad := [dim for dim in wanted if not 1 <= dim <= full]:
             raise UsageError(
-                Option("dims", bad[0]), f": this model's vectors have {full} numbers; choose from 1 to {full}"
+                Option("dims", bad[0]),
+                f": this model's embeddings have {full} dimensions; choose from 1 to {full}",
             )
-        return tuple(sorted(set(wanted) | {full}, reverse=True)), "as asked for, with the full length"
+        return tuple(sorted(set(wanted) | {full}, reverse=True)), "as requested, plus the full length"
     fitting = [dim for dim in DIMS if dim < full]
     if len(fitting) >= len(FALLBACK_DIVISORS) - 1:
         return (full, *fitting), f"the recipe's, up to this model's {full}"
@@ -125,14 +129,14 @@ def choose_precision(device: str, dtype: str) -> tuple[str, str]:
     if dtype == "float16":
         raise UsageError(Option("dtype", "float16"), ": training computes in float32 or bfloat16")
     if dtype != "auto":
-        return dtype, f"{dtype} was asked for"
+        return dtype, f"{dtype} was requested"
     kind = device.partition(":")[0]
     if kind == "cuda":
         import torch
 
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bfloat16", "this CUDA device computes bfloat16"
-        return "float32", "this CUDA device has no bfloat16"
+            return "bfloat16", "this CUDA device supports bfloat16"
+        return "float32", "this CUDA device does not support bfloat16"
     if kind == "mps":
         return "float32", "float32 is the safe dtype on MPS"
     from imgsearch.model.runtime import cpu_dtype

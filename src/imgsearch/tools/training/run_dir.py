@@ -25,16 +25,16 @@ def check_out(out: str, resume: bool) -> None:
     if not os.path.exists(out):
         return
     if not os.path.isdir(out):
-        raise UsageError(Option("out", out), ": it is a file; name a new folder")
+        raise UsageError(Option("out", out), ": is a file; choose a new folder")
     names = os.listdir(out)
     begun = os.path.exists(os.path.join(out, CHECKPOINTS, _PLAN))
     if not resume and names and not (names == [CHECKPOINTS] and begun and last_checkpoint(out) is None):
-        hint = Message(", or go on there with ", Option("resume", True)) if begun else ""
-        raise UsageError(Option("out", out), ": the folder is not empty; name a new one", hint)
+        hint = Message(", or resume the run there with ", Option("resume", True)) if begun else ""
+        raise UsageError(Option("out", out), ": the folder is not empty; choose a new one", hint)
     if resume and "modules.json" in names:
         raise UsageError(
             Option("out", out),
-            ": this run is finished; to train on, use ",
+            ": this run is finished; to train further, use ",
             Option("model", out),
             " and a new ",
             Option("out"),
@@ -42,9 +42,9 @@ def check_out(out: str, resume: bool) -> None:
     if resume and names and not begun:
         raise UsageError(
             Option("resume", True),
-            f": no run was begun in {out}; name the ",
+            f": there is no run in {out}; give the ",
             Option("out"),
-            " of the one to go on with",
+            " of the run to resume",
         )
 
 
@@ -60,13 +60,15 @@ def claimed(out: str) -> Iterator[None]:
         # Opening it says whether it can be used at all.
         os.close(os.open(out, os.O_RDONLY))
     except OSError as error:
-        raise StorageError(Option("out", out), f": the folder can't be made: {error_line(error)}") from error
+        raise StorageError(
+            Option("out", out), f": the folder can't be created: {error_line(error)}"
+        ) from error
     lock: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     try:
         lock = FileLock(out)
     except LockHeld as held:
         raise UsageError(
-            Option("out", out), ": another run is writing there; wait for it, or stop it"
+            Option("out", out), ": another run is writing there; wait for it to finish, or stop it"
         ) from held
     except OSError:
         pass  # a file system without locks, or without those of folders (NFS): the run goes without
@@ -87,8 +89,8 @@ def check_room(out: str, parameters: int, result_bytes: int) -> None:
         parent = os.path.dirname(parent)
     if (free := shutil.disk_usage(parent).free) < needed:
         raise StorageError(
-            f"{parent} has {format_bytes(free)} free; the run's checkpoints take about {format_bytes(needed)}: "
-            "make room, or give an ",
+            f"{parent} has {format_bytes(free)} free; the run's checkpoints need about {format_bytes(needed)}: "
+            "free some disk space, or give an ",
             Option("out"),
             " on another disk",
         )
@@ -133,7 +135,7 @@ def keep_plan(out: str, plan: dict[str, Any], resume: bool) -> None:
             differences = ", ".join(f"{name} ({before.get(name)}, now {plan.get(name)})" for name in other)
             raise UsageError(
                 Option("resume", True),
-                f": the run in {out} began with another {differences}; give what it began with",
+                f": the run in {out} was started with other settings: {differences}; use the same ones",
             )
         return
     try:
@@ -155,9 +157,9 @@ def how_to_go_on(out: str) -> Message:
         return Message(
             "interrupted before the first checkpoint was saved (",
             Option("save_steps", metavar="N"),
-            " saves sooner); to start again, the same with ",
+            " saves earlier); to start over, repeat it with ",
             Option("resume", True),
         )
     return Message(
-        f"interrupted; to go on from step {step_of(last):,}, the same with ", Option("resume", True)
+        f"interrupted; to resume from step {step_of(last):,}, repeat it with ", Option("resume", True)
     )

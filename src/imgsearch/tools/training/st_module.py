@@ -161,7 +161,7 @@ class Qwen3VLInput(InputModule):
         """
         pictures = [self._patches(item) for item in inputs if isinstance(item, int)]
         if pictures and len(pictures) < len(inputs):
-            raise ValueError("a column holds texts or pictures, not both")
+            raise ValueError("a column holds texts or images, not both")
         if pictures:
             ready = [self._picture(patches.grid) for patches in pictures]
         else:

@@ -129,23 +129,23 @@ class Trainer(SentenceTransformerTrainer):
         """Make one step; TrainingError if the loss is no number any more."""
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         if not math.isfinite(float(loss)):
-            raise TrainingError(self._diverged("the loss is"))
+            raise TrainingError(self._diverged("the loss"))
         return loss
 
     def _diverged(self, what: str) -> Message:
         return Message(
-            f"{what} no number any more at step {self.state.global_step + 1}: the steps are too long; lower ",
+            f"training diverged at step {self.state.global_step + 1} ({what} is not finite): lower ",
             Option("learning_rate"),
-            f" (it is {self.args.learning_rate:g}), or raise ",
+            f" (now {self.args.learning_rate:g}), or raise ",
             Option("warmup"),
-            f". What was saved before stands in {self.args.output_dir}",
+            f". Earlier checkpoints are in {self.args.output_dir}",
         )
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         assert output_dir is not None
         assert self.model is not None
         if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
-            raise TrainingError(self._diverged("the weights are"))
+            raise TrainingError(self._diverged("a weight"))
         os.makedirs(output_dir, exist_ok=True)
         write_weights(os.path.join(output_dir, _WEIGHTS), self.model, torch.float32)
 
@@ -251,7 +251,7 @@ class Progress(TrainerCallback):
         self._reporter.say(
             f"step {state.global_step:,} of {state.max_steps:,}: loss {logs['loss']:.4f}, "
             f"lr {logs.get('learning_rate', 0.0):.3g}, {format_rate(self._pictures_a_step / max(a_step, 1e-9))} "
-            f"pictures/s, {format_duration(a_step * (state.max_steps - state.global_step))} left"
+            f"images/s, {format_duration(a_step * (state.max_steps - state.global_step))} left"
         )
         self._busy, self._steps = 0.0, 0
 

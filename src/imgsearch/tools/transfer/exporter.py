@@ -40,10 +40,10 @@ class Exported:
 
     def summary(self) -> str:
         """Say in one line what was written and where."""
-        left_out = f"; {plural(self.damaged, 'damaged vector')} left out" if self.damaged else ""
+        left_out = f"; {plural(self.damaged, 'damaged embedding')} left out" if self.damaged else ""
         files = ", ".join(map(display_path, self.files))
         took = format_duration(self.seconds)
-        written = f"{plural(self.pictures, 'picture')}, {plural(self.dim, 'dimension')}"
+        written = f"{plural(self.pictures, 'image')}, {plural(self.dim, 'dimension')}"
         return f"{written}, in {files}{left_out}; {took}"
 
 
@@ -69,13 +69,13 @@ def export(
     started, reporter = time.monotonic(), reporter or Silent()
     ending = os.path.splitext(out)[1].lower()
     if ending not in (".parquet", ".npy"):
-        raise UsageError(f"{display_path(out)}: the name of the file to write ends in .parquet or .npy")
+        raise UsageError(f"{display_path(out)}: the output file must end in .parquet or .npy")
     if ending == ".parquet" and paths is not None:
-        raise UsageError(Option("paths"), " goes with a .npy file; a parquet file holds the paths itself")
+        raise UsageError(Option("paths"), " is for .npy files; a Parquet file contains the paths itself")
     parent = os.path.dirname(os.path.abspath(out))
     if not os.path.isdir(parent):
         raise FolderError(
-            f"{display_path(parent)} is no folder; {display_path(os.path.basename(out))} can't be written there"
+            f"{display_path(parent)} is not a folder; can't write {display_path(os.path.basename(out))} there"
         )
     for tries in range(1, _TRIES + 1):
         with ImageIndex(folder) as index, index.catalog.transaction("DEFERRED"):
@@ -132,7 +132,7 @@ class _Export:
         about = json_beside(out)
         if len({os.path.realpath(path) for path in (out, paths, about)}) < 3:
             raise UsageError(
-                f"{display_path(paths)} is written for something else; choose another name for the paths"
+                f"{display_path(paths)} is already one of the output files; choose another name for the paths"
             )
         with AtomicFiles() as files:
             names = PathWriter(files.open(paths), paths)
@@ -172,12 +172,12 @@ class _Export:
             if not self.skip_bad:
                 first = next(index for index in range(len(group)) if index not in sound)
                 raise IndexDamaged(
-                    f"{segment.path} is damaged: vector {group[first].row} does not match its checksum; nothing was "
+                    f"{segment.path} is damaged: embedding {group[first].row} does not match its checksum; nothing was "
                     "written. '",
                     Call("repair_index"),
-                    "' embeds such pictures again; ",
+                    "' repairs the index; ",
                     Option("skip_bad", True),
-                    " exports the others",
+                    " exports the rest",
                 )
             self.damaged += len(group) - len(sound)
             group, rows = [group[index] for index in sound], rows[sound]

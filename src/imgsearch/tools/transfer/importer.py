@@ -71,14 +71,14 @@ class Imported:
         """Say in one line what was done."""
         parts = [f"{self.imported:,} imported"]
         if self.reused:
-            parts.append(f"{self.reused:,} with a vector that the index had")
+            parts.append(f"{self.reused:,} already in the index")
         if self.unchanged:
             parts.append(f"{self.unchanged:,} unchanged")
         if self.skipped:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
             parts.append(f"{self.skipped.total():,} skipped ({reasons})")
         if self.bad:
-            parts.append(f"{plural(self.bad, 'bad row')} left out")
+            parts.append(f"{plural(self.bad, 'bad row')} skipped")
         return f"{'; '.join(parts)}; {format_duration(self.seconds)}"
 
 
@@ -150,13 +150,13 @@ class Importer:
 
     def _say_left_out(self) -> None:
         if self._unnamed:
-            self.reporter.say(f"and {self._unnamed:,} more that were left out")
+            self.reporter.say(f"and {self._unnamed:,} more that were skipped")
         if self._invisible:
             self.reporter.say(
                 Message(
-                    f"{self._invisible:,} of the files are hidden or have no picture's ending: '",
+                    f"{self._invisible:,} of the files are hidden or do not have an image extension: '",
                     Call("index_pictures"),
-                    "' does not look at such files, and forgets them when it runs over their folder",
+                    "' skips such files and removes them when it updates their folder",
                 )
             )
 
@@ -214,7 +214,7 @@ class Importer:
             return None
         if file.named.sha256 not in (None, file.content):
             path = os.path.join(file.source.root, file.source.path)
-            self._skip(path, "changed since its vector was exported")
+            self._skip(path, "changed since its embedding was exported")
             return None
         return file
 
@@ -252,7 +252,7 @@ class Importer:
             self._roots[root] = writer.catalog.put_root(*new_root(root))
             self.reporter.say(
                 Message(
-                    f"{display_path(root)} is a folder of the index from now on: '",
+                    f"{display_path(root)} is now an indexed folder: '",
                     Call("index_pictures"),
                     "' keeps it up to date",
                 )
@@ -341,7 +341,7 @@ def import_vectors(
             raise DatasetError(
                 Message(f"{display_path(source.path)}: ", faults.text(), "; nothing was imported ("),
                 Option("skip_bad", True),
-                " leaves these out)",
+                " skips these)",
             )
         if faults.rows:
             reporter.say(faults.text())
@@ -373,7 +373,7 @@ def _open_vectors(vectors: str, paths: str | None) -> VectorSource:
         if head.startswith(npy.MAGIC):
             if paths is None:
                 raise UsageError(
-                    f"{name} holds vectors without names; give their paths, a line each: ",
+                    f"{name} has no file names; give the paths, one per line, with ",
                     Option("paths", metavar="FILE"),
                 )
             with npy.open_file(paths):
@@ -383,12 +383,14 @@ def _open_vectors(vectors: str, paths: str | None) -> VectorSource:
     if head.startswith(b"PAR1"):
         if paths is not None:
             raise UsageError(
-                f"{name} is a parquet file, which holds the paths itself; leave ", Option("paths"), " out"
+                f"{name} is a Parquet file, which contains the paths itself; omit ", Option("paths")
             )
         return open_table(vectors)
     if head.startswith(b"PK"):
-        raise DatasetError(f"{name} is an archive (.npz?); save one array: np.save('vectors.npy', vectors)")
-    raise DatasetError(f"{name} is neither a .npy file nor a parquet file (pickles are never read)")
+        raise DatasetError(
+            f"{name} is an archive (.npz?); save one array: np.save('embeddings.npy', embeddings)"
+        )
+    raise DatasetError(f"{name} is neither a .npy file nor a Parquet file (pickles are never read)")
 
 
 def _spec(
@@ -398,21 +400,20 @@ def _spec(
     want, why = _vectors_spec(source, have, choice, reporter)
     if have is not None and (found := manifest.differences(have, want)):
         raise IndexMismatch(
-            f"the index in {folder} was made with {'; '.join(found)}, which is what the vectors in "
-            f"{display_path(source.path)} are; import them into an index of their own with ",
+            f"the embeddings in {display_path(source.path)} do not fit the index in {folder}, which was made with "
+            f"{'; '.join(found)}; import them into a separate index with ",
             Option("folder", metavar="DIR"),
         )
     if want.model == IMPORTED:
         reporter.say(
             Message(
-                "nothing says which model made the vectors: their index answers for the photos in it, not for words "
-                "(",
+                "it is unknown which model made the embeddings: only images can be searched for, not words (give ",
                 Option("model", metavar="NAME|DIR"),
                 " if you know it)",
             )
         )
     else:
-        whose = f"the vectors are taken to be those of {want.model} ({want.fingerprint[:8]}): "
+        whose = f"assuming that the embeddings were made by {want.model} ({want.fingerprint[:8]}), "
         reporter.say(Message(whose, why))
     return have or want
 
@@ -421,21 +422,21 @@ def _vectors_spec(
     source: VectorSource, have: IndexSpec | None, choice: ModelOptions, reporter: Reporter
 ) -> tuple[IndexSpec, str]:
     if source.spec is not None and choice.model is None:
-        return source.spec, f"{display_path(source.path)} says so"
+        return source.spec, f"according to {display_path(source.path)}"
     if choice.model is not None:
         base = source.spec or have
         if base is None:
             return choose_spec(replace(choice, dim=source.dim), reporter)[1], Message(
-                Option("model"), " says so"
+                "as given with ", Option("model")
             )
         checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
         found = checkpoint.fingerprint
         named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)
         if source.spec and (wrong := manifest.differences(source.spec, named)):
             raise IndexMismatch(
-                f"the vectors in {display_path(source.path)} were made with {'; '.join(wrong)}"
+                f"the embeddings in {display_path(source.path)} were made with {'; '.join(wrong)}"
             )
-        return named, Message(Option("model"), " says so")
+        return named, Message("as given with ", Option("model"))
     if have is not None:
-        return replace(have, dim=source.dim), "the index's own model, since nothing says otherwise"
+        return replace(have, dim=source.dim), "the model of this index, as no other is named"
     return manifest.imported_spec(source.dim), ""

@@ -51,7 +51,7 @@ class Array(NamedTuple):
                 while view:
                     got = file.readinto(view)
                     if not got:
-                        raise DatasetError(f"{display_path(self.path)} became shorter while it was read")
+                        raise DatasetError(f"{display_path(self.path)} was truncated while it was being read")
                     view = view[got:]
                 yield block
 
@@ -66,18 +66,18 @@ def open_array(path: str, file: BinaryIO) -> Array:
         shape, fortran, dtype = read(file)
     # numpy reads it as a Python literal: any of tokenize's, ast's and its own errors has a file to go with it.
     except Exception as error:
-        raise DatasetError(f"{name} is no whole .npy file: {error_line(error)}") from error
+        raise DatasetError(f"{name} is not a valid .npy file: {error_line(error)}") from error
     if dtype.hasobject:
-        raise DatasetError(f"{name} holds Python objects, which are never unpickled; save an array of floats")
-    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
-        raise DatasetError(f"{name} holds {dtype}; vectors are float16, float32 or float64")
-    if len(shape) != 2:
         raise DatasetError(
-            f"{name} has the shape {shape}; one row a picture is needed: (pictures, dimensions)"
+            f"{name} contains Python objects, which are never unpickled; save an array of floats"
         )
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+        raise DatasetError(f"{name} contains {dtype}; embeddings must be float16, float32 or float64")
+    if len(shape) != 2:
+        raise DatasetError(f"{name} has the shape {shape}; expected one row per image: (images, dimensions)")
     rows, dim = map(int, shape)
     if rows < 1 or dim < 1:
-        raise DatasetError(f"{name} has the shape {shape}: there are no vectors in it")
+        raise DatasetError(f"{name} is empty: its shape is {shape}")
     if fortran and rows > 1 and dim > 1:
         raise DatasetError(
             f"{name} is stored column by column; save it row by row: np.save(..., np.ascontiguousarray(x))"
@@ -85,9 +85,9 @@ def open_array(path: str, file: BinaryIO) -> Array:
     offset, size = file.tell(), os.fstat(file.fileno()).st_size
     needed = offset + rows * dim * dtype.itemsize
     if size != needed:
-        how = "is cut off" if size < needed else "holds more than one array"
+        how = "is truncated" if size < needed else "contains more than one array"
         raise DatasetError(
-            f"{name} {how}: its header says {rows} × {dim} {dtype.name}, {needed} bytes, and it has {size}"
+            f"{name} {how}: its header gives {rows} × {dim} {dtype.name}, {needed} bytes, but it has {size}"
         )
     return Array(path, rows, dim, dtype, offset)
 
@@ -159,8 +159,8 @@ def spec_beside(array: Array) -> IndexSpec | None:
         return None  # none, or somebody else's
     if about.get("rows") != array.rows:
         raise DatasetError(
-            f"{display_path(path)} is about {about.get('rows')} vectors, {display_path(array.path)} holds "
-            f"{array.rows}: they do not belong together; take the .json away if it has nothing to do with these vectors"
+            f"{display_path(path)} describes {about.get('rows')} embeddings, but {display_path(array.path)} contains "
+            f"{array.rows}; delete the .json file if it does not belong to these embeddings"
         )
     return checked(read_provenance(json.dumps(kept), display_path(path)), array.dim, path)
 

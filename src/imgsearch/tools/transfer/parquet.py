@@ -40,7 +40,7 @@ def _library() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtra("reading and writing parquet files", "eval") from error
+        raise MissingExtra("reading and writing Parquet files", "eval") from error
     return pyarrow, pyarrow.parquet
 
 
@@ -189,17 +189,17 @@ def _named(cells: dict[str, Any]) -> Named:
     names = [path or "", *((cells.get("copies") if copies is None else copies) or ())]
     sha256 = bytes.fromhex(cells["sha256"]) if cells.get("sha256") else None
     if sha256 is not None and len(sha256) != 32:
-        raise ValueError("its sha256 is none")
+        raise ValueError("its sha256 is not valid")
     size = int(cells.get("width") or 0), int(cells.get("height") or 0)
     return Named(tuple(map(os.fsdecode, names)), int(cells.get("page") or 0), sha256, *size)
 
 
 def _block(column: Any, dim: int) -> Block:
     lengths = column.value_lengths().to_pylist() if not _is_fixed(column.type) else None
-    wrong = dict.fromkeys(_nulls(column), "has no embedding")
+    wrong = dict.fromkeys(_nulls(column), "is missing")
     if lengths is not None:
         wrong |= {
-            row: f"has {length} numbers, not {dim}"
+            row: f"has {length} dimensions, not {dim}"
             for row, length in enumerate(lengths)
             if length is not None and length != dim
         }
@@ -241,12 +241,12 @@ def open_table(path: str) -> TableSource:
                 f"{name} needs one column {column!r}; its columns are: {', '.join(schema.names[:20])}"
             )
     if not rows:
-        raise DatasetError(f"{name} has no rows: there are no vectors in it")
+        raise DatasetError(f"{name} has no rows")
     kind = schema.field("path").type
     if str(kind).startswith("dictionary<"):
         kind = kind.value_type
     if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"):
-        raise DatasetError(f"{name}, column path: it holds {kind} where text is needed")
+        raise DatasetError(f"{name}, column path: it contains {kind}, not text")
     dim = _dim(file, schema.field("embedding").type, name)
     spec = checked(read_provenance(metadata, name), dim, path) if metadata else None
     # Columns of the same names in anybody else's file may mean anything.
@@ -257,7 +257,7 @@ def open_table(path: str) -> TableSource:
 def _dim(file: Any, kind: Any, name: str) -> int:
     """Return the length of the embeddings: the type's, or of lists that may differ the first one's."""
     if not str(kind).startswith(_LISTS) or str(kind.value_type) not in _FLOATS:
-        raise DatasetError(f"{name}, column embedding: it holds {kind} where lists of floats are needed")
+        raise DatasetError(f"{name}, column embedding: it contains {kind}, not lists of floats")
     if _is_fixed(kind):
         dim = int(kind.list_size)
     else:
@@ -272,9 +272,9 @@ def _dim(file: Any, kind: Any, name: str) -> int:
         except (pa.ArrowException, OSError) as error:
             raise _damaged(name, error) from error
     if dim < 1:
-        raise DatasetError(f"{name}, column embedding: there are no numbers in it")
+        raise DatasetError(f"{name}, column embedding: it contains no numbers")
     return dim
 
 
 def _damaged(path: str, error: Exception) -> DatasetError:
-    return DatasetError(f"{display_path(path)} can't be read as parquet: {error_line(error)}")
+    return DatasetError(f"{display_path(path)} can't be read as Parquet: {error_line(error)}")

@@ -41,7 +41,7 @@ class PathResolver:
         if name in ("", os.curdir, os.pardir):
             return "", "it names a folder"
         if "\0" in path:
-            return "", "it holds a NUL byte"
+            return "", "it contains a NUL byte"
         return os.path.join(self._folder(folder), name), ""
 
     def _real_folder(self, folder: str) -> str:
@@ -71,9 +71,9 @@ class PathResolver:
             self.new = self._given
         elif self._common == os.sep:
             raise UsageError(
-                "the paths have no folder in common but /; say which one is to be kept indexed with ",
+                "the paths have only / in common; choose the folder to index with ",
                 Option("root", metavar="DIR"),
-                ", or import the parts one by one",
+                ", or import them in parts",
             )
         else:
             self.new = self._common
@@ -124,7 +124,7 @@ def read_paths(path: str, file: BinaryIO) -> Iterator[str]:
     head = file.read(_LONGEST)
     file.seek(0)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DatasetError(f"{display_path(path)} is UTF-16; save it as UTF-8, one path a line")
+        raise DatasetError(f"{display_path(path)} is UTF-16; save it as UTF-8, one path per line")
     if is_nul_separated(path) or b"\0" in head:
         yield from map(os.fsdecode, _split(path, file))
         return
@@ -139,7 +139,7 @@ def read_paths(path: str, file: BinaryIO) -> Iterator[str]:
             )
         if b"\0" in line:
             raise DatasetError(
-                f"{display_path(path)}, line {number}: it holds a NUL byte; name the list FILE.nul"
+                f"{display_path(path)}, line {number}: it contains a NUL byte; name the list FILE.nul"
             )
         yield os.fsdecode(line.removesuffix(end).removesuffix(b"\n"))
 
@@ -150,7 +150,7 @@ def _split(path: str, file: BinaryIO) -> Iterator[bytes]:
         *names, rest = (rest + data).split(b"\0")
         if len(rest) > _LONGEST:
             raise DatasetError(
-                f"{display_path(path)}: it holds what is longer than any path; is this a list of paths?"
+                f"{display_path(path)}: it contains an entry that is longer than any path; is this a list of paths?"
             )
         yield from names
     if rest:
@@ -169,7 +169,7 @@ class PathWriter:
         """Append a path. Raises DatasetError."""
         if self._end == b"\n" and (b"\n" in path or path.endswith(b"\r")):
             raise DatasetError(
-                f"{display_path(os.fsdecode(path))} holds the end of a line, so a list of lines can't name it; "
+                f"{display_path(os.fsdecode(path))} contains a line break, so it can't be in a list of lines; "
                 "write the list with ",
                 Option("paths", metavar="FILE.nul"),
                 ", or export to a .parquet file",

@@ -77,10 +77,10 @@ def read_provenance(text: str | bytes, name: str) -> IndexSpec:
     try:
         data = json.loads(text)
         if int(data["format"]) > _PROVENANCE_FORMAT:
-            raise DatasetError(f"{name} was written by a newer imgsearch; update this one to read it")
+            raise DatasetError(f"{name} was written by a newer imgsearch; please upgrade imgsearch")
         return spec_from_json(data)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DatasetError(f"{name}: what it says of the vectors' model can't be read: {error!r}") from error
+        raise DatasetError(f"{name}: the model it names can't be read: {error!r}") from error
 
 
 def json_beside(vectors: str) -> str:
@@ -92,6 +92,6 @@ def checked(spec: IndexSpec, dim: int, path: str) -> IndexSpec:
     """Return the spec if vectors of ``dim`` can be its own; else DatasetError."""
     if spec.dim != dim:
         raise DatasetError(
-            f"{display_path(path)} says that the vectors have {spec.dim} dimensions; they have {dim}"
+            f"{display_path(path)} gives the embeddings {spec.dim} dimensions, but they have {dim}"
         )
     return spec

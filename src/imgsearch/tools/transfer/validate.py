@@ -29,9 +29,9 @@ def check_rows(block: Block) -> dict[int, str]:
         if row in wrong:
             continue
         if np.isnan(rows[row]).any():
-            wrong[row] = "holds NaN"
+            wrong[row] = "contains NaN"
         elif np.isinf(rows[row]).any():
-            wrong[row] = "holds infinity"
+            wrong[row] = "contains infinity"
         elif not rows[row].any():
             wrong[row] = "is all zeros"
     return wrong
@@ -123,11 +123,11 @@ def check(source: VectorSource, resolver: PathResolver, reporter: Reporter) -> F
     hashes = array("q")
     names = source.names()
     start = 0
-    reporter.start(source.rows, "vectors checked")
+    reporter.start(source.rows, "embeddings checked")
     try:
         for block in source.blocks(block_rows(source)):
             for row, what in check_rows(block).items():
-                faults.add(start + row, f"its vector {what}")
+                faults.add(start + row, f"its embedding {what}")
             for row, named in enumerate(islice(names, len(block.rows)), start):
                 _look(row, named, resolver, faults, hashes)
             start += len(block.rows)
@@ -143,7 +143,7 @@ def _look(row: int, named: Named, resolver: PathResolver, faults: Faults, hashes
     file, wrong = resolver.file(named.paths[0])
     if not wrong and row not in faults.rows and not resolver.add(file):
         wrong = Message(
-            "it lies outside of the folder given with ", Option("root"), ", and of every known one"
+            "it is outside the folder given with ", Option("root"), " and outside all indexed folders"
         )
     if wrong:
         name = display_path(named.paths[0]) if named.paths[0] else "the path"
@@ -156,8 +156,8 @@ def _count(source: VectorSource, seen: int, rest: Iterator[Named]) -> None:
     names = seen + sum(1 for _ in rest)
     if names != source.rows:
         raise DatasetError(
-            f"{display_path(source.path)} holds {source.rows:,} vectors, and there are {names:,} paths for them; "
-            "one path a vector is needed, in the same order"
+            f"{display_path(source.path)} contains {source.rows:,} embeddings, but there are {names:,} paths; "
+            "give one path per embedding, in the same order"
         )
 
 
@@ -174,4 +174,4 @@ def _find_doubles(source: VectorSource, resolver: PathResolver, faults: Faults, 
         key = resolver.file(named.paths[0])[0], named.page
         before = first.setdefault(key, row)
         if before != row:
-            faults.add(row, f"{display_path(key[0])} is named by {source.row_label(before)} already")
+            faults.add(row, f"{display_path(key[0])} is already named by {source.row_label(before)}")
