@@ -72,10 +72,11 @@ def source_files() -> set[str]:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """The package is there with its demo model and its types; no tests, no benchmarks; under 8 MB."""
+    """The package is there with its demo model and its types, and the man page; no tests, no benchmarks; under 8 MB."""
     names = set(zipfile.ZipFile(wheel).namelist())
     info = f"imgsearch_vl-{VERSION}.dist-info/"
-    assert {name for name in names if not name.startswith(info)} == source_files()
+    man = f"imgsearch_vl-{VERSION}.data/data/share/man/man1/imgsearch.1"
+    assert {name for name in names if not name.startswith(info)} == source_files() | {man}
     assert {"imgsearch/py.typed", "imgsearch/tools/demo/checkpoint/model.safetensors"} <= names
     assert info + "licenses/LICENSE" in names
     assert wheel.stat().st_size < 8e6
@@ -97,6 +98,7 @@ def test_the_installed_program_says_its_version_and_helps(environment: Path, tmp
     program = environment / "bin" / "imgsearch"
     assert run(program, "--version", cwd=tmp_path).stdout == f"imgsearch {VERSION}\n"
     assert "query" in run(program, "--help", cwd=tmp_path).stdout
+    assert (environment / "share" / "man" / "man1" / "imgsearch.1").is_file()
 
 
 def test_the_demo_runs_from_the_wheel_without_a_download(environment: Path, tmp_path: Path) -> None:
