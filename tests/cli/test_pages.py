@@ -178,6 +178,16 @@ def test_a_block_can_be_copied(page: str) -> None:
     assert {name for line in lines for name in re.findall(r"^make (\w+)", line)} <= targets
 
 
+def test_the_sections_that_the_readme_links_to_are_there() -> None:
+    """Each link of README.md to a section leads to a heading; those between other pages are checked with the site."""
+    links = re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", (ROOT / "README.md").read_text())
+    assert len(links) > 3
+    for page, section in links:
+        headings = re.findall(r"^#+ (.*)", (ROOT / (page or "README.md")).read_text(), re.MULTILINE)
+        slugs = [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+        assert section in slugs, (page, section)
+
+
 def test_the_readme_is_short_and_its_pictures_are_small() -> None:
     """README.md has at most 200 lines, and each picture of the pages has at most 300 KB."""
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
