@@ -17,7 +17,7 @@ from imgsearch.files import open_source
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import is_current
+from imgsearch.index.rows import Root, is_current
 from imgsearch.media import formats
 from imgsearch.model.conventions import choose_instruction
 from imgsearch.spec import choose_spec
@@ -114,6 +114,8 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     )
     check_below(index, options.below)
     image = request.image
+    if isinstance(image, str) and os.path.isdir(image):
+        raise InputError(f"{display_path(image)} is a folder; give the path of an image")
     if request.kind == "query" and isinstance(image, str):
         image = read_picture(image, index.spec.pixels)
     return replace(request, image=image, options=options)
@@ -216,15 +218,29 @@ def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) 
 
 
 def check_below(index: ImageIndex, below: Sequence[str]) -> None:
-    """Raise UsageError for an absolute path at, below and above which the index has no folder."""
-    roots = [root.path for root in index.catalog.roots()]
+    """Raise UsageError for an absolute path that is outside of the index's folders, or neither there nor indexed.
+
+    One that is indexed need not be there: its drive may be unmounted now.
+    """
+    roots = index.catalog.roots()
     for path in below:
-        if not any(is_at_or_below(path, root) or is_below(root, path) for root in roots):
-            names = ", ".join(map(display_path, roots[:10])) + (", …" if len(roots) > 10 else "")
+        around = [root for root in roots if is_at_or_below(path, root.path)]
+        if around and not os.path.lexists(path) and not any(_knows(index, root, path) for root in around):
+            raise UsageError(Option("below"), f": {display_path(path)} does not exist")
+        if not around and not any(is_below(root.path, path) for root in roots):
+            names = ", ".join(display_path(root.path) for root in roots[:10]) + (
+                ", …" if len(roots) > 10 else ""
+            )
             raise UsageError(
                 Option("below"),
                 f": {display_path(path)} is not in an indexed folder; these are: {names or 'none'}",
             )
+
+
+def _knows(index: ImageIndex, root: Root, path: str) -> bool:
+    """Return whether a file is known at or below an absolute path in a root."""
+    inside = os.path.relpath(path, root.path) if path != root.path else ""
+    return next(index.catalog.files(root.id, inside), None) is not None
 
 
 def _reason(error: PictureError) -> str:

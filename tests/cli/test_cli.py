@@ -173,7 +173,8 @@ def test_thresholds_leave_out_the_rest(indexed: Path) -> None:
     near = imgsearch("similar", indexed / "0.png", "--within", 0, "--json").objects
     assert [hit["path"] for hit in near] == [str(indexed / "0.png")]
     none = imgsearch("similar", indexed / "0.png", "--min-score", 1.5)
-    assert (none.code, none.out, none.err) == (1, b"", "nothing found\n")
+    best = f"nothing found: the best score is 1.0000 ({indexed / '0.png'}), below --min-score 1.5\n"
+    assert (none.code, none.out, none.err) == (1, b"", best)
 
 
 def test_dim_searches_a_prefix_of_the_vectors(indexed: Path) -> None:
@@ -424,15 +425,17 @@ def test_in_finds_only_what_lies_there(indexed: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["query", "similar"])
 def test_in_outside_of_the_indexed_folders_is_said(indexed: Path, tmp_path: Path, command: str) -> None:
-    """A place where the index knows no folder is an error that names the ones it knows, and so is an empty path."""
+    """A place where the index knows no folder is an error that names them; so is a missing or an empty path."""
     (tmp_path / "photos of others").mkdir()
-    done = imgsearch(command, indexed / "0.png", "--in", tmp_path / "photos of others")
+    what = "x" if command == "query" else indexed / "0.png"
+    done = imgsearch(command, what, "--in", tmp_path / "photos of others")
     assert done.code == 2
     assert done.err.splitlines()[-1].endswith(f"is not in an indexed folder; these are: {indexed}")
     assert not done.out
-    done = imgsearch(command, indexed / "0.png", "--in", "")
+    done = imgsearch(command, what, "--in", "")
     assert (done.code, done.err) == (2, "imgsearch: --in: the path is empty\n")
-    assert imgsearch(command, indexed / "0.png", "--in", indexed / "typo").code == 1
+    done = imgsearch(command, what, "--in", indexed / "typo")
+    assert (done.code, done.err) == (2, f"imgsearch: --in: {indexed / 'typo'} does not exist\n")
 
 
 def test_any_number_of_hits_may_be_asked_for(indexed: Path) -> None:

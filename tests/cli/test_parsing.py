@@ -32,10 +32,10 @@ GROUP = typer.main.get_command(app)
         ("query cat --within a%", "--within a%: not a number of percent"),
         ("query cat --device gpu", "--device gpu: choose one of auto, cuda, mps, cpu"),
         ("similar", "IMAGE is missing; see: imgsearch help similar"),
-        ("train data", "--out is missing; see: imgsearch help train"),
+        ("train .", "--out is missing; see: imgsearch help train"),
         (
-            "status x y",
-            "unexpected argument 'x': imgsearch status takes no arguments; see: imgsearch help status",
+            "status . y",
+            "unexpected argument '.': imgsearch status takes no arguments; see: imgsearch help status",
         ),
         ("status -q -v", "--quiet and --verbose contradict each other; give one of them"),
     ],

@@ -30,7 +30,7 @@ class Done:
         return [json.loads(line) for line in self.lines]
 
 
-def imgsearch(*argv: object, stdin: str | None = None) -> Done:
+def imgsearch(*argv: object, stdin: str | bytes | None = None) -> Done:
     """Run one command; an exception that the program does not turn into a line fails the test."""
     result = CliRunner().invoke(app, [str(part) for part in argv], input=stdin, catch_exceptions=False)
     return Done(result.exit_code, result.stdout_bytes, result.stderr)

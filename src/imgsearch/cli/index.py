@@ -1,9 +1,11 @@
-"""The commands that keep an index: index, status, remove."""
+"""The commands that keep an index: index, status, list, remove."""
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -26,6 +28,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(index, asks=True))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(status))
+    app.command("list", cls=Command, rich_help_panel=LIBRARY)(common.handled(list_files))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(remove, asks=True))
 
 
@@ -248,6 +251,39 @@ def status(
         output.line(f"skipped    {count:,} {reason}")
     if state.errors:
         output.line(f"           (which: imgsearch status --errors{index_flag(folder)})")
+    return 0
+
+
+def list_files(
+    path: Annotated[
+        str | None, typer.Argument(metavar="PATH", help="List only this file, or the files in this folder")
+    ] = None,
+    json: common.Json = False,
+    nul: common.Nul = False,
+    index: common.IndexFolder = None,
+) -> int:
+    """List the indexed files.
+
+    Examples:
+      imgsearch list
+      imgsearch list ~/Pictures/2024
+    """
+    from imgsearch.tools.maintenance.status import indexed_files
+
+    if json and nul:
+        raise UsageError("--json and -0 are two forms of the same list; give one of them")
+    below = None if path is None else os.path.realpath(path)
+    found = indexed_files(find_index(index), below)
+    first = next(found, None)
+    if first is None:
+        output.ProgressReporter().say(f"not in the index: {path}" if path else "the index holds no images")
+        return 1
+    files = chain([first], found)
+    if json:
+        for file in files:
+            output.json_line({"path": file.path, "bytes": file.size, "modified": file.mtime_ns / 1e9})
+    else:
+        output.paths((file.path for file in files), nul=nul)
     return 0
 
 

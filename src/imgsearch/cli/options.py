@@ -128,6 +128,9 @@ Instruction = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON Lines", rich_help_panel=OUTPUT)]
+Nul = Annotated[
+    bool, typer.Option("-0", help="Print only paths, separated by NUL (for xargs -0)", rich_help_panel=OUTPUT)
+]
 Quiet = Annotated[
     bool,
     typer.Option("-q", "--quiet", help="Print results and errors only, no messages", rich_help_panel=OUTPUT),

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,11 @@ class Settings:
 
 settings = Settings()
 """Those of the command that runs; its flags set them before it begins."""
+
+
+def can_ask() -> bool:
+    """Return whether there is somebody who can see a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _can_draw() -> bool:
@@ -66,11 +71,11 @@ def _draw(text: str) -> None:
         sys.stderr.flush()
 
 
-def _write(data: bytes) -> None:
+def _write(data: Iterable[bytes]) -> None:
     stop_waiting()
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.writelines(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise
@@ -85,12 +90,18 @@ def _talk(text: str) -> None:
 
 def line(text: str) -> None:
     """Write one line of data to stdout."""
-    _write(printable(spelled(text)).encode() + b"\n")
+    _write([printable(spelled(text)).encode() + b"\n"])
 
 
 def json_line(data: Mapping[str, Any]) -> None:
     """Write one JSON object as a line to stdout. Paths with bytes that are no UTF-8 keep them as surrogates."""
-    _write(json.dumps(data).encode() + b"\n")
+    _write([json.dumps(data).encode() + b"\n"])
+
+
+def paths(found: Iterable[str], *, nul: bool) -> None:
+    """Write bare paths to stdout, one per line; with ``nul`` each is ended by a NUL byte instead."""
+    end = b"\0" if nul else b"\n"
+    _write(os.fsencode(path) + end for path in found)
 
 
 def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
@@ -107,8 +118,7 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
             json_line(data)
         return
     if style in ("paths", "nul"):
-        end = b"\0" if style == "nul" else b"\n"
-        _write(b"".join(os.fsencode(hit.path) + end for hit in found))
+        paths((hit.path for hit in found), nul=style == "nul")
         return
     if question is not None:
         line(f"# {question}")
@@ -157,7 +167,7 @@ class ProgressReporter:
 
     def approve(self, question: str) -> bool:
         """Ask on a terminal, unless --yes was given; elsewhere the answer is yes."""
-        if settings.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if settings.yes or not can_ask():
             return True
         self.stop()
         sys.stderr.write(f"{printable(spelled(question))} [Y/n] ")

@@ -6,16 +6,16 @@ The only module that knows what Typer keeps to itself, its errors.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
 from typer._click import exceptions as click
 from typer.core import TyperCommand, TyperGroup
 
-from imgsearch.cli import help, output
+from imgsearch.cli import door, help, output
 from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.text import Message
 
 SYNONYMS = {
     "--count": "--limit",
@@ -34,7 +34,6 @@ SYNONYMS = {
     "--top-k": "--limit",
 }
 """Flags of other programs → ours that do the same."""
-_NEAR = 0.75
 
 
 class Command(TyperCommand):
@@ -71,19 +70,46 @@ class Group(TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> None:  # type: ignore[override]
         """Run the command that ``args`` (default: those of the process) ask for, and exit."""
+        argv = sys.argv[1:] if args is None else args
+        typed, names = tuple(argv), self.commands.keys()
         try:
-            code = super().main(args, "imgsearch", **{**extra, "standalone_mode": False})
+            entry = door.enter(typed, names, {*self.flags()})
+            if entry.offer and not _agreed(entry):
+                sys.exit(1)
+            code = super().main(entry.argv, "imgsearch", **{**extra, "standalone_mode": False})
         except click.NoArgsIsHelpError as nothing:
             if nothing.message:
                 typer.echo(nothing.message)
             code = nothing.exit_code
         except click.ClickException as error:
-            output.error(explained(error))
+            output.error(explained(error) + door.or_words(typed, names))
+            code = 2
+        except UsageError as error:
+            output.error(Message(error.as_message, door.or_words(typed, names)))
             code = 2
         except ImgsearchError as error:
             output.error(error.as_message)
             code = error.exit_code
         sys.exit(code)
+
+    def flags(self) -> Iterator[str]:
+        """Yield the program's own flags."""
+        yield from self.context_settings.get("help_option_names", ())
+        for param in self.params:
+            yield from param.opts
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a name, which may be another program's."""
+        return super().get_command(ctx, door.ALIASES.get(cmd_name, cmd_name))
+
+
+def _agreed(entry: door.Entry) -> bool:
+    """Ask the user whether the offer is what was meant. Raises UsageError where nobody can be asked."""
+    if {"-y", "--yes"} & {*entry.argv}:
+        return True
+    if not output.can_ask():
+        raise UsageError(entry.otherwise)
+    return output.ProgressReporter().approve(entry.offer)
 
 
 def explained(error: click.ClickException) -> str:
@@ -111,20 +137,15 @@ def see(name: str | None) -> str:
     return f"see: imgsearch help {name}" if name else "see: imgsearch help"
 
 
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Return the one of ``words`` that ``word`` probably was to be; None if it is like none of them."""
-    scored = ((SequenceMatcher(None, word, other).ratio(), other) for other in words)
-    score, best = max(scored, default=(0.0, ""))
-    return best if score >= _NEAR else None
-
-
 def _unknown_option(flag: str, context: Any, name: str | None) -> str:
     known = {
         opt for param in context.command.get_params(context) for opt in (*param.opts, *param.secondary_opts)
     }
     meant = SYNONYMS.get(flag)
     if meant not in known:
-        near = nearest(flag.strip("-"), sorted(opt[2:] for opt in known if opt.startswith("--")))
+        long = sorted((opt[2:] for opt in known if opt.startswith("--")), key=len)
+        begun = (opt for opt in long if len(flag) > 4 and opt.startswith(flag[2:]))
+        near = next(begun, None) or door.nearest(flag.strip("-"), long)
         meant = near and f"--{near}"
     hint = f"did you mean {meant}? ({see(name)})" if meant else see(name)
     return f"unknown option {flag}; {hint}"

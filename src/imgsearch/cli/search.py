@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgsearch.cli import door, output
 from imgsearch.cli import options as common
-from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
@@ -59,9 +62,6 @@ Below = Annotated[
 Paths = Annotated[
     bool, typer.Option("--paths", help="Print only paths, one per line", rich_help_panel=OUTPUT)
 ]
-Nul = Annotated[
-    bool, typer.Option("-0", help="Print only paths, separated by NUL (for xargs -0)", rich_help_panel=OUTPUT)
-]
 NoRemember = Annotated[
     bool,
     typer.Option(
@@ -93,10 +93,10 @@ def _style(json: bool, paths: bool, nul: bool) -> str:
 
 
 def query(
-    text: Annotated[
-        str,
+    words: Annotated[
+        list[str] | None,
         typer.Argument(metavar="WORDS", help="What to look for; - reads queries from stdin, one per line"),
-    ],
+    ] = None,
     image: Annotated[
         str | None,
         typer.Option(
@@ -111,7 +111,7 @@ def query(
     below: Below = None,
     json: common.Json = False,
     paths: Paths = False,
-    nul: Nul = False,
+    nul: common.Nul = False,
     index: common.IndexFolder = None,
     model: common.ModelFolder = None,
     device: common.SearchDevice = "auto",
@@ -121,11 +121,21 @@ def query(
     """Search your images by describing them.
 
     Examples:
-      imgsearch query "red car at night"
-      imgsearch query "same place in winter" --image lake.jpg
+      imgsearch query red car at night
+      imgsearch query same place in winter --image lake.jpg
       imgsearch query receipts --in ~/Scans -k 50 --paths > receipts.txt
     """
     reporter = output.ProgressReporter()
+    words = words or []
+    door.check_words(words)
+    if not words and image is None:
+        raise InputError("the words to search for are missing, as in: imgsearch query red car at night")
+    if image is None and len(words) == 1 and door.is_image_file(words[0]):
+        reporter.say(f"{words[0]} is an image file: searching for images that look like it")
+        return similar(
+            words[0], n, min_score, within, dim, exact, below, json, paths, nul, index, model, device, dtype
+        )
+    text = " ".join(words)
     if text != "-":  # there the first query may take its time
         reporter.wait("Searching")
     from imgsearch.search import SearchOptions, SearchRequest, answer, check_request
@@ -141,6 +151,8 @@ def query(
             hits, failed = answer(opened, request, encoder), False
             output.hits(hits, style)
             found = bool(hits)
+            if not found:
+                reporter.say(_nothing(opened, request, encoder))
         else:
             found = failed = False
             request = check_request(opened, request)
@@ -154,9 +166,9 @@ def query(
                     continue
                 output.hits(hits, style, line)
                 found = found or bool(hits)
+            if not found and not failed:
+                reporter.say("nothing found")
         _advise(opened, reporter)
-    if not found and not failed:
-        reporter.say("nothing found")
     return 2 if failed else 0 if found else 1
 
 
@@ -173,7 +185,9 @@ def _lines() -> Iterator[tuple[int, str]]:
 
 
 def similar(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Image file, indexed or not")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="Image file, indexed or not; -: the image on stdin")
+    ],
     n: Count = 10,
     min_score: MinScore = None,
     within: Within = None,
@@ -182,7 +196,7 @@ def similar(
     below: Below = None,
     json: common.Json = False,
     paths: Paths = False,
-    nul: Nul = False,
+    nul: common.Nul = False,
     index: common.IndexFolder = None,
     model: common.ModelFolder = None,
     device: common.SearchDevice = "auto",
@@ -196,21 +210,51 @@ def similar(
 
     An indexed image is answered at once, without loading the model.
     """
+    door.check_image(image)
     reporter = output.ProgressReporter()
     reporter.wait("Searching")
     from imgsearch.search import SearchOptions, SearchRequest, answer
 
     style = _style(json, paths, nul)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, tuple(below or ()))
-    request = SearchRequest("similar", image=image, options=options)
-    with _opened(index) as opened:
+    with _opened(index) as opened, _image_file(image) as path:
+        request = SearchRequest("similar", image=path, options=options)
         choice = common.model_choice(model, device=device, dtype=dtype)
-        hits = answer(opened, request, _encoder(opened, request, choice, reporter))
+        encoder = _encoder(opened, request, choice, reporter)
+        hits = answer(opened, request, encoder)
         output.hits(hits, style)
+        if not hits:
+            reporter.say(_nothing(opened, request, encoder))
         _advise(opened, reporter)
-    if not hits:
-        reporter.say("nothing found")
     return 0 if hits else 1
+
+
+def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder) -> str:
+    """Return why a search found nothing."""
+    from imgsearch.search import answer
+
+    options = request.options
+    everything = replace(options, n=1, min_score=None, within=None)
+    for best in answer(opened, replace(request, options=everything), encoder):
+        score = f"the best score is {best.score:.4f} ({best.path}), below --min-score {options.min_score:g}"
+        return f"nothing found: {score}"
+    where = " or ".join(options.below)
+    return f"nothing found: no image in {where} is indexed" if where else "nothing found"
+
+
+@contextmanager
+def _image_file(image: str) -> Iterator[str]:
+    """Give the path of an image; that of a temporary file for "-", the image on stdin."""
+    if image != "-":
+        yield image
+        return
+    with tempfile.NamedTemporaryFile(prefix="imgsearch-") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        try:
+            yield file.name
+        except InputError as error:
+            raise InputError(str(error).replace(file.name, "the image on stdin")) from error
 
 
 def _advise(opened: ImageIndex, reporter: output.ProgressReporter) -> None:

@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "eval",
     "import_vectors": "import",
     "index_pictures": "index",
+    "indexed_files": "list",
     "query": "query",
     "remove_paths": "remove",
     "repair_index": "verify --repair",

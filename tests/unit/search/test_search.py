@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgsearch.errors import InputError
+from imgsearch.errors import InputError, UsageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import (
     CachedEncoder,
@@ -22,7 +22,7 @@ from imgsearch.search import (
     query,
     similar,
 )
-from imgsearch.tools.maintenance.status import read_status
+from imgsearch.tools.maintenance.status import IndexedFile, indexed_files, read_status
 from imgsearch.types import Input, ModelOptions, Vectors
 from support import fakes
 from support.fakes import FakeModel, paint, run
@@ -207,3 +207,39 @@ def test_names_of_the_version_before_still_say_the_same(folder: str, fake_model:
         assert index.identity == index.spec
         assert index.rung is not None
         assert index.rung == index.strategy
+
+
+def test_a_folder_that_does_not_exist_is_no_filter(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """`below` a folder that is neither there nor indexed is an error; one that is only away is searched as ever."""
+    options, none = (SearchOptions(below=(str(gallery / name),)) for name in ("sub", "nowhere"))
+    with ImageIndex(folder) as index:
+        before = answer(index, SearchRequest("query", "red", options=options), fake_model.encoder())
+        assert before
+        with pytest.raises(UsageError, match=r"below: .*nowhere does not exist"):
+            check_request(index, SearchRequest("query", "red", options=none))
+        (gallery / "sub").rename(gallery.parent / "away")
+        after = answer(index, SearchRequest("query", "red", options=options), fake_model.encoder())
+    assert [hit.path for hit in after] == [hit.path for hit in before]
+
+
+@pytest.mark.parametrize("kind", ["query", "similar"])
+def test_a_folder_is_no_image(folder: str, gallery: Path, kind: Any) -> None:
+    """A folder in the place of an image is called that."""
+    with ImageIndex(folder) as index, pytest.raises(InputError, match=r"sub is a folder"):
+        check_request(index, SearchRequest(kind, image=str(gallery / "sub")))
+
+
+def test_the_indexed_files_are_listed(folder: str, gallery: Path) -> None:
+    """Every indexed file is listed with size and time, also below a path; what was skipped is not."""
+    (gallery / "note.jpg").write_text("words")
+    run(folder, gallery)
+    wanted = sorted({*gallery.rglob("*.*")} - {gallery / "note.jpg"})
+    states = [(path, path.stat()) for path in wanted]
+    assert list(indexed_files(folder)) == [
+        IndexedFile(str(path), state.st_size, state.st_mtime_ns) for path, state in states
+    ]
+    sub = [str(path) for path in wanted if path.parent.name == "sub"]
+    assert [file.path for file in indexed_files(folder, str(gallery / "sub"))] == sub
+    assert [file.path for file in indexed_files(folder, sub[0])] == sub[:1]
+    assert len(list(indexed_files(folder, str(gallery.parent)))) == len(wanted)
+    assert not list(indexed_files(folder, str(gallery / "su")))

@@ -154,4 +154,4 @@ def test_an_empty_path_is_no_picture(server: Handlers) -> None:
     for words in (("query", "red", "--image", ""), ("similar", "")):
         done = imgsearch(*words)
         assert (done.code, done.out) == (2, b"")
-        assert "image: the path is empty" in done.err
+        assert "the path is empty" in done.err

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imgsearch.client.connection import ServerState, find_server
+from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import generations, side_db
 from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
@@ -96,6 +97,32 @@ def _covered(index: ImageIndex) -> int:
         except OSError:
             pass  # it is gone: the next run makes it again
     return covered
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedFile:
+    """A file that is indexed: its absolute path, and its size in bytes and mtime (ns) when it was."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+def indexed_files(folder: str, below: str | None = None) -> Iterator[IndexedFile]:
+    """Yield every file that the index in ``folder`` holds, at or ``below`` a path if one is given; by their paths.
+
+    No file is opened, and those that are not there now are listed too. Raises IndexMissing, IndexDamaged.
+    """
+    with ImageIndex(folder) as index:
+        for root in sorted(index.catalog.roots(), key=lambda root: root.path):
+            inside = ""
+            if below is not None and is_below(below, root.path):
+                inside = os.path.relpath(below, root.path)
+            elif below is not None and not is_at_or_below(root.path, below):
+                continue
+            for row in index.catalog.files(root.id, inside):
+                if row.content is not None:
+                    yield IndexedFile(os.path.join(root.path, row.path), row.size, row.mtime_ns)
 
 
 def skipped_files(folder: str) -> Iterator[tuple[str, str, str]]:
