@@ -147,7 +147,7 @@ def demo(
 
         webbrowser.open("file://" + quote(os.path.abspath(page)))
     for line in _WHAT_NEXT.splitlines():
-        reporter.say(line.replace("FOLDER", shlex.quote(os.path.dirname(page))))
+        reporter.say(line.replace("FOLDER", shlex.quote(os.path.dirname(page) or ".")))
     return 0 if result.first_correct == result.searches else 1
 
 
