@@ -94,7 +94,7 @@ def test_the_sdist_holds_all_that_its_tests_read(dist: Path) -> None:
 
 
 def test_the_installed_program_says_its_version_and_helps(environment: Path, tmp_path: Path) -> None:
-    """The command is called imgsearch, whatever the distribution's name."""
+    """The command is called imgsearch, whatever the distribution's name, and so is its man page."""
     program = environment / "bin" / "imgsearch"
     assert run(program, "--version", cwd=tmp_path).stdout == f"imgsearch {VERSION}\n"
     assert "query" in run(program, "--help", cwd=tmp_path).stdout
