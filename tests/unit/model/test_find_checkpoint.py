@@ -336,11 +336,8 @@ def test_describe_reads_config_and_headers(machine: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (
-            b'{"model_type": "clip"}',
-            "is a 'clip' model; imgsearch needs a Qwen3-VL embedding model",
-        ),
-        (b"{}", "is a None model"),
+        (b'{"model_type": "clip"}', "is not a Qwen3-VL embedding model"),
+        (b"{}", "is not a Qwen3-VL embedding model"),
         (b"{,}", "config.json is damaged"),
         (b"[1]", "config.json is damaged"),
         (b"\xff{}", "config.json is damaged"),
