@@ -25,6 +25,11 @@ WEB, MAN = ROOT / "docs" / "commands.md", ROOT / "man" / "imgsearch.1"
 EVERYWHERE = ("-q, --quiet", "-v, --verbose", "-h, --help")
 """Options that all commands have; they are told once."""
 
+NOT_RUN = {
+    f"imgsearch {name}" for name in ("demo", "download", "serve", "relocate", "import", "eval", "train")
+}
+"""What needs minutes, a network or files of its own: a text block, which the test of the pages does not execute."""
+
 _ROOT = program(app)
 PROGRAM = page(_ROOT)
 COMMANDS = {context.info_name: page(context) for context in contexts(_ROOT)}
@@ -66,7 +71,10 @@ def web() -> str:
     for command in COMMANDS.values():
         examples = [re.sub(" +# .*", "", line) for line in command.examples]  # zsh takes a comment for words
         out += [f"## {command.name}", "", command.summary, "", f"Usage: `{command.usage}`", ""]
-        out += ["```text", *examples, "```", ""]
+        out += (
+            [f"Also: {', '.join(f'`{alias}`' for alias in command.aliases)}", ""] if command.aliases else []
+        )
+        out += ["```text" if command.name in NOT_RUN else "```sh", *examples, "```", ""]
         out += [line for note in command.notes for line in (_code(note), "")]
         for name, entries in own(command).items():
             out += [f"{name}:", "", *_items(entries), ""]
@@ -104,6 +112,7 @@ def man() -> str:
         out.append(f'.SH "{group.upper()} COMMANDS"')
         for command in commands:
             out += [f'.SS "{_roff(command.usage)}"', _roff(command.summary)]
+            out += [".PP", _roff(f"Also: {', '.join(command.aliases)}")] if command.aliases else []
             out += [*_verbatim(command.examples), *_paragraphs(command.notes)]
             out += [line for entries in own(command).values() for line in _tagged(entries)]
     for name, entries in shared().items():

@@ -118,6 +118,12 @@ def test_an_option_is_told_with_all_that_is_to_know() -> None:
     assert "--[no-]follow-symlinks" in entries
 
 
+def test_other_names_of_a_command_are_told() -> None:
+    """A screen has the names by which other programs call the same; `help` takes them too."""
+    assert "Also:  imgsearch find, imgsearch search" in _help("query")
+    assert imgsearch("help", "search").lines == _help("query")
+
+
 EXAMPLES = [(name, line) for name, ctx in COMMANDS.items() for line in page(ctx).examples]
 
 

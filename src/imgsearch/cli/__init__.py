@@ -16,8 +16,8 @@ HELP = """Search your images by describing what is in them.
 
 Examples:
   imgsearch index ~/Pictures           # run it again to update
-  imgsearch query "red car at night"
-  imgsearch similar lake.jpg
+  imgsearch query red car at night     # or only: imgsearch red car at night
+  imgsearch similar ~/Pictures/lake.jpg
 
 Everything runs on this computer; your images never leave it.
 """

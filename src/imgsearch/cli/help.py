@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import typer.main
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
+from imgsearch.cli.door import ALIASES
+
 if TYPE_CHECKING:
     from typer._click import Context
 
@@ -88,6 +90,7 @@ class Page:
     name: str
     summary: str
     usage: str = ""
+    aliases: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     groups: Mapping[str, list[Entry]] = field(default_factory=dict)
@@ -122,6 +125,7 @@ def page(ctx: Context) -> Page:
         ctx.command_path,
         summary,
         " ".join([ctx.command_path, *_usage(command, arguments)]),
+        tuple(f"imgsearch {alias}" for alias, name in ALIASES.items() if ctx.parent and name == command.name),
         examples,
         notes,
         {name: entries for name, entries in (groups | last).items() if entries},
@@ -173,7 +177,9 @@ def screen(page: Page, width: int, *, everything: bool = False, bold: bool = Fal
     column = min(max(map(len, names), default=0), _NAME_COLUMNS) + 2
     parts = [_filled(page.summary, width)]
     if page.usage:
-        parts.append(_filled(page.usage, width, first=f"{style('Usage:')} ", rest=" " * 7))
+        lines = [_filled(page.usage, width, first=f"{style('Usage:')} ", rest=" " * 7)]
+        lines += [f"{style('Also:')}  {', '.join(page.aliases)}"] if page.aliases else []
+        parts.append("\n".join(lines))
     if page.examples:
         parts.append("\n".join([style("Examples:"), *("  " + line for line in page.examples)]))
     parts += [_filled(note, width) for note in page.notes]

@@ -124,7 +124,7 @@ def index(
       imgsearch index                      # update all indexed folders
       imgsearch index ~/Pictures --exclude "*.gif" --exclude drafts/
 
-    Only new and changed images are read. Ctrl-C is safe: run it again to continue.
+    Reads only new and changed images. Ctrl-C is safe: run it again to continue.
     """
     reporter = output.ProgressReporter()
     reporter.wait("Opening the index")
@@ -262,7 +262,7 @@ def list_files(
     nul: common.Nul = False,
     index: common.IndexFolder = None,
 ) -> int:
-    """List the indexed files.
+    """List the indexed images.
 
     Examples:
       imgsearch list
@@ -345,7 +345,7 @@ def remove(
     """Remove images or folders from the index.
 
     Examples:
-      imgsearch remove ~/Pictures/screenshots
+      imgsearch remove ~/Pictures/2024
 
     Your files are never touched. A folder that is still inside an indexed one returns with the next 'imgsearch index'.
     """

@@ -51,7 +51,7 @@ def embed(
     """Print embeddings, or save them as a NumPy file.
 
     Examples:
-      imgsearch embed lake.jpg
+      imgsearch embed ~/Pictures/lake.jpg
       imgsearch embed --text "red car at night" --npy car.npy
     """
     reporter = output.ProgressReporter()

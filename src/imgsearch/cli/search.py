@@ -122,8 +122,8 @@ def query(
 
     Examples:
       imgsearch query red car at night
-      imgsearch query same place in winter --image lake.jpg
-      imgsearch query receipts --in ~/Scans -k 50 --paths > receipts.txt
+      imgsearch query same place in winter --image ~/Pictures/lake.jpg
+      imgsearch query receipts --in ~/Pictures/2024 -k 50 --paths > receipts.txt
     """
     reporter = output.ProgressReporter()
     words = words or []
@@ -205,8 +205,8 @@ def similar(
     """Find images that look like an example.
 
     Examples:
-      imgsearch similar lake.jpg
-      imgsearch similar lake.jpg --in ~/Pictures/2024 -k 20
+      imgsearch similar ~/Pictures/lake.jpg
+      imgsearch similar ~/Pictures/lake.jpg --in ~/Pictures/2024 -k 20
 
     An indexed image is answered at once, without loading the model.
     """
