@@ -247,7 +247,7 @@ def test_no_question_on_stdin_is_an_error(index: Path) -> None:
     """`query -` with nothing but blank lines says that no question came."""
     done = imgsearch("query", "-", stdin="\n\n")
     assert done.code == 2
-    assert "no question" in done.err
+    assert "no query" in done.err
 
 
 def test_a_question_in_bytes_that_are_no_text_is_answered(index: Path) -> None:

@@ -464,9 +464,9 @@ def test_one_picture_is_one_picture(
     done = imgsearch("index", photos / "0.png", "--model", tiny_checkpoint)
     assert done.err.startswith("1 picture: 1 new or changed")
     lines = imgsearch("status").lines
-    assert "pictures   1 file, 1 distinct" in lines
-    assert "search     exact, 1 vector" in lines
+    assert "images     1 file, 1 distinct" in lines
+    assert "search     exact, 1 embedding" in lines
     assert imgsearch("verify").err == "OK: 1 embedding read, all checksums match\n"
     npy = tmp_path / "one.npy"
     embedded = imgsearch("embed", "--text", "a", "--npy", npy, "--model", tiny_checkpoint)
-    assert f"1 vector of 128 dimensions in {npy}" in embedded.err
+    assert f"1 embedding of 128 dimensions in {npy}" in embedded.err

@@ -96,7 +96,7 @@ def test_download_mends_a_damaged_checkpoint(hub: Hub, tmp_path: Path) -> None:
         weights.write_bytes(whole[:-100] + bytes(100))
         done = imgsearch(tmp_path, "download", MODEL, HF_ENDPOINT=hub.url)
         assert (done.returncode, weights.read_bytes() == whole) == (0, True)
-        assert done.stderr.splitlines()[-1] == f"complete, and as the hub has it: {weights.parent}"
+        assert done.stderr.splitlines()[-1] == f"complete and up to date: {weights.parent}"
     offline = imgsearch(tmp_path, "download", MODEL, HF_HUB_OFFLINE="1")
     assert offline.returncode == 2
     assert "Traceback" not in offline.stderr

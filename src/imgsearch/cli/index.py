@@ -182,6 +182,7 @@ def status(
       imgsearch status
       imgsearch status --errors            # which files were skipped, and why
     """
+    from imgsearch.model.conventions import DEFAULT_INSTRUCTION
     from imgsearch.tools.maintenance.status import read_status, skipped_files
 
     folder = find_index(index)
@@ -222,25 +223,26 @@ def status(
         )
         return 0
     output.line(f"index      {state.folder}, {format_bytes(state.bytes_on_disk)}, made {_day(state.created)}")
-    output.line(f"pictures   {plural(state.files, 'file')}, {state.contents:,} distinct")
+    output.line(f"images     {plural(state.files, 'file')}, {state.contents:,} distinct")
     output.line(f"search     {_search(state)}")
     if state.deleted:
         output.line(
-            f"gone       {_gone(state)}; to free the space: imgsearch compact --all{index_flag(folder)}"
+            f"deleted    {_deleted(state)}; to reclaim the space now: imgsearch compact --all{index_flag(folder)}"
         )
     if state.rebuilding:
         output.line(
-            f"rebuild    begun and not complete; to go on: imgsearch index --rebuild{index_flag(folder)}"
+            f"rebuild    started but not complete; to continue: imgsearch index --rebuild{index_flag(folder)}"
         )
     for root in state.roots:
         output.line(f"folder     {root.path}{_chosen(root.options)}")
     output.line(f"model      {spec.model} ({spec.fingerprint[:8]}), {spec.dim} dimensions")
     output.line(f"pixels     {_pixels(spec.pixels.max_pixels)}")
     if spec.query_prompt == spec.document_prompt:
-        output.line(f"prompt     {spec.document_prompt or 'none'}")
+        if spec.query_prompt != DEFAULT_INSTRUCTION:
+            output.line(f"prompt     {spec.query_prompt or 'none'}")
     else:
-        output.line(f"prompt     of questions: {spec.query_prompt or 'none'}")
-        output.line(f"           of pictures: {spec.document_prompt or 'none'}")
+        output.line(f"prompt     for queries: {spec.query_prompt or 'none'}")
+        output.line(f"           for images: {spec.document_prompt or 'none'}")
     if run:
         output.line(
             f"last run   {_day(run.at)} on {run.runtime.device} in {run.runtime.dtype}: {run.runtime.reason}"
@@ -292,7 +294,7 @@ def _server(server: ServerState) -> str:
     from imgsearch.client import protocol
 
     at = f" and {server.http}" if server.http else ""
-    had = f"{server.model} on {server.device} in {server.dtype}" if server.model else "no model in memory now"
+    had = f"{server.model} on {server.device} in {server.dtype}" if server.model else "no model loaded now"
     other = (
         "" if server.version == protocol.version() else f", imgsearch {server.version}: restart it to use it"
     )
@@ -302,25 +304,24 @@ def _server(server: ServerState) -> str:
 def _search(state: Status) -> str:
     """Say how searches of the index are done."""
     if not state.fast:
-        return f"exact, {plural(state.vectors, 'vector')}"
-    return f"fast: {state.covered:,} of {state.vectors:,} vectors covered"
+        return f"exact, {plural(state.vectors, 'embedding')}"
+    return f"fast: {state.covered:,} of {state.vectors:,} embeddings covered"
 
 
-def _gone(state: Status) -> str:
-    """Say how many vectors no search may show, and why they are still there."""
+def _deleted(state: Status) -> str:
+    """Tell how many embeddings no search may show, and why they are still there."""
     from imgsearch.index.writer import GRACE_SECONDS
 
     days = round(GRACE_SECONDS / 86_400)
     forgotten = state.deleted - state.retained
-    waiting = plural(state.retained, "vector waits for its file", "vectors wait for their files")
-    parts = [f"{waiting} ({days} days)"] if state.retained else []
-    parts += [f"{plural(forgotten, 'vector is', 'vectors are')} given up"] if forgotten else []
+    parts = [f"{plural(state.retained, 'embedding')} kept for {days} days"] if state.retained else []
+    parts += [f"{plural(forgotten, 'embedding')} no longer needed"] if forgotten else []
     return ", ".join(parts)
 
 
 def _pixels(most: int) -> str:
-    """Say with how many pixels the model sees a picture; vectors that were imported may not say."""
-    return f"at most {most:,} a picture" if most else "not known: nothing says how the vectors were made"
+    """Say with how many pixels the model sees an image; that is unknown of imported embeddings."""
+    return f"at most {most:,} per image" if most else "unknown: the embeddings were imported"
 
 
 def _chosen(options: dict[str, object]) -> str:

@@ -77,11 +77,11 @@ def verify(
     if not repaired.report.repairable or not repaired.report.damages:
         reporter.say(repaired.report.summary())
         return 2 if repaired.report.damages else 0
-    reporter.say(f"mended; {plural(repaired.embedded, 'picture')} embedded again")
+    reporter.say(f"repaired; {plural(repaired.embedded, 'image')} indexed again")
     if repaired.left:
         reporter.say(
-            f"{plural(len(repaired.left), 'picture is', 'pictures are')} not there now (a drive that is not "
-            "mounted?); when back: "
+            f"{plural(len(repaired.left), 'image is', 'images are')} not there now (a drive that is not "
+            "mounted?); when back, run: "
             f"imgsearch index{index_flag(folder)}"
         )
     return 1 if repaired.left else 0
@@ -100,9 +100,9 @@ def _show(report: IntegrityReport, json: bool, reporter: output.ProgressReporter
             else:
                 output.line(file.whole)
     if report.retained:
-        reporter.say(f"{plural(report.retained, 'lost vector')} waited for their files to come back")
+        reporter.say(f"{plural(report.retained, 'damaged embedding')} belonged to deleted images")
     for orphan in report.orphans:
-        reporter.say(f"not in use, and cleared away by the next 'imgsearch index': {orphan}")
+        reporter.say(f"not in use, the next 'imgsearch index' deletes it: {orphan}")
 
 
 def compact(
@@ -131,19 +131,19 @@ def compact(
         parts = [f"{format_bytes(done.given_back)} freed"]
         if done.vectors.segments:
             parts.append(
-                f"{plural(done.vectors.dropped, 'vector')} dropped, {done.vectors.moved:,} rewritten"
+                f"{plural(done.vectors.dropped, 'embedding')} deleted, {done.vectors.moved:,} rewritten"
             )
         if done.rebuild:
-            parts.append("an unfinished rebuild dropped")
+            parts.append("an unfinished rebuild deleted")
         if done.catalogue:
             parts.append("the catalogue rewritten")
         reporter.say("; ".join(parts))
     else:
         reporter.say("nothing to compact")
     if done.left:
-        left = plural(done.left, "vector is", "vectors are")
+        left = plural(done.left, "embedding belongs", "embeddings belong")
         reporter.say(
-            f"{left} of pictures that are gone, less than a quarter of any segment; to drop them all the same: "
+            f"{left} to deleted images, less than a quarter of any segment; to delete these too: "
             f"imgsearch compact --all{index_flag(folder)}"
         )
     return 0
@@ -181,7 +181,7 @@ def doctor(
         return _recall(folder, sample, repair, json, reporter)
     if repair:
         raise UsageError(
-            "--repair goes with --recall; damaged files are mended by: imgsearch verify --repair"
+            "--repair requires --recall; to repair damaged files: imgsearch verify --repair"
             + index_flag(folder)
         )
     from imgsearch.tools.maintenance.doctor import examine
@@ -203,7 +203,7 @@ def _recall(folder: str, sample: int, repair: bool, json: bool, reporter: output
     with ImageIndex(folder) as index:
         measured = measure_recall(index, sample, reporter)
     if measured is None:
-        reporter.say("the index holds no picture: there is nothing to measure")
+        reporter.say("the index has no images: there is nothing to measure")
         return 0
     kept = repair and measured.best is not None
     if measured.best is not None and repair:
@@ -217,30 +217,30 @@ def _recall(folder: str, sample: int, repair: bool, json: bool, reporter: output
 
 def _say_recall(measured: RecallReport, kept: bool, flag: str) -> None:
     now, strategy = measured.recall, measured.strategy
-    output.line(f"recall@10   {now.stored:.4f} stored vectors, {now.text_like:.4f} text-like questions")
+    output.line(f"recall@10   {now.stored:.4f} stored embeddings, {now.text_like:.4f} text-like queries")
     output.line(
-        f"worst       {now.worst:.2f} of {measured.questions} questions among {measured.vectors:,} vectors"
+        f"worst       {now.worst:.2f} of {measured.questions} queries among {measured.vectors:,} embeddings"
     )
     output.line(f"search      {strategy.name}: {strategy.reason}; {now.milliseconds:.1f} ms (median)")
     if strategy.name == "exact":
-        output.line("            every vector is compared: nothing can be missed")
+        output.line("            every embedding is compared: nothing can be missed")
     for trial in measured.trials:
         setting = "--exact" if trial.setting == "exact" else f"{trial.setting} x {trial.value}"
         found = trial.recall
         output.line(
-            f"{setting:<11} {found.stored:.4f} stored vectors, {found.text_like:.4f} text-like questions; "
+            f"{setting:<11} {found.stored:.4f} stored embeddings, {found.text_like:.4f} text-like queries; "
             f"{found.milliseconds:.1f} ms"
         )
     if now.enough:
         output.line("to do       nothing")
     elif measured.best is None:
-        output.line("to do       ask with --exact where every picture matters; no setting finds them all")
+        output.line("to do       search with --exact where every image matters; no setting finds them all")
     else:
         chosen = f"{measured.best.setting} x {measured.best.value}"
         output.line(
-            f"to do       nothing more: {chosen} is kept"
+            f"to do       nothing more: {chosen} is saved"
             if kept
-            else f"to do       keep {chosen}: imgsearch doctor --recall --repair{flag}"
+            else f"to do       save {chosen}: imgsearch doctor --recall --repair{flag}"
         )
 
 

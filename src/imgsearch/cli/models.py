@@ -72,7 +72,9 @@ def embed(
                 np.save(file, vectors, allow_pickle=False)
         except OSError as error:
             raise StorageError(f"{npy} could not be written: {error_line(error)}") from error
-        reporter.say(f"{plural(len(vectors), 'vector')} of {plural(vectors.shape[1], 'dimension')} in {npy}")
+        reporter.say(
+            f"{plural(len(vectors), 'embedding')} of {plural(vectors.shape[1], 'dimension')} in {npy}"
+        )
         return 0
     for given, vector in zip(inputs, vectors, strict=True):
         output.json_line({"input": given, "dim": len(vector), "embedding": [float(x) for x in vector]})
@@ -100,9 +102,9 @@ def download(
 
     folder = run(name, revision, reporter)
     if name == DEMO_MODEL:
-        reporter.say(f"{name} ships with the program, there is nothing to fetch: {folder}")
+        reporter.say(f"{name} ships with imgsearch, so there is nothing to download: {folder}")
     else:
-        reporter.say(f"complete, and as the hub has it: {folder}")
+        reporter.say(f"complete and up to date: {folder}")
     return 0
 
 

@@ -165,12 +165,12 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
             output.error(error.as_message)
             code = error.exit_code
         except KeyboardInterrupt:
-            output.error("interrupted; what was committed stays, run the command again to go on from there")
+            output.error("interrupted; what was done is saved. Run the same command to continue")
             code = 130
         except FileNotFoundError:
             if _have_a_folder():
                 raise
-            output.error("the folder that you are in was deleted; change to another one and run this again")
+            output.error("the current folder was deleted; change to another one and try again")
             code = 2
         except BrokenPipeError:
             # Python flushes stdout once more at exit; into the closed pipe that would print an error.
@@ -209,9 +209,9 @@ def pixel_budget(detail: Detail | None, max_pixels: int | None) -> PixelBudget |
     if detail is None and max_pixels is None:
         return None
     if detail is not None and max_pixels is not None:
-        raise UsageError("--detail and --max-pixels say the same thing; give one of them")
+        raise UsageError("--detail and --max-pixels set the same thing; give one of them")
     if detail == "checkpoint":
-        raise UsageError("--detail checkpoint is not for this command; give the number with --max-pixels N")
+        raise UsageError("--detail checkpoint does not work here; give a number with --max-pixels N")
     if detail is not None:
         return PixelBudget(MIN_PIXELS, DETAIL[detail])
     assert max_pixels is not None

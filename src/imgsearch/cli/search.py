@@ -181,7 +181,7 @@ def _lines() -> Iterator[tuple[int, str]]:
             asked = True
             yield number, line.strip()
     if not asked:
-        raise InputError("no question came on stdin; write one a line")
+        raise InputError("no query on stdin; write one per line")
 
 
 def similar(

@@ -374,8 +374,8 @@ def test_an_index_keeps_the_checkpoints_conventions(sentence: Path, photos: Path
     spec = manifest.read(str(index))
     assert (spec.dim, spec.query_prompt, spec.document_prompt) == (64, *PROMPTS.values())
     state = imgsearch("status", "--index", index)
-    assert f"prompt     of questions: {PROMPTS['query']}" in state.lines
-    assert f"           of pictures: {PROMPTS['document']}" in state.lines
+    assert f"prompt     for queries: {PROMPTS['query']}" in state.lines
+    assert f"           for images: {PROMPTS['document']}" in state.lines
 
     encoder = Qwen3VLEmbedder(str(sentence), device="cpu", dtype="float32", dim=64)
     stored = encoder.embed([Input(image=np.asarray(scene(0, (320, 240))), instruction=PROMPTS["document"])])[
@@ -505,7 +505,10 @@ def test_the_demo_model_is_found_by_its_name(demo: str, photos: Path, tmp_path: 
 def test_the_demo_model_needs_no_download(demo: str) -> None:
     """`download demo` says that there is nothing to fetch; a revision of it makes no sense."""
     done = imgsearch("download", "demo")
-    assert (done.code, done.err) == (0, f"demo ships with the program, there is nothing to fetch: {demo}\n")
+    assert (done.code, done.err) == (
+        0,
+        f"demo ships with imgsearch, so there is nothing to download: {demo}\n",
+    )
     with pytest.raises(UsageError, match="ships with imgsearch and has no revision"):
         locate.find_checkpoint("demo", revision="main")
 

@@ -66,8 +66,8 @@ def test_segments_of_which_a_quarter_is_gone_are_written_anew(index: Path) -> No
     before = sum(rows_of_segments(index).values())
     done = imgsearch("compact", "--index", index)
     assert done.code == 0
-    assert "3 vectors dropped, 5 rewritten" in done.err
-    assert "1 vector is of pictures that are gone" in done.err  # an eighth of its segment
+    assert "3 embeddings deleted, 5 rewritten" in done.err
+    assert "1 embedding belongs to deleted images" in done.err  # an eighth of its segment
     assert f"compact --all --index {index}" in done.err
     assert sum(rows_of_segments(index).values()) < before
     assert "00000001.f16" not in rows_of_segments(index)
@@ -93,7 +93,7 @@ def test_all_drops_an_unfinished_rebuild(index: Path) -> None:
     assert imgsearch("compact", "--index", index).code == 0
     assert generations.unfinished(str(index)) is not None
     assert imgsearch("status", "--json", "--index", index).objects[0]["rebuilding"] is True
-    assert "an unfinished rebuild dropped" in imgsearch("compact", "--all", "--index", index).err
+    assert "an unfinished rebuild deleted" in imgsearch("compact", "--all", "--index", index).err
     assert generations.unfinished(str(index)) is None
     assert imgsearch("status", "--json", "--index", index).objects[0]["rebuilding"] is False
     assert found(index) == set(range(20))
@@ -171,7 +171,7 @@ def test_a_folder_of_the_users_is_no_unfinished_rebuild(index: Path) -> None:
     with IndexWriter(str(index), spec(), rebuild=True) as writer:
         assert writer.data == str(index / "generation-0003")
     (index / "generation-0003" / "notes.txt").write_text("mine, too")
-    assert "an unfinished rebuild dropped" in imgsearch("compact", "--all", "--index", index).err
+    assert "an unfinished rebuild deleted" in imgsearch("compact", "--all", "--index", index).err
     assert {path.name for path in index.rglob("generation-*/*")} == {"grandma.jpg", "notes.txt"}
     assert imgsearch("compact", "--all", "--index", index).err == "nothing to compact\n"
 

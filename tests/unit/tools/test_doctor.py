@@ -193,8 +193,8 @@ def test_a_small_index_misses_nothing(tmp_path: Path) -> None:
     make(tmp_path / "index", 50, lost=5)
     done = imgsearch("doctor", "--recall", "--sample", "20", "--index", tmp_path / "index")
     assert done.code == 0
-    assert "1.0000 stored vectors, 1.0000 text-like questions" in done.lines[0]
-    assert "20 questions among 45 vectors" in done.lines[1]
+    assert "1.0000 stored embeddings, 1.0000 text-like queries" in done.lines[0]
+    assert "20 queries among 45 embeddings" in done.lines[1]
     assert any("nothing can be missed" in line for line in done.lines)
     assert done.lines[-1].endswith("nothing")
 
@@ -321,14 +321,14 @@ def test_flags_that_mean_nothing_are_refused(tmp_path: Path) -> None:
 def test_status_says_how_searches_are_done_and_what_waits(large: Path, tmp_path: Path) -> None:
     """A line of text each, and figures in JSON."""
     lines = imgsearch("status", "--index", large).lines
-    assert "search     fast: 6,000 of 6,000 vectors covered" in lines
-    assert any(line.startswith("gone       20 vectors wait for their files (30 days)") for line in lines)
+    assert "search     fast: 6,000 of 6,000 embeddings covered" in lines
+    assert any(line.startswith("deleted    20 embeddings kept for 30 days") for line in lines)
     found = imgsearch("status", "--json", "--index", large).objects[0]
     assert (found["files"], found["vectors"], found["dead"], found["covered"]) == (5980, 6000, 20, 6000)
     assert found["rebuilding"] is False
     make(tmp_path / "small", 7)
     lines = imgsearch("status", "--index", tmp_path / "small").lines
-    assert "search     exact, 7 vectors" in lines
+    assert "search     exact, 7 embeddings" in lines
     assert not any(line.startswith("gone") for line in lines)
     os.remove(next((large / "faiss").iterdir()))
     assert imgsearch("status", "--json", "--index", large).objects[0]["covered"] == 0

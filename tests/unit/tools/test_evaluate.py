@@ -303,7 +303,7 @@ def test_eval_refuses_what_can_not_be_meant(tmp_path: Path, own_cache: Path, tin
         ((*ours, "--dims", "256"), "--dims 256: "),
         ((*ours, "--dims", "64,x"), "--dims 64,x: whole numbers, separated by commas"),
         ((*ours, "--max-pixels", "10"), "--max-pixels 10: the model needs at least"),
-        ((*ours, "--max-pixels", "5000", "--detail", "low"), "say the same thing"),
+        ((*ours, "--max-pixels", "5000", "--detail", "low"), "set the same thing"),
         ((*ours, "--dtype", "float32,int4"), "--dtype int4: choose among"),
         ((*ours, "--batch-size", "0"), "--batch-size 0: "),
         ((*ours, "--limit", "0"), "--limit 0: "),

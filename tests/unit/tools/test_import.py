@@ -309,10 +309,7 @@ def test_vectors_of_nobody_make_an_index_without_a_model(
         done = imgsearch(*command, "--index", folder)
         assert done.code == 2, command
         assert "imported vectors and no model" in done.err.splitlines()[-1]
-    assert (
-        "pixels     not known: nothing says how the vectors were made"
-        in imgsearch("status", "--index", folder).lines
-    )
+    assert "pixels     unknown: the embeddings were imported" in imgsearch("status", "--index", folder).lines
     with ImageIndex(folder) as index, pytest.raises(CheckpointError, match="no model"):
         checkpoint_for(folder, index.spec, ModelOptions("fake/colours"), Silent())
 

@@ -490,7 +490,7 @@ def test_pictures_that_are_not_there_are_left_to_a_later_run(index: Path, photos
     away = photos.rename(photos.with_name("away"))
     done = imgsearch("verify", "--repair", "--index", index)
     assert done.code == 1
-    assert "1 picture is not there now" in done.err
+    assert "1 image is not there now" in done.err
     assert verify_index(str(index)).damages == []
     away.rename(photos)
     assert run(index).indexed == 1
@@ -524,7 +524,7 @@ def test_vectors_that_wait_for_their_files_are_counted(index: Path) -> None:
     flip(path, start)
     report = verify_index(str(index))
     assert (report.lost_paths, report.retained) == ([], 1)
-    assert "1 lost vector waited" in imgsearch("verify", "--index", index).err
+    assert "1 damaged embedding belonged to deleted images" in imgsearch("verify", "--index", index).err
     repair_index(str(index))
     assert verify_index(str(index)).damages == []
 
@@ -643,7 +643,7 @@ def test_another_model_is_refused_before_anything_is_changed(
     flip(segment, place)
     done = imgsearch("verify", "--repair", "--model", tmp_path / "other", "--index", index)
     assert done.code == 2
-    assert "mended" not in done.err
+    assert "repaired" not in done.err
     assert names(verify_index(str(index))) == ["blue.png"]
     assert imgsearch("verify", "--repair", "--index", index).code == 0
     finds_everything(index)
