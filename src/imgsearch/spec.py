@@ -1,4 +1,4 @@
-"""Which model a run uses, and whether that fits the index: its spec is chosen once and checked ever after."""
+"""Which model a run uses, and whether that fits the index: its spec is chosen once and checked from then on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget
 
 
 def choose_spec(options: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, IndexSpec]:
-    """Return the checkpoint and the spec of a new index, and say what the checkpoint itself chose.
+    """Return the checkpoint and the spec of a new index, and tell what the checkpoint itself chose.
 
     Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
     """
@@ -26,11 +26,11 @@ def choose_spec(options: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, 
     if options.dim is not None and not 1 <= options.dim <= conventions.full_dim:
         raise UsageError(
             Option("dim", options.dim),
-            f": {checkpoint.name} gives vectors of {conventions.full_dim} dimensions",
+            f": the embeddings of {checkpoint.name} have {conventions.full_dim} dimensions",
         )
     query_prompt, document_prompt = options.prompts or conventions.prompts(options.instruction)
     if notes := conventions.notes(dim=options.dim is None, pixels=options.pixels is None):
-        reporter.say(f"{checkpoint.name} asks for {'; '.join(notes)}")
+        reporter.say(f"{checkpoint.name} is used with {'; '.join(notes)}")
     return checkpoint, IndexSpec(
         model=checkpoint.name,
         fingerprint=checkpoint.fingerprint,
@@ -84,14 +84,12 @@ def checkpoint_for(
     """
     if spec.model == IMPORTED:
         raise CheckpointError(
-            f"the index in {folder} holds imported vectors and no model: '",
+            f"the index in {folder} holds imported embeddings without a model. '",
             Call("similar"),
-            "' answers for the photos that are in it, words and other pictures need the model that made them; "
-            "import them with '",
+            "' works for the images in it; for words and other images, import the embeddings into a new index with '",
             Call("import_vectors"),
             "' and ",
             Option("model", metavar="NAME|DIR"),
-            " into an index of their own",
         )
     model = choice.model
     if model is None and spec.model != locate.DEFAULT_MODEL:
@@ -99,8 +97,7 @@ def checkpoint_for(
         if os.path.isabs(model) and not os.path.isdir(model):
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
                 raise CheckpointError(
-                    f"the index was made with the model in {model}, which is not there now; "
-                    "say where it is with ",
+                    f"the index was made with the model in {model}, which is not there now; give its folder with ",
                     Option("model", metavar="DIR"),
                 )
             model = None
@@ -108,8 +105,8 @@ def checkpoint_for(
     found = checkpoint.fingerprint
     if found != spec.fingerprint:
         raise IndexMismatch(
-            f"the index was made with {spec.model} ({spec.fingerprint[:8]}); the checkpoint in "
-            f"{checkpoint.folder} is another one ({found[:8]}); give the right one with ",
+            f"the index was made with {spec.model} ({spec.fingerprint[:8]}); the model in {checkpoint.folder} is "
+            f"another one ({found[:8]}). Give the right one with ",
             Option("model", metavar="DIR"),
             ", or rebuild the index with: ",
             rebuild_call(folder, model=checkpoint.name),
@@ -138,11 +135,10 @@ def check_options(
         except CheckpointError:
             if options.model == have.model or os.path.exists(options.model):
                 raise
-            model, fingerprint = options.model, "not here"
+            model, fingerprint = options.model, "not downloaded"
         if fingerprint != have.fingerprint and model == have.model:
             raise IndexMismatch(
-                f"{model} is no longer the checkpoint that the index in {folder} was made with; give that one "
-                "with ",
+                f"{model} is no longer the model that the index in {folder} was made with; give that one with ",
                 Option("model", metavar="DIR"),
                 ", or rebuild the index with: ",
                 rebuild_call(folder, model=model),
@@ -156,7 +152,7 @@ def check_options(
     )
     if found := manifest.differences(have, want):
         raise IndexMismatch(
-            f"the index in {folder} was made with {'; '.join(found)}. To go on with it as it is: ",
+            f"the index in {folder} was made with {'; '.join(found)}. To keep these settings: ",
             go_on,
             "   To rebuild it: ",
             anew,

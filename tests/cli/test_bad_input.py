@@ -524,6 +524,6 @@ def test_a_model_folder_that_was_replaced_is_said(index: Path, photos: Path, tin
     assert imgsearch("index", "--model", tiny_copy).code == 0
     write_random_checkpoint(tiny_copy, seed=3)
     done = imgsearch("index", "--model", tiny_copy)
-    assert "no longer the checkpoint" in one_line(done)
+    assert "no longer the model" in one_line(done)
     assert imgsearch(*shlex.split(done.err.split("rebuild the index with: imgsearch ")[1])).code == 0
     assert len(imgsearch("query", "x", "--json").objects) == 4

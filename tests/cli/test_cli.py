@@ -41,16 +41,19 @@ def indexed(photos: Path, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch,
 def test_index_says_what_it_did_and_what_to_try(
     photos: Path, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The first line counts the pictures, one names device and dtype with the reason, the last what to try."""
+    """The first line counts the images, with --verbose one names device and dtype; the last tells what to try."""
     monkeypatch.setenv("IMGSEARCH_INDEX", str(tmp_path / "index"))
     done = imgsearch("index", photos, "--model", tiny_checkpoint)
-    lines = done.err.splitlines()
-    assert done.code == 0
-    assert done.out == b""
-    assert lines[0].startswith("6 pictures: 6 new or changed; about ")
-    assert any(" on cpu in float32: " in line for line in lines)
-    assert lines[-1].startswith("6 indexed; ")
-    assert lines[-1].endswith('Try: imgsearch query "red car at night"')
+    first, *_, summary, advice = done.err.splitlines()
+    assert (done.code, done.out) == (0, b"")
+    assert first == "6 images: 6 new or changed"
+    assert summary.startswith("6 indexed; ")
+    assert advice == 'Try: imgsearch query "red car at night"'
+    assert " on cpu in float32" not in done.err
+    scene(7).save(photos / "7.png")
+    assert " on cpu in float32: " in imgsearch("index", "--verbose").err
+    assert "Try: " in imgsearch("index").err
+    assert "Try: " not in imgsearch("index").err
 
 
 def test_index_json_counts_every_picture_once(indexed: Path) -> None:
@@ -61,6 +64,7 @@ def test_index_json_counts_every_picture_once(indexed: Path) -> None:
     (object_,) = imgsearch("index", "--json").objects
     assert object_.pop("seconds") >= 0
     assert object_.pop("to_do") == object_.pop("to_prune") == 0
+    assert object_.pop("not_read") == {}
     assert object_ == {"indexed": 0, "reused": 1, "unchanged": 5, "skipped": 1, "pruned": 1}
 
 
@@ -77,11 +81,11 @@ def test_a_second_run_loads_neither_torch_nor_the_model(indexed: Path) -> None:
 
 
 def test_dry_run_writes_nothing(photos: Path, tiny_checkpoint: str, tmp_path: Path) -> None:
-    """`--dry-run` says how many pictures and about how long, and leaves no index behind."""
+    """`--dry-run` tells how many images there are, and leaves no index behind."""
     index = tmp_path / "index"
     done = imgsearch("index", photos, "--model", tiny_checkpoint, "--dry-run", "--index", index)
     assert done.code == 0
-    assert done.err.startswith("6 pictures: 6 new or changed; about ")
+    assert done.err == "6 images: 6 new or changed\n"
     assert not index.exists()
     assert done.out == b""
     json_ = imgsearch("index", photos, "--model", tiny_checkpoint, "--dry-run", "--json", "--index", index)
@@ -125,7 +129,7 @@ def test_similar_on_a_changed_photo_takes_it_as_it_is_now(indexed: Path) -> None
 def test_similar_on_a_picture_outside_the_index_embeds_it(indexed: Path, tmp_path: Path) -> None:
     """A picture that the index does not know is embedded with the index's own model and pixel budget."""
     scene(1, (500, 375)).save(tmp_path / "big.png")
-    done = imgsearch("similar", tmp_path / "big.png", "-n", 1, "--json")
+    done = imgsearch("similar", tmp_path / "big.png", "-n", 1, "--json", "--verbose")
     assert done.objects[0]["path"] == str(indexed / "1.png")
     assert " on cpu in float32" in done.err
 
@@ -312,7 +316,7 @@ def test_a_moved_model_is_named_once(indexed: Path, tiny_checkpoint: str, tmp_pa
     shutil.copytree(tiny_checkpoint, new)
     assert imgsearch("index", "--model", new).code == 0
     assert imgsearch("status", "--json").objects[0]["model"] == str(new)
-    assert str(new) in imgsearch("query", "x").err
+    assert str(new) in imgsearch("query", "x", "--verbose").err
 
 
 def test_another_model_is_refused_without_fetching_it(
@@ -462,7 +466,7 @@ def test_one_picture_is_one_picture(
     """Nothing counts "1 pictures", "1 files" or "1 vectors"."""
     monkeypatch.setenv("IMGSEARCH_INDEX", str(tmp_path / "index"))
     done = imgsearch("index", photos / "0.png", "--model", tiny_checkpoint)
-    assert done.err.startswith("1 picture: 1 new or changed")
+    assert done.err.startswith("1 image: 1 new or changed")
     lines = imgsearch("status").lines
     assert "images     1 file, 1 distinct" in lines
     assert "search     exact, 1 embedding" in lines

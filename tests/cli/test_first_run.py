@@ -17,6 +17,27 @@ from support.sentence_folders import sentence_folder, write
 MODEL = "acme/tiny"  # not the default one, which a developer may have in this checkout
 
 
+def on_a_terminal(home: Path, typed: str, *argv: object, **environment: str) -> tuple[int, str]:
+    """Run the program as ``imgsearch`` does, on a terminal; return its exit code and all that was written there."""
+    code = (
+        "import os, pty, sys\n"
+        "status = pty.spawn([sys.executable, '-m', 'imgsearch', *sys.argv[1:]], lambda fd: os.read(fd, 9999))\n"
+        "sys.exit(os.waitstatus_to_exitcode(status))"
+    )
+    dropped = ("XDG_", "IMGSEARCH_", "HF_", "TRANSFORMERS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, argv)],
+        cwd=home,
+        env={**kept, "HOME": str(home), "NO_PROXY": "127.0.0.1", **environment},
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
 @pytest.fixture
 def hub(tiny_checkpoint: str) -> Hub:
     """Give a loopback hub that has the tiny checkpoint."""
@@ -43,15 +64,43 @@ def test_the_first_run_fetches_the_weights_and_the_next_needs_no_network(hub: Hu
     """`index` downloads a model to the user's data folder; then queries are answered without a hub."""
     scene(1).save(tmp_path / "one.png")
     with hub:
-        first = imgsearch(tmp_path, "index", tmp_path, "--model", MODEL, HF_ENDPOINT=hub.url)
+        first = imgsearch(tmp_path, "index", tmp_path, "--model", MODEL, "--verbose", HF_ENDPOINT=hub.url)
         url = hub.url
     assert first.returncode == 0, first.stderr
     assert "1 indexed" in first.stderr
-    assert "downloaded from the hub" in first.stderr
+    assert "downloaded from Hugging Face" in first.stderr
     assert "model.safetensors" in hub.fetched()
-    found = imgsearch(tmp_path, "query", "a circle", "--paths", HF_ENDPOINT=url)
+    found = imgsearch(tmp_path, "query", "a circle", "--paths", "--verbose", HF_ENDPOINT=url)
     assert (found.returncode, found.stdout) == (0, f"{tmp_path}/one.png\n")
     assert "the user's data folder" in found.stderr
+
+
+def test_a_dry_run_tells_what_must_be_downloaded_first(hub: Hub, tmp_path: Path) -> None:
+    """`index --dry-run` names the model and its size, which is asked of the hub, and downloads nothing."""
+    scene(1).save(tmp_path / "one.png")
+    with hub:
+        done = imgsearch(tmp_path, "index", tmp_path, "--model", MODEL, "--dry-run", HF_ENDPOINT=hub.url)
+        url = hub.url
+    assert done.stderr.splitlines() == [
+        "1 image: 1 new or changed",
+        f"the model {MODEL} (5.3 MB) must be downloaded first",
+    ]
+    assert hub.fetched() == set()
+    alone = imgsearch(tmp_path, "index", tmp_path, "--model", MODEL, "--dry-run", HF_ENDPOINT=url)
+    assert alone.stderr.splitlines()[-1] == f"the model {MODEL} (size unknown) must be downloaded first"
+
+
+def test_a_download_is_asked_for_on_a_terminal(hub: Hub, tmp_path: Path) -> None:
+    """After the plan a terminal is asked, with the size; a no ends the run with what else there is to do."""
+    scene(1).save(tmp_path / "one.png")
+    with hub:
+        code, screen = on_a_terminal(
+            tmp_path, "n\n", "index", tmp_path, "--model", MODEL, HF_ENDPOINT=hub.url
+        )
+    assert code == 2
+    assert f"The model {MODEL} must be downloaded once (5.3 MB). Continue? [Y/n]" in screen
+    assert "To try imgsearch without a download: --model demo" in screen
+    assert hub.fetched() == set()
 
 
 def test_a_sentence_transformers_repository_is_used_as_it_says(tiny_checkpoint: str, tmp_path: Path) -> None:
@@ -73,7 +122,7 @@ def test_a_sentence_transformers_repository_is_used_as_it_says(tiny_checkpoint: 
         hub.commit("acme/sentence", files)
         first = imgsearch(home, "index", home, "--model", "acme/sentence", HF_ENDPOINT=hub.url)
         assert first.returncode == 0, first.stderr
-        assert "asks for 64 of 128 dimensions (its truncate_dim); at most 36,864 pixels" in first.stderr
+        assert "is used with 64 of 128 dimensions (its truncate_dim); at most 36,864 pixels" in first.stderr
         # Modules that are not supported are refused before the weights are fetched.
         files["1_Pooling/config.json"] = b'{"pooling_mode": "mean"}'
         hub.commit("acme/mean", files)

@@ -97,7 +97,7 @@ def test_the_command_line_speaks_of_flags(tmp_path: Path) -> None:
     """The same errors that name parameters to a caller in Python name flags and commands here."""
     index = tmp_path / "none"
     assert imgsearch("index", tmp_path, "--batch-size", 0).err == (
-        "imgsearch: --batch-size 0: it takes at least one picture at a time\n"
+        "imgsearch: --batch-size 0: must be at least 1\n"
     )
     assert imgsearch("query", "x", "--within", 101, "--index", index).err.startswith(
         "imgsearch: --within 101: "
@@ -110,5 +110,5 @@ def test_the_command_line_speaks_of_flags(tmp_path: Path) -> None:
 
 def test_what_the_library_says_on_its_way_is_spelled_too(tiny_checkpoint: str) -> None:
     """Not errors alone: the line that says where the model comes from names the flag that gave it."""
-    done = imgsearch("embed", "--text", "a cat", "--model", tiny_checkpoint, "--device", "cpu")
+    done = imgsearch("embed", "--text", "a cat", "--model", tiny_checkpoint, "--device", "cpu", "--verbose")
     assert f"{tiny_checkpoint} (--model) on cpu" in done.err

@@ -97,7 +97,7 @@ def test_the_installed_program_says_its_version_and_helps(environment: Path, tmp
     """The command is called imgsearch, whatever the distribution's name, and so is its man page."""
     program = environment / "bin" / "imgsearch"
     assert run(program, "--version", cwd=tmp_path).stdout == f"imgsearch {VERSION}\n"
-    assert "query" in run(program, "help", cwd=tmp_path).stdout
+    assert "query" in run(program, "--help", cwd=tmp_path).stdout
     assert (environment / "share" / "man" / "man1" / "imgsearch.1").is_file()
 
 

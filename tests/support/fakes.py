@@ -122,6 +122,10 @@ class FakeEncoder:
         """No memory is looked at."""
         return "the fake model needs none"
 
+    def saved_by_int8(self) -> float:
+        """A fake is as fast as it gets."""
+        return 0.0
+
     def prepare(self, image: RGB) -> Patches:
         """Keep the mean colours of the quarters."""
         return Patches(quarters_of(image), (1, 2, 2))
@@ -184,10 +188,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
         checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
     ) -> FakeEncoder:
         fake.loads += 1
-        reporter.say(f"{checkpoint.name} ({checkpoint.reason}) on cpu in float32: the fake model")
+        reporter.detail(f"{checkpoint.name} ({checkpoint.reason}) on cpu in float32: the fake model")
         return fake.encoder(spec.dim)
 
     monkeypatch.setattr(locate, "find_checkpoint", find_checkpoint)
+    monkeypatch.setattr(locate, "look_for", lambda model, *_: find_checkpoint(model))
     monkeypatch.setattr(
         Checkpoint, "fingerprint", property(lambda checkpoint: _fingerprint(checkpoint.folder))
     )

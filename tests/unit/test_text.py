@@ -119,7 +119,7 @@ def test_messages_name_what_python_has() -> None:
     [
         (
             lambda: IndexOptions(batch_size=0),
-            "batch_size=0: it takes at least one picture at a time",
+            "batch_size=0: must be at least 1",
             "batch_size",
         ),
         (

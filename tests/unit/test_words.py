@@ -71,7 +71,15 @@ ALLOWED = {
     ("tools/transfer/importer.py", "no regular file"): "a key of the JSON that an import prints",
 }
 """Sentences that are kept as they are, with the reason."""
-LATER = ("cli/index.py", "client/", "indexing/", "model/hub.py", "model/locate.py", "spec.py", "files/walk.py")
+LATER = (
+    "cli/index.py",
+    "client/",
+    "indexing/",
+    "model/hub.py",
+    "model/locate.py",
+    "spec.py",
+    "files/walk.py",
+)
 """Modules whose sentences are still to be rewritten."""
 CHECKPOINTS = ("tools/training/", "cli/learn.py", "train.txt")
 """Where a checkpoint is what it is elsewhere: the state of a training run that was saved."""

@@ -128,6 +128,7 @@ def index(
     """
     reporter = output.ProgressReporter()
     reporter.wait("Opening the index")
+    from imgsearch.index import side_db
     from imgsearch.indexing.options import IndexOptions
     from imgsearch.indexing.roots import WalkOverrides
     from imgsearch.indexing.run import index_pictures
@@ -151,11 +152,11 @@ def index(
     if json:
         output.json_line(result.as_json())
     for reason, count in result.kept.items():
-        reporter.say(Message(f"{count:,} not found but kept: ", reason))
+        reporter.say(Message(f"{count:,} not found but kept in the index: ", reason))
     if not dry_run:
-        reporter.say(
-            Message(result.summary(folder), f'. Try: imgsearch query "red car at night"{index_flag(folder)}')
-        )
+        reporter.say(result.summary(folder))
+        if side_db.may_advise(folder, "query", most=3):
+            reporter.say(f'Try: imgsearch query "red car at night"{index_flag(folder)}')
     if stats:
         reporter.say(result.timing())
     return 0

@@ -117,7 +117,7 @@ The model of this demo is tiny and only knows drawn shapes. For your own photos:
   imgsearch index ~/Pictures
   imgsearch query red car at night
 The first index downloads the full model: 4.3 GB, about 12 minutes at 50 Mbit/s.
-Indexing then takes 0.5 to 2 seconds per photo on two CPU cores. You can stop it at any time; it resumes."""
+Indexing then takes 0.5 to 2 seconds per photo on two CPU cores. You can interrupt it at any time."""
 
 
 def demo(

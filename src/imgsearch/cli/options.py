@@ -164,8 +164,10 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
         except ImgsearchError as error:
             output.error(error.as_message)
             code = error.exit_code
-        except KeyboardInterrupt:
-            output.error("interrupted; what was done is saved. Run the same command to continue")
+        except KeyboardInterrupt as stopped:  # with a line where there is more to tell
+            output.error(
+                str(stopped) or "interrupted; what was done is saved. Run the same command to continue"
+            )
             code = 130
         except FileNotFoundError:
             if _have_a_folder():

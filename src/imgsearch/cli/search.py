@@ -284,6 +284,8 @@ def _encoder(
     def load() -> ImageEncoder:
         checkpoint = checkpoint_for(opened.folder, opened.spec, choice, reporter)
         encoder = client.load_encoder(checkpoint, opened.spec, choice, reporter)
+        if moved := side_db.moved(opened.folder, request.kind, encoder.runtime):
+            reporter.say(moved)
         side_db.record_run(opened.folder, request.kind, encoder.runtime)
         return encoder
 

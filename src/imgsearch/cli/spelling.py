@@ -36,6 +36,7 @@ FLAGS = {
 }
 """Option → its flag, where that is not --its-name."""
 PLAIN = {
+    "download": "name",
     "index_pictures": "paths",
     "query": "questions",
     "remove_paths": "paths",

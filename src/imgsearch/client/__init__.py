@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def load_encoder(
     checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
 ) -> ImageEncoder:
-    """Return the model as the index's spec wants it, and say which device and dtype were chosen and why.
+    """Return the model as the index's spec wants it, with a detail on which device and dtype were chosen and why.
 
     It is the model in the memory of this user's server, if one runs; IMGSEARCH_SERVER=off asks none.
     Raises CheckpointError, UsageError (a device or dtype that is not available).
@@ -34,7 +34,7 @@ def load_encoder(
     encoder = remote_encoder(spec.model_spec(checkpoint.folder, choice), load, reporter.say)
     if encoder is None:
         return load()
-    _say(checkpoint, encoder, reporter)
+    _detail(checkpoint, encoder, reporter)
     return encoder
 
 
@@ -44,7 +44,7 @@ def load_local_encoder(
     """Load the model into this process, whether or not a server runs; otherwise as ``load_encoder``."""
     reporter.wait("Loading the model")
     encoder = load_embedder(spec.model_spec(checkpoint.folder, choice), checkpoint, reporter.say)
-    _say(checkpoint, encoder, reporter)
+    _detail(checkpoint, encoder, reporter)
     return encoder
 
 
@@ -64,9 +64,9 @@ def load_embedder(
         return Qwen3VLEmbedder.from_spec(model_spec, checkpoint=checkpoint, notify=notify, forward=forward)
 
 
-def _say(checkpoint: Checkpoint, encoder: ImageEncoder, reporter: Reporter) -> None:
+def _detail(checkpoint: Checkpoint, encoder: ImageEncoder, reporter: Reporter) -> None:
     runtime = encoder.runtime
-    reporter.say(
+    reporter.detail(
         Message(
             f"{checkpoint.name} (",
             checkpoint.reason,

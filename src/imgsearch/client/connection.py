@@ -46,7 +46,7 @@ class Address:
         except OSError as error:
             return f"{self.folder}: {error_line(error)}"
         if not stat.S_ISDIR(found.st_mode):
-            return f"{self.folder} is no folder"
+            return f"{self.folder} is not a folder"
         if found.st_uid != os.geteuid():
             return f"{self.folder} belongs to another user"
         if found.st_mode & 0o077:
@@ -68,7 +68,7 @@ def own_address() -> Address:
         return Address(platformdirs.user_runtime_dir("imgsearch", appauthor=False))
     except OSError as error:  # the place for it below /tmp may be somebody else's folder
         raise StorageError(
-            f"there is no folder for sockets ({error_line(error)}); name one of your own with IMGSEARCH_RUNTIME_DIR"
+            f"there is no folder for sockets ({error_line(error)}); set IMGSEARCH_RUNTIME_DIR to one of your own"
         ) from error
 
 
@@ -155,7 +155,7 @@ class Server:
         try:
             self.state = ServerState(**{name: data[name] for name in ServerState.__slots__})
         except (KeyError, TypeError) as error:
-            raise ServerGone("it does not say who it is") from error
+            raise ServerGone("it does not identify itself") from error
         # From now on it may load a model or compute for minutes; whether it lives, the connection tells.
         self._http.timeout = None
         if self._http.sock is not None:

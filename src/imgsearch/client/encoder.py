@@ -1,4 +1,4 @@
-"""An encoder whose model is in the server's memory; where the server fails it, it loads the model here and goes on."""
+"""An encoder whose model is in the server's memory; where the server fails, it loads the model here and continues."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def remote_encoder(
     """Return an encoder by this user's server, with the model loaded there; None if no server can give one.
 
     ``load`` loads the same model here, for when the server goes away; ``notify`` takes lines for the user.
-    Whatever keeps the server from loading it is not said: it may be only the server's trouble, and if it is not,
-    loading the model here says the same.
+    Whatever keeps the server from loading it is not told: it may be only the server's trouble, and if it is not,
+    loading the model here tells the same.
     """
     try:
         server = Server()
     except NoServer:
         return None
     except ServerGone as gone:
-        notify(f"the server does not answer ({gone}): the model is loaded here")
+        notify(f"the server does not answer ({gone}): loading the model in this process")
         return None
     if (theirs := server.state.version) != (ours := protocol.version()):
         server.close()
         notify(
             Message(
-                f"the running server is imgsearch {theirs} and this is {ours}: the model is loaded here; "
-                "to use the server again, restart it: ",
+                f"the running server is imgsearch {theirs}, this is {ours}: loading the model in this process. "
+                "To use the server again, restart it: ",
                 Call("serve"),
             )
         )
@@ -46,7 +46,7 @@ def remote_encoder(
     try:
         return RemoteEncoder(server, model_spec, load, notify)
     except ServerGone as gone:
-        notify(f"the server does not answer ({gone}): the model is loaded here")
+        notify(f"the server does not answer ({gone}): loading the model in this process")
     except ImgsearchError:
         pass
     server.close()
@@ -69,9 +69,13 @@ class RemoteEncoder:
             self.dim = int(loaded["dim"])
             self.batch_size, self.batch_reason = int(loaded["batch_size"]), str(loaded["batch_reason"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ServerGone("it does not say how it loaded the model") from error
+            raise ServerGone("its answer about the model is incomplete") from error
         self.runtime = replace(runtime, reason=f"{runtime.reason}; by the server, process {server.state.pid}")
         self._layout = pixels.read_layout(Checkpoint(model_spec.folder))
+
+    def saved_by_int8(self) -> float:
+        """Return 0: what the server computes in was chosen when the model was loaded there."""
+        return 0.0
 
     def prepare(self, image: RGB) -> Patches:
         """Resize and cut a picture into patches, here, on any thread; raises as the model's own does."""
@@ -90,7 +94,7 @@ class RemoteEncoder:
                 return self._embed_by_server(inputs, batch_size or self.batch_size)
             except ServerGone as gone:
                 self._gone = True
-                self._notify(f"the server is gone ({gone}): the model is loaded here, and the work goes on")
+                self._notify(f"the server stopped ({gone}): loading the model in this process to continue")
         return self._load().embed(inputs, normalize, batch_size=batch_size)
 
     def _embed_by_server(self, inputs: Sequence[Input], batch_size: int) -> Vectors:

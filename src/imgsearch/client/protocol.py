@@ -50,7 +50,7 @@ def model_spec_from_json(data: Any) -> ModelSpec:
         folder, fingerprint, instruction, device, dtype = words
         return ModelSpec(folder, fingerprint, int(data["dim"]), budget, instruction, device, dtype)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{_UNREADABLE}: it names no model") from error
+        raise UsageError(f"{_UNREADABLE}: it does not name a model") from error
 
 
 def pack(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> bytes:
@@ -80,7 +80,7 @@ def pack_inputs(model_spec: ModelSpec, inputs: Sequence[Input], batch_size: int 
         row: dict[str, Any] = {"text": item.text, "instruction": item.instruction, "grid": None}
         if item.image is not None:
             if not isinstance(item.image, Patches):
-                raise InputError("pictures travel as patches: prepare them first")
+                raise InputError("images are sent as patches: prepare them first")
             row["grid"] = item.image.grid
             arrays[str(number)] = np.ascontiguousarray(item.image.pixel_values)
         rows.append(row)
@@ -106,7 +106,7 @@ def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
                 raise TypeError
             inputs.append(Input(row["text"], image, row["instruction"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{_UNREADABLE}: its inputs are not whole") from error
+        raise UsageError(f"{_UNREADABLE}: its inputs are incomplete") from error
     return model_spec_from_json(data.get("order")), inputs, batch_size
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,11 +19,14 @@ from imgsearch.files.ignore import (
     is_junk,
     option_rules,
 )
+from imgsearch.files.kinds import kind_of
 from imgsearch.text import Message, Option, display_path, error_line
 from imgsearch.types import SourceFile
 
 NOT_MOUNTED = "the drive it was on is not mounted"
-_EMPTY = Message("its folder is empty as a whole; ", Option("prune_empty", True), " if that is meant")
+_EMPTY = Message(
+    "its folder is empty now; to remove its images from the index: ", Option("prune_empty", True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,8 @@ class Walk:
         """Folders (relative) that could not be listed, with the reason."""
         self.empty_folders: set[str] = set()
         """Folders (relative) that hold no file at all, however deep; known after the walk."""
-        self.other_files = 0
-        """Files in the folders walked that are no candidates: another extension, or no regular file."""
+        self.other_files: Counter[str] = Counter()
+        """Files in the folders walked that are not candidates, by ``kinds.kind_of``."""
         self.complete = False
         """Whether the walk ran to its end."""
         self._extensions = frozenset(extensions)
@@ -122,7 +125,7 @@ class Walk:
                     yield source
             except (FileNotFoundError, NotADirectoryError):
                 if kind == "folder":
-                    self.unlisted[path] = "vanished during the walk"
+                    self.unlisted[path] = "deleted during the scan"
             except OSError as error:
                 if kind != "link":  # links that lead round in circles are nobody's loss
                     self.unlisted[path if kind == "folder" else parent.path] = error_line(error)
@@ -146,7 +149,7 @@ class Walk:
         file even if it were there: absence alone is no proof of deletion.
         """
         if not self.complete:
-            return False, "the walk did not reach its end"
+            return False, "not all folders were scanned"
         folders = [folder := _parent(path)]
         while folder:
             folders.append(folder := _parent(folder))
@@ -216,7 +219,7 @@ class Walk:
         candidate = os.path.splitext(path)[1].lower() in self._extensions
         status = os.stat(self._absolute(path), follow_symlinks=through_link) if candidate else None
         if status is None or not stat.S_ISREG(status.st_mode):
-            self.other_files += 1
+            self.other_files[kind_of(path)] += 1
             return None
         behind_link = through_link or parent.linked
         if self.options.follow_symlinks and not self._first_time(status, behind_link):

@@ -1,4 +1,4 @@
-"""queries.sqlite beside an index, for what may be lost: query cache and run log, best effort, its owner's alone."""
+"""queries.sqlite beside an index, for what may be lost: query cache, run log, advice given; best effort, private."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _SCHEMA = (
     # The run log.
     "CREATE TABLE IF NOT EXISTS run (command TEXT PRIMARY KEY, at REAL NOT NULL, device TEXT NOT NULL, "
     "dtype TEXT NOT NULL, reason TEXT NOT NULL, rate REAL NOT NULL)",
-    # The query cache. `key` is a hash, so that the file does not tell what somebody has asked.
+    # How often a piece of advice was given.
+    "CREATE TABLE IF NOT EXISTS advice (name TEXT PRIMARY KEY, times INTEGER NOT NULL)",
+    # The query cache. `key` is a hash, so that the file does not tell what somebody has searched for.
     "CREATE TABLE IF NOT EXISTS question (key BLOB PRIMARY KEY, at REAL NOT NULL, vector BLOB NOT NULL, "
     "crc INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS question_at ON question (at)",
@@ -51,7 +53,7 @@ def read(folder: str, work: Callable[[Connection], T]) -> T | None:
 def write(folder: str, work: Callable[[Connection], object]) -> None:
     """Let ``work`` write to the file; in a folder that can't be written, or when another writes, do nothing.
 
-    A damaged file is thrown away and begun anew: nothing in it is worth a repair.
+    A damaged file is deleted and made again: nothing in it is worth a repair.
     """
     try:
         _write(folder, work)
@@ -143,7 +145,7 @@ def cache_vector(folder: str, query: CachedQuery, vector: Vectors) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that loaded the model. ``at`` in seconds since 1970; ``rate`` in pictures a second, 0 if it had none."""
+    """A run that loaded the model. ``at`` in seconds since 1970; ``rate`` in images per second, 0 if it had none."""
 
     command: str
     at: float
@@ -154,7 +156,7 @@ class Run:
 def record_run(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -> None:
     """Record a run of ``command``; in a folder that can't be written, or when busy, do nothing.
 
-    A run too short to have a ``rate`` (0) leaves the one that is known.
+    A run too short to have a ``rate`` (0) leaves the one that is known for its device and dtype.
     """
     row = (command, time.time(), runtime.device, runtime.dtype, runtime.reason, rate)
     write(
@@ -162,7 +164,8 @@ def record_run(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -
         lambda db: db.execute(
             "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (command) DO UPDATE SET at = excluded.at, "
             "device = excluded.device, dtype = excluded.dtype, reason = excluded.reason, "
-            "rate = iif(excluded.rate > 0, excluded.rate, rate)",
+            "rate = iif(excluded.rate = 0 AND (excluded.device, excluded.dtype) = (device, dtype), "
+            "rate, excluded.rate)",
             row,
         ),
     )
@@ -179,3 +182,26 @@ def last_run(folder: str, command: str | None = None) -> Run | None:
         ).fetchone(),
     )
     return Run(row[0], row[1], Runtime(row[2], row[3], row[4]), row[5]) if row else None
+
+
+def moved(folder: str, command: str, runtime: Runtime) -> str:
+    """Tell where the model computes, if that is not where the last run of ``command`` did it; else return ""."""
+    run = last_run(folder, command)
+    if run is None or (run.runtime.device, run.runtime.dtype) == (runtime.device, runtime.dtype):
+        return ""
+    before = f"{run.runtime.device} in {run.runtime.dtype}"
+    return f"the model now runs on {runtime.device} in {runtime.dtype} (last time: {before})"
+
+
+def may_advise(folder: str, name: str, most: int) -> bool:
+    """Return whether a piece of advice was given fewer than ``most`` times for this index, and count it as given."""
+    row = read(folder, lambda db: db.execute("SELECT times FROM advice WHERE name = ?", (name,)).fetchone())
+    if row and row[0] >= most:
+        return False
+    write(
+        folder,
+        lambda db: db.execute(
+            "INSERT INTO advice VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET times = times + 1", (name,)
+        ),
+    )
+    return True

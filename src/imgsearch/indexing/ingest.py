@@ -20,6 +20,7 @@ from imgsearch.index.rows import TRANSIENT, FileState
 from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS, Compaction, IndexWriter
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
 from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
 from imgsearch.text import plural
 from imgsearch.types import (
@@ -56,7 +57,10 @@ class Ingest:
         """Take the open index and the plan to carry out."""
         self.writer, self.plan, self.options, self.reporter = writer, plan, options, reporter
         self.result = IndexResult(
-            unchanged=plan.unchanged, unchanged_errors=plan.unchanged_errors, kept=plan.kept
+            unchanged=plan.unchanged,
+            unchanged_errors=plan.unchanged_errors,
+            kept=plan.kept,
+            not_read=plan.other_files,
         )
         self.root_ids: dict[str, int] = {}
         self.batch: list[Decoded] = []
@@ -107,9 +111,15 @@ class Ingest:
                     # In the main thread, where Ctrl-C ends even a long load or download.
                     encoder = load()
                     self._embed_rest(encoder, is_known, done)
-            except (KeyboardInterrupt, ModelOutOfMemory):
-                # What has been computed is kept; what has not, the next run does. Memory that is too small for one
-                # picture is so for all of them, since the pixel budget is the same: so that ends the run.
+            except KeyboardInterrupt:
+                # What has been computed is kept; what has not, the next run does.
+                self._commit()
+                indexed = self.result.indexed + self.result.reused
+                images = f"{indexed:,} of {len(self.plan.to_do):,} images indexed"
+                raise KeyboardInterrupt(f"interrupted: {images}. Run the same command to continue") from None
+            except ModelOutOfMemory:
+                # Memory that is too small for one image is so for all of them, since the pixel budget is the same: so
+                # that ends the run.
                 self._commit()
                 raise
 
@@ -119,7 +129,7 @@ class Ingest:
         They need no model: moved, copied, touched, or unreadable.
         """
         files = self._decoded(self.plan.to_do, None, is_known, ahead=16)
-        self.reporter.start(len(self.plan.to_do), "pictures")
+        self.reporter.start(len(self.plan.to_do), "images")
         done = 0
         try:
             with closing(files):
@@ -135,14 +145,18 @@ class Ingest:
     def _embed_rest(self, encoder: ImageEncoder, is_known: Callable[[bytes], bool], done: int) -> None:
         to_do = self.plan.to_do[done:]
         files = self._decoded(to_do, encoder.prepare, is_known, ahead=2 * self._size(encoder) + 2)
-        self.reporter.start(len(to_do), "pictures")
+        self.reporter.start(len(to_do), "images")
+        if moved := side_db.moved(self.writer.folder, "index", encoder.runtime):
+            self.reporter.say(moved)
         reused, began = self.result.reused, time.monotonic()
+        pace = Pace(self.writer.folder, encoder, self.options, self.reporter)
         try:
             with closing(files):
                 asked = time.monotonic()
-                for file in files:
+                for number, file in enumerate(files, start=1):
                     self.result.waiting += time.monotonic() - asked
                     self._take(file, encoder)
+                    pace.tell(number - len(self.batch), len(to_do), self.result.embedding)
                     asked = time.monotonic()
                 self._embed(encoder)
         finally:
@@ -178,7 +192,7 @@ class Ingest:
             self._skip(file)
         elif isinstance(file, Hashed) or encoder is None or self._has(file.sha256):
             self.result.reused += 1
-            self.reporter.advance()
+            self.reporter.advance(1, _folder(file.source))
             self._note(file.source, file.sha256)
         else:
             if any(other.sha256 == file.sha256 for other in self.batch):
@@ -203,8 +217,8 @@ class Ingest:
 
     def _skip(self, skipped: Skipped) -> None:
         self.result.skipped[skipped.reason] += 1
-        self.reporter.advance()
         source = skipped.source
+        self.reporter.advance(1, _folder(source))
         if skipped.reason in TRANSIENT:
             # It may well be readable again tomorrow: what is known of it stays, a vanished file is not recorded.
             row = self.writer.catalog.file(self.root_ids[source.root], source.path)
@@ -238,7 +252,7 @@ class Ingest:
                 for file in self.batch:
                     self._note(file.source, file.sha256)
                 self.result.indexed += len(self.batch)
-                self.reporter.advance(len(self.batch))
+                self.reporter.advance(len(self.batch), _folder(self.batch[-1].source))
                 self.batch = []
 
     def _commit(self) -> None:
@@ -259,6 +273,11 @@ class Ingest:
         self.result.pruned = len(ids)
 
 
+def _folder(source: SourceFile) -> str:
+    """Return the folder of a file as a person knows it: in its root, or the root's own name."""
+    return os.path.dirname(source.path) or os.path.basename(source.root)
+
+
 def tidy(
     writer: IndexWriter,
     builder: AnnBuilder,
@@ -266,17 +285,17 @@ def tidy(
     share: float = DELETED_SHARE,
     before: float | None = None,
 ) -> Compaction:
-    """Give back the room of deleted rows where there are many, and bring the ANN files up to date."""
+    """Reclaim the disk space of deleted rows where there are many, and bring the ANN files up to date."""
     done = Compaction()
     if writer.segments_to_compact(share, before):
         builder.join()
-        reporter.start(0, "vectors moved")
+        reporter.start(0, "embeddings moved")
         try:
             done = writer.compact(share, before, reporter.advance)
         finally:
             reporter.stop()
-        vectors = plural(done.dropped, "vector")
-        reporter.say(f"compacted: {vectors} without a picture given up")
+        deleted = plural(done.dropped, "deleted image", "deleted images")
+        reporter.say(f"reclaimed the disk space of {deleted}")
     builder.finish()
     return done
 

@@ -14,7 +14,10 @@ from imgsearch.types import MAX_MEGAPIXELS, ModelOptions
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """How to run. None (or "auto") leaves a value to the index, or to the checkpoint if there is none yet."""
+    """How to run. None (or "auto") leaves a value to the index, or to the checkpoint if there is none yet.
+
+    Without ``advise`` a run gives no advice on the choice of the model.
+    """
 
     model: ModelOptions = field(default_factory=ModelOptions)
     walk: WalkOverrides | None = None
@@ -24,26 +27,26 @@ class IndexOptions:
     prune_empty: bool = False
     rebuild: bool = False
     dry_run: bool = False
+    advise: bool = True
 
     def __post_init__(self) -> None:
-        """Raise UsageError for figures that can't be meant."""
+        """Raise UsageError for impossible figures."""
         if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(
-                Option("batch_size", self.batch_size), ": it takes at least one picture at a time"
-            )
+            raise UsageError(Option("batch_size", self.batch_size), ": must be at least 1")
         limit = self.max_megapixels
         if limit is not None and not (math.isfinite(limit) and limit > 0):
             raise UsageError(
-                Option("max_megapixels", limit), f": a number of millions of pixels, like {MAX_MEGAPIXELS:g}"
+                Option("max_megapixels", limit), f": give a number of megapixels, like {MAX_MEGAPIXELS:g}"
             )
 
 
 @dataclass(slots=True)
 class IndexResult:
-    """What a run did. ``skipped`` counts by reason what this run skipped, ``kept`` what pruning spared and why.
+    """What a run did. ``skipped`` counts by reason what this run skipped, ``kept`` what pruning spared and why,
+    ``not_read`` by kind the files that are not images or not supported.
 
-    Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for pictures; the rest went into the walk,
-    loading and committing. ``batch`` says how many pictures the model took at a time, and why.
+    Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for images; the rest went into the walk,
+    loading and committing. ``batch`` tells how many images the model took at a time, and why.
     """
 
     indexed: int = 0
@@ -53,6 +56,7 @@ class IndexResult:
     skipped: Counter[str] = field(default_factory=Counter)
     pruned: int = 0
     kept: Counter[str] = field(default_factory=Counter)
+    not_read: Counter[str] = field(default_factory=Counter)
     to_do: int = 0
     to_prune: int = 0
     seconds: float = 0.0
@@ -61,9 +65,10 @@ class IndexResult:
     batch: str = ""
 
     def as_json(self) -> dict[str, object]:
-        """Return the run as the command line prints it as JSON: every picture found is counted once.
+        """Return the run as the command line prints it as JSON: every image found is counted once.
 
-        ``to_do`` and ``to_prune`` are what a dry run leaves to be done, 0 after any other.
+        ``to_do`` and ``to_prune`` are what a dry run leaves to be done, 0 after any other; ``not_read`` counts by kind
+        the files that are not images or not supported.
         """
         return {
             "indexed": self.indexed,
@@ -74,33 +79,33 @@ class IndexResult:
             "seconds": round(self.seconds, 3),
             "to_do": self.to_do,
             "to_prune": self.to_prune,
+            "not_read": dict(self.not_read),
         }
 
     def summary(self, folder: str | None = None) -> Message:
-        """Say in one line what was done; with the index's ``folder``, also how to see what was skipped."""
+        """Tell in one line what was done; with the index's ``folder``, also how to see what was skipped."""
         parts: list[str] = [f"{self.indexed:,} indexed"]
         if self.reused:
-            parts.append(f"{self.reused:,} moved or copied, their vectors reused")
+            parts.append(f"{self.reused:,} moved or copied")
         if self.unchanged:
             parts.append(f"{self.unchanged:,} unchanged")
         if self.skipped:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
-            which = Message("; which: ", Call("skipped_files", {"folder": folder})) if folder else ""
+            which = Message("; see: ", Call("skipped_files", {"folder": folder})) if folder else ""
             parts.append(Message(f"{self.skipped.total():,} skipped ({reasons}", which, ")"))
         if self.unchanged_errors:
-            parts.append(f"{self.unchanged_errors:,} skipped before and unchanged")
+            parts.append(f"{self.unchanged_errors:,} skipped earlier")
         if self.pruned:
-            parts.append(f"{self.pruned:,} gone and forgotten")
-        parts.append(format_duration(self.seconds))
-        return Message.joined("; ", parts)
+            parts.append(f"{self.pruned:,} deleted")
+        return Message(Message.joined(", ", parts), f"; {format_duration(self.seconds)}")
 
     def timing(self) -> str:
-        """Say where the time went."""
+        """Tell where the time went."""
         busy = self.embedding + self.waiting
         share = 100 * self.waiting / busy if busy else 0.0
         rate = self.indexed / busy if busy else 0.0
         batch = f"; batches of {self.batch}" if self.batch else ""
         return (
-            f"{self.seconds:.1f} s in all; the model worked {self.embedding:.1f} s and waited {share:.0f} % of the "
-            f"time for pictures ({self.waiting:.1f} s); {format_rate(rate)} pictures a second{batch}"
+            f"{self.seconds:.1f} s in total; the model worked {self.embedding:.1f} s and waited {share:.0f} % of the "
+            f"time for images ({self.waiting:.1f} s); {format_rate(rate)} images/s{batch}"
         )

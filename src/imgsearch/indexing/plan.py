@@ -1,4 +1,4 @@
-"""What a run has to do, before it does any of it: which files are new, changed, unchanged or gone."""
+"""What a run has to do, before it does any of it: which files are new, changed, unchanged or deleted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from imgsearch.fs import is_at_or_below, is_below, is_mount
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing.roots import PlannedRoot, Scope, owner_of
-from imgsearch.text import format_rate
-from imgsearch.types import PixelBudget, Reporter, Silent, SourceFile
+from imgsearch.types import Reporter, Silent, SourceFile
 
 
 @dataclass(slots=True)
@@ -21,10 +20,11 @@ class Plan:
     """The outcome of the walk. Every file names its root by path, and each path is one of ``roots``.
 
     ``to_do`` are the files to read, in walking order. ``remounted`` are unchanged files whose drive has another
-    device number now, with what the catalogue knows of them. ``to_prune`` are the row ids of files that are gone;
-    ``kept`` counts by reason those that can't be seen and stay. ``unlisted`` are folders that could not be listed,
-    with the reason. ``empty_paths`` are the paths, as they were asked for, at and below which there is no picture
-    and none was known: what is no root yet does not become one for them.
+    device number now, with what the catalogue knows of them. ``to_prune`` are the row ids of files that were deleted;
+    ``kept`` counts by reason those that can't be seen and stay. ``other_files`` counts by kind (``files.kinds``) what
+    is not read. ``unlisted`` are folders that could not be listed, with the reason. ``empty_paths`` are the paths, as
+    they were asked for, at and below which there is no image and none was known: what is no root yet does not become
+    one for them.
     """
 
     roots: list[PlannedRoot]
@@ -33,7 +33,7 @@ class Plan:
     to_prune: list[int] = field(default_factory=list)
     unchanged: int = 0
     unchanged_errors: int = 0
-    other_files: int = 0
+    other_files: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     unlisted: dict[str, str] = field(default_factory=dict)
     empty_paths: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ def make_plan(
     """
     plan = Plan(list(scope.roots))
     reporter = reporter or Silent()
-    reporter.start(0, "pictures found")
+    reporter.start(0, "images found")
     known_roots = {root.path: root for root in catalog.roots()} if catalog else {}
     owned = scope.elsewhere.union(*(root.owned_paths() for root in scope.roots))
     inodes: set[tuple[int, int]] = set()
@@ -74,7 +74,7 @@ def make_plan(
             seen: set[int] = set()
             devices: dict[int, set[int]] = {}
             for source in walk:
-                reporter.advance()
+                reporter.advance(where=root.path)
                 non_empty.add(os.path.join(root.path, source.path))
                 row = known.file(source.path)
                 if row:
@@ -192,23 +192,3 @@ def _known_below(path: str, roots: list[Root], catalog: Catalog) -> bool:
     if owner:
         within.append((owner.id, "" if owner.path == path else os.path.relpath(path, owner.path)))
     return any(next(catalog.files(root, below), None) for root, below in within)
-
-
-def estimate_seconds(
-    pictures: int, parameters: int, budget: PixelBudget, device: str, last_rate: float = 0.0
-) -> tuple[float, str]:
-    """Guess the seconds to embed ``pictures``, and say from what.
-
-    ``last_rate`` is the last run's pictures a second (0: none known); without it, two operations a parameter
-    and token over what such a device usually reaches.
-    """
-    if last_rate > 0:
-        return pictures / last_rate, f"at the last run's {format_rate(last_rate)} pictures a second"
-    tokens = budget.max_pixels / 1024 + _PROMPT_TOKENS
-    teraflops = 2e-12 * parameters * tokens
-    return pictures * teraflops / _TERAFLOPS.get(device, _TERAFLOPS["cpu"]), f"a first guess for {device}"
-
-
-# Teraflops a second that a forward pass reaches, order of magnitude, for a first guess before any run.
-_TERAFLOPS = {"cpu": 0.25, "mps": 4.0, "cuda": 80.0}
-_PROMPT_TOKENS = 25

@@ -1,4 +1,4 @@
-"""Use case: keep an index up to date with folders of pictures. Walk, diff, decode, batch, embed, commit, prune.
+"""Use case: keep an index up to date with folders of images. Walk, diff, decode, batch, embed, commit, prune.
 
 A new index, a refresh and a rebuild are one pipeline: they differ in which catalogue is asked what is done already
 (none, the index's own, that of an interrupted rebuild) and in which writer is opened.
@@ -13,7 +13,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from imgsearch import text
 from imgsearch.client import load_encoder
 from imgsearch.errors import (
     FolderError,
@@ -25,6 +24,7 @@ from imgsearch.errors import (
     StorageError,
     rebuild_call,
 )
+from imgsearch.files import described
 from imgsearch.index import generations, layout, manifest, side_db
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
@@ -32,14 +32,14 @@ from imgsearch.index.rows import TRANSIENT, Root
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
-from imgsearch.indexing.plan import Plan, estimate_seconds, make_plan
+from imgsearch.indexing.plan import Plan, make_plan
 from imgsearch.indexing.roots import Scope, resolve_scope
 from imgsearch.media import formats
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import conventions_of
-from imgsearch.spec import check_options, checkpoint_for, choose_spec, chosen_pixels, keep_settings
-from imgsearch.text import Call, Message, Option, display_path, plural
+from imgsearch.spec import check_options, checkpoint_for, choose_spec, keep_settings
+from imgsearch.text import Call, Message, Option, display_path, format_duration, format_rate, plural
 from imgsearch.types import (
     DETAIL,
     MIN_PIXELS,
@@ -51,13 +51,19 @@ from imgsearch.types import (
     Silent,
 )
 
+_DEMO_ONLY = Message(
+    "the demo model only knows drawn shapes, so searches of photos will find the wrong ones. For photos use the "
+    "full model: leave out ",
+    Option("model", "demo"),
+)
+
 
 def index_pictures(
     paths: Sequence[str], folder: str, options: IndexOptions | None = None, reporter: Reporter | None = None
 ) -> IndexResult:
     """Bring the index in ``folder`` up to date with ``paths``, or with every root it knows if there are none.
 
-    Raises FolderError, NothingToIndex (no picture below the paths), IndexMismatch (with the call that fixes
+    Raises FolderError, NothingToIndex (no image below the paths), IndexMismatch (with the call that fixes
     it), IndexLocked, IndexDamaged, CheckpointError, DownloadError, StorageError, UsageError. What was committed
     before an error or a KeyboardInterrupt stays.
     """
@@ -69,17 +75,21 @@ def index_pictures(
         scope = resolve_scope(paths, base.roots, options.walk, reporter, rebuild=options.rebuild)
         plan = _plan(scope, base, options, reporter)
         _require_pictures(plan, reporter)
+        _say_plan(plan, options.model, folder, base.spec, reporter)
         if options.dry_run:
-            _say_plan(plan, options.model, folder, base.spec, reporter)
+            if plan.to_do:
+                _say_download(options.model, base.spec, reporter)
             return _dry_run_result(plan, seconds=time.monotonic() - started)
         checkpoint, spec = None, base.spec
         if spec is None:
-            # Only now, with pictures at hand, is a model looked for: nothing is downloaded only to be refused.
+            # Only now, with images to index, is a model looked for: nothing is downloaded in vain, nor before it is
+            # known what for.
             checkpoint, spec = choose_spec(options.model, reporter)
             if base.unfinished and manifest.differences(base.unfinished[0], spec):
-                reporter.say("an index that was begun with other settings is given up")
+                reporter.say("the interrupted rebuild had other settings: starting again from scratch")
                 plan = _plan(scope, replace(base, unfinished=None), options, reporter)
-        _say_plan(plan, options.model, folder, spec, reporter)
+        if plan.to_do and options.advise and spec.model == locate.DEMO_MODEL:
+            reporter.say(_DEMO_ONLY)
         load = cache(partial(_load, checkpoint, folder, spec, options.model, reporter))
         if checkpoint is not None:
             # Only with a model in memory is an index made, or does an old one give way.
@@ -121,7 +131,7 @@ def _open_baseline(
         index = stack.enter_context(ImageIndex(folder))
     else:
         if generations.unfinished(folder):
-            begun = "an index that is to take this one's place was begun and is not complete; "
+            begun = "a rebuild of this index was interrupted; "
             reporter.say(Message(begun, generations.go_on_or_drop(folder)))
         writer = stack.enter_context(IndexWriter(folder))
         index = writer.index
@@ -198,15 +208,15 @@ def _advise(
     if encoder.runtime.device != "cpu" and options.model.pixels is None and not conventions.pixels_reason:
         reporter.say(
             Message(
-                "an accelerator has time for more than the fastest setting: ",
+                "this device is fast enough for more detail: ",
                 Option("pixels", PixelBudget(MIN_PIXELS, DETAIL["standard"])),
-                " sees small text and small things too; it is chosen once, when an index is made",
+                " also sees small text and small objects. It can only be chosen when an index is made",
             )
         )
     if not manifest.exists(folder) and (warning := layout.advice(folder)):
         reporter.say(warning)
     if base.roots:
-        reporter.say("searches find the old index until the new one is complete and takes its place")
+        reporter.say("searches use the old index until the new one is complete")
 
 
 @contextmanager
@@ -225,63 +235,72 @@ def _open_writer(
             yield writer
         except BaseException:
             if writer.unpublished:
-                left = (
-                    "the new index is not complete and the old one stays in use; to go on where this ended: "
-                )
+                left = "the rebuild is incomplete, so the old index stays in use; to resume: "
                 reporter.say(Message(left, rebuild_call(folder)))
             raise
         writer.publish()
 
 
 def _require_pictures(plan: Plan, reporter: Reporter) -> None:
-    """Raise where there is nothing to index and nothing to forget, else say which paths hold no picture."""
+    """Raise where there is nothing to index and nothing to remove, else tell which paths hold no image."""
     if plan.pictures or plan.to_prune or plan.kept:
         for path in plan.empty_paths:
-            reporter.say(f"no picture in {display_path(path)}")
+            reporter.say(f"no images in {display_path(path)}")
         return
     if plan.unlisted:
         folder, reason = next(iter(plan.unlisted.items()))
         raise FolderError(f"{folder} can't be listed ({reason}); nothing was indexed")
     where = ", ".join(map(display_path, plan.empty_paths or [root.path for root in plan.roots]))
+    kinds = described(plan.other_files)
+    why = f" ({kinds})" if set(plan.other_files) <= {"other"} else f" ({kinds}: not supported yet)"
     raise NothingToIndex(
-        f"no picture in {where}: {plan.other_files} other files; hidden, cache and excluded ones are not looked at"
+        f"no supported images in {where}{why if kinds else ''}; hidden and excluded files are not read"
     )
 
 
 def _say_plan(
     plan: Plan, model: ModelOptions, folder: str, spec: IndexSpec | None, reporter: Reporter
 ) -> None:
-    """Say how many pictures there are, how many of them need work, and about how long that takes."""
-    parts = [f"{plural(plan.pictures, 'picture')}: {len(plan.to_do):,} new or changed"]
+    """Tell how many images there are, how many of them need work, how long that takes, and what is not read."""
+    parts = [f"{plural(plan.pictures, 'image')}: {len(plan.to_do):,} new or changed"]
     if plan.unchanged:
         parts.append(f"{plan.unchanged:,} unchanged")
     if plan.unchanged_errors:
-        parts.append(f"{plan.unchanged_errors:,} skipped before and unchanged")
+        parts.append(f"{plan.unchanged_errors:,} skipped earlier")
     if plan.to_prune:
-        parts.append(f"{len(plan.to_prune):,} gone")
+        parts.append(f"{len(plan.to_prune):,} deleted")
     line = ", ".join(parts)
     if plan.to_do:
         line += _about(len(plan.to_do), model, folder, spec)
     reporter.say(line)
+    if (plan.to_do or plan.to_prune) and set(plan.other_files) - {"other"}:
+        reporter.say(f"{described(plan.other_files)} are not read: these formats are not supported yet")
     for where, reason in list(plan.unlisted.items())[:5]:
-        reporter.say(f"{where} can't be listed ({reason}); what is indexed of it stays")
+        reporter.say(f"{where} can't be listed ({reason}); its images stay indexed")
 
 
-def _about(pictures: int, model: ModelOptions, folder: str, spec: IndexSpec | None) -> str:
-    """Say about how long the pictures take, if anything is known to guess it from."""
+def _about(images: int, model: ModelOptions, folder: str, spec: IndexSpec | None) -> str:
+    """Tell about how long the images take, where the last run of this index was made the same way."""
     run = side_db.last_run(folder, "index")
-    parameters, budget = 0, spec.pixels if spec else PixelBudget(0, 0)
     if spec is None or run is None or not run.rate:
-        try:
-            name = model.model or (spec.model if spec else None)
-            checkpoint = locate.find_checkpoint(name, revision=model.revision, download=False)
-            parameters = checkpoint.info.parameters
-            budget = spec.pixels if spec else chosen_pixels(model, checkpoint)
-        except ImgsearchError:
-            return "; how long is known when the model is here"
-    device = run.runtime.device if run else "cpu" if model.device == "auto" else model.device
-    seconds, reason = estimate_seconds(pictures, parameters, budget, device, run.rate if run else 0.0)
-    return f"; about {text.format_duration(seconds)} ({reason})"
+        return ""
+    if model.device not in ("auto", run.runtime.device) or model.dtype not in ("auto", run.runtime.dtype):
+        return ""
+    return f"; about {format_duration(images / run.rate)} (last time: {format_rate(run.rate)} images/s)"
+
+
+def _say_download(model: ModelOptions, spec: IndexSpec | None, reporter: Reporter) -> None:
+    """Tell what a run would have to download first."""
+    name = model.model or (spec.model if spec else None)
+    if name == manifest.IMPORTED:
+        return
+    try:
+        missing = locate.to_download(name, model.revision, reporter)
+    except ImgsearchError as error:
+        reporter.say(error.as_message)
+    else:
+        if missing:
+            reporter.say(f"{missing} must be downloaded first")
 
 
 def _dry_run_result(plan: Plan, seconds: float) -> IndexResult:
@@ -289,6 +308,7 @@ def _dry_run_result(plan: Plan, seconds: float) -> IndexResult:
     return IndexResult(
         unchanged=plan.unchanged,
         unchanged_errors=plan.unchanged_errors,
+        not_read=plan.other_files,
         to_do=len(plan.to_do),
         to_prune=len(plan.to_prune),
         kept=plan.kept,

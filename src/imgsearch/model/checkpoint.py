@@ -150,9 +150,8 @@ class Checkpoint:
     def check_family(self) -> None:
         """Raise CheckpointError for a checkpoint of another family than Qwen3-VL's, or a broken config.json."""
         if (kind := self.read_object(_CONFIG).get("model_type")) != _FAMILY:
-            raise CheckpointError(
-                f"{self.folder} is not a Qwen3-VL embedding model, which imgsearch needs (model_type: {kind})"
-            )
+            needed = "imgsearch needs a Qwen3-VL embedding model"
+            raise CheckpointError(f"{self.folder} is a {kind!r} model; {needed}")
 
     @cached_property
     def tokenizer_settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lists and fetches a checkpoint of the hub, so that a kill loses nothing and nothing unchecked stays."""
+"""Lists and downloads a checkpoint of the hub, so that a kill loses nothing and nothing unchecked stays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
@@ -23,8 +24,12 @@ from imgsearch.types import Notify
 Progress = Callable[[str, int, int], None]
 """Called with a file, the bytes of the whole checkpoint that have arrived, and all its bytes."""
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before another attempt, after one that brought nothing
-AGAIN = Message("run '", Call("download"), "' again")
-ELSEWHERE = Message("or give a folder with ", Option("model", metavar="DIR"))
+AGAIN = "run the same command again"
+ELSEWHERE = Message("or use a local copy with ", Option("model", metavar="DIR"))
+TRY_DEMO = Message("To try imgsearch without a download: ", Option("model", "demo"))
+BYTES = {"Qwen/Qwen3-VL-Embedding-2B": 4_266_000_000}
+"""The size of a download that is known without asking: 2,127,532,032 numbers in bfloat16, by the model's config.json,
+and 11 MB of tokenizer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class RemoteFile:
         return hashlib.sha256() if len(self.checksum) == 64 else hashlib.sha1(b"blob %d\0" % self.size)
 
     def part_in(self, folder: str) -> str:
-        """Return where its first half lies. The checksum in the name keeps commits apart."""
+        """Return where its first part lies. The checksum in the name keeps commits apart."""
         return os.path.join(folder, f"{self.path}.{self.checksum[:16]}.incomplete")
 
 
@@ -56,7 +61,7 @@ class Job:
     done: int = 0
 
     def holds(self, file: RemoteFile) -> bool:
-        """Tell whether the folder has this file whole, by size and checksum; if so, count it as done."""
+        """Tell whether the folder has this file complete, by size and checksum; if so, count it as done."""
         path = os.path.join(self.folder, file.path)
         if not os.path.isfile(path) or os.path.getsize(path) != file.size:
             return False
@@ -95,15 +100,15 @@ def fetch_weights(job: Job, file: RemoteFile) -> None:
             elif (wait := next(waits, None)) is not None:
                 time.sleep(wait)
             else:
-                came = f"{file.path} broke off at {format_bytes(part.have)} of {format_bytes(file.size)}"
-                raise DownloadError(f"{came}; ", AGAIN, ", it goes on there") from failure
+                came = f"{format_bytes(part.have)} of {format_bytes(file.size)}"
+                raise DownloadError(
+                    f"the download of {file.path} was interrupted at {came}; {AGAIN} to resume"
+                ) from failure
         out.flush()
         sync_file(out.fileno())
     if part.have != file.size or part.hasher.hexdigest() != file.checksum:
         os.unlink(path)
-        raise DownloadError(
-            f"{file.path} arrived damaged (its checksum is not the hub's), was removed; ", AGAIN
-        )
+        raise DownloadError(f"{file.path} arrived damaged (wrong checksum) and was deleted; {AGAIN}")
     put_in_place(path, os.path.join(job.folder, file.path))
 
 
@@ -177,35 +182,61 @@ def download_checkpoint(
     *,
     progress: Progress | None = None,
     notify: Notify | None = None,
+    approve: Callable[[str], bool] | None = None,
 ) -> str:
     """Make ``folder`` hold the checkpoint ``name`` of the hub as it is at ``revision`` (None: main); return it.
 
     Every file is compared with the hub's checksum; what is missing or different is fetched, all of one commit,
     and half a file of weights is continued. A second process waits for the first. ``progress(file, done, total)``
     counts bytes of the whole checkpoint; ``done`` steps back when a server can't continue. ``notify`` gets lines.
+    ``approve`` is asked before anything is downloaded, with the size; without it the answer is yes.
 
-    Raises DownloadError, and before its weights are fetched CheckpointError for a model of another family, or with
-    modules that are not supported.
+    Raises DownloadError, also where it is not approved, and before its weights are fetched CheckpointError for a model
+    of another family, or with modules that are not supported.
     """
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever library it uses
-    from huggingface_hub.utils import logging
 
     folder, revision, notify = os.path.abspath(folder), revision or "main", notify or (lambda _: None)
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(40)  # errors only: what it warns of, our errors say
     try:
-        commit, files = _listing(name, revision)
-        os.makedirs(folder, exist_ok=True)
-        with _locked(folder, notify):
-            job = Job(name, commit, folder, sum(file.size for file in files), progress or (lambda *_: None))
-            if wanted := [file for file in files if not job.holds(file)]:
-                _fetch(job, wanted, notify)
-            _finish(job, revision, files)
+        with _quiet():
+            commit, files = _listing(name, revision)
+            os.makedirs(folder, exist_ok=True)
+            with _locked(folder, notify):
+                job = Job(
+                    name, commit, folder, sum(file.size for file in files), progress or (lambda *_: None)
+                )
+                if wanted := [file for file in files if not job.holds(file)]:
+                    _fetch(job, wanted, notify, approve or (lambda _: True))
+                _finish(job, revision, files)
     except (OSError, json.JSONDecodeError, HTTPError) as error:
         raise _explained(error, name, revision, folder) from error
+    return folder
+
+
+def download_bytes(name: str, revision: str | None) -> int | None:
+    """Return how large a checkpoint of the hub is: known, or else asked for; None if the hub does not answer."""
+    if revision is None and name in BYTES:
+        return BYTES[name]
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+    try:
+        with _quiet():
+            return sum(file.size for file in _listing(name, revision or "main")[1])
+    except (OSError, HTTPError, DownloadError):
+        return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let huggingface_hub show errors only: what it warns of, our errors tell."""
+    from huggingface_hub.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(40)
+    try:
+        yield
     finally:
         logging.set_verbosity(verbosity)
-    return folder
 
 
 def _listing(name: str, revision: str) -> tuple[str, list[RemoteFile]]:
@@ -219,32 +250,44 @@ def _listing(name: str, revision: str) -> tuple[str, list[RemoteFile]]:
     for sibling in info.siblings or []:
         path, lfs = sibling.rfilename, sibling.lfs
         if path.startswith("/") or "\\" in path or ".." in path.split("/"):
-            raise DownloadError(f"{name} on the hub lists {path!r}, outside its folder; nothing was fetched")
+            raise DownloadError(f"{name} lists {path!r}, outside its folder; nothing was downloaded")
         if _SMALL.fullmatch(path) or _WEIGHTS.fullmatch(path):
             size, checksum = (lfs.size, lfs.sha256) if lfs else (sibling.size, sibling.blob_id)
             if size is None or not _HASH.fullmatch(checksum or ""):
-                raise DownloadError(f"{constants.ENDPOINT} gives no checksum of {path}; it can't be trusted")
+                raise DownloadError(
+                    f"{constants.ENDPOINT} gives no checksum for {path}, so it can't be trusted"
+                )
             (small if _SMALL.fullmatch(path) else weights).append(RemoteFile(path, size, checksum or ""))
     # A repository may hold the same weights once more in another cut: one whole set is enough.
     single = [file for file in weights if file.path == "model.safetensors"]
     weights = single or [file for file in weights if _SHARD.fullmatch(file.path)] or weights
     commit, names = info.sha or "", {file.path for file in small}
     if not weights or "config.json" not in names or not _HASH.fullmatch(commit):
-        raise DownloadError(f"{name} on the hub is no checkpoint: config.json or safetensors weights lack")
+        raise DownloadError(
+            f"{name} is not a model for imgsearch: config.json or the safetensors files are missing"
+        )
     return commit, small + weights
 
 
-def _fetch(job: Job, files: list[RemoteFile], notify: Notify) -> None:
-    """Fetch files: the small ones first, for they tell whether the weights are of any use."""
+def _fetch(job: Job, files: list[RemoteFile], notify: Notify, approve: Callable[[str], bool]) -> None:
+    """Fetch files, if that is approved: the small ones first, for they tell whether the weights are of any use."""
     marker, parts = os.path.join(job.folder, _MARKER), {file.part_in(job.folder) for file in files}
     os.close(os.open(marker, os.O_CREAT | os.O_WRONLY, 0o644))
     for leftover in _leftovers(job.folder) - parts - {marker}:
         os.unlink(leftover)  # of another commit
     need = sum(f.size for f in files) - sum(os.path.getsize(p) for p in parts & _leftovers(job.folder))
     if (free := shutil.disk_usage(job.folder).free) < need + _MARGIN:
-        needs = f"{job.name} needs {format_bytes(need + _MARGIN)} in {job.folder}, where {format_bytes(free)} are free"
-        raise DownloadError(f"{needs}; make room, ", ELSEWHERE)
-    notify(f"downloading {job.name} ({format_bytes(need)}) into {job.folder}")
+        needs = (
+            f"{job.name} needs {format_bytes(need + _MARGIN)} in {job.folder}, but only {format_bytes(free)}"
+        )
+        raise DownloadError(f"{needs} are free; free some disk space, ", ELSEWHERE)
+    size = format_bytes(need)
+    if not approve(f"The model {job.name} must be downloaded once ({size}). Continue?"):
+        raise DownloadError(
+            f"the model was not downloaded ({size}). To download it later: ", download_call(job.name),
+            "; to use a local copy: ", Option("model", metavar="DIR"), ". ", TRY_DEMO,
+        )  # fmt: skip
+    notify(f"downloading {job.name} ({size}) to {job.folder}")
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
     checkpoint = Checkpoint(job.folder)
@@ -252,6 +295,11 @@ def _fetch(job: Job, files: list[RemoteFile], notify: Notify) -> None:
     read_pipeline(checkpoint)
     for file in files[len(small) :]:
         fetch_weights(job, file)
+
+
+def download_call(name: str) -> Call:
+    """Return the call that downloads a model."""
+    return Call("download", {} if name in BYTES else {"name": name})
 
 
 def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
@@ -271,16 +319,16 @@ def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
             allow_patterns=[file.path for file in files], endpoint=constants.ENDPOINT,
         )  # fmt: skip
     except RuntimeError as error:  # what hf_xet raises, which it may use
-        raise DownloadError(f"{job.name}: {error_line(error, first=True)}; ", AGAIN) from error
+        raise DownloadError(f"{job.name}: {error_line(error, first=True)}; {AGAIN}") from error
     for file in files:
         if not job.holds(file):
-            raise DownloadError(f"{file.path} of {job.name} did not arrive whole; ", AGAIN)
+            raise DownloadError(f"{file.path} of {job.name} arrived incomplete; {AGAIN}")
 
 
 def _finish(job: Job, revision: str, files: list[RemoteFile]) -> None:
     """Check that the folder is a checkpoint, clear up, and write down where it came from."""
     if missing := Checkpoint(job.folder).missing_files(leftovers=False):
-        raise DownloadError(f"{job.name} on the hub is incomplete: it lacks {', '.join(missing[:4])}")
+        raise DownloadError(f"{job.name} is incomplete on Hugging Face: {', '.join(missing[:4])} missing")
     shutil.rmtree(os.path.join(job.folder, ".cache"), ignore_errors=True)  # huggingface_hub's notes
     source = {"repo": job.name, "revision": revision, "commit": job.commit}
     path = os.path.join(job.folder, SOURCE_FILE)
@@ -291,11 +339,11 @@ def _finish(job: Job, revision: str, files: list[RemoteFile]) -> None:
 
 
 def _locked(folder: str, notify: Notify) -> FileLock:
-    """Take the folder's lock; while another process has it, say so and wait."""
+    """Take the folder's lock; while another process has it, tell so and wait."""
     return FileLock(
         os.path.join(folder, ".imgsearch-download.lock"),
         remove=True,
-        waiting=lambda: notify(f"another process is downloading into {folder}; waiting for it"),
+        waiting=lambda: notify(f"another process is downloading to {folder}; waiting for it"),
     )
 
 
@@ -307,26 +355,29 @@ def _explained(error: Exception, name: str, revision: str, folder: str) -> Downl
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     reason = error_line(error, first=True)
     if isinstance(error, errors.OfflineModeIsEnabled):
-        unset = Message("run '", Call("download"), "' without it, ", ELSEWHERE)
-        text = Message(f"{name} has to be fetched, but HF_HUB_OFFLINE is set; ", unset)
+        text = Message(
+            f"{name} must be downloaded, but HF_HUB_OFFLINE is set; unset it and try again, ", ELSEWHERE
+        )
     elif isinstance(error, errors.GatedRepoError):
-        text = Message(f"{name} is gated: accept its licence on {hub}/{name}, set HF_TOKEN, and run it again")
+        text = Message(f"{name} is gated: accept its license at {hub}/{name}, set HF_TOKEN, and try again")
     elif isinstance(error, errors.RevisionNotFoundError):
-        text = Message(f"{name} has no revision {revision!r} on {hub}; look there for its branches and tags")
+        text = Message(
+            f"{name} has no revision {revision!r}; its branches and tags are listed at {hub}/{name}"
+        )
     elif status in (401, 403, 404):
         check = "check the name, or set HF_TOKEN if it is private or gated"
-        text = Message(f"{hub} shows no {name} ({status}); {check}")
+        text = Message(f"{hub} has no model {name} ({status}); {check}")
     elif status is not None:
-        text = Message(f"{hub} answered {status} for {name}; try again later, ", ELSEWHERE)
+        text = Message(f"{hub} answered with status {status} for {name}; try again later, ", ELSEWHERE)
     elif number in (errno.ENOSPC, errno.EDQUOT):
-        text = Message(
-            f"the disk that holds {folder} is full; make room and ", AGAIN, ", it goes on from there"
-        )
+        text = Message(f"the disk that holds {folder} is full; free some space, then {AGAIN} to resume")
     elif number is not None and not isinstance(error, ConnectionError):
         text = Message(f"can't write to {folder}: {os.strerror(number)}; make it writable, ", ELSEWHERE)
     else:
-        later = Message("run '", Call("download"), "' when one does, ", ELSEWHERE)
-        text = Message(f"no hub answers at {hub} ({reason}); ", later)
+        size = f" ({format_bytes(BYTES[name])})" if name in BYTES else ""
+        lost = f"can't reach {hub.removeprefix('https://')} to download the model{size}: {reason}. "
+        check = "Check your connection and try again, "
+        text = Message(lost, check, ELSEWHERE, ". ", TRY_DEMO)
     return DownloadError(text)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from imgsearch.errors import CheckpointError, UsageError
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.hub import ELSEWHERE, Progress, download_checkpoint
-from imgsearch.text import Call, Message, Option
+from imgsearch.model.hub import ELSEWHERE, Progress, download_bytes, download_call, download_checkpoint
+from imgsearch.text import Message, Option, format_bytes
 from imgsearch.types import Notify, Reporter
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
@@ -23,27 +25,21 @@ _HUB_NAME = re.compile(
 )
 
 
-def find_checkpoint(
-    model: str | None = None,
-    *,
-    revision: str | None = None,
-    download: bool = True,
-    progress: Progress | None = None,
-    notify: Notify | None = None,
-    talk: Notify | None = None,
-) -> Checkpoint:
-    """Find a checkpoint, or fetch it; with complete weights on disk nothing touches the network.
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A checkpoint of the hub that is not complete on this machine: its ``name``, and what ``folder`` is to hold."""
 
-    Looked for in this order: "demo", the one that ships with the package (a folder of that name is ./demo); ``model``
-    as a folder; without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source
-    checkout and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
-    downloaded as that revision or commit counts. ``progress`` is called as ``download_checkpoint`` does, ``notify``
-    with a line of text. (``talk`` is its name of the version before.)
+    name: str
+    revision: str | None
+    folder: str
+    missing: tuple[str, ...]
 
-    Raises CheckpointError (nothing there, or a folder that lacks files), UsageError (a revision of a folder),
-    DownloadError.
+
+def look_for(model: str | None, revision: str | None, notify: Notify | None = None) -> Checkpoint | Absent:
+    """Look for a checkpoint on this machine, as ``find_checkpoint`` describes; nothing touches the network.
+
+    Raises CheckpointError (a folder that is not a checkpoint), UsageError (a revision of a folder).
     """
-    notify = notify or talk
     if model is None:
         folder = os.environ.get("IMGSEARCH_MODEL_DIR")
         if folder and (revision is None or Checkpoint(folder).is_revision(revision)):
@@ -56,11 +52,13 @@ def find_checkpoint(
             raise UsageError(
                 f"{model} is a folder; ",
                 Option("revision"),
-                f" needs a name on the hub, like {DEFAULT_MODEL}",
+                f" needs a name on Hugging Face, like {DEFAULT_MODEL}",
             )
         return _user_folder(model, Message(Option("model")))
     if not _HUB_NAME.fullmatch(model):
-        raise CheckpointError(f"{model}: no folder of that name; a hub name looks like {DEFAULT_MODEL}")
+        raise CheckpointError(
+            f"{model}: there is no such folder; the name of a model on Hugging Face looks like {DEFAULT_MODEL}"
+        )
 
     target = data_folder(model, revision)
     folders = {data_folder(model): "the user's data folder", target: "the user's data folder"}
@@ -73,42 +71,90 @@ def find_checkpoint(
         if not (missing := checkpoint.missing_files()):
             return checkpoint
         if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
-            notify(f"{folder} is not used: it lacks {', '.join(missing[:4])}")
+            notify(f"{folder} is not used because it is incomplete: {_listed(missing)} missing")
+    return Absent(model, revision, target, tuple(missing))
+
+
+def find_checkpoint(
+    model: str | None = None,
+    *,
+    revision: str | None = None,
+    download: bool = True,
+    progress: Progress | None = None,
+    notify: Notify | None = None,
+    talk: Notify | None = None,
+    approve: Callable[[str], bool] | None = None,
+) -> Checkpoint:
+    """Find a checkpoint, or download it; with complete weights on disk nothing touches the network.
+
+    Looked for in this order: "demo", the one that ships with the package (a folder of that name is ./demo); ``model``
+    as a folder; without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source
+    checkout and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
+    downloaded as that revision or commit counts. ``progress`` and ``approve`` are called as ``download_checkpoint``
+    does, ``notify`` with a line of text. (``talk`` is its name of the version before.)
+
+    Raises CheckpointError (nothing there, or an incomplete folder), UsageError (a revision of a folder), DownloadError.
+    """
+    notify = notify or talk
+    found = look_for(model, revision, notify)
+    if isinstance(found, Checkpoint):
+        return found
     if not download:
         raise CheckpointError(
-            f"no complete weights of {model} on this machine ({target} lacks {', '.join(missing[:4])}); "
-            "fetch them with '",
-            Call("download"),
+            f"the model {found.name} is not complete on this computer ({_listed(found.missing)} missing in "
+            f"{found.folder}); download it with '",
+            download_call(found.name),
             "', ",
             ELSEWHERE,
         )
-    download_checkpoint(model, revision, target, progress=progress, notify=notify)
-    return Checkpoint(target, model, "downloaded from the hub")
+    download_checkpoint(found.name, revision, found.folder, progress=progress, notify=notify, approve=approve)
+    return Checkpoint(found.folder, found.name, "downloaded from Hugging Face")
 
 
 def fetch_checkpoint(
     model: str | None, revision: str | None, reporter: Reporter, *, download: bool = True
 ) -> Checkpoint:
-    """Find a checkpoint, or download it with a progress bar; raises as ``find_checkpoint`` does."""
+    """Find a checkpoint, or download it with a progress bar once the user agrees; raises as ``find_checkpoint``."""
     try:
         return find_checkpoint(
-            model, revision=revision, download=download, progress=_progress(reporter), notify=reporter.say
+            model,
+            revision=revision,
+            download=download,
+            progress=_progress(reporter),
+            notify=reporter.say,
+            approve=reporter.approve,
         )
     finally:
         reporter.stop()
 
 
+def to_download(model: str | None, revision: str | None, reporter: Reporter) -> str:
+    """Return what must be downloaded before the model can be used, with its size; "" if it is on this machine.
+
+    For the default model no connection is opened; for any other one the hub is asked. Raises as ``look_for`` does.
+    """
+    found = look_for(model, revision)
+    if isinstance(found, Checkpoint):
+        return ""
+    reporter.wait("Asking Hugging Face for the model's size")
+    size = download_bytes(found.name, revision)
+    reporter.stop()
+    return f"the model {found.name} ({format_bytes(size) if size else 'size unknown'})"
+
+
 def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
     """Fetch a checkpoint ahead of time, or check the one that is here against the hub; return its folder.
 
-    Every file is compared with the hub's checksum, so this also mends a damaged checkpoint; "demo", which ships
+    Every file is compared with the hub's checksum, so this also repairs a damaged checkpoint; "demo", which ships
     with the program, is only looked for. Raises DownloadError, CheckpointError, and UsageError for a folder.
     """
     name = name or DEFAULT_MODEL
     if name == DEMO_MODEL:
         return find_checkpoint(name, revision=revision).folder
     if os.path.isdir(os.path.expanduser(name)):
-        raise UsageError(f"{name} is a folder; download takes a name on the hub, like {DEFAULT_MODEL}")
+        raise UsageError(
+            f"{name} is a folder; download takes the name of a model on Hugging Face, like {DEFAULT_MODEL}"
+        )
     try:
         folder = find_checkpoint(name, revision=revision, download=False).folder
     except CheckpointError:
@@ -120,7 +166,7 @@ def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
 
 
 def _progress(reporter: Reporter) -> Progress:
-    """Hand on how much of a checkpoint has arrived; the count steps back when a server begins a file anew."""
+    """Hand on how much of a checkpoint has arrived; the count steps back when a file starts again."""
     last: list[int] = []
 
     def progress(name: str, done: int, total: int) -> None:
@@ -148,8 +194,8 @@ def _demo(revision: str | None) -> Checkpoint:
     checkpoint = Checkpoint(DEMO_FOLDER, DEMO_MODEL, "ships with imgsearch")
     if missing := checkpoint.missing_files():
         raise CheckpointError(
-            f"the demo checkpoint is not whole in this installation ({DEMO_FOLDER} lacks {', '.join(missing[:4])}); "
-            "install imgsearch anew"
+            f"the demo model is incomplete in this installation ({_listed(missing)} missing in {DEMO_FOLDER}); "
+            "reinstall imgsearch"
         )
     return checkpoint
 
@@ -157,16 +203,20 @@ def _demo(revision: str | None) -> Checkpoint:
 def _user_folder(folder: str, how: str) -> Checkpoint:
     path = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(path):
-        raise CheckpointError(how, f" names {path}, which is no folder; give the folder of a checkpoint")
+        raise CheckpointError(how, f" {path}: not a folder; give the folder of a model")
     checkpoint = Checkpoint(path, path, how)
     if missing := checkpoint.missing_files():
-        who = "the model's folder" if isinstance(how, Message) else f"{how}, which is"
         raise CheckpointError(
-            f"{who} {path} lacks {', '.join(missing[:4])}, or has it only in part; copy the checkpoint there "
-            "anew, or give another folder with ",
+            how,
+            f" {path}: the model is incomplete ({_listed(missing)} missing or incomplete); copy it there again, or "
+            "give another folder with ",
             Option("model", metavar="DIR"),
         )
     return checkpoint
+
+
+def _listed(missing: Sequence[str]) -> str:
+    return ", ".join(missing[:4])
 
 
 def _checkouts() -> list[str]:

@@ -112,7 +112,7 @@ def test_patches_that_do_not_fit_their_grid_are_refused(grid: object) -> None:
 )
 def test_a_spec_of_another_form_is_refused(spoilt: dict[str, object]) -> None:
     """A model spec with a field missing or of another type is a UsageError."""
-    with pytest.raises(UsageError, match="it names no model"):
+    with pytest.raises(UsageError, match="it does not name a model"):
         protocol.model_spec_from_json({**protocol.model_spec_to_json(MODEL_SPEC), **spoilt})
 
 

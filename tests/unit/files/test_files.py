@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from imgsearch import fs
 from imgsearch.errors import FolderError, PictureError, UsageError
-from imgsearch.files import Walk, WalkOptions, check_root, open_source
+from imgsearch.files import Walk, WalkOptions, check_root, described, open_source
 from imgsearch.files import open as opening_module
 from imgsearch.fs import is_mount, mount_of
 
@@ -64,7 +64,7 @@ def test_candidates_are_found_with_size_and_mtime(tmp_path: Path) -> None:
         0,
     )
     assert second.path == "sub/a.Png"
-    assert done.other_files == 2
+    assert done.other_files == {"other": 2}
     assert done.complete
 
 
@@ -156,7 +156,7 @@ def test_only_regular_files_are_candidates(tmp_path: Path) -> None:
     put(tmp_path, "folder.jpg/a.jpg")
     done = walk(tmp_path)
     assert [source.path for source in done] == ["folder.jpg/a.jpg"]
-    assert done.other_files == 1
+    assert done.other_files == {"other": 1}
 
 
 def test_a_tree_deeper_than_the_recursion_limit_is_walked(tmp_path: Path) -> None:
@@ -499,7 +499,7 @@ def test_what_vanishes_during_the_walk_is_no_error(tmp_path: Path) -> None:
             os.remove(tmp_path / "c" / "d.jpg")
             os.rmdir(tmp_path / "c")
     assert paths == ["a.jpg"]
-    assert done.unlisted == {"c": "vanished during the walk"}
+    assert done.unlisted == {"c": "deleted during the scan"}
     assert done.is_gone("b.jpg", 0) == (True, "deleted")
 
 
@@ -522,7 +522,7 @@ def test_an_emptied_folder_is_not_pruned_unless_meant(tmp_path: Path) -> None:
     for path in ("mnt/x.jpg", "mnt/inner/x.jpg", "mnt/gone/x.jpg"):
         assert done.is_gone(path, 0) == (
             False,
-            "its folder is empty as a whole; prune_empty=True if that is meant",
+            "its folder is empty now; to remove its images from the index: prune_empty=True",
         )
         assert done.is_gone(path, 0, prune_empty=True) == (True, "deleted")
     assert done.is_gone("full/x.jpg", 0) == (True, "deleted")
@@ -600,7 +600,7 @@ def test_an_index_in_the_root_is_not_looked_at(tmp_path: Path) -> None:
     put(tmp_path, "manifest.json", "catalog.sqlite", "catalog.sqlite-wal", "queries.sqlite", "writer.lock")
     put(tmp_path, "vectors/00000001.f16", "faiss/x", "thumbs/t.jpg")
     done = walked(tmp_path)
-    assert (done.other_files, done.empty_folders) == (0, {""})
+    assert (done.other_files, done.empty_folders) == ({}, {""})
     put(tmp_path, "a.jpg", "thumbs up.jpg", "sub/thumbs/b.jpg")
     assert found(tmp_path) == ["a.jpg", "sub/thumbs/b.jpg", "thumbs up.jpg"]
 
@@ -610,7 +610,7 @@ def test_a_rebuilt_index_in_the_root_is_not_looked_at(tmp_path: Path) -> None:
     put(tmp_path, "manifest.json", "queries.sqlite", "writer.lock", "thumbs/t.jpg")
     put(tmp_path, "generation-0002/catalog.sqlite", "generation-0002/vectors/00000001.f16")
     done = walked(tmp_path)
-    assert (done.other_files, done.empty_folders) == (0, {""})
+    assert (done.other_files, done.empty_folders) == ({}, {""})
     put(tmp_path, "sub/manifest.json", "sub/generation-0002/a.jpg", "sub/thumbs/b.jpg")
     assert found(tmp_path) == ["sub/generation-0002/a.jpg", "sub/thumbs/b.jpg"]
 
@@ -620,7 +620,7 @@ def test_a_walk_that_was_broken_off_prunes_nothing(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "b.jpg")
     done = walk(tmp_path)
     next(iter(done))
-    assert done.is_gone("c.jpg", 0) == (False, "the walk did not reach its end")
+    assert done.is_gone("c.jpg", 0) == (False, "not all folders were scanned")
 
 
 def test_renumbered_devices_tell_a_drive_from_the_one_below_it(
@@ -768,3 +768,24 @@ def test_other_errors_pass_through(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyError), open_source(str(tmp_path / "a.jpg")) as opened:
         raise KeyError
     assert opened.stream.closed
+
+
+def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
+    """RAW files, videos and documents are counted apart, whatever the case of their extension; the rest together."""
+    put(tmp_path, "a.NEF", "b.cr3", "sub/c.dng", "d.MOV", "e.pdf", "f.txt", "g.jpg", "noextension")
+    assert walked(tmp_path).other_files == {"raw": 3, "video": 1, "document": 1, "other": 2}
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({}, ""),
+        ({"raw": 1}, "1 RAW file"),
+        ({"raw": 3120, "video": 88, "other": 5}, "3,120 RAW files and 88 videos"),
+        ({"raw": 1, "video": 1, "document": 2}, "1 RAW file, 1 video and 2 documents"),
+        ({"other": 2}, "2 other files"),
+    ],
+)
+def test_kinds_are_put_into_words(counts: dict[str, int], said: str) -> None:
+    """The kinds are named with their counts; other files only where there is nothing else."""
+    assert described(counts) == said

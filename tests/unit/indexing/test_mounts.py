@@ -155,7 +155,7 @@ def test_a_drive_that_goes_after_the_walk_is_still_remembered(
     class Puller(Notes):
         def say(self, line: str) -> None:
             super().say(line)
-            if "2 pictures:" in line:
+            if "2 images:" in line:
                 drives.take(usb)
 
     run(folder, usb, reporter=Puller())
@@ -178,7 +178,7 @@ def test_a_drive_that_goes_during_the_walk_loses_nothing(
 
     class Puller(Notes):
         def start(self, total: int, unit: str) -> None:
-            if unit == "pictures found":
+            if unit == "images found":
                 drives.take(usb)
                 colours(usb, "brown")
 

@@ -326,12 +326,12 @@ def test_a_folder_without_pictures_is_named_and_not_kept(
     (tmp_path / "notes" / "a.txt").write_text("words")
     monkeypatch.chdir(tmp_path)
     run(folder, "empty", "pictures", "notes/a.txt", reporter=notes)
-    assert [line for line in notes.lines if line.startswith("no picture")] == [
-        "no picture in empty",
-        "no picture in notes/a.txt",
+    assert [line for line in notes.lines if line.startswith("no images")] == [
+        "no images in empty",
+        "no images in notes/a.txt",
     ]
     assert roots(folder, tmp_path) == {"pictures"}
-    with pytest.raises(NothingToIndex, match=r"no picture in empty, notes: "):
+    with pytest.raises(NothingToIndex, match=r"no supported images in empty, notes \(1 other file\); "):
         run(folder, "empty", "notes")
     assert roots(folder, tmp_path) == {"pictures"}
 
@@ -342,7 +342,7 @@ def test_an_ignored_part_of_a_root_is_named_as_it_was_given(
     """A part of a known root in which everything is left out is what the line names, not the root."""
     folder = tmp_path / "index"
     run(folder, gallery, walk=WalkOverrides(exclude=("sub/",)))
-    with pytest.raises(NothingToIndex, match=f"no picture in {gallery}/sub: "):
+    with pytest.raises(NothingToIndex, match=f"no supported images in {gallery}/sub; "):
         run(folder, f"{gallery}/sub")
 
 
@@ -386,7 +386,7 @@ def test_a_folder_that_became_a_file(tmp_path: Path, fake_model: FakeModel, name
         assert run(folder, path, reporter=notes).indexed == 1
         assert indexed(folder, tmp_path) == {"rV.png/red.png", "rV.png"}
     else:
-        with pytest.raises(NothingToIndex, match=f"no picture in {path}: "):
+        with pytest.raises(NothingToIndex, match=rf"no supported images in {path} \(1 other file\); "):
             run(folder, path, reporter=notes)
         assert roots(folder, tmp_path) == {"rV"}
     assert f"{path} was a folder when it was indexed and is a file now" in notes.text

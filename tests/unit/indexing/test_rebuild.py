@@ -56,7 +56,7 @@ def test_a_rebuild_goes_on_where_it_was_broken_off(folder: str, gallery: Path, f
     interrupt_after(fake_model, 3)
     with pytest.raises(KeyboardInterrupt):
         run(folder, gallery, batch_size=1, rebuild=True, reporter=notes)
-    assert "to go on where this ended: imgsearch index --rebuild --index" in notes.shell
+    assert "to resume: imgsearch index --rebuild --index" in notes.shell
     assert indexed(folder) == before
     fake_model.before, embedded = None, fake_model.embedded
     result = run(folder, rebuild=True)
@@ -89,7 +89,7 @@ def test_another_wish_gives_up_what_was_begun(folder: str, gallery: Path, fake_m
     fake_model.before, notes = None, Notes()
     everything = len(indexed(folder))
     run(folder, rebuild=True, model=ModelOptions(dim=7), reporter=notes)
-    assert "begun with other settings is given up" in notes.text
+    assert "the interrupted rebuild had other settings" in notes.text
     with ImageIndex(folder) as index:
         assert index.spec.dim == 7
     assert len(indexed(folder)) == everything

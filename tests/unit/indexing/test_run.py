@@ -50,7 +50,7 @@ class Notes(Silent):
 
     def say(self, line: str) -> None:
         self.lines.append(line)
-        if "pictures:" in line and self.then:
+        if "images:" in line and self.then:
             self.then()
 
     @property
@@ -119,6 +119,7 @@ def test_every_picture_is_found_by_what_is_in_it(folder: str, gallery: Path, fak
         "seconds": 0,
         "to_do": 0,
         "to_prune": 0,
+        "not_read": {},
     }
     assert indexed(folder) == hashes(gallery)
     for colour, name in {"red": "red.png", "blue": "blue.jpg", "white": "sub/white.png"}.items():
@@ -146,12 +147,12 @@ def test_the_first_line_says_how_many(folder: str, gallery: Path, fake_model: Fa
     """Before any work, a run says how many pictures there are and how many of them need work."""
     notes = Notes()
     run(folder, gallery, reporter=notes)
-    assert notes.lines[0].startswith("5 pictures: 5 new or changed")
+    assert notes.lines[0].startswith("5 images: 5 new or changed")
     paint(gallery / "pink.png", "pink")
     os.unlink(gallery / "red.png")
     notes = Notes()
     run(folder, gallery, reporter=notes)
-    assert notes.lines[0].startswith("5 pictures: 1 new or changed, 4 unchanged, 1 gone")
+    assert notes.lines[0].startswith("5 images: 1 new or changed, 4 unchanged, 1 deleted")
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "no picture", "a file of text"])
@@ -169,7 +170,7 @@ def test_nothing_to_index_leaves_no_index(
         path.mkdir()
         if what == "no picture":
             (path / "note.txt").write_text("words")
-    with pytest.raises(error, match=what if error is FolderError else "no picture in"):
+    with pytest.raises(error, match=what if error is FolderError else "no supported images in"):
         run(folder, path)
     assert not os.path.exists(folder)
     assert fake_model.loads == 0
@@ -807,7 +808,9 @@ def test_an_interrupted_run_keeps_what_was_embedded(
             raise KeyboardInterrupt
 
     fake_model.before = interrupt
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(
+        KeyboardInterrupt, match=f"{at} of 5 images indexed. Run the same command to continue"
+    ):
         run(folder, gallery, batch_size=1)
     assert len(indexed(folder)) == at
     fake_model.before = None
@@ -873,7 +876,7 @@ def test_a_dry_run_writes_nothing(folder: str, gallery: Path, fake_model: FakeMo
     notes = Notes()
     result = run(folder, gallery, dry_run=True, reporter=notes)
     assert (result.to_do, result.indexed, fake_model.loads) == (5, 0, 0)
-    assert notes.lines[0].startswith("5 pictures: 5 new or changed")
+    assert notes.lines[0].startswith("5 images: 5 new or changed")
     assert not os.path.exists(folder)
     run(folder, gallery)
     paint(gallery / "pink.png", "pink")
@@ -1026,10 +1029,10 @@ def test_progress_counts_what_is_done_not_what_waits(
         total = done = 0
 
         def start(self, total: int, unit: str) -> None:
-            if unit == "pictures":
+            if unit == "images":
                 Counter.total, Counter.done = total, 0
 
-        def advance(self, n: int = 1) -> None:
+        def advance(self, n: int = 1, where: str = "") -> None:
             Counter.done += n
 
     early: list[tuple[int, int]] = []

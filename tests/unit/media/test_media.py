@@ -408,28 +408,6 @@ def test_what_is_no_picture_says_so(data: bytes, name: str) -> None:
     assert reason(data, name) == "not an image"
 
 
-@pytest.mark.parametrize(
-    ("data", "content"),
-    [
-        (b"This is a note.\n\tWith a second line.", "plain text"),
-        ("Fünf Bäume".encode() * 7, "plain text"),  # the 64th byte is in the middle of a letter
-        (b"\n<!doctype HTML><html></html>", "a web page"),
-        (b"%PDF-1.7\n", "a PDF document"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a drawing in SVG"),
-        (b"PK\x03\x04" + b"\0" * 60, "a ZIP archive"),
-        (b"\0\0\0\x18ftypcrx \0\0\0\1", "a RAW photo"),
-        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "a video"),
-        (b"\0" * 5000, "all zeros"),
-        (bytes(range(200, 256)), "of another kind"),
-    ],
-)
-def test_what_is_no_picture_says_what_it_is(data: bytes, content: str) -> None:
-    """The detail of a file that is not an image names its content in words, not its bytes."""
-    with pytest.raises(PictureError) as caught:
-        check_picture(io.BytesIO(data), "x.jpg")
-    assert str(caught.value) == f"not an image: its content is {content}"
-
-
 def test_an_empty_file_says_so() -> None:
     """Nothing at all is a reason of its own."""
     assert reason(b"") == "empty file"

@@ -449,8 +449,7 @@ def test_the_stats_name_batch_and_wait(tmp_path: Path, gallery: Path, tiny_check
     assert "; batches of 3 (as asked for)" in run(tmp_path / "b", gallery, model=model, batch_size=3).timing()
     told = IndexResult(indexed=40, seconds=12.0, embedding=6.0, waiting=2.0).timing()
     assert told == (
-        "12.0 s in all; the model worked 6.0 s and waited 25 % of the time for pictures (2.0 s); "
-        "5 pictures a second"
+        "12.0 s in total; the model worked 6.0 s and waited 25 % of the time for images (2.0 s); 5 images/s"
     )
     assert "waited 0 % of the time" in IndexResult().timing()
 

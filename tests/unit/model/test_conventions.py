@@ -172,7 +172,7 @@ def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
     notes = Notes()
     choose_spec(ModelOptions(str(sentence)), notes)
     assert notes.lines == [
-        f"{sentence} asks for 64 of 128 dimensions (its truncate_dim); "
+        f"{sentence} is used with 64 of 128 dimensions (its truncate_dim); "
         "at most 36,864 pixels per image (its training budget)"
     ]
     notes = Notes()
@@ -182,7 +182,7 @@ def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
 
 def test_a_dim_that_the_model_lacks_is_refused(sentence: Path) -> None:
     """The most is what the model has, not its truncate_dim."""
-    with pytest.raises(UsageError, match=r"dim=129: .* gives vectors of 128 dimensions"):
+    with pytest.raises(UsageError, match=r"dim=129: the embeddings of .* have 128 dimensions"):
         _spec(sentence, dim=129)
 
 
@@ -370,7 +370,7 @@ def test_an_index_keeps_the_checkpoints_conventions(sentence: Path, photos: Path
     index = tmp_path / "index"
     done = imgsearch("index", photos, "--index", index, "--model", sentence, "--device", "cpu")
     assert done.code == 0, done.err
-    assert "asks for 64 of 128 dimensions (its truncate_dim)" in done.err
+    assert "is used with 64 of 128 dimensions (its truncate_dim)" in done.err
     spec = manifest.read(str(index))
     assert (spec.dim, spec.query_prompt, spec.document_prompt) == (64, *PROMPTS.values())
     state = imgsearch("status", "--index", index)
@@ -406,7 +406,7 @@ def test_every_dimension_up_to_the_stored_one_can_be_searched(
     assert "--dim 129: the embeddings in this index have 128 dimensions" in refused.err
     refused = imgsearch("index", photos, "--index", tmp_path / "more", "--model", sentence, "--dim", 129)
     assert (refused.code, os.path.exists(tmp_path / "more")) == (2, False)
-    assert "gives vectors of 128 dimensions" in refused.err
+    assert "have 128 dimensions" in refused.err
 
 
 def test_embed_uses_the_side_of_its_inputs(sentence: Path, photos: Path) -> None:
@@ -495,7 +495,7 @@ def test_the_demo_model_is_found_by_its_name(demo: str, photos: Path, tmp_path: 
     index = ("--index", tmp_path / "index")
     assert imgsearch("index", photos, *index, "--model", "demo", "--device", "cpu").code == 0
     assert manifest.read(str(tmp_path / "index")).model == "demo"
-    found = imgsearch("query", "a cat", *index)
+    found = imgsearch("query", "a cat", *index, "--verbose")
     assert found.code == 0
     assert "demo (ships with imgsearch)" in found.err
     with pytest.raises(CheckpointError, match=os.path.join(tmp_path, "demo")):
@@ -516,5 +516,5 @@ def test_the_demo_model_needs_no_download(demo: str) -> None:
 def test_an_installation_without_the_demo_model_says_so(demo: str) -> None:
     """A shipped checkpoint that is damaged or left out is named, with what to do."""
     shutil.rmtree(demo)
-    with pytest.raises(CheckpointError, match=r"not whole in this installation .* install imgsearch anew"):
+    with pytest.raises(CheckpointError, match=r"incomplete in this installation .* reinstall imgsearch"):
         locate.find_checkpoint("demo")

@@ -103,7 +103,7 @@ def test_the_last_resort_is_a_download(machine: Path, monkeypatch: pytest.Monkey
     target = str(machine / "data/imgsearch/models" / DEFAULT_MODEL)
     found = find_checkpoint()
     assert made == [(DEFAULT_MODEL, None, target)]
-    assert (found.folder, found.name, found.reason) == (target, DEFAULT_MODEL, "downloaded from the hub")
+    assert (found.folder, found.name, found.reason) == (target, DEFAULT_MODEL, "downloaded from Hugging Face")
 
 
 def test_an_incomplete_data_folder_is_resumed(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +134,10 @@ def test_an_incomplete_checkout_folder_is_passed_over_and_said(
     downloads(monkeypatch)
     half = write(machine / "work" / DEFAULT_MODEL, {"config.json": checkpoint()["config.json"]})
     told: list[str] = []
-    assert find_checkpoint(notify=told.append).reason == "downloaded from the hub"
+    assert find_checkpoint(notify=told.append).reason == "downloaded from Hugging Face"
     assert told == [
-        f"{half} is not used: it lacks tokenizer.json, chat_template.jinja, preprocessor_config.json, model.safetensors"
+        f"{half} is not used because it is incomplete: "
+        "tokenizer.json, chat_template.jinja, preprocessor_config.json, model.safetensors missing"
     ]
 
 
@@ -144,7 +145,9 @@ def test_a_given_folder_must_be_complete(machine: Path) -> None:
     """An incomplete --model folder is an error that names the folder and what is missing."""
     folder = write(machine / "half", checkpoint())
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(CheckpointError, match=rf"the model's folder {folder} lacks tokenizer\.json"):
+    with pytest.raises(
+        CheckpointError, match=rf"model {folder}: the model is incomplete \(tokenizer\.json missing"
+    ):
         find_checkpoint(str(folder))
 
 
@@ -167,13 +170,18 @@ def test_the_variable_must_name_a_checkpoint(
 )
 def test_neither_folder_nor_name(model: str) -> None:
     """What is no folder and can't be a name on the hub is refused with an example of one."""
-    with pytest.raises(CheckpointError, match="no folder of that name; a hub name looks like Qwen/"):
+    with pytest.raises(
+        CheckpointError, match="there is no such folder; the name of a model on Hugging Face looks like Qwen/"
+    ):
         find_checkpoint(model)
 
 
 def test_without_download_it_says_how_to_get_it(machine: Path) -> None:
     """download=False over an empty machine names the folder, the command and the option."""
-    with pytest.raises(CheckpointError, match=r"acme/tiny on this machine .*'download\(\)'.*model=DIR"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"acme/tiny is not complete on this computer .*'download\(name='acme/tiny'\)'.*model=DIR",
+    ):
         find_checkpoint("acme/tiny", download=False)
 
 
@@ -195,7 +203,7 @@ def test_a_revision_finds_only_its_own_folder(machine: Path, monkeypatch: pytest
 
 def test_a_revision_of_a_folder_is_a_contradiction(machine: Path) -> None:
     """A folder has no revisions: both together are a usage error."""
-    with pytest.raises(UsageError, match="is a folder; revision needs a name on the hub"):
+    with pytest.raises(UsageError, match="is a folder; revision needs a name on Hugging Face"):
         find_checkpoint(str(write(machine / "mine", checkpoint())), revision="main")
 
 
@@ -336,8 +344,11 @@ def test_describe_reads_config_and_headers(machine: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (b'{"model_type": "clip"}', "is not a Qwen3-VL embedding model"),
-        (b"{}", "is not a Qwen3-VL embedding model"),
+        (
+            b'{"model_type": "clip"}',
+            "is a 'clip' model; imgsearch needs a Qwen3-VL embedding model",
+        ),
+        (b"{}", "is a None model"),
         (b"{,}", "config.json is damaged"),
         (b"[1]", "config.json is damaged"),
         (b"\xff{}", "config.json is damaged"),

@@ -21,7 +21,8 @@ from huggingface_hub import constants
 from imgsearch.errors import CheckpointError, DownloadError
 from imgsearch.model import hub as downloads
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
-from imgsearch.model.hub import download_checkpoint
+from imgsearch.model.hub import download_bytes, download_checkpoint
+from imgsearch.text import format_bytes
 from support import TESTS
 from support.hub_server import Hub, checkpoint, sharded
 
@@ -127,7 +128,30 @@ def test_download_tells_what_it_does(hub: Hub, tmp_path: Path) -> None:
     """One line names the model, how much is fetched, and the folder."""
     told: list[str] = []
     download_checkpoint(NAME, None, str(tmp_path), notify=told.append)
-    assert told == [f"downloading {NAME} (0.0 MB) into {tmp_path}"]
+    assert told == [f"downloading {NAME} (0.0 MB) to {tmp_path}"]
+
+
+def test_a_download_is_approved_with_its_size_before_anything_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    """The question names the model and the size; a no is an error that names the ways around, and fetches nothing."""
+    hub.commit(NAME, checkpoint(3_000_000))
+    asked: list[str] = []
+    with pytest.raises(DownloadError, match=r"not downloaded \(3\.0 MB\).*download.*model=DIR.*model='demo'"):
+        download_checkpoint(NAME, None, str(tmp_path / "no"), approve=lambda line: bool(asked.append(line)))
+    assert asked == [f"The model {NAME} must be downloaded once (3.0 MB). Continue?"]
+    assert hub.fetched() == set()
+    download_checkpoint(NAME, None, str(tmp_path / "yes"), approve=lambda line: not asked.append(line))
+    assert Checkpoint(str(tmp_path / "yes")).missing_files() == []
+    download_checkpoint(
+        NAME, None, str(tmp_path / "yes"), approve=lambda _: pytest.fail("nothing is missing")
+    )
+
+
+def test_the_size_of_the_default_model_is_known_without_a_connection(hub: Hub) -> None:
+    """The default model's size needs no hub; another model's is asked for, and unknown where nobody answers."""
+    assert format_bytes(download_bytes("Qwen/Qwen3-VL-Embedding-2B", None) or 0) == "4.3 GB"
+    assert hub.log == []
+    assert download_bytes(NAME, None) == sum(len(data) for data in checkpoint().values())
+    assert download_bytes("acme/none", None) is None
 
 
 def test_download_is_silent(tmp_path: Path) -> None:
@@ -243,7 +267,7 @@ def test_a_broken_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None
 def test_a_connection_that_stays_broken_is_an_error_that_can_be_continued(hub: Hub, tmp_path: Path) -> None:
     """After some attempts that bring nothing the error says that another run goes on from there; and it does."""
     hub.faults.drop_after["model.safetensors"] = [1000, 0]
-    with pytest.raises(DownloadError, match="again, it goes on there"):
+    with pytest.raises(DownloadError, match=r"was interrupted at .*; run the same command again to resume"):
         download_checkpoint(NAME, None, str(tmp_path))
     assert any("rest of a download" in item for item in Checkpoint(str(tmp_path)).missing_files())
     hub.faults.drop_after.clear()
@@ -308,7 +332,7 @@ def test_wrong_bytes_are_never_kept(hub: Hub, tmp_path: Path) -> None:
 def test_a_wrong_small_file_is_an_error(hub: Hub, tmp_path: Path) -> None:
     """Small files, too, are compared with the hub's checksums."""
     hub.faults.damaged.add("chat_template.jinja")
-    with pytest.raises(DownloadError, match=r"chat_template\.jinja of Qwen/Tiny did not arrive whole"):
+    with pytest.raises(DownloadError, match=r"chat_template\.jinja of Qwen/Tiny arrived incomplete"):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
@@ -324,7 +348,7 @@ def test_a_file_that_is_listed_and_not_there_is_an_error(hub: Hub, tmp_path: Pat
 def test_an_unknown_repository_is_an_error_also_over_a_filled_folder(hub: Hub, tmp_path: Path) -> None:
     """A 404 over a folder that has files is not taken for success, and the folder stays as it was."""
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(DownloadError, match=r"shows no Qwen/Tyni \(404\); check the name"):
+    with pytest.raises(DownloadError, match=r"has no model Qwen/Tyni \(404\); check the name"):
         download_checkpoint("Qwen/Tyni", None, str(tmp_path))
     assert os.listdir(tmp_path) == ["config.json"]
 
@@ -345,14 +369,14 @@ def test_an_unknown_revision_is_named(hub: Hub, tmp_path: Path) -> None:
 def test_a_gated_model_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     """Without leave the error names the licence and HF_TOKEN."""
     hub.token, hub.gated = "secret", True
-    with pytest.raises(DownloadError, match=r"accept its licence on .*Qwen/Tiny, set HF_TOKEN"):
+    with pytest.raises(DownloadError, match=r"accept its license at .*Qwen/Tiny, set HF_TOKEN"):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_a_private_model_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     """A 401 for a repository that one may not see names HF_TOKEN."""
     hub.token = "secret"
-    with pytest.raises(DownloadError, match=r"shows no Qwen/Tiny \(401\).*HF_TOKEN"):
+    with pytest.raises(DownloadError, match=r"has no model Qwen/Tiny \(401\).*HF_TOKEN"):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
@@ -396,8 +420,8 @@ def test_offline_mode_over_half_a_checkpoint_is_an_error(tmp_path: Path, variabl
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert server.log == []
     assert done.returncode == 2
-    assert done.stderr.startswith("DownloadError: Qwen/Tiny has to be fetched, but HF_HUB_OFFLINE is set")
-    assert "run 'download()'" in done.stderr
+    assert done.stderr.startswith("DownloadError: Qwen/Tiny must be downloaded, but HF_HUB_OFFLINE is set")
+    assert "unset it and try again" in done.stderr
     assert "model=DIR" in done.stderr
 
 
@@ -409,21 +433,24 @@ def test_no_network_is_an_error_over_half_a_checkpoint(
         nobody = server.url
     use(nobody, monkeypatch)
     (tmp_path / "config.json").write_bytes(checkpoint()["config.json"])
-    with pytest.raises(DownloadError, match=rf"no hub answers at {nobody} .*download\(\).* model=DIR"):
+    with pytest.raises(
+        DownloadError,
+        match=rf"can't reach {nobody} to download the model: .*connection and try again, .*model=DIR\. .*model='demo'",
+    ):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_a_captive_portal_is_not_a_hub(hub: Hub, tmp_path: Path) -> None:
     """A page of HTML instead of the listing is an error that points at the endpoint."""
     hub.faults.html = True
-    with pytest.raises(DownloadError, match="no hub answers at http"):
+    with pytest.raises(DownloadError, match="can't reach http"):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
 def test_a_server_error_is_passed_on(hub: Hub, tmp_path: Path) -> None:
     """Weights that are refused with a lasting status end with that status."""
     hub.faults.status["model.safetensors"] = [451]
-    with pytest.raises(DownloadError, match="answered 451"):
+    with pytest.raises(DownloadError, match="answered with status 451"):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
@@ -432,7 +459,7 @@ def test_too_little_room_is_said_before_weights_are_fetched(
 ) -> None:
     """The error gives what is needed and what is free; no file is fetched."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000_000))
-    with pytest.raises(DownloadError, match=r"needs 64\.0 MB in .*, where 5\.0 MB are free"):
+    with pytest.raises(DownloadError, match=r"needs 64\.0 MB in .*, but only 5\.0 MB are free"):
         download_checkpoint(NAME, None, str(tmp_path))
     assert hub.fetched() == set()
 
@@ -477,7 +504,7 @@ def test_a_read_only_folder_is_said(tmp_path: Path) -> None:
 def test_paths_can_not_leave_the_folder(hub: Hub, tmp_path: Path, path: str) -> None:
     """A listing that names a path outside the folder is refused as a whole."""
     hub.faults.list_extra = [path]
-    with pytest.raises(DownloadError, match="outside its folder; nothing was fetched"):
+    with pytest.raises(DownloadError, match="outside its folder; nothing was downloaded"):
         download_checkpoint(NAME, None, str(tmp_path / "model"))
     assert os.listdir(tmp_path) == []
 
@@ -485,7 +512,7 @@ def test_paths_can_not_leave_the_folder(hub: Hub, tmp_path: Path, path: str) -> 
 def test_another_family_is_refused_before_its_weights(hub: Hub, tmp_path: Path) -> None:
     """A CLIP checkpoint is refused when its config.json is there; its weights are not asked for."""
     hub.commit(NAME, {**checkpoint(), "config.json": b'{"model_type": "clip"}'})
-    with pytest.raises(CheckpointError, match="model_type: clip"):
+    with pytest.raises(CheckpointError, match="'clip' model"):
         download_checkpoint(NAME, None, str(tmp_path))
     assert "model.safetensors" not in hub.fetched()
 
@@ -494,7 +521,7 @@ def test_a_repository_without_safetensors_is_refused(hub: Hub, tmp_path: Path) -
     """Pickled weights are no weights: nothing is fetched."""
     files = checkpoint()
     hub.commit(NAME, {"config.json": files["config.json"], "pytorch_model.bin": b"pickle"})
-    with pytest.raises(DownloadError, match=r"config\.json or safetensors weights lack"):
+    with pytest.raises(DownloadError, match=r"config\.json or the safetensors files are missing"):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
@@ -503,7 +530,7 @@ def test_a_shard_that_the_hub_lacks_is_an_error(hub: Hub, tmp_path: Path) -> Non
     files = sharded(checkpoint())
     del files["model-00002-of-00002.safetensors"]
     hub.commit(NAME, files)
-    with pytest.raises(DownloadError, match=r"lacks model-00002-of-00002\.safetensors"):
+    with pytest.raises(DownloadError, match=r"model-00002-of-00002\.safetensors missing"):
         download_checkpoint(NAME, None, str(tmp_path))
     assert not (tmp_path / SOURCE_FILE).exists()
 
@@ -526,7 +553,7 @@ def test_a_second_process_waits_for_the_first(hub: Hub, tmp_path: Path) -> None:
 
         download_checkpoint(NAME, None, str(tmp_path), notify=talk)
     assert locked == [True]
-    assert told[0] == f"another process is downloading into {tmp_path}; waiting for it"
+    assert told[0] == f"another process is downloading to {tmp_path}; waiting for it"
     assert contents(tmp_path) == checkpoint()
 
 

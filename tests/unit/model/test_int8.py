@@ -229,7 +229,7 @@ def test_indexing_in_int8(tmp_path: Path, uneven: Callable[[str], str]):
     for seed in range(4):
         scene(seed, (128, 96)).save(folder / f"{seed}.png")
     common = ("--index", index, "--model", "demo")
-    done = imgsearch("index", folder, *common, "--dtype", "int8", "--device", "cpu")
+    done = imgsearch("index", folder, *common, "--dtype", "int8", "--device", "cpu", "--verbose")
     assert done.code == 0, done.err
     assert "in int8: CPU was requested; int8 was requested" in done.err
     assert b"in int8" in imgsearch("status", "--index", index).out

@@ -128,7 +128,7 @@ def load(request: pytest.FixtureRequest):
 def test_missing_tensors(load, tiny_copy: str):
     """Weights that lack tensors are refused, with the first few names and how many more there are."""
     _rewrite(tiny_copy, lambda tensors: {n: t for n, t in tensors.items() if ".visual.blocks.1." not in n})
-    with pytest.raises(CheckpointError, match=r"is missing model\.visual\.blocks\.1\..* and 9 more"):
+    with pytest.raises(CheckpointError, match=r"are missing model\.visual\.blocks\.1\..* and 9 more"):
         load(tiny_copy, _cpu("float32"))
 
 

@@ -235,7 +235,7 @@ def test_eval_prints_tables_and_writes_json_and_a_plot(
         "| 16",
     ]
     assert "0 of 3 queries, 0 of 6 images from the cache" in done.err
-    again = imgsearch(*argv)
+    again = imgsearch(*argv, "--verbose")
     assert again.out == done.out
     assert again.err.count("3 of 3 queries, 6 of 6 images from the cache") == 2
     assert "on cpu in" not in again.err, "the model was loaded for nothing"
@@ -337,7 +337,7 @@ def test_a_folder_for_results_that_can_not_be_made_is_said_first(
 ) -> None:
     """Before a model is loaded, not after hours of work."""
     (tmp_path / "out").write_text("a file")
-    done = imgsearch(*_eval(tmp_path, parquet(tmp_path, 2), "--model", tiny_checkpoint))
+    done = imgsearch(*_eval(tmp_path, parquet(tmp_path, 2), "--model", tiny_checkpoint), "--verbose")
     assert done.code == 2
     assert f"{os.path.join(tmp_path, 'out')} could not be created" in done.err
     assert "on cpu in" not in done.err

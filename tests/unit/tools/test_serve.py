@@ -63,7 +63,7 @@ def server(index: tuple[str, Path]) -> Iterator[Running]:
     with (
         tempfile.TemporaryDirectory(prefix="is-") as folder,
         running(
-            Path(folder, "run"), "--http", "--port", "0", "--index", index[0], ready="is loaded on"
+            Path(folder, "run"), "--http", "--port", "0", "--index", index[0], ready="is loaded ("
         ) as found,
     ):
         yield found
@@ -146,6 +146,7 @@ def test_an_index_made_by_a_server_is_the_one_made_without(
         where,
         "--model",
         tiny_checkpoint,
+        "--verbose",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
@@ -421,7 +422,7 @@ def test_a_place_for_the_socket_that_is_anothers_is_no_server(
     assert imgsearch("query", "a boat", "--no-remember", "--index", index[0]).code == 0
     done = imgsearch("serve")
     assert done.code == 2
-    assert "(Permission denied); name one of your own with IMGSEARCH_RUNTIME_DIR" in done.err
+    assert "(Permission denied); set IMGSEARCH_RUNTIME_DIR to one of your own" in done.err
 
 
 def test_strangers_on_the_port_do_not_shut_the_owner_out(server: Running) -> None:
@@ -536,7 +537,7 @@ def test_a_server_that_dies_is_replaced_in_the_middle_of_the_work(
         assert np.array_equal(encoder.embed(texts), before)
         assert np.array_equal(encoder.embed(texts), before)
     assert len(said) == 1
-    assert "the model is loaded here, and the work goes on" in said[0]
+    assert "loading the model in this process to continue" in said[0]
 
 
 def _here(model_spec: ModelSpec) -> Qwen3VLEmbedder:
@@ -574,7 +575,9 @@ def test_a_server_of_another_version_is_not_used(
     monkeypatch.setattr(protocol, "version", lambda: "99.1")
     done = imgsearch(*words)
     assert (done.code, done.out) == (0, right)
-    assert "the running server is imgsearch 0.1.0 and this is 99.1: the model is loaded here" in done.err
+    assert (
+        "the running server is imgsearch 0.1.0, this is 99.1: loading the model in this process" in done.err
+    )
     assert requests(by_server) == before
 
 
@@ -598,7 +601,7 @@ def test_something_else_behind_the_socket_is_not_asked(
         other.listen()
         done = imgsearch("query", "a boat", "--no-remember", "--index", index[0])
         assert done.code == 0
-        assert "the server does not answer (timed out): the model is loaded here" in done.err
+        assert "the server does not answer (timed out): loading the model in this process" in done.err
         threading.Thread(target=_babble, args=(other,), daemon=True).start()
         assert find_server(Address(str(short / "run"))) is None
 

@@ -443,7 +443,7 @@ def test_a_repair_that_is_broken_off_is_finished_by_the_next_run(
     notes = Notes()
     with pytest.raises(CheckpointError):
         repair_index(str(index), reporter=notes)
-    assert f"to index 1 image again: index_pictures(folder={str(index)!r})" in notes.text
+    assert f"to index 1 again: index_pictures(folder={str(index)!r})" in notes.text
     assert verify_index(str(index)).damages == []
     fake_model.before = None
     assert run(index, photos).indexed == 1

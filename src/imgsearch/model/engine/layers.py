@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +20,8 @@ from imgsearch.text import Option
 LEAST_COSINE = 0.995
 """Of a vector in int8 to the same without: a checkpoint that is further off is refused."""
 
+_TRIALS = 4  # of each product; the first one warms up
+_IMAGES = 4  # of a batch in one product: with few rows int8 is no faster
 _CHECKED = 4  # prompts that are computed twice, of texts and of pictures
 _LEAST_DIM = 64  # the fewest numbers that the published model's vectors are made to be cut to
 
@@ -63,6 +67,7 @@ class Int8Linear:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         """Quantise a weight (outputs, inputs); ``bias`` has the dtype of the computation."""
+        self.shape = weight.shape
         codes, self._steps = _quantize_rows(weight)
         self._packed = torch.ops.onednn.qlinear_prepack(codes, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
@@ -110,6 +115,30 @@ class Int8Linear:
 
     def prepack(self) -> None:
         """Do nothing: the weight was laid out when it was quantised."""
+
+
+def saved_by_int8(products: Sequence[Linear | Int8Linear], rows: int) -> float:
+    """Return about how many seconds int8 would save in an image's products of ``rows``; below 0 if it takes longer.
+
+    The largest product is timed both ways; the others are taken to be as quick for their size.
+    """
+    sample = max(products, key=lambda product: math.prod(product.shape), default=None)
+    if not isinstance(sample, Linear):
+        return 0.0
+    x = torch.randn(_IMAGES * rows, sample.shape[1], dtype=sample.dtype)
+    int8 = Int8Linear(torch.randn(sample.shape), None)
+    seconds = _seconds(lambda: sample(x)) - _seconds(lambda: int8(x))
+    return seconds / _IMAGES * sum(math.prod(product.shape) for product in products) / math.prod(sample.shape)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Return how long ``work`` takes, the best of a few times."""
+    taken = []
+    for _ in range(_TRIALS):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 class Int8Check:
@@ -234,6 +263,7 @@ class Linear:
         """Take a weight of shape (outputs, inputs)."""
         self._weights, self._name = weights, f"{name}.weight"
         self._weight = weights.matrix(self._name)
+        self.shape, self.dtype = self._weight.shape, weights.dtype
         self._bias = weights.read(f"{name}.bias") if bias else None
         self._onednn = uses_onednn(weights)
         self._packed = False

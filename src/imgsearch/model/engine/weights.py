@@ -170,11 +170,11 @@ def _check(stored: Mapping[str, TensorInfo], wanted: Mapping[str, tuple[int, ...
     """Raise CheckpointError unless the stored tensors are exactly those of the model."""
     missing, unexpected = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if missing:
-        raise CheckpointError(f"{folder}: the model is missing {_some(missing)}; ", MEND)
+        raise CheckpointError(f"{folder}: the weights are missing {_some(missing)}; ", MEND)
     if unexpected:
         text_model = "this is a model that generates text, not an embedding model"
         raise CheckpointError(
-            f"{folder}: the model has unknown tensors: {_some(unexpected)}; ",
+            f"{folder}: the weights contain unknown tensors: {_some(unexpected)}; ",
             text_model if _HEAD in unexpected else MEND,
         )
     for name, where in stored.items():

@@ -61,7 +61,7 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
         raise _unwritable(out, error) from error
     reporter.say(f"{len(scenes)} test images drawn in {os.path.relpath(pictures)}")
     options = ModelOptions(model=DEMO_MODEL)
-    result = index_pictures([pictures], folder, IndexOptions(model=options), reporter)
+    result = index_pictures([pictures], folder, IndexOptions(model=options, advise=False), reporter)
     reporter.say(Message(result.summary(folder), "."))
     reporter.say("")
     reporter.wait("Searching")

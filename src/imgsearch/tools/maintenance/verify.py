@@ -265,7 +265,7 @@ def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter:
     except ImgsearchError:
         reporter.say(
             Message(
-                f"removed the damaged parts; to index {plural(len(present), 'image')} again: ",
+                f"removed the damaged parts; to index {len(present):,} again: ",
                 Call("index_pictures", {"folder": folder}),
             )
         )

@@ -407,7 +407,7 @@ def _spec(
     if want.model == IMPORTED:
         reporter.say(
             Message(
-                "it is unknown which model made the embeddings: search this index with images, not words (give ",
+                "it is unknown which model made the embeddings: only images can be searched for, not words (give ",
                 Option("model", metavar="NAME|DIR"),
                 " if you know it)",
             )
