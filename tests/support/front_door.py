@@ -132,6 +132,17 @@ TYPED = (
     Typed("similar Pictures", 2, ("Pictures is a folder",), ONE_LINE),
     Typed("similar notes.txt", 2, ("not an image",), ONE_LINE),
     Typed("similar nowhere.jpg", 2, ("nowhere.jpg",), ONE_LINE),
+    # Removing.
+    Typed("remove nowhere.jpg", 1, ("not in the index: nowhere.jpg",), ONE_LINE),
+    Typed("remove Pictures/2023 --dry-run", 0, ("2 images would be removed",), ONE_LINE),
+    Typed("rm Pictures/2023/b.jpg", 0, ("30 days",), ONE_LINE, changes=True),
+    Typed(
+        "delete Pictures",
+        0,
+        ("3 images removed", "imgsearch index Pictures"),
+        ONE_LINE,
+        changes=True,
+    ),
 )
 
 

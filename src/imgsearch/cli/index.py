@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, cast
@@ -17,11 +18,14 @@ from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
-from imgsearch.text import Message, format_bytes, plural
+from imgsearch.text import Call, Message, format_bytes, plural
 
 if TYPE_CHECKING:
     from imgsearch.client.connection import ServerState
     from imgsearch.tools.maintenance.status import Status
+
+
+_NAMED = 3  # paths in a line
 
 
 def register(app: typer.Typer) -> None:
@@ -342,6 +346,9 @@ def remove(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH", help="Image or folder to remove from the index")
     ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed, without doing it")
+    ] = False,
     index: common.IndexFolder = None,
 ) -> int:
     """Remove images or folders from the index.
@@ -349,20 +356,32 @@ def remove(
     Examples:
       imgsearch remove ~/Pictures/2024
 
-    Your files are never touched. A folder that is still inside an indexed one returns with the next 'imgsearch index'.
+    Your files are never touched. Indexing a path again within 30 days restores it at once. A folder that is still
+    inside an indexed one returns with the next 'imgsearch index'.
     """
     from imgsearch.indexing.edit import remove_paths
 
     folder = find_index(index)
     reporter = output.ProgressReporter()
-    removed = remove_paths(paths, folder, reporter)
+    removed = remove_paths(paths, folder, reporter, dry_run=dry_run)
     if not removed:
-        reporter.say("none of this is in the index")
         return 1
-    parts = []
-    if removed.files:
-        parts.append(f"{plural(removed.files, 'file')} taken out of the index")
-    if removed.roots:
-        parts.append(f"{plural(removed.roots, 'folder')} no longer kept indexed")
-    reporter.say("; ".join(parts))
+    images = plural(removed.files, "image")
+    if dry_run:
+        folders = f" and {plural(removed.roots, 'folder')}" if removed.roots else ""
+        reporter.say(f"{images}{folders} would be removed from the index")
+    elif removed.files:
+        reporter.say(Message(f"{images} removed from the index; ", _restored_by(paths, folder)))
     return 0
+
+
+def _restored_by(paths: Sequence[str], folder: str) -> Message:
+    """Return how what was removed can be restored."""
+    from imgsearch.index.writer import GRACE_SECONDS
+
+    days = round(GRACE_SECONDS / 86_400)
+    existing = [path for path in paths if os.path.exists(path)]
+    if not existing:
+        return Message(f"the embeddings are kept for {days} days, in case the files return")
+    again = Call("index_pictures", {"paths": existing[:_NAMED], "folder": folder})
+    return Message(f"to restore within {days} days: ", again, " …" if len(existing) > _NAMED else "")

@@ -11,6 +11,7 @@ from imgsearch.errors import FolderError, UsageError
 from imgsearch.files import check_root
 from imgsearch.fs import is_at_or_below, is_below, mount_of
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileRow, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.roots import owner_of, single_files
@@ -18,6 +19,7 @@ from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter, Silent, SourceFile
 
 _LOOKED_AT = 100
+_ASK_ABOVE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ def _look_at(row: FileRow, folder: str) -> tuple[bool, bool]:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was forgotten: ``files``, indexed or skipped, and ``roots``, folders that are no longer kept indexed.
+    """What was removed: ``files``, indexed or skipped, and ``roots``, folders that are no longer indexed.
 
     It is false where nothing was.
     """
@@ -189,27 +191,46 @@ class Removed:
     roots: int = 0
 
     def __bool__(self) -> bool:
-        """Whether anything was forgotten."""
+        """Whether anything was removed."""
         return bool(self.files or self.roots)
 
+    def __add__(self, other: Removed) -> Removed:
+        """Return both together."""
+        return Removed(self.files + other.files, self.roots + other.roots)
 
-def remove_paths(paths: Sequence[str], folder: str, reporter: Reporter | None = None) -> Removed:
-    """Forget everything at or below ``paths`` in the index in ``folder``; return how much that was.
 
-    A root that lies in a path is forgotten too; a part of a root comes back with its next refresh, which is
-    said. Paths need not exist; a link is itself if the index knows it by that name, else what it leads to.
-    Raises IndexMissing, IndexLocked, IndexDamaged, StorageError.
+def remove_paths(
+    paths: Sequence[str], folder: str, reporter: Reporter | None = None, *, dry_run: bool = False
+) -> Removed:
+    """Remove everything at or below ``paths`` from the index in ``folder``; return how much that was.
+
+    The embeddings are kept for 30 days, as of deleted files: indexing the paths again restores them without the
+    model. A root that lies in a path is removed too; a part of a root comes back with its next refresh, which
+    ``reporter`` is told, as it is of a path that the index does not know; and it is asked for more than 20 files. With
+    ``dry_run`` nothing is removed. Paths need not exist; a link is itself if the index knows it by that name, else what
+    it leads to. Raises IndexMissing, IndexLocked, IndexDamaged, StorageError.
     """
     reporter = reporter or Silent()
-    files = roots = 0
+    with ImageIndex(folder) as index:
+        known = list(dict.fromkeys(filter(None, (_known(path, index.catalog, reporter) for path in paths))))
+        known = [path for path in known if not any(is_below(path, other) for other in known)]
+        counts = (_remove(path, index.catalog, Silent(), dry_run=True) for path in known)
+        found = sum(counts, start=Removed())
+    if dry_run or not found:
+        return found
+    if found.files > _ASK_ABOVE and not reporter.approve(f"Remove {found.files:,} images from the index?"):
+        return Removed()
     with IndexWriter(folder) as writer:
-        for path in paths:
-            for reading in _readings(path):
-                removed = _remove(reading, writer.catalog, reporter)
-                if removed:
-                    files, roots = files + removed.files, roots + removed.roots
-                    break
-    return Removed(files, roots)
+        return sum((_remove(path, writer.catalog, reporter) for path in known), start=Removed())
+
+
+def _known(path: str, catalog: Catalog, reporter: Reporter) -> str:
+    """Return the absolute path by which the index knows ``path``; "" if it does not, which ``reporter`` is told."""
+    for reading in _readings(path):
+        if _remove(reading, catalog, Silent(), dry_run=True):
+            return reading
+    reporter.say(f"not in the index: {display_path(path) or repr(path)}")
+    return ""
 
 
 def _readings(path: str) -> list[str]:
@@ -231,42 +252,45 @@ def _readings(path: str) -> list[str]:
     return readings
 
 
-def _remove(path: str, catalog: Catalog, reporter: Reporter) -> Removed:
-    files = roots = 0
+def _remove(path: str, catalog: Catalog, reporter: Reporter, *, dry_run: bool = False) -> Removed:
+    removed = Removed()
     for root in catalog.roots():
+        names = single_files(root)
         if is_at_or_below(root.path, path):
-            files += _drop(catalog, root, "")
-            roots += _drop_root(catalog, root, reporter)
+            removed += _drop_root(catalog, root, reporter, dry_run)
         elif is_below(path, root.path):
-            dropped = _drop(catalog, root, os.path.relpath(path, root.path))
-            names = single_files(root)
-            if names:
-                rest = [name for name in names if os.path.join(root.path, name) != path]
-                files += max(dropped, len(names) - len(rest))
-                if not rest:
-                    roots += _drop_root(catalog, root, reporter)
-                elif len(rest) < len(names):
+            rest = [name for name in names if os.path.join(root.path, name) != path]
+            if names and not rest:
+                removed += _drop_root(catalog, root, reporter, dry_run)
+                continue
+            dropped = _drop(catalog, root, os.path.relpath(path, root.path), dry_run)
+            if len(rest) < len(names):
+                dropped = max(dropped, 1)  # also a name whose file is no longer there
+                if not dry_run:
                     catalog.put_root(root.path, {**root.options, "only": rest}, root.mount)
-            else:
-                files += dropped
+            removed += Removed(dropped)
     owner = owner_of(path, catalog.roots())
-    if (files or roots) and owner and os.path.lexists(path):
+    if removed and owner and os.path.lexists(path):
         comes_back = f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
         reporter.say(
             Message(comes_back, "unless an ", Option("exclude"), " or a .imgsearchignore file names it")
         )
-    return Removed(files, roots)
+    return removed
 
 
-def _drop(catalog: Catalog, root: Root, below: str) -> int:
+def _drop(catalog: Catalog, root: Root, below: str, dry_run: bool) -> int:
     ids = [row.id for row in catalog.files(root.id, below)]
-    catalog.drop_files(ids, contents=True)
+    if not dry_run:
+        catalog.drop_files(ids)
     return len(ids)
 
 
-def _drop_root(catalog: Catalog, root: Root, reporter: Reporter) -> int:
-    # Files that only lack their name in ``only`` go as well.
-    _drop(catalog, root, "")
-    catalog.drop_root(root.id)
-    reporter.say(f"{display_path(root.path)} is no longer kept indexed")
-    return 1
+def _drop_root(catalog: Catalog, root: Root, reporter: Reporter, dry_run: bool) -> Removed:
+    files = _drop(catalog, root, "", dry_run)
+    if not dry_run:
+        catalog.drop_root(root.id)
+    if names := single_files(root):
+        return Removed(max(files, len(names)))
+    if not dry_run:
+        reporter.say(f"{display_path(root.path)} is no longer indexed")
+    return Removed(files, 1)

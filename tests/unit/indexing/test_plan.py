@@ -437,7 +437,7 @@ FILES = tuple(os.path.join(folder, name) for folder in FOLDERS for name in ("1.p
 class User(RuleBasedStateMachine):
     """Someone who adds, changes, moves, copies and deletes files and indexes and removes this and that.
 
-    ``known`` is what the index must hold, ``seen`` the contents whose vectors it has, ``roots`` the folders it
+    ``known`` is what the index must hold, ``seen`` the contents whose vectors it has or retains, ``roots`` the folders it
     keeps: None for a whole one, else the single files of it that were given.
     """
 
@@ -604,9 +604,8 @@ class User(RuleBasedStateMachine):
             if not singles:
                 del self.roots[folder]
         remove_paths([full], self.index)
-        gone = {path for path in self.known if (path + "/").startswith(full + "/")}
-        contents = {self.known.pop(path) for path in gone}
-        self.seen -= contents - set(self.known.values())
+        for path in [path for path in self.known if (path + "/").startswith(full + "/")]:
+            del self.known[path]
         self.roots = {
             root: kept for root, kept in self.roots.items() if not (root + "/").startswith(full + "/")
         }

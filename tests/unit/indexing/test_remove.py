@@ -31,13 +31,14 @@ def remove(folder: str, *paths: str | Path, reporter: Notes | None = None) -> Re
 def test_a_removed_folder_is_forgotten_and_its_files_untouched(
     folder: str, gallery: Path, fake_model: FakeModel
 ) -> None:
-    """What is removed is no hit any more, its vector is forgotten, and its files stay on the disk."""
+    """What is removed is no hit any more; its files stay, and indexing them again restores it without the model."""
     run(folder, gallery)
     assert remove(folder, gallery / "sub", gallery / "red.png", gallery / "none") == Removed(files=3)
     assert indexed(folder, gallery) == {"green.png", "blue.jpg"}
     assert all((gallery / name).exists() for name in ALL)
-    assert run(folder).indexed == 3
-    assert fake_model.embedded == 8
+    assert run(folder).reused == 3
+    assert indexed(folder, gallery) == ALL
+    assert fake_model.embedded == 5
     assert remove(folder, gallery.parent) == Removed(files=5, roots=1)
     with ImageIndex(folder) as index:
         assert index.catalog.roots() == []
@@ -45,10 +46,45 @@ def test_a_removed_folder_is_forgotten_and_its_files_untouched(
 
 
 def test_what_is_not_there_removes_nothing(folder: str, gallery: Path, fake_model: FakeModel) -> None:
-    """A path that the index does not know, or an empty one, is nothing, which is false."""
+    """A path that the index does not know, or an empty one, is nothing, which is false, and it says so."""
     run(folder, gallery)
-    assert not remove(folder, gallery / "none", gallery.parent / "other", "")
+    notes = Notes()
+    assert not remove(folder, gallery / "none", gallery.parent / "other", "", reporter=notes)
+    assert notes.lines[0] == f"not in the index: {gallery / 'none'}"
+    assert len(notes.lines) == 3
     assert indexed(folder, gallery) == ALL
+
+
+def test_a_dry_run_removes_nothing(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """With dry_run what would be removed is counted as removing it counts, and stays."""
+    run(folder, gallery)
+    twice = [gallery / "sub", gallery / "sub" / "yellow.png", gallery / "sub"]
+    for paths in (twice, [gallery / "red.png", gallery / "blue.jpg"], [gallery]):
+        would = remove_paths([str(path) for path in paths], folder, dry_run=True)
+        assert indexed(folder, gallery) == ALL
+        assert remove(folder, *paths) == would
+        assert run(folder, gallery).indexed == 0
+
+
+class Careful(Notes):
+    """A reporter whose user is asked and says no."""
+
+    def approve(self, question: str) -> bool:
+        self.lines.append(question)
+        return False
+
+
+def test_many_images_are_removed_only_after_a_yes(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """More than 20 images are asked about first; a no leaves all of them."""
+    for number in range(20):
+        paint(gallery / f"{number}.png", (number, 0, 0))
+    run(folder, gallery)
+    careful = Careful()
+    assert not remove(folder, gallery, reporter=careful)
+    assert careful.lines == ["Remove 25 images from the index?"]
+    assert len(indexed(folder)) == 25
+    assert remove(folder, gallery / "sub", reporter=careful) == Removed(files=2)
+    assert remove(folder, gallery) == Removed(files=23, roots=1)
 
 
 def test_a_root_without_files_counts(folder: str, gallery: Path, fake_model: FakeModel) -> None:
@@ -58,7 +94,7 @@ def test_a_root_without_files_counts(folder: str, gallery: Path, fake_model: Fak
     notes = Notes()
     done = remove(folder, gallery, reporter=notes)
     assert (done, bool(done)) == (Removed(files=0, roots=1), True)
-    assert notes.lines == [f"{gallery} is no longer kept indexed"]
+    assert notes.lines == [f"{gallery} is no longer indexed"]
     assert roots(folder) == set()
 
 
@@ -108,11 +144,10 @@ def test_a_file_that_was_given_by_itself_stays_away(
     run(folder, gallery / "red.png", gallery / "green.png")
     notes = Notes()
     assert remove(folder, gallery / "red.png", reporter=notes) == Removed(files=1)
-    assert notes.lines == []
     assert run(folder).unchanged == 1
     assert indexed(folder, gallery) == {"green.png"}
-    assert remove(folder, gallery / "green.png", reporter=notes) == Removed(files=1, roots=1)
-    assert notes.lines == [f"{gallery} is no longer kept indexed"]
+    assert remove(folder, gallery / "green.png", reporter=notes) == Removed(files=1)
+    assert notes.lines == []  # its folder was never indexed
     assert roots(folder) == set()
 
 
@@ -136,7 +171,7 @@ def test_what_comes_back_is_said(folder: str, gallery: Path, fake_model: FakeMod
     back = f"{gallery / 'sub'} comes back when {gallery} is indexed again"
     notes = Notes()
     assert remove(folder, gallery / "sub", reporter=notes) == Removed(files=1, roots=1)
-    assert notes.lines[0] == f"{gallery / 'sub'} is no longer kept indexed"
+    assert notes.lines[0] == f"{gallery / 'sub'} is no longer indexed"
     assert notes.lines[1].startswith(back)
     run(folder)
     assert indexed(folder, gallery) == ALL
