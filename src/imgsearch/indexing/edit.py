@@ -49,7 +49,7 @@ def relocate(
     reporter = reporter or Silent()
     target = check_root(new)
     if not os.path.isdir(target):
-        raise FolderError(f"{display_path(new)} is a file; relocate takes the folder that has a new place")
+        raise FolderError(f"{display_path(new)} is a file; relocate takes the new place of a folder")
     with IndexWriter(folder) as writer:
         known = writer.catalog.roots()
         source = _source(old, known, folder)
@@ -59,17 +59,17 @@ def relocate(
         moved = [_moved(root, source, target, reporter) for root in moving]
         _check_room(moved, [root for root in known if root not in moving], writer.folder)
         result = _look(moving, moved, writer.catalog)
-        outcome = f"{result.there:,} of {result.looked_at:,} files looked at are there"
+        outcome = f"{result.there:,} of {result.looked_at:,} files checked are there"
         if result.looked_at and not result.there and not force:
             raise FolderError(
-                f"{outcome}: {display_path(target)} does not seem to be what was {display_path(source)}; "
+                f"{outcome}: {display_path(target)} does not seem to be the former {display_path(source)}; "
                 "nothing was changed (",
                 Option("force", True),
-                " if it is right all the same)",
+                " if it is)",
             )
         writer.catalog.move_roots(moved)
     for before, after in zip(moving, moved, strict=True):
-        reporter.say(f"{display_path(before.path)} is {display_path(after.path)} now")
+        reporter.say(f"{display_path(before.path)} is now {display_path(after.path)}")
     if result.changed:
         changed = f", {result.changed:,} of them with another size or time"
         outcome = Message(outcome, changed, ": the next '", Call("index_pictures"), "' reads those again")
@@ -92,13 +92,13 @@ def _source(old: str, known: Sequence[Root], folder: str) -> str:
         around = owner_of(path, known) or next((root for root in known if is_below(path, root.path)), None)
         if around is not None:
             raise UsageError(
-                f"{display_path(old)} lies in {display_path(around.path)}, which is kept indexed as a whole: "
-                "what moves inside it '",
+                f"{display_path(old)} is inside the indexed folder {display_path(around.path)}; files that moved "
+                "within it need no relocate: '",
                 Call("index_pictures", {"folder": os.path.abspath(folder)}),
-                "' finds by itself, without the model",
+                "' finds them automatically, without the model",
             )
     names = ", ".join(display_path(root.path) for root in known[:10]) + (", …" if len(known) > 10 else "")
-    raise UsageError(f"{display_path(old)} is no folder of this index; it knows {names or 'none'}")
+    raise UsageError(f"{display_path(old)} is not an indexed folder; these are: {names or 'none'}")
 
 
 def _moved(root: Root, source: str, target: str, reporter: Reporter) -> Root:

@@ -99,7 +99,7 @@ def resolve_scope(
     overrides = overrides or NO_OVERRIDES
     if not paths and not roots:
         which = Call("index_pictures", {"paths": ["FOLDER"]})
-        raise FolderError("no folder was given and the index knows none; say which: ", which)
+        raise FolderError("no folder was given, and the index has none yet; give one: ", which)
     requested = {check_root(path): path for path in paths}
     planned = {} if paths else {root.path: _planned(root, overrides) for root in roots}
     _plan_requested(requested, roots, overrides, planned, reporter)
@@ -141,7 +141,7 @@ def _plan_requested(
             _plan_file(path, roots, overrides, planned)
             if any(root.path == path for root in roots):
                 was = f"{display_path(path)} was a folder when it was indexed and is a file now; "
-                until = "the folder's pictures stay indexed until: "
+                until = "the folder's images stay indexed until you run: "
                 reporter.say(Message(was, until, Call("remove_paths", {"paths": [path]})))
 
 
@@ -161,7 +161,7 @@ def _plan_nested(
         # As a whole also where parts of it were asked for; single files stay single files.
         own = planned[root.path] = _planned(root)
         if overrides.over(own.options) != own.options:
-            keeps = f"{display_path(root.path)} was indexed by itself and keeps its own options; "
+            keeps = f"{display_path(root.path)} was indexed separately and keeps its own options; "
             walk = Call("IndexOptions", {"walk": Call.of(overrides)})
             change = Call("index_pictures", {"paths": [root.path], "options": walk})
             reporter.say(Message(keeps, "to change them: ", change))
@@ -276,9 +276,9 @@ def _locate(planned: PlannedRoot, roots: Sequence[Root], rebuild: bool) -> tuple
     """Return a root with where it lies on the disk now; or, if it does not or its drive is away, the reason."""
     path = display_path(planned.path)
     consequence = (
-        "its pictures leave the index and come back when it is indexed again"
+        "its images are removed from the index until you index it again"
         if rebuild
-        else "its pictures stay indexed"
+        else "its images stay indexed"
     )
     root = next((root for root in roots if root.path == planned.path), planned.split_from)
     try:
@@ -289,7 +289,7 @@ def _locate(planned: PlannedRoot, roots: Sequence[Root], rebuild: bool) -> tuple
             away = (
                 f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now"
             )
-            what_now = "mount the drive and index again, or, if it is gone for good: "
+            what_now = "mount the drive and index again, or, if it will not come back: "
             remove = Call("remove_paths", {"paths": [root.path]})
             return None, Message(f"{away}: {consequence}; {what_now}", remove)
     except OSError:

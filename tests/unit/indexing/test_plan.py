@@ -406,7 +406,7 @@ def test_a_rebuild_says_what_it_does_not_reach(
     os.rename(away, tmp_path / "gone")
     run(folder, *[gallery] * given_, rebuild=True, reporter=notes)
     assert f"{away} is not there now" in notes.text
-    assert "its pictures leave the index and come back when it is indexed again" in notes.text
+    assert "its images are removed from the index until you index it again" in notes.text
     assert "stay indexed" not in notes.text
     os.rename(tmp_path / "gone", away)
     run(folder)

@@ -43,7 +43,7 @@ def test_a_moved_folder_costs_nothing(
     new = gallery.rename(tmp_path / "elsewhere")
     notes = Notes()
     assert move(folder, gallery, new, notes) == Relocated(roots=1, files=5, looked_at=5, there=5, changed=0)
-    assert notes.lines == [f"{gallery} is {new} now", "5 of 5 files looked at are there"]
+    assert notes.lines == [f"{gallery} is now {new}", "5 of 5 files checked are there"]
     monkeypatch.setattr("imgsearch.indexing.decode.open_source", None)  # whoever reads a picture now fails
     again = run(folder)
     assert (again.unchanged, again.indexed, again.reused, again.pruned) == (5, 0, 0, 0)
@@ -126,7 +126,7 @@ def test_most_of_the_files_are_enough(
     notes = Notes()
     done = move(folder, gallery, new, notes)
     assert (done.looked_at, done.there) == (5, 4)
-    assert "4 of 5 files looked at are there" in notes.text
+    assert "4 of 5 files checked are there" in notes.text
     again = run(folder)
     assert (again.unchanged + again.reused, again.pruned, fake_model.embedded) == (4, 1, 5)
 
@@ -150,7 +150,7 @@ def test_the_wrong_folder_is_refused_unless_forced(
     run(folder, gallery)
     wrong = tmp_path / "wrong"
     wrong.mkdir()
-    with pytest.raises(FolderError, match=r"0 of 5 files looked at are there: .*force=True"):
+    with pytest.raises(FolderError, match=r"0 of 5 files checked are there: .*force=True"):
         move(folder, gallery, wrong)
     assert roots(folder, gallery) == {"."}
     assert move(folder, gallery, wrong, force=True).there == 0
@@ -233,8 +233,8 @@ def test_what_can_not_be_meant_is_refused(
     before = roots(folder, tmp_path)
     second = tmp_path / "second"
     refused = [
-        (tmp_path / "unknown", second, UsageError, rf"is no folder of this index; it knows .*{gallery}"),
-        (gallery / "sub", second, UsageError, "finds by itself, without the model"),
+        (tmp_path / "unknown", second, UsageError, rf"is not an indexed folder; these are: .*{gallery}"),
+        (gallery / "sub", second, UsageError, "finds them automatically, without the model"),
         (gallery, gallery, UsageError, "are the same folder"),
         (gallery, second, UsageError, "is a folder of this index already"),
         (second, gallery / "inside", UsageError, f"lies in {gallery}, which this index knows"),
@@ -280,8 +280,8 @@ def test_the_command(folder: str, gallery: Path, tmp_path: Path, fake_model: Fak
     done = imgsearch("relocate", gallery, new, "--index", folder, "--json")
     assert done.code == 0
     assert done.objects == [{"roots": 1, "files": 5, "looked_at": 5, "there": 5, "changed": 0}]
-    assert f"{gallery} is {new} now" in done.err
+    assert f"{gallery} is now {new}" in done.err
     assert imgsearch("index", "--index", folder).code == 0
     refused = imgsearch("relocate", gallery, new, "--index", folder)
     assert refused.code == 2
-    assert f"it knows {new}" in refused.err
+    assert f"these are: {new}" in refused.err
