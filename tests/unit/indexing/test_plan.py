@@ -437,8 +437,8 @@ FILES = tuple(os.path.join(folder, name) for folder in FOLDERS for name in ("1.p
 class User(RuleBasedStateMachine):
     """Someone who adds, changes, moves, copies and deletes files and indexes and removes this and that.
 
-    ``known`` is what the index must hold, ``seen`` the contents whose vectors it has or retains, ``roots`` the folders it
-    keeps: None for a whole one, else the single files of it that were given.
+    ``known`` is what the index must hold, ``seen`` the contents whose vectors it has or retains, ``roots`` the folders
+    it keeps: None for a whole one, else the single files of it that were given.
     """
 
     def __init__(self) -> None:
