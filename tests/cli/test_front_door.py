@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def test_a_folder_is_indexed_after_a_yes(home: Path) -> None:
     refused = imgsearch("More", stdin="n\n")
     assert (refused.code, refused.err) == (1, "Index More? [Y/n] ")
     assert imgsearch("list", "More").code == 1
+    assert imgsearch("More", stdin="").code == 1  # Ctrl-D
     agreed = imgsearch("More", stdin="\n")
     assert "Index More? [Y/n] " in agreed.err
     assert agreed.code == 0
@@ -84,6 +86,14 @@ def test_every_other_name_leads_to_a_command_and_is_none_itself() -> None:
     """Aliases name commands; neither they nor what is missing hide one."""
     assert set(door.ALIASES.values()) <= set(COMMANDS)
     assert not (set(door.ALIASES) | set(door.MISSING)) & set(COMMANDS)
+
+
+def test_what_is_there_but_no_file_is_not_called_missing(home: Path, tmp_path: Path) -> None:
+    """A link to nothing and a pipe that are named like images are taken as images, which says what they are."""
+    (tmp_path / "broken.jpg").symlink_to("nowhere")
+    assert "No such file" in imgsearch(tmp_path / "broken.jpg").err
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert "not a regular file" in imgsearch(tmp_path / "pipe.jpg").err
 
 
 @pytest.mark.parametrize("word", sorted(door.WORDS))

@@ -89,7 +89,9 @@ def or_words(argv: Sequence[str], commands: Collection[str]) -> str:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raise UsageError for words of a query among which is a folder or an image file that has an option of its own."""
+    """Raise UsageError or InputError for a query with a folder or an image among its words, or that is an address."""
+    if len(words) == 1:
+        check_address(words[0])
     for number, word in enumerate(words):
         others = shlex.join([*words[:number], *words[number + 1 :]])
         if os.sep in word and os.path.isdir(word):
@@ -106,6 +108,11 @@ def check_image(image: str) -> None:
     """Raise InputError for what is given as an image and can't be a file."""
     if not image:
         raise InputError("the path is empty; give an image file: imgsearch similar photo.jpg")
+    check_address(image)
+
+
+def check_address(image: str) -> None:
+    """Raise InputError for an address on the web."""
     if image.startswith(("http://", "https://")):
         raise InputError(f"addresses are not supported yet; download the image and give the file: {image}")
 
@@ -146,14 +153,16 @@ def _names_image(word: str) -> bool:
 
 
 def _help(argv: Sequence[str], commands: Collection[str]) -> Entry:
-    topic = ALIASES.get(argv[1], argv[1]) if len(argv) > 1 else ""
-    if len(argv) > 2 or (topic and topic not in {*commands, "help", "advanced"}):
+    topics = [word for word in argv[1:] if not word.startswith("-")]
+    topic = ALIASES.get(topics[0], topics[0]) if topics else ""
+    if len(topics) > 1 or (topic and topic not in {*commands, "help", "advanced"}):
         near = nearest(topic, [*commands, *ALIASES])
         hint = f"did you mean: imgsearch help {near}" if near else "they are listed by: imgsearch help"
         raise UsageError(f"there is no command '{topic}'; {hint}; {_to_search(argv)}")
     if topic == "advanced":
         return Entry(("--help-all",), "help")
-    return Entry((topic, "--help") if topic in commands else ("--help",), "help")
+    flag = "--help-all" if "--help-all" in argv else "--help"
+    return Entry((topic, flag) if topic in commands else (flag,), "help")
 
 
 def _option_first(argv: Sequence[str], commands: Collection[str], flags: Collection[str]) -> Entry:
@@ -184,10 +193,9 @@ def _path_first(argv: Sequence[str]) -> Entry | None:
         return Entry(("index", *argv), "a folder", f"Index {', '.join(words)}?", otherwise)
     if not alone and is_image_file(first):
         check_words(words)
-    if os.path.isfile(first) and (_names_image(first) or os.sep in first or "." in first) and alone:
+    if alone and os.path.lexists(first) and (_names_image(first) or os.sep in first or "." in first):
         return Entry(("similar", *argv), "an image file")
-    if first.startswith(("http://", "https://")):
-        return Entry(("similar", *argv), "an address")
+    check_address(first)
     if first.startswith(("/", "./", "../", "~/")):
         raise UsageError(f"{first} does not exist")
     if alone and _names_image(first):

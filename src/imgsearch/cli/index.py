@@ -279,6 +279,8 @@ def list_files(
 
     if json and nul:
         raise UsageError("--json and -0 are two forms of the same list; give one of them")
+    if path == "":
+        raise UsageError("the path is empty; leave it out to list all images")
     below = None if path is None else os.path.realpath(path)
     found = indexed_files(find_index(index), below)
     first = next(found, None)

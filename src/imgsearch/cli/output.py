@@ -172,7 +172,10 @@ class ProgressReporter:
         self.stop()
         sys.stderr.write(f"{printable(spelled(question))} [Y/n] ")
         sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+        answer = sys.stdin.readline()
+        if not answer:  # Ctrl-D leaves the cursor on the line
+            _draw("\n")
+        return answer.strip().lower() in ("", "y", "yes") and answer != ""
 
     def start(self, total: int, unit: str) -> None:
         """Begin a stretch of work of ``total`` units ("images" or "bytes"); 0 if nobody knows how many."""
