@@ -31,9 +31,9 @@ SHEET = "2-three-white-stars-on-blue.png"
 COLUMNS, ROWS = 76, 19
 TYPED, LEAST, LONGEST = 32, 80, 120  # milliseconds: of a key, of a frame of output, of a wait without any
 SCENES = [  # a command, and how long its answer is shown, in milliseconds
-    ("imgsearch index Pictures --model demo", 1500),
-    ('imgsearch query "three white stars on blue" -k 5', 2200),
-    ("imgsearch similar Pictures/007.png -k 5", 2800),
+    ("imgsearch index shapes --model demo", 1200),
+    ("imgsearch query three white stars on blue -k 5", 1800),
+    ("imgsearch similar shapes/007.png -k 5", 2600),
 ]
 SIZE, MARGIN = 15, 12
 BACKGROUND, CURSOR = (24, 27, 33), (150, 156, 164)
@@ -156,7 +156,7 @@ def main() -> None:
             ["imgsearch", "demo"], cwd=home, env=environment(home), check=True, capture_output=True
         )
         shutil.copy(Path(home, "demo-gallery", "sheets", SHEET), PICTURES / SHEET.partition("-")[2])
-        shutil.move(Path(home, "demo-gallery", "pictures"), Path(home, "Pictures"))
+        shutil.move(Path(home, "demo-gallery", "pictures"), Path(home, "shapes"))
         shutil.rmtree(Path(home, "demo-gallery"))
         recorder = Recorder()
         for command, after in SCENES:
