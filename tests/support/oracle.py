@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from imgsearch.index import segments
 from imgsearch.index.ann import builder
 from imgsearch.index.ann import search as ann
+from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from imgsearch.types import Record, Vectors
@@ -129,7 +130,23 @@ def drop(writer: IndexWriter, paths: Sequence[str], contents: bool = False) -> N
     """Take files out in one transaction."""
     root = writer.catalog.put_root(ROOT, {})
     rows = [writer.catalog.file(root, path) for path in paths]
-    writer.catalog.drop_files([row.id for row in rows if row], contents=contents)
+    ids = [row.id for row in rows if row]
+    if contents:
+        forget(writer.catalog, ids)
+    else:
+        writer.catalog.drop_files(ids)
+
+
+def forget(catalog: Catalog, ids: Sequence[int]) -> None:
+    """Take files out, and contents that no file has any more, as removing did in indexes that were made before."""
+    with catalog.transaction() as db:
+        for id in ids:
+            row = db.execute("DELETE FROM file WHERE id = ? RETURNING content", (id,)).fetchone()
+            if row and row[0] is not None:
+                db.execute(
+                    "DELETE FROM content WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM file WHERE content = ?1)",
+                    (row[0],),
+                )
 
 
 def world_of(index: ImageIndex | IndexWriter) -> dict[str, bytes | None]:

@@ -304,21 +304,14 @@ class Catalog:
                 ),
             )
 
-    def drop_files(self, ids: Iterable[int], *, contents: bool = False) -> None:
-        """Take files out; with ``contents``, also the contents that no file has any more.
+    def drop_files(self, ids: Iterable[int]) -> None:
+        """Take files out.
 
-        A pruned file's content stays until the index is compacted, so that the file, found again somewhere
-        else, need not be embedded again. What a person removes is forgotten at once.
+        Their contents stay until the index is compacted, so that a file, found again somewhere else, need not be
+        embedded again.
         """
         with self.transaction() as db:
-            for id in ids:
-                row = db.execute("DELETE FROM file WHERE id = ? RETURNING content", (id,)).fetchone()
-                if contents and row and row[0] is not None:
-                    db.execute(
-                        "DELETE FROM content WHERE sha256 = ?1 "
-                        "AND NOT EXISTS (SELECT 1 FROM file WHERE content = ?1)",
-                        (row[0],),
-                    )
+            db.executemany("DELETE FROM file WHERE id = ?", ((id,) for id in ids))
 
     def put_ann_file(self, file: AnnFile) -> None:
         """Register an ANN file in place of the one that the segment had."""

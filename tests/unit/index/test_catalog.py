@@ -18,6 +18,7 @@ from imgsearch.index.database import MIGRATIONS, NAME
 from imgsearch.index.rows import FileState, NewContent, VectorLocation
 from imgsearch.types import SourceFile
 from support.fakes import sha, state, unprivileged
+from support.oracle import forget
 
 NAMES = st.binary(min_size=1, max_size=255).filter(lambda name: not {0, 47} & set(name)).map(os.fsdecode)
 
@@ -97,7 +98,7 @@ def test_names_are_bytes(tmp_path: Path, names: set[str], folder: str) -> None:
     catalog = Catalog(str(tmp_path), write=True, create=True)
     root = catalog.put_root(f"/{folder}", {})
     for known in catalog.roots():  # of the example before
-        catalog.drop_files([row.id for row in catalog.files(known.id)], contents=True)
+        forget(catalog, [row.id for row in catalog.files(known.id)])
     states = [state(root, f"{folder}/{name}", sha(name)) for name in names]
     catalog.commit(1, 0, [new(name) for name in names], states)
     kept = [row.path for row in catalog.files(root)]
@@ -216,14 +217,14 @@ def test_a_picture_without_a_file_is_no_record_but_keeps_its_vector(tmp_path: Pa
 
 
 def test_a_removed_picture_is_forgotten_with_its_last_file(tmp_path: Path) -> None:
-    """What a person removes takes its content along, unless another file has the same bytes."""
+    """What versions before removed took its content along, unless another file had the same bytes; all counts hold."""
     filled(tmp_path)
     catalog = Catalog(str(tmp_path), write=True)
     rows = {row.path: row.id for row in catalog.files(1)}
-    catalog.drop_files([rows["a.jpg"], rows["sub/b.jpg"], rows["sub/broken.jpg"]], contents=True)
+    forget(catalog, [rows["a.jpg"], rows["sub/b.jpg"], rows["sub/broken.jpg"]])
     assert catalog.locate(sha("a")) is not None
     assert catalog.locate(sha("b")) is None
-    catalog.drop_files([rows["copy of a.jpg"]], contents=True)
+    forget(catalog, [rows["copy of a.jpg"]])
     assert catalog.locate(sha("a")) is None
     assert catalog.counts() == (0, 0, {})
     catalog.close()

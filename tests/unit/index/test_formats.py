@@ -27,6 +27,7 @@ from imgsearch.index.writer import IndexWriter
 from support import fakes
 from support.cli import imgsearch
 from support.fakes import DIM, FakeModel, paint, run, sha, spec, state, unit
+from support.oracle import forget
 
 fake_model = fakes.fake_model
 
@@ -287,7 +288,7 @@ def _do(writer: IndexWriter, kind: str, path: Any, value: Any) -> None:
         writer.commit([], unit(0), [state(1, path, None, error=value)])
     elif kind in ("prune", "remove"):
         ids = [row.id for row in catalog.files(1, path)]
-        catalog.drop_files(ids, contents=kind == "remove")
+        forget(catalog, ids) if kind == "remove" else catalog.drop_files(ids)
     elif kind == "split":
         inner = catalog.put_root(f"/pictures/{path}", {})
         if inner != 1:
