@@ -13,7 +13,7 @@ from imgsearch.text import Call, Message, Option, plural
 
 
 class ImgsearchError(Exception):
-    """Base of everything that a user can cause or mend.
+    """Base of everything that a user can cause or fix.
 
     ``str`` gives the message in Python's words: ``UsageError(Option("dim", 0), ": too short")`` says
     ``dim=0: too short``.
@@ -121,7 +121,7 @@ class CheckpointError(ImgsearchError):
 
 
 class DownloadError(ImgsearchError):
-    """The weights could not be fetched: offline, not found, refused, damaged, or no room for them."""
+    """The model could not be downloaded: offline, not found, refused, damaged, or no disk space for it."""
 
 
 class IndexMissing(ImgsearchError):
@@ -149,7 +149,7 @@ class StorageError(ImgsearchError):
 
 
 def rebuild_call(index: str, *, paths: Sequence[str] = (), model: str | None = None) -> Call:
-    """Return the call that makes the index in ``index`` anew, of ``paths`` if they are given, with ``model``."""
+    """Return the call that rebuilds the index in ``index``, of ``paths`` if they are given, with ``model``."""
     named = {"paths": list(paths)} if paths else {}
     other = {"model": Call("ModelOptions", {"model": model})} if model else {}
     options = Call("IndexOptions", {**other, "rebuild": True})
@@ -157,13 +157,13 @@ def rebuild_call(index: str, *, paths: Sequence[str] = (), model: str | None = N
 
 
 def rebuild_hint(index: str) -> Message:
-    """Say how to make the index in ``index`` anew; ends the message of every IndexDamaged."""
-    anew = rebuild_call(index, paths=["FOLDER"])
-    return Message("your images are untouched; index them again with: ", anew)
+    """Tell how to rebuild the index in ``index``; ends the message of every IndexDamaged."""
+    again = rebuild_call(index, paths=["FOLDER"])
+    return Message("your images are untouched; index them again with: ", again)
 
 
 def repair_hint(index: str) -> Message:
-    """Say how to mend single damaged vectors of the index in ``index``."""
+    """Tell how to repair single damaged embeddings of the index in ``index``."""
     return Message(
         "your images are untouched; repair the index with: ",
         Call("repair_index", {"folder": index}),

@@ -1,7 +1,7 @@
-"""The files of an index's generations: made, gone on with, and cleared away when nothing names them any more.
+"""The files of an index's generations: made, continued, and deleted when nothing names them any more.
 
-The first generation's catalogue, vectors and ANN files lie in the index's folder itself. One that is made
-anew lies in generation-0002 and so on, with a manifest of its own until the index's manifest names it.
+The first generation's catalogue, vectors and ANN files lie in the index's folder itself. That of a
+rebuild is in generation-0002 and so on, with a manifest of its own until the index's manifest names it.
 """
 
 from __future__ import annotations

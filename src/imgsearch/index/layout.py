@@ -1,4 +1,4 @@
-"""Where an index is: the folder that is meant, its files, and whether its file system is safe for it."""
+"""Where an index is: how its folder is found, its files, and whether its file system is safe for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain forward by transformers' own modules: what the engine is compared with, and the way for what it lacks."""
+"""The plain forward by transformers' own modules: what the engine is compared with, and what it can't compute."""
 
 from __future__ import annotations
 

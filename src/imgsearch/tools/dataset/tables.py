@@ -1,4 +1,4 @@
-"""Reads the layout of one row a query from parquet and Arrow files."""
+"""Reads the layout of one row per query from Parquet and Arrow files."""
 
 from __future__ import annotations
 

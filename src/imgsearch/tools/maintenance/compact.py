@@ -1,4 +1,4 @@
-"""Use case: give back the room of what an index no longer needs."""
+"""Use case: reclaim the disk space of what an index no longer needs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class CompactionReport:
 def compact_index(
     folder: str, everything: bool = False, reporter: Reporter | None = None
 ) -> CompactionReport:
-    """Give back the room of vectors whose pictures are gone, also of those that are retained.
+    """Reclaim the disk space of the embeddings of deleted images, also of those that are retained.
 
     That is of segments of which a quarter is deleted; with ``everything``, of all segments, and an unfinished
-    rebuild is dropped. It may be broken off at any time; what was done stays done. Raises IndexMissing,
-    IndexLocked, IndexDamaged, StorageError (the disk has no room for the vectors that are written anew).
+    rebuild is deleted. It may be interrupted at any time; what was done stays done. Raises IndexMissing,
+    IndexLocked, IndexDamaged, StorageError (no disk space for the embeddings that are written again).
     """
     reporter = reporter or Silent()
     with IndexWriter(folder) as writer:

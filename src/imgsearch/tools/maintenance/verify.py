@@ -121,7 +121,7 @@ def repair_index(
     """Check the index in ``folder`` under the writer lock, repair what is damaged, and embed again what is lost.
 
     ``model`` says where the checkpoint lies and on which device it computes; ``show`` is told what was found before
-    anything is changed. Pictures that are not there now, or an embedding that is broken off, are left to the next
+    anything is changed. Pictures that are not there now, or an interrupted run, are left to the next
     call of ``index_pictures``. Raises IndexLocked, StorageError, and what ``index_pictures`` raises.
     """
     reporter, folder = reporter or Silent(), os.path.abspath(folder)

@@ -55,7 +55,7 @@ class ServeOptions:
 def serve(options: ServeOptions, reporter: Reporter, address: Address | None = None) -> None:
     """Answer this user's requests until SIGTERM, SIGHUP or Ctrl-C.
 
-    What is in work then has ten seconds to be done. A pass of the model can't be broken off: its thread may be at it
+    Running requests then have ten seconds to finish. A pass of the model can't be interrupted: its thread may be at it
     when this returns, and Python would wait for it.
 
     Raises ServerRunning (there is one already), StorageError (no folder for the socket), UsageError (a port in use).

@@ -1,4 +1,4 @@
-"""What a server keeps open: the one model in memory, let go after idle time, and the indexes that were asked."""
+"""What a server keeps open: the one model in memory, unloaded after idle time, and the indexes that were searched."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def train(datasets: Sequence[str], options: TrainOptions, reporter: Reporter | N
     """Train on the examples of ``datasets`` and write the checkpoint into ``options.out``.
 
     Raises MissingExtra, DatasetError, UsageError, CheckpointError, DownloadError or StorageError before anything
-    is trained; TrainingError when memory runs out or the loss is no number any more; TrainingStopped after
+    is trained; TrainingError when memory runs out or the loss is not finite; TrainingStopped after
     Ctrl-C.
     """
     reporter = reporter or Silent()
