@@ -19,7 +19,9 @@ from support import ROOT
 SOURCE = ROOT / "src" / "imgsearch"
 MODULES = sorted(SOURCE.rglob("*.py"))
 HELP = sorted((ROOT / "tests" / "cli" / "golden").glob("*.txt"))
-PAGES = sorted([ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [*(ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md")), *(ROOT / "docs").rglob("*.md")]
+)
 
 CHECKPOINT = r"(?<!--detail )checkpoints?(?! \(the model)"  # it is a value of --detail
 EVERYWHERE = {
