@@ -110,7 +110,7 @@ def test_a_second_writer_is_told_who_the_first_is_until_that_is_dead(folder: str
     """However it opens the index, a second writer is refused with pid and host; a killed one holds nothing."""
     who = f"process {holder.process.pid} on {socket.gethostname()}"
     for arguments in ({}, {"spec": spec(DIM)}, {"spec": spec(DIM), "rebuild": True}):
-        with pytest.raises(IndexLocked, match=f"being written by {who}") as refused:
+        with pytest.raises(IndexLocked, match=f"another imgsearch .{who}") as refused:
             IndexWriter(folder, **arguments)  # type: ignore[arg-type]
         assert "\n" not in str(refused.value)
         assert refused.value.exit_code == 2
@@ -158,7 +158,10 @@ def test_of_several_that_begin_at_once_one_writes(folder: str) -> None:
     (holder,) = [pid for pid, answer in answers.items() if answer == "held"]
     others = [answer for pid, answer in answers.items() if pid != holder]
     # One that asked between lock and name is told that it is another process.
-    assert all(f"by process {holder} on " in answer or "by another process;" in answer for answer in others)
+    assert all(
+        f"another imgsearch (process {holder} on " in answer or "another imgsearch is" in answer
+        for answer in others
+    )
 
 
 def test_a_reader_of_an_index_made_anew_with_another_model_is_told_so_every_time(folder: str) -> None:
