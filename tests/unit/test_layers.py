@@ -46,7 +46,7 @@ ONLY_IN = {
     "psutil": {"index/layout", "model/batching"},
     "starlette": {"tools/server/"},
     "uvicorn": {"tools/server/daemon"},
-    "tqdm": {"cli/bar"},
+    "tqdm": {"cli/output"},
     "pathspec": {"files/ignore"},
 }
 

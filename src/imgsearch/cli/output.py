@@ -10,15 +10,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import StorageError
 from imgsearch.text import error_line, format_bytes, format_duration, format_rate, plural, printable
 from imgsearch.types import Hit
-
-if TYPE_CHECKING:
-    from imgsearch.cli.bar import Bar
 
 _LINE_EVERY_SECONDS = 5.0
 QUIET, NORMAL, VERBOSE = range(3)
@@ -49,10 +46,16 @@ _waiting_for = ""
 """The line without an end that stands on the terminal; the next output takes its place."""
 
 
+def _room(_: object = None) -> tuple[int, int]:
+    """Return the terminal's columns and lines; beside what is drawn there must be room for the echo of a Ctrl-C."""
+    columns, lines = shutil.get_terminal_size()
+    return max(1, columns - len("^C")), lines
+
+
 def _wait_for(line: str) -> None:
     global _waiting_for  # there is one terminal, whoever writes to it
     stop_waiting()
-    _waiting_for = line[: shutil.get_terminal_size().columns - len("^C") - 1]
+    _waiting_for = line[: _room()[0] - 1]
     _draw(_waiting_for)
 
 
@@ -141,9 +144,9 @@ class ProgressReporter:
 
     def __init__(self) -> None:
         """Write nothing yet."""
-        self._bar: Bar | None = None
+        self._bar: Any = None
         self._total = self._done = 0
-        self._unit = self._where = ""
+        self._unit = ""
         self._began = self._last_line = 0.0
 
     def say(self, text: str) -> None:
@@ -180,17 +183,29 @@ class ProgressReporter:
     def start(self, total: int, unit: str) -> None:
         """Begin a stretch of work of ``total`` units ("images" or "bytes"); 0 if nobody knows how many."""
         self.stop()
-        self._total, self._done, self._unit, self._where = total, 0, unit, ""
+        self._total, self._done, self._unit = total, 0, unit
         self._began = self._last_line = time.monotonic()
         if _can_draw():
-            from imgsearch.cli.bar import Bar
+            from tqdm import tqdm
 
-            self._bar = Bar(total, self._described)
+            self._bar = tqdm(
+                total=total or None,
+                desc=self._counted(None),
+                bar_format="{percentage:3.0f}% {bar:24} {desc}" if total else "{desc}",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=False,
+                smoothing=0.1,
+                miniters=1,  # a batch may take seconds: every step is worth drawing
+            )
+            self._bar.dynamic_ncols = _room
 
     def advance(self, n: int = 1, where: str = "") -> None:
         """Count ``n`` more units; ``where`` is the folder that they were in."""
-        self._done, self._where = self._done + n, where
+        self._done += n
         if self._bar is not None:
+            described = f"{self._counted(self._bar.format_dict['rate'])}  {printable(where)}"
+            self._bar.set_description_str(described.rstrip(), refresh=False)
             self._bar.update(n)
             return
         now = time.monotonic()
@@ -204,9 +219,6 @@ class ProgressReporter:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-    def _described(self, rate: float | None) -> str:
-        return f"{self._counted(rate)}  {printable(self._where)}".rstrip()
 
     def _counted(self, rate: float | None) -> str:
         """Tell how much is done, how fast, and how much longer it takes; at the average rate if none is given."""

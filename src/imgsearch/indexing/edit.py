@@ -115,10 +115,12 @@ def _moved(root: Root, source: str, target: str, reporter: Reporter) -> Root:
         else:
             # The folder whose rules held here is not above it any more.
             options[name] = ""
-            what = Message("where its ", Option("exclude"), " patterns began")
+            what = Message("its ", Option("exclude"), " patterns, relative to that folder")
             if name == "above":
                 what = Message("the ignore files above it")
-            lost = f"{display_path(path)} is no longer below {display_path(folder)}, and with it loses "
+            lost = (
+                f"{display_path(path)} is no longer inside {display_path(folder)}, so these no longer apply: "
+            )
             reporter.say(Message(lost, what))
     return replace(root, path=path, options=options, mount=_mount(path))
 
@@ -150,7 +152,7 @@ def _check_room(moved: Sequence[Root], staying: Sequence[Root], folder: str) -> 
             relation = "lies in" if other is around else "holds"
             how = f"{relation} {display_path(other.path)}, which this index knows already"
         raise UsageError(
-            f"{here} {how}; take that one out first if it is to give way: ",
+            f"{here} {how}; to remove that one from the index first: ",
             Call("remove_paths", {"paths": [other.path], "folder": folder}),
         )
 
@@ -273,7 +275,9 @@ def _remove(path: str, catalog: Catalog, reporter: Reporter, *, dry_run: bool = 
     if removed and owner and os.path.lexists(path):
         comes_back = f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
         reporter.say(
-            Message(comes_back, "unless an ", Option("exclude"), " or a .imgsearchignore file names it")
+            Message(
+                comes_back, "unless it is excluded with ", Option("exclude"), " or in a .imgsearchignore file"
+            )
         )
     return removed
 

@@ -232,8 +232,8 @@ def _planned(root: Root, overrides: WalkOverrides = NO_OVERRIDES) -> PlannedRoot
         options = WalkOptions(**stored)  # type: ignore[arg-type]
     except TypeError as error:
         raise IndexDamaged(
-            f"how {root.path} was indexed is no longer understood ({error}): the catalogue is damaged, or from a "
-            "newer imgsearch; start this folder afresh: ",
+            f"the options of {root.path} can't be read ({error}): the catalogue is damaged, or from a newer "
+            "imgsearch. To start again with this folder, remove it and index it again: ",
             Call("remove_paths", {"paths": [root.path]}),
         ) from error
     return PlannedRoot(root.path, overrides.over(options), subpaths=names or ("",), single_files=names)

@@ -88,8 +88,8 @@ def test_rules_that_lay_above_are_given_up_and_that_is_said(
     new = (tmp_path / "photos" / "best").rename(tmp_path / "best")
     notes = Notes()
     move(folder, tmp_path / "photos" / "best", new, notes)
-    assert "loses the ignore files above it" in notes.text
-    assert "loses where its exclude patterns began" in notes.text
+    assert "no longer apply: the ignore files above it" in notes.text
+    assert "no longer apply: its exclude patterns" in notes.text
     assert run(folder, new).unchanged == 1
 
 
