@@ -52,8 +52,7 @@ from imgsearch.types import (
 )
 
 _DEMO_ONLY = Message(
-    "the demo model only knows drawn shapes, so searches of photos will find the wrong ones. For photos use the "
-    "full model: leave out ",
+    "the demo model only knows drawn shapes; for photos, leave out ",
     Option("model", "demo"),
 )
 
@@ -274,7 +273,9 @@ def _say_plan(
         line += _about(len(plan.to_do), model, folder, spec)
     reporter.say(line)
     if (plan.to_do or plan.to_prune) and set(plan.other_files) - {"other"}:
-        reporter.say(f"{described(plan.other_files)} are not read: these formats are not supported yet")
+        unread = plan.other_files.total() - plan.other_files["other"]
+        verb = "is" if unread == 1 else "are"
+        reporter.say(f"{described(plan.other_files)} {verb} not read (not supported yet)")
     for where, reason in list(plan.unlisted.items())[:5]:
         reporter.say(f"{where} can't be listed ({reason}); its images stay indexed")
 

@@ -155,6 +155,39 @@ def test_the_first_line_says_how_many(folder: str, gallery: Path, fake_model: Fa
     assert notes.lines[0].startswith("5 images: 1 new or changed, 4 unchanged, 1 deleted")
 
 
+def test_what_is_not_read_is_told_by_kind(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """RAW files and videos are named in a line when there is work, other files are not; the result counts them all."""
+    for name in ("a.NEF", "b.cr3", "c.mov", "note.txt"):
+        (gallery / name).write_text("x")
+    notes = Notes()
+    assert run(folder, gallery, reporter=notes).not_read == {"raw": 2, "video": 1, "other": 1}
+    assert notes.lines[1] == "2 RAW files and 1 video are not read (not supported yet)"
+    notes = Notes()
+    run(folder, gallery, reporter=notes)
+    assert "not read" not in notes.text
+
+
+def test_a_folder_of_raw_files_says_so(folder: str, tmp_path: Path, fake_model: FakeModel) -> None:
+    """Where there are only RAW files, the error names them instead of nothing."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.NEF").write_text("x")
+    with pytest.raises(
+        NothingToIndex, match=r"no supported images in .*raw \(1 RAW file: not supported yet\)"
+    ):
+        run(folder, tmp_path / "raw")
+
+
+def test_the_demo_model_is_not_for_photos(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """A run with the demo model tells that it only knows drawn shapes, if it has work and advice is wanted."""
+    for advise, told in ((False, False), (True, True)):
+        notes = Notes()
+        run(folder, gallery, model=ModelOptions("demo"), rebuild=True, advise=advise, reporter=notes)
+        assert ("only knows drawn shapes" in notes.text) == told
+    notes = Notes()
+    run(folder, gallery, reporter=notes)
+    assert "drawn shapes" not in notes.text
+
+
 @pytest.mark.parametrize("what", ["missing", "empty", "no picture", "a file of text"])
 def test_nothing_to_index_leaves_no_index(
     folder: str, tmp_path: Path, fake_model: FakeModel, what: str
@@ -523,7 +556,7 @@ def test_without_a_path_every_root_is_refreshed_as_it_was_asked_for(
 
 def test_without_a_path_and_a_root_there_is_nothing_to_do(folder: str, fake_model: FakeModel) -> None:
     """The very first run needs a folder, and says so."""
-    with pytest.raises(FolderError, match=r"say which: index_pictures\(paths=\['FOLDER'\]\)"):
+    with pytest.raises(FolderError, match=r"give one: index_pictures\(paths=\['FOLDER'\]\)"):
         run(folder)
     assert not os.path.exists(folder)
 
