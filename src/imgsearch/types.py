@@ -73,13 +73,14 @@ class Picture:
     """A decoded picture. ``width`` and ``height`` are those of the upright original, in pixels.
 
     ``pixels`` may be smaller than the original where the decoder could skip detail that the pixel budget
-    would throw away.
+    would throw away. ``note`` is what its owner should know, such as "end missing, 98 % of rows read"; "" if nothing.
     """
 
     pixels: RGB
     width: int
     height: int
     page: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,19 +42,29 @@ class Decoder(Protocol):
 
 
 FORMATS = (
-    Format("JPEG", "raster", "jpg jpeg jpe jfif mpo", rb"\xff\xd8\xff"),
-    Format("PNG", "raster", "png apng", rb"\x89PNG\r\n\x1a\n"),
+    Format("JPEG", "jpeg", "jpg jpeg jpe jfif mpo", rb"\xff\xd8\xff"),
+    Format("PNG", "png", "png apng", rb"\x89PNG\r\n\x1a\n"),
     Format("GIF", "raster", "gif", rb"GIF8[79]a"),
     Format("WEBP", "raster", "webp", rb"RIFF....WEBP"),
-    Format("TIFF", "raster", "tif tiff", rb"II[*+]\0|MM\0[*+]"),
+    Format("TIFF", "tiff", "tif tiff", rb"II[*+]\0|MM\0[*+]"),
     Format("BMP", "raster", "bmp", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
     Format("JPEG2000", "raster", "jp2 j2k jpx jpf jpc j2c", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
-    Format("PPM", "raster", "pnm pbm pgm ppm pfm", rb"P[1-6Ff][\s#]"),
+    Format("PPM", "raster", "pnm pbm pgm ppm pfm", rb"P[1-7Ff][\s#]"),
     # mif1 and msf1 say only "some pictures": the brands that follow tell AVIF from HEIF.
     Format("AVIF", "raster", "avif avifs", rb"....ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4})*?avi[fs])"),
-    Format("PSD", "raster", "psd", rb"8BPS\0\x01"),
+    Format("PSD", "raster", "psd", rb"8BPS\0[\x01\x02]"),
     Format("HEIF", "heif", "heic heif hif heics heifs", rb"....ftyp(?:he[iv][cxms]|m[is]f1)"),
     Format("TGA", "raster", "tga", rb".[\0\x01][\x01-\x03\x09-\x0b]", by_name=True),
+)
+
+# Kinds of images that are known and not read, so that nobody is told that they are none.
+_UNREAD = (
+    ("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"),
+    ("JPEG XR", rb"II\xbc"),
+    ("OpenEXR", rb"v/1\x01"),
+    ("Radiance HDR", rb"#\?(RADIANCE|RGBE)"),
+    ("DDS", rb"DDS \x7c\0\0\0"),
+    ("DjVu", rb"AT&TFORM"),
 )
 
 EXTENSIONS: frozenset[str] = frozenset(f".{ext}" for row in FORMATS for ext in row.extensions.split())
@@ -72,7 +82,8 @@ _OTHERS = {
 """What a file is that is not an image → its first bytes: those that are often found among images."""
 
 _HEAD_BYTES = 64
-# What a decoder can't read though nothing is broken: told apart, so that a sound file isn't called corrupt.
+# What a decoder can't read though nothing is broken, where the header has not told before: so that an intact file
+# isn't called corrupt.
 _UNSUPPORTED = re.compile(
     r"unsupported|not yet supported|is not supported|unknown (pixel mode|data organi)", re.IGNORECASE
 )
@@ -81,7 +92,10 @@ _UNSUPPORTED = re.compile(
 def load_pictures(
     stream: BinaryIO, name: str, budget: PixelBudget, *, max_megapixels: float = MAX_MEGAPIXELS
 ) -> Iterator[Picture]:
-    """Decode a file's pictures: upright, RGB, alpha over white; of an animation the first frame.
+    """Decode a file's pictures: upright, sRGB, on a ground where transparent; all pages of a TIFF.
+
+    Of an animation the first frame that holds something counts. A light drawing on nothing is set on black, any
+    other on white. ``Picture.note`` is not empty where something is missing that its owner should know of.
 
     ``stream`` is seekable; it is read while the iterator runs and neither kept nor closed. The contents
     decide what it is, not ``name``, of which only the extension counts, and only for formats without a
@@ -151,6 +165,9 @@ def _recognise(head: bytes, name: str) -> Format:
             continue
         if re.match(row.head, head, re.DOTALL):
             return row
+    for kind, signature in _UNREAD:
+        if re.match(signature, head, re.DOTALL):
+            raise PictureError("unsupported", kind)
     raise PictureError("not an image", f"its content is {_content(head)}")
 
 

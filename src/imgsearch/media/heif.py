@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from imgsearch.errors import PictureError
+from imgsearch.media import colour
 from imgsearch.media.lookahead import DECODING
-from imgsearch.media.raster import check_size, to_rgb
+from imgsearch.media.raster import check_size, finished
 from imgsearch.types import Picture, PixelBudget
 
 
@@ -24,8 +23,11 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     """
     container = _opened(stream, max_pixels)
     with DECODING.take(container.size[0] * container.size[1]):
-        image = to_rgb(container.to_pillow())
-        yield Picture(np.array(image), image.width, image.height)
+        nclx = container.info.get("nclx_profile") or {}
+        profile = container.info.get("icc_profile") or colour.from_cicp(
+            nclx.get("color_primaries", 2), nclx.get("transfer_characteristics", 2)
+        )
+        yield finished(container.to_pillow(), budget, profile=profile, orientation=1)
 
 
 def check(stream: BinaryIO, format: str, max_pixels: int) -> None:

@@ -1,10 +1,11 @@
-"""Decoding the raster formats that Pillow reads, and turning every pixel mode into upright 8-bit RGB."""
+"""Decoding the raster formats that Pillow reads, and finishing every decoded image: sRGB, 8 bits, upright."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import logging
+import math
 import sys
 import threading
 import warnings
@@ -12,14 +13,13 @@ from collections.abc import Callable, Iterator
 from typing import IO, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
     Image,
-    ImageCms,
+    ImageChops,
     ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
@@ -32,7 +32,10 @@ from PIL import (
 )
 
 from imgsearch.errors import PictureError
+from imgsearch.media import colour
+from imgsearch.media.headers import Header, read_header
 from imgsearch.media.lookahead import DECODING
+from imgsearch.rgb import eight_bits, flat
 from imgsearch.types import MAX_ASPECT, Picture, PixelBudget
 
 # The classes are called instead of Image.open: the format is known by then, their errors say what is wrong
@@ -64,39 +67,39 @@ _UPRIGHT = {
 """EXIF orientation → what puts the picture upright."""
 
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+_WORTH_REDUCING = 0.8
+"""An image is reduced to this share of its sides, or less, before its colours are converted."""
+_ANIMATED = frozenset({"AVIF", "GIF", "WEBP"})
+_MAX_EMPTY_FRAMES = 100
+LEAST_ROWS = 0.9
+"""The share of its rows that an image must have when its end is missing; benchmarks/LOG.md has the reason."""
+_SAME_COLOUR = 32
+"""Channels that differ by no more than this, of 255, from one end of a frame to the other show nothing."""
 _lock = threading.Lock()
 _silenced = False
 
 
 def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) -> Iterator[Picture]:
-    """Yield the first frame of a file of the given format (a key of the table above).
+    """Yield the first frame of a file that holds something.
 
     Raises PictureError where the size is out of bounds, else whatever Pillow raises on broken bytes.
     """
-    with _opened(stream, format, max_pixels) as image:
-        full = image.size
-        if image.format == "JPEG":
-            _skip_detail(image, budget.max_pixels)
-        drafted = image.size != full
-        with DECODING.take(image.size[0] * image.size[1]):
-            image.load()
-            orientation = _orientation(image)
-            rgb = to_rgb(image)
-            if orientation in _UPRIGHT:
-                rgb = rgb.transpose(_UPRIGHT[orientation])
-            if not drafted:
-                # TIFF turns itself upright while it loads: only the result knows its size.
-                full = rgb.size
-            elif orientation in _SIDEWAYS:
-                full = (full[1], full[0])
-            pixels = np.array(rgb)
-            del rgb
-            yield Picture(pixels, *full)
+    header = read_header(stream, format)
+    with opened(header.stream, format, max_pixels) as image, DECODING.take(image.size[0] * image.size[1]):
+        image.load()
+        profile = header.profile or embedded(image)
+        orientation = orientation_of(image)
+        shown = eight_bits(first_with_content(image) if format in _ANIMATED else image)
+        if shown.mode in ("LA", "RGBA") and not _has_alpha(shown, header):
+            shown = shown.convert(shown.mode[:-1])
+        if header.negative:
+            shown = ImageChops.invert(shown)
+        yield finished(shown, budget, profile=profile, orientation=orientation)
 
 
 def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
     """Read a file's header only, and raise what ``decode`` would raise for it."""
-    _opened(stream, format, max_pixels).close()
+    opened(read_header(stream, format).stream, format, max_pixels).close()
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -112,23 +115,106 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise PictureError(f"aspect ratio over {MAX_ASPECT}", f"{width} × {height} pixels")
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a loaded image of any mode as mode RGB, what is transparent over white; it is not turned."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray(_scaled(np.asarray(image), 65535))
-    elif image.mode in ("I", "F"):
-        image = Image.fromarray(_stretched(np.asarray(image)))
-    elif image.mode == "LAB":
-        image = _from_lab(image)
-    if image.has_transparency_data:
-        with_alpha = image.convert("RGBA")
-        flat = Image.new("RGB", image.size, "white")
-        flat.paste(with_alpha, mask=with_alpha)
-        return flat
-    return image if image.mode == "RGB" else image.convert("RGB")
+def finished(
+    image: Image.Image,
+    budget: PixelBudget,
+    *,
+    profile: bytes | None = None,
+    orientation: int | None = None,
+    full: tuple[int, int] | None = None,
+    page: int = 0,
+    note: str = "",
+) -> Picture:
+    """Make a Picture of a loaded image: its colours in sRGB, on a ground, upright.
+
+    ``orientation`` is EXIF's, None if the image is to be asked; ``full`` is the (width, height) of the image before
+    its decoder left out detail.
+    """
+    if orientation is None:
+        orientation = orientation_of(image)
+    width, height = full or image.size
+    if orientation in _SIDEWAYS:
+        width, height = height, width
+    image = eight_bits(image)
+    if colour.moves(image, profile):
+        # Of a picture whose every colour changes, only as many pixels as matter.
+        image = colour.to_srgb(_reduced(image, budget.max_pixels), profile)
+    image = flat(image)
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return Picture(np.array(image), width, height, page, note)
 
 
-def _opened(stream: BinaryIO, format: str, max_pixels: int) -> ImageFile.ImageFile:
+def embedded(image: Image.Image) -> bytes | None:
+    """Return the colour profile that Pillow has found in a file, or that its EXIF stands for."""
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and profile:
+        return profile
+    try:
+        index = image.getexif().get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex)
+    except Exception:  # as in orientation_of
+        return None
+    return colour.adobe_rgb() if str(index).startswith("R03") else None
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) where there is none or it can't be read."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # metadata of anybody, parsed by others: it must not lose the picture
+        return 1
+    # As a byte, which some programs write, Pillow has it as bytes.
+    return value[0] if isinstance(value, bytes) and value else value if isinstance(value, int) else 1
+
+
+def _has_alpha(image: Image.Image, header: Header) -> bool:
+    return header.has_alpha and not (header.zeros_are_opaque and image.getchannel("A").getextrema() == (0, 0))
+
+
+def first_with_content(image: ImageFile.ImageFile) -> Image.Image:
+    """Return the first frame of a loaded animation that is not of one colour; the first if there is none."""
+    first: Image.Image = image
+    if not getattr(image, "is_animated", False):
+        return image
+    for number in range(1, _MAX_EMPTY_FRAMES):
+        if not _is_empty(image):
+            return image
+        if number == 1:
+            first = image.copy()
+        try:
+            image.seek(number)
+            image.load()
+        except Exception:  # no more frames, or a broken one behind a first that is in order
+            break
+    return first
+
+
+def end_note(rows: int, height: int) -> str:
+    """Return the note for an image of which only the first rows are there; PictureError if these are too few."""
+    # Rounded down: "100 %" is said of all rows only.
+    said = f"end missing, {100 * rows // height} % of rows read"
+    if rows < LEAST_ROWS * height:
+        raise PictureError("corrupt", said)
+    return said
+
+
+def _is_empty(image: Image.Image) -> bool:
+    """Tell whether a frame shows nothing: it is of one colour, or nearly."""
+    shown = flat(eight_bits(image))
+    return all(high - low <= _SAME_COLOUR for low, high in shown.getextrema())  # type: ignore[misc]
+
+
+def _reduced(image: Image.Image, max_pixels: int) -> Image.Image:
+    """Return an image with four times the budget's pixels, if it has many more: each side twice the final one."""
+    width, height = image.size
+    scale = math.sqrt(4 * max_pixels / (width * height))
+    if scale > _WORTH_REDUCING:
+        return image
+    size = (math.ceil(width * scale), math.ceil(height * scale))
+    return image.resize(size, Image.Resampling.BOX, reducing_gap=1.0)
+
+
+def opened(stream: BinaryIO, format: str, max_pixels: int) -> ImageFile.ImageFile:
     """Parse a file's header and refuse a size that is out of bounds; nothing is decoded yet."""
     _prepare_pillow(max_pixels)
     try:
@@ -137,8 +223,6 @@ def _opened(stream: BinaryIO, format: str, max_pixels: int) -> ImageFile.ImageFi
         raise PictureError("too many pixels", str(error)) from error
     try:
         check_size(image.size, max_pixels)
-        if image.format == "TIFF":
-            _check_tile(image, max_pixels)
     except BaseException:
         image.close()
         raise
@@ -171,67 +255,3 @@ def _prepare_pillow(max_pixels: int) -> None:
             _silenced = True
         if Image.MAX_IMAGE_PIXELS is not None:
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
-
-
-def _skip_detail(image: ImageFile.ImageFile, max_pixels: int) -> None:
-    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its sides where the budget leaves much less than that.
-
-    At least four times the budget's pixels remain, so each side is at least twice the final one and the
-    resize that follows still averages. The mode is left as it is: colours must not depend on the scale.
-    """
-    width, height = image.size
-    for scale in (8, 4, 2):
-        if (width // scale) * (height // scale) >= 4 * max_pixels:
-            image.draft(None, (width // scale, height // scale))
-            return
-
-
-def _check_tile(image: ImageFile.ImageFile, max_pixels: int) -> None:
-    """Refuse a TIFF whose tiles are far larger than it: libtiff allocates a whole one."""
-    tags = getattr(image, "tag_v2", {})
-    width, height = tags.get(TiffImagePlugin.TILEWIDTH), tags.get(TiffImagePlugin.TILELENGTH)
-    if isinstance(width, int) and isinstance(height, int) and width * height > max_pixels:
-        raise PictureError("too many pixels", f"its tiles are {width} × {height} pixels")
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 (upright) where there is none or it can't be read."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # metadata of anybody, parsed by others: it must not lose the picture
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _scaled(values: NDArray[np.generic], top: int) -> NDArray[np.uint8]:
-    """Map 0 … top to 0 … 255 and clip the rest."""
-    out = np.empty(values.shape, np.uint8)
-    # Row by row in blocks: a float copy of a large scan would take eight times its bytes.
-    for start in range(0, len(values), 256):
-        block = values[start : start + 256].astype(np.float32)
-        out[start : start + 256] = np.clip(block * np.float32(255 / top) + np.float32(0.5), 0, 255)
-    return out
-
-
-def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Map 32-bit numbers to 0 … 255 by what their range looks like: the file does not say what white is.
-
-    Whole numbers are taken as 16 bit, floats as 0 … 1 or 0 … 255 where they fit; anything else is stretched
-    from its smallest to its largest finite value.
-    """
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    whole = values.dtype.kind in "iu"
-    for top in (65535,) if whole else (1, 255):
-        if low >= 0 and high <= top:
-            return _scaled(np.nan_to_num(values, nan=0, posinf=top, neginf=0), top)
-    spread = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low) - low
-    return _scaled(spread / max(high - low, 1e-300), 1)
-
-
-def _from_lab(image: Image.Image) -> Image.Image:
-    """Return a CIE L*a*b* picture as sRGB; Pillow's convert() does not know the mode."""
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    turned = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    assert turned is not None
-    return turned

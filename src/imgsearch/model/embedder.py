@@ -226,8 +226,12 @@ class Qwen3VLEmbedder:
         if isinstance(image, Patches):
             return image
         if not isinstance(image, np.ndarray):
-            # Pillow's modes other than RGB (palettes, grey, alpha) become RGB here, without importing Pillow.
-            image = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
+            if hasattr(image, "convert"):
+                # An image of Pillow's, of any mode: as when its file is indexed.
+                from imgsearch.rgb import to_rgb
+
+                image = to_rgb(image)
+            image = np.asarray(image)
         return self.prepare(image)
 
     def _rows(self, batch: Sequence[ModelInput], normalize: bool) -> Vectors:

@@ -1,0 +1,359 @@
+"""Decoding TIFF by its tags: all pages that are pictures, each by Pillow where that is right, else by tifffile."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imgsearch.errors import PictureError
+from imgsearch.media import colour, raster
+from imgsearch.media.lookahead import DECODING
+from imgsearch.media.splice import length, spliced
+from imgsearch.rgb import scaled, stretched
+from imgsearch.text import error_line
+from imgsearch.types import Picture, PixelBudget
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+MAX_PAGES = 100
+"""Pages of one file that are read."""
+_MAX_SUBPAGES = 16
+_MAX_SAMPLES = 32
+"""Samples per pixel, alpha and others included."""
+
+# Tags, and values of them, by TIFF 6.0 and its supplements.
+_SUBFILE, _OLD_SUBFILE, _ORIENTATION = 254, 255, 274
+_TILE_WIDTH, _TILE_LENGTH, _EXTRA_SAMPLES, _ICC = 322, 323, 338, 34675
+_REDUCED, _MASK = 1, 4
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
+_PHOTOMETRIC = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
+_PHOTOMETRIC |= {_LAB: 3, _ICC_LAB: 3}
+"""What colours mean → how many samples they have."""
+_UNSIGNED, _SIGNED, _FLOAT, _VOID = 1, 2, 3, 4
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+_UNCOMPRESSED = 1
+_BY_PILLOW = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000})
+"""Compressions that the libtiff in Pillow's wheels unpacks."""
+_BY_TIFFFILE = frozenset({1, 8, 32773, 32946, 34925})
+"""Compressions that tifffile unpacks alone; for others it needs imagecodecs."""
+
+
+def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) -> Iterator[Picture]:
+    """Yield the pages of a TIFF, numbered from 0; thumbnails and masks are none.
+
+    A page that can't be read does not cost the others; the last has a note then. Raises PictureError if no page can
+    be read: of the first, why.
+    """
+    held: Picture | None = None
+    failure: Exception | None = None
+    notes = []
+    with _opened(stream) as file:
+        pages, more = _pages(file)
+        for number, page in enumerate(pages):
+            try:
+                picture = _picture(stream, page, budget, max_pixels, number)
+            except MemoryError:
+                raise
+            except Exception as error:  # of a decoder; formats.py gives it a reason if it is the only one
+                failure = failure or error
+                notes.append(f"page {number} can't be read: {error_line(error, most=80)}")
+                continue
+            if held is not None:
+                yield held
+            held = picture
+    if held is None:
+        raise failure or PictureError("corrupt", "it has no page")
+    if more:
+        notes.append(f"only its first {MAX_PAGES} pages are read")
+    yield replace(held, note="; ".join(filter(None, [held.note, *notes])))
+
+
+def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
+    """Read a file's header only, and raise what ``decode`` would raise for its first page."""
+    with _opened(stream) as file:
+        page = _pages(file)[0][0]
+        _check(page, max_pixels)
+        if _is_for_pillow(page):
+            raster.opened(_at_page(stream, page), "TIFF", max_pixels).close()
+
+
+def _opened(stream: BinaryIO) -> TiffFile:
+    import tifffile
+
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+    return tifffile.TiffFile(stream)
+
+
+def _pages(file: TiffFile) -> tuple[list[TiffPage], bool]:
+    """Return the pages that are pictures in full size, and whether there are more than are read.
+
+    A directory stands for the largest of itself and those below it. If all are reduced, the largest is the picture.
+    """
+    found: list[TiffPage] = []
+    reduced: list[TiffPage] = []
+    seen = set()
+    number = 0
+    for number in range(MAX_PAGES + 1):
+        try:
+            page: Any = file.pages[number]
+        except (IndexError, ValueError, struct.error):
+            break
+        if number == MAX_PAGES or page.offset in seen:
+            break
+        seen.add(page.offset)
+        family = [page, *_below(page)]
+        full = [member for member in family if _kind(member) == 0]
+        found += [max(full, key=_area)] if full else []
+        reduced += [member for member in family if _kind(member) & _MASK == 0]
+    if not found and not reduced:
+        raise PictureError("corrupt", "it has no page")
+    return found or [max(reduced, key=_area)], number == MAX_PAGES
+
+
+def _below(page: TiffPage) -> list[TiffPage]:
+    """Return the pages of a page's subdirectories."""
+    if not page.subifds:
+        return []
+    try:
+        pages: Any = page.pages
+        return [pages[number] for number in range(min(len(page.subifds), _MAX_SUBPAGES))]
+    except Exception:  # a pointer into nowhere must not cost the page itself
+        return []
+
+
+def _kind(page: TiffPage) -> int:
+    """Return the bits of what a page is: 0 a picture in full size, _REDUCED and _MASK."""
+    kind = _number(page, _SUBFILE, 0)
+    return kind & (_REDUCED | _MASK) | (_number(page, _OLD_SUBFILE, 1) == 2)
+
+
+def _area(page: TiffPage) -> int:
+    return int(page.imagewidth) * int(page.imagelength)
+
+
+def _number(page: TiffPage, tag: int, default: int) -> int:
+    """Return the (first) whole number of a tag."""
+    value = page.tags.valueof(tag, default)
+    value = value[0] if isinstance(value, tuple) and value else value
+    return int(value) if isinstance(value, int) else default
+
+
+def _samples(page: TiffPage) -> tuple[int, int, int]:
+    """Return photometric interpretation, bits and sample format; 0 bits where they differ between samples."""
+    bits = page.bitspersample
+    return int(page.photometric), bits if isinstance(bits, int) else 0, int(page.sampleformat)
+
+
+def _check(page: TiffPage, max_pixels: int) -> None:
+    """Raise PictureError for a size out of bounds, and for what neither of the two libraries reads."""
+    raster.check_size((int(page.imagewidth), int(page.imagelength)), max_pixels)
+    wide, long = _number(page, _TILE_WIDTH, 0), _number(page, _TILE_LENGTH, 0)
+    if wide * long > max_pixels:
+        # Whole tiles are allocated.
+        raise PictureError("too many pixels", f"its tiles are {wide} × {long} pixels")
+    photometric, bits, kind = _samples(page)
+    colours = _PHOTOMETRIC.get(photometric)
+    said = f"TIFF of {bits or page.bitspersample} bits, compression {int(page.compression)}"
+    if photometric in (32803, 34892):
+        raise PictureError("unsupported", "a camera's raw data, not developed")
+    if colours is None or not bits or kind not in (_UNSIGNED, _SIGNED, _FLOAT, _VOID):
+        raise PictureError("unsupported", f"{said}, photometric interpretation {photometric}, format {kind}")
+    if not colours <= page.samplesperpixel <= _MAX_SAMPLES or page.imagedepth > 1:
+        raise PictureError("unsupported", f"{said}, {page.samplesperpixel} samples per pixel")
+    if _is_for_pillow(page):
+        return
+    alone = int(page.compression) in _BY_TIFFFILE and bits in (8, 16, 32, 64)
+    if not alone and not _unpacks(page) and not _has_imagecodecs():
+        raise PictureError("unsupported", f"{said}; imagecodecs can read it: pip install imagecodecs")
+    if photometric == _YCBCR and (bits != 8 or tuple(page.subsampling or (1, 1)) != (1, 1)):
+        raise PictureError("unsupported", f"{said}, YCbCr with subsampling")
+
+
+def _has_imagecodecs() -> bool:
+    try:
+        import imagecodecs  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _extra(page: TiffPage) -> tuple[int, ...]:
+    """Return what the samples besides the colours are, 0 (nothing in particular) where the tag is missing."""
+    value = page.tags.valueof(_EXTRA_SAMPLES, ())
+    said = tuple(map(int, value if isinstance(value, tuple) else (value,)))
+    count = page.samplesperpixel - _PHOTOMETRIC[int(page.photometric)]
+    return (said + (0,) * count)[:count]
+
+
+def _is_for_pillow(page: TiffPage) -> bool:
+    """Tell whether Pillow decodes a page's numbers as its tags mean them."""
+    photometric, bits, kind = _samples(page)
+    compression = int(page.compression)
+    if compression not in _BY_PILLOW or (page.parent.is_bigtiff and page.parent.byteorder == ">"):
+        return False
+    samples = page.samplesperpixel
+    if photometric == _BLACK_IS_ZERO and samples == 1 and (kind, bits) in ((_SIGNED, 32), (_FLOAT, 32)):
+        return True
+    if kind not in (_UNSIGNED, _VOID):
+        return False
+    if photometric == _YCBCR:
+        return bits == 8 and compression != _UNCOMPRESSED
+    if samples == 1:
+        depths = (1, 2, 4, 8, 16) if photometric == _BLACK_IS_ZERO else (1, 2, 4, 8)
+        return bits in depths
+    extra = _extra(page)
+    if (
+        len(extra) > (3 if bits == 8 else 1)
+        or any(extra[1:])
+        or not set(extra) <= {0, _ASSOCIATED, _UNASSOCIATED}
+    ):
+        return False
+    if bits == 16 and int(page.planarconfig) == 2 and compression == _UNCOMPRESSED:
+        # Of such planes Pillow takes every other byte.
+        return False
+    if photometric == _RGB:
+        return bits in (8, 16)
+    if photometric == _CMYK:
+        return (bits == 8 and not any(extra)) or (bits == 16 and not extra)
+    return bits == 8 and (
+        (photometric == _LAB and not extra) or (photometric == _BLACK_IS_ZERO and samples == 2)
+    )
+
+
+def _at_page(stream: BinaryIO, page: TiffPage) -> BinaryIO:
+    """Return the file as if a page were its first: only the header's pointer differs."""
+    file = page.parent
+    first: Any = file.pages[0]
+    if page.offset == first.offset:
+        stream.seek(0)
+        return stream
+    head = (b"II" if file.byteorder == "<" else b"MM") + struct.pack(
+        *(
+            (f"{file.byteorder}HHHQ", 43, 8, 0, page.offset)
+            if file.is_bigtiff
+            else (f"{file.byteorder}HI", 42, page.offset)
+        )
+    )
+    return spliced(stream, [head, (len(head), length(stream))], same_file=True)
+
+
+def _picture(stream: BinaryIO, page: TiffPage, budget: PixelBudget, max_pixels: int, number: int) -> Picture:
+    _check(page, max_pixels)
+    tag = page.tags.get(_ICC)
+    profile = bytes(tag.value) if tag is not None and tag.count <= colour.MAX_PROFILE else None
+    with DECODING.take(int(page.imagewidth) * int(page.imagelength)):
+        if not _is_for_pillow(page):
+            turn = _number(page, _ORIENTATION, 1)
+            return raster.finished(_by_tifffile(page), budget, profile=profile, orientation=turn, page=number)
+        with raster.opened(_at_page(stream, page), "TIFF", max_pixels) as image:
+            # TIFF turns itself upright while it loads.
+            image.load()
+            profile = profile or raster.embedded(image)
+            if image.mode == "P":
+                _repair_palette(image, page)
+            # Pillow takes a fourth channel that no tag explains for alpha.
+            shown = image if any(_extra(page)) or image.mode != "RGBA" else image.convert("RGB")
+            return raster.finished(shown, budget, profile=profile, orientation=1, page=number)
+
+
+def _repair_palette(image: Image.Image, page: TiffPage) -> None:
+    """Give an image a palette whose entries have 8 bits, where TIFF wants 16: as some programs write it."""
+    entries = np.asarray(page.colormap if page.colormap is not None else ())
+    if entries.ndim == 2 and entries.any() and entries.max() < 256:
+        image.putpalette(entries.T.astype(np.uint8).tobytes())
+
+
+def _by_tifffile(page: TiffPage) -> Image.Image:
+    """Return a page as one of the modes of ``rgb.eight_bits``, by tags: depth, format, photometric, alpha."""
+    photometric, bits, kind = _samples(page)
+    numbers = _unpacked(page) if _unpacks(page) else _array(page)
+    colours = _PHOTOMETRIC[photometric]
+    if photometric == _PALETTE:
+        entries = np.asarray(page.colormap)
+        entries = entries if entries.max() < 256 else entries >> 8
+        return Image.fromarray(entries.T.astype(np.uint8)[numbers[..., 0].clip(0, entries.shape[1] - 1)])
+    if photometric in (_LAB, _ICC_LAB):
+        return _lab(numbers[..., :3], photometric, bits)
+    planes = _to_bytes(numbers[..., :colours], bits, kind)
+    if photometric == _WHITE_IS_ZERO:
+        planes = 255 - planes
+    mode = {1: "L", 3: "YCbCr" if photometric == _YCBCR else "RGB", 4: "CMYK"}[colours]
+    image = Image.fromarray(np.ascontiguousarray(planes if colours > 1 else planes[..., 0]), mode)
+    extra = _extra(page)
+    alpha = next((i for i, it in enumerate(extra) if it in (_ASSOCIATED, _UNASSOCIATED)), None)
+    if alpha is None or colours == 4 or photometric in (_YCBCR, _WHITE_IS_ZERO):
+        return image
+    image.putalpha(
+        Image.fromarray(np.ascontiguousarray(_to_bytes(numbers[..., colours + alpha], bits, kind)))
+    )
+    if extra[alpha] == _ASSOCIATED:
+        # The same bytes, called by the name of what they are.
+        multiplied = Image.frombytes(image.mode[:-1] + "a", image.size, image.tobytes())
+        return multiplied.convert(image.mode)
+    return image
+
+
+def _array(page: TiffPage) -> NDArray[Any]:
+    """Return a page's numbers as (height, width, samples)."""
+    planes, depth, height, width, samples = page.shaped
+    found: NDArray[Any] = page.asarray(maxworkers=1).reshape(planes, depth, height, width, samples)
+    return np.moveaxis(found[:, 0], 0, -2).reshape(height, width, planes * samples)
+
+
+def _unpacks(page: TiffPage) -> bool:
+    """Tell whether a page's numbers are packed bits that nobody has compressed."""
+    _, bits, kind = _samples(page)
+    whole = kind in (_UNSIGNED, _VOID) and bits < 32 and bits not in (8, 16)
+    return whole and int(page.compression) == _UNCOMPRESSED and not page.is_tiled and page.fillorder == 1
+
+
+def _unpacked(page: TiffPage) -> NDArray[Any]:
+    """Return the numbers of a page of packed bits as (height, width, samples); every row begins with a whole byte."""
+    _, bits, _ = _samples(page)
+    planes, _, height, width, samples = page.shaped
+    row = (width * samples * bits + 7) // 8
+    handle = page.parent.filehandle
+    data = bytearray()
+    for place, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        handle.seek(place)
+        data += handle.read(min(count, planes * height * row - len(data)))
+    if len(data) < planes * height * row:
+        raise PictureError("corrupt", f"it has {len(data)} bytes of {planes * height * row}")
+    rows = np.frombuffer(data, np.uint8).reshape(planes * height, row)
+    out = np.empty((planes * height, width * samples), np.uint32)
+    weights = (1 << np.arange(bits - 1, -1, -1)).astype(np.uint32)
+    for start in range(0, len(rows), 64):
+        ones = np.unpackbits(rows[start : start + 64], axis=1)[:, : width * samples * bits]
+        out[start : start + 64] = ones.reshape(len(ones), -1, bits) @ weights
+    return np.moveaxis(out.reshape(planes, height, width, samples), 0, -2).reshape(height, width, -1)
+
+
+def _to_bytes(numbers: NDArray[Any], bits: int, kind: int) -> NDArray[np.uint8]:
+    """Return numbers of a depth and a format as 0 … 255."""
+    if kind == _FLOAT:
+        return stretched(numbers)
+    if kind == _SIGNED:
+        return scaled(numbers, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return numbers if numbers.dtype == np.uint8 and bits == 8 else scaled(numbers, 0, 2**bits - 1)
+
+
+def _lab(numbers: NDArray[Any], photometric: int, bits: int) -> Image.Image:
+    """Return CIE L*a*b* (a* and b* signed) or ICC's (with an offset) as Pillow's LAB."""
+    if bits == 16:
+        # 255 is white at 8 bits, 65280 or 65535 at 16; a* and b* are 256 times as large.
+        numbers = numbers.astype(np.uint16) >> 8
+    planes = numbers.astype(np.uint8)
+    if photometric == _LAB:
+        planes = planes ^ np.array([0, 128, 128], np.uint8)
+    return Image.merge("LAB", [Image.fromarray(np.ascontiguousarray(planes[..., i])) for i in range(3)])
