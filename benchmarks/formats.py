@@ -7,9 +7,9 @@ costs a few milliseconds at any size. Times are those of the processor, which ot
     python benchmarks/formats.py [--against SRC] [--rounds 15] [--same FOLDER …]
 
 Draws a file of 12 megapixels per format and brings it to the size that the model sees, as `imgsearch index` does, with
-the source of this checkout and, in turns (A B A B), with the other one; each in a process of its own. Memory is the peak
-of a process that decodes one file, less what it had before. --same also decodes every file below the folders with both
-and counts those whose pixels are equal. Prints a table and a JSON line.
+the source of this checkout and, in turns (A B A B), with the other one; each in a process of its own. Memory is the
+peak of a process that decodes one file, less what it had before. --same also decodes every file below the folders with
+both and counts those whose pixels are equal. Prints a table and a JSON line.
 """
 
 from __future__ import annotations

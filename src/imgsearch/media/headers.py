@@ -142,7 +142,10 @@ def _psd(stream: BinaryIO) -> Header:
         raise PictureError("unsupported", f"a Photoshop file with compression {compression}")
     found = dict(_resources(stream, *resources))
     if found.get(_VERSION_INFO, b"")[4:5] == b"\0":
-        raise PictureError("unsupported", "a Photoshop file that was saved without its flattened picture")
+        raise PictureError(
+            "unsupported",
+            "a Photoshop file saved without Maximize Compatibility",
+        )
     # Pillow expects the lengths of the packed rows of as many channels as it reads, and no more.
     counted = 2 * height if compression else 0
     head = head[:12] + struct.pack(">H", min(used, channels)) + head[14:]

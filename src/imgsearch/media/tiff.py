@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imgsearch.errors import PictureError
+from imgsearch.installation import how_to_add
 from imgsearch.media import colour, raster
 from imgsearch.media.lookahead import DECODING
 from imgsearch.media.splice import length, spliced
@@ -175,7 +176,7 @@ def _check(page: TiffPage, max_pixels: int) -> None:
         return
     alone = int(page.compression) in _BY_TIFFFILE and bits in (8, 16, 32, 64)
     if not alone and not _unpacks(page) and not _has_imagecodecs():
-        raise PictureError("unsupported", f"{said}; imagecodecs can read it: pip install imagecodecs")
+        raise PictureError("unsupported", f"{said}; imagecodecs can read it, {how_to_add('tiff')}")
     if photometric == _YCBCR and (bits != 8 or tuple(page.subsampling or (1, 1)) != (1, 1)):
         raise PictureError("unsupported", f"{said}, YCbCr with subsampling")
 

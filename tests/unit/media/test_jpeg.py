@@ -12,6 +12,9 @@ from PIL import Image
 from support.decoded import load, off, refusal
 from support.pictures import QUADRANTS, encode, quadrants, scene
 
+# pytest undoes after each test what silences Pillow for good.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+
 NOISE = Image.fromarray(
     np.clip(
         np.asarray(scene(3, (320, 240))) + np.random.default_rng(1).normal(0, 20, (240, 320, 3)), 0, 255
