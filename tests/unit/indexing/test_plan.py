@@ -167,7 +167,7 @@ def test_what_is_stored_comes_back_as_it_was(place: Path) -> None:
 
 def test_options_that_nobody_knows_are_named(place: Path) -> None:
     """A root whose stored options hold a word that this program does not know is an error that names the root."""
-    with pytest.raises(IndexDamaged, match=r"a was indexed.*newer imgsearch.*remove_paths\("):
+    with pytest.raises(IndexDamaged, match=r"options of .*a can't be read.*newer imgsearch.*remove_paths\("):
         resolve_scope([], [root(place, "a", colour="red")], None, Silent())
 
 
