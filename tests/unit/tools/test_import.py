@@ -310,7 +310,7 @@ def test_vectors_of_nobody_make_an_index_without_a_model(
         assert done.code == 2, command
         assert "holds imported embedding" in done.err.splitlines()[-1]
     assert "pixels     unknown: the embeddings were imported" in imgsearch("status", "--index", folder).lines
-    with ImageIndex(folder) as index, pytest.raises(CheckpointError, match="no model"):
+    with ImageIndex(folder) as index, pytest.raises(CheckpointError, match="without a model"):
         checkpoint_for(folder, index.spec, ModelOptions("fake/colours"), Silent())
 
 
