@@ -479,8 +479,8 @@ def test_a_second_server_names_the_first(server: Running) -> None:
     done = _serve(Path(server.address.folder))
     assert done.returncode == 2
     assert done.stderr == (
-        f"imgsearch: a server is already running (process {server.process.pid}; to start another one stop it first: "
-        f"kill {server.process.pid}\n"
+        f"imgsearch: a server is already running (process {server.process.pid}); to start another, stop it first "
+        f"with: kill {server.process.pid}\n"
     )
     assert server.ask("/status")[0] == 200
 
@@ -498,7 +498,7 @@ def test_a_folder_too_long_for_a_socket_is_said(short: Path) -> None:
     """A path that the system can't bind is refused in one line that says what to do."""
     done = _serve(short / ("long" * 30))
     assert done.returncode == 2
-    assert "name a shorter folder with IMGSEARCH_RUNTIME_DIR" in done.stderr
+    assert "set IMGSEARCH_RUNTIME_DIR to a folder with a shorter path" in done.stderr
 
 
 def test_a_port_in_use_is_said(server: Running, short: Path) -> None:
@@ -620,19 +620,19 @@ def _babble(listening: socket.socket) -> None:
         ("/query", b"no json", "the request is not valid JSON"),
         ("/query", b"[]", "a request is a JSON object"),
         ("/query", b"{}", "the query is empty"),
-        ("/query", b'{"text": 7}', "text: 7 is no text"),
-        ("/query", b'{"text": "x", "n": "3"}', "n: '3' is no number"),
-        ("/query", b'{"text": "x", "n": true}', "n: True is no number"),
-        ("/query", b'{"text": "x", "exact": 1}', "exact: 1 is no truth value"),
+        ("/query", b'{"text": 7}', "text: 7 is not text"),
+        ("/query", b'{"text": "x", "n": "3"}', "n: '3' is not a number"),
+        ("/query", b'{"text": "x", "n": true}', "n: True is not a number"),
+        ("/query", b'{"text": "x", "exact": 1}', "exact: 1 is not true or false"),
         ("/query", b'{"text": "x", "within": ' + b"9" * 400 + b"}", "within: the number is out of range"),
-        ("/query", b'{"text": "x", "min_score": NaN}', "NaN is no number"),
+        ("/query", b'{"text": "x", "min_score": NaN}', "NaN is not a JSON number"),
         ("/query", b"[" * 100_000, "the request is not valid JSON"),
         ("/query", b'{"text": "x", "index": "/a\\u0000b"}', "index: a path can't have such characters"),
         ("/query", b'{"text": "x", "image": "/a\\ud800b"}', "image: a path can't have such characters"),
-        ("/similar", b'{"image": "/a.png", "remember": true}', "unknown: remember"),
+        ("/similar", b'{"image": "/a.png", "remember": true}', "unknown fields: remember"),
         ("/query", b'{"text": "x", "n": 0}', "ask for at least one image"),
         ("/query", b'{"text": "x", "dim": 5000}', "5000"),
-        ("/query", b'{"text": "x", "colour": "red"}', "unknown: colour; there are"),
+        ("/query", b'{"text": "x", "colour": "red"}', "unknown fields: colour; known: "),
         ("/query", b'{"text": "x", "index": "relative"}', "index: give an absolute path"),
         ("/query", b'{"text": "x", "index": "/nowhere/at all"}', "/nowhere/at all"),
         ("/query", b'{"text": "x", "in": "/somewhere"}', "in: give a list of paths"),
@@ -718,4 +718,4 @@ except StorageError as error:
 """
     said = unprivileged(code, tmp_path / "closed" / "run").strip()
     assert said.startswith(str(tmp_path / "closed" / "run"))
-    assert said.endswith("name a folder for the server's socket with IMGSEARCH_RUNTIME_DIR")
+    assert said.endswith("set IMGSEARCH_RUNTIME_DIR to a folder for the server's socket")

@@ -352,7 +352,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(
     again = _options(tiny_checkpoint, tmp_path / "again", steps=9)
     with monkeypatch.context() as patched:
         _interrupt(patched, 7, KeyboardInterrupt())
-        with pytest.raises(TrainingStopped, match=r"to go on from step 6, the same with resume=True"):
+        with pytest.raises(TrainingStopped, match=r"to resume from step 6, repeat it with resume=True"):
             train([pairs], again)
     saved = tmp_path / "again" / "checkpoints" / "checkpoint-6"
     assert not (saved / "training_args.bin").exists()
@@ -405,7 +405,7 @@ def test_out_of_memory_says_what_to_lower(
 ) -> None:
     """However memory runs out, one line names --mini-batch and --max-pixels with their values."""
     _interrupt(monkeypatch, 0, error)
-    wanted = r"out of memory: lower mini_batch \(it is 4\), then pixels \(it is 6,144\)"
+    wanted = r"out of memory: lower mini_batch \(now 4\), then pixels \(now 6,144\)"
     with pytest.raises(TrainingError, match=wanted):
         train([pairs], _options(tiny_checkpoint, tmp_path / "out", mini_batch=4))
     assert is_out_of_memory(error)
@@ -415,7 +415,7 @@ def test_out_of_memory_says_what_to_lower(
 def test_a_loss_that_is_no_number_stops_the_run(tiny_checkpoint: str, pairs: str, tmp_path: Path) -> None:
     """A far too high rate ends with an error that names --lr; no checkpoint holds numbers that are none."""
     options = _options(tiny_checkpoint, tmp_path / "out", learning_rate=1e30, steps=8, save_steps=1)
-    with pytest.raises(TrainingError, match=r"lower learning_rate \(it is 1e\+30\)"):
+    with pytest.raises(TrainingError, match=r"lower learning_rate \(now 1e\+30\)"):
         train([pairs], options)
     for file in (tmp_path / "out").rglob("*.safetensors"):
         assert all(bool(tensor.isfinite().all()) for tensor in load_file(file).values())
@@ -501,7 +501,7 @@ def test_a_run_stopped_after_its_last_step_is_only_written(
     whole = train([pairs], dataclasses.replace(options, out=str(tmp_path / "whole")))
     with monkeypatch.context() as patched:
         patched.setattr("imgsearch.tools.training.result.write_checkpoint", _raise(KeyboardInterrupt()))
-        with pytest.raises(TrainingStopped, match="to go on from step 6, the same with resume=True"):
+        with pytest.raises(TrainingStopped, match="to resume from step 6, repeat it with resume=True"):
             train([pairs], options)
     done = train([pairs], dataclasses.replace(options, resume=True))
     assert (done.steps, done.loss, done.before, done.after) == (6, None, whole.before, whole.after)
@@ -521,7 +521,7 @@ def test_a_disk_full_at_the_end_is_one_line(
     """A disk that is full when the result is written ends in a StorageError that says how to go on."""
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     monkeypatch.setattr("imgsearch.tools.training.result.write_checkpoint", _raise(full))
-    with pytest.raises(StorageError, match="to go on from step 2, the same with resume=True"):
+    with pytest.raises(StorageError, match="to resume from step 2, repeat it with resume=True"):
         train([pairs], _options(tiny_checkpoint, tmp_path / "out", steps=2))
 
 
@@ -541,7 +541,7 @@ def test_a_torn_save_is_passed_over(tiny_checkpoint: str, pairs: str, tmp_path: 
 def test_a_file_system_without_locks_is_trained_on(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the system can't lock a folder, as on NFS, the run goes without; a folder that can't be made is refused."""
+    """Where the system can't lock a folder, as on NFS, the run goes without; one that can't be made is refused."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -550,7 +550,7 @@ def test_a_file_system_without_locks_is_trained_on(
     with run_dir.claimed(str(tmp_path / "out")):
         assert (tmp_path / "out").is_dir()
     monkeypatch.setattr(os, "makedirs", refuse)
-    with pytest.raises(StorageError, match="can't be made"), run_dir.claimed(str(tmp_path / "other")):
+    with pytest.raises(StorageError, match="can't be created"), run_dir.claimed(str(tmp_path / "other")):
         pass
 
 
@@ -605,7 +605,7 @@ def test_a_picture_that_breaks_during_the_run_is_one_line(
         return plain(self, *args, **kwargs)
 
     monkeypatch.setattr(recipe.Trainer, "training_step", training_step)
-    wanted = r"^\S+/\d+\.png \(named in [^\n]+to go on from step \d+, the same with resume=True$"
+    wanted = r"^\S+/\d+\.png \(named in [^\n]+to resume from step \d+, repeat it with resume=True$"
     with pytest.raises(DatasetError, match=wanted):
         train([str(data)], _options(tiny_checkpoint, tmp_path / "out", steps=20))
 
@@ -693,7 +693,7 @@ def test_bad_input_is_refused_before_anything_is_trained(
     out = tmp_path / "out"
     refused: list[tuple[dict[str, Any], str]] = [
         ({"batch_size": 64}, "36 examples, fewer than one batch of 64; lower batch_size"),
-        ({"dims": (256,)}, "dims=256: this model's vectors have 128 numbers"),
+        ({"dims": (256,)}, "dims=256: this model's embeddings have 128 dimensions"),
         ({"negatives": 3}, "negatives=3"),
         ({"model": str(tmp_path / "none")}, "none"),
         ({"evaluate_on": str(tmp_path / "none.parquet")}, "no such dataset"),
