@@ -30,7 +30,7 @@ def choose_spec(options: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, 
         )
     query_prompt, document_prompt = options.prompts or conventions.prompts(options.instruction)
     if notes := conventions.notes(dim=options.dim is None, pixels=options.pixels is None):
-        reporter.say(f"{checkpoint.name} is used with {'; '.join(notes)}")
+        reporter.detail(f"{checkpoint.name} is used with {'; '.join(notes)}")
     return checkpoint, IndexSpec(
         model=checkpoint.name,
         fingerprint=checkpoint.fingerprint,

@@ -46,7 +46,7 @@ def test_index_says_what_it_did_and_what_to_try(
     done = imgsearch("index", photos, "--model", tiny_checkpoint)
     first, *_, summary, advice = done.err.splitlines()
     assert (done.code, done.out) == (0, b"")
-    assert first == "6 images: 6 new or changed"
+    assert first == "6 images, all new"
     assert summary.startswith("6 indexed; ")
     assert advice == 'Try: imgsearch query "red car at night"'
     assert " on cpu in float32" not in done.err
@@ -85,7 +85,7 @@ def test_dry_run_writes_nothing(photos: Path, tiny_checkpoint: str, tmp_path: Pa
     index = tmp_path / "index"
     done = imgsearch("index", photos, "--model", tiny_checkpoint, "--dry-run", "--index", index)
     assert done.code == 0
-    assert done.err == "6 images: 6 new or changed\n"
+    assert done.err == "6 images, all new\n"
     assert not index.exists()
     assert done.out == b""
     json_ = imgsearch("index", photos, "--model", tiny_checkpoint, "--dry-run", "--json", "--index", index)

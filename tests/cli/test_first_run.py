@@ -99,7 +99,7 @@ def test_a_download_is_asked_for_on_a_terminal(hub: Hub, tmp_path: Path) -> None
         )
     assert code == 2
     assert f"The model {MODEL} must be downloaded once (5.3 MB). Continue? [Y/n]" in screen
-    assert "To try imgsearch without a download: --model demo" in screen
+    assert "To try imgsearch without a download: --model demo" in " ".join(screen.split())
     assert hub.fetched() == set()
 
 
@@ -120,7 +120,7 @@ def test_a_sentence_transformers_repository_is_used_as_it_says(tiny_checkpoint: 
     scene(1).save(home / "one.png")
     with Hub({}) as hub:
         hub.commit("acme/sentence", files)
-        first = imgsearch(home, "index", home, "--model", "acme/sentence", HF_ENDPOINT=hub.url)
+        first = imgsearch(home, "index", home, "--model", "acme/sentence", "-v", HF_ENDPOINT=hub.url)
         assert first.returncode == 0, first.stderr
         assert "is used with 64 of 128 dimensions (its truncate_dim); at most 36,864 pixels" in first.stderr
         # Modules that are not supported are refused before the weights are fetched.

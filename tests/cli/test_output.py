@@ -8,13 +8,14 @@ import os
 import sys
 import time
 import unicodedata
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.cli import output
-from imgsearch.text import printable
+from imgsearch.text import Call, Message, printable
 from imgsearch.types import Hit
 
 
@@ -27,6 +28,13 @@ class Screen(io.StringIO):
 
     def isatty(self) -> bool:
         return self.terminal
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_waited_for() -> Iterator[None]:
+    """Whatever a test left on its screen is not taken away from the next one's."""
+    yield
+    output.stop_waiting()
 
 
 @given(st.text())
@@ -125,6 +133,28 @@ def test_what_is_waited_for_fits_on_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("COLUMNS", "40")
     output.ProgressReporter().wait("Scanning " + "x" * 100)
     assert len(shown(screen)[-1]) == 37
+
+
+def test_on_a_terminal_no_word_or_command_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message longer than a terminal is wide ends its lines between words, and keeps a command in one piece."""
+    monkeypatch.setenv("COLUMNS", "40")
+    message = Message(
+        "  18 indexed, 2 skipped, to see why type: ",
+        Call("skipped_files"),
+        ", then look at the files themselves",
+    )
+    screen = Screen(terminal=True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    output.ProgressReporter().say(message)
+    assert screen.getvalue() == (
+        "  18 indexed, 2 skipped, to see why\n"
+        "type: imgsearch status --errors, then\n"
+        "look at the files themselves\n"
+    )
+    pipe = Screen(terminal=False)
+    monkeypatch.setattr(sys, "stderr", pipe)
+    output.error(message)
+    assert pipe.getvalue().count("\n") == 1
 
 
 def test_nothing_is_drawn_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:

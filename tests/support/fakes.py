@@ -281,14 +281,19 @@ def state(root: int, path: str, content: bytes | None, size: int = 1, error: str
 
 
 class Notes(Silent):
-    """A reporter that remembers what was said."""
+    """A reporter that remembers what was said, and apart from it the details."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.details: list[str] = []
 
     def say(self, line: str) -> None:
         """Keep the line."""
         self.lines.append(line)
+
+    def detail(self, line: str) -> None:
+        """Keep the detail."""
+        self.details.append(line)
 
     @property
     def text(self) -> str:

@@ -249,9 +249,8 @@ def status(
         output.line(f"prompt     for queries: {spec.query_prompt or 'none'}")
         output.line(f"           for images: {spec.document_prompt or 'none'}")
     if run:
-        output.line(
-            f"last run   {_day(run.at)} on {run.runtime.device} in {run.runtime.dtype}: {run.runtime.reason}"
-        )
+        reason = f": {run.runtime.reason}" if output.settings.level == output.VERBOSE else ""
+        output.line(f"last run   {_day(run.at)} on {run.runtime.device} in {run.runtime.dtype}{reason}")
     if state.server:
         output.line(f"server     {_server(state.server)}")
     for reason, count in state.errors.items():

@@ -103,7 +103,7 @@ DetailOption = Annotated[
     typer.Option(
         "--detail",
         metavar="LEVEL",
-        help="Image resolution: low (fastest, the usual default), standard (about 4x slower; reads small text), "
+        help="Image resolution: low (fastest, the usual default), standard (5 to 7 times slower; reads small text), "
         "high, max, or checkpoint (the model's own setting)",
         rich_help_panel=MODEL,
     ),

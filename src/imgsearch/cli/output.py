@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,16 @@ from typing import Any
 
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import StorageError
-from imgsearch.text import error_line, format_bytes, format_duration, format_rate, plural, printable
+from imgsearch.text import (
+    Call,
+    Message,
+    error_line,
+    format_bytes,
+    format_duration,
+    format_rate,
+    plural,
+    printable,
+)
 from imgsearch.types import Hit
 
 _LINE_EVERY_SECONDS = 5.0
@@ -91,6 +101,23 @@ def _talk(text: str) -> None:
     _draw(text + "\n")
 
 
+def _fitted(text: str) -> str:
+    """Return a message in the command line's words; on a terminal no word and no command is split between lines.
+
+    A command stays whole so that it can be copied: one that is wider than the terminal is left for that to wrap.
+    """
+    parts = text.parts if isinstance(text, Message) else (text,)
+    words = [(printable(spelled(Message(part))), isinstance(part, Call)) for part in parts]
+    line = "".join(word.replace(" ", _NO_BREAK) if command else word for word, command in words)
+    if sys.stderr.isatty():
+        columns = shutil.get_terminal_size().columns
+        line = "\n".join(textwrap.wrap(line, columns, break_long_words=False, break_on_hyphens=False))
+    return line.replace(_NO_BREAK, " ")
+
+
+_NO_BREAK = "\0"  # printable leaves none in a text
+
+
 def line(text: str) -> None:
     """Write one line of data to stdout."""
     _write([printable(spelled(text)).encode() + b"\n"])
@@ -136,7 +163,7 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
 
 def error(message: str) -> None:
     """Write an error as one line to stderr."""
-    _talk(f"imgsearch: {printable(spelled(message))}")
+    _talk(_fitted(Message("imgsearch: ", message)))
 
 
 class ProgressReporter:
@@ -154,9 +181,9 @@ class ProgressReporter:
         if settings.level == QUIET:
             return
         if self._bar is not None:
-            self._bar.write(printable(spelled(text)), file=sys.stderr)
+            self._bar.write(_fitted(text), file=sys.stderr)
         else:
-            _talk(printable(spelled(text)))
+            _talk(_fitted(text))
 
     def detail(self, text: str) -> None:
         """Write a line with --verbose."""

@@ -262,6 +262,8 @@ def _say_plan(
 ) -> None:
     """Tell how many images there are, how many of them need work, how long that takes, and what is not read."""
     parts = [f"{plural(plan.pictures, 'image')}: {len(plan.to_do):,} new or changed"]
+    if spec is None and plan.pictures == len(plan.to_do) > 1:
+        parts = [f"{plan.pictures:,} images, all new"]
     if plan.unchanged:
         parts.append(f"{plan.unchanged:,} unchanged")
     if plan.unchanged_errors:

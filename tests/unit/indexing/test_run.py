@@ -50,7 +50,7 @@ class Notes(Silent):
 
     def say(self, line: str) -> None:
         self.lines.append(line)
-        if "images:" in line and self.then:
+        if "image" in line and self.then:
             self.then()
 
     @property
@@ -147,7 +147,7 @@ def test_the_first_line_says_how_many(folder: str, gallery: Path, fake_model: Fa
     """Before any work, a run says how many pictures there are and how many of them need work."""
     notes = Notes()
     run(folder, gallery, reporter=notes)
-    assert notes.lines[0].startswith("5 images: 5 new or changed")
+    assert notes.lines[0].startswith("5 images, all new")
     paint(gallery / "pink.png", "pink")
     os.unlink(gallery / "red.png")
     notes = Notes()
@@ -909,7 +909,7 @@ def test_a_dry_run_writes_nothing(folder: str, gallery: Path, fake_model: FakeMo
     notes = Notes()
     result = run(folder, gallery, dry_run=True, reporter=notes)
     assert (result.to_do, result.indexed, fake_model.loads) == (5, 0, 0)
-    assert notes.lines[0].startswith("5 images: 5 new or changed")
+    assert notes.lines[0].startswith("5 images, all new")
     assert not os.path.exists(folder)
     run(folder, gallery)
     paint(gallery / "pink.png", "pink")

@@ -171,13 +171,13 @@ def test_what_the_checkpoint_chose_is_said(sentence: Path) -> None:
     write(sentence, "imgsearch.json", {"pixels": {"min_pixels": 1_024, "max_pixels": 36_864}})
     notes = Notes()
     choose_spec(ModelOptions(str(sentence)), notes)
-    assert notes.lines == [
+    assert notes.details == [
         f"{sentence} is used with 64 of 128 dimensions (its truncate_dim); "
         "at most 36,864 pixels per image (its training budget)"
     ]
     notes = Notes()
     choose_spec(ModelOptions(str(sentence), dim=128, pixels="checkpoint"), notes)
-    assert notes.lines == []
+    assert notes.details == []
 
 
 def test_a_dim_that_the_model_lacks_is_refused(sentence: Path) -> None:
@@ -368,7 +368,7 @@ def photos(tmp_path: Path) -> Path:
 def test_an_index_keeps_the_checkpoints_conventions(sentence: Path, photos: Path, tmp_path: Path) -> None:
     """Index, status, query and similar use each side's own prompt and the checkpoint's length."""
     index = tmp_path / "index"
-    done = imgsearch("index", photos, "--index", index, "--model", sentence, "--device", "cpu")
+    done = imgsearch("index", photos, "--index", index, "--model", sentence, "--device", "cpu", "-v")
     assert done.code == 0, done.err
     assert "is used with 64 of 128 dimensions (its truncate_dim)" in done.err
     spec = manifest.read(str(index))
