@@ -14,6 +14,7 @@ from typing import BinaryIO, Self
 
 from imgsearch.errors import FolderError, StorageError
 from imgsearch.text import display_path, error_line
+from imgsearch.types import int64
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -279,8 +280,11 @@ def _this_process() -> dict[str, object]:
 
 
 def device_of(path: str) -> int:
-    """Return the st_dev of the file system that a path lies on; every question about devices comes here."""
-    return os.stat(path).st_dev
+    """Return the st_dev of the file system that a path lies on; every question about devices comes here.
+
+    Some systems give 64 bits without a sign: of these it is the nearest number that the catalogue can store.
+    """
+    return int64(os.stat(path).st_dev)
 
 
 def mount_of(path: str) -> tuple[str, int]:

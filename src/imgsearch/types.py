@@ -52,13 +52,22 @@ DEFAULT_BUDGET = PixelBudget(MIN_PIXELS, MAX_PIXELS)
 """The quickest; what a checkpoint is used with that asks for nothing else."""
 
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+
+def int64(number: int) -> int:
+    """Return the integer nearest to ``number`` that has 64 bits: what SQLite can store."""
+    return max(_LEAST, min(number, _MOST))
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """A candidate file that the walk found. Nothing of its contents has been read.
 
     ``root`` is an absolute path, ``path`` is relative to it; both are str as os.fsdecode gives them (bytes
     that are no UTF-8 stand as surrogates). ``device`` is 0 on the root's own device, else the st_dev of the
-    file system that the file lies on.
+    file system that the file lies on. The numbers are those of the file system, as far as 64 bits hold them:
+    a time before 1677 or after 2262 is the nearest one that they do.
     """
 
     root: str
@@ -66,6 +75,15 @@ class SourceFile:
     size: int
     mtime_ns: int
     device: int = 0
+
+    def __post_init__(self) -> None:
+        """Make the numbers such as the catalogue can store, and so compare with what it has."""
+        if not _LEAST <= self.size <= _MOST:
+            object.__setattr__(self, "size", int64(self.size))
+        if not _LEAST <= self.mtime_ns <= _MOST:
+            object.__setattr__(self, "mtime_ns", int64(self.mtime_ns))
+        if not _LEAST <= self.device <= _MOST:
+            object.__setattr__(self, "device", int64(self.device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from imgsearch.errors import ImgsearchError, IndexDamaged, IndexLocked, IndexMismatch, StorageError
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import MIGRATIONS, NAME
-from imgsearch.index.rows import FileState, NewContent, VectorLocation
+from imgsearch.index.rows import FileState, NewContent, VectorLocation, is_current
 from imgsearch.types import SourceFile
 from support.fakes import sha, state, unprivileged
 from support.oracle import forget
@@ -109,6 +110,22 @@ def test_names_are_bytes(tmp_path: Path, names: set[str], folder: str) -> None:
         assert paths(catalog, name) == (f"/{folder}/{folder}/{name}",)
     assert f"/{folder}" in [known.path for known in catalog.roots()]
     catalog.close()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(), st.integers(), st.integers())
+def test_any_number_of_a_file_is_stored_and_current(
+    tmp_path: Path, size: int, mtime: int, device: int
+) -> None:
+    """Whatever a file system gives as size, time and device, the file is stored and is current the next time."""
+    source = SourceFile("/pictures", "a.jpg", size, mtime, device)
+    with closing(Catalog(str(tmp_path), write=True, create=True)) as catalog:
+        root = catalog.put_root("/pictures", {})
+        catalog.commit(1, 0, [], [FileState(root, source, sha("a"))])
+        found = catalog.file(root, "a.jpg")
+    assert is_current(found, SourceFile("/pictures", "a.jpg", size, mtime, device))[0]
+    assert found is not None
+    assert found.device == source.device
 
 
 def test_files_below_a_folder_are_those_and_no_others(tmp_path: Path) -> None:

@@ -687,6 +687,24 @@ def test_the_index_itself_is_never_indexed(gallery: Path, fake_model: FakeModel)
     assert run(folder, gallery).unchanged == 5
 
 
+@pytest.mark.parametrize("time", [2**63, 10**21, -(2**63) - 1, -62_135_596_800 * 10**9])
+def test_any_date_is_indexed_once(folder: str, gallery: Path, fake_model: FakeModel, time: int) -> None:
+    """A date of year 1 or 30000, on an image or on what is none, is stored, and is no reason to read it again."""
+    (gallery / "text.jpg").write_text("no picture")
+    for name in ("red.png", "text.jpg"):
+        os.utime(gallery / name, ns=(time, time))
+    result = run(folder, gallery)
+    assert (result.indexed, dict(result.skipped)) == (5, {"not an image": 1})
+    result = run(folder, gallery)
+    assert (result.unchanged, result.unchanged_errors) == (5, 1)
+    os.utime(gallery / "green.png", ns=(time, time))
+    assert run(folder, gallery).reused == 1
+    assert best(folder, "red") == str(gallery / "red.png")
+    with ImageIndex(folder) as index:
+        hit = search.similar(index, str(gallery / "red.png"), FakeModel().encoder(index.spec.dim))[0]
+    assert hit.path == str(gallery / "red.png")
+
+
 # ---- files that are no good -----------------------------------------------------------------------------------
 
 

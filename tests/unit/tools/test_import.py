@@ -692,6 +692,34 @@ def test_bad_rows_of_a_parquet_file_are_named(folder: str, tmp_path: Path) -> No
     np.testing.assert_array_equal(rows_of(folder)["/no/5"], unit(6)[5].astype(np.float16))
 
 
+@pytest.mark.parametrize("column", ["page", "width", "height"])
+@pytest.mark.parametrize("number", [2**31, 2**63, -1, float("inf"), float("nan")])
+def test_numbers_that_no_index_can_hold_are_named(
+    folder: str, gallery: Path, tmp_path: Path, fake_model: FakeModel, column: str, number: float
+) -> None:
+    """A page, width or height out of range in a file that says it is an export is refused with its row."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    run(folder, gallery)
+    path = str(tmp_path / "out.parquet")
+    export(path, folder)
+    found = pq.read_table(path)
+    kind = pa.float64() if isinstance(number, float) else pa.uint64() if number >= 0 else pa.int64()
+    cells = pa.array([number] * len(found), kind)
+    pq.write_table(found.set_column(found.column_names.index(column), column, cells), path)
+    with pytest.raises(DatasetError, match=f"row 1: its {column} is not valid"):
+        put(str(tmp_path / "new"), path, None)
+
+
+def test_a_file_of_any_date_is_imported_once(folder: str, gallery: Path, tmp_path: Path) -> None:
+    """A date that 64 bits of nanoseconds can't hold is no reason to refuse a file, nor to import it twice."""
+    given = save(tmp_path, unit(5), *names(gallery))
+    os.utime(gallery / "red.png", ns=(2**63, 2**63))
+    assert put(folder, *given).imported == 5
+    assert put(folder, *given).unchanged == 5
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [

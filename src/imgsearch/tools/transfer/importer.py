@@ -33,7 +33,7 @@ from imgsearch.tools.transfer.parquet import open_table
 from imgsearch.tools.transfer.paths import PathResolver, device, new_root
 from imgsearch.tools.transfer.source import Named, VectorSource
 from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
-from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors
+from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors, int64
 
 _MAX_NAMED = 10
 _AHEAD = 256  # files that are hashed ahead of their turn
@@ -196,7 +196,7 @@ class Importer:
             return SourceFile(folder, path, _ABSENT, 0)
         if folder not in self._devices:
             self._devices[folder] = device(folder)
-        own = state.st_dev == self._devices[folder]
+        own = int64(state.st_dev) == self._devices[folder]
         return SourceFile(folder, path, state.st_size, state.st_mtime_ns, 0 if own else state.st_dev)
 
     def _is_known(self, root: Root | str, source: SourceFile) -> bool:

@@ -190,8 +190,16 @@ def _named(cells: dict[str, Any]) -> Named:
     sha256 = bytes.fromhex(cells["sha256"]) if cells.get("sha256") else None
     if sha256 is not None and len(sha256) != 32:
         raise ValueError("its sha256 is not valid")
-    size = int(cells.get("width") or 0), int(cells.get("height") or 0)
-    return Named(tuple(map(os.fsdecode, names)), int(cells.get("page") or 0), sha256, *size)
+    page, width, height = (_number(cells, name) for name in ("page", "width", "height"))
+    return Named(tuple(map(os.fsdecode, names)), page, sha256, width, height)
+
+
+def _number(cells: dict[str, Any], name: str) -> int:
+    """Return a cell that holds a count, 0 if it is empty; ValueError unless an export could hold it (int32)."""
+    number = cells.get(name) or 0
+    if not 0 <= number < 2**31:
+        raise ValueError(f"its {name} is not valid")
+    return int(number)
 
 
 def _block(column: Any, dim: int) -> Block:
