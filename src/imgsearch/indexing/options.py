@@ -86,7 +86,7 @@ class IndexResult:
         """Tell in one line what was done; with the index's ``folder``, also how to see what was skipped."""
         parts: list[str] = [f"{self.indexed:,} indexed"]
         if self.reused:
-            parts.append(f"{self.reused:,} moved or copied")
+            parts.append(f"{self.reused:,} moved, copied or restored")
         if self.unchanged:
             parts.append(f"{self.unchanged:,} unchanged")
         if self.skipped:
