@@ -21,7 +21,7 @@ from imgsearch.index.rows import Root, is_current
 from imgsearch.media import formats
 from imgsearch.model.conventions import choose_instruction
 from imgsearch.spec import choose_spec
-from imgsearch.text import Option, display_path, error_line
+from imgsearch.text import Option, display_path, error_line, is_blank
 from imgsearch.types import (
     RGB,
     Hit,
@@ -82,12 +82,16 @@ class SearchRequest:
     options: SearchOptions = SearchOptions()
 
     def __post_init__(self) -> None:
-        """Raise InputError for a request that asks nothing."""
+        """Leave out a byte order mark before the text. Raises InputError for a request that asks nothing."""
         missing = not self.image if isinstance(self.image, str) else self.kind == "similar"
         if missing:
             raise InputError("image: the path is empty")
-        if self.image is None and not (self.text and self.text.strip()):
+        if self.image is None and is_blank(self.text or ""):
             raise InputError("the query is empty; describe what is in the image")
+        if self.text:
+            if "\0" in self.text:
+                raise InputError("the query contains a NUL character; write it in UTF-8")
+            object.__setattr__(self, "text", self.text.removeprefix("\ufeff"))
 
 
 def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> list[Hit]:

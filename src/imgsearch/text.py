@@ -133,6 +133,11 @@ def printable(text: str) -> str:
     return "".join(char if _harmless(char) else _escaped(char) for char in text)
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: it is empty, or all spaces, control characters and marks such as U+FEFF."""
+    return all(unicodedata.category(char) in ("Cc", "Cf", "Zs", "Zl", "Zp") for char in text)
+
+
 def _harmless(char: str) -> bool:
     # Not str.isprintable: that is False for spaces that real file names hold, such as U+202F and U+3000.
     return unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") and char not in _BIDI

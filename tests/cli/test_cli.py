@@ -169,6 +169,29 @@ def test_query_reads_questions_from_stdin(indexed: Path) -> None:
     assert [line for line in done.lines if line.startswith("#")] == ["# a dog", "# a cat"]
 
 
+def test_queries_of_a_windows_text_file_are_the_same(indexed: Path) -> None:
+    """A byte order mark and CRLF on stdin change nothing, neither does a mark before the words of an argument."""
+    plain = imgsearch("query", "-", "--json", stdin="a dog\na cat\n").objects
+    assert imgsearch("query", "-", "--json", stdin=b"\xef\xbb\xbfa dog\r\na cat\r\n").objects == plain
+    marked = imgsearch("query", "\ufeffa dog", "--json").objects
+    assert [hit["score"] for hit in marked] == [hit["score"] for hit in plain if hit["query"] == "a dog"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("a dog\na cat\n".encode("utf-16"), "stdin, line 1: it is UTF-16; save it as UTF-8"),
+        ("a dog\na cat\n".encode("utf-16-le"), "stdin, line 1: it contains a NUL byte; save it as UTF-8"),
+        ("\u200b\n\ufeff\n".encode(), "no query on stdin"),
+    ],
+)
+def test_what_is_no_text_on_stdin_is_one_line(indexed: Path, data: bytes, said: str) -> None:
+    """UTF-16, NUL bytes, and characters that show nothing are no queries, and that is said once."""
+    done = imgsearch("query", "-", "--json", stdin=data)
+    assert (done.code, done.objects) == (2, [])
+    assert said in done.err
+
+
 def test_thresholds_leave_out_the_rest(indexed: Path) -> None:
     """`--min-score` and `--within` keep only hits above them; when none is left the exit code is 1."""
     scores = [hit["score"] for hit in imgsearch("similar", indexed / "0.png", "--json").objects]

@@ -27,7 +27,7 @@ STOREYS = (
     {"fs", "rgb"},
     {"types"},
     {"errors", "startup"},
-    {"installation", "text"},
+    {"installation", "lines", "text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},

@@ -19,8 +19,9 @@ from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.layout import find_index
+from imgsearch.lines import NotText, decode_line
 from imgsearch.spec import checkpoint_for
-from imgsearch.text import Message
+from imgsearch.text import Message, is_blank
 from imgsearch.types import ImageEncoder, ModelOptions
 
 if TYPE_CHECKING:
@@ -173,13 +174,16 @@ def query(
 
 
 def _lines() -> Iterator[tuple[int, str]]:
-    """Yield the questions on stdin with their line numbers as they come; blank lines are none."""
+    """Yield the queries on stdin with their line numbers as they come; blank lines are none."""
     asked = False
     for number, data in enumerate(sys.stdin.buffer, 1):
-        line = data.decode(errors="replace")
-        if line.strip():
+        try:
+            line = decode_line(data, number, errors="replace").strip()
+        except NotText as error:
+            raise InputError(f"stdin, line {number}: {error}") from error
+        if not is_blank(line):
             asked = True
-            yield number, line.strip()
+            yield number, line
     if not asked:
         raise InputError("no query on stdin; write one per line")
 

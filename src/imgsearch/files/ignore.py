@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Collection, Iterable
@@ -10,6 +11,7 @@ from pathspec import GitIgnoreSpec
 
 from imgsearch.errors import UsageError
 from imgsearch.files.open import open_regular
+from imgsearch.lines import NotText, decode_line
 from imgsearch.text import Message, Option, display_path, error_line
 
 IGNORE_FILE = ".imgsearchignore"
@@ -96,9 +98,13 @@ def file_rules(root: str, folder: str) -> Rules:
         raise UsageError(f"{display_path(path)} can't be read: {error_line(error)}") from error
     if len(data) > _MAX_BYTES:
         raise UsageError(f"{display_path(path)} is over {_MAX_BYTES >> 20} MiB: too large for an ignore file")
-    text = os.fsdecode(data).removeprefix("\ufeff")
-    numbered = enumerate(text.split("\n"), start=1)
-    lines = [(f"{display_path(path)}, line {number}", line) for number, line in numbered]
+    lines = []
+    for number, raw in enumerate(io.BytesIO(data), start=1):
+        where = f"{display_path(path)}, line {number}"
+        try:
+            lines.append((where, decode_line(raw, number, errors="surrogateescape")))
+        except NotText as error:
+            raise UsageError(f"{where}: {error}") from error
     prefix = len(folder) + 1 if folder else 0
     return ((prefix, _compile((at, line) for at, line in lines if line.strip() and line[0] != "#")),)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import tempfile
@@ -252,6 +253,22 @@ def test_an_invalid_line_of_an_ignore_file_is_named(tmp_path: Path) -> None:
     """The error says which file and which line."""
     put(tmp_path, "sub/.imgsearchignore", data=b"# fine\n*.png\n!\n")
     with pytest.raises(UsageError, match=r"sub/\.imgsearchignore, line 3"):
+        found(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("a.jpg\n".encode("utf-16"), "line 1: it is UTF-16; save it as UTF-8"),
+        (codecs.BOM_UTF16_BE + "a.jpg\r\n".encode("utf-16-be"), "line 1: it is UTF-16; save it as UTF-8"),
+        (b"b.jpg\n" + "a.jpg\n".encode("utf-16-le"), "line 2: it contains a NUL byte"),
+    ],
+)
+def test_an_ignore_file_in_another_encoding_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
+    """What would silently be taken for no pattern is an error that names the file, the line and the encoding."""
+    put(tmp_path, "a.jpg", "sub/a.jpg")
+    put(tmp_path, "sub/.imgsearchignore", data=data)
+    with pytest.raises(UsageError, match=rf"sub/\.imgsearchignore, {said}"):
         found(tmp_path)
 
 

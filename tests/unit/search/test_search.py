@@ -104,6 +104,9 @@ def test_a_checked_request_needs_its_picture_no_more(
     [
         ("query", None, None),
         ("query", " ", None),
+        ("query", "\u200b", None),
+        ("query", "\ufeff", None),
+        ("query", "a \0 dog", None),
         ("query", "red", ""),
         ("similar", "red", None),
         ("similar", None, ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import sys
@@ -218,6 +219,7 @@ def test_a_bad_beir_folder_is_refused_with_file_line_and_column(case: str, tmp_p
         (b"[1]", r"queries\.jsonl, line 2: not a JSON object"),
         (b'{"_id": "\xff", "text": "a"}', r"queries\.jsonl, line 2: not UTF-8"),
         (b"[" * 100_000, r"queries\.jsonl, line 2: not valid JSON"),
+        (b'{"_id": "\0", "text": "a"}', r"queries\.jsonl, line 2: it contains a NUL byte"),
     ],
 )
 def test_a_line_that_is_no_object_is_named(line: bytes, message: str, tmp_path: Path) -> None:
@@ -225,6 +227,20 @@ def test_a_line_that_is_no_object_is_named(line: bytes, message: str, tmp_path: 
     folder = beir(tmp_path)
     (tmp_path / "queries.jsonl").write_bytes(b'\xef\xbb\xbf{"_id": "q0", "text": "a"}\n' + line + b"\n")
     with pytest.raises(DatasetError, match=message):
+        read_dataset(folder)
+
+
+def test_windows_text_files_are_read(tmp_path: Path) -> None:
+    """A byte order mark and CRLF, in jsonl and tsv, change nothing; UTF-16 is refused by its name."""
+    folder = beir(tmp_path)
+    plain = read_dataset(folder)
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+        file = tmp_path / name
+        file.write_bytes(codecs.BOM_UTF8 + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_dataset(folder) == plain
+    text = (tmp_path / "qrels/test.tsv").read_text("utf-8-sig")
+    (tmp_path / "qrels/test.tsv").write_bytes(text.encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"test\.tsv, line 1: it is UTF-16; save it as UTF-8"):
         read_dataset(folder)
 
 

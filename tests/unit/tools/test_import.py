@@ -491,6 +491,7 @@ def test_as_many_paths_as_vectors(folder: str, tmp_path: Path, number: int) -> N
     [
         (b"/no/a.jpg\r\n/no/b.jpg\r\n", ["/no/a.jpg", "/no/b.jpg"]),
         (b"\xef\xbb\xbf/no/a.jpg\n/no/b.jpg", ["/no/a.jpg", "/no/b.jpg"]),
+        (b"\xef\xbb\xbf/no/a.jpg\r\n/no/b.jpg\r\n", ["/no/a.jpg", "/no/b.jpg"]),
         (b"/no/a.jpg \n/no/ b.jpg\n", ["/no/a.jpg ", "/no/ b.jpg"]),
         (b"/no/a\r.jpg\n/no/b.jpg\r\n", ["/no/a\r.jpg", "/no/b.jpg\r"]),
         (b"/no/a\xff.jpg\n/no/\xc3\xa9.jpg\n", ["/no/a\udcff.jpg", "/no/é.jpg"]),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from imgsearch.errors import DatasetError
+from imgsearch.lines import NotText, decode_line
 from imgsearch.text import Option, error_line
 from imgsearch.tools.dataset.retrieval import PictureRef, RetrievalDataset
 
@@ -154,9 +155,11 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
     try:
         with open(path, "rb") as file:
             for number, raw in enumerate(file, 1):
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                text = decode_line(raw, number)
                 if text.strip():
                     yield number, text
+    except NotText as error:
+        raise DatasetError(f"{path}, line {number}: {error}") from None
     except UnicodeDecodeError:
         raise DatasetError(f"{path}, line {number}: not UTF-8") from None
     except OSError as error:

@@ -12,6 +12,7 @@ from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import device_of, is_at_or_below, is_below, mount_of
 from imgsearch.index.rows import Root
 from imgsearch.indexing.roots import PlannedRoot, owned_paths, owner_of, single_files
+from imgsearch.lines import decode_line, is_utf16
 from imgsearch.text import Option, display_path
 
 _REMEMBERED = 1 << 16
@@ -106,7 +107,6 @@ def device(path: str) -> int:
 
 
 _LONGEST = 1 << 16  # bytes; no system takes a longer path
-_BOM = b"\xef\xbb\xbf"
 
 
 def is_nul_separated(path: str) -> bool:
@@ -123,12 +123,11 @@ def read_paths(path: str, file: BinaryIO) -> Iterator[str]:
     """
     head = file.read(_LONGEST)
     file.seek(0)
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if is_utf16(head):
         raise DatasetError(f"{display_path(path)} is UTF-16; save it as UTF-8, one path per line")
     if is_nul_separated(path) or b"\0" in head:
         yield from map(os.fsdecode, _split(path, file))
         return
-    file.seek(len(_BOM) if head.startswith(_BOM) else 0)
     end = b"\r\n" if head.partition(b"\n")[0].endswith(b"\r") else b"\n"
     number = 0
     while line := file.readline(_LONGEST):
@@ -141,7 +140,7 @@ def read_paths(path: str, file: BinaryIO) -> Iterator[str]:
             raise DatasetError(
                 f"{display_path(path)}, line {number}: it contains a NUL byte; name the list FILE.nul"
             )
-        yield os.fsdecode(line.removesuffix(end).removesuffix(b"\n"))
+        yield decode_line(line, number, end=end, errors="surrogateescape")
 
 
 def _split(path: str, file: BinaryIO) -> Iterator[bytes]:
