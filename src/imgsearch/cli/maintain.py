@@ -149,6 +149,10 @@ def compact(
     return 0
 
 
+_TOPICS = {"gone": "deleted"}
+"""Topics of doctor's JSON that a person reads under another name."""
+
+
 def doctor(
     index: common.IndexFolder = None,
     recall: Annotated[
@@ -192,7 +196,8 @@ def doctor(
             output.json_line({**asdict(finding), "text": spelled(finding.text)})
         else:
             state = "OK   " if finding.well else "TO DO"
-            output.line(Message(f"{finding.topic:<10} {state}  ", finding.text))
+            topic = _TOPICS.get(finding.topic, finding.topic)
+            output.line(Message(f"{topic:<10} {state}  ", finding.text))
     return 0 if all(finding.well for finding in findings) else 1
 
 
