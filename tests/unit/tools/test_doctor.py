@@ -83,7 +83,7 @@ def test_a_healthy_index_is_well(gallery: Path, tmp_path: Path, fake_model: Fake
         "disk",
         "format",
         "rebuild",
-        "gone",
+        "deleted",
         "search",
         "folders",
         "libraries",
@@ -329,6 +329,6 @@ def test_status_says_how_searches_are_done_and_what_waits(large: Path, tmp_path:
     make(tmp_path / "small", 7)
     lines = imgsearch("status", "--index", tmp_path / "small").lines
     assert "search     exact, 7 embeddings" in lines
-    assert not any(line.startswith("gone") for line in lines)
+    assert not any(line.startswith("deleted") for line in lines)
     os.remove(next((large / "faiss").iterdir()))
     assert imgsearch("status", "--json", "--index", large).objects[0]["covered"] == 0
