@@ -166,11 +166,15 @@ class Catalog:
         }
 
     def errors(self) -> Iterator[tuple[str, str, str]]:
-        """Yield (absolute path, reason, detail) of every file that was skipped."""
+        """Yield (absolute path, reason, detail) of every file that was skipped, or indexed with something missing.
+
+        The reason of the latter is "incomplete".
+        """
         yield from self.database.query(
             skipped_row,
-            "SELECT root.path, file.path, error, detail FROM file JOIN root ON root.id = file.root "
-            "WHERE error IS NOT NULL ORDER BY error, root.path, file.path",
+            "SELECT root.path, file.path, coalesce(error, 'incomplete') AS reason, detail FROM file "
+            "JOIN root ON root.id = file.root "
+            "WHERE error IS NOT NULL OR detail <> '' ORDER BY reason, root.path, file.path",
         )
 
     def counts(self) -> tuple[int, int, dict[str, int]]:

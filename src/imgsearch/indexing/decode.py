@@ -15,12 +15,13 @@ from imgsearch.types import RGB, Patches, PixelBudget, Skipped, SourceFile
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """One picture of a file, ready for the model; width and height of the original, in pixels."""
+    """One picture of a file, ready for the model; width and height of the original, in pixels, and ``Picture.note``."""
 
     page: int
     width: int
     height: int
     patches: Patches
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +77,7 @@ def _decode(
             if known or prepare is None:
                 return Hashed(source, opened.sha256, known)
             pages = tuple(
-                Page(picture.page, picture.width, picture.height, prepare(picture.pixels))
+                Page(picture.page, picture.width, picture.height, prepare(picture.pixels), picture.note)
                 for picture in formats.load_pictures(
                     opened.stream, source.path, budget, max_megapixels=max_megapixels
                 )

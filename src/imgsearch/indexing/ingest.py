@@ -250,7 +250,8 @@ class Ingest:
                     self.uncommitted.contents.append((file.sha256, page.page, page.width, page.height))
                     self.uncommitted.hashes.add(file.sha256)
                 for file in self.batch:
-                    self._note(file.source, file.sha256)
+                    notes = filter(None, (page.note for page in file.pages))
+                    self._note(file.source, file.sha256, detail="; ".join(notes))
                 self.result.indexed += len(self.batch)
                 self.reporter.advance(len(self.batch), _folder(self.batch[-1].source))
                 self.batch = []

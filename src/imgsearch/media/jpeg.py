@@ -237,10 +237,22 @@ def _without_end(
     if differing is None:
         return image, raster.end_note(height, height)
     if header.coding not in (0xC2, 0xCA) and set(header.scan) == set(header.components):
-        return image, raster.end_note(differing[1], height)
+        return _filled(image, differing[1]), raster.end_note(differing[1], height)
     if not _has_coarse_picture(stream, header):
         raise PictureError("corrupt", "end missing, before the first scan of all rows was complete")
     return image, "end missing, all rows read but not all detail"
+
+
+def _filled(image: Image.Image, rows: int) -> Image.Image:
+    """Return an image whose first rows are there, with the last of these in place of the others.
+
+    The grey that libjpeg leaves there moves an embedding several times as far.
+    """
+    width, height = image.size
+    if rows:
+        last = image.crop((0, rows - 1, width, rows))
+        image.paste(last.resize((width, height - rows), Image.Resampling.NEAREST), (0, rows))
+    return image
 
 
 def _loaded(

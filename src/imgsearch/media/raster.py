@@ -71,7 +71,7 @@ _WORTH_REDUCING = 0.8
 """An image is reduced to this share of its sides, or less, before its colours are converted."""
 _ANIMATED = frozenset({"AVIF", "GIF", "WEBP"})
 _MAX_EMPTY_FRAMES = 100
-LEAST_ROWS = 0.9
+LEAST_ROWS = 0.75
 """The share of its rows that an image must have when its end is missing; benchmarks/LOG.md has the reason."""
 _SAME_COLOUR = 32
 """Channels that differ by no more than this, of 255, from one end of a frame to the other show nothing."""

@@ -308,6 +308,9 @@ def _by_tifffile(page: TiffPage) -> Image.Image:
 def _array(page: TiffPage) -> NDArray[Any]:
     """Return a page's numbers as (height, width, samples)."""
     planes, depth, height, width, samples = page.shaped
+    if not page.databytecounts or 0 in page.databytecounts:
+        # tifffile leaves the pixels of an empty strip at 0.
+        raise PictureError("corrupt", "a strip or tile is empty")
     found: NDArray[Any] = page.asarray(maxworkers=1).reshape(planes, depth, height, width, samples)
     return np.moveaxis(found[:, 0], 0, -2).reshape(height, width, planes * samples)
 

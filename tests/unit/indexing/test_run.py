@@ -37,6 +37,7 @@ from imgsearch.indexing.run import index_pictures
 from imgsearch.types import Input, ModelOptions, PixelBudget, Runtime, Silent
 from support import fakes
 from support.fakes import FakeModel, paint
+from support.pictures import encode, scene
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -750,6 +751,22 @@ def test_a_file_that_has_become_corrupt_loses_its_vector(
     assert dict(run(folder, gallery).skipped) == {"corrupt": 1}
     assert str(gallery / "red.png") not in indexed(folder)
     assert skipped(folder) == {str(gallery / "red.png"): "corrupt"}
+
+
+def test_a_picture_without_its_end_is_indexed_and_listed(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """A JPEG without its last bytes is a hit, and is listed as one with something missing, also after the next run."""
+    data = encode(scene(3), ".jpg", quality=95)
+    (gallery / "cut.jpg").write_bytes(data[:-2])
+    (gallery / "half.jpg").write_bytes(data[: len(data) // 2])
+    for _ in range(2):
+        run(folder, gallery)
+        assert str(gallery / "cut.jpg") in indexed(folder)
+        assert skipped(folder) == {
+            str(gallery / "cut.jpg"): "incomplete",
+            str(gallery / "half.jpg"): "corrupt",
+        }
 
 
 @pytest.mark.parametrize("reason", ["unreadable", "changed while it was read", "vanished"])

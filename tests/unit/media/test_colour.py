@@ -281,6 +281,38 @@ def test_a_bmp_and_a_jpeg_2000_have_profiles_too() -> None:
     assert off(load(data), MUTED) <= 3
 
 
+def ink_profile(order: tuple[int, int, int]) -> bytes:
+    """Return a profile of CMYK whose first three inks take away red, green and blue in an order: a table (lut8)."""
+    table = bytearray()
+    lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    for inks in np.ndindex(2, 2, 2, 2):
+        colours = [255 * (1 - max(inks[order.index(channel)], inks[3])) for channel in range(3)]
+        turned = ImageCms.applyTransform(Image.new("RGB", (1, 1), tuple(colours)), lab)
+        assert turned is not None
+        # Pillow's own a* and b* begin at -128, as in the profile.
+        table += bytes(band.tobytes()[0] for band in turned.split())
+    straight = bytes(range(256))
+    matrix = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + matrix + straight * 4 + bytes(table) + straight * 3
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    at = 128 + 4 + 24
+    entries = struct.pack(">I4sII4sII", 2, b"A2B0", at + 20, len(lut), b"wtpt", at, 20)
+    head = struct.pack(">I4xI", at + 20 + len(lut), 0x02400000) + b"prtrCMYKLab " + b"\0" * 12 + b"acsp"
+    head = head.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + entries + white + lut
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("extension", [".jpg", ".tiff"])
+def test_the_inks_of_a_profile_count(extension: str, order: tuple[int, int, int]) -> None:
+    """CMYK is what its profile says, also where the first ink is not cyan."""
+    corners = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)])
+    inks = np.concatenate([255 - corners[:, list(order)], np.zeros((4, 1), int)], axis=1)
+    image = Image.fromarray(fields(inks), "CMYK")
+    options: dict[str, Any] = {"quality": 98, "subsampling": 0} if extension == ".jpg" else {}
+    assert off(load(encode(image, extension, icc_profile=ink_profile(order), **options)), corners) <= 24
+
+
 def test_a_large_picture_with_a_profile_is_made_smaller_first() -> None:
     """What every colour of changes is reduced to four times the budget's pixels, in the colours that are meant."""
     image = drawn("Display P3").resize((1600, 1200), Image.Resampling.NEAREST)

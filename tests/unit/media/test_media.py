@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from imgsearch.errors import PictureError
-from imgsearch.media import raster
+from imgsearch.media import colour, raster
 from imgsearch.media.formats import EXTENSIONS, FORMATS, check_picture, load_pictures
 from imgsearch.rgb import to_rgb
 from imgsearch.types import Picture, PixelBudget
 from support.pictures import QUADRANTS, encode, quadrants, scene
+from support.tagged import fields, pack, tiff
 
 # pytest undoes after each test what silences Pillow for good; test_damaged_files_are_silent looks at that.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
@@ -208,6 +209,67 @@ def test_broken_metadata_does_not_lose_the_picture(extension: str, exif: bytes) 
     assert near(
         centres(load(encode(quadrants(), extension, exif=exif, **options))), list(QUADRANTS), tolerance
     )
+
+
+def oriented(kind: int, value: bytes) -> bytes:
+    """Return EXIF with an orientation of a type of its own."""
+    return (
+        b"Exif\0\0II*\0\x08\0\0\0\1\0"
+        + struct.pack("<HHI", 0x0112, kind, 1)
+        + value.ljust(4, b"\0")
+        + b"\0" * 4
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", [1, 3, 4, 6, 8, 9], ids=["BYTE", "SHORT", "LONG", "SBYTE", "SSHORT", "SLONG"]
+)
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_orientation_counts_in_any_type_of_number(orientation: int, kind: int) -> None:
+    """Programs write it as bytes, as long numbers and with a sign."""
+    stored = quadrants().transpose(raster._UPRIGHT[INVERSE[orientation]])
+    data = encode(stored, ".jpg", quality=95, subsampling=0, exif=oriented(kind, bytes([orientation])))
+    assert near(centres(load(data)), list(QUADRANTS), 8)
+
+
+def webp_chunk(name: bytes, contents: bytes, length: int | None = None) -> bytes:
+    size = len(contents) if length is None else length
+    return name + struct.pack("<I", size) + contents + b"\0" * (len(contents) % 2)
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk", b"\xff" * 300])
+@pytest.mark.parametrize("name", [b"EXIF", b"XMP ", b"ICCP", b"abcd"])
+def test_webps_metadata_does_not_cost_the_picture(name: bytes, junk: bytes) -> None:
+    """Damaged and unknown chunks of WebP, announced or not."""
+    plain = encode(quadrants(), ".webp", lossless=True)
+    flags = {b"EXIF": 8, b"XMP ": 4, b"ICCP": 32}.get(name, 0)
+    extended = webp_chunk(b"VP8X", struct.pack("<I", flags) + struct.pack("<HBHB", 95, 0, 63, 0))
+    parts = [webp_chunk(name, junk), plain[12:]] if name == b"ICCP" else [plain[12:], webp_chunk(name, junk)]
+    body = b"WEBP" + extended + b"".join(parts)
+    assert near(centres(load(b"RIFF" + struct.pack("<I", len(body)) + body)), list(QUADRANTS), 0)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\x21\xfe\0", b"\x21\xfe\xff" + b"c" * 255 + b"\0", b"\x21\xff\x0bICCRGBG1012\4junk\0"]
+)
+@pytest.mark.parametrize("times", [1, 500])
+def test_gifs_extensions_do_not_cost_the_picture(junk: bytes, times: int) -> None:
+    """Comments and applications' blocks of any number, empty or of junk."""
+    plain = encode(quadrants(), ".gif")
+    at = 13 + 3 * 2 ** ((plain[10] & 7) + 1)
+    assert near(centres(load(plain[:at] + junk * times + plain[at:])), list(QUADRANTS), 2)
+
+
+def test_metadata_of_heic_and_avif_does_not_cost_the_picture() -> None:
+    """EXIF and XMP of junk."""
+    for extension, junk in (
+        (".heic", {"exif": b"Exif\0\0" + b"\xff" * 50, "xmp": b"<junk"}),
+        (".avif", {"xmp": b"<junk"}),
+    ):
+        options, tolerance = CODED[extension]
+        assert near(
+            centres(load(encode(quadrants(), extension, **junk, **options))), list(QUADRANTS), tolerance
+        )
 
 
 GREYS = [(round(0.299 * r + 0.587 * g + 0.114 * b),) * 3 for r, g, b in QUADRANTS]
@@ -580,6 +642,8 @@ def test_a_reduced_jpeg_is_turned_as_well() -> None:
 
 # Hostile bytes
 
+P3 = colour.from_cicp(12, 13)
+
 SAMPLES = {
     extension: encode(scene(7, (40, 28)), extension, **options) for extension, (options, _) in CODED.items()
 }
@@ -589,6 +653,10 @@ SAMPLES["la.png"] = encode(scene(7, (40, 28)).convert("LA"), ".png")
 SAMPLES["p.gif"] = encode(scene(7, (40, 28)), ".gif", save_all=True, append_images=[scene(8, (40, 28))])
 SAMPLES["cmyk.jpg"] = encode(scene(7, (40, 28)).convert("CMYK"), ".jpg", progressive=True)
 SAMPLES["raw.tiff"] = encode(scene(7, (40, 28)), ".tiff")
+SAMPLES["12.tiff"] = tiff(({258: 12}, pack(fields((40, 1000, 2000, 4000), dtype=np.uint32), 12)))
+SAMPLES["big.tiff"] = tiff(({258: 16, 262: 0}, bytes(range(256)) * 24), big=True, bigtiff=True)
+SAMPLES["icc.png"] = encode(scene(7, (40, 28)), ".png", icc_profile=P3)
+SAMPLES["icc.jpg"] = encode(scene(7, (40, 28)), ".jpg", icc_profile=P3, exif=oriented(3, b"\6"))
 SAMPLES["jpeg.tiff"] = encode(scene(7, (40, 28)), ".tiff", compression="jpeg")
 
 

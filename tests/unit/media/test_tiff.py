@@ -188,6 +188,14 @@ def test_other_compressions_are_unsupported_without_imagecodecs(
     assert "imagecodecs" in error.detail
 
 
+def test_a_strip_without_bytes_is_corrupt() -> None:
+    """What was never written is no black, whoever decodes it."""
+    for compression in (1, 8):
+        for photometric in (0, 1):
+            error = refusal(tiff(({258: 16, 259: compression, 262: photometric}, b"")))
+            assert error.reason == "corrupt"
+
+
 def test_a_cameras_raw_data_is_unsupported() -> None:
     """A colour filter array is not shown as the mosaic that it is."""
     assert refusal(tiff(({258: 16, 262: 32803}, b"\0" * 6144))).reason == "unsupported"
