@@ -60,7 +60,7 @@ def write_untrained(folder: str, seed: int = 0) -> None:
     chance = random.Random(f"tokenizer {seed}")
     captions = [caption(draw_scene(kind, chance), chance) for kind in KINDS for _ in range(400)]
     prompt = ["Represent the user's input. system user assistant"] * 200
-    write_random_checkpoint(folder, SIZES, seed=seed, sentences=prompt + captions)
+    write_random_checkpoint(folder, SIZES, seed=seed, post_processor_eot=False, sentences=prompt + captions)
 
 
 CORE_QUERIES, AWAY = 500, 4_000  # queries of the evaluation, training rows of the second domain
@@ -105,7 +105,7 @@ def run(*arguments: str) -> None:
 def measure(dataset: str, models: list[str], out: str, *more: str) -> list[dict[str, Any]]:
     """Run ``imgsearch eval`` on the models, with ``more`` flags; return a row of results for each."""
     flags = [flag for model in models for flag in ("--model", model)]
-    run("eval", dataset, *flags, *more, "--batch-size", "64", "--out", out)
+    run("eval", dataset, *flags, "--force-model", *more, "--batch-size", "64", "--out", out)
     with open(os.path.join(out, "results.json"), encoding="utf-8") as file:
         rows: list[dict[str, Any]] = json.load(file)["rows"]
     return rows
@@ -146,7 +146,16 @@ def main() -> int:
         if os.path.isdir(out):
             flags.append("--resume")
         if not os.path.exists(os.path.join(out, "modules.json")):  # which train writes last
-            run("train", f"{data}/{stage.dataset}.parquet", "--model", trained, "--out", out, *flags)
+            run(
+                "train",
+                f"{data}/{stage.dataset}.parquet",
+                "--model",
+                trained,
+                "--force-model",
+                "--out",
+                out,
+                *flags,
+            )
         trained = out
         with open(os.path.join(out, "metrics.json"), encoding="utf-8") as file:
             seconds += json.load(file)[-1]["train_runtime"]

@@ -177,7 +177,7 @@ def write_random_checkpoint(
     *,
     seed: int = 0,
     dtype: str = "float32",
-    post_processor_eot: bool = False,
+    post_processor_eot: bool = True,
     shard_bytes: int | None = None,
     sentences: Sequence[str] = SENTENCES,
 ) -> None:
@@ -186,7 +186,8 @@ def write_random_checkpoint(
     ``config`` is the content of a config.json, ``TINY`` if not given; the ids of its special tokens are set to
     those of the tokenizer that is written, and its vocabulary is made large enough for it. The same ``seed``
     gives the same bytes. ``dtype`` is float32, bfloat16 or float16. With ``post_processor_eot`` the tokenizer
-    appends <|endoftext|> to every prompt. ``shard_bytes`` is the most tensor bytes a file holds; without it
+    appends <|endoftext|> to every prompt, as the published one does; without, as that of the instruct models, it
+    appends nothing. ``shard_bytes`` is the most tensor bytes a file holds; without it
     there is one file. Tensors are written in pieces: memory stays small whatever the model's size.
     ``sentences`` are what the tokenizer learns its merges from.
 

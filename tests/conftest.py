@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support import TESTS
-from support.checkpoints import tiny_checkpoint, tiny_checkpoint_eot, tiny_copy, tiny_embedder
+from support.checkpoints import tiny_checkpoint, tiny_checkpoint_bare, tiny_copy, tiny_embedder
 from support.clip import tiny_clip
 
 # No server of whoever runs the tests may answer for them.
@@ -27,7 +27,7 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
-__all__ = ["tiny_checkpoint", "tiny_checkpoint_eot", "tiny_clip", "tiny_copy", "tiny_embedder"]
+__all__ = ["tiny_checkpoint", "tiny_checkpoint_bare", "tiny_clip", "tiny_copy", "tiny_embedder"]
 
 # No deadlines: a shared machine may stall for a moment, and speed is for benchmarks/. CI draws the same examples
 # every time, so that a change is blamed only for what it did; elsewhere each run looks at new ones.

@@ -105,7 +105,7 @@ class Reference:
 @pytest.fixture(scope="module", params=["plain", "appends <|endoftext|>"])
 def sides(request: pytest.FixtureRequest) -> tuple[Qwen3VLEmbedder, Reference]:
     """Give our embedder and the reference on the same checkpoint, in both variants of the tokenizer."""
-    name = "tiny_checkpoint" if request.param == "plain" else "tiny_checkpoint_eot"
+    name = "tiny_checkpoint_bare" if request.param == "plain" else "tiny_checkpoint"
     folder = request.getfixturevalue(name)
     return Qwen3VLEmbedder(folder, device="cpu", dtype="float32"), Reference(folder)
 

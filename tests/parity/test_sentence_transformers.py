@@ -104,12 +104,12 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
     "a template that speaks for itself": (_defaulting_template, _config(prompts={"query": "Find it."})),
 }
 SAVED = "saved by the library"
-ENDING = "a tokenizer that ends every prompt"
+ENDING = "a tokenizer that appends nothing"
 
 
 @pytest.fixture(scope="module")
 def folders(
-    tiny_checkpoint: str, tiny_checkpoint_eot: str, tmp_path_factory: pytest.TempPathFactory
+    tiny_checkpoint: str, tiny_checkpoint_bare: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """Give a folder for each variant, and one each that the library itself will write and that differs in tokens."""
     home = tmp_path_factory.mktemp("sentence")
@@ -118,7 +118,7 @@ def folders(
         found[name] = sentence_folder(tiny_checkpoint, home / f"variant{number}", prompts=PROMPTS)
         for apply in changes:
             apply(found[name])
-    found[ENDING] = sentence_folder(tiny_checkpoint_eot, home / "ending", prompts=PROMPTS)
+    found[ENDING] = sentence_folder(tiny_checkpoint_bare, home / "ending", prompts=PROMPTS)
     found[SAVED] = home / "saved"
     return found
 

@@ -20,7 +20,7 @@ os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give the folder of a tiny random checkpoint; tests must not write to it."""
+    """Give the folder of a tiny random checkpoint, its tokenizer as the published one; tests must not write to it."""
     from random_checkpoint import write_random_checkpoint
 
     folder = str(tmp_path_factory.mktemp("model") / "tiny")
@@ -29,12 +29,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint_eot(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give the folder of a tiny checkpoint whose tokenizer appends <|endoftext|> to every prompt."""
+def tiny_checkpoint_bare(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give the folder of a tiny checkpoint whose tokenizer appends nothing, as those of the instruct models."""
     from random_checkpoint import write_random_checkpoint
 
-    folder = str(tmp_path_factory.mktemp("model") / "tiny-eot")
-    write_random_checkpoint(folder, post_processor_eot=True)
+    folder = str(tmp_path_factory.mktemp("model") / "tiny-bare")
+    write_random_checkpoint(folder, post_processor_eot=False)
     return folder
 
 

@@ -203,7 +203,7 @@ def test_an_empty_prompt_is_no_message(tiny_checkpoint: str) -> None:
     words = prompter._tokenizer.decode(
         prompter.encode("a cat", instruction="").ids, skip_special_tokens=False
     )
-    assert words == "<|im_start|>user\na cat<|im_end|>\n<|im_start|>assistant\n"
+    assert words == "<|im_start|>user\na cat<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
 
 
 # ---- the fingerprint ------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def test_text_prompt(prompter: PromptEncoder, tokenizer: Tokenizer):
     """A text stands in the user's turn, after the instruction and before the generation prompt."""
     assert _words(tokenizer, prompter.encode("a cat")) == (
         "<|im_start|>system\nRepresent the user's input.<|im_end|>\n"
-        "<|im_start|>user\na cat<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>user\na cat<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
     )
 
 
@@ -62,11 +62,11 @@ def test_picture_comes_before_the_text(prompter: PromptEncoder, tokenizer: Token
     assert (tokens.ids[tokens.types == 1] == prompter.image_id).all()
 
 
-def test_post_processor_is_run(tiny_checkpoint_eot: str):
-    """Where the checkpoint's tokenizer appends a token to every prompt, it is the last one."""
-    prompter = PromptEncoder(Checkpoint(tiny_checkpoint_eot))
-    tokenizer = Tokenizer.from_file(os.path.join(tiny_checkpoint_eot, "tokenizer.json"))
+def test_post_processor_is_run(prompter: PromptEncoder, tokenizer: Tokenizer, tiny_checkpoint_bare: str):
+    """What the checkpoint's tokenizer appends to every prompt, if anything, is its last token."""
+    bare = PromptEncoder(Checkpoint(tiny_checkpoint_bare)).encode("a cat").ids
     assert _words(tokenizer, prompter.encode("a cat")).endswith("<|im_start|>assistant\n<|endoftext|>")
+    assert np.array_equal(prompter.encode("a cat").ids[:-1], bare)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_long_text_beside_a_picture_is_cut(prompter: PromptEncoder, tokenizer: T
     assert 8192 - 8 <= len(tokens.ids) <= 8192
     assert tokens.types.sum() == 56
     words = _words(tokenizer, tokens)
-    assert words.endswith("<|im_end|>\n<|im_start|>assistant\n")
+    assert words.endswith("<|im_end|>\n<|im_start|>assistant\n<|endoftext|>")
     kept = words.split("<|vision_end|>")[1].split("<|im_end|>")[0].rstrip("\N{REPLACEMENT CHARACTER}")
     assert text.startswith(kept)
     assert len(said) == 1
@@ -202,7 +202,7 @@ def test_template_from_other_places(tiny_copy: str, name: str, template):
     os.remove(os.path.join(tiny_copy, "chat_template.jinja"))
     _edit(tiny_copy, name, chat_template=template)
     tokenizer = Tokenizer.from_file(os.path.join(tiny_copy, "tokenizer.json"))
-    assert _words(tokenizer, PromptEncoder(Checkpoint(tiny_copy)).encode("def")) == "def"
+    assert _words(tokenizer, PromptEncoder(Checkpoint(tiny_copy)).encode("def")) == "def<|endoftext|>"
 
 
 def test_template_gets_what_transformers_gives(tiny_copy: str):
@@ -213,7 +213,10 @@ def test_template_gets_what_transformers_gives(tiny_copy: str):
     )
     _write_template(tiny_copy, template)
     tokenizer = Tokenizer.from_file(os.path.join(tiny_copy, "tokenizer.json"))
-    assert _words(tokenizer, PromptEncoder(Checkpoint(tiny_copy)).encode("a")) == '{"é": "<"}x%<|im_end|>'
+    assert (
+        _words(tokenizer, PromptEncoder(Checkpoint(tiny_copy)).encode("a"))
+        == '{"é": "<"}x%<|im_end|><|endoftext|>'
+    )
 
 
 def _write_template(folder: str, template: str) -> None:
