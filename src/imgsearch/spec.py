@@ -19,9 +19,10 @@ from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget
 def choose_spec(options: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, IndexSpec]:
     """Return the checkpoint and the spec of a new index, and tell what the checkpoint itself chose.
 
-    Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants.
+    Raises UsageError for a dim the model lacks, CheckpointError for a checkpoint that can't be used as it wants, or
+    that is not an embedding model.
     """
-    checkpoint = fetch_checkpoint(options.model, options.revision, reporter)
+    checkpoint = fetch_checkpoint(options.model, options.revision, reporter, force_model=options.force_model)
     conventions = conventions_of(checkpoint)
     if options.dim is not None and not 1 <= options.dim <= conventions.full_dim:
         raise UsageError(
@@ -59,7 +60,14 @@ def keep_settings(options: ModelOptions, old: IndexSpec) -> ModelOptions:
     prompts = None if options.instruction is not None else (old.query_prompt, old.document_prompt)
     pixels: PixelChoice | None = options.pixels or old.pixels
     if options.model is None:
-        return replace(options, model=old.model, dim=options.dim or old.dim, pixels=pixels, prompts=prompts)
+        return replace(
+            options,
+            model=old.model,
+            dim=options.dim or old.dim,
+            pixels=pixels,
+            prompts=prompts,
+            force_model=True,  # decided when the old index was made
+        )
     usual_prompts, usual_pixels = (DEFAULT_INSTRUCTION,) * 2, DEFAULT_BUDGET
     try:
         before = locate.find_checkpoint(old.model, download=False)
@@ -92,7 +100,7 @@ def checkpoint_for(
             Option("model", metavar="NAME|DIR"),
         )
     model = choice.model
-    if model is None and spec.model != locate.DEFAULT_MODEL:
+    if model is None and spec.model != locate.DEFAULT_MODEL and not _variable_names(spec):
         model = spec.model
         if os.path.isabs(model) and not os.path.isdir(model):
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
@@ -101,7 +109,8 @@ def checkpoint_for(
                     Option("model", metavar="DIR"),
                 )
             model = None
-    checkpoint = fetch_checkpoint(model, choice.revision, reporter, download=download)
+    # Whether it is an embedding model was decided when the index was made.
+    checkpoint = fetch_checkpoint(model, choice.revision, reporter, download=download, force_model=True)
     found = checkpoint.fingerprint
     if found != spec.fingerprint:
         raise IndexMismatch(
@@ -112,6 +121,16 @@ def checkpoint_for(
             rebuild_call(folder, model=checkpoint.name),
         )
     return checkpoint
+
+
+def _variable_names(spec: IndexSpec) -> bool:
+    """Tell whether the folder in IMGSEARCH_MODEL_DIR has the checkpoint of an index; then it is used from there."""
+    if not os.environ.get("IMGSEARCH_MODEL_DIR"):
+        return False
+    try:
+        return locate.find_checkpoint(download=False).fingerprint == spec.fingerprint
+    except CheckpointError:
+        return False
 
 
 def check_options(

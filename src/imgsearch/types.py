@@ -325,7 +325,8 @@ class ModelOptions:
 
     ``model`` is a folder, a hub name or "demo"; ``dim`` a Matryoshka dimension; ``instruction`` takes the place of
     the checkpoint's prompts on both sides; device and dtype may be "auto". ``prompts`` are those of an index
-    that is made anew, for questions and for pictures, as they stand.
+    that is made anew, for questions and for pictures, as they stand. ``force_model`` takes a checkpoint that looks
+    like a model that only generates text, too.
     """
 
     model: str | None = None
@@ -336,3 +337,4 @@ class ModelOptions:
     device: str = "auto"
     dtype: str = "auto"
     prompts: tuple[str, str] | None = None
+    force_model: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,43 @@ def test_a_download_is_asked_for_on_a_terminal(hub: Hub, tmp_path: Path) -> None
     assert f"The model {MODEL} must be downloaded once (5.3 MB). Continue? [Y/n]" in screen
     assert "To try imgsearch without a download: --model demo" in " ".join(screen.split())
     assert hub.fetched() == set()
+
+
+def test_a_model_in_the_hugging_face_cache_needs_no_download(tiny_checkpoint: str, tmp_path: Path) -> None:
+    """Offline, with a cache in HF_HOME, `index`, `query` and `download` use the snapshot and write nothing to it."""
+    scene(1).save(tmp_path / "one.png")
+    model = tmp_path / "hf/hub/models--me--mine"
+    snapshot = model / "snapshots" / ("a" * 40)
+    shutil.copytree(tiny_checkpoint, snapshot)
+    (model / "refs").mkdir()
+    (model / "refs/main").write_text("a" * 40)
+    settings = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    before = sorted(path.stat().st_mtime_ns for path in (tmp_path / "hf").rglob("*"))
+    done = imgsearch(tmp_path, "index", tmp_path / "one.png", "--model", "me/mine", "--verbose", **settings)
+    assert done.returncode == 0, done.stderr
+    assert "the Hugging Face cache" in done.stderr
+    found = imgsearch(tmp_path, "query", "a circle", "--paths", **settings)
+    assert (found.returncode, found.stdout) == (0, f"{tmp_path}/one.png\n")
+    again = imgsearch(tmp_path, "download", "me/mine", **settings)
+    assert (again.returncode, str(snapshot) in again.stderr) == (0, True)
+    given = imgsearch(tmp_path, "query", "a circle", "--paths", "--model", model, HF_HUB_OFFLINE="1")
+    assert given.returncode == 0, given.stderr
+    assert sorted(path.stat().st_mtime_ns for path in (tmp_path / "hf").rglob("*")) == before
+
+
+def test_a_model_that_generates_text_needs_a_flag(tmp_path: Path) -> None:
+    """`index` refuses a folder made like an instruct model in one line; --force-model takes it anyway."""
+    from random_checkpoint import write_random_checkpoint
+
+    scene(1).save(tmp_path / "one.png")
+    write_random_checkpoint(str(tmp_path / "talker"), post_processor_eot=False)
+    refused = imgsearch(tmp_path, "index", tmp_path / "one.png", "--model", tmp_path / "talker")
+    assert refused.returncode == 2
+    assert "talker is not an embedding model" in refused.stderr.splitlines()[-1]
+    assert refused.stderr.rstrip().endswith("use this one anyway with --force-model")
+    done = imgsearch(tmp_path, "index", tmp_path / "one.png", "--model", tmp_path / "talker", "--force-model")
+    assert done.returncode == 0, done.stderr
+    assert imgsearch(tmp_path, "query", "a circle", "--paths").stdout == f"{tmp_path}/one.png\n"
 
 
 def test_a_sentence_transformers_repository_is_used_as_it_says(tiny_checkpoint: str, tmp_path: Path) -> None:

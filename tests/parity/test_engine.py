@@ -394,7 +394,6 @@ def test_sizes_are_read_from_the_config(tiny_checkpoint: str):
     assert sizes["text"]["theta"] == 5_000_000
     assert sizes["vision"]["side"] == 12
     assert sizes["vision"]["deepstack"] == (0, 1, 2)
-    assert sizes["tied"] is True
 
 
 _WHOLE = """

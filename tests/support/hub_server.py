@@ -6,11 +6,15 @@ import hashlib
 import json
 import struct
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 Files = dict[str, bytes]
 
@@ -109,6 +113,8 @@ class Hub:
         self.relative = False
         """Redirect large files to a path of the hub itself, not to the CDN."""
         self.faults = Faults()
+        self.told: dict[str, Any] = {}
+        """What listings tell of config.json."""
         self.log: list[Request] = []
         self.closing = threading.Event()
         self.servers = [self._serve("hub"), self._serve("cdn")]
@@ -301,7 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
                     "pointerSize": 134,
                 }
             siblings.append(entry)
-        return {"_id": "1", "id": name, "modelId": name, "sha": commit, "siblings": siblings, "tags": []}
+        told = {"sha": commit, "siblings": siblings, "tags": [], "config": self.hub.told}
+        return {"_id": "1", "id": name, "modelId": name, **told}
 
     def _tree(self, files: Files) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = []
@@ -315,6 +322,39 @@ class _Handler(BaseHTTPRequestHandler):
                 }
             entries.append(entry)
         return entries
+
+
+def use_hub(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process take ``url`` for the hub, with no login and no waiting between attempts."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    from imgsearch.model import hub as downloads
+
+    # What HF_ENDPOINT sets when huggingface_hub is imported; a test in a process of its own uses the variable.
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(downloads, "WAITS", (0.0, 0.0, 0.0))
+    huggingface_hub.close_session()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """Give a hub with one small checkpoint that this process takes for the hub."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    with Hub(checkpoint()) as server:
+        use_hub(server.url, monkeypatch)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        yield server
+    huggingface_hub.close_session()
 
 
 def is_lfs(path: str) -> bool:

@@ -44,6 +44,7 @@ def index(
     index: common.IndexFolder = None,
     model: common.Model = None,
     revision: common.Revision = None,
+    force_model: common.ForceModel = False,
     dim: common.Dim = None,
     detail: common.DetailOption = None,
     max_pixels: common.MaxPixels = None,
@@ -141,7 +142,14 @@ def index(
     patterns = tuple(pattern for pattern in exclude if pattern) if exclude else None
     options = IndexOptions(
         model=common.model_choice(
-            model, revision, dim, common.pixel_choice(detail, max_pixels), instruction, device, dtype
+            model,
+            revision,
+            dim,
+            common.pixel_choice(detail, max_pixels),
+            instruction,
+            device,
+            dtype,
+            force_model=force_model,
         ),
         walk=WalkOverrides(patterns, include_hidden, follow_symlinks),
         batch_size=_batch_size(batch_size),

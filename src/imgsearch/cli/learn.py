@@ -42,6 +42,7 @@ def train(
     ],
     model: common.Model = None,
     revision: common.Revision = None,
+    force_model: common.ForceModel = False,
     split: Annotated[
         str,
         typer.Option("--split", metavar="NAME", help="Split of DATASET to train on", rich_help_panel=DATA),
@@ -256,6 +257,7 @@ def train(
         out=out,
         model=model,
         revision=revision,
+        force_model=force_model,
         split=split,
         evaluate_on=evaluate_on,
         evaluation_split=eval_split,
@@ -327,6 +329,7 @@ def evaluate(
         ),
     ] = None,
     revision: common.Revision = None,
+    force_model: common.ForceModel = False,
     peer: Annotated[
         list[str] | None,
         typer.Option(
@@ -445,7 +448,9 @@ def evaluate(
         names = [None]  # the one that every command takes by itself
     models: list[EvalModel] = []
     for name, pixels, precision in product(names, budgets, dtypes):
-        options = common.model_choice(name, revision, pixels=pixels, device=device, dtype=precision)
+        options = common.model_choice(
+            name, revision, pixels=pixels, device=device, dtype=precision, force_model=force_model
+        )
         models.append(OwnModel(options, instructions=instructions, batch_size=size, reporter=reporter))
     models += [LibraryModel(name, device=device, batch_size=size, reporter=reporter) for name in peer or []]
     rows = run(data, models, dims=cuts, cache=None if no_cache else default_folder(), reporter=reporter)

@@ -41,6 +41,7 @@ def embed(
     json: common.Json = False,
     model: common.Model = None,
     revision: common.Revision = None,
+    force_model: common.ForceModel = False,
     dim: common.Dim = None,
     detail: common.DetailOption = None,
     max_pixels: common.MaxPixels = None,
@@ -61,7 +62,14 @@ def embed(
     if npy and json:
         raise UsageError("--npy and --json: give one of them")
     options = common.model_choice(
-        model, revision, dim, common.pixel_choice(detail, max_pixels), instruction, device, dtype
+        model,
+        revision,
+        dim,
+        common.pixel_choice(detail, max_pixels),
+        instruction,
+        device,
+        dtype,
+        force_model=force_model,
     )
     vectors = embed_inputs(inputs, texts=text, choice=options, reporter=reporter)
     if npy:
@@ -87,6 +95,7 @@ def download(
         typer.Argument(metavar="NAME", show_default=DEFAULT_MODEL, help="Name of the model on Hugging Face"),
     ] = None,
     revision: common.Revision = None,
+    force_model: common.ForceModel = False,
 ) -> int:
     """Download a model in advance, or check the one you have.
 
@@ -100,7 +109,7 @@ def download(
     reporter.wait("Looking for the model")
     from imgsearch.model.locate import download as run
 
-    folder = run(name, revision, reporter)
+    folder = run(name, revision, reporter, force_model=force_model)
     if name == DEMO_MODEL:
         reporter.say(f"{name} ships with imgsearch, so there is nothing to download: {folder}")
     else:

@@ -14,7 +14,7 @@ import typer
 from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.model.locate import DEMO_MODEL
+from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.types import DETAIL, MIN_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
 
 P = ParamSpec("P")
@@ -56,6 +56,14 @@ Revision = Annotated[
         "--revision",
         metavar="NAME",
         help="Branch, tag or commit of the model on Hugging Face",
+        rich_help_panel=ADVANCED,
+    ),
+]
+ForceModel = Annotated[
+    bool,
+    typer.Option(
+        "--force-model",
+        help="Use a model even if it seems to generate text instead of embeddings",
         rich_help_panel=ADVANCED,
     ),
 ]
@@ -230,10 +238,12 @@ def model_choice(
     instruction: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    *,
+    force_model: bool = False,
 ) -> ModelOptions:
     """Collect the model's flags; a folder is made absolute, so that the index finds it from anywhere."""
-    if model is not None and model != DEMO_MODEL:
+    if model is not None and model not in (DEMO_MODEL, DEFAULT_MODEL):
         expanded = os.path.expanduser(model)
         if os.path.isdir(expanded):
             model = os.path.abspath(expanded)
-    return ModelOptions(model, revision, dim, pixels, instruction, device, dtype)
+    return ModelOptions(model, revision, dim, pixels, instruction, device, dtype, force_model=force_model)

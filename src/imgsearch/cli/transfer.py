@@ -50,6 +50,7 @@ def import_vectors(
         ),
     ] = None,
     revision: common.Revision = None,
+    force_model: common.ForceModel = False,
     root: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +83,9 @@ def import_vectors(
     from imgsearch.tools.transfer.importer import ImportOptions, import_vectors
 
     folder = find_index(index)
-    options = ImportOptions(common.model_choice(model, revision), root, not no_files, skip_bad)
+    options = ImportOptions(
+        common.model_choice(model, revision, force_model=force_model), root, not no_files, skip_bad
+    )
     done = import_vectors(vectors, paths, folder, options, reporter)
     if json:
         output.json_line(done.as_json())

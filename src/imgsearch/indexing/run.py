@@ -157,7 +157,7 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
     roots: list[Root] = []
     unfinished = generations.unfinished(folder)
     # An interrupted rebuild is resumed with its own settings, unless others are asked for.
-    unchanged = model == ModelOptions(device=model.device, dtype=model.dtype)
+    unchanged = model == ModelOptions(device=model.device, dtype=model.dtype, force_model=model.force_model)
     with suppress(IndexMissing, IndexDamaged, IndexMismatch):
         model = keep_settings(model, unfinished[0] if unfinished and unchanged else manifest.read(folder))
     try:

@@ -9,18 +9,26 @@ import math
 import os
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from imgsearch.errors import CheckpointError
 from imgsearch.fs import atomic_write
-from imgsearch.text import Call, Message, error_line
+from imgsearch.model.hf_cache import source_of
+from imgsearch.text import Call, Message, Option, error_line
 
+HEAD = "lm_head.weight"  # the language-modelling head: it makes words, and no embedding depends on it
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
 MODULES = "modules.json"  # what makes a folder one of sentence-transformers
 TRANSFORMER_SETTINGS = "sentence_bert_config.json"
 MEND = Message("download it again with '", Call("download"), "'")
+ORIGINAL = Message(
+    "imgsearch needs the original model, such as Qwen/Qwen3-VL-Embedding-2B; to make it faster on a CPU, add ",
+    Option("dtype", "int8"),
+)
+"""What to take in place of a quantised checkpoint."""
 
 _FAMILY = "qwen3_vl"
 _CONFIG, _TOKENIZER, _TOKENIZER_SETTINGS = "config.json", "tokenizer.json", "tokenizer_config.json"
@@ -148,10 +156,22 @@ class Checkpoint:
         return self.read_object(_CONFIG)
 
     def check_family(self) -> None:
-        """Raise CheckpointError for a checkpoint of another family than Qwen3-VL's, or a broken config.json."""
+        """Raise CheckpointError for another family than Qwen3-VL's, a quantised model, or a broken config.json."""
+        self.check_quantisation()
         if (kind := self.read_object(_CONFIG).get("model_type")) != _FAMILY:
             needed = "imgsearch needs a Qwen3-VL embedding model"
             raise CheckpointError(f"{self.folder} is a {kind!r} model; {needed}")
+
+    def check_quantisation(self) -> None:
+        """Raise CheckpointError for a quantised checkpoint; its config.json is enough to tell, or a GGUF file."""
+        config = self.read_object(_CONFIG) if self.has(_CONFIG) else {}
+        refuse_quantised(self.name or self.folder, config, self._names())
+
+    def _names(self) -> list[str]:
+        """Return the names of what is in the folder; nothing if there is no folder."""
+        with contextlib.suppress(OSError):
+            return sorted(os.listdir(self.folder))
+        return []
 
     @cached_property
     def tokenizer_settings(self) -> dict[str, Any]:
@@ -265,13 +285,14 @@ class Checkpoint:
 
     @cached_property
     def info(self) -> CheckpointInfo:
-        """What the config and the headers of the weights say."""
+        """What the config and the headers of the weights say; a head, which is never loaded, is left out."""
         text = self.config.get("text_config")
         dim = text.get("hidden_size") if isinstance(text, dict) else None
         if not isinstance(dim, int) or dim < 1:
             raise CheckpointError(f"{self.folder}/{_CONFIG} has no text_config.hidden_size; ", MEND)
-        size = sum(tensor.size for tensor in self.tensors)
-        return CheckpointInfo(dim, _FAMILY, size, sum(math.prod(tensor.shape) for tensor in self.tensors))
+        tensors = [tensor for tensor in self.tensors if tensor.name != HEAD]
+        size = sum(tensor.size for tensor in tensors)
+        return CheckpointInfo(dim, _FAMILY, size, sum(math.prod(tensor.shape) for tensor in tensors))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -285,10 +306,10 @@ class Checkpoint:
 
     @cached_property
     def source(self) -> dict[str, Any]:
-        """What a download wrote down: repo, revision, commit; nothing for a folder that came otherwise."""
+        """Repo, revision, commit as a download wrote them down, or as a cache's path has them; else nothing."""
         with contextlib.suppress(CheckpointError):
             return self.read_object(SOURCE_FILE)
-        return {}
+        return dict(source_of(self.folder))
 
     def is_revision(self, revision: str) -> bool:
         """Tell whether the folder was downloaded as this revision or commit."""
@@ -313,8 +334,8 @@ class Checkpoint:
             missing += [name for name in self._module_files() if not self._is_whole(name)]
         except CheckpointError:
             missing.append(MODULES)
-        if leftovers and os.path.isdir(self.folder):
-            unfinished = sorted(name for name in os.listdir(self.folder) if name.endswith(".incomplete"))
+        if leftovers:
+            unfinished = [name for name in self._names() if name.endswith(".incomplete")]
             missing += [f"the rest of a download ({name})" for name in unfinished]
         return missing
 
@@ -376,6 +397,25 @@ def _read_header(path: str) -> list[TensorInfo]:
             f"{path} is truncated or not a safetensors file; delete it and ", MEND
         ) from None
     return tensors
+
+
+def refuse_quantised(name: str, config: dict[str, Any], files: Iterable[str]) -> None:
+    """Raise CheckpointError if config.json, or the names of a checkpoint's files, tell of quantised weights."""
+    if method := _quantisation(config, {os.path.splitext(file)[1].lower() for file in files}):
+        raise CheckpointError(f"{name} is quantised ({method}); ", ORIGINAL)
+
+
+def _quantisation(config: dict[str, Any], kinds: set[str]) -> str:
+    """Return the method by which weights were quantised, as config.json has it; "" if they were not."""
+    for part in (config, *(part for part in config.values() if isinstance(part, dict))):
+        for key in ("quantization_config", "quantization", "compression_config"):
+            if settings := part.get(key):
+                settings = settings if isinstance(settings, dict) else {"quant_method": settings}
+                method = settings.get("quant_method") or settings.get("quant_algo")
+                if any(name.startswith(("load_in_", "bnb_")) for name in settings):
+                    method = method or "bitsandbytes"
+                return str(method or ("mlx" if "bits" in settings else "unknown method")).lower()
+    return "gguf" if ".gguf" in kinds and ".safetensors" not in kinds else ""
 
 
 _PIXEL_KEYS = re.compile("do_(convert_rgb|normalize|rescale)|rescale_factor|image_.*|.*patch_size|merge_size")

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from imgsearch.errors import DownloadError
 from imgsearch.fs import FileLock, atomic_write, put_in_place, sync_file
-from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
+from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint, refuse_quantised
 from imgsearch.model.conventions import read_pipeline
 from imgsearch.text import Call, Message, Option, error_line, format_bytes
 from imgsearch.types import Notify
@@ -183,16 +183,18 @@ def download_checkpoint(
     progress: Progress | None = None,
     notify: Notify | None = None,
     approve: Callable[[str], bool] | None = None,
+    check: Callable[[Checkpoint], None] | None = None,
 ) -> str:
     """Make ``folder`` hold the checkpoint ``name`` of the hub as it is at ``revision`` (None: main); return it.
 
     Every file is compared with the hub's checksum; what is missing or different is fetched, all of one commit,
     and half a file of weights is continued. A second process waits for the first. ``progress(file, done, total)``
     counts bytes of the whole checkpoint; ``done`` steps back when a server can't continue. ``notify`` gets lines.
-    ``approve`` is asked before anything is downloaded, with the size; without it the answer is yes.
+    ``approve`` is asked before anything is downloaded, with the size; without it the answer is yes. ``check`` gets the
+    folder before its weights are fetched, and may raise.
 
-    Raises DownloadError, also where it is not approved, and before its weights are fetched CheckpointError for a model
-    of another family, or with modules that are not supported.
+    Raises DownloadError, also where it is not approved; CheckpointError for a quantised model, if possible before it is
+    approved, and before its weights are fetched for a model of another family, or with modules that are not supported.
     """
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever library it uses
 
@@ -206,11 +208,22 @@ def download_checkpoint(
                     name, commit, folder, sum(file.size for file in files), progress or (lambda *_: None)
                 )
                 if wanted := [file for file in files if not job.holds(file)]:
-                    _fetch(job, wanted, notify, approve or (lambda _: True))
+                    _fetch(job, wanted, notify, approve or (lambda _: True), check or (lambda _: None))
                 _finish(job, revision, files)
     except (OSError, json.JSONDecodeError, HTTPError) as error:
         raise _explained(error, name, revision, folder) from error
     return folder
+
+
+def damaged_in_cache(folder: str, name: str, progress: Progress) -> list[str]:
+    """Name the files of a snapshot in the Hugging Face cache that do not have the checksum they are stored under."""
+    files = []
+    for entry in os.scandir(folder):
+        checksum = os.path.basename(os.path.realpath(entry.path))
+        if entry.is_file() and _HASH.fullmatch(checksum):
+            files.append(RemoteFile(entry.name, entry.stat().st_size, checksum))
+    job = Job(name, os.path.basename(folder), folder, sum(file.size for file in files), progress)
+    return [file.path for file in files if not job.holds(file)]
 
 
 def download_bytes(name: str, revision: str | None) -> int | None:
@@ -246,6 +259,7 @@ def _listing(name: str, revision: str) -> tuple[str, list[RemoteFile]]:
     info = HfApi(endpoint=constants.ENDPOINT).model_info(
         name, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
     )
+    refuse_quantised(name, info.config or {}, [sibling.rfilename for sibling in info.siblings or []])
     small, weights = list[RemoteFile](), list[RemoteFile]()
     for sibling in info.siblings or []:
         path, lfs = sibling.rfilename, sibling.lfs
@@ -269,7 +283,13 @@ def _listing(name: str, revision: str) -> tuple[str, list[RemoteFile]]:
     return commit, small + weights
 
 
-def _fetch(job: Job, files: list[RemoteFile], notify: Notify, approve: Callable[[str], bool]) -> None:
+def _fetch(
+    job: Job,
+    files: list[RemoteFile],
+    notify: Notify,
+    approve: Callable[[str], bool],
+    check: Callable[[Checkpoint], None],
+) -> None:
     """Fetch files, if that is approved: the small ones first, for they tell whether the weights are of any use."""
     marker, parts = os.path.join(job.folder, _MARKER), {file.part_in(job.folder) for file in files}
     os.close(os.open(marker, os.O_CREAT | os.O_WRONLY, 0o644))
@@ -290,9 +310,10 @@ def _fetch(job: Job, files: list[RemoteFile], notify: Notify, approve: Callable[
     notify(f"downloading {job.name} ({size}) to {job.folder}")
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
-    checkpoint = Checkpoint(job.folder)
+    checkpoint = Checkpoint(job.folder, job.name)
     checkpoint.check_family()
     read_pipeline(checkpoint)
+    check(checkpoint)
     for file in files[len(small) :]:
         fetch_weights(job, file)
 

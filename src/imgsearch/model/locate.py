@@ -8,8 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from imgsearch.errors import CheckpointError, UsageError
-from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.hub import ELSEWHERE, Progress, download_bytes, download_call, download_checkpoint
+from imgsearch.model.checkpoint import Checkpoint, refuse_quantised
+from imgsearch.model.hf_cache import cached_snapshot, model_folder
+from imgsearch.model.hub import (
+    ELSEWHERE,
+    Progress,
+    damaged_in_cache,
+    download_bytes,
+    download_call,
+    download_checkpoint,
+)
 from imgsearch.text import Message, Option, format_bytes
 from imgsearch.types import Notify, Reporter
 
@@ -48,31 +56,31 @@ def look_for(model: str | None, revision: str | None, notify: Notify | None = No
     elif model == DEMO_MODEL:
         return _demo(revision)
     elif model != DEFAULT_MODEL and os.path.isdir(os.path.expanduser(model)):
-        if revision is not None:
-            raise UsageError(
-                f"{model} is a folder; ",
-                Option("revision"),
-                f" needs a name on Hugging Face, like {DEFAULT_MODEL}",
-            )
-        return _user_folder(model, Message(Option("model")))
+        return _user_folder(model, Message(Option("model")), revision)
+    elif model.lower().endswith(".gguf") and os.path.isfile(os.path.expanduser(model)):
+        refuse_quantised(model, {}, [model])
     if not _HUB_NAME.fullmatch(model):
         raise CheckpointError(
             f"{model}: there is no such folder; the name of a model on Hugging Face looks like {DEFAULT_MODEL}"
         )
 
-    target = data_folder(model, revision)
-    folders = {data_folder(model): "the user's data folder", target: "the user's data folder"}
+    target, folders = data_folder(model, revision), dict[str, str]()
     if model == DEFAULT_MODEL:
-        folders = {**dict.fromkeys(_checkouts(), "./Qwen"), **folders}
+        folders = {os.path.join(root, *model.split("/")): "./Qwen" for root in _roots()}
+        if revision is None and (root := _checkout_around()):
+            target = os.path.join(root, *model.split("/"))
+    folders |= dict.fromkeys((data_folder(model), data_folder(model, revision)), "the user's data folder")
+    if snapshot := cached_snapshot(model, revision):
+        folders[snapshot] = "the Hugging Face cache"
     for folder, reason in folders.items():
         checkpoint = Checkpoint(folder, model, reason)
-        if revision is not None and folder != target and not checkpoint.is_revision(revision):
+        if revision is not None and folder not in (target, snapshot) and not checkpoint.is_revision(revision):
             continue
         if not (missing := checkpoint.missing_files()):
             return checkpoint
         if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
             notify(f"{folder} is not used because it is incomplete: {_listed(missing)} missing")
-    return Absent(model, revision, target, tuple(missing))
+    return Absent(model, revision, target, tuple(Checkpoint(target, model).missing_files()))
 
 
 def find_checkpoint(
@@ -84,14 +92,18 @@ def find_checkpoint(
     notify: Notify | None = None,
     talk: Notify | None = None,
     approve: Callable[[str], bool] | None = None,
+    force_model: bool = False,
 ) -> Checkpoint:
     """Find a checkpoint, or download it; with complete weights on disk nothing touches the network.
 
     Looked for in this order: "demo", the one that ships with the package (a folder of that name is ./demo); ``model``
-    as a folder; without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the default model ./Qwen/… of the source
-    checkout and of the working directory; the user's data folder; the hub. With a ``revision`` only a folder that was
-    downloaded as that revision or commit counts. ``progress`` and ``approve`` are called as ``download_checkpoint``
-    does, ``notify`` with a line of text. (``talk`` is its name of the version before.)
+    as a folder, also one of the Hugging Face cache; without ``model``, the folder in IMGSEARCH_MODEL_DIR; for the
+    default model ./Qwen/… of the source checkout and of the working directory; the user's data folder; the Hugging
+    Face cache; the hub. A download goes to the data folder; that of the default model, if the working directory is in
+    a source checkout, to its ./Qwen/…. With a ``revision`` only a folder that was downloaded as that revision or
+    commit counts. A model that only generates text is not downloaded without ``force_model``. ``progress`` and
+    ``approve`` are called as ``download_checkpoint`` does, ``notify`` with a line of text. (``talk`` is its name of
+    the version before.)
 
     Raises CheckpointError (nothing there, or an incomplete folder), UsageError (a revision of a folder), DownloadError.
     """
@@ -107,25 +119,53 @@ def find_checkpoint(
             "', ",
             ELSEWHERE,
         )
-    download_checkpoint(found.name, revision, found.folder, progress=progress, notify=notify, approve=approve)
+    download_checkpoint(
+        found.name,
+        revision,
+        found.folder,
+        progress=progress,
+        notify=notify,
+        approve=approve,
+        check=None if force_model else _check_embeds,
+    )
     return Checkpoint(found.folder, found.name, "downloaded from Hugging Face")
 
 
 def fetch_checkpoint(
-    model: str | None, revision: str | None, reporter: Reporter, *, download: bool = True
+    model: str | None,
+    revision: str | None,
+    reporter: Reporter,
+    *,
+    download: bool = True,
+    force_model: bool = False,
 ) -> Checkpoint:
-    """Find a checkpoint, or download it with a progress bar once the user agrees; raises as ``find_checkpoint``."""
+    """Find a checkpoint, or download it with a progress bar once the user agrees; raises as ``find_checkpoint``.
+
+    Without ``force_model`` also CheckpointError for a model that only generates text.
+    """
     try:
-        return find_checkpoint(
+        found = find_checkpoint(
             model,
             revision=revision,
             download=download,
             progress=_progress(reporter),
             notify=reporter.say,
             approve=reporter.approve,
+            force_model=force_model,
         )
     finally:
         reporter.stop()
+    if not force_model:
+        _check_embeds(found)
+    return found
+
+
+def _check_embeds(checkpoint: Checkpoint) -> None:
+    if checkpoint.modules is None and checkpoint.has("tokenizer.json"):
+        checkpoint.check_family()
+        from imgsearch.model.prompt import check_embeds  # on use: it loads the tokenizers
+
+        check_embeds(checkpoint)
 
 
 def to_download(model: str | None, revision: str | None, reporter: Reporter) -> str:
@@ -142,25 +182,33 @@ def to_download(model: str | None, revision: str | None, reporter: Reporter) -> 
     return f"the model {found.name} ({format_bytes(size) if size else 'size unknown'})"
 
 
-def download(name: str | None, revision: str | None, reporter: Reporter) -> str:
+def download(name: str | None, revision: str | None, reporter: Reporter, *, force_model: bool = False) -> str:
     """Fetch a checkpoint ahead of time, or check the one that is here against the hub; return its folder.
 
-    Every file is compared with the hub's checksum, so this also repairs a damaged checkpoint; "demo", which ships
-    with the program, is only looked for. Raises DownloadError, CheckpointError, and UsageError for a folder.
+    Every file is compared with the hub's checksum, so this also repairs a damaged checkpoint. One in the Hugging Face
+    cache is compared with the checksums in the cache, and stays as it is: if it is damaged, another is downloaded.
+    "demo", which ships with the program, is only looked for. Raises DownloadError, CheckpointError (without
+    ``force_model`` also for a model that only generates text), and UsageError for a folder.
     """
     name = name or DEFAULT_MODEL
     if name == DEMO_MODEL:
         return find_checkpoint(name, revision=revision).folder
-    if os.path.isdir(os.path.expanduser(name)):
+    if name != DEFAULT_MODEL and os.path.isdir(os.path.expanduser(name)):
         raise UsageError(
             f"{name} is a folder; download takes the name of a model on Hugging Face, like {DEFAULT_MODEL}"
         )
+    found, check = look_for(name, revision), None if force_model else _check_embeds
+    folder = found.folder
     try:
-        folder = find_checkpoint(name, revision=revision, download=False).folder
-    except CheckpointError:
-        folder = data_folder(name, revision)
-    try:
-        return download_checkpoint(name, revision, folder, progress=_progress(reporter), notify=reporter.say)
+        if isinstance(found, Checkpoint) and folder == cached_snapshot(name, revision):
+            if not (damaged := damaged_in_cache(folder, name, _progress(reporter))):
+                return folder
+            reporter.stop()
+            reporter.say(f"{folder} is not used because it is damaged: {_listed(damaged)}")
+            folder = data_folder(name, revision)
+        return download_checkpoint(
+            name, revision, folder, progress=_progress(reporter), notify=reporter.say, check=check
+        )
     finally:
         reporter.stop()
 
@@ -200,15 +248,23 @@ def _demo(revision: str | None) -> Checkpoint:
     return checkpoint
 
 
-def _user_folder(folder: str, how: str) -> Checkpoint:
+def _user_folder(folder: str, how: str, revision: str | None = None) -> Checkpoint:
     path = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(path):
         raise CheckpointError(how, f" {path}: not a folder; give the folder of a model")
-    checkpoint = Checkpoint(path, path, how)
+    real = model_folder(path, revision)
+    if revision is not None and real == path:
+        raise UsageError(
+            f"{folder} is a folder; ",
+            Option("revision"),
+            f" needs a name on Hugging Face, like {DEFAULT_MODEL}",
+        )
+    checkpoint = Checkpoint(real, path, how)
+    checkpoint.check_quantisation()
     if missing := checkpoint.missing_files():
         raise CheckpointError(
             how,
-            f" {path}: the model is incomplete ({_listed(missing)} missing or incomplete); copy it there again, or "
+            f" {real}: the model is incomplete ({_listed(missing)} missing or incomplete); copy it there again, or "
             "give another folder with ",
             Option("model", metavar="DIR"),
         )
@@ -219,11 +275,24 @@ def _listed(missing: Sequence[str]) -> str:
     return ", ".join(missing[:4])
 
 
-def _checkouts() -> list[str]:
-    """Name ./Qwen/… of the source checkout that holds this file, if one does, and of the working directory."""
+def _roots() -> list[str]:
+    """Name the folders whose ./Qwen/… counts: the checkout that holds this file, the one around us, and our own."""
     root, src = os.path.split(os.path.abspath(os.path.join(__file__, "../../..")))
     roots = [root] if src == "src" and os.path.isfile(os.path.join(root, "pyproject.toml")) else []
-    return [os.path.join(root, *DEFAULT_MODEL.split("/")) for root in (*roots, *_here())]
+    around = _checkout_around()
+    return [*roots, *([around] if around else []), *_here()]
+
+
+def _checkout_around() -> str | None:
+    """Return the source checkout that the working directory is in, None if there is none that can be written to."""
+    for folder in _here():
+        while folder != (above := os.path.dirname(folder)):
+            if os.path.isfile(os.path.join(folder, "pyproject.toml")) and os.path.isdir(
+                os.path.join(folder, "src", "imgsearch")
+            ):
+                return folder if os.access(folder, os.W_OK) else None
+            folder = above
+    return None
 
 
 def _here() -> list[str]:

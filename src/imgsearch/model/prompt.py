@@ -23,11 +23,12 @@ from tokenizers import Tokenizer
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import MEND, MODULES, Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION
-from imgsearch.text import error_line
+from imgsearch.text import Option, error_line
 from imgsearch.types import Notify, Patches
 
 MAX_LENGTH = 8192
 
+_MEMO = "tokenizer"  # its key in a checkpoint's memo
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _VISION_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 
@@ -194,6 +195,27 @@ class PromptEncoder:
         return token
 
 
+def check_embeds(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError for a model that only generates text, like the instruct models of the same family.
+
+    Its tensors have the same names and load, but its vectors are not embeddings. An embedding model has modules of
+    sentence-transformers, or a tokenizer that ends every prompt in a token whose state is the embedding.
+    """
+    if checkpoint.modules is None and not _appends_token(checkpoint):
+        raise CheckpointError(
+            f"{checkpoint.name or checkpoint.folder} is not an embedding model: it looks like one that only generates "
+            "text (there is no modules.json, and its tokenizer appends no end token). Use an embedding model, such as "
+            "Qwen/Qwen3-VL-Embedding-2B, or use this one anyway with ",
+            Option("force_model", True),
+        )
+
+
+def _appends_token(checkpoint: Checkpoint) -> bool:
+    tokenizer, _ = _read_tokenizer(checkpoint)
+    whole, bare = (tokenizer.encode("a", add_special_tokens=special).ids for special in (True, False))
+    return bool(whole[-1:] != bare[-1:])
+
+
 def _shared_length(one: Sequence[int], other: Sequence[int]) -> int:
     """Count the first tokens that two prompts have in common."""
     pairs = enumerate(zip(one, other, strict=False))
@@ -206,7 +228,17 @@ def _valid(text: str) -> str:
 
 
 def _read_tokenizer(checkpoint: Checkpoint) -> tuple[Tokenizer, dict[str, Any]]:
-    """Return the tokenizer of tokenizer.json, never cutting or padding by itself, and the padding it came with."""
+    """Return the tokenizer of tokenizer.json, never cutting or padding by itself, and the padding it came with.
+
+    It is read once: that of the published model takes most of a second.
+    """
+    if _MEMO not in checkpoint.memo:
+        checkpoint.memo[_MEMO] = _parse_tokenizer(checkpoint)
+    tokenizer: tuple[Tokenizer, dict[str, Any]] = checkpoint.memo[_MEMO]
+    return tokenizer
+
+
+def _parse_tokenizer(checkpoint: Checkpoint) -> tuple[Tokenizer, dict[str, Any]]:
     name = "tokenizer.json"
     if not checkpoint.has(name):
         raise CheckpointError(f"{checkpoint.folder} is not a complete model: {name} is missing; ", MEND)

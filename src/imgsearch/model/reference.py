@@ -98,7 +98,7 @@ def load_model(checkpoint: Checkpoint, runtime: Runtime) -> Qwen3VLForEmbedding:
     with torch.device("meta"):
         model = Qwen3VLForEmbedding(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
-    stored = find_tensors(checkpoint, shapes, tied=config.tie_word_embeddings)
+    stored = find_tensors(checkpoint, shapes)
     device, dtype = torch.device(runtime.device), getattr(torch, runtime.dtype)
     owners = {name: (module, leaf) for module, leaf, name in _parameters(model)}
     # In the order of the files: one pass over the disk.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -19,7 +20,9 @@ from imgsearch.model.checkpoint import (
     SOURCE_FILE,
     Checkpoint,
 )
-from imgsearch.model.locate import DEFAULT_MODEL, find_checkpoint
+from imgsearch.model.locate import DEFAULT_MODEL, download, find_checkpoint
+from imgsearch.types import Silent
+from support.fakes import Notes
 from support.hub_server import Files, checkpoint, safetensors, sharded
 
 
@@ -37,7 +40,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     monkeypatch.setattr(locate, "__file__", str(tmp_path / "site-packages/imgsearch/model/locate.py"))
     monkeypatch.setattr(checkpoints, "_SETTLED_NS", -(1 << 62))
-    monkeypatch.delenv("IMGSEARCH_MODEL_DIR", raising=False)
+    for variable in ("IMGSEARCH_MODEL_DIR", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -226,6 +231,167 @@ def test_complete_weights_need_no_hub_library(machine: Path) -> None:
     assert done.stdout.split() == ["False", "False"]
 
 
+# The Hugging Face cache, and source checkouts
+
+COMMIT, OTHER = "a" * 40, "b" * 40
+
+
+def cached(cache: Path, name: str, files: Files, commit: str = COMMIT, ref: str = "main") -> Path:
+    """Put a snapshot into a cache as huggingface_hub does: blobs by their checksums, links to them, a ref."""
+    model = cache / f"models--{name.replace('/', '--')}"
+    snapshot, blobs = model / "snapshots" / commit, model / "blobs"
+    for folder in (snapshot, blobs, model / "refs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, data in files.items():
+        blob = blobs / hashlib.sha256(data).hexdigest()
+        blob.write_bytes(data)
+        (snapshot / path).parent.mkdir(exist_ok=True)
+        (snapshot / path).symlink_to(os.path.relpath(blob, (snapshot / path).parent))
+    if ref:
+        (model / "refs" / ref).write_text(commit)
+    return snapshot
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return what changes when anything below a folder does."""
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("name", [DEFAULT_MODEL, "acme/tiny"])
+@pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "HOME"])
+def test_a_model_in_the_hugging_face_cache_is_used_from_there(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, name: str, variable: str
+) -> None:
+    """Wherever the variables put the cache, a complete snapshot in it is the model; nothing in it changes."""
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(variable, str(machine / "there"))
+    below = {"HF_HOME": "hub", "HF_HUB_CACHE": "", "XDG_CACHE_HOME": "huggingface/hub"}
+    cache = machine / "there" / below.get(variable, ".cache/huggingface/hub")
+    snapshot = cached(cache, name, checkpoint())
+    before = tree(cache)
+    found = find_checkpoint(name)
+    assert (found.folder, found.name, found.reason) == (str(snapshot), name, "the Hugging Face cache")
+    assert found.fingerprint == Checkpoint(str(write(machine / "plain", checkpoint()))).fingerprint
+    assert download(name, None, Silent()) == str(snapshot)
+    assert tree(cache) == before
+
+
+def test_a_revision_is_a_snapshot_of_its_own(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A branch is looked up in refs, a commit is the snapshot's name; what is not there is downloaded."""
+    made = downloads(monkeypatch)
+    cache = machine / "hf/hub"
+    one = cached(cache, "acme/tiny", checkpoint())
+    two = cached(cache, "acme/tiny", checkpoint(seed=2), OTHER, "refs-pr-1")
+    for revision, folder in ((None, one), ("main", one), (COMMIT, one), (OTHER, two), ("refs-pr-1", two)):
+        assert find_checkpoint("acme/tiny", revision=revision).folder == str(folder)
+    find_checkpoint("acme/tiny", revision="c" * 40)
+    assert [revision for _, revision, _ in made] == ["c" * 40]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "1_Pooling/config.json"])
+def test_an_incomplete_snapshot_is_not_used(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A file that never arrived, or whose blob is gone, makes the snapshot incomplete; that is told."""
+    made = downloads(monkeypatch)
+    snapshot = cached(machine / "hf/hub", "acme/tiny", {**checkpoint(), **MODULE_FILES})
+    assert find_checkpoint("acme/tiny").folder == str(snapshot)
+    os.unlink(os.path.realpath(snapshot / name))
+    told: list[str] = []
+    find_checkpoint("acme/tiny", notify=told.append)
+    assert [folder for _, _, folder in made] == [str(machine / "data/imgsearch/models/acme/tiny")]
+    assert told == [f"{snapshot} is not used because it is incomplete: {name} missing"]
+
+
+def test_own_folders_come_before_the_cache(machine: Path) -> None:
+    """What was downloaded for imgsearch, or lies in ./Qwen, wins over the cache; half a download does not."""
+    snapshot = cached(machine / "hf/hub", DEFAULT_MODEL, checkpoint())
+    data = write(machine / "data/imgsearch/models" / DEFAULT_MODEL, checkpoint())
+    assert find_checkpoint().folder == str(data)
+    here = write(machine / "work" / DEFAULT_MODEL, checkpoint())
+    assert find_checkpoint().folder == str(here)
+    for folder in (data, here):
+        (folder / "model.safetensors.0123.incomplete").write_bytes(b"half")
+    assert find_checkpoint().folder == str(snapshot)
+
+
+@pytest.mark.parametrize("how", ["model", "snapshot", "cache"])
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_folder_of_the_cache_can_be_given(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, how: str, variable: bool
+) -> None:
+    """models--org--name, a snapshot in it, or a cache of one model: the name stays the folder that was given."""
+    snapshot = cached(machine / "elsewhere", "acme/tiny", checkpoint())
+    given = {"model": snapshot.parents[1], "snapshot": snapshot, "cache": snapshot.parents[2]}[how]
+    if variable:
+        monkeypatch.setenv("IMGSEARCH_MODEL_DIR", str(given))
+    found = find_checkpoint(None if variable else str(given))
+    assert (found.folder, found.name) == (str(snapshot), str(given))
+    assert found.source == {"repo": "acme/tiny", "commit": COMMIT}
+
+
+def test_which_snapshot_of_a_given_folder(machine: Path) -> None:
+    """It is main's, or the named revision's, or the only one; else the error lists them."""
+    cache = machine / "elsewhere"
+    one = cached(cache, "acme/tiny", checkpoint(), ref="")
+    model = str(one.parents[1])
+    assert find_checkpoint(model).folder == str(one)
+    two = cached(cache, "acme/tiny", checkpoint(seed=2), OTHER, ref="")
+    assert find_checkpoint(model, revision=OTHER).folder == str(two)
+    with pytest.raises(CheckpointError, match=f"no snapshot of the revision 'main'; .*{COMMIT}, {OTHER}"):
+        find_checkpoint(model)
+    (two.parents[1] / "refs/main").write_text(OTHER)
+    assert find_checkpoint(model).folder == str(two)
+    cached(cache, "acme/more", checkpoint())
+    with pytest.raises(CheckpointError, match=r"a cache of 2 models; .*model=DIR.*models--acme--tiny"):
+        find_checkpoint(str(cache))
+
+
+def test_download_replaces_a_damaged_snapshot_by_a_folder_of_its_own(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blob that has not the checksum of its name is told, and the model downloaded; the cache stays as it is."""
+    made = downloads(monkeypatch)
+    snapshot = cached(machine / "hf/hub", "acme/tiny", checkpoint())
+    blob = Path(os.path.realpath(snapshot / "model.safetensors"))
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    before = tree(machine / "hf")
+    notes = Notes()
+    download("acme/tiny", None, notes)
+    assert made == [("acme/tiny", None, str(machine / "data/imgsearch/models/acme/tiny"))]
+    assert f"{snapshot} is not used because it is damaged: model.safetensors" in notes.lines
+    assert tree(machine / "hf") == before
+
+
+@pytest.mark.parametrize("below", [".", "docs/img"])
+def test_in_a_source_checkout_the_default_model_is_downloaded_to_it(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    """The first run goes to ./Qwen/Qwen3-VL-Embedding-2B of the checkout we are in, and is found there from then on.
+
+    Another model, and a revision, go to the data folder as everywhere.
+    """
+    made = downloads(monkeypatch)
+    root = machine / "checkout"
+    for folder in ("src/imgsearch", "docs/img"):
+        (root / folder).mkdir(parents=True)
+    write(root, {"pyproject.toml": b""})
+    monkeypatch.chdir(root / below)
+    for model, revision in ((None, None), (DEFAULT_MODEL, None), ("acme/tiny", None), (None, "v1")):
+        find_checkpoint(model, revision=revision)
+    data = machine / "data/imgsearch/models"
+    assert [folder for _, _, folder in made] == [
+        str(root / DEFAULT_MODEL),
+        str(root / DEFAULT_MODEL),
+        str(data / "acme/tiny"),
+        str(data / f"{DEFAULT_MODEL}@v1"),
+    ]
+    write(root / DEFAULT_MODEL, checkpoint())
+    assert find_checkpoint().folder == str(root / DEFAULT_MODEL)
+    assert download(None, None, Silent()) == str(root / DEFAULT_MODEL)
+
+
 # When a folder is complete
 
 
@@ -261,6 +427,16 @@ def test_settings_may_lie_in_the_processor_config(machine: Path) -> None:
     assert Checkpoint(str(folder)).missing_files() == ["preprocessor_config.json"]
 
 
+MODULE_FILES: Files = {
+    "modules.json": json.dumps(
+        [
+            {"type": "sentence_transformers.models.Transformer", "path": ""},
+            {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+        ]
+    ).encode(),
+    "sentence_bert_config.json": b'{"max_seq_length": 512}',
+    "1_Pooling/config.json": b"{}",
+}
 NEEDED = sorted(set(checkpoint()) - {"tokenizer_config.json"})
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 

@@ -10,11 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
@@ -24,7 +22,9 @@ from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.hub import download_bytes, download_checkpoint
 from imgsearch.text import format_bytes
 from support import TESTS
-from support.hub_server import Hub, checkpoint, sharded
+from support.hub_server import Hub, checkpoint, hub, sharded, use_hub
+
+__all__ = ["hub"]
 
 MIB = 1 << 20
 NAME = "Qwen/Tiny"
@@ -34,30 +34,6 @@ FETCH = CHILD + (
     "try: download_checkpoint(sys.argv[1], None, sys.argv[2], progress=show)\n"
     "except Exception as e: print(f'{type(e).__name__}: {e}', file=sys.stderr); sys.exit(2)\n"
 )
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub with one small checkpoint that this process takes for the hub; no login, no waiting."""
-    with Hub(checkpoint()) as server:
-        use(server.url, monkeypatch)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        yield server
-    huggingface_hub.close_session()
-
-
-def use(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What HF_ENDPOINT sets when huggingface_hub is imported; a test in a process of its own uses the variable.
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(downloads, "WAITS", (0.0, 0.0, 0.0))
-    huggingface_hub.close_session()
 
 
 def child_env(server: Hub, home: Path, **more: str) -> dict[str, str]:
@@ -431,7 +407,7 @@ def test_no_network_is_an_error_over_half_a_checkpoint(
     """When the hub can't be reached, a folder that has some files is not taken for the checkpoint."""
     with Hub() as server:
         nobody = server.url
-    use(nobody, monkeypatch)
+    use_hub(nobody, monkeypatch)
     (tmp_path / "config.json").write_bytes(checkpoint()["config.json"])
     with pytest.raises(
         DownloadError,

@@ -68,9 +68,7 @@ def test_a_narrow_weight_multiplies_like_a_wide_one(
     }
     save_file(tensors, tmp_path / "model.safetensors")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    weights = Weights(
-        find_tensors(Checkpoint(str(tmp_path)), shapes, tied=False), torch.device("cpu"), torch.float32
-    )
+    weights = Weights(find_tensors(Checkpoint(str(tmp_path)), shapes), torch.device("cpu"), torch.float32)
     product = Linear(weights, "a", bias=True)
     assert product._weight.dtype == stored
     x, other = (torch.randn(2, 5, size, generator=generator) for size in (32, 24))
@@ -214,7 +212,7 @@ def test_a_question_takes_little_memory_of_its_own(tmp_path: Path, tiny_checkpoi
     in_float32 = sum(
         4 * int(torch.tensor(where.shape).prod())
         for name, where in find_tensors(
-            Checkpoint(folder), Engine(Checkpoint(folder), RUNTIME)._sizes.shapes, tied=True
+            Checkpoint(folder), Engine(Checkpoint(folder), RUNTIME)._sizes.shapes
         ).items()
         if "language_model.layers" in name
     )

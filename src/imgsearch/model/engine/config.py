@@ -51,14 +51,10 @@ class TextSizes:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Both towers. ``tied``: a language-modelling head, if stored, is a copy of the token embeddings.
-
-    ``shapes`` has every tensor by its name, as the published checkpoints name them.
-    """
+    """Both towers; ``shapes`` has every tensor by its name, as the published checkpoints name them."""
 
     vision: VisionSizes
     text: TextSizes
-    tied: bool
     shapes: Shapes
 
 
@@ -70,8 +66,6 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     """Read config.json. Raises UnknownArchitecture for what only transformers may know, else CheckpointError."""
     config = checkpoint.config
     try:
-        if "quantization_config" in config:
-            raise ValueError("quantization_config")
         text, vision = _text(config["text_config"]), _vision(config["vision_config"])
         if config["vision_config"]["out_hidden_size"] != text.hidden:
             raise ValueError("out_hidden_size")
@@ -80,7 +74,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
             f"{checkpoint.folder}: config.json has settings that the engine does not know ({error.args[0]})"
         ) from error
     shapes = _text_shapes(text) | _vision_shapes(vision, text.hidden)
-    return Architecture(vision, text, bool(config.get("tie_word_embeddings", False)), shapes)
+    return Architecture(vision, text, shapes)
 
 
 def _text(config: dict[str, Any]) -> TextSizes:

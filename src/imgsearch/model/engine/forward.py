@@ -70,7 +70,7 @@ class Engine:
         """
         keep_freed_memory()
         self._sizes = architecture or read_architecture(checkpoint)
-        stored = find_tensors(checkpoint, self._sizes.shapes, tied=self._sizes.tied)
+        stored = find_tensors(checkpoint, self._sizes.shapes)
         dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
         self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
         self._low_precision = any(

@@ -11,25 +11,20 @@ from typing import BinaryIO
 import torch
 
 from imgsearch.errors import CheckpointError
-from imgsearch.model.checkpoint import MEND, Checkpoint, TensorInfo
+from imgsearch.model.checkpoint import HEAD, MEND, ORIGINAL, Checkpoint, TensorInfo
 from imgsearch.model.engine.pages import map_file
 from imgsearch.text import error_line
 
 CHUNK = 16 * 2**20  # bytes that are read and converted at a time
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-_HEAD = "lm_head.weight"
 
 
-def find_tensors(
-    checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], *, tied: bool
-) -> dict[str, TensorInfo]:
+def find_tensors(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorInfo]:
     """List the tensors of a checkpoint under the names of ``shapes``; nothing but headers is read.
 
     Fine-tunes saved from a bare Qwen3VLModel lack the prefix ``model.``: it is put in front of all names or of
-    none. A ``lm_head.weight`` is left out if the config ties it to the input embeddings (``tied``), since then it
-    is a copy of a tensor that is there; where the two are not tied it marks a model that generates text, whose
-    vectors mean nothing, and is refused as any other unexpected tensor (the published embedding models
-    have none, also the untied 8B).
+    none. A ``lm_head.weight`` is left out, whether the config ties it to the input embeddings or not: no embedding
+    depends on it.
 
     Raises CheckpointError for a missing, unexpected or misshapen tensor, for a damaged file, and for one that was
     replaced after the checkpoint was opened.
@@ -40,8 +35,7 @@ def find_tensors(
         counts = Counter(tensor.name for tensor in checkpoint.tensors)
         twice = sorted(name for name, count in counts.items() if count > 1)
         raise CheckpointError(f"{folder}: two weight files contain {_some(twice)}; ", MEND)
-    if tied:
-        stored.pop(_HEAD, None)
+    stored.pop(HEAD, None)
     if stored and all(name.startswith(("language_model.", "visual.")) for name in stored):
         stored = {f"model.{name}": where for name, where in stored.items()}
     _check(stored, shapes, folder)
@@ -167,25 +161,23 @@ class Weights:
 
 
 def _check(stored: Mapping[str, TensorInfo], wanted: Mapping[str, tuple[int, ...]], folder: str) -> None:
-    """Raise CheckpointError unless the stored tensors are exactly those of the model."""
+    """Raise CheckpointError unless the stored tensors are exactly those of the model, and none is quantised.
+
+    That comes first: a quantised model also lacks tensors and has others, which no second download would change.
+    """
+    for name, where in stored.items():
+        if where.dtype not in _DTYPES:
+            raise CheckpointError(f"{where.path}: {name} is quantised ({where.dtype}); ", ORIGINAL)
     missing, unexpected = sorted(set(wanted) - set(stored)), sorted(set(stored) - set(wanted))
     if missing:
         raise CheckpointError(f"{folder}: the weights are missing {_some(missing)}; ", MEND)
     if unexpected:
-        text_model = "this is a model that generates text, not an embedding model"
-        raise CheckpointError(
-            f"{folder}: the weights contain unknown tensors: {_some(unexpected)}; ",
-            text_model if _HEAD in unexpected else MEND,
-        )
+        raise CheckpointError(f"{folder}: the weights contain unknown tensors: {_some(unexpected)}; ", MEND)
     for name, where in stored.items():
         if where.shape != tuple(wanted[name]):
             raise CheckpointError(
                 f"{where.path}: {name} has the shape {where.shape}, config.json has {tuple(wanted[name])}; ",
                 MEND,
-            )
-        if where.dtype not in _DTYPES:
-            raise CheckpointError(
-                f"{where.path}: {name} is stored as {where.dtype}; only {', '.join(_DTYPES)} can be loaded"
             )
 
 

@@ -250,7 +250,7 @@ class OwnModel:
         """Find the checkpoint and its settings; the model itself is not loaded. Raises as choose_spec does."""
         from imgsearch.model.runtime import choose
 
-        found = fetch_checkpoint(options.model, options.revision, reporter)
+        found = fetch_checkpoint(options.model, options.revision, reporter, force_model=options.force_model)
         conventions = conventions_of(found)
         # Vectors are made at full length, whatever the checkpoint's default is: every table is cut from them.
         plain = replace(options, instruction=None, dim=conventions.full_dim)

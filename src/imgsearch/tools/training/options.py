@@ -66,6 +66,7 @@ class TrainOptions:
     device: str = "auto"
     dtype: str = "auto"
     save_dtype: str | None = None
+    force_model: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -97,7 +98,7 @@ class TrainOptions:
     def hyperparameters(self) -> dict[str, Any]:
         """Return what decides the result, for the record that is written beside the weights."""
         how = {"out", "resume", "keep_checkpoints", "log_steps", "eval_steps", "save_steps", "evaluate_on"}
-        how |= {"evaluation_split", "model", "save_dtype"}
+        how |= {"evaluation_split", "model", "save_dtype", "force_model"}
         return {name: value for name, value in asdict(self).items() if name not in how and value is not None}
 
 
@@ -183,7 +184,7 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
     from imgsearch.model.image import check_budget, read_layout  # on use: it loads Pillow
     from imgsearch.model.runtime import choose
 
-    checkpoint = fetch_checkpoint(options.model, options.revision, reporter)
+    checkpoint = fetch_checkpoint(options.model, options.revision, reporter, force_model=options.force_model)
     info, conventions = checkpoint.info, conventions_of(checkpoint)
     dims, why_dims = choose_dims(info.dim, options.dims)
     device = choose(options.device).device

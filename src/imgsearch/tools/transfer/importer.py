@@ -429,7 +429,7 @@ def _vectors_spec(
             return choose_spec(replace(choice, dim=source.dim), reporter)[1], Message(
                 "as given with ", Option("model")
             )
-        checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter)
+        checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter, force_model=choice.force_model)
         found = checkpoint.fingerprint
         named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)
         if source.spec and (wrong := manifest.differences(source.spec, named)):
