@@ -86,6 +86,14 @@ def index(
             rich_help_panel=ADVANCED,
         ),
     ] = None,
+    include_copies: Annotated[
+        bool | None,
+        typer.Option(
+            "--include-copies/--no-include-copies",
+            help="Include thumbnails and previews that other programs keep; saved per folder",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
     follow_symlinks: Annotated[
         bool | None,
         typer.Option(
@@ -151,7 +159,7 @@ def index(
             dtype,
             force_model=force_model,
         ),
-        walk=WalkOverrides(patterns, include_hidden, follow_symlinks),
+        walk=WalkOverrides(patterns, include_hidden, follow_symlinks, include_copies),
         batch_size=_batch_size(batch_size),
         max_megapixels=max_megapixels,
         prune=not no_prune,
@@ -342,6 +350,7 @@ def _chosen(options: dict[str, object]) -> str:
     """Say what was chosen for a root: the patterns left out, and what is let in."""
     notes = [f"without {pattern}" for pattern in cast("list[str]", options.get("exclude", []))]
     notes += ["with hidden files"] if options.get("include_hidden") else []
+    notes += ["with copies of other programs"] if options.get("include_copies") else []
     notes += ["following links"] if options.get("follow_symlinks") else []
     notes += [f"only {name}" for name in cast("list[str]", options.get("only", []))]
     return f"  ({', '.join(notes)})" if notes else ""

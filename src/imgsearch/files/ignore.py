@@ -19,7 +19,7 @@ IGNORE_FILE = ".imgsearchignore"
 
 # Never anybody's photographs, also with ``include_hidden``; matched against the end of an absolute path.
 _JUNK = re.compile(
-    r"""/(?: \.git | \.hg | \.svn | \.cache | \.thumbnails | \.imgsearch | __pycache__ | node_modules | @eadir
+    r"""/(?: \.git | \.hg | \.svn | \.cache | \.thumbnails | \.imgsearch | __pycache__ | node_modules | \.dtrash
       | \.trash[^/]* | trash-\d+ | share/trash | \$recycle\.bin | \#recycle | lost\+found
       | system\ volume\ information | \.spotlight-v100 | \.fseventsd )\Z""",
     re.IGNORECASE | re.VERBOSE,

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from imgsearch import fs
+from imgsearch.files.copies import holds_copies
 from imgsearch.files.ignore import (
     IGNORE_FILE,
     Rules,
@@ -31,7 +32,7 @@ _EMPTY = Message(
 
 @dataclass(frozen=True, slots=True)
 class WalkOptions:
-    """What a walk takes: gitignore patterns to leave out, and two switches.
+    """What a walk takes: gitignore patterns to leave out, and three switches.
 
     ``above`` and ``anchor`` are absolute folders above the root, or "" for the root itself: the topmost one
     whose ignore files count, and the one that the patterns are relative to.
@@ -42,6 +43,7 @@ class WalkOptions:
     follow_symlinks: bool = False
     above: str = ""
     anchor: str = ""
+    include_copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Walk:
         """Folders (relative) that hold no file at all, however deep; known after the walk."""
         self.other_files: Counter[str] = Counter()
         """Files in the folders walked that are not candidates, by ``kinds.kind_of``."""
+        self.copies: set[str] = set()
+        """Folders (relative) that were left out because they hold copies that other programs keep."""
         self.complete = False
         """Whether the walk ran to its end."""
         self._extensions = frozenset(extensions)
@@ -245,7 +249,7 @@ class Walk:
         return kind in ("folder", "link") and subpath.startswith(f"{path}/")
 
     def _left_out(self, path: str, name: str, kind: str, parent: _Folder) -> bool:
-        """Whether an entry is hidden, junk, a root of its own, or excluded by a pattern."""
+        """Whether an entry is hidden, junk, a root of its own, excluded by a pattern, or holds copies."""
         if is_hidden(name, self.options.include_hidden):
             return True
         full = self._absolute(path)
@@ -253,7 +257,12 @@ class Walk:
             return True
         if self._skip and (os.path.realpath(full) if parent.linked else full) in self._skip:
             return True
-        return excluded(self._lead + path, kind == "folder", self._exclude + parent.rules)
+        if excluded(self._lead + path, kind == "folder", self._exclude + parent.rules):
+            return True
+        # Asked last, so that ``copies`` are what the option would let in.
+        if kind == "folder" and not self.options.include_copies and holds_copies(full):
+            self.copies.add(path)
+        return path in self.copies
 
     def _rules_above(self) -> Rules | None:
         """Return the rules of the ignore files above the root; None if they leave out the root itself."""

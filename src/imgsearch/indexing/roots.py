@@ -27,6 +27,7 @@ class WalkOverrides:
     exclude: tuple[str, ...] | None = None
     include_hidden: bool | None = None
     follow_symlinks: bool | None = None
+    include_copies: bool | None = None
 
     def over(self, options: WalkOptions) -> WalkOptions:
         """Return ``options`` with these overrides in their place."""
@@ -36,6 +37,7 @@ class WalkOverrides:
             options.follow_symlinks if self.follow_symlinks is None else self.follow_symlinks,
             above=options.above,
             anchor=options.anchor if self.exclude is None else "",  # new patterns are the root's own
+            include_copies=options.include_copies if self.include_copies is None else self.include_copies,
         )
 
 

@@ -253,7 +253,9 @@ def _require_pictures(plan: Plan, reporter: Reporter) -> None:
     kinds = described(plan.other_files)
     why = f" ({kinds})" if set(plan.other_files) <= {"other"} else f" ({kinds}: not supported yet)"
     raise NothingToIndex(
-        f"no supported images in {where}{why if kinds else ''}; hidden and excluded files are not read"
+        f"no supported images in {where}{why if kinds else ''}; ",
+        *((*_copies(plan), "; ") if plan.copies else ()),
+        "hidden and excluded files are not read",
     )
 
 
@@ -278,8 +280,17 @@ def _say_plan(
         unread = plan.other_files.total() - plan.other_files["other"]
         verb = "is" if unread == 1 else "are"
         reporter.say(f"{described(plan.other_files)} {verb} not read (not supported yet)")
+    if (plan.to_do or plan.to_prune) and plan.copies:
+        reporter.say(Message(*_copies(plan)))
     for where, reason in list(plan.unlisted.items())[:5]:
         reporter.say(f"{where} can't be listed ({reason}); its images stay indexed")
+
+
+def _copies(plan: Plan) -> tuple[str | Option, ...]:
+    """Tell how many folders of copies are not read, and how to read them."""
+    folders, verb = plural(len(plan.copies), "folder"), "is" if len(plan.copies) == 1 else "are"
+    what = f"{folders} of thumbnails and previews that other programs keep {verb} not read"
+    return (f"{what} (", Option("include_copies", True), " to include them)")
 
 
 def _about(images: int, model: ModelOptions, folder: str, spec: IndexSpec | None) -> str:

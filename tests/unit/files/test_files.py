@@ -119,7 +119,7 @@ def test_hidden_files_trash_and_caches_are_left_out(tmp_path: Path) -> None:
     assert found(tmp_path) == ["ok/a.jpg"]
 
 
-JUNK = [".git", ".Trash", ".Trash-1000", "Trash-1000", ".cache", ".thumbnails", "@eaDir", "#recycle"]
+JUNK = [".git", ".Trash", ".Trash-1000", "Trash-1000", ".cache", ".thumbnails", ".dtrash", "#recycle"]
 JUNK += [
     "node_modules",
     "$RECYCLE.BIN",
@@ -137,6 +137,85 @@ def test_include_hidden_lets_hidden_in_but_no_junk(tmp_path: Path) -> None:
     put(tmp_path, *(f"{name}/a.jpg" for name in JUNK))
     options = WalkOptions(include_hidden=True)
     assert found(tmp_path, options) == [".hidden/a.jpg", ".hidden.jpg", "Trash/a.jpg", "ok/a.jpg"]
+
+
+COPIES = [
+    "@eaDir/a.jpg",
+    ".@__thumb",
+    "Photos Library.photoslibrary/resources/derivatives/F",
+    "Photos Library.photoslibrary/resources/derivatives/masters/F",
+    "Old.photolibrary/Thumbnails/2010",
+    "iPhoto Library/Data/2009",
+    "Old.aplibrary/Previews/2010",
+    "Catalog Previews.lrdata/A/AB",
+    "Catalog Smart Previews.lrdata/A",
+    "shoot/CaptureOne/Cache/Proxies",
+    "Work.cocatalog/Cache/Previews",
+    "Adobe/Bridge 2024/Cache/full",
+    "darktable/mipmaps-0123456789abcdef.d/3",
+    "shotwell/thumbs/thumbs360",
+    "immich/thumbs/u/aa",
+    "photos-of-mine/thumbs/u",
+    "storage/cache/thumbnails/1",
+    "data/appdata_oc1x2y3z/preview/0/1",
+    "data/me/thumbnails/7",
+    "protected_media/square_thumbnails_small",
+    "piwigo/_data/i/upload",
+]
+BESIDE = [
+    "Photos Library.photoslibrary/originals/F",
+    "Old.photolibrary/Masters/2010",
+    "iPhoto Library/Originals/2009",
+    "Old.aplibrary/Masters/2010",
+    "Mobile Downloads.lrdata/A",
+    "photos-of-mine/encoded-video",
+    "data/me/files",
+    "data/me/files_trashbin",
+    "thumbs",
+    "thumbnails",
+    "Cache",
+    "previews",
+    "Old.photolibrary/Modified/2010",
+]
+
+
+def test_copies_that_programs_keep_are_left_out(tmp_path: Path) -> None:
+    """Thumbnails and previews of photo programs and servers are left out and noted; what lies beside them is not."""
+    put(tmp_path, *(f"{folder}/a.jpg" for folder in [*COPIES, *BESIDE]))
+    done = walk(tmp_path, WalkOptions(include_hidden=True))
+    assert sorted(source.path for source in done) == sorted(f"{folder}/a.jpg" for folder in BESIDE)
+    assert "Photos Library.photoslibrary/resources" in done.copies
+    assert len(done.copies) == len(COPIES) - 1  # two of them lie in one folder
+
+
+def test_copies_are_taken_with_the_option(tmp_path: Path) -> None:
+    """With include_copies they are images like any other, also where a folder is named by itself without it."""
+    put(tmp_path, "@eaDir/a.jpg", "immich/thumbs/u/b.jpg", "c.jpg")
+    done = walked(tmp_path, WalkOptions(include_copies=True))
+    assert (done.copies, found(tmp_path, done.options)) == (
+        set(),
+        ["@eaDir/a.jpg", "c.jpg", "immich/thumbs/u/b.jpg"],
+    )
+    assert found(tmp_path / "immich/thumbs") == ["u/b.jpg"]
+
+
+@pytest.mark.parametrize("left", [None, "originals/.DS_Store", "originals/0/"])
+def test_a_library_without_originals_keeps_its_derivatives(tmp_path: Path, left: str | None) -> None:
+    """An Apple library whose originals are all in the cloud has only derivatives, so these are taken."""
+    library = tmp_path / "Photos Library.photoslibrary"
+    put(library, "resources/derivatives/F/U_1_105_c.jpg")
+    if left:
+        (library / left).parent.mkdir(exist_ok=True)
+        (library / left).mkdir() if left.endswith("/") else (library / left).write_text("")
+    done = walk(tmp_path)
+    assert [source.path for source in done] == [f"{library.name}/resources/derivatives/F/U_1_105_c.jpg"]
+    assert done.copies == set()
+
+
+def test_excluded_copies_are_not_noted(tmp_path: Path) -> None:
+    """A folder that a pattern leaves out is not among those that the option would let in."""
+    put(tmp_path, "@eaDir/a.jpg", "c.jpg")
+    assert walked(tmp_path, WalkOptions(exclude=("@eaDir/",))).copies == set()
 
 
 def test_a_hidden_root_is_walked(tmp_path: Path) -> None:

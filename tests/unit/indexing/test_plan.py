@@ -159,10 +159,23 @@ def test_options_belong_to_what_was_given(place: Path) -> None:
 
 def test_what_is_stored_comes_back_as_it_was(place: Path) -> None:
     """The options of a root come back from the catalogue as they were given, single files included."""
-    walk = WalkOptions(("*.tmp", "# odd"), include_hidden=True, follow_symlinks=True)
+    walk = WalkOptions(("*.tmp", "# odd"), include_hidden=True, follow_symlinks=True, include_copies=True)
     stored = PlannedRoot(str(place / "a"), walk, single_files=("f.png",)).stored_options()
     (planned,) = resolve_scope([], [Root(1, str(place / "a"), stored, "/")], None, Silent()).roots
     assert (planned.options, planned.single_files, planned.subpaths) == (walk, ("f.png",), ("f.png",))
+
+
+def test_a_root_that_was_stored_before_an_option_was_there_has_its_default(place: Path) -> None:
+    """The options of a root that an earlier version stored say nothing of copies: they are left out."""
+    stored = {
+        "exclude": ["*.tmp"],
+        "include_hidden": True,
+        "follow_symlinks": False,
+        "above": "",
+        "anchor": "",
+    }
+    (planned,) = resolve_scope([], [Root(1, str(place / "a"), stored, "/")], None, Silent()).roots
+    assert planned.options == WalkOptions(("*.tmp",), include_hidden=True, include_copies=False)
 
 
 def test_options_that_nobody_knows_are_named(place: Path) -> None:
@@ -207,6 +220,11 @@ def test_every_file_of_a_plan_names_one_of_its_roots(place: Path) -> None:
             WalkOverrides(include_hidden=False, follow_symlinks=True),
             WalkOptions(("a",), False, True, "/x", "/x"),
             "--no-include-hidden --follow-symlinks",
+        ),
+        (
+            WalkOverrides(include_copies=True),
+            WalkOptions(("a",), True, False, "/x", "/x", include_copies=True),
+            "--include-copies",
         ),
     ],
 )

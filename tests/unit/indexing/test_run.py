@@ -168,6 +168,22 @@ def test_what_is_not_read_is_told_by_kind(folder: str, gallery: Path, fake_model
     assert "not read" not in notes.text
 
 
+def test_copies_that_programs_keep_are_told(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+    """Folders of copies are counted in a line with the option that takes them, which holds for later runs too."""
+    for name in ("@eaDir", "sub/@eaDir"):
+        (gallery / name).mkdir()
+        paint(gallery / name / "thumb.jpg", "pink")
+    notes = Notes()
+    assert run(folder, gallery, reporter=notes).indexed == 5
+    what = "2 folders of thumbnails and previews that other programs keep are not read"
+    assert notes.lines[1] == f"{what} (include_copies=True to include them)"
+    with pytest.raises(NothingToIndex, match=r"1 folder of thumbnails.*keep is not read.*include_copies"):
+        run(folder + "2", gallery / "sub", walk=WalkOverrides(exclude=("*.*",)))
+    assert run(folder, gallery, walk=WalkOverrides(include_copies=True)).reused == 1
+    assert run(folder, gallery).unchanged == 7
+    assert run(folder, gallery, walk=WalkOverrides(include_copies=False)).pruned == 2
+
+
 def test_a_folder_of_raw_files_says_so(folder: str, tmp_path: Path, fake_model: FakeModel) -> None:
     """Where there are only RAW files, the error names them instead of nothing."""
     (tmp_path / "raw").mkdir()
