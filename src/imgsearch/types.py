@@ -170,8 +170,8 @@ class ImageEncoder(QueryEncoder, Protocol):
     def batch_reason(self) -> str:
         """Why it is that many."""
 
-    def saved_by_int8(self) -> float:
-        """Return about how many seconds int8 would save per image of the pixel budget; 0 where it can't be used."""
+    def int8_speedup(self) -> float:
+        """Return about how many times as fast int8 would embed images; 1 where it can't be used."""
 
     def prepare(self, image: RGB) -> Patches:
         """Resize and cut a picture into patches; may be called from many threads."""

@@ -122,9 +122,9 @@ class FakeEncoder:
         """No memory is looked at."""
         return "the fake model needs none"
 
-    def saved_by_int8(self) -> float:
+    def int8_speedup(self) -> float:
         """A fake is as fast as it gets."""
-        return 0.0
+        return 1.0
 
     def prepare(self, image: RGB) -> Patches:
         """Keep the mean colours of the quarters."""

@@ -36,7 +36,7 @@ class Pace:
         self._told = True
         left = (total - done) * spent / done
         measured = f"about {format_duration(left)} left (measured on the first {done:,} images)"
-        shorter = self._in_int8(left, share=embedding / spent, images=total - done)
+        shorter = self._in_int8(left, share=embedding / spent)
         if left / shorter >= _TIMES_AS_FAST and side_db.may_advise(self._folder, "int8", most=1):
             other = f" about {format_duration(shorter)}, slightly less accurate. To switch, interrupt this run and "
             int8 = Option("dtype", "int8")
@@ -44,9 +44,9 @@ class Pace:
         elif left >= _WORTH_TELLING and not self._known:
             self._reporter.say(measured)
 
-    def _in_int8(self, left: float, share: float, images: int) -> float:
+    def _in_int8(self, left: float, share: float) -> float:
         """Return about how many seconds would be left in int8; ``share`` of the time the model works."""
         if left < _LONG or self._options.model.dtype != "auto" or not self._options.advise:
             return left
-        # What reads and decodes images takes as long as before, and so does what the model does beside its products.
-        return left - min(self._encoder.saved_by_int8() * images, share * left)
+        # What reads and decodes images takes as long as before.
+        return left * (1 - share + share / self._encoder.int8_speedup())

@@ -134,23 +134,19 @@ class Qwen3VLEmbedder:
         """Why it is that many."""
         return self._batching.reason
 
-    def saved_by_int8(self) -> float:
-        """Return about how many seconds int8 would save per image of the pixel budget; 0 where it can't be used.
+    def int8_speedup(self) -> float:
+        """Return about how many times as fast int8 would embed images of the pixel budget; 1 where it can't be used.
 
-        It is measured on this machine with products of the model's sizes, which takes a few hundredths of a second.
+        It is measured on this machine with a product of the model's size, which takes a second or two.
         """
-        if (
-            self.runtime.device != "cpu"
-            or self.runtime.dtype == "int8"
-            or not isinstance(self.forward, Engine)
-        ):
-            return 0.0
+        if self.runtime.device != "cpu" or not isinstance(self.forward, Engine):
+            return 1.0
         try:
             choose("cpu", "int8")
         except UsageError:
-            return 0.0
-        patches, tokens = self._largest
-        return self.forward.saved_by_int8(patches, tokens)
+            return 1.0
+        _, tokens = self._largest
+        return self.forward.int8_speedup(tokens)
 
     def prepare(self, image: RGB) -> Patches:
         """Resize a (height, width, 3) uint8 picture into the budget and cut it into patches, on any thread.

@@ -23,7 +23,7 @@ from imgsearch.model.batching import LayerSizes, free_memory, is_out_of_memory, 
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine import threads
 from imgsearch.model.engine.config import LANGUAGE, Architecture, read_architecture
-from imgsearch.model.engine.layers import Int8Check, Int8Linear, Linear, saved_by_int8, uses_onednn
+from imgsearch.model.engine.layers import Int8Check, Int8Linear, Linear, int8_speedup, uses_onednn
 from imgsearch.model.engine.prefix_cache import MAX_TOKENS, PrefixCache, PrefixStore
 from imgsearch.model.engine.rotary import Grid, Rotary, prompt_rotary
 from imgsearch.model.engine.text import KVCache, TextModel
@@ -131,11 +131,9 @@ class Engine:
             for product in self._linears():
                 product.prepack()
 
-    def saved_by_int8(self, patches: int, tokens: int) -> float:
-        """Return about how many seconds int8 would save in the products of an image; measured, on the CPU only."""
-        vision = self.load_vision()
-        saved = saved_by_int8(vision.block_linears(), patches)
-        return saved + saved_by_int8(self._language.linears() + vision.merger_linears(), tokens)
+    def int8_speedup(self, tokens: int) -> float:
+        """Return about how many times as fast int8 is for images of so many tokens; measured, on the CPU only."""
+        return int8_speedup(self._language.linears(), tokens)
 
     def _linears(self) -> list[Linear | Int8Linear]:
         """List the products of what is loaded."""

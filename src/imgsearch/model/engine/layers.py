@@ -20,8 +20,9 @@ from imgsearch.text import Option
 LEAST_COSINE = 0.995
 """Of a vector in int8 to the same without: a checkpoint that is further off is refused."""
 
-_TRIALS = 4  # of each product; the first one warms up
+_TRIALS = 8  # of each product, in turns, of which the fastest counts: other programs only make them slower
 _IMAGES = 4  # of a batch in one product: with few rows int8 is no faster
+_PRODUCTS = 0.9  # share of a pass that is products: 0.80 to 0.91 (benchmarks/LOG.md)
 _CHECKED = 4  # prompts that are computed twice, of texts and of pictures
 _LEAST_DIM = 64  # the fewest numbers that the published model's vectors are made to be cut to
 
@@ -117,28 +118,27 @@ class Int8Linear:
         """Do nothing: the weight was laid out when it was quantised."""
 
 
-def saved_by_int8(products: Sequence[Linear | Int8Linear], rows: int) -> float:
-    """Return about how many seconds int8 would save in an image's products of ``rows``; below 0 if it takes longer.
+def int8_speedup(products: Sequence[Linear | Int8Linear], rows: int) -> float:
+    """Return about how many times as fast a pass is in int8; 1 where it is in int8 already.
 
-    The largest product is timed both ways; the others are taken to be as quick for their size.
+    The largest of its ``products`` is timed both ways, with as many ``rows`` as an image has. What a pass does beside
+    its products takes as long as before.
     """
-    sample = max(products, key=lambda product: math.prod(product.shape), default=None)
+    sample = max(products, key=lambda product: math.prod(product.shape))
     if not isinstance(sample, Linear):
-        return 0.0
+        return 1.0
     x = torch.randn(_IMAGES * rows, sample.shape[1], dtype=sample.dtype)
-    int8 = Int8Linear(torch.randn(sample.shape), None)
-    seconds = _seconds(lambda: sample(x)) - _seconds(lambda: int8(x))
-    return seconds / _IMAGES * sum(math.prod(product.shape) for product in products) / math.prod(sample.shape)
+    plain, int8 = sample.timed(x), Int8Linear(torch.randn(sample.shape), None)
+    taken = [(_seconds(plain), _seconds(lambda: int8(x))) for _ in range(_TRIALS)]
+    ratio = min(seconds for seconds, _ in taken) / min(seconds for _, seconds in taken)
+    return 1 / (1 - _PRODUCTS + _PRODUCTS / ratio)
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Return how long ``work`` takes, the best of a few times."""
-    taken = []
-    for _ in range(_TRIALS):
-        began = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - began)
-    return min(taken)
+    """Return how long ``work`` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 class Int8Check:
@@ -308,6 +308,13 @@ class Linear:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
             self._packed = True
             self._weights.release(self._name)
+
+    def timed(self, x: torch.Tensor) -> Callable[[], torch.Tensor]:
+        """Return what computes a product of this size with ``x`` as bulk work does: with a weight that is laid out."""
+        weight = torch.randn(self.shape, dtype=self.dtype)
+        if self._onednn:
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        return lambda: self._whole(x, weight, None, "none", "")
 
     def _product(self, x: torch.Tensor, after: str, variant: str) -> torch.Tensor:
         """Return the product with what follows it, named as oneDNN does; low precision is upcast in parts."""

@@ -71,17 +71,10 @@ class VisionTower:
                 deepstack.append(self._stacks[len(deepstack)](hidden))
         return VisionOutput(self._merger(hidden), deepstack)
 
-    def block_linears(self) -> list[Linear | Int8Linear]:
-        """List the products of the blocks, which take patches, if their weights are kept."""
-        return [product for block in self._blocks or [] for product in block.linears()]
-
-    def merger_linears(self) -> list[Linear | Int8Linear]:
-        """List the products of the mergers, which take tokens."""
-        return [product for merger in (*self._stacks, self._merger) for product in merger.linears()]
-
     def linears(self) -> list[Linear | Int8Linear]:
         """List the products whose weights are kept."""
-        return self.block_linears() + self.merger_linears()
+        blocks = [product for block in self._blocks or [] for product in block.linears()]
+        return blocks + [product for merger in (*self._stacks, self._merger) for product in merger.linears()]
 
 
 class _Block:
