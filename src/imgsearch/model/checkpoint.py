@@ -25,8 +25,9 @@ MODULES = "modules.json"  # what makes a folder one of sentence-transformers
 TRANSFORMER_SETTINGS = "sentence_bert_config.json"
 MEND = Message("download it again with '", Call("download"), "'")
 ORIGINAL = Message(
-    "imgsearch needs the original model, such as Qwen/Qwen3-VL-Embedding-2B; to make it faster on a CPU, add ",
+    "use the original model, such as Qwen/Qwen3-VL-Embedding-2B. On a CPU, ",
     Option("dtype", "int8"),
+    " makes that one faster",
 )
 """What to take in place of a quantised checkpoint."""
 
@@ -402,7 +403,7 @@ def _read_header(path: str) -> list[TensorInfo]:
 def refuse_quantised(name: str, config: dict[str, Any], files: Iterable[str]) -> None:
     """Raise CheckpointError if config.json, or the names of a checkpoint's files, tell of quantised weights."""
     if method := _quantisation(config, {os.path.splitext(file)[1].lower() for file in files}):
-        raise CheckpointError(f"{name} is quantised ({method}); ", ORIGINAL)
+        raise CheckpointError(f"{name} is quantised ({method}), which imgsearch can't load; ", ORIGINAL)
 
 
 def _quantisation(config: dict[str, Any], kinds: set[str]) -> str:

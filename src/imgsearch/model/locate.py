@@ -70,6 +70,8 @@ def look_for(model: str | None, revision: str | None, notify: Notify | None = No
         if revision is None and (root := _checkout_around()):
             target = os.path.join(root, *model.split("/"))
     folders |= dict.fromkeys((data_folder(model), data_folder(model, revision)), "the user's data folder")
+    if revision is None:  # a download that was begun is resumed where it is
+        target = next(filter(_is_begun, folders), target)
     if snapshot := cached_snapshot(model, revision):
         folders[snapshot] = "the Hugging Face cache"
     for folder, reason in folders.items():
@@ -281,6 +283,13 @@ def _roots() -> list[str]:
     roots = [root] if src == "src" and os.path.isfile(os.path.join(root, "pyproject.toml")) else []
     around = _checkout_around()
     return [*roots, *([around] if around else []), *_here()]
+
+
+def _is_begun(folder: str) -> bool:
+    """Tell whether a folder holds a part of a download that can be resumed."""
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        return False
+    return any(name.endswith(".incomplete") for name in os.listdir(folder))
 
 
 def _checkout_around() -> str | None:

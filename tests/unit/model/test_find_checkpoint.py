@@ -392,6 +392,23 @@ def test_in_a_source_checkout_the_default_model_is_downloaded_to_it(
     assert download(None, None, Silent()) == str(root / DEFAULT_MODEL)
 
 
+@pytest.mark.parametrize("begun", ["checkout", "data/imgsearch/models"])
+def test_a_download_is_resumed_where_it_was_begun(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, begun: str
+) -> None:
+    """Half a download in the checkout, or in the data folder, is completed there, wherever we are now."""
+    made = downloads(monkeypatch)
+    root = machine / "checkout"
+    (root / "src/imgsearch/model").mkdir(parents=True)
+    write(root, {"pyproject.toml": b""})
+    monkeypatch.setattr(locate, "__file__", str(root / "src/imgsearch/model/locate.py"))
+    write(machine / begun / DEFAULT_MODEL, {"model.safetensors.0123.incomplete": b"half"})
+    for folder in (root, machine / "work"):
+        monkeypatch.chdir(folder)
+        find_checkpoint()
+    assert [folder for _, _, folder in made] == [str(machine / begun / DEFAULT_MODEL)] * 2
+
+
 # When a folder is complete
 
 

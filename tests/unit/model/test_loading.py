@@ -163,7 +163,10 @@ def test_wrong_dtype(load, tiny_copy: str):
     """Quantised weights are refused by the name of their dtype."""
     name = "model.language_model.norm.weight"
     _rewrite(tiny_copy, lambda tensors: tensors | {name: torch.zeros(128, dtype=torch.int8)})
-    with pytest.raises(CheckpointError, match=r"norm\.weight is quantised \(I8\); .*Qwen3-VL-Embedding-2B"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"norm\.weight is quantised \(I8\); use the original model, .*Qwen3-VL-Embedding-2B",
+    ):
         load(tiny_copy, _cpu("float32"))
 
 

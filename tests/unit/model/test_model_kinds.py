@@ -60,7 +60,7 @@ def test_a_quantised_folder_is_refused_by_its_method(tiny_copy: str, method: str
     """The line names the method and what to take instead, also where the weights would load."""
     configured(tiny_copy, QUANTISED[method])
     with pytest.raises(
-        CheckpointError, match=rf"is quantised \({method}\); .*Qwen/Qwen3-VL-Embedding-2B.*dtype='int8'"
+        CheckpointError, match=rf"is quantised \({method}\), .*Qwen/Qwen3-VL-Embedding-2B.*dtype='int8'"
     ):
         choose_spec(ModelOptions(tiny_copy), Silent())
 
@@ -165,6 +165,16 @@ def test_it_is_used_with_force(instruct: str, photos: str, tmp_path: Path) -> No
     with ImageIndex(index) as opened:
         assert checkpoint_for(index, opened.spec, ModelOptions(), Silent()).folder == instruct
     assert index_pictures([], index, IndexOptions(ModelOptions(dim=64), rebuild=True)).indexed == 2
+
+
+def test_the_variable_has_an_indexs_model_if_it_is_the_same(
+    tiny_checkpoint: str, tiny_copy: str, tiny_checkpoint_bare: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IMGSEARCH_MODEL_DIR is used for an index that was made with another name of the same model, and only for such."""
+    spec = choose_spec(ModelOptions(tiny_checkpoint), Silent())[1]
+    for named, used in ((tiny_copy, tiny_copy), (tiny_checkpoint_bare, tiny_checkpoint)):
+        monkeypatch.setenv("IMGSEARCH_MODEL_DIR", named)
+        assert checkpoint_for("index", spec, ModelOptions(), Silent()).folder == used
 
 
 def test_modules_or_an_end_token_make_an_embedding_model(
