@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
+
+from imgsearch.files.kinds import RAW, kind_of
 
 # Matched against the end of an absolute path. Lightroom's "Mobile Downloads.lrdata" holds originals.
 _COPIES = re.compile(
@@ -20,11 +23,17 @@ _COPIES = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _APPLE = re.compile(
-    r"""( .*(?: \.photoslibrary | \.(?:migrated)?photolibrary | \.(?:migrated)?aplibrary | /iphoto\ library ) )
-      /(?: resources | previews | thumbnails | private | data | data\.noindex )""",
+    r""".*(?: \.photoslibrary | \.(?:migrated)?photolibrary | \.(?:migrated)?aplibrary | /iphoto\ library )
+      /(?: previews | thumbnails | private | data | data\.noindex | resources/(?!derivatives|proxies)[^/]+ )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-_ORIGINALS = ("originals", "masters")
+# Apple Photos may leave originals in the cloud, all or some, and then these are all there is: what it has named
+# by the image since 2019, and before.
+_DERIVATIVES = re.compile(
+    r"(.*\.photoslibrary)/resources/derivatives(/masters)?(?:/(.*))?", re.IGNORECASE | re.DOTALL
+)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_PROXIES = re.compile(r"(.*\.photoslibrary)/resources/proxies", re.IGNORECASE | re.DOTALL)
 # Below these names only beside what the program keeps with them, since people name folders like that too.
 _SIBLINGS = {
     "thumbs": ({"encoded-video"}, {"library", "upload"}),  # Immich
@@ -34,10 +43,10 @@ _SIBLINGS = {
 
 def holds_copies(folder: str) -> bool:
     """Whether a folder, by its absolute path, holds copies that a program keeps of images that lie elsewhere."""
-    if _COPIES.search(folder):
+    if _COPIES.search(folder) or _APPLE.fullmatch(folder):
         return True
-    if library := _APPLE.fullmatch(folder):
-        return _has_originals(library[1])
+    if proxies := _PROXIES.fullmatch(folder):
+        return _holds_files(os.path.join(proxies[1], "Masters"))
     parent, name = os.path.split(folder)
     return any(
         all(os.path.isdir(os.path.join(parent, sibling)) for sibling in siblings)
@@ -45,15 +54,37 @@ def holds_copies(folder: str) -> bool:
     )
 
 
-def _has_originals(library: str) -> bool:
-    """Whether an Apple library has files in its folder of originals; if they are all in the cloud, it has none."""
+def copies_among(folder: str, files: Collection[str]) -> set[str]:
+    """Return which of the ``files`` in a folder of an Apple Photos library show an image that it has a better file of.
+
+    That is the original, or of the smallest ones ("masters") a larger one. A RAW original is not read, so it is
+    no better. Derivatives that are not named by their image are copies if the library has any original.
+    """
+    found = _DERIVATIVES.fullmatch(folder)
+    if not found:
+        return set()
+    library, is_smallest, part = found[1], found[2], found[3] or ""
+    originals = _names(f"{library}/originals/{part}")
+    better = {os.path.splitext(name)[0].upper() for name in originals if kind_of(name) != RAW}
+    if is_smallest:
+        better |= {_image(name) for name in _names(f"{library}/resources/derivatives/{part}")}
+    unnamed = {name for name in files if not _UUID.match(name)}
+    if unnamed and not _holds_files(f"{library}/originals"):
+        unnamed = set()
+    return unnamed | {name for name in files if _image(name) in better}
+
+
+def _image(derivative: str) -> str:
+    """Return which image a derivative is of: UUID_1_105_c.jpeg is of UUID."""
+    return derivative.partition("_")[0].upper()
+
+
+def _names(folder: str) -> list[str]:
     try:
-        names = [name for name in os.listdir(library) if name.lower() in _ORIGINALS]
+        return os.listdir(folder)
     except OSError:
-        return False
-    return any(
-        not file.startswith(".")
-        for name in names
-        for _, _, files in os.walk(os.path.join(library, name))
-        for file in files
-    )
+        return []
+
+
+def _holds_files(folder: str) -> bool:
+    return any(not name.startswith(".") for _, _, files in os.walk(folder) for name in files)

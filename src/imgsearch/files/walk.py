@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from imgsearch import fs
-from imgsearch.files.copies import holds_copies
+from imgsearch.files.copies import copies_among, holds_copies
 from imgsearch.files.ignore import (
     IGNORE_FILE,
     Rules,
@@ -89,7 +89,7 @@ class Walk:
         self.other_files: Counter[str] = Counter()
         """Files in the folders walked that are not candidates, by ``kinds.kind_of``."""
         self.copies: set[str] = set()
-        """Folders (relative) that were left out because they hold copies that other programs keep."""
+        """Folders (relative) of which all or some was left out: copies that other programs keep."""
         self.complete = False
         """Whether the walk ran to its end."""
         self._extensions = frozenset(extensions)
@@ -188,17 +188,25 @@ class Walk:
         for name in index_own(kinds):
             del kinds[name]
         self._visited.add(path)
-        if any(kind != "folder" for kind in kinds.values()):
+        files = [name for name, kind in kinds.items() if kind != "folder"]
+        if files:
             self._mark_non_empty(path)
         rules = above
         if kinds.get(IGNORE_FILE, "folder") != "folder":
             rules = file_rules(self._top, (self._lead + path).rstrip("/")) + above
         folder = _Folder(path, device, rules, linked)
+        copies = set() if self.options.include_copies else copies_among(absolute, files)
+        if copies:
+            self.copies.add(path)
         wanted = []
         for name in sorted(kinds, key=os.fsencode):
             kind = kinds[name]
             inside = f"{path}/{name}" if path else name
-            if not self._in_scope(inside, kind) or self._left_out(inside, name, kind, folder):
+            if (
+                name in copies
+                or not self._in_scope(inside, kind)
+                or self._left_out(inside, name, kind, folder)
+            ):
                 if kind == "folder":
                     self._left_out_folders.append(inside)
             elif kind != "link":

@@ -144,6 +144,7 @@ COPIES = [
     ".@__thumb",
     "Photos Library.photoslibrary/resources/derivatives/F",
     "Photos Library.photoslibrary/resources/derivatives/masters/F",
+    "Photos Library.photoslibrary/resources/renders/F",
     "Old.photolibrary/Thumbnails/2010",
     "iPhoto Library/Data/2009",
     "Old.aplibrary/Previews/2010",
@@ -179,13 +180,16 @@ BESIDE = [
 ]
 
 
+PROXY = "resources/proxies/derivatives/00/00/0/a.jpg"
+
+
 def test_copies_that_programs_keep_are_left_out(tmp_path: Path) -> None:
     """Thumbnails and previews of photo programs and servers are left out and noted; what lies beside them is not."""
     put(tmp_path, *(f"{folder}/a.jpg" for folder in [*COPIES, *BESIDE]))
     done = walk(tmp_path, WalkOptions(include_hidden=True))
     assert sorted(source.path for source in done) == sorted(f"{folder}/a.jpg" for folder in BESIDE)
-    assert "Photos Library.photoslibrary/resources" in done.copies
-    assert len(done.copies) == len(COPIES) - 1  # two of them lie in one folder
+    assert "Photos Library.photoslibrary/resources/renders" in done.copies
+    assert len(done.copies) == len(COPIES)
 
 
 def test_copies_are_taken_with_the_option(tmp_path: Path) -> None:
@@ -199,17 +203,52 @@ def test_copies_are_taken_with_the_option(tmp_path: Path) -> None:
     assert found(tmp_path / "immich/thumbs") == ["u/b.jpg"]
 
 
-@pytest.mark.parametrize("left", [None, "originals/.DS_Store", "originals/0/"])
-def test_a_library_without_originals_keeps_its_derivatives(tmp_path: Path, left: str | None) -> None:
-    """An Apple library whose originals are all in the cloud has only derivatives, so these are taken."""
+def test_derivatives_whose_original_is_in_the_cloud_are_taken(tmp_path: Path) -> None:
+    """Of an Apple library each image is taken once: the original, else the derivative, else the small one."""
     library = tmp_path / "Photos Library.photoslibrary"
-    put(library, "resources/derivatives/F/U_1_105_c.jpg")
-    if left:
-        (library / left).parent.mkdir(exist_ok=True)
-        (library / left).mkdir() if left.endswith("/") else (library / left).write_text("")
-    done = walk(tmp_path)
-    assert [source.path for source in done] == [f"{library.name}/resources/derivatives/F/U_1_105_c.jpg"]
-    assert done.copies == set()
+    a, b = (f"{letter}0000000-0000-4000-8000-00000000000" for letter in "AB")
+    put(
+        library, f"originals/A/{a}1.jpg", f"originals/A/{a}3_3.mov", f"originals/A/{a}4.dng", "originals/B/.x"
+    )
+    put(
+        library / "resources/derivatives",
+        *(f"A/{a}{n}_1_105_c.jpg" for n in range(1, 5)),
+        f"B/{b}1_1_105_c.jpg",
+    )
+    put(
+        library / "resources/derivatives/masters", *(f"A/{a}{n}_4_5005_c.jpg" for n in range(1, 6)), "A/x.jpg"
+    )
+    done = walk(library)
+    assert [source.path for source in done] == [
+        f"originals/A/{a}1.jpg",
+        *(f"resources/derivatives/A/{a}{n}_1_105_c.jpg" for n in (2, 3, 4)),
+        f"resources/derivatives/B/{b}1_1_105_c.jpg",
+        f"resources/derivatives/masters/A/{a}5_4_5005_c.jpg",
+    ]
+    assert done.copies == {"resources/derivatives/A", "resources/derivatives/masters/A"}
+    assert len(found(library, WalkOptions(include_copies=True))) == 12
+
+
+@pytest.mark.parametrize("left", [None, "originals/.DS_Store", "originals/0/.x"])
+def test_a_library_without_any_original_keeps_its_derivatives(tmp_path: Path, left: str | None) -> None:
+    """If all originals are in the cloud, an image is taken once, by whatever names its derivatives have."""
+    library = tmp_path / "Photos Library.photoslibrary"
+    derivatives = ["resources/derivatives/F/U_1_105_c.jpg", "resources/derivatives/masters/F/U_4_5005_c.jpg"]
+    put(library, *derivatives, *([left] if left else []))
+    assert found(library) == derivatives[:1]
+
+
+@pytest.mark.parametrize(("originals", "taken"), [("a.jpg", "Masters/2016/a.jpg"), (None, PROXY)])
+def test_proxies_of_an_older_library_are_taken_if_it_has_no_originals(
+    tmp_path: Path, originals: str | None, taken: str
+) -> None:
+    """A library of Apple Photos before 2019 has its previews elsewhere; they are taken if they are all it has."""
+    library = tmp_path / "Photos Library.photoslibrary"
+    put(library, PROXY, "Thumbnails/a.jpg")
+    (library / "Masters/2016").mkdir(parents=True)
+    if originals:
+        put(library, f"Masters/2016/{originals}")
+    assert found(library) == [taken]
 
 
 def test_excluded_copies_are_not_noted(tmp_path: Path) -> None:
