@@ -1,14 +1,18 @@
 """Which files exist, and their bytes: the walk, its excludes, what may be pruned; nothing is decoded here."""
 
-from imgsearch.files.kinds import described
+from imgsearch.files.kinds import LINK, OTHER, RAW, described, kind_of
 from imgsearch.files.open import check_root, open_source
 from imgsearch.files.walk import NOT_MOUNTED, Walk, WalkOptions
 
 __all__ = [
+    "LINK",
     "NOT_MOUNTED",
+    "OTHER",
+    "RAW",
     "Walk",
     "WalkOptions",
     "check_root",
     "described",
+    "kind_of",
     "open_source",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-RAW, VIDEO, DOCUMENT, OTHER = "raw", "video", "document", "other"
+RAW, VIDEO, DOCUMENT, OTHER, LINK = "raw", "video", "document", "other", "link"
 _EXTENSIONS = {
     RAW: "3fr ari arw bay cap cr2 cr3 crw cs1 dcr dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx raf "
     "raw rw2 rwl sr2 srf srw x3f",
@@ -21,17 +21,22 @@ _NOUNS = {
 }
 
 
+def extension(path: str) -> str:
+    """Return a name's extension, lower case and with the dot; "" if it has none."""
+    return os.path.splitext(path)[1].lower()
+
+
 def kind_of(path: str) -> str:
     """Return the kind of a file that is not read: one of RAW, VIDEO, DOCUMENT, OTHER."""
-    return _KINDS.get(os.path.splitext(path)[1].lower(), OTHER)
+    return _KINDS.get(extension(path), OTHER)
 
 
 def described(counts: Mapping[str, int]) -> str:
     """Put counts by kind into words: '3,120 RAW files and 88 videos'; '' where there are none.
 
-    Other files are named only where there is nothing else.
+    Other files are named only where there is nothing else, links not at all.
     """
-    if any(count for kind, count in counts.items() if kind != OTHER):
+    if any(count for kind, count in counts.items() if kind in _KINDS.values()):
         counts = {**counts, OTHER: 0}
     parts = [
         f"{count:,} {one if count == 1 else many}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from imgsearch import fs
@@ -20,7 +20,7 @@ from imgsearch.files.ignore import (
     is_junk,
     option_rules,
 )
-from imgsearch.files.kinds import kind_of
+from imgsearch.files.kinds import LINK, extension, kind_of
 from imgsearch.text import Message, Option, display_path, error_line
 from imgsearch.types import SourceFile
 
@@ -63,7 +63,8 @@ class Walk:
     excludes and ignore files above it still apply. ``skip`` are absolute folders, roots of their own, that
     are not entered, nor links into them. ``inodes`` holds (st_dev, st_ino) of what was reached while links are
     followed; walks that share it yield what is behind a link once. Real entries are always yielded, so hard
-    links are files of their own.
+    links are files of their own. ``named`` is asked about each file (relative) of another extension: whether it is
+    taken all the same.
 
     Raises UsageError for an invalid pattern, here or while iterating (in an ignore file, or one that can't
     be read). A folder that can't be listed stands in ``unlisted`` instead.
@@ -78,6 +79,7 @@ class Walk:
         subpath: str = "",
         skip: Collection[str] = (),
         inodes: set[tuple[int, int]] | None = None,
+        named: Callable[[str], bool] = lambda path: False,
     ) -> None:
         """Compile the excludes; the disk is not touched before iteration."""
         self.root = root
@@ -87,7 +89,8 @@ class Walk:
         self.empty_folders: set[str] = set()
         """Folders (relative) that hold no file at all, however deep; known after the walk."""
         self.other_files: Counter[str] = Counter()
-        """Files in the folders walked that are not candidates, by ``kinds.kind_of``."""
+        """Files in the folders walked that are not candidates, by ``kinds.kind_of``; and as ``kinds.LINK`` the links,
+        not followed, that lead to a folder or an image."""
         self.copies: set[str] = set()
         """Folders (relative) of which all or some was left out: copies that other programs keep."""
         self.complete = False
@@ -96,6 +99,7 @@ class Walk:
         self._subpath = "" if subpath in ("", ".") else os.path.normpath(subpath)
         self._skip = frozenset(skip) - {root}
         self._inodes = set() if inodes is None else inodes
+        self._named = named
         # Rules see paths relative to the topmost folder that has a word on this walk.
         self._top = min((folder for folder in (root, options.above, options.anchor) if folder), key=len)
         self._lead = self._prefix(root)
@@ -213,6 +217,8 @@ class Walk:
                 wanted.append((kind, inside, folder))
             elif self.options.follow_symlinks:
                 self._links.append((inside, folder))
+            elif self._leads_to_images(inside):
+                self.other_files[LINK] += 1
         return wanted[::-1]
 
     def _resolve(self, path: str, parent: _Folder) -> list[tuple[str, str, _Folder]]:
@@ -227,8 +233,8 @@ class Walk:
         return [("folder", path, _Folder(parent.path, parent.device, parent.rules, linked=True))]
 
     def _file(self, path: str, parent: _Folder, *, through_link: bool) -> SourceFile | None:
-        """Return the entry as a SourceFile if it is a regular file of a known extension and not yet yielded."""
-        candidate = os.path.splitext(path)[1].lower() in self._extensions
+        """Return the entry as a SourceFile if it is a regular file to be taken by its name and not yet yielded."""
+        candidate = extension(path) in self._extensions or self._named(path)
         status = os.stat(self._absolute(path), follow_symlinks=through_link) if candidate else None
         if status is None or not stat.S_ISREG(status.st_mode):
             self.other_files[kind_of(path)] += 1
@@ -240,6 +246,11 @@ class Walk:
         if through_link:
             device = self._device(os.path.dirname(os.path.realpath(self._absolute(path))))
         return SourceFile(self.root, path, status.st_size, status.st_mtime_ns, device)
+
+    def _leads_to_images(self, link: str) -> bool:
+        """Whether a link leads to a folder, or to a file and is called like an image."""
+        target = self._absolute(link)
+        return os.path.isdir(target) or (extension(link) in self._extensions and os.path.isfile(target))
 
     def _first_time(self, status: os.stat_result, linked: bool) -> bool:
         """Remember a file or folder; False if it lies behind a link and was reached before."""

@@ -10,7 +10,7 @@ import itertools
 import json
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,24 @@ class Catalog:
         where, values = _path_condition(below)
         sql = f"SELECT {_FILE} FROM file WHERE root = ? AND {where} ORDER BY path"
         yield from self.database.stream(file_row, sql, root, *values)
+
+    def named_otherwise(self, root: int, below: str, extensions: Collection[str]) -> list[str]:
+        """Return the paths of a root's files, at or ``below`` a path of it, that end in none of ``extensions``.
+
+        These are lower case and in ASCII, with the dot; the case of a file's own does not count.
+        """
+        where, values = _path_condition(below)
+        by_length: dict[int, list[str]] = {}
+        for extension in extensions:
+            by_length.setdefault(len(extension), []).append(extension)
+        for length, same in by_length.items():
+            # In SQL this takes a hundredth of the time of the walk.
+            where += (
+                f" AND lower(CAST(substr(path, {-length}) AS TEXT)) NOT IN ({', '.join('?' * len(same))})"
+            )
+        names = [extension for same in by_length.values() for extension in same]
+        sql = f"SELECT path FROM file WHERE root = ? AND {where}"
+        return self.database.query(os.fsdecode, sql, root, *values, *names)
 
     def locate(self, sha256: bytes, page: int = 0) -> VectorLocation | None:
         """Return where the vector of a content lies, or None if there is none."""

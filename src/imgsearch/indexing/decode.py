@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 
 from imgsearch.errors import PictureError
 from imgsearch.files import open_source
+from imgsearch.files.open import open_regular
 from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.types import RGB, Patches, PixelBudget, Skipped, SourceFile
+
+_HEAD_BYTES = 64  # of a file, as far as its format shows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +43,12 @@ class Hashed:
     source: SourceFile
     sha256: bytes
     known: bool
+
+
+def is_image(path: str) -> bool:
+    """Whether a file holds an image of a supported format, by its first bytes. Raises OSError."""
+    with open_regular(path) as file:
+        return formats.is_supported(file.read(_HEAD_BYTES), path)
 
 
 def decode_ahead(

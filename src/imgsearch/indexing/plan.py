@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-from imgsearch.files import NOT_MOUNTED, Walk
+from imgsearch.files import NOT_MOUNTED, RAW, Walk, kind_of
 from imgsearch.fs import is_at_or_below, is_below, is_mount
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
@@ -53,11 +54,15 @@ def make_plan(
     prune: bool = True,
     prune_empty: bool = False,
     retry: Collection[str] = TRANSIENT,
+    is_image: Callable[[str], bool] = lambda path: False,
+    named: Mapping[str, Collection[str]] | None = None,
     reporter: Reporter | None = None,
 ) -> Plan:
     """Walk the scope and compare what is there with the catalogue. Reads no file's contents.
 
     Files that were skipped for a reason in ``retry`` are to be read again. Without a catalogue everything is new.
+    ``is_image`` is asked about the contents of a file that was asked for by a name that is no image's, and ``named``
+    are such files, by their roots, that an index had which this one replaces.
     """
     plan = Plan(list(scope.roots))
     reporter = reporter or Silent()
@@ -71,7 +76,10 @@ def make_plan(
         # Not only those inside: a link may lead into any other root.
         skip = owned - root.owned_paths()
         for subpath in root.subpaths:
-            walk = Walk(root.path, root.options, extensions, subpath=subpath, skip=skip, inodes=inodes)
+            others = _Named(known, subpath, extensions, is_image, (named or {}).get(root.path, ()))
+            walk = Walk(
+                root.path, root.options, extensions, subpath=subpath, skip=skip, inodes=inodes, named=others
+            )
             seen: set[int] = set()
             devices: dict[int, set[int]] = {}
             for source in walk:
@@ -135,6 +143,17 @@ class _KnownFiles:
             return self.catalog.file(outer.id, os.path.join(within, path))
         return None
 
+    def named_otherwise(self, subpath: str, extensions: Collection[str]) -> set[str]:
+        """Return the paths of those files of a part of the root that end in none of ``extensions``."""
+        found: set[str] = set()
+        if self.catalog and self.known:
+            found.update(self.catalog.named_otherwise(self.known.id, subpath, extensions))
+        if self.catalog and (outer := self.root.split_from):
+            prefix = os.path.relpath(self.root.path, outer.path)
+            names = self.catalog.named_otherwise(outer.id, prefix, extensions)
+            found.update(os.path.relpath(name, prefix) for name in names)
+        return found
+
     def files(self, subpath: str) -> Iterator[tuple[FileRow, str, int]]:
         """Yield the files of a part of the root, each with its path and device as the root's own."""
         if self.catalog and self.known:
@@ -146,6 +165,37 @@ class _KnownFiles:
                 # The device as Catalog.split_root will have it.
                 device = 0 if row.device == self.root.device else row.device
                 yield row, os.path.relpath(row.path, prefix), device
+
+
+class _Named:
+    """Tells which files of a part of a root are indexed by their contents, whatever they are called.
+
+    These are the file that is asked for now, if it is an image, and those that were before: they are known. A RAW
+    file never is: most begin like a TIFF, and what a TIFF decoder finds in them is not the photo.
+    """
+
+    def __init__(
+        self,
+        known: _KnownFiles,
+        subpath: str,
+        extensions: Collection[str],
+        is_image: Callable[[str], bool],
+        replaced: Collection[str],
+    ) -> None:
+        self._known, self._subpath, self._extensions = known, subpath, extensions
+        self._is_image, self._replaced = is_image, replaced
+
+    def __call__(self, path: str) -> bool:
+        """Tell it of a file, relative to the root, that isn't called like an image."""
+        taken = path in self._before or path in self._replaced
+        if not taken and path == self._subpath:
+            taken = self._is_image(os.path.join(self._known.root.path, path))
+        return taken and kind_of(path) != RAW
+
+    @cached_property
+    def _before(self) -> set[str]:
+        # Only where there is a file to tell of: this reads the list of all files.
+        return self._known.named_otherwise(self._subpath, self._extensions)
 
 
 class _NonEmpty:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 from imgsearch.client import load_encoder
@@ -24,12 +24,13 @@ from imgsearch.errors import (
     StorageError,
     rebuild_call,
 )
-from imgsearch.files import described
+from imgsearch.files import LINK, OTHER, described
 from imgsearch.index import generations, layout, manifest, side_db
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import TRANSIENT, Root
 from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing.decode import is_image
 from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan, make_plan
@@ -106,7 +107,8 @@ class _Baseline:
 
     ``model`` says which model is wanted and how, ``roots`` are the known ones. For a refresh there are the index's
     ``spec`` and ``catalog`` and, unless it is a dry run, a ``writer``, which holds the lock. For a new index there is
-    none of these; ``unfinished`` is the spec and data folder of a rebuild that was interrupted.
+    none of these; ``unfinished`` is the spec and data folder of a rebuild that was interrupted, ``named`` are the
+    files, by root, that aren't called like images and are in an index that is replaced.
     """
 
     model: ModelOptions
@@ -115,6 +117,7 @@ class _Baseline:
     catalog: Catalog | None = None
     writer: IndexWriter | None = None
     unfinished: tuple[IndexSpec, str] | None = None
+    named: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 def _open_baseline(
@@ -155,6 +158,7 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
     A damaged index gives what can still be read of it.
     """
     roots: list[Root] = []
+    named: dict[str, list[str]] = {}
     unfinished = generations.unfinished(folder)
     # An interrupted rebuild is resumed with its own settings, unless others are asked for.
     unchanged = model == ModelOptions(device=model.device, dtype=model.dtype, force_model=model.force_model)
@@ -164,9 +168,11 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
         # The catalogue alone: the vectors may be what is damaged.
         with closing(Catalog(generations.in_use(folder) or folder)) as catalog:
             roots = catalog.roots()
+            for root in roots:
+                named[root.path] = catalog.named_otherwise(root.id, "", formats.EXTENSIONS)
     except (IndexDamaged, IndexMismatch, StorageError):
         pass  # the paths that were asked for are all there is to go by
-    return _Baseline(model, roots, unfinished=unfinished)
+    return _Baseline(model, roots, unfinished=unfinished, named=named)
 
 
 def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Reporter) -> Plan:
@@ -181,6 +187,8 @@ def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Report
             formats.EXTENSIONS,
             prune=options.prune or options.rebuild,  # an index made anew holds what is there
             prune_empty=options.prune_empty,
+            is_image=is_image,
+            named=base.named,
             retry=TRANSIENT | ({"too many pixels"} if options.max_megapixels else set()),
             reporter=reporter,
         )
@@ -251,10 +259,11 @@ def _require_pictures(plan: Plan, reporter: Reporter) -> None:
         raise FolderError(f"{folder} can't be listed ({reason}); nothing was indexed")
     where = ", ".join(map(display_path, plan.empty_paths or [root.path for root in plan.roots]))
     kinds = described(plan.other_files)
-    why = f" ({kinds})" if set(plan.other_files) <= {"other"} else f" ({kinds}: not supported yet)"
+    why = f" ({kinds})" if set(plan.other_files) <= {OTHER, LINK} else f" ({kinds}: not supported yet)"
     raise NothingToIndex(
         f"no supported images in {where}{why if kinds else ''}; ",
         *((*_copies(plan), "; ") if plan.copies else ()),
+        *((*_links(plan), "; ") if plan.other_files[LINK] else ()),
         "hidden and excluded files are not read",
     )
 
@@ -276,12 +285,14 @@ def _say_plan(
     if plan.to_do:
         line += _about(len(plan.to_do), model, folder, spec)
     reporter.say(line)
-    if (plan.to_do or plan.to_prune) and set(plan.other_files) - {"other"}:
-        unread = plan.other_files.total() - plan.other_files["other"]
+    if (plan.to_do or plan.to_prune) and set(plan.other_files) - {OTHER, LINK}:
+        unread = plan.other_files.total() - plan.other_files[OTHER] - plan.other_files[LINK]
         verb = "is" if unread == 1 else "are"
         reporter.say(f"{described(plan.other_files)} {verb} not read (not supported yet)")
     if (plan.to_do or plan.to_prune) and plan.copies:
         reporter.say(Message(*_copies(plan)))
+    if (plan.to_do or plan.to_prune) and plan.other_files[LINK]:
+        reporter.say(Message(*_links(plan)))
     for where, reason in list(plan.unlisted.items())[:5]:
         reporter.say(f"{where} can't be listed ({reason}); its images stay indexed")
 
@@ -291,6 +302,12 @@ def _copies(plan: Plan) -> tuple[str | Option, ...]:
     folders, verb = plural(len(plan.copies), "folder"), "is" if len(plan.copies) == 1 else "are"
     what = f"{folders} of thumbnails and previews that other programs keep {verb} not read"
     return (f"{what} (", Option("include_copies", True), " to include them)")
+
+
+def _links(plan: Plan) -> tuple[str | Option, ...]:
+    """Tell how many links are not followed, and how to follow them."""
+    links, verb = plural(plan.other_files[LINK], "link"), "is" if plan.other_files[LINK] == 1 else "are"
+    return (f"{links} {verb} not followed (", Option("follow_symlinks", True), " to follow links)")
 
 
 def _about(images: int, model: ModelOptions, folder: str, spec: IndexSpec | None) -> str:

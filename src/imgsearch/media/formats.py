@@ -123,6 +123,15 @@ def check_picture(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_ME
         decoder.check(stream, format, int(max_megapixels * 1_000_000))
 
 
+def is_supported(head: bytes, name: str) -> bool:
+    """Whether a file that begins with ``head``, its first 64 bytes or more, is of one of FORMATS."""
+    try:
+        _recognise(head, name)
+    except PictureError:
+        return False
+    return True
+
+
 def _decoder(stream: BinaryIO, name: str) -> tuple[Decoder, str]:
     """Return who decodes this file, and the format's name for that."""
     stream.seek(0)

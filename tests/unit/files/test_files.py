@@ -911,6 +911,21 @@ def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
     assert walked(tmp_path).other_files == {"raw": 3, "video": 1, "document": 1, "other": 2}
 
 
+def test_links_that_are_not_followed_are_counted(tmp_path: Path) -> None:
+    """A link to a folder or to an image counts, one to nothing or to another file doesn't; followed, none does."""
+    put(tmp_path, "away/a.jpg", "away/note.txt", "root/b.jpg")
+    for name, target in (
+        ("folder", "away"),
+        ("a.jpg", "away/a.jpg"),
+        ("note.txt", "away/note.txt"),
+        ("c.jpg", "away/c.jpg"),
+    ):
+        (tmp_path / "root" / name).symlink_to(tmp_path / target)
+    assert walked(tmp_path / "root").other_files == {"link": 2}
+    assert "link" not in walked(tmp_path / "root", FOLLOW).other_files
+    assert walked(tmp_path / "root", WalkOptions(exclude=("folder", "a.jpg"))).other_files == {}
+
+
 @pytest.mark.parametrize(
     ("counts", "said"),
     [

@@ -391,8 +391,10 @@ def test_a_known_folder_that_lost_its_pictures_is_no_empty_one(
     assert roots(folder, tmp_path) == {"pictures"}
 
 
-@pytest.mark.parametrize("name", ["rV", "rV.png"])
-def test_a_folder_that_became_a_file(tmp_path: Path, fake_model: FakeModel, name: str) -> None:
+@pytest.mark.parametrize(("name", "is_image"), [("rV", True), ("rV.png", True), ("rV", False)])
+def test_a_folder_that_became_a_file(
+    tmp_path: Path, fake_model: FakeModel, name: str, is_image: bool
+) -> None:
     """Where a root was, a file of its name is indexed if it is a picture, and what became of the folder is said."""
     folder, notes = tmp_path / "index", Notes()
     path = tmp_path / name
@@ -400,10 +402,11 @@ def test_a_folder_that_became_a_file(tmp_path: Path, fake_model: FakeModel, name
     run(folder, path)
     shutil.rmtree(path)
     os.rename(paint(tmp_path / "cat.png", "blue"), path)
-    if path.suffix:
+    if is_image:
         assert run(folder, path, reporter=notes).indexed == 1
-        assert indexed(folder, tmp_path) == {"rV.png/red.png", "rV.png"}
+        assert indexed(folder, tmp_path) == {f"{name}/red.png", name}
     else:
+        path.write_text("words")
         with pytest.raises(NothingToIndex, match=rf"no supported images in {path} \(1 other file\); "):
             run(folder, path, reporter=notes)
         assert roots(folder, tmp_path) == {"rV"}

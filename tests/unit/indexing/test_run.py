@@ -184,6 +184,27 @@ def test_copies_that_programs_keep_are_told(folder: str, gallery: Path, fake_mod
     assert run(folder, gallery, walk=WalkOverrides(include_copies=False)).pruned == 2
 
 
+def test_links_are_told_with_the_flag_that_follows_them(
+    folder: str, gallery: Path, tmp_path: Path, fake_model: FakeModel
+) -> None:
+    """Links that are not followed are counted in the result, in a line and, without images, in the error."""
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "gallery").symlink_to(gallery)
+    with pytest.raises(NothingToIndex) as raised:
+        run(folder, tmp_path / "links")
+    assert "; 1 link is not followed (--follow-symlinks to follow links); " in spelled(
+        raised.value.as_message
+    )
+    paint(tmp_path / "links" / "own.png", "red")
+    (tmp_path / "links" / "blue.jpg").symlink_to(gallery / "blue.jpg")
+    notes = Notes()
+    assert run(folder, tmp_path / "links", reporter=notes).not_read == {"link": 2}
+    assert spelled(notes.lines[1]) == "2 links are not followed (--follow-symlinks to follow links)"
+    notes = Notes()
+    result = run(folder, tmp_path / "links", walk=WalkOverrides(follow_symlinks=True), reporter=notes)
+    assert (result.not_read, "not followed" in notes.text) == ({}, False)
+
+
 def test_a_folder_of_raw_files_says_so(folder: str, tmp_path: Path, fake_model: FakeModel) -> None:
     """Where there are only RAW files, the error names them instead of nothing."""
     (tmp_path / "raw").mkdir()
@@ -666,6 +687,47 @@ def test_a_single_file_is_indexed_alone(folder: str, gallery: Path, fake_model: 
     result = run(folder)
     assert (result.indexed, result.pruned) == (1, 1)
     assert indexed(folder) == hashes(gallery / "green.png", gallery / "sub" / "white.png")
+
+
+@pytest.mark.parametrize("name", ["tweet.jpg_large", "f.jpg?w=800", "noextension", "x.txt", "x.jpg~"])
+@pytest.mark.parametrize("root", ["its own", "its folder's", "made anew"])
+def test_a_file_that_is_given_is_read_by_its_contents(
+    folder: str, gallery: Path, fake_model: FakeModel, name: str, root: str
+) -> None:
+    """An image is indexed when it is given whatever its name, and stays indexed; others of its folder are not."""
+    given, other = gallery / "sub" / name, gallery / "sub" / "other.jpg_large"
+    for path in (given, other):
+        paint(gallery / "x.png", "pink" if path == given else "brown")
+        (gallery / "x.png").rename(path)
+    if root != "its own":
+        run(folder, gallery)
+        assert str(given) not in indexed(folder)
+    assert run(folder, given).indexed == 1
+    assert best(folder, "pink") == str(given)
+    if root == "made anew":
+        run(folder, rebuild=True)
+    result = run(folder)
+    assert (result.indexed, result.pruned, result.to_prune) == (0, 0, 0)
+    assert str(given) in indexed(folder)
+    assert str(other) not in indexed(folder)
+    assert run(folder, gallery / "sub").pruned == 0
+    given.write_bytes(other.read_bytes())
+    os.utime(given, ns=(7, 7))
+    assert run(folder, gallery).indexed > 0
+    assert best(folder, "brown") == str(given)
+    given.unlink()
+    assert run(folder).pruned == 1
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "a.NEF", "a.mov"])
+def test_a_file_that_is_given_and_holds_no_image_is_not_indexed(
+    folder: str, tmp_path: Path, fake_model: FakeModel, name: str
+) -> None:
+    """Text and videos under names of their own stay what they are; so does a RAW file, which begins like a TIFF."""
+    (tmp_path / name).write_bytes(b"II*\0" + bytes(100) if name == "a.NEF" else b"words")
+    with pytest.raises(NothingToIndex, match="no supported images in"):
+        run(folder, tmp_path / name)
+    assert not os.path.exists(folder)
 
 
 @pytest.mark.parametrize("around", ["its folder", "a folder above"])

@@ -796,11 +796,23 @@ def test_somebody_elses_json_beside_the_vectors_is_no_matter(folder: str, tmp_pa
 
 
 def test_files_that_a_walk_does_not_see_are_said(folder: str, tmp_path: Path) -> None:
-    """What the next `index` would forget, by its ending or because it is hidden, is counted in a line."""
+    """What the next `index` would forget, a RAW file or one that is hidden, is counted in a line."""
     notes = Notes()
     paths = ("/no/a.dng", "/no/.hidden/b.jpg", "/no/c.JPG")
     put(folder, *save(tmp_path, unit(3), *paths), files=False, reporter=notes)
-    assert "2 of the files are hidden or do not have an image extension" in notes.text
+    assert "2 of the files are hidden or RAW files" in notes.text
+
+
+def test_an_imported_image_stays_whatever_its_name(
+    folder: str, gallery: Path, tmp_path: Path, fake_model: FakeModel
+) -> None:
+    """A file that an import named stays indexed with its vector when its folder is updated."""
+    odd = gallery / "red.png.1"
+    (gallery / "red.png").rename(odd)
+    put(folder, *save(tmp_path, unit(5), *names(gallery)))
+    result = run(folder)
+    assert (result.unchanged, result.pruned) == (5, 0)
+    assert str(odd).lstrip("/") in indexed(folder)
 
 
 def test_an_empty_root_is_refused(folder: str, tmp_path: Path) -> None:

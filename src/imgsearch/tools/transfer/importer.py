@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from imgsearch.errors import DatasetError, FolderError, IndexMismatch, PictureError, UsageError
-from imgsearch.files import open_source
+from imgsearch.files import RAW, kind_of, open_source
 from imgsearch.files.ignore import is_hidden
 from imgsearch.index import layout, manifest
 from imgsearch.index.ann.builder import AnnBuilder
@@ -23,7 +23,6 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.manifest import IMPORTED
 from imgsearch.index.rows import FileState, Root, is_current
 from imgsearch.index.writer import IndexWriter
-from imgsearch.media.formats import EXTENSIONS
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import choose_spec
@@ -154,7 +153,7 @@ class Importer:
         if self._invisible:
             self.reporter.say(
                 Message(
-                    f"{self._invisible:,} of the files are hidden or do not have an image extension: '",
+                    f"{self._invisible:,} of the files are hidden or RAW files: '",
                     Call("index_pictures"),
                     "' skips such files and removes them when it updates their folder",
                 )
@@ -280,10 +279,8 @@ def _read(file: _File) -> _File | Skipped:
 
 
 def _is_visible(path: str) -> bool:
-    """Whether a walk takes in a file by its name, which is relative to its root."""
-    if os.path.splitext(path)[1].lower() not in EXTENSIONS:
-        return False
-    return not any(is_hidden(name, False) for name in path.split(os.sep))
+    """Whether a walk takes in a file that is known, by its name, which is relative to its root."""
+    return kind_of(path) != RAW and not any(is_hidden(name, False) for name in path.split(os.sep))
 
 
 def _state(file: str) -> os.stat_result | None:
