@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms
 
 _FAINT = 60
-"""A colour that is nowhere further than this from white can't be told on white."""
+"""A colour that is nowhere further than this from its ground can't be told from it."""
 _SEEN = 0.01
-"""The share of what is drawn that must be told on white, or white is not the ground."""
+"""The share of what is drawn that must be told on a ground."""
 _DRAWN = 32
 """An alpha from which on a pixel counts as drawn, of 255."""
 
@@ -49,8 +49,8 @@ def eight_bits(image: Image.Image) -> Image.Image:
 def flat(image: Image.Image) -> Image.Image:
     """Return an image of the modes of ``eight_bits`` as RGB: what is transparent is white, or black.
 
-    The ground is white unless nothing of the drawing could be told on it: a white drawing on nothing is set on
-    black.
+    The ground is white unless nothing of the drawing could be told on it, and something can on black: as of a white
+    drawing on nothing.
     """
     if image.mode == "RGB":
         return image
@@ -61,7 +61,10 @@ def flat(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     image = image.convert("RGBA")
     on_white = _over("white", image)
-    return on_white if _can_be_told(on_white, alpha) else _over("black", image)
+    if _is_told(ImageChops.invert(on_white), alpha):
+        return on_white
+    on_black = _over("black", image)
+    return on_black if _is_told(on_black, alpha) else on_white
 
 
 def _over(ground: str, image: Image.Image) -> Image.Image:
@@ -71,12 +74,11 @@ def _over(ground: str, image: Image.Image) -> Image.Image:
     return laid
 
 
-def _can_be_told(on_white: Image.Image, alpha: Image.Image) -> bool:
-    """Tell whether anything of what is drawn differs from the white that it was laid on."""
-    drawn = sum(alpha.histogram()[_DRAWN:])
-    red, green, blue = on_white.split()
-    told = sum(ImageChops.darker(ImageChops.darker(red, green), blue).histogram()[: 255 - _FAINT])
-    return not drawn or told > _SEEN * drawn
+def _is_told(on_black: Image.Image, alpha: Image.Image) -> bool:
+    """Tell whether anything of what is drawn differs from the black that it lies on."""
+    red, green, blue = on_black.split()
+    told = sum(ImageChops.lighter(ImageChops.lighter(red, green), blue).histogram()[_FAINT + 1 :])
+    return told > _SEEN * sum(alpha.histogram()[_DRAWN:])
 
 
 def scaled(values: NDArray[np.generic], black: float, white: float) -> NDArray[np.uint8]:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 MAX_PAGES = 100
-"""Pages of one file that are read."""
+"""Pages of one file that are read, at most."""
+_MAX_PAGE_PIXELS = 32_000_000
+"""Pixels of all pages together, as the model sees them: they wait in memory until the file has been decoded."""
+_MAX_DIRECTORIES = 4 * MAX_PAGES
 _MAX_SUBPAGES = 16
 _MAX_SAMPLES = 32
 """Samples per pixel, alpha and others included."""
@@ -57,7 +60,8 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     failure: Exception | None = None
     notes = []
     with _opened(stream) as file:
-        pages, more = _pages(file)
+        most = max(1, min(MAX_PAGES, _MAX_PAGE_PIXELS // max(1, budget.max_pixels)))
+        pages, more = _pages(file, most)
         for number, page in enumerate(pages):
             try:
                 picture = _picture(stream, page, budget, max_pixels, number)
@@ -73,14 +77,14 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     if held is None:
         raise failure or PictureError("corrupt", "it has no page")
     if more:
-        notes.append(f"only its first {MAX_PAGES} pages are read")
+        notes.append(f"only its first {most} pages are read")
     yield replace(held, note="; ".join(filter(None, [held.note, *notes])))
 
 
 def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
     """Read a file's header only, and raise what ``decode`` would raise for its first page."""
     with _opened(stream) as file:
-        page = _pages(file)[0][0]
+        page = _pages(file, 1)[0][0]
         _check(page, max_pixels)
         if _is_for_pillow(page):
             raster.opened(_at_page(stream, page), "TIFF", max_pixels).close()
@@ -96,30 +100,37 @@ def _opened(stream: BinaryIO) -> TiffFile:
     return tifffile.TiffFile(stream)
 
 
-def _pages(file: TiffFile) -> tuple[list[TiffPage], bool]:
-    """Return the pages that are pictures in full size, and whether there are more than are read.
+def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], bool]:
+    """Return the pages that are pictures in full size, ``most`` at most, and whether there are more.
 
     A directory stands for the largest of itself and those below it. If all are reduced, the largest is the picture.
     """
     found: list[TiffPage] = []
     reduced: list[TiffPage] = []
-    seen = set()
-    number = 0
-    for number in range(MAX_PAGES + 1):
-        try:
-            page: Any = file.pages[number]
-        except (IndexError, ValueError, struct.error):
-            break
-        if number == MAX_PAGES or page.offset in seen:
-            break
-        seen.add(page.offset)
+    for page in _directories(file):
         family = [page, *_below(page)]
         full = [member for member in family if _kind(member) == 0]
+        if full and len(found) == most:
+            return found, True
         found += [max(full, key=_area)] if full else []
         reduced += [member for member in family if _kind(member) & _MASK == 0]
     if not found and not reduced:
         raise PictureError("corrupt", "it has no page")
-    return found or [max(reduced, key=_area)], number == MAX_PAGES
+    return found or [max(reduced, key=_area)], False
+
+
+def _directories(file: TiffFile) -> Iterator[TiffPage]:
+    """Yield a file's directories as far as they can be read, each once."""
+    seen = set()
+    for number in range(_MAX_DIRECTORIES):
+        try:
+            page: Any = file.pages[number]
+        except (IndexError, ValueError, struct.error):
+            return
+        if page.offset in seen:
+            return
+        seen.add(page.offset)
+        yield page
 
 
 def _below(page: TiffPage) -> list[TiffPage]:
@@ -174,7 +185,7 @@ def _check(page: TiffPage, max_pixels: int) -> None:
         raise PictureError("unsupported", f"{said}, {page.samplesperpixel} samples per pixel")
     if _is_for_pillow(page):
         return
-    alone = int(page.compression) in _BY_TIFFFILE and bits in (8, 16, 32, 64)
+    alone = int(page.compression) in _BY_TIFFFILE and bits in (8, 16, 32, 64) and page.predictor in (1, 2)
     if not alone and not _unpacks(page) and not _has_imagecodecs():
         raise PictureError("unsupported", f"{said}; imagecodecs can read it, {how_to_add('tiff')}")
     if photometric == _YCBCR and (bits != 8 or tuple(page.subsampling or (1, 1)) != (1, 1)):

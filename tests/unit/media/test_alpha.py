@@ -75,6 +75,14 @@ def test_grey_and_palettes_with_transparency_are_seen(mode: str, extension: str)
     assert contrast(load(encode(image, extension, **options)).pixels) >= 60
 
 
+@pytest.mark.parametrize("colour", [(0, 0, 0, 40), (30, 30, 60, 50), (90, 90, 90, 20)])
+def test_a_faint_dark_drawing_stays_on_white(colour: tuple[int, ...]) -> None:
+    """What can hardly be told on white and not at all on black."""
+    pixels = load(encode(sign(colour), ".png")).pixels
+    assert pixels[3, 3].min() == 255
+    assert contrast(pixels) >= 10
+
+
 def test_a_light_drawing_with_dark_lines_stays_on_white() -> None:
     """A sheet of paper with writing and round corners is not turned into night."""
     image = sign((255, 255, 255, 255))

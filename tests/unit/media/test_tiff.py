@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from imgsearch.media.formats import check_picture
+from imgsearch.media.formats import check_picture, load_pictures
 from imgsearch.media.tiff import MAX_PAGES
-from support.decoded import load, off, pages, refusal
+from imgsearch.types import PixelBudget
+from support.decoded import BUDGET, load, off, pages, refusal
 from support.pictures import QUADRANTS
 from support.tagged import GREYS, fields, pack, tiff
 
@@ -278,6 +280,40 @@ def test_pages_are_counted() -> None:
     circle = bytearray(tiff(shade(10), shade(20)))
     circle[-4:] = circle[4:8]
     assert [quarter(picture) for picture in pages(bytes(circle))] == [[10], [20]]
+
+
+def test_a_large_budget_reads_fewer_pages() -> None:
+    """What waits in memory has a limit."""
+    found = pages(tiff(*[shade(n) for n in range(40)]), budget=PixelBudget(4096, 1_310_720))
+    assert len(found) == 24
+    assert "24 pages" in found[-1].note
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_pages_in_a_file_on_disk_are_found_too(big: bool, tmp_path: Path) -> None:
+    """libtiff reads a file itself: it is told where a page is, also one in a subdirectory."""
+
+    def packed(number: int) -> tuple[dict[int, Any], bytes]:
+        return {**RGB, 259: 8}, zlib.compress(shade(number)[1])
+
+    path = tmp_path / "x.tif"
+    small = {**SMALL[0], 254: 1}
+    path.write_bytes(
+        tiff(packed(10), ({**small, 330: packed(99)}, SMALL[1]), packed(200), big=big, bigtiff=big)
+    )
+    with path.open("rb") as stream:
+        found = list(load_pictures(stream, "x.tif", BUDGET))
+        assert not stream.closed
+    assert [quarter(picture) for picture in found] == [[10], [99], [200]]
+
+
+def test_a_predictor_of_floating_point_is_unsupported_without_imagecodecs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Predictor 3 of colours in floating point is no damage."""
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    tags = {258: [32] * 3, 259: 8, 262: 2, 277: 3, 317: 3, 339: [3] * 3}
+    assert refusal(tiff((tags, zlib.compress(bytes(64 * 48 * 12))))).reason == "unsupported"
 
 
 def test_a_later_page_out_of_bounds_is_left_out() -> None:
