@@ -4,7 +4,7 @@ Theory: reading a header twice costs some hundredths of a millisecond, and sRGB 
 photograph in Display P3 is reduced to four times the budget's pixels before its colours are converted, so that this
 costs a few milliseconds at any size. Times are those of the processor, which other processes disturb less.
 
-    python benchmarks/formats.py [--against SRC] [--rounds 15] [--same FOLDER …]
+    python benchmarks/formats.py [--against SRC] [--rounds 4] [--same FOLDER …]
 
 Draws a file of 12 megapixels per format and brings it to the size that the model sees, as `imgsearch index` does, with
 the source of this checkout and, in turns (A B A B), with the other one; each in a process of its own. Memory is the
@@ -23,6 +23,7 @@ import sys
 import tempfile
 from typing import Any
 
+PROCESSES = 4
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORKER = """
 import hashlib, re, sys, time
@@ -119,20 +120,21 @@ def compare(sources: list[str], paths: dict[str, str], rounds: int) -> dict[str,
     """Return format → the least milliseconds, and megabytes, by source: what others take of the caches only adds."""
     table: dict[str, dict[str, list[float]]] = {}
     for name, path in paths.items():
-        # How much the allocator asks of the kernel depends on what was decoded before: new processes per format.
-        workers = [worker(source) for source in sources]
         taken: list[list[float]] = [[] for _ in sources]
-        memory = [0.0 for _ in sources]
-        for number in range(rounds + 1):
-            for which, process in enumerate(workers):
-                milliseconds, megabytes, _ = ask(process, path)
-                if number:
-                    taken[which].append(milliseconds)
-                else:
-                    memory[which] = megabytes
-        for process in workers:
-            end(process)
-        table[name] = {"ms": [min(found) for found in taken], "MB": memory}
+        memory: list[list[float]] = [[] for _ in sources]
+        # How much the allocator asks of the kernel differs from process to process: several of each, in turns.
+        for _ in range(PROCESSES):
+            workers = [worker(source) for source in sources]
+            for number in range(rounds + 1):
+                for which, process in enumerate(workers):
+                    milliseconds, megabytes, _ = ask(process, path)
+                    if number:
+                        taken[which].append(milliseconds)
+                    else:
+                        memory[which].append(megabytes)
+            for process in workers:
+                end(process)
+        table[name] = {"ms": [min(found) for found in taken], "MB": [min(found) for found in memory]}
     return table
 
 
@@ -156,14 +158,18 @@ def main() -> None:
     """Draw, decode in turns, print the table and the JSON line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--against", metavar="SRC", help="the src folder of another checkout")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--same", nargs="*", default=[], metavar="FOLDER")
     options = parser.parse_args()
     sources = [os.path.join(HERE, "src"), *([options.against] if options.against else [])]
     with tempfile.TemporaryDirectory() as folder:
         table = compare(sources, draw(folder), options.rounds)
     heads = ["here", "there", "ratio"][: 1 if len(sources) == 1 else 3]
-    print(f"{'least of ' + str(options.rounds):24}" + "".join(f"{f'{h}, ms':>12}" for h in heads[:2]), end="")
+    print(
+        f"{'least of ' + str(PROCESSES * options.rounds):24}"
+        + "".join(f"{f'{h}, ms':>12}" for h in heads[:2]),
+        end="",
+    )
     print("".join(f"{f'{h}, MB':>12}" for h in heads[:2]) + ("       ratio" if len(sources) > 1 else ""))
     for name, row in table.items():
         print(f"{name:24}" + "".join(f"{number:12.1f}" for number in row["ms"] + row["MB"]), end="")
