@@ -56,7 +56,7 @@ def import_vectors(
         typer.Option(
             "--root",
             metavar="DIR",
-            show_default="the deepest common folder",
+            show_default="as exported, else the deepest common folder",
             help="Folder of the images; relative paths start here",
         ),
     ] = None,

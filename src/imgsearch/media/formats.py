@@ -37,8 +37,8 @@ class Decoder(Protocol):
     ) -> Iterator[Picture]:
         """Yield the pictures of a file, or raise PictureError or whatever the library under it raises."""
 
-    def check(self, stream: BinaryIO, format: str, max_pixels: int) -> None:
-        """Read the header only, and raise what decode would raise for it."""
+    def check(self, stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
+        """Return (width, height) of the first upright picture by the header, or raise what decode would for it."""
 
 
 FORMATS = (
@@ -112,15 +112,15 @@ def load_pictures(
         yield from decoder.decode(stream, format, budget, int(max_megapixels * 1_000_000))
 
 
-def check_picture(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> None:
-    """Read a picture's first bytes and header, a small part of what decoding it takes.
+def check_picture(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[int, int]:
+    """Return the (width, height) of a file's first picture, upright, by its header: a small part of decoding it.
 
     Raises PictureError as load_pictures does, for what can be told from there; a picture that is broken
     further on passes.
     """
     with _picture_errors():
         decoder, format = _decoder(stream, name)
-        decoder.check(stream, format, int(max_megapixels * 1_000_000))
+        return decoder.check(stream, format, int(max_megapixels * 1_000_000))
 
 
 def is_supported(head: bytes, name: str) -> bool:

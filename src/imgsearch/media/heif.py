@@ -30,9 +30,10 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
         yield finished(container.to_pillow(), budget, profile=profile, orientation=1)
 
 
-def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
-    """Read a file's header only, and raise what ``decode`` would raise for it."""
-    _opened(stream, max_pixels)
+def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
+    """Return the image's (width, height) by its header, or raise what ``decode`` would raise for it."""
+    width, height = _opened(stream, max_pixels).size
+    return width, height
 
 
 def _opened(stream: BinaryIO, max_pixels: int) -> Any:

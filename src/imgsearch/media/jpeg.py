@@ -87,9 +87,10 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
             )
 
 
-def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
-    """Read a file's header only, and raise what ``decode`` would raise for it."""
-    _opened(stream, _read_header(stream), max_pixels).close()
+def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
+    """Return the upright image's (width, height) by its header, or raise what ``decode`` would raise for it."""
+    with _opened(stream, _read_header(stream), max_pixels) as image:
+        return raster.upright(image.size, raster.orientation_of(image))
 
 
 def _opened(stream: BinaryIO, header: _Header, max_pixels: int, ending: bytes = b"") -> ImageFile.ImageFile:

@@ -96,9 +96,13 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
         )
 
 
-def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
-    """Read a file's header only, and raise what ``decode`` would raise for it."""
-    _opened(stream, _take_apart(stream), max_pixels).close()
+def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
+    """Return the upright image's (width, height) by its header, or raise what ``decode`` would raise for it."""
+    parts = _take_apart(stream)
+    with _opened(stream, parts, max_pixels) as image:
+        # Asked of a PNG that does not tell, Pillow decodes it.
+        told = b"eXIf" in parts.found or parts.texts
+        return raster.upright(image.size, raster.orientation_of(image) if told else 1)
 
 
 def _opened(stream: BinaryIO, parts: _Parts, max_pixels: int) -> ImageFile.ImageFile:

@@ -97,9 +97,10 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
         yield finished(shown, budget, profile=profile, orientation=orientation)
 
 
-def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
-    """Read a file's header only, and raise what ``decode`` would raise for it."""
-    opened(read_header(stream, format).stream, format, max_pixels).close()
+def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
+    """Return the upright image's (width, height) by its header, or raise what ``decode`` would raise for it."""
+    with opened(read_header(stream, format).stream, format, max_pixels) as image:
+        return upright(image.size, orientation_of(image))
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -132,9 +133,7 @@ def finished(
     """
     if orientation is None:
         orientation = orientation_of(image)
-    width, height = full or image.size
-    if orientation in _SIDEWAYS:
-        width, height = height, width
+    width, height = upright(full or image.size, orientation)
     image = eight_bits(image)
     if colour.moves(image, profile):
         # Of a picture whose every colour changes, only as many pixels as matter.
@@ -143,6 +142,11 @@ def finished(
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     return Picture(np.array(image), width, height, page, note)
+
+
+def upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Return the (width, height) of an image once it has been turned by its EXIF orientation."""
+    return size[::-1] if orientation in _SIDEWAYS else size
 
 
 def embedded(image: Image.Image) -> bytes | None:

@@ -81,13 +81,14 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     yield replace(held, note="; ".join(filter(None, [held.note, *notes])))
 
 
-def check(stream: BinaryIO, format: str, max_pixels: int) -> None:
-    """Read a file's header only, and raise what ``decode`` would raise for its first page."""
+def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
+    """Return the first page's (width, height), upright, by its header, or raise what ``decode`` would for it."""
     with _opened(stream) as file:
         page = _pages(file, 1)[0][0]
         _check(page, max_pixels)
         if _is_for_pillow(page):
             raster.opened(_at_page(stream, page), "TIFF", max_pixels).close()
+        return raster.upright((int(page.imagewidth), int(page.imagelength)), _number(page, _ORIENTATION, 1))
 
 
 def _opened(stream: BinaryIO) -> TiffFile:

@@ -760,9 +760,22 @@ def test_a_stream_that_was_read_is_read_from_the_start() -> None:
 def test_a_check_passes_pictures_and_reads_only_their_headers(extension: str) -> None:
     """A whole picture passes; so may one that is broken further on, which only decoding finds."""
     data = encode(scene(1), extension)
-    check_picture(io.BytesIO(data), "x")
+    (picture,) = load_pictures(io.BytesIO(data), "x", BUDGET)
+    assert check_picture(io.BytesIO(data), "x") == (picture.width, picture.height)
     with pytest.raises(PictureError, match="too many pixels"):
         check_picture(io.BytesIO(data), "x", max_megapixels=0.01)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".tiff", ".avif"])
+def test_a_check_gives_the_size_that_decoding_gives(extension: str, orientation: int) -> None:
+    """The size is that of the upright picture, without decoding it."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(stream, Image.registered_extensions()[extension], exif=exif)
+    (picture,) = load_pictures(stream, f"x{extension}", BUDGET)
+    assert check_picture(stream, f"x{extension}") == (picture.width, picture.height)
 
 
 def test_a_check_says_what_decoding_would_say() -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from PIL import Image
 
 from imgsearch.errors import (
     CheckpointError,
@@ -30,6 +31,7 @@ from imgsearch.errors import (
 )
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.search import similar
 from imgsearch.spec import checkpoint_for
 from imgsearch.tools.transfer.exporter import export
@@ -95,6 +97,23 @@ def test_imported_pictures_are_found_and_a_later_run_has_nothing_to_do(
         hits = similar(index, str(names(gallery)[2]), fake_model.encoder())
     assert hits[0].path == str(names(gallery)[2])
     assert fake_model.embedded == 0
+
+
+def test_imported_pictures_have_their_size(folder: str, tmp_path: Path) -> None:
+    """A file that is opened gives width and height, upright; one that is no image has none and is imported."""
+    image = Image.new("RGB", (40, 30), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    image.save(tmp_path / "plain.png")
+    (tmp_path / "broken.jpg").write_bytes(b"x")
+    files = [tmp_path / name for name in ("turned.jpg", "plain.png", "broken.jpg")]
+    assert put(folder, *save(tmp_path, unit(3), *files)).imported == 3
+    with ImageIndex(folder) as index:
+        sizes = {
+            os.path.basename(os.fsdecode(p.paths[0])): (p.width, p.height) for p in index.catalog.pictures()
+        }
+    assert sizes == {"turned.jpg": (30, 40), "plain.png": (40, 30), "broken.jpg": (0, 0)}
 
 
 def test_missing_files_are_named_and_counted(folder: str, gallery: Path, tmp_path: Path) -> None:
@@ -257,6 +276,109 @@ def test_a_file_that_was_indexed_by_itself_stays_so(
     put(folder, *save(tmp_path, unit(2), gallery / "red.png", gallery / "green.png"))
     assert indexed(folder, gallery) == {"red.png", "green.png"}
     assert roots(folder, gallery) == {"."}
+
+
+@pytest.mark.parametrize("out", ["all.npy", "all.parquet"])
+def test_folders_of_the_exporting_index_stay(
+    folder: str, gallery: Path, tmp_path: Path, fake_model: FakeModel, out: str
+) -> None:
+    """What was exported belongs to the folders, and the single file, that it belonged to, with their options."""
+    if out.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    run(folder, gallery, walk=WalkOverrides(exclude=("green.*",), include_hidden=True))
+    run(folder, gallery / "sub", walk=WalkOverrides(include_copies=True))
+    paint(gallery / ".hidden.png", "orange")
+    run(folder)
+    (tmp_path / "one").mkdir()
+    run(folder, paint(tmp_path / "one" / "pink.png", "pink"))
+    export(str(tmp_path / out), folder)
+    paths = str(tmp_path / "all.paths.txt") if out.endswith(".npy") else None
+    notes = Notes()
+    other = str(tmp_path / "other")
+    put(other, str(tmp_path / out), paths, notes)
+    assert kept_folders(other) == kept_folders(folder)
+    assert "deepest" not in notes.text
+    assert "hidden" not in notes.text
+    assert indexed(other, tmp_path) == indexed(folder, tmp_path)
+    again = run(other)
+    assert (again.indexed, again.pruned, again.reused) == (0, 0, 0)
+
+
+def kept_folders(folder: str) -> dict[str, dict[str, object]]:
+    with ImageIndex(folder) as index:
+        return {root.path: root.options for root in index.catalog.roots()}
+
+
+def test_a_given_root_goes_before_those_of_the_export(
+    folder: str, gallery: Path, tmp_path: Path, fake_model: FakeModel
+) -> None:
+    """With --root everything new belongs to that folder, and known folders keep what is theirs."""
+    run(folder, gallery, walk=WalkOverrides(exclude=("*.txt",)))
+    export(str(tmp_path / "all.npy"), folder)
+    other = str(tmp_path / "other")
+    run(other, gallery / "sub")
+    put(other, str(tmp_path / "all.npy"), str(tmp_path / "all.paths.txt"), root=str(tmp_path))
+    assert roots(other, tmp_path) == {".", str((gallery / "sub").relative_to(tmp_path))}
+
+
+def test_single_files_of_an_export_join_those_that_are_known(
+    folder: str, gallery: Path, tmp_path: Path, fake_model: FakeModel
+) -> None:
+    """Files of one folder that were indexed by themselves, here and there, are all so afterwards."""
+    run(folder, gallery / "red.png")
+    export(str(tmp_path / "all.npy"), folder)
+    other = str(tmp_path / "other")
+    run(other, gallery / "green.png")
+    put(other, str(tmp_path / "all.npy"), str(tmp_path / "all.paths.txt"))
+    assert kept_folders(other)[str(gallery)]["only"] == ["green.png", "red.png"]
+    assert indexed(other, gallery) == {"red.png", "green.png"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        {"path": "/a"},
+        {"path": "a", "options": {}},
+        {"path": "/a\0", "options": {}},
+        {"path": "/a", "options": {"colour": "red"}},
+        {"path": "/a", "options": {"exclude": "*.jpg"}},
+        {"path": "/a", "options": {"exclude": [1]}},
+        {"path": "/a", "options": {"only": ["/b/c.jpg"]}},
+        {"path": "/a", "options": {"above": "/b"}},
+    ],
+)
+def test_folders_that_make_no_sense_are_refused(
+    folder: str, gallery: Path, tmp_path: Path, fake_model: FakeModel, entry: object
+) -> None:
+    """What an export says of its folders is checked before anything is made of it."""
+    run(folder, gallery)
+    export(str(tmp_path / "all.npy"), folder)
+    about = json.loads((tmp_path / "all.json").read_text())
+    (tmp_path / "all.json").write_text(json.dumps({**about, "imgsearch.roots": [entry]}))
+    with pytest.raises(DatasetError, match=r"all\.json: the folders it names can't be read"):
+        put(str(tmp_path / "other"), str(tmp_path / "all.npy"), str(tmp_path / "all.paths.txt"))
+
+
+class Refusing(Notes):
+    """A person who says no."""
+
+    def approve(self, question: str) -> bool:
+        return False
+
+
+def test_a_folder_that_nobody_named_is_told_and_asked(folder: str, gallery: Path, tmp_path: Path) -> None:
+    """The deepest common folder becomes an indexed one only after it was named; a no changes nothing."""
+    given = save(tmp_path, unit(5), *names(gallery))
+    notes = Refusing()
+    with pytest.raises(UsageError, match="nothing was imported; choose the folder to index with root=DIR"):
+        put(folder, *given, notes)
+    assert notes.lines[-1] == (
+        f"the images will be indexed as part of {gallery}, the deepest folder that holds them all "
+        "(root=DIR chooses another)"
+    )
+    assert not Path(folder).exists()
+    assert put(folder, *given, Refusing(), root=str(gallery)).imported == 5
 
 
 def test_paths_without_a_common_folder_need_a_root(folder: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from imgsearch.text import Call, Option, display_path, format_duration, plural
 from imgsearch.tools.transfer.npy import ArrayWriter
 from imgsearch.tools.transfer.parquet import NoText, TableWriter
 from imgsearch.tools.transfer.paths import PathWriter
-from imgsearch.tools.transfer.source import PROVENANCE, json_beside, provenance
+from imgsearch.tools.transfer.source import PROVENANCE, ROOTS, json_beside, provenance, roots_to_json
 from imgsearch.types import Reporter, Silent, StoredDtype
 
 _GROUP_BYTES = 8 << 20
@@ -104,6 +104,7 @@ class _Export:
         self.segments: dict[int, Segment] = {
             view.segment.number: view.segment for view in index.snapshot.views(index.catalog, fast=False)
         }
+        self.roots = index.catalog.roots()
         self.damaged = 0
 
     def table(self, out: str) -> Exported:
@@ -119,7 +120,7 @@ class _Export:
         done = 0
         with (
             AtomicFiles() as files,
-            TableWriter(files.open(out), self.index.spec, self.dtype, as_bytes) as writer,
+            TableWriter(files.open(out), self.index.spec, self.roots, self.dtype, as_bytes) as writer,
         ):
             for pictures, rows in self._groups():
                 writer.write(pictures, rows)
@@ -143,7 +144,8 @@ class _Export:
                 for picture in pictures:
                     names.write(picture.paths[0])
             writer.finish()
-            record = {PROVENANCE: provenance(self.index.spec), "rows": writer.rows}
+            made_of = {PROVENANCE: provenance(self.index.spec), ROOTS: roots_to_json(self.roots)}
+            record = {**made_of, "rows": writer.rows}
             note.write(json.dumps(record, indent=2).encode() + b"\n")
         return Exported(writer.rows, self.index.spec.dim, (out, paths, about), self.damaged)
 

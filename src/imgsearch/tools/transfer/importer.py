@@ -8,7 +8,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -23,13 +23,14 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.manifest import IMPORTED
 from imgsearch.index.rows import FileState, Root, is_current
 from imgsearch.index.writer import IndexWriter
+from imgsearch.media.formats import check_picture
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import choose_spec
 from imgsearch.text import Call, Message, Option, display_path, format_duration, plural
 from imgsearch.tools.transfer import npy
 from imgsearch.tools.transfer.parquet import open_table
-from imgsearch.tools.transfer.paths import PathResolver, device, new_root
+from imgsearch.tools.transfer.paths import PathResolver, device
 from imgsearch.tools.transfer.source import Named, VectorSource
 from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
 from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors, int64
@@ -230,7 +231,8 @@ class Importer:
         pending: set[tuple[bytes, int]] = set()
         for file in files:
             assert file.content is not None
-            self._invisible += not _is_visible(file.source.path)
+            options = file.root.options if isinstance(file.root, Root) else self.resolver.options(file.root)
+            self._invisible += not _is_visible(file.source.path, bool(options.get("include_hidden")))
             states.append(FileState(self._root_id(file.root, writer), file.source, file.content))
             key = file.content, file.named.page
             if key in pending or writer.catalog.locate(*key):
@@ -248,7 +250,7 @@ class Importer:
         if isinstance(root, Root):
             return root.id
         if root not in self._roots:
-            self._roots[root] = writer.catalog.put_root(*new_root(root))
+            self._roots[root] = writer.catalog.put_root(*self.resolver.new_root(root))
             self.reporter.say(
                 Message(
                     f"{display_path(root)} is now an indexed folder: '",
@@ -267,20 +269,25 @@ class Importer:
 
 
 def _read(file: _File) -> _File | Skipped:
-    """Hash a file's bytes, or say why they can't be had."""
+    """Hash a file's bytes and find out its size in pixels, or say why they can't be had."""
     path = os.path.join(file.source.root, file.source.path)
     try:
         with open_source(path) as opened:
             # What counts is the file as it is read, which may be newer than what was looked at.
             source = replace(file.source, size=opened.size, mtime_ns=opened.mtime_ns)
-            return replace(file, source=source, content=opened.sha256)
+            named = file.named
+            if not named.width and not named.page:
+                with suppress(PictureError):  # it has an embedding all the same
+                    width, height = check_picture(opened.stream, path)
+                    named = named._replace(width=width, height=height)
+            return replace(file, named=named, source=source, content=opened.sha256)
     except PictureError as error:
         return Skipped(file.source, error.reason, error.detail)
 
 
-def _is_visible(path: str) -> bool:
+def _is_visible(path: str, include_hidden: bool) -> bool:
     """Whether a walk takes in a file that is known, by its name, which is relative to its root."""
-    return kind_of(path) != RAW and not any(is_hidden(name, False) for name in path.split(os.sep))
+    return kind_of(path) != RAW and not any(is_hidden(name, include_hidden) for name in path.split(os.sep))
 
 
 def _state(file: str) -> os.stat_result | None:
@@ -319,8 +326,10 @@ def import_vectors(
 
     ``vectors`` is a .npy file (n, dim) with ``paths``, a list of as many paths; or a parquet file with the columns
     path and embedding. Everything is looked at first: if a row is bad nothing is written. Relative paths are
-    relative to ``options.root``, else to the current folder. What was committed before an interruption stays, and
-    a second run passes over it. A picture that the index has keeps the vector that it has.
+    relative to ``options.root``, else to the current folder. New files belong to that root, else to those that an
+    export names, else to the deepest folder that holds them, after ``reporter`` has been told and asked. What was
+    committed before an interruption stays, and a second run passes over it. A picture that the index has keeps the
+    vector that it has.
 
     Raises DatasetError (bad rows, with the first of them), UsageError, FolderError, IndexMismatch, IndexLocked,
     IndexDamaged, StorageError, CheckpointError, MissingExtra.
@@ -332,7 +341,7 @@ def import_vectors(
     with ExitStack() as stack:
         writer = stack.enter_context(IndexWriter(folder)) if manifest.exists(folder) else None
         spec = _spec(source, writer.spec if writer else None, options.model, folder, reporter)
-        resolver = PathResolver(writer.catalog.roots() if writer else [], options.root)
+        resolver = PathResolver(writer.catalog.roots() if writer else [], options.root, source.roots)
         faults = check(source, resolver, reporter)
         if faults.rows and not options.skip_bad:
             raise DatasetError(
@@ -345,6 +354,8 @@ def import_vectors(
         if writer is None and (warning := layout.advice(folder)):
             reporter.say(warning)
         resolver.choose_new_root(options.files)
+        if options.root is None and resolver.new is not None:
+            _approve_root(resolver.new, reporter)
         importer = Importer(
             source,
             faults.rows,
@@ -356,6 +367,15 @@ def import_vectors(
         result = importer.carry_out()
     result.seconds = time.monotonic() - started
     return result
+
+
+def _approve_root(folder: str, reporter: Reporter) -> None:
+    """Tell, and where that is possible ask, before a folder that nobody named becomes an indexed one."""
+    choice = Option("root", metavar="DIR")
+    what = f"the images will be indexed as part of {display_path(folder)}, the deepest folder that holds them all ("
+    reporter.say(Message(what, choice, " chooses another)"))
+    if not reporter.approve("Index this folder from now on?"):
+        raise UsageError("nothing was imported; choose the folder to index with ", choice)
 
 
 def _open_vectors(vectors: str, paths: str | None) -> VectorSource:
@@ -376,7 +396,7 @@ def _open_vectors(vectors: str, paths: str | None) -> VectorSource:
             with npy.open_file(paths):
                 pass
             array = npy.open_array(vectors, file)
-            return npy.ArraySource(array, paths, npy.spec_beside(array))
+            return npy.ArraySource(array, paths, *npy.about_beside(array))
     if head.startswith(b"PAR1"):
         if paths is not None:
             raise UsageError(

@@ -17,15 +17,18 @@ from numpy.typing import NDArray
 from imgsearch.errors import DatasetError, FolderError
 from imgsearch.files import check_root
 from imgsearch.files.open import open_regular
+from imgsearch.index.rows import Root
 from imgsearch.text import display_path, error_line
 from imgsearch.tools.transfer.paths import read_paths
 from imgsearch.tools.transfer.source import (
     PROVENANCE,
+    ROOTS,
     Block,
     Named,
     checked,
     json_beside,
     read_provenance,
+    read_roots,
 )
 from imgsearch.types import IndexSpec
 
@@ -99,6 +102,7 @@ class ArraySource:
     array: Array
     list: str
     spec: IndexSpec | None
+    roots: tuple[Root, ...] = ()
 
     @property
     def path(self) -> str:
@@ -148,21 +152,22 @@ def open_file(path: str) -> BinaryIO:
     return open_regular(path)
 
 
-def spec_beside(array: Array) -> IndexSpec | None:
-    """Return what the .json file that export writes beside a .npy file says, if there is one."""
+def about_beside(array: Array) -> tuple[IndexSpec | None, tuple[Root, ...]]:
+    """Return spec and folders from the .json file that export writes beside a .npy file, if there is one."""
     path = json_beside(array.path)
     try:
         with open_regular(path) as file:
             about = json.loads(file.read(1 << 20))
             kept = about[PROVENANCE]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # none, or somebody else's
+        return None, ()  # none, or somebody else's
     if about.get("rows") != array.rows:
         raise DatasetError(
             f"{display_path(path)} describes {about.get('rows')} embeddings, but {display_path(array.path)} contains "
             f"{array.rows}; delete the .json file if it does not belong to these embeddings"
         )
-    return checked(read_provenance(json.dumps(kept), display_path(path)), array.dim, path)
+    spec = checked(read_provenance(json.dumps(kept), display_path(path)), array.dim, path)
+    return spec, read_roots(about.get(ROOTS, []), display_path(path))
 
 
 class ArrayWriter:

@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError, MissingExtra
-from imgsearch.index.rows import StoredPicture
+from imgsearch.index.rows import Root, StoredPicture
 from imgsearch.text import display_path, error_line
 from imgsearch.tools.transfer.source import (
     PROVENANCE,
+    ROOTS,
     Block,
     Named,
     checked,
     provenance,
     read_provenance,
+    read_roots,
+    roots_to_json,
 )
 from imgsearch.types import IndexSpec
 
@@ -51,7 +54,9 @@ class TableWriter:
     bytes are no UTF-8 and ``path`` and ``copies`` show them with escapes; null in all others.
     """
 
-    def __init__(self, file: BinaryIO, spec: IndexSpec, dtype: str, as_bytes: bool) -> None:
+    def __init__(
+        self, file: BinaryIO, spec: IndexSpec, roots: Sequence[Root], dtype: str, as_bytes: bool
+    ) -> None:
         """Begin a file with embeddings of ``dtype``, "float16" or "float32". Raises MissingExtra."""
         self._pa, pq = _library()
         pa = self._pa
@@ -69,7 +74,8 @@ class TableWriter:
         ]
         if as_bytes:
             fields += [("path_bytes", pa.binary()), ("copies_bytes", pa.list_(pa.binary()))]
-        self._schema = pa.schema(fields, metadata={PROVENANCE: json.dumps(provenance(spec))})
+        about = {PROVENANCE: provenance(spec), ROOTS: roots_to_json(roots)}
+        self._schema = pa.schema(fields, metadata={key: json.dumps(value) for key, value in about.items()})
         # Numbers that look like noise don't shrink, and a dictionary of them would only cost memory.
         self._writer = pq.ParquetWriter(
             file,
@@ -146,6 +152,7 @@ class TableSource:
     dim: int
     spec: IndexSpec | None
     columns: tuple[str, ...]
+    roots: tuple[Root, ...] = ()
 
     def names(self) -> Iterator[Named]:
         """Yield the paths, and of a file of ours the other columns."""
@@ -240,7 +247,7 @@ def open_table(path: str) -> TableSource:
     try:
         file = pq.ParquetFile(path)
         schema, rows = file.schema_arrow, file.metadata.num_rows
-        metadata = (schema.metadata or {}).get(PROVENANCE.encode())
+        about = schema.metadata or {}
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     for column in ("path", "embedding"):
@@ -256,10 +263,20 @@ def open_table(path: str) -> TableSource:
     if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"):
         raise DatasetError(f"{name}, column path: it contains {kind}, not text")
     dim = _dim(file, schema.field("embedding").type, name)
+    metadata, folders = about.get(PROVENANCE.encode()), about.get(ROOTS.encode())
     spec = checked(read_provenance(metadata, name), dim, path) if metadata else None
+    roots = _roots(folders, name) if spec and folders else ()
     # Columns of the same names in anybody else's file may mean anything.
     extras = [extra for extra in _EXTRAS if spec and extra in schema.names]
-    return TableSource(path, rows, dim, spec, ("path", *extras, "embedding"))
+    return TableSource(path, rows, dim, spec, ("path", *extras, "embedding"), roots)
+
+
+def _roots(text: bytes, name: str) -> tuple[Root, ...]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    return read_roots(data, name)
 
 
 def _dim(file: Any, kind: Any, name: str) -> int:

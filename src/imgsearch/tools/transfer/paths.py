@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import BinaryIO
 
 from imgsearch.errors import DatasetError, UsageError
@@ -19,20 +20,30 @@ _REMEMBERED = 1 << 16
 
 
 class PathResolver:
-    """Names → files, and files → roots: the ones that are known, and one more for what lies in none of them."""
+    """Names → files, and files → roots: the ones that are known, and new ones for what lies in none of them."""
 
-    def __init__(self, known: Sequence[Root], given: str | None) -> None:
-        """Take the index's roots, and the folder that the person gave for new files and relative paths, if any."""
+    def __init__(self, known: Sequence[Root], given: str | None, exported: Sequence[Root] = ()) -> None:
+        """Take the index's roots, the folder that the person gave for new files and relative paths, if any, and
+        the roots of the index that the vectors come from, which are new ones where no folder is given."""
         self._known = [root for root in known if not single_files(root)]
-        self._single = {path: root for root in known if single_files(root) for path in owned_paths(root)}
+        self._single = _single_files(known)
+        exported = exported if given is None else ()
+        self._exported = [root for root in exported if not single_files(root)]
+        self._exported_single = _single_files(exported)
+        self._options = {root.path: root.options for root in exported}
+        for root in known:
+            if single_files(root) and (options := self._options.get(root.path)) and options.get("only"):
+                both = {*single_files(root), *single_files(replace(root, options=options))}
+                self._options[root.path] = {**options, "only": sorted(both)}
         self._given = os.path.realpath(given) if given is not None else None
         self._base = self._given or os.getcwd()
         self._common: str | None = None
         self.new: str | None = None
-        """The folder that becomes a root of its own, once everything has been seen."""
+        """The folder that becomes a root for what lies in no other, once everything has been seen."""
         # Pictures of one folder share the answers.
         self._folder = functools.lru_cache(_REMEMBERED)(self._real_folder)
         self._owner = functools.lru_cache(_REMEMBERED)(lambda folder: owner_of(folder, self._known))
+        self._exporter = functools.lru_cache(_REMEMBERED)(lambda folder: owner_of(folder, self._exported))
 
     def file(self, path: str) -> tuple[str, str]:
         """Return (absolute path with the links of its folder resolved, ""), or ("", what is wrong with it)."""
@@ -55,6 +66,8 @@ class PathResolver:
         folder = os.path.dirname(file)
         if self._given is not None:
             return is_at_or_below(folder, self._given)
+        if self._exported_root(file) is not None:
+            return True
         if self._common is None:
             self._common = folder
         elif not is_at_or_below(folder, self._common):
@@ -83,19 +96,32 @@ class PathResolver:
         """Return the known root that owns a file, or the path of the new one, or None if it lies in neither."""
         if (known := self._known_root(file)) is not None:
             return known
+        if (exported := self._exported_root(file)) is not None:
+            return exported.path
         return self.new if self.new is not None and is_below(file, self.new) else None
 
     def _known_root(self, file: str) -> Root | None:
         return (self._single.get(file) if self._single else None) or self._owner(os.path.dirname(file))
 
+    def _exported_root(self, file: str) -> Root | None:
+        return self._exported_single.get(file) or self._exporter(os.path.dirname(file))
 
-def new_root(path: str) -> tuple[str, dict[str, object], str]:
-    """Return path, options and mount point of a root as ``index_pictures`` would choose them; it need not be there."""
-    try:
-        mount = mount_of(path)[0]
-    except OSError:
-        mount = os.sep
-    return path, PlannedRoot(path, WalkOptions()).stored_options(), mount
+    def new_root(self, path: str) -> tuple[str, dict[str, object], str]:
+        """Return path, options and mount point of a root that is not known yet; it need not be there."""
+        try:
+            mount = mount_of(path)[0]
+        except OSError:
+            mount = os.sep
+        return path, self.options(path), mount
+
+    def options(self, path: str) -> dict[str, object]:
+        """Return a new root's options where the vectors come from, else what ``index_pictures`` would choose."""
+        return self._options.get(path) or PlannedRoot(path, WalkOptions()).stored_options()
+
+
+def _single_files(roots: Sequence[Root]) -> dict[str, Root]:
+    """Return the files that are roots by themselves, each with its root."""
+    return {path: root for root in roots if single_files(root) for path in owned_paths(root)}
 
 
 def device(path: str) -> int:

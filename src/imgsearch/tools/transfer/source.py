@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import DatasetError
+from imgsearch.files import WalkOptions
+from imgsearch.fs import is_at_or_below
 from imgsearch.index.manifest import spec_from_json, spec_to_json
+from imgsearch.index.rows import Root
+from imgsearch.indexing.roots import PlannedRoot, single_files
 from imgsearch.text import display_path
 from imgsearch.types import IndexSpec
 
@@ -52,6 +56,10 @@ class VectorSource(Protocol):
     def spec(self) -> IndexSpec | None:
         """What they were made with, if the file says so."""
 
+    @property
+    def roots(self) -> tuple[Root, ...]:
+        """The folders that the exporting index kept indexed, if the file says so; their ids mean nothing."""
+
     def names(self) -> Iterator[Named]:
         """Yield what is said of each row; there may be more or fewer than rows. Raises DatasetError."""
 
@@ -64,6 +72,8 @@ class VectorSource(Protocol):
 
 PROVENANCE = "imgsearch"
 """The key of parquet metadata, and the field of a .json file, under which stands what made the vectors."""
+ROOTS = "imgsearch.roots"
+"""The key, beside that one, under which stand the folders that were indexed."""
 _PROVENANCE_FORMAT = 1
 
 
@@ -81,6 +91,39 @@ def read_provenance(text: str | bytes, name: str) -> IndexSpec:
         return spec_from_json(data)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DatasetError(f"{name}: the model it names can't be read: {error!r}") from error
+
+
+def roots_to_json(roots: Sequence[Root]) -> list[dict[str, Any]]:
+    """Return folders and their options as they are written beside vectors."""
+    return [{"path": root.path, "options": root.options} for root in roots]
+
+
+def read_roots(data: Any, name: str) -> tuple[Root, ...]:
+    """Read what ``roots_to_json`` gave; ``name`` is the file that it stands in. Raises DatasetError."""
+    try:
+        return tuple(_read_root(entry["path"], entry["options"]) for entry in data)
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise DatasetError(f"{name}: the folders it names can't be read: {error!r}") from error
+
+
+def _read_root(path: str, options: dict[str, object]) -> Root:
+    if not os.path.isabs(path):
+        raise ValueError(f"{path!r} is not an absolute path")
+    path = os.path.realpath(path)
+    known = {**PlannedRoot(path, WalkOptions()).stored_options(), "exclude": []}
+    read = {**options}
+    for name, value in options.items():
+        parts = value if isinstance(value, list) else []
+        if type(value) is not type(known.get(name)) or not all(isinstance(part, str) for part in parts):
+            raise ValueError(f"the option {name!r} of {path!r} is not valid")
+        if name in ("above", "anchor") and isinstance(value, str) and value:
+            read[name] = os.path.realpath(value)
+            if not is_at_or_below(path, os.path.realpath(value)):
+                raise ValueError(f"{value!r} is not above {path!r}")
+    root = Root(0, path, read, os.sep)
+    if any(os.path.basename(name) != name or not name for name in single_files(root)):
+        raise ValueError(f"the files in {path!r} are not valid")
+    return root
 
 
 def json_beside(vectors: str) -> str:
