@@ -266,8 +266,8 @@ class Bench:
                 if state.content is not None:
                     shared.acknowledge(b"F", state.content, path)
 
-        def drop_files(self: Catalog, ids: list[int], *, contents: bool = False) -> None:
-            real_drop(self, ids, contents=contents)
+        def drop_files(self: Catalog, ids: list[int]) -> None:
+            real_drop(self, ids)
             for id in ids:
                 shared.acknowledge(b"D", struct.pack("<Q", id))
 

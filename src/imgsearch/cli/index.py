@@ -193,7 +193,7 @@ def _batch_size(text: str) -> int | None:
 def status(
     index: common.IndexFolder = None,
     errors: Annotated[
-        bool, typer.Option("--errors", help="List the skipped files, each with the reason")
+        bool, typer.Option("--errors", help="List the files that were skipped or read only in part, and why")
     ] = False,
     json: common.Json = False,
 ) -> int:
