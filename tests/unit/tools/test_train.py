@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers.trainer_pt_utils import safe_globals
 
+from imgsearch import __version__ as imgsearch_version
 from imgsearch.errors import (
     DatasetError,
     ImgsearchError,
@@ -44,6 +45,7 @@ from imgsearch.tools.dataset.retrieval import decode
 from imgsearch.tools.training import TrainResult, run_dir, train
 from imgsearch.tools.training import trainer as recipe
 from imgsearch.tools.training.data import Pictures, as_table, read_examples
+from imgsearch.tools.training.export import versions
 from imgsearch.tools.training.options import TrainOptions, choose_attention, choose_dims, choose_precision
 from imgsearch.tools.training.st_module import Qwen3VLInput, positions
 from imgsearch.types import PixelBudget, Runtime, Silent
@@ -743,3 +745,9 @@ def test_the_weights_are_as_readable_as_the_files_around_them(trained: TrainResu
     out = Path(trained.out)
     modes = {name: (out / name).stat().st_mode & 0o777 for name in ("model.safetensors", "config.json")}
     assert modes["model.safetensors"] == modes["config.json"]
+
+
+def test_the_versions_of_a_result_do_not_need_to_be_installed_as_imgsearch() -> None:
+    """A result names the program's own version, whatever its distribution is called, and those of the libraries."""
+    assert versions()["imgsearch"] == imgsearch_version
+    assert set(versions()) == {"imgsearch", "sentence-transformers", "transformers", "torch"}

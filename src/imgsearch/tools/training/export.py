@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from imgsearch import __version__
 from imgsearch.fs import put_in_place
 from imgsearch.model.reference import Qwen3VLForEmbedding
 from imgsearch.types import PixelBudget
@@ -25,7 +26,7 @@ _COPIED = (
 )
 _PIXELS = ("preprocessor_config.json", "processor_config.json")
 _FORWARD = {"method": "forward", "method_output_name": "last_hidden_state"}
-_LIBRARIES = ("imgsearch", "sentence-transformers", "transformers", "torch")
+_LIBRARIES = ("sentence-transformers", "transformers", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ def write_weights(path: str, model: torch.nn.Module, dtype: torch.dtype) -> None
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that a result depends on."""
-    return {name: metadata.version(name) for name in _LIBRARIES}
+    """Return the versions of imgsearch and the libraries that a result depends on."""
+    return {"imgsearch": __version__, **{name: metadata.version(name) for name in _LIBRARIES}}
 
 
 def _write_pixels(trained: Trained, out: str, name: str) -> None:
