@@ -6,6 +6,7 @@ A message names options and calls as data. ``str`` spells them for a caller in P
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -115,11 +116,13 @@ def format_bytes(count: float, decimals: int = 1) -> str:
 def error_line(error: BaseException, most: int = 200, *, first: bool = False) -> str:
     """Return what an error says as one line of at most so many characters; its class if it says nothing.
 
-    Of an OSError that is what the system said, without the number and the path that str() adds. ``first`` takes
+    Of an OSError that is what the system said, without the number and the path that str() adds; a number that another
+    error has taken over from one is left out too. ``first`` takes
     the first line alone of an error that goes on with advice.
     """
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     text = text.strip().partition("\n")[0] if first else text
+    text = re.sub(r"^\[Errno -?\d+\] ", "", text)
     return " ".join(text.split())[:most] or type(error).__name__
 
 

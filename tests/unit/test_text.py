@@ -205,3 +205,10 @@ def test_an_error_is_one_line(error: Exception, said: str) -> None:
 def test_the_first_line_of_an_error_leaves_its_advice_out() -> None:
     """Where a library goes on with advice of its own, its first line can be had alone."""
     assert text.error_line(ValueError("no connection\nTry again with …"), first=True) == "no connection"
+
+
+def test_no_error_shows_the_systems_number() -> None:
+    """What an HTTP library takes over from the system is told without the system's number."""
+    assert (
+        text.error_line(RuntimeError("[Errno -2] Name or service not known")) == "Name or service not known"
+    )
