@@ -225,9 +225,12 @@ class FileLock:
 
     def release(self) -> None:
         """Let the next one have it."""
-        if self._remove:
-            with suppress(OSError):
+        with suppress(OSError):
+            if self._remove:
                 os.unlink(self.path)
+            elif not os.path.isdir(self.path):
+                # Else somebody who asks before the next holder has written its name would be told this one's.
+                os.ftruncate(self._descriptor, 0)
         close_quietly(self._descriptor)
 
     def __enter__(self) -> Self:

@@ -106,6 +106,13 @@ def test_a_lock_names_its_holder_and_ends_with_its_process(tmp_path: Path) -> No
     FileLock(path).release()
 
 
+def test_a_released_lock_names_nobody(tmp_path: Path) -> None:
+    """Whoever asks before the next holder has written its name is not told the last one's."""
+    path = tmp_path / "lock"
+    FileLock(str(path)).release()
+    assert path.read_bytes() == b""
+
+
 def test_a_folder_is_locked_without_a_file_in_it(tmp_path: Path) -> None:
     """Who holds a folder's lock is not known, and nothing is written for it."""
     with FileLock(str(tmp_path)), pytest.raises(LockHeld, match="another process"):
