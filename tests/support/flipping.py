@@ -460,7 +460,7 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=memory()) as folder, small(ROWS_A_SEGMENT, EXACT_ROWS):
         sound = Sound(os.path.realpath(folder))
-        unharmed = attempt(sound, Region("nothing", "closed/writer.lock", 0, 1), "bit", 1)
+        unharmed = attempt(sound, Region("nothing", "closed/writer.lock", 0, 1), "garbage", 1)
         assert unharmed.outcome == "harmless", unharmed
         cases = sample(sound, arguments.cases, arguments.seed)
     table: dict[str, Counter[str]] = {}
