@@ -28,6 +28,7 @@ from imgsearch.text import (
 from imgsearch.types import Hit
 
 _LINE_EVERY_SECONDS = 5.0
+_DRAWN_EVERY_SECONDS = 0.1  # as often as tqdm draws
 QUIET, NORMAL, VERBOSE = range(3)
 
 
@@ -174,7 +175,7 @@ class ProgressReporter:
         self._bar: Any = None
         self._total = self._done = 0
         self._unit = ""
-        self._began = self._last_line = 0.0
+        self._began = self._last_line = self._last_drawn = 0.0
 
     def say(self, text: str) -> None:
         """Write a line, above the progress bar if there is one; with --quiet nothing."""
@@ -212,6 +213,7 @@ class ProgressReporter:
         self.stop()
         self._total, self._done, self._unit = total, 0, unit
         self._began = self._last_line = time.monotonic()
+        self._last_drawn = 0.0
         if _can_draw():
             from tqdm import tqdm
 
@@ -230,12 +232,15 @@ class ProgressReporter:
     def advance(self, n: int = 1, where: str = "") -> None:
         """Count ``n`` more units; ``where`` is the folder that they were in."""
         self._done += n
+        now = time.monotonic()
         if self._bar is not None:
-            described = f"{self._counted(self._bar.format_dict['rate'])}  {printable(where)}"
-            self._bar.set_description_str(described.rstrip(), refresh=False)
+            if now - self._last_drawn >= _DRAWN_EVERY_SECONDS or self._done == self._total:
+                # Not at every file of a scan: putting it into words takes longer than finding the file.
+                self._last_drawn = now
+                described = f"{self._counted(self._bar.format_dict['rate'])}  {printable(where)}"
+                self._bar.set_description_str(described.rstrip(), refresh=False)
             self._bar.update(n)
             return
-        now = time.monotonic()
         if now - self._last_line >= _LINE_EVERY_SECONDS and self._done != self._total:
             self._last_line = now
             self.say(self._counted(None))

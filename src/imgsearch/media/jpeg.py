@@ -29,7 +29,7 @@ _MAX_SEGMENTS = 10_000
 _MAX_EXIF = 32
 """Segments of EXIF that are kept; each has at most 64 KiB."""
 _NOISE = bytes(range(1, 255)) * 16
-"""What no picture goes on with; holds no marker."""
+"""Bytes that continue no image and hold no marker."""
 _NEXT_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 
