@@ -66,8 +66,9 @@ class SourceFile:
 
     ``root`` is an absolute path, ``path`` is relative to it; both are str as os.fsdecode gives them (bytes
     that are no UTF-8 stand as surrogates). ``device`` is 0 on the root's own device, else the st_dev of the
-    file system that the file lies on. The numbers are those of the file system, as far as 64 bits hold them:
-    a time before 1677 or after 2262 is the nearest one that they do.
+    file system that the file lies on. ``inode`` and ``ctime_ns``, the time of the last change to the file or to what
+    is known of it, are 0 where they are unknown or say nothing. The numbers are those of the file system, as far as
+    64 bits hold them: a time before 1677 or after 2262 is the nearest one that they do.
     """
 
     root: str
@@ -75,15 +76,14 @@ class SourceFile:
     size: int
     mtime_ns: int
     device: int = 0
+    inode: int = 0
+    ctime_ns: int = 0
 
     def __post_init__(self) -> None:
         """Make the numbers such as the catalogue can store, and so compare with what it has."""
-        if not _LEAST <= self.size <= _MOST:
-            object.__setattr__(self, "size", int64(self.size))
-        if not _LEAST <= self.mtime_ns <= _MOST:
-            object.__setattr__(self, "mtime_ns", int64(self.mtime_ns))
-        if not _LEAST <= self.device <= _MOST:
-            object.__setattr__(self, "device", int64(self.device))
+        for name in ("size", "mtime_ns", "device", "inode", "ctime_ns"):
+            if not _LEAST <= (number := getattr(self, name)) <= _MOST:
+                object.__setattr__(self, name, int64(number))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

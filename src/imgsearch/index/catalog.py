@@ -81,7 +81,7 @@ class Catalog:
 
     def roots(self) -> list[Root]:
         """Return the known roots in the order in which they were added."""
-        return self.database.query(root_row, "SELECT id, path, options, mount FROM root ORDER BY id")
+        return self.database.query(root_row, "SELECT id, path, options, mount, drive FROM root ORDER BY id")
 
     def file(self, root: int, path: str) -> FileRow | None:
         """Return what is known of the file at ``path`` below a root, or None."""
@@ -261,13 +261,14 @@ class Catalog:
 
     # ---- writing: only under the writer lock ----------------------------------------------------------------
 
-    def put_root(self, path: str, options: dict[str, object], mount: str = os.sep) -> int:
-        """Add a root, or bring its options and mount point up to date; return its id."""
+    def put_root(self, path: str, options: dict[str, object], mount: str = os.sep, drive: str = "") -> int:
+        """Add a root, or bring its options and mount point up to date; return its id. "" keeps the ``drive``."""
         with self.transaction() as db:
             row = db.execute(
-                "INSERT INTO root (path, options, mount) VALUES (?, ?, ?) "
-                "ON CONFLICT (path) DO UPDATE SET options = excluded.options, mount = excluded.mount RETURNING id",
-                (os.fsencode(path), json.dumps(options, sort_keys=True), os.fsencode(mount)),
+                "INSERT INTO root (path, options, mount, drive) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (path) DO UPDATE SET options = excluded.options, mount = excluded.mount, "
+                "drive = iif(excluded.drive = '', drive, excluded.drive) RETURNING id",
+                (os.fsencode(path), json.dumps(options, sort_keys=True), os.fsencode(mount), drive),
             ).fetchone()
         return int(row[0])
 
@@ -300,9 +301,10 @@ class Catalog:
             if contents:
                 self._put_segment(db, segment, first_row + len(contents))
             db.executemany(
-                "INSERT INTO file (root, path, size, mtime_ns, device, content, error, detail) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (root, path) DO UPDATE SET size = excluded.size, "
-                "mtime_ns = excluded.mtime_ns, device = excluded.device, content = excluded.content, "
+                "INSERT INTO file (root, path, size, mtime_ns, device, inode, ctime_ns, content, error, detail) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (root, path) DO UPDATE SET "
+                "size = excluded.size, mtime_ns = excluded.mtime_ns, device = excluded.device, "
+                "inode = excluded.inode, ctime_ns = excluded.ctime_ns, content = excluded.content, "
                 "error = excluded.error, detail = excluded.detail",
                 (
                     (
@@ -311,6 +313,8 @@ class Catalog:
                         state.source.size,
                         state.source.mtime_ns,
                         state.source.device,
+                        state.source.inode,
+                        state.source.ctime_ns,
                         state.content,
                         state.error,
                         state.detail,
@@ -351,19 +355,20 @@ class Catalog:
             db.execute("DELETE FROM root WHERE id = ?", (id,))
 
     def move_roots(self, moved: Sequence[Root]) -> None:
-        """Give roots, known by their ids, other paths, options and mount points: all of them or, killed, none."""
+        """Give roots, known by their ids, other paths, options, mount points and drives: all or, killed, none."""
         with self.transaction() as db:
             # First out of each other's way: /a may become /a/b while /a/b becomes something else.
             db.executemany(
                 "UPDATE root SET path = ? WHERE id = ?", ((b"%d" % root.id, root.id) for root in moved)
             )
             db.executemany(
-                "UPDATE root SET path = ?, options = ?, mount = ? WHERE id = ?",
+                "UPDATE root SET path = ?, options = ?, mount = ?, drive = ? WHERE id = ?",
                 (
                     (
                         os.fsencode(root.path),
                         json.dumps(root.options, sort_keys=True),
                         os.fsencode(root.mount),
+                        root.drive,
                         root.id,
                     )
                     for root in moved
@@ -402,7 +407,7 @@ class Catalog:
         )
 
 
-_FILE = "id, path, size, mtime_ns, device, content, error, detail"
+_FILE = "id, path, size, mtime_ns, device, content, error, detail, inode, ctime_ns"
 
 
 def _path_condition(below: str) -> tuple[str, tuple[bytes, ...]]:

@@ -140,7 +140,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             INSERT OR REPLACE INTO dead VALUES (OLD.segment, OLD.row, 0);
         END""",
     ),
+    # 3: what tells a file from another one of the same size and time, and a root's drive from another one.
+    (
+        "ALTER TABLE file ADD COLUMN inode INTEGER NOT NULL DEFAULT 0",  # 0: unknown
+        "ALTER TABLE file ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0",  # 0: unknown
+        "ALTER TABLE root ADD COLUMN drive TEXT NOT NULL DEFAULT ''",  # '': unknown
+    ),
 )
+
+# By format: what lets a reader use it as it is, so that searches go on until a writer has brought it up to date. These
+# views are the reader's own, on its side of the disk, and stay right when that happens meanwhile.
+_READ_AS_IT_IS = {
+    2: (
+        "PRAGMA temp_store = MEMORY",
+        """CREATE TEMP VIEW file AS SELECT id, root, path, size, mtime_ns, device, content, error, detail,
+            0 AS inode, 0 AS ctime_ns FROM main.file""",
+        "CREATE TEMP VIEW root AS SELECT id, path, options, mount, '' AS drive FROM main.root",
+    )
+}
 
 
 NAME = "catalog.sqlite"
@@ -242,6 +259,10 @@ class Database:
             )
         if version == 0 and not create:
             raise IndexDamaged(f"{self.path} is not a catalogue; ", rebuild_hint(index_of(self.folder)))
+        if not write and version in _READ_AS_IT_IS:
+            for statement in _READ_AS_IT_IS[version]:
+                self.connection.execute(statement)
+            return
         if version < len(MIGRATIONS) and not write:
             raise IndexMismatch(
                 f"{self.path} has an older format; update it once with: ",

@@ -18,18 +18,23 @@ TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while
 class Root:
     """A folder that is kept indexed. ``mount`` is the mount point that it lay on: "/", or a drive's.
 
-    ``options`` are the walk's options as the user gave them, by name.
+    ``options`` are the walk's options as the user gave them, by name. ``drive`` tells the drive that it lay on from
+    others; "" is unknown.
     """
 
     id: int
     path: str
     options: dict[str, object]
     mount: str
+    drive: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A catalogued file: its content's sha256, or the reason why it has none."""
+    """A catalogued file: its content's sha256, or the reason why it has none.
+
+    An ``inode`` or ``ctime_ns`` of 0 is unknown.
+    """
 
     id: int
     path: str
@@ -39,6 +44,8 @@ class FileRow:
     content: bytes | None
     error: str | None
     detail: str = ""
+    inode: int = 0
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +118,9 @@ class FileState:
 # no path or no JSON raises ValueError or TypeError.
 
 
-def root_row(id: int, path: bytes, options: str, mount: bytes) -> Root:
+def root_row(id: int, path: bytes, options: str, mount: bytes, drive: str) -> Root:
     """Read a row of the root table."""
-    return Root(id, os.fsdecode(path), dict(json.loads(options)), os.fsdecode(mount))
+    return Root(id, os.fsdecode(path), dict(json.loads(options)), os.fsdecode(mount), str(drive))
 
 
 def location_row(*columns: Any) -> VectorLocation:

@@ -122,7 +122,7 @@ def _moved(root: Root, source: str, target: str, reporter: Reporter) -> Root:
                 f"{display_path(path)} is no longer inside {display_path(folder)}, so these no longer apply: "
             )
             reporter.say(Message(lost, what))
-    return replace(root, path=path, options=options, mount=_mount(path))
+    return replace(root, path=path, options=options, mount=_mount(path), drive="")
 
 
 def _at(path: str, source: str, target: str) -> str:

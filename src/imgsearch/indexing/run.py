@@ -237,7 +237,7 @@ def _open_writer(
     with IndexWriter(folder, spec, rebuild=rebuild) as writer:
         for root in base.roots:
             # A root on a drive that is not mounted now is indexed when it is back.
-            writer.catalog.put_root(root.path, root.options, root.mount)
+            writer.catalog.put_root(root.path, root.options, root.mount, root.drive)
         try:
             yield writer
         except BaseException:

@@ -113,19 +113,19 @@ def test_names_are_bytes(tmp_path: Path, names: set[str], folder: str) -> None:
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(), st.integers(), st.integers())
+@given(st.tuples(*[st.integers()] * 5))
 def test_any_number_of_a_file_is_stored_and_current(
-    tmp_path: Path, size: int, mtime: int, device: int
+    tmp_path: Path, numbers: tuple[int, int, int, int, int]
 ) -> None:
-    """Whatever a file system gives as size, time and device, the file is stored and is current the next time."""
-    source = SourceFile("/pictures", "a.jpg", size, mtime, device)
+    """Whatever numbers a file system gives for a file, it is stored and is current the next time."""
+    source = SourceFile("/pictures", "a.jpg", *numbers)
     with closing(Catalog(str(tmp_path), write=True, create=True)) as catalog:
         root = catalog.put_root("/pictures", {})
         catalog.commit(1, 0, [], [FileState(root, source, sha("a"))])
         found = catalog.file(root, "a.jpg")
-    assert is_current(found, SourceFile("/pictures", "a.jpg", size, mtime, device))[0]
+    assert is_current(found, SourceFile("/pictures", "a.jpg", *numbers))[0]
     assert found is not None
-    assert found.device == source.device
+    assert (found.device, found.inode, found.ctime_ns) == (source.device, source.inode, source.ctime_ns)
 
 
 def test_files_below_a_folder_are_those_and_no_others(tmp_path: Path) -> None:
@@ -288,6 +288,9 @@ def test_a_root_is_known_once(tmp_path: Path) -> None:
     assert catalog.put_root("/pictures", {"exclude": []}, "/mnt/\udcff") == 1
     (root,) = catalog.roots()
     assert (root.options, root.mount) == ({"exclude": []}, "/mnt/\udcff")
+    for drive, kept in (("uuid=1", "uuid=1"), ("", "uuid=1"), ("uuid=2", "uuid=2")):
+        catalog.put_root("/pictures", {}, "/", drive)
+        assert catalog.roots()[0].drive == kept
     catalog.drop_files([row.id for row in catalog.files(1)])
     catalog.drop_root(1)
     assert catalog.roots() == []

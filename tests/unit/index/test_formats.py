@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from imgsearch.errors import ImgsearchError, IndexMismatch
 from imgsearch.index import database, manifest, segments
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.database import MIGRATIONS
+from imgsearch.index.database import MIGRATIONS, Database
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from support import fakes
@@ -78,6 +78,67 @@ def kept(catalog: Catalog) -> dict[str, Any]:
 
 
 # ---- earlier formats ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def format_2(old: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the same index in format 2."""
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:2])
+        Database(old, write=True).close()
+    return old
+
+
+def test_a_reader_reads_format_2_as_it_is(format_2: str) -> None:
+    """Searches go on after an upgrade: what the older format does not tell is unknown, and nothing is changed."""
+    before = dump(format_2)
+    with ImageIndex(format_2) as index:
+        assert [(root.path, root.drive) for root in index.catalog.roots()] == [
+            ("/pictures", ""),
+            ("/mnt/nas", ""),
+        ]
+        files = [row for root in index.catalog.roots() for row in index.catalog.files(root.id)]
+        assert len(files) == 12
+        assert {(row.inode, row.ctime_ns) for row in files} == {(0, 0)}
+        assert index.catalog.file(1, "3.jpg") in files
+        record, score = index.search(unit(12, 1)[3:4], 1)[0][0]
+        assert record.paths == ("/mnt/nas/copy of 3.jpg", "/pictures/3.jpg")
+        assert score > 0.999
+        assert index.catalog.counts() == (11, 10, {"truncated": 1})
+        # A writer may bring it up to date at any time.
+        with IndexWriter(format_2) as writer:
+            assert writer.catalog.database.version == len(MIGRATIONS)
+        assert index.catalog.file(1, "3.jpg") in files
+        assert len(index.search(unit(12, 1)[3:4], 20)[0]) == 10
+    assert dump(format_2) != before
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "doctor"])
+def test_a_command_that_reads_leaves_format_2_as_it_is(format_2: str, command: str) -> None:
+    """No command that only reads refuses the format before this one, or brings it up to date."""
+    before = dump(format_2)
+    done = imgsearch(command, "--index", format_2)
+    assert done.code == 0 or command == "doctor", done.err
+    assert "format; update" not in done.out.decode() + done.err
+    assert dump(format_2) == before
+
+
+def test_format_2_is_asked_through_its_indexes(format_2: str) -> None:
+    """What a reader puts over the older tables hides no index: no question reads a table from end to end."""
+    with closing(Catalog(format_2)) as catalog:
+        ask = catalog.database.connection
+        steps: list[str] = []
+        ask.set_trace_callback(lambda sql: steps.append(sql))
+        catalog.file(1, "3.jpg")
+        list(catalog.files(1, "sub"))
+        catalog.records([(1, 3)])
+        ask.set_trace_callback(None)
+        assert len(steps) == 3
+        for sql in steps:
+            plan = [row[-1] for row in ask.execute(f"EXPLAIN QUERY PLAN {sql}")]
+            assert not [
+                step for step in plan if step.startswith(("SCAN main.", "SCAN file", "MATERIALIZE"))
+            ], plan
 
 
 def test_a_reader_says_how_an_older_index_is_brought_up_to_date(old: str) -> None:
@@ -185,6 +246,9 @@ def test_a_migration_that_is_broken_off_leaves_the_old_format(
     old: str, number: int, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever statement is the last that runs, the catalogue is as it was, and the next writer migrates it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:number])
+        Database(old, write=True).close()
     before = dump(old)
     steps = list(MIGRATIONS)
     steps[number] = (*steps[number][:place], "SELECT no_such_function()", *steps[number][place:])
