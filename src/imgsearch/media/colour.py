@@ -51,7 +51,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     The same image comes back where ``profile`` is None, can't be understood, belongs to another kind of image
     or means sRGB.
     """
-    transform = _transform_for(image, profile)
+    transform = _transform_for(image.mode, profile)
     if transform is None:
         return image
     colours = image.convert(image.mode[:-1]) if image.mode in ("LA", "RGBA") else image
@@ -62,9 +62,9 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return turned
 
 
-def moves(image: Image.Image, profile: bytes | None) -> bool:
-    """Tell whether ``to_srgb`` would change an image's numbers."""
-    return _transform_for(image, profile) is not None
+def moves(mode: str, profile: bytes | None) -> bool:
+    """Tell whether ``to_srgb`` would change the numbers of an image of this mode."""
+    return _transform_for(mode, profile) is not None
 
 
 @lru_cache(maxsize=32)
@@ -108,10 +108,10 @@ def adobe_rgb() -> bytes | None:
     return _matrix_profile(_ADOBE, np.linspace(0, 1, 4096) ** (563 / 256))
 
 
-def _transform_for(image: Image.Image, profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
+def _transform_for(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
     if not profile or len(profile) > MAX_PROFILE:
         return None
-    return _transform(profile, image.mode[:-1] if image.mode in ("LA", "RGBA") else image.mode)
+    return _transform(profile, mode[:-1] if mode in ("LA", "RGBA") else mode)
 
 
 @lru_cache(maxsize=16)

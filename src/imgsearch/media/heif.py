@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from imgsearch.errors import PictureError
 from imgsearch.media import colour
 from imgsearch.media.lookahead import DECODING
@@ -27,7 +29,12 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
         profile = container.info.get("icc_profile") or colour.from_cicp(
             nclx.get("color_primaries", 2), nclx.get("transfer_characteristics", 2)
         )
-        yield finished(container.to_pillow(), budget, profile=profile, orientation=1)
+        if container.mode == "RGB" and not colour.moves("RGB", profile):
+            # As libheif has it: to Pillow and back is a tenth of the time.
+            pixels = np.asarray(container)
+            yield Picture(pixels, pixels.shape[1], pixels.shape[0])
+        else:
+            yield finished(container.to_pillow(), budget, profile=profile, orientation=1)
 
 
 def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:

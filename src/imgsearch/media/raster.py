@@ -135,7 +135,7 @@ def finished(
         orientation = orientation_of(image)
     width, height = upright(full or image.size, orientation)
     image = eight_bits(image)
-    if colour.moves(image, profile):
+    if colour.moves(image.mode, profile):
         # Of a picture whose every colour changes, only as many pixels as matter.
         image = colour.to_srgb(_reduced(image, budget.max_pixels), profile)
     image = flat(image)
