@@ -65,6 +65,14 @@ _UNREAD = (
     ("Radiance HDR", rb"#\?(RADIANCE|RGBE)"),
     ("DDS", rb"DDS \x7c\0\0\0"),
     ("DjVu", rb"AT&TFORM"),
+    ("QOI", rb"qoif"),
+    ("PCX", rb"\x0a[\0\x02-\x05]\x01[\x01\x02\x04\x08]"),
+    ("SGI", rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]"),
+    ("GIMP's own format (XCF)", rb"gimp xcf"),
+    ("an icon (ICNS)", rb"icns"),
+    ("DPX", rb"SDPX|XPDS"),
+    ("FITS", rb"SIMPLE  = "),
+    ("BPG", rb"BPG\xfb"),
 )
 
 EXTENSIONS: frozenset[str] = frozenset(f".{ext}" for row in FORMATS for ext in row.extensions.split())
