@@ -43,6 +43,12 @@ if TYPE_CHECKING:
     import sqlite3
 
 
+_DAY = 86_400.0
+_MOST_AT_ONCE = 10 * _DAY
+"""Seconds by which retained rows age at most from one run to the next: no clock is believed further than that."""
+_END_OF_TIME = 1e11  # seconds since 1970: the year 5138
+
+
 class Catalog:
     """The catalogue's tables, read and written as the index's nouns, over one connection: ``database``."""
 
@@ -276,6 +282,35 @@ class Catalog:
         """Keep a remark about the index itself."""
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    def keep_time(self, now: float) -> None:
+        """Let what is retained age by the time since this was last called: by no more, whatever the clock shows.
+
+        ``now`` is the clock's, in seconds since 1970. One that went back ages nothing, and one that went ahead, as when
+        it is set right after a start in 1970, by ten days at most: so it takes three such errors to lose an embedding.
+        """
+        before = self._time_kept()
+        if before is not None and 0 <= now - before < _DAY:
+            return
+        with self.transaction() as db:
+            if before is None:
+                oldest = int(now - _MOST_AT_ONCE)
+                db.execute(
+                    "UPDATE dead SET since = min(max(since, ?), ?) WHERE since > 0", (oldest, int(now))
+                )
+            elif shift := int(now - before - min(max(now - before, 0.0), _MOST_AT_ONCE)):
+                db.execute(
+                    "UPDATE dead SET since = max(min(since + ?, ?), 1) WHERE since > 0", (shift, int(now))
+                )
+            db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('clock', ?)", (repr(now),))
+
+    def _time_kept(self) -> float | None:
+        """Return the time of the last ``keep_time``; None if there is none that makes sense."""
+        try:
+            kept = float(self.meta("clock") or "")
+        except ValueError:
+            return None
+        return kept if 0 <= kept < _END_OF_TIME else None
 
     def split_root(self, outer: int, below: str, inner: int, device: int) -> None:
         """Hand the files of ``outer`` that lie in its folder ``below`` over to the root ``inner`` of that folder.

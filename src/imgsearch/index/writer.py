@@ -7,8 +7,9 @@ lock; what a killed writer left behind is invisible to it and cleared away by th
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -82,6 +83,8 @@ class IndexWriter:
             )
             self._number = self._rows = 0
             self._keep_manifest(self.data if self.unpublished else self.folder)
+            with suppress(StorageError):  # a full disk: rows that are retained wait a little longer
+                self.catalog.keep_time(time.time())
             self.clear_away()
             opened.pop_all()  # nothing has failed: all stays open until ``close``
 
@@ -175,6 +178,12 @@ class IndexWriter:
             for number, rows in self.catalog.segments()
             if deleted.get(number, 0) and deleted[number] >= share * rows
         ]
+
+    def retained_before(self) -> float:
+        """Return since when, in seconds since 1970, an embedding must have been retained to be dropped now."""
+        now = time.time()
+        self.catalog.keep_time(now)  # the clock may have been set right since this writer was opened
+        return now - GRACE_SECONDS
 
     def compact(
         self,

@@ -17,7 +17,7 @@ from imgsearch.index import side_db
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileState
-from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS, Compaction, IndexWriter
+from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
@@ -82,7 +82,7 @@ class Ingest:
                 self._embed_all(load)
             self._commit()
             self._prune()
-            tidy(self.writer, self.builder, self.reporter, before=time.time() - GRACE_SECONDS)
+            tidy(self.writer, self.builder, self.reporter, before=self.writer.retained_before())
         finally:
             self.builder.stop()
         return self.result
