@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -29,15 +29,18 @@ class OpenedFile:
 
 
 @contextmanager
-def open_source(path: str) -> Iterator[OpenedFile]:
+def open_source(path: str, recognise: Callable[[BinaryIO], object] | None = None) -> Iterator[OpenedFile]:
     """Open and hash a file, which is closed at the end.
+
+    ``recognise`` gets the open file before it is hashed, and raises PictureError for one that is not worth that: a
+    file of 50 GB with the name of an image costs a look at its first bytes.
 
     Up to 64 MiB the bytes are read once and the stream holds just what was hashed. Larger files are read
     twice and looked at again at the end. Size and mtime are those from before the first read, so a file that
     changes later does not pass for the one that was read.
 
-    Raises PictureError: "vanished", "unreadable" (also what is no regular file), "empty file", or "changed
-    while it was read".
+    Raises PictureError: "vanished", "unreadable" (also what is no regular file), "empty file", "changed while it
+    was read", "out of memory", or what ``recognise`` raises.
     """
     try:
         file = open_regular(path)
@@ -48,9 +51,14 @@ def open_source(path: str) -> Iterator[OpenedFile]:
     with file:
         try:
             before = os.fstat(file.fileno())
+            if recognise and before.st_size:
+                recognise(cast("BinaryIO", file))
+                file.seek(0)
             if before.st_size <= _IN_MEMORY:
-                data = file.read(_IN_MEMORY + 1)
-                if len(data) > _IN_MEMORY:
+                # One byte more, to see whether it has grown; a file of the system's has no size.
+                most = before.st_size or _IN_MEMORY
+                data = file.read(most + 1)
+                if len(data) > most:
                     raise PictureError("changed while it was read")
                 digest, stream = hashlib.sha256(data).digest(), cast("BinaryIO", io.BytesIO(data))
             else:
@@ -58,6 +66,8 @@ def open_source(path: str) -> Iterator[OpenedFile]:
                 file.seek(0)
         except OSError as error:
             raise PictureError("unreadable", error_line(error)) from error
+        except MemoryError as error:
+            raise PictureError("out of memory", "not enough memory to read it") from error
         if before.st_size == 0 and not data:
             raise PictureError("empty file")
         try:

@@ -79,7 +79,8 @@ def _decode(
     max_megapixels: float,
 ) -> Decoded | Hashed | Skipped:
     try:
-        with open_source(os.path.join(source.root, source.path)) as opened:
+        path = os.path.join(source.root, source.path)
+        with open_source(path, lambda stream: formats.recognise(stream, path)) as opened:
             # What counts is the file as it is read, which may be newer than what the walk saw.
             source = replace(source, size=opened.size, mtime_ns=opened.mtime_ns)
             known = is_known(opened.sha256)

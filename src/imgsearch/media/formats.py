@@ -140,12 +140,17 @@ def is_supported(head: bytes, name: str) -> bool:
     return True
 
 
-def _decoder(stream: BinaryIO, name: str) -> tuple[Decoder, str]:
-    """Return who decodes this file, and the format's name for that."""
+def recognise(stream: BinaryIO, name: str) -> Format:
+    """Return a file's format by its first bytes, and go back to its start; PictureError for one that is not read."""
     stream.seek(0)
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
-    found = _recognise(head, name)
+    return _recognise(head, name)
+
+
+def _decoder(stream: BinaryIO, name: str) -> tuple[Decoder, str]:
+    """Return who decodes this file, and the format's name for that."""
+    found = recognise(stream, name)
     return cast("Decoder", import_module(f"imgsearch.media.{found.module}")), found.name
 
 

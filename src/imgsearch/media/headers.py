@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from imgsearch.errors import PictureError
-from imgsearch.media import colour
+from imgsearch.media import colour, jpeg2000
 from imgsearch.media.splice import Piece, length, spliced
 
 _MAX_BOXES = 1000
@@ -24,6 +24,8 @@ class Header(NamedTuple):
     """True where an alpha that is 0 everywhere means that none was written."""
     negative: bool = False
     """True where black and white are the other way round."""
+    codestream: jpeg2000.Codestream | None = None
+    """What a JPEG 2000 is made of."""
 
 
 def read_header(stream: BinaryIO, format: str) -> Header:
@@ -80,10 +82,22 @@ def _avif(stream: BinaryIO) -> Header:
 
 
 def _jpeg2000(stream: BinaryIO) -> Header:
-    for box in _in_boxes(stream, ((b"jp2h", 0), (b"colr", 0)), 0, length(stream)):
-        if box[:1] in (b"\2", b"\3"):
-            return Header(stream, box[3:])
-    return Header(stream)
+    """Find the profile, and check the codestream, which Pillow would decode without a look at its sizes."""
+    end = length(stream)
+    stream.seek(0)
+    if stream.read(4) == b"\xff\x4f\xff\x51":
+        return Header(stream, codestream=jpeg2000.read(stream, 0, None))
+    sizes = (box[:8] for box in _in_boxes(stream, ((b"jp2h", 0), (b"ihdr", 0)), 0, end) if len(box) >= 8)
+    height, width = next((struct.unpack(">II", size) for size in sizes), (0, 0))
+    start = next((inside for name, inside, _ in _boxes(stream, 0, end) if name == b"jp2c"), 0)
+    codestream = jpeg2000.read(stream, start, (width, height)) if start else None
+    profiles = (
+        box[3:] for box in _in_boxes(stream, ((b"jp2h", 0), (b"colr", 0)), 0, end) if box[:1] in _ICC_METHODS
+    )
+    return Header(stream, next(profiles, None), codestream=codestream)
+
+
+_ICC_METHODS = (b"\2", b"\3")
 
 
 def _bmp(stream: BinaryIO) -> Header:

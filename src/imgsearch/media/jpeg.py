@@ -22,6 +22,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The markers that give size, bits and components, and the way of coding."""
 _CODINGS = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC3: "lossless", 0xC9: "arithmetic"}
 _CODINGS[0xCA] = "arithmetic progressive"
+_PROGRESSIVE = (0xC2, 0xCA)
 """Those that libjpeg-turbo decodes; the others are differential, or lossless with arithmetic coding."""
 _LONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length."""
@@ -30,7 +31,15 @@ _MAX_EXIF = 32
 """Segments of EXIF that are kept; each has at most 64 KiB."""
 _NOISE = bytes(range(1, 255)) * 16
 """Bytes that continue no image and hold no marker."""
-_NEXT_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+_NEXT_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
+_MAX_SCANS = 500
+"""A progressive JPEG has about ten; each goes over all of the image again, and takes a few bytes if it is empty."""
+_MAX_VISITS = 5_000_000_000
+"""Coefficients that all scans together touch: some five seconds. 200 megapixels with ten scans have a fifth of it."""
+_ARITHMETIC = 6
+"""How many times as long a coefficient takes with arithmetic coding."""
+_MAX_ZEROS = 64 << 20
+"""Bytes at the end of a file that are looked through for where the data ends."""
 
 
 @dataclass
@@ -46,11 +55,23 @@ class _Header:
     coding: int = 0
     components: bytes = b""
     """Their numbers."""
+    samples: dict[int, int] = field(default_factory=dict)
+    """Component → how many samples it has."""
     profile: dict[int, bytes] = field(default_factory=dict)
     parts: int = 0
     """How many parts the profile has, by the last of them."""
     scan: bytes = b""
     """The components of the first scan."""
+
+    @property
+    def is_progressive(self) -> bool:
+        """Whether each scan adds detail to the ones before."""
+        return self.coding in _PROGRESSIVE
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether libjpeg keeps the coefficients of the whole image, of which each scan gives a part."""
+        return self.is_progressive or set(self.scan) != set(self.components)
 
     def colours(self) -> bytes | None:
         """Return the profile, put together; None unless all of it is there."""
@@ -112,7 +133,11 @@ def _skip_detail(image: ImageFile.ImageFile, max_pixels: int) -> None:
 
 
 def _read_header(stream: BinaryIO) -> _Header:
-    """Read the segments up to the first scan. Raises PictureError for a variant that can't be read."""
+    """Read the segments up to the first scan.
+
+    Raises PictureError for a variant that can't be read, and for what has no scan: Pillow takes a minute for millions
+    of segments.
+    """
     header, size = _Header(), length(stream)
     at, exif = 2, 0
     for _ in range(_MAX_SEGMENTS):
@@ -128,6 +153,8 @@ def _read_header(stream: BinaryIO) -> _Header:
             count = stream.read(1)
             header.scan = stream.read(2 * count[0])[::2] if count else b""
             header.start, header.end = at - 2, _end_of_data(stream, size)
+            if header.is_whole:
+                _check_scans(stream, header)
             return header
         if marker in (_HIERARCHICAL, _JPEG_LS):
             raise PictureError("unsupported", "hierarchical JPEG" if marker == _HIERARCHICAL else "JPEG-LS")
@@ -143,9 +170,7 @@ def _read_header(stream: BinaryIO) -> _Header:
                 continue
         header.pieces.append((at - 2, after))
         at = after
-    # Pillow knows what to call it.
-    header.pieces, header.start, header.end = [], 0, size
-    return header
+    raise PictureError("corrupt", "it ends, or goes on and on, before its pixels begin")
 
 
 def _next_marker(stream: BinaryIO, at: int) -> tuple[int, int]:
@@ -183,6 +208,46 @@ def _check_frame(marker: int, frame: bytes, header: _Header) -> None:
     if problem:
         raise PictureError("unsupported", problem)
     header.coding, header.components = marker, frame[6 : 6 + 3 * count : 3]
+    width = struct.unpack_from(">H", frame, 3)[0]
+    factors = [(both >> 4 or 1, both & 15 or 1) for both in frame[7 : 6 + 3 * count : 3]]
+    most = max(h for h, _ in factors) * max(v for _, v in factors)
+    parts = [width * height * h * v // most for h, v in factors]
+    header.samples = dict(zip(header.components, parts, strict=False))
+
+
+def _check_scans(stream: BinaryIO, header: _Header) -> None:
+    """Raise PictureError where the scans, which need not have any data, would take too long."""
+    visits = 0
+    for count, scan in enumerate(_scans(stream, header), start=1):
+        visits += _visits(scan, header)
+        if count > _MAX_SCANS or visits > _MAX_VISITS:
+            raise PictureError("takes too long", f"a JPEG of {count:,} scans or more")
+
+
+def _visits(scan: bytes, header: _Header) -> int:
+    """Return how many coefficients a scan touches: of one that refines, or is coded arithmetically, all of its band."""
+    if len(scan) < 4 + 2 * scan[0]:
+        return 0
+    first, last, refined = scan[1 + 2 * scan[0] :][:3]
+    arithmetic = header.coding in (0xC9, 0xCA)
+    band = max(1, min(last, 63) - first + 1) if refined >> 4 or arithmetic else 4
+    samples = sum(header.samples.get(number, 0) for number in set(scan[1 : 1 + 2 * scan[0] : 2]))
+    return samples // 64 * band * (_ARITHMETIC if arithmetic else 1)
+
+
+def _scans(stream: BinaryIO, header: _Header) -> Iterator[bytes]:
+    """Yield the header of each scan of the image: how many components it has, which, and what of them."""
+    stream.seek(header.start)
+    data = stream.read(header.end - header.start)
+    at = 0
+    while found := _NEXT_MARKER.search(data, at):
+        at = found.end()
+        if found[1][0] == _END[1]:
+            return
+        if found[1][0] == _SCAN and len(data) > at + 2:
+            yield data[at + 2 : at + 2 + 12]
+        if len(data) >= at + 2:
+            at += struct.unpack_from(">H", data, at)[0]
 
 
 def _is_needed(marker: int, start: bytes, exif: int) -> bool:
@@ -206,7 +271,7 @@ def _read_profile(stream: BinaryIO, start: bytes, after: int, header: _Header) -
 def _end_of_data(stream: BinaryIO, size: int) -> int:
     """Return where the data ends, without zeros that stand in place of an end."""
     end = size
-    while end > 0:
+    while end > max(0, size - _MAX_ZEROS):
         start = max(0, end - (1 << 16))
         stream.seek(start)
         block = stream.read(end - start).rstrip(b"\0")
@@ -237,7 +302,7 @@ def _without_end(
     height = image.size[1]
     if differing is None:
         return image, raster.end_note(height, height)
-    if header.coding not in (0xC2, 0xCA) and set(header.scan) == set(header.components):
+    if not header.is_progressive and set(header.scan) == set(header.components):
         return _filled(image, differing[1]), raster.end_note(differing[1], height)
     if not _has_coarse_picture(stream, header):
         raise PictureError("corrupt", "end missing, before the first scan of all rows was complete")
@@ -267,15 +332,7 @@ def _loaded(
 
 def _has_coarse_picture(stream: BinaryIO, header: _Header) -> bool:
     """Tell whether the scans before the last, which is incomplete, hold the mean of every block of every component."""
-    stream.seek(header.start)
-    data = stream.read(header.end - header.start)
-    scans, at = [], 0
-    while found := _NEXT_MARKER.search(data, at):
-        at = found.end()
-        if found[1][0] == _SCAN:
-            scans.append(data[at + 2 : at + 2 + 12])
-        if len(data) >= at + 2:
-            at += struct.unpack_from(">H", data, at)[0]
+    scans = list(_scans(stream, header))
     coarse = set()
     for scan in scans[:-1]:
         count = scan[0] if scan else 0

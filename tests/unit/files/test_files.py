@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given, settings
@@ -865,6 +866,41 @@ def test_what_can_not_be_opened_says_why(
         pass
     assert caught.value.reason == reason
     assert str(tmp_path) not in caught.value.detail
+
+
+def test_what_is_not_an_image_is_not_hashed(tmp_path: Path) -> None:
+    """A file that is not recognised costs a look at its start, however large it is: here 8 TB."""
+    put(tmp_path, "a.jpg", data=b"")
+    os.truncate(tmp_path / "a.jpg", 8 << 40)
+
+    def recognise(stream: BinaryIO) -> None:
+        raise PictureError("not an image", str(len(stream.read(64))))
+
+    with pytest.raises(PictureError, match="64"), open_source(str(tmp_path / "a.jpg"), recognise):
+        pass
+
+
+def test_a_file_that_is_recognised_is_read_from_its_start(tmp_path: Path) -> None:
+    """What was read to recognise a file is read again, and hashed."""
+    put(tmp_path, "a.jpg", data=b"picture")
+    with open_source(str(tmp_path / "a.jpg"), lambda stream: stream.read(3)) as opened:
+        assert opened.stream.read() == b"picture"
+        assert opened.sha256 == hashlib.sha256(b"picture").digest()
+
+
+def test_memory_that_runs_out_while_reading_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file for which there is no memory now gives a reason that may pass, not a traceback."""
+    put(tmp_path, "a.jpg", data=b"picture")
+
+    def no_memory(data: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(opening_module.hashlib, "sha256", no_memory)
+    with pytest.raises(PictureError) as caught, open_source(str(tmp_path / "a.jpg")):
+        pass
+    assert caught.value.reason == "out of memory"
 
 
 def test_a_small_file_is_read_once(tmp_path: Path) -> None:
