@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # sentence-transformers as its users have it, with torchvision: what the parity tests compare with.
 REFERENCE := .venv-reference
 
-.PHONY: docs demo test quick faults reference smoke bench lint types check wheel clean
+.PHONY: docs demo test quick faults fuzz reference smoke bench lint types check wheel clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
@@ -26,6 +26,11 @@ quick: $(READY)
 faults: $(READY)
 	IMGSEARCH_FAULTS=full $(BIN)/python -m pytest tests/faults/test_sigkill.py tests/faults/test_concurrency.py tests/faults/test_stateful.py \
 		tests/faults/test_flipped_bytes.py tests/faults/test_io_faults.py tests/faults/test_power_loss.py tests/faults/test_full_disk.py
+
+# What other people's folders may hold, damaged at random (seeded), for ten minutes; add SEED=2 for other damage.
+SEED ?= 1
+fuzz: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seed $(SEED)
 
 reference: $(REFERENCE)/.ready
 
