@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -58,6 +59,32 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 def int64(number: int) -> int:
     """Return the integer nearest to ``number`` that has 64 bits: what SQLite can store."""
     return max(_LEAST, min(number, _MOST))
+
+
+def path_json(path: str, name: str = "path") -> dict[str, str]:
+    """Return a path as JSON has it; with its bytes in base64 as ``path_b64`` beside it if these are not UTF-8.
+
+    In the text itself such a byte is a surrogate, which many readers of JSON refuse or replace.
+    """
+    return {name: path} if _is_utf8(path) else {name: path, f"{name}_b64": _base64(path)}
+
+
+def paths_json(paths: Sequence[str], name: str) -> dict[str, list[str]]:
+    """Return a list of paths as JSON has it; if one of them is not UTF-8, all of them once more as ``name_b64``."""
+    plain = {name: list(paths)}
+    return plain if all(map(_is_utf8, paths)) else {**plain, f"{name}_b64": [*map(_base64, paths)]}
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _base64(path: str) -> str:
+    return base64.b64encode(os.fsencode(path)).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +288,12 @@ class Hit:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
-        return {**asdict(self), "score": round(self.score, 6)}
+        return {
+            **asdict(self),
+            "score": round(self.score, 6),
+            **path_json(self.path),
+            **paths_json(self.copies, "copies"),
+        }
 
 
 class Reporter(Protocol):

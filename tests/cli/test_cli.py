@@ -65,6 +65,7 @@ def test_index_json_counts_every_picture_once(indexed: Path) -> None:
     assert object_.pop("seconds") >= 0
     assert object_.pop("to_do") == object_.pop("to_prune") == 0
     assert object_.pop("not_read") == {}
+    assert object_.pop("left_alone") == []
     assert object_ == {"indexed": 0, "reused": 1, "unchanged": 5, "skipped": 1, "pruned": 1}
 
 

@@ -49,7 +49,6 @@ ONLY_IN = {
     "starlette": {"tools/server/"},
     "uvicorn": {"tools/server/daemon"},
     "tqdm": {"cli/output"},
-    "pathspec": {"files/ignore"},
 }
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Collection, Iterable
-
-from pathspec import GitIgnoreSpec
+from collections.abc import Collection
 
 from imgsearch.errors import UsageError
 from imgsearch.files.open import open_regular
+from imgsearch.files.patterns import MOST_PATTERNS, NoPattern, PatternList, compile_all, parse
 from imgsearch.lines import NotText, decode_line
-from imgsearch.text import Message, Option, display_path, error_line
+from imgsearch.text import Option, display_path, error_line
 
 IGNORE_FILE = ".imgsearchignore"
 """In any folder: gitignore patterns, relative to that folder."""
@@ -31,13 +30,14 @@ _INDEX_OWN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _MAX_BYTES = 1 << 20  # of an ignore file; what is larger is something else under its name
+_SHOWN = 40  # characters of a pattern that is no good
 
-_Patterns = tuple[
-    tuple[re.Pattern[str], bool], ...
-]  # the last line first; True leaves out, False ("!") takes in
-
-Rules = tuple[tuple[int, _Patterns], ...]
+Rules = tuple[tuple[int, PatternList], ...]
 """Pattern lists, the first has the first word; each with the length of the path prefix it does not see."""
+
+
+class IgnoreFileError(Exception):
+    """An ignore file can't be used, so what it would leave out is unknown; the message tells why, without its name."""
 
 
 def is_junk(folder: str) -> bool:
@@ -64,64 +64,66 @@ def is_hidden(name: str, include_hidden: bool) -> bool:
 
 
 def excluded(path: str, is_folder: bool, rules: Rules) -> bool:
-    """Whether a path (relative to the root) is left out; the first list that has a word on it decides."""
-    # A pattern's "." and "$" stop at a newline, a name does not; NUL, which no name holds, stands in.
-    plain = path.replace("\n", "\0") + ("/" if is_folder else "")
+    """Whether a path (relative to the root) is left out; the first list that has a word on it decides.
+
+    The folders on the way to it were asked before and are not entered if they are out.
+    """
+    full = f"{path}/" if is_folder else path
     for prefix, patterns in rules:
-        relative = plain[prefix:]
-        for pattern, verdict in patterns:
-            if pattern.search(relative):
-                return verdict
+        verdict = patterns.verdict(full[prefix:])
+        if verdict is not None:
+            return verdict
     return False
 
 
-def option_rules(patterns: Iterable[str], prefix: int = 0) -> Rules:
+def option_rules(patterns: Collection[str], prefix: int = 0) -> Rules:
     """Compile the patterns of ``exclude``, which do not see ``prefix``; UsageError names one that is no pattern."""
-    lines = []
+    if len(patterns) > MOST_PATTERNS:
+        raise UsageError(
+            Option("exclude"), f": {len(patterns):,} patterns, at most {MOST_PATTERNS:,} are allowed"
+        )
+    compiled = []
     for pattern in patterns:
-        # "#" begins a comment in a file; as an option it can only mean a name such as "#recycle".
-        lines.append((Message(Option("exclude")), f"\\{pattern}" if pattern.startswith("#") else pattern))
         if not pattern.strip():
             raise UsageError(Option("exclude"), " needs a pattern, not an empty string")
-    return ((prefix, _compile(lines)),) if lines else ()
+        try:
+            # "#" begins a comment in a file; as an option it can only mean a name such as "#recycle".
+            compiled.append(parse(f"\\{pattern}" if pattern.startswith("#") else pattern))
+        except NoPattern as error:
+            raise UsageError(
+                Option("exclude"), f": {_named(pattern)} is not a valid gitignore pattern: {error}"
+            ) from error
+    return ((prefix, compile_all(compiled)),) if compiled else ()
 
 
 def file_rules(root: str, folder: str) -> Rules:
-    """Compile the ignore file of a folder; UsageError names the file, and the line that is no pattern."""
+    """Compile the ignore file of a folder. Raises IgnoreFileError."""
     path = os.path.join(root, folder, IGNORE_FILE)
     try:
         with open_regular(path) as file:
             data = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        return ()
     except OSError as error:
-        raise UsageError(f"{display_path(path)} can't be read: {error_line(error)}") from error
+        if isinstance(error, FileNotFoundError) and not os.path.islink(path):
+            return ()
+        raise IgnoreFileError(f"it can't be read: {error_line(error)}") from error
     if len(data) > _MAX_BYTES:
-        raise UsageError(f"{display_path(path)} is over {_MAX_BYTES >> 20} MiB: too large for an ignore file")
-    lines = []
-    for number, raw in enumerate(io.BytesIO(data), start=1):
-        where = f"{display_path(path)}, line {number}"
-        try:
-            lines.append((where, decode_line(raw, number, errors="surrogateescape")))
-        except NotText as error:
-            raise UsageError(f"{where}: {error}") from error
-    prefix = len(folder) + 1 if folder else 0
-    return ((prefix, _compile((at, line) for at, line in lines if line.strip() and line[0] != "#")),)
-
-
-def _compile(lines: Iterable[tuple[str, str]]) -> _Patterns:
-    """Compile (where it stands, pattern) pairs; git drops what is no pattern in silence, a person is told."""
+        raise IgnoreFileError(f"it is larger than {_MAX_BYTES >> 20} MiB")
     patterns = []
-    for where, line in lines:
+    for number, raw in enumerate(io.BytesIO(data), start=1):
         try:
-            [pattern] = GitIgnoreSpec.from_lines([line]).patterns
-        except (ValueError, re.error):
-            pattern = None
-        if pattern is None or pattern.regex is None or pattern.include is None:
-            raise UsageError(where, f": {display_path(line)!r} is not a valid gitignore pattern")
-        # pathspec lets a path match by the folders above it. Here each folder on the way was asked before and
-        # is not entered if it is out, so, as in git, a pattern has to match the path itself: a folder's slash
-        # only at the end, and "x/**" not x but what is in it.
-        text = pattern.regex.pattern.replace("(?P<ps_d>/)", r"(?P<ps_d>/\Z)")
-        patterns.append((re.compile(f"{text}." if text.endswith("/") else text), pattern.include))
-    return tuple(reversed(patterns))
+            line = decode_line(raw, number, errors="surrogateescape")
+            if line.strip() and line[0] != "#":
+                patterns.append(parse(line))
+        except NoPattern as error:
+            raise IgnoreFileError(f"line {number}: {_named(line)} is not a valid pattern: {error}") from error
+        except NotText as error:
+            raise IgnoreFileError(f"line {number}: {error}") from error
+        if len(patterns) > MOST_PATTERNS:
+            raise IgnoreFileError(f"it has more than {MOST_PATTERNS:,} patterns")
+    prefix = len(folder) + 1 if folder else 0
+    return ((prefix, compile_all(patterns)),)
+
+
+def _named(pattern: str) -> str:
+    """Return a pattern as a message shows it."""
+    return repr(display_path(pattern if len(pattern) <= _SHOWN else f"{pattern[:_SHOWN]}…"))

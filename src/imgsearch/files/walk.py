@@ -12,6 +12,7 @@ from imgsearch import fs
 from imgsearch.files.copies import copies_among, holds_copies
 from imgsearch.files.ignore import (
     IGNORE_FILE,
+    IgnoreFileError,
     Rules,
     excluded,
     file_rules,
@@ -66,8 +67,8 @@ class Walk:
     links are files of their own. ``named`` is asked about each file (relative) of another extension: whether it is
     taken all the same.
 
-    Raises UsageError for an invalid pattern, here or while iterating (in an ignore file, or one that can't
-    be read). A folder that can't be listed stands in ``unlisted`` instead.
+    Raises UsageError for an invalid pattern in the options. A folder that can't be listed, or whose ignore file can't
+    be used, stands in ``left_alone`` instead.
     """
 
     def __init__(
@@ -84,8 +85,9 @@ class Walk:
         """Compile the excludes; the disk is not touched before iteration."""
         self.root = root
         self.options = options
-        self.unlisted: dict[str, str] = {}
-        """Folders (relative) that could not be listed, with the reason."""
+        self.left_alone: dict[str, str] = {}
+        """Folders (relative) of which nothing is known, nor of what lies in them, with the reason: they could not be
+        listed, or it is unknown what their ignore file leaves out."""
         self.empty_folders: set[str] = set()
         """Folders (relative) that hold no file at all, however deep; known after the walk."""
         self.other_files: Counter[str] = Counter()
@@ -120,7 +122,9 @@ class Walk:
             above = self._rules_above()
             stack = [] if above is None else self._enter("", above, linked=False)
         except OSError as error:
-            self.unlisted[""] = error_line(error)
+            self.left_alone[""] = _unlisted(error)
+        except IgnoreFileError as error:
+            self.left_alone[""] = _unruled(error)
         while stack or self._links:
             if not stack:
                 stack += self._resolve(*self._links.popleft())
@@ -133,10 +137,12 @@ class Walk:
                     yield source
             except (FileNotFoundError, NotADirectoryError):
                 if kind == "folder":
-                    self.unlisted[path] = "deleted during the scan"
+                    self.left_alone[path] = "it was deleted during the scan"
+            except IgnoreFileError as error:
+                self.left_alone[path] = _unruled(error)
             except OSError as error:
                 if kind != "link":  # links that lead round in circles are nobody's loss
-                    self.unlisted[path if kind == "folder" else parent.path] = error_line(error)
+                    self.left_alone[path if kind == "folder" else parent.path] = _unlisted(error)
         for path in self._left_out_folders:
             if _parent(path) not in self._non_empty and _holds_a_file(self._absolute(path)):
                 self._mark_non_empty(_parent(path))
@@ -162,11 +168,8 @@ class Walk:
         while folder:
             folders.append(folder := _parent(folder))
         for folder in folders:
-            if folder in self.unlisted:
-                return (
-                    False,
-                    f"{display_path(folder or self.root)} could not be listed: {self.unlisted[folder]}",
-                )
+            if folder in self.left_alone:
+                return False, f"{display_path(folder or self.root)} is left alone: {self.left_alone[folder]}"
         present = next((known for folder in folders if os.path.isdir(known := self._absolute(folder))), None)
         try:
             here = 0 if present is None else self._device(present)
@@ -311,6 +314,14 @@ class Walk:
 
     def _absolute(self, path: str) -> str:
         return os.path.join(self.root, path) if path else self.root
+
+
+def _unlisted(error: OSError) -> str:
+    return f"it can't be listed: {error_line(error)}"
+
+
+def _unruled(error: IgnoreFileError) -> str:
+    return f"its {IGNORE_FILE} can't be used: {error}"
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

@@ -61,6 +61,7 @@ class Ingest:
             unchanged_errors=plan.unchanged_errors,
             kept=plan.kept,
             not_read=plan.other_files,
+            left_alone=plan.left_alone,
         )
         self.root_ids: dict[str, int] = {}
         self.batch: list[Decoded] = []

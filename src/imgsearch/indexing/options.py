@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from imgsearch.errors import UsageError
 from imgsearch.indexing.roots import WalkOverrides
-from imgsearch.text import Call, Message, Option, format_duration, format_rate
-from imgsearch.types import MAX_MEGAPIXELS, ModelOptions
+from imgsearch.text import Call, Message, Option, format_duration, format_rate, plural
+from imgsearch.types import MAX_MEGAPIXELS, ModelOptions, path_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,9 @@ class IndexOptions:
 @dataclass(slots=True)
 class IndexResult:
     """What a run did. ``skipped`` counts by reason what this run skipped, ``kept`` what pruning spared and why,
-    ``not_read`` by kind the files that are not images or not supported.
+    ``not_read`` by kind the files that are not images or not supported. ``left_alone`` are the folders that
+    could not be listed, or of which it is unknown what to leave out, with the reason: nothing in them was indexed or
+    pruned.
 
     Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for images; the rest went into the walk,
     loading and committing. ``batch`` tells how many images the model took at a time, and why.
@@ -57,6 +59,7 @@ class IndexResult:
     pruned: int = 0
     kept: Counter[str] = field(default_factory=Counter)
     not_read: Counter[str] = field(default_factory=Counter)
+    left_alone: dict[str, str] = field(default_factory=dict)
     to_do: int = 0
     to_prune: int = 0
     seconds: float = 0.0
@@ -80,6 +83,7 @@ class IndexResult:
             "to_do": self.to_do,
             "to_prune": self.to_prune,
             "not_read": dict(self.not_read),
+            "left_alone": [{**path_json(path), "reason": reason} for path, reason in self.left_alone.items()],
         }
 
     def summary(self, folder: str | None = None) -> Message:
@@ -97,6 +101,8 @@ class IndexResult:
             parts.append(f"{self.unchanged_errors:,} skipped earlier")
         if self.pruned:
             parts.append(f"{self.pruned:,} deleted")
+        if self.left_alone:
+            parts.append(f"{plural(len(self.left_alone), 'folder')} left alone")
         return Message(Message.joined(", ", parts), f"; {format_duration(self.seconds)}")
 
     def timing(self) -> str:

@@ -23,9 +23,10 @@ class Plan:
     ``to_do`` are the files to read, in walking order. ``remounted`` are unchanged files whose drive has another
     device number now, with what the catalogue knows of them. ``to_prune`` are the row ids of files that were deleted;
     ``kept`` counts by reason those that can't be seen and stay. ``other_files`` counts by kind (``files.kinds``) what
-    is not read; ``copies`` are folders that are not, with copies that other programs keep. ``unlisted`` are folders
-    that could not be listed, with the reason. ``empty_paths`` are the paths, as they were asked for, at and below
-    which there is no image and none was known: what is no root yet does not become one for them.
+    is not read; ``copies`` are folders that are not, with copies that other programs keep. ``left_alone`` are folders
+    that could not be listed, or of which it is unknown what to leave out, with the reason. ``empty_paths`` are the
+    paths, as they were asked for, at and below which there is no image and none was known: what is no root yet does
+    not become one for them.
     """
 
     roots: list[PlannedRoot]
@@ -37,7 +38,7 @@ class Plan:
     other_files: Counter[str] = field(default_factory=Counter)
     copies: set[str] = field(default_factory=set)
     kept: Counter[str] = field(default_factory=Counter)
-    unlisted: dict[str, str] = field(default_factory=dict)
+    left_alone: dict[str, str] = field(default_factory=dict)
     empty_paths: list[str] = field(default_factory=list)
 
     @property
@@ -91,9 +92,9 @@ def make_plan(
                     devices.setdefault(source.device, set()).add(row.device)
                 _sort_in(plan, source, row, retry)
             plan.other_files += walk.other_files
-            plan.copies.update(os.path.join(root.path, folder) for folder in walk.copies)
-            plan.unlisted.update(
-                (os.path.join(root.path, folder), reason) for folder, reason in walk.unlisted.items()
+            plan.copies.update(root.absolute(folder) for folder in walk.copies)
+            plan.left_alone.update(
+                (root.absolute(folder), reason) for folder, reason in walk.left_alone.items()
             )
             if prune:
                 mounted = is_mount(root.mount)  # still, after the walk

@@ -61,6 +61,10 @@ class PlannedRoot:
     mount: str = os.sep
     device: int = 0
 
+    def absolute(self, path: str) -> str:
+        """Return the absolute path of what is at ``path`` in the root; "" is the root itself."""
+        return os.path.join(self.path, path) if path else self.path
+
     def owned_paths(self) -> set[str]:
         """Return what the root owns: its folder, or its single files."""
         return {os.path.join(self.path, name) for name in self.single_files} or {self.path}

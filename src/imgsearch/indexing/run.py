@@ -57,6 +57,8 @@ _DEMO_ONLY = Message(
     Option("model", "demo"),
 )
 
+_FOLDERS_NAMED = 5
+
 
 def index_pictures(
     paths: Sequence[str], folder: str, options: IndexOptions | None = None, reporter: Reporter | None = None
@@ -254,9 +256,9 @@ def _require_pictures(plan: Plan, reporter: Reporter) -> None:
         for path in plan.empty_paths:
             reporter.say(f"no images in {display_path(path)}")
         return
-    if plan.unlisted:
-        folder, reason = next(iter(plan.unlisted.items()))
-        raise FolderError(f"{folder} can't be listed ({reason}); nothing was indexed")
+    if plan.left_alone:
+        folder, reason = next(iter(plan.left_alone.items()))
+        raise FolderError(f"{display_path(folder)} is left alone: {reason}; nothing was indexed")
     where = ", ".join(map(display_path, plan.empty_paths or [root.path for root in plan.roots]))
     kinds = described(plan.other_files)
     why = f" ({kinds})" if set(plan.other_files) <= {OTHER, LINK} else f" ({kinds}: not supported yet)"
@@ -293,8 +295,10 @@ def _say_plan(
         reporter.say(Message(*_copies(plan)))
     if (plan.to_do or plan.to_prune) and plan.other_files[LINK]:
         reporter.say(Message(*_links(plan)))
-    for where, reason in list(plan.unlisted.items())[:5]:
-        reporter.say(f"{where} can't be listed ({reason}); its images stay indexed")
+    for folder, reason in list(plan.left_alone.items())[:_FOLDERS_NAMED]:
+        reporter.say(f"{display_path(folder)} is left alone: {reason}; its images stay indexed")
+    if (more := len(plan.left_alone) - _FOLDERS_NAMED) > 0:
+        reporter.say(f"{plural(more, 'more folder is', 'more folders are')} left alone")
 
 
 def _copies(plan: Plan) -> tuple[str | Option, ...]:
@@ -343,5 +347,6 @@ def _dry_run_result(plan: Plan, seconds: float) -> IndexResult:
         to_do=len(plan.to_do),
         to_prune=len(plan.to_prune),
         kept=plan.kept,
+        left_alone=plan.left_alone,
         seconds=seconds,
     )

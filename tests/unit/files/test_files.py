@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -368,42 +369,111 @@ def test_an_option_that_is_no_pattern_is_refused(tmp_path: Path, pattern: str) -
         walk(tmp_path, WalkOptions(exclude=("ok", pattern)))
 
 
-def test_an_invalid_line_of_an_ignore_file_is_named(tmp_path: Path) -> None:
-    """The error says which file and which line."""
-    put(tmp_path, "sub/.imgsearchignore", data=b"# fine\n*.png\n!\n")
-    with pytest.raises(UsageError, match=r"sub/\.imgsearchignore, line 3"):
-        found(tmp_path)
+def test_more_options_than_a_person_gives_are_refused(tmp_path: Path) -> None:
+    """Patterns may come from the catalogue of a stranger's index: their number and their length are limited."""
+    with pytest.raises(UsageError, match=r"exclude: 5,001 patterns, at most 5,000 are allowed"):
+        walk(tmp_path, WalkOptions(exclude=("a",) * 5001))
+    with pytest.raises(UsageError, match=r"exclude: 'x{40}…' is not a valid .*: it has 1,001 characters"):
+        walk(tmp_path, WalkOptions(exclude=("x" * 1001,)))
+
+
+# Ignore files that can't be used
+
+
+def usable_but_for(tmp_path: Path) -> tuple[Walk, list[str]]:
+    """Walk three folders of which one has an ignore file of somebody's; return the walk and what it found."""
+    put(tmp_path, "a.jpg", "sub/b.jpg", "sub/deep/c.jpg", "z/d.jpg")
+    done = walk(tmp_path)
+    return done, [source.path for source in done]
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "reason"),
     [
+        (b"# fine\n*.png\n!\n", "line 3: '!' is not a valid pattern: it names nothing"),
+        (b"[z-a].jpg\n", "line 1: '[z-a].jpg' is not a valid pattern: its range z-a holds nothing"),
+        (b"a\n[a\n", "line 2: '[a' is not a valid pattern: its bracket isn't closed"),
+        (b"a\\\n", "it ends in a backslash"),
+        (b"x" * 1001, f"line 1: '{'x' * 40}…' is not a valid pattern: it has 1,001 characters"),
+        (b"pattern\n" * 5001, "it has more than 5,000 patterns"),
+        (b"#" * ((1 << 20) + 1), "it is larger than 1 MiB"),
+        (bytes(range(256)), "line 1: it contains a NUL byte"),
         ("a.jpg\n".encode("utf-16"), "line 1: it is UTF-16; save it as UTF-8"),
         (codecs.BOM_UTF16_BE + "a.jpg\r\n".encode("utf-16-be"), "line 1: it is UTF-16; save it as UTF-8"),
         (b"b.jpg\n" + "a.jpg\n".encode("utf-16-le"), "line 2: it contains a NUL byte"),
     ],
 )
-def test_an_ignore_file_in_another_encoding_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
-    """What would silently be taken for no pattern is an error that names the file, the line and the encoding."""
-    put(tmp_path, "a.jpg", "sub/a.jpg")
+def test_an_ignore_file_that_makes_no_sense_costs_its_folder_alone(
+    tmp_path: Path, data: bytes, reason: str
+) -> None:
+    """What it would leave out is unknown, so its folder is left alone, with a short reason; all others are walked."""
     put(tmp_path, "sub/.imgsearchignore", data=data)
-    with pytest.raises(UsageError, match=rf"sub/\.imgsearchignore, {said}"):
-        found(tmp_path)
+    done, paths = usable_but_for(tmp_path)
+    assert paths == ["a.jpg", "z/d.jpg"]
+    assert list(done.left_alone) == ["sub"]
+    assert done.left_alone["sub"].startswith("its .imgsearchignore can't be used: ")
+    assert reason in done.left_alone["sub"]
+    assert len(done.left_alone["sub"]) < 200
+    for path in ("sub/b.jpg", "sub/deep/c.jpg"):
+        assert done.is_gone(path, 0) == (False, f"sub is left alone: {done.left_alone['sub']}")
+    assert done.is_gone("z/gone.jpg", 0) == (True, "deleted")
 
 
-def test_an_ignore_file_that_can_not_be_read_is_named(
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_socket(path: Path) -> None:
+    os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
+def a_link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def a_link_to_nowhere(path: Path) -> None:
+    path.symlink_to("not-mounted/rules")
+
+
+def a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    "make", [a_pipe, a_socket, a_link_to_itself, a_link_to_nowhere, a_device], ids=lambda make: make.__name__
+)
+def test_an_ignore_file_that_is_no_file_costs_its_folder_alone(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """A pipe is not waited for, a device not read, and a link that leads nowhere is not taken for no pattern."""
+    (tmp_path / "sub").mkdir()
+    make(tmp_path / "sub" / ".imgsearchignore")
+    done, paths = usable_but_for(tmp_path)
+    assert paths == ["a.jpg", "z/d.jpg"]
+    assert "can't be read" in done.left_alone["sub"]
+
+
+def test_an_ignore_file_that_may_not_be_read_costs_its_folder_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is indexed on the guess that an unreadable ignore file was empty; a pipe is not waited for."""
-    put(tmp_path, "a.jpg")
-    os.mkfifo(tmp_path / ".imgsearchignore")
-    with pytest.raises(UsageError, match=r"\.imgsearchignore can't be read: not a regular file"):
-        found(tmp_path)
-    os.remove(tmp_path / ".imgsearchignore")
-    put(tmp_path, ".imgsearchignore")
+    """Nothing is indexed on the guess that an unreadable ignore file was empty."""
+    put(tmp_path, "sub/.imgsearchignore")
     refuse(monkeypatch, os.open, ".imgsearchignore")
-    with pytest.raises(UsageError, match=r"\.imgsearchignore can't be read: Permission denied"):
-        found(tmp_path)
+    done, paths = usable_but_for(tmp_path)
+    assert paths == ["a.jpg", "z/d.jpg"]
+    assert done.left_alone == {
+        "sub": "its .imgsearchignore can't be used: it can't be read: Permission denied"
+    }
+
+
+def test_a_bad_ignore_file_above_the_root_leaves_all_of_it_alone(tmp_path: Path) -> None:
+    """What the folder above would leave out of the root is as unknown as what the root's own file would."""
+    put(tmp_path, ".imgsearchignore", data=b"!\n")
+    put(tmp_path, "in/a.jpg")
+    done = walk(tmp_path / "in", WalkOptions(above=str(tmp_path)))
+    assert list(done) == []
+    assert list(done.left_alone) == [""]
+    assert not done.is_gone("b.jpg", 0)[0]
 
 
 # A plain model of the whole
@@ -532,7 +602,7 @@ def test_loops_end_and_each_real_file_comes_once(tmp_path: Path) -> None:
     os.symlink("nowhere.jpg", tmp_path / "dangling.jpg")
     done = walk(tmp_path, FOLLOW)
     assert [source.path for source in done] == ["z/a.jpg", "z/sub/b.jpg"]
-    assert done.unlisted == {}
+    assert done.left_alone == {}
 
 
 def test_hard_links_are_files_of_their_own(tmp_path: Path) -> None:
@@ -592,8 +662,11 @@ def test_a_folder_that_can_not_be_listed_is_reported(tmp_path: Path, monkeypatch
     refuse(monkeypatch, os.scandir, "shut")
     done = walk(tmp_path)
     assert [source.path for source in done] == ["a.jpg", "z/d.jpg"]
-    assert done.unlisted == {"shut": "Permission denied"}
-    assert done.is_gone("shut/deep/c.jpg", 0) == (False, "shut could not be listed: Permission denied")
+    assert done.left_alone == {"shut": "it can't be listed: Permission denied"}
+    assert done.is_gone("shut/deep/c.jpg", 0) == (
+        False,
+        "shut is left alone: it can't be listed: Permission denied",
+    )
     assert done.is_gone("shut/gone.jpg", 0, prune_empty=True)[0] is False
     assert done.is_gone("z/gone.jpg", 0) == (True, "deleted")
 
@@ -605,10 +678,10 @@ def test_a_root_that_can_not_be_listed_prunes_nothing(
     put(tmp_path, "pics/a.jpg")
     refuse(monkeypatch, os.scandir, "pics")
     done = walked(tmp_path / "pics")
-    assert done.unlisted == {"": "Permission denied"}
+    assert done.left_alone == {"": "it can't be listed: Permission denied"}
     assert done.is_gone("a.jpg", 0, prune_empty=True)[0] is False
     missing = walked(tmp_path / "missing")
-    assert list(missing.unlisted) == [""]
+    assert list(missing.left_alone) == [""]
     assert missing.is_gone("a.jpg", 0, prune_empty=True)[0] is False
 
 
@@ -635,7 +708,7 @@ def test_what_vanishes_during_the_walk_is_no_error(tmp_path: Path) -> None:
             os.remove(tmp_path / "c" / "d.jpg")
             os.rmdir(tmp_path / "c")
     assert paths == ["a.jpg"]
-    assert done.unlisted == {"c": "deleted during the scan"}
+    assert done.left_alone == {"c": "it was deleted during the scan"}
     assert done.is_gone("b.jpg", 0) == (True, "deleted")
 
 

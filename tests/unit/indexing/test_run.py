@@ -120,6 +120,7 @@ def test_every_picture_is_found_by_what_is_in_it(folder: str, gallery: Path, fak
         "seconds": 0,
         "to_do": 0,
         "to_prune": 0,
+        "left_alone": [],
         "not_read": {},
     }
     assert indexed(folder) == hashes(gallery)
@@ -433,9 +434,43 @@ def test_a_folder_that_can_not_be_listed_keeps_its_pictures(
     notes = Notes()
     result = run(folder, gallery, reporter=notes)
     assert (result.pruned, sum(result.kept.values())) == (0, 2)
-    assert f"{gallery / 'sub'} can't be listed (Permission denied)" in notes.text
+    assert f"{gallery / 'sub'} is left alone: it can't be listed: Permission denied;" in notes.text
     monkeypatch.setattr(os, "scandir", real)
     assert indexed(folder) == hashes(gallery)
+
+
+def test_a_bad_ignore_file_costs_its_folder_a_warning(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """It is neither indexed nor pruned until the file is right; line, summary and JSON name it, the rest goes on."""
+    run(folder, gallery)
+    before = indexed(folder)
+    (gallery / "sub" / ".imgsearchignore").write_text("!\n")
+    next((gallery / "sub").glob("*.*")).unlink()
+    paint(gallery / "sub" / "new.png", "pink")
+    paint(gallery / "new.png", "brown")
+    notes = Notes()
+    result = run(folder, gallery, reporter=notes)
+    assert (result.indexed, result.pruned) == (1, 0)
+    assert set(indexed(folder)) == {*before, str(gallery / "new.png")}
+    reason = "its .imgsearchignore can't be used: line 1: '!' is not a valid pattern: it names nothing"
+    assert f"{gallery / 'sub'} is left alone: {reason}; its images stay indexed" in notes.text
+    assert "1 folder left alone" in result.summary()
+    assert result.as_json()["left_alone"] == [{"path": str(gallery / "sub"), "reason": reason}]
+    (gallery / "sub" / ".imgsearchignore").unlink()
+    assert run(folder, gallery).as_json()["left_alone"] == []
+    assert indexed(folder) == hashes(gallery)
+
+
+def test_a_bad_ignore_file_in_the_root_ends_the_run_without_a_change(
+    folder: str, gallery: Path, fake_model: FakeModel
+) -> None:
+    """Where all of what was asked for is left alone there is nothing to do, and the error says why."""
+    (gallery / ".imgsearchignore").write_bytes("a.jpg\n".encode("utf-16"))
+    with pytest.raises(
+        FolderError, match=r"left alone: its \.imgsearchignore can't be used: line 1: it is UTF-16"
+    ):
+        run(folder, gallery)
 
 
 @pytest.mark.parametrize("how", ["emptied", "gone"])
