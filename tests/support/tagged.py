@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
-from support.pictures import QUADRANTS
+from support.pictures import QUADRANTS, encode
 
 GREYS = (40, 100, 170, 230)
 """The shades of fields(GREYS), of 255."""
@@ -36,13 +39,16 @@ def pack(values: NDArray[Any], bits: int, *, big: bool = False) -> bytes:
 
 
 Tags = Mapping[int, Any]
-"""Tag → a whole number, several, or bytes."""
+"""Tag → a whole number, several, or bytes; a page for tag 330; None for a tag that is left out."""
+Page = tuple[Tags, "bytes | Sequence[bytes]"]
+"""Tags, and the bytes of the one strip, or of several strips or tiles."""
 
 
-def tiff(*pages: tuple[Tags, bytes], big: bool = False, bigtiff: bool = False) -> bytes:
-    """Return a TIFF of pages, each its tags and the bytes of its one strip; ``big`` is Motorola's byte order.
+def tiff(*pages: Page, big: bool = False, bigtiff: bool = False) -> bytes:
+    """Return a TIFF of pages; ``big`` is Motorola's byte order.
 
-    A page in the value of tag 330 becomes a subdirectory. Sizes, strips and a resolution are filled in where absent.
+    A page in the value of tag 330 becomes a subdirectory. Sizes, places and lengths are filled in where absent;
+    with a tile's width (322) the data is tiles.
     """
     order = ">" if big else "<"
     head = struct.pack(order + "2sHHHQ", b"MM" if big else b"II", 43, 8, 0, 0)
@@ -52,21 +58,29 @@ def tiff(*pages: tuple[Tags, bytes], big: bool = False, bigtiff: bool = False) -
     word = "Q" if bigtiff else "I"
     pointer = len(head) - struct.calcsize(word)
 
-    def write(tags: Tags, data: bytes) -> tuple[int, int]:
+    def write(tags: Tags, data: bytes | Sequence[bytes]) -> tuple[int, int]:
         """Append a directory; return its place, and the place of its pointer to the next."""
         everything = {256: 64, 257: 48, 258: 8, 259: 1, 262: 1, 277: 1, **tags}
         below = everything.pop(330, None)
         if below is not None:
             everything[330] = write(*below)[0]
-        everything |= {273: len(out), 278: everything[257], 279: len(data)}
-        out.extend(data + b"\0" * (len(data) % 2))
+        strips, places = [data] if isinstance(data, bytes) else data, []
+        for strip in strips:
+            places.append(len(out))
+            out.extend(strip + b"\0" * (len(strip) % 2))
+        counts = [len(strip) for strip in strips]
+        where = (
+            {324: places, 325: counts} if 322 in tags else {273: places, 279: counts, 278: everything[257]}
+        )
         entries = []
-        for tag, value in sorted(everything.items()):
+        for tag, value in sorted((where | everything).items()):
+            if value is None:
+                continue
             if isinstance(value, bytes):
                 kind, count, contents = 7, len(value), value
             else:
                 numbers = value if isinstance(value, (list, tuple)) else [value]
-                letter = "H" if max(numbers) < 1 << 16 and tag not in (273, 279, 330) else "I"
+                letter = "H" if max(numbers) < 1 << 16 and tag not in (273, 279, 324, 325, 330) else "I"
                 kind, count = {"H": 3, "I": 4}[letter], len(numbers)
                 contents = struct.pack(f"{order}{count}{letter}", *numbers)
             if len(contents) > struct.calcsize(word):
@@ -87,6 +101,25 @@ def tiff(*pages: tuple[Tags, bytes], big: bool = False, bigtiff: bool = False) -
         struct.pack_into(order + word, out, pointer, place)
         pointer = following
     return bytes(out)
+
+
+def packed(raw: bytes, way: str) -> bytes:
+    """Return bytes in a compression of bytes as Pillow writes it."""
+    data = encode(Image.frombytes("L", (len(raw), 1), raw), ".tiff", compression=way)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page: Any = file.pages[0]
+        return data[page.dataoffsets[0] : page.dataoffsets[0] + page.databytecounts[0]]
+
+
+def tiles(values: NDArray[Any], bits: int, side: int = 32, *, big: bool = False) -> list[bytes]:
+    """Return numbers as tiles, the last of them filled up."""
+    values = values.reshape(48, 64, -1)
+    values = np.pad(values, ((0, -48 % side), (0, -64 % side), (0, 0)), mode="edge")
+    return [
+        pack(values[y : y + side, x : x + side].reshape(side, -1), bits, big=big)
+        for y in range(0, len(values), side)
+        for x in range(0, values.shape[1], side)
+    ]
 
 
 def chunk(name: bytes, contents: bytes, *, checksum: int | None = None) -> bytes:

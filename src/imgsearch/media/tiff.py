@@ -17,6 +17,7 @@ from imgsearch.installation import how_to_add
 from imgsearch.media import colour, raster
 from imgsearch.media.lookahead import DECODING
 from imgsearch.media.splice import length, spliced
+from imgsearch.media.tiff_codecs import CODECS, unpacked
 from imgsearch.rgb import scaled, stretched
 from imgsearch.text import error_line
 from imgsearch.types import Picture, PixelBudget
@@ -34,7 +35,7 @@ _MAX_SAMPLES = 32
 """Samples per pixel, alpha and others included."""
 
 # Tags, and values of them, by TIFF 6.0 and its supplements.
-_SUBFILE, _OLD_SUBFILE, _ORIENTATION = 254, 255, 274
+_SUBFILE, _OLD_SUBFILE, _MEANING, _ORIENTATION = 254, 255, 262, 274
 _TILE_WIDTH, _TILE_LENGTH, _EXTRA_SAMPLES, _ICC = 322, 323, 338, 34675
 _REDUCED, _MASK = 1, 4
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
@@ -108,6 +109,7 @@ def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], bool]:
     """
     found: list[TiffPage] = []
     reduced: list[TiffPage] = []
+    masks: list[TiffPage] = []
     for page in _directories(file):
         family = [page, *_below(page)]
         full = [member for member in family if _kind(member) == 0]
@@ -115,8 +117,11 @@ def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], bool]:
             return found, True
         found += [max(full, key=_area)] if full else []
         reduced += [member for member in family if _kind(member) & _MASK == 0]
+        masks += [member for member in family if _kind(member) & _MASK]
     if not found and not reduced:
-        raise PictureError("corrupt", "it has no page")
+        raise PictureError(
+            "unsupported" if masks else "corrupt", "it holds a mask only" if masks else "it has no page"
+        )
     return found or [max(reduced, key=_area)], False
 
 
@@ -165,7 +170,12 @@ def _number(page: TiffPage, tag: int, default: int) -> int:
 def _samples(page: TiffPage) -> tuple[int, int, int]:
     """Return photometric interpretation, bits and sample format; 0 bits where they differ between samples."""
     bits = page.bitspersample
-    return int(page.photometric), bits if isinstance(bits, int) else 0, int(page.sampleformat)
+    return _photometric(page), bits if isinstance(bits, int) else 0, int(page.sampleformat)
+
+
+def _photometric(page: TiffPage) -> int:
+    """Return what the colours mean; where the tag is missing, what is most usual."""
+    return _number(page, _MEANING, _RGB if page.samplesperpixel > 2 else _BLACK_IS_ZERO)
 
 
 def _check(page: TiffPage, max_pixels: int) -> None:
@@ -186,8 +196,8 @@ def _check(page: TiffPage, max_pixels: int) -> None:
         raise PictureError("unsupported", f"{said}, {page.samplesperpixel} samples per pixel")
     if _is_for_pillow(page):
         return
-    alone = int(page.compression) in _BY_TIFFFILE and bits in (8, 16, 32, 64) and page.predictor in (1, 2)
-    if not alone and not _unpacks(page) and not _has_imagecodecs():
+    alone = int(page.compression) in CODECS and bits in (8, 16, 32, 64) and page.predictor in (1, 2)
+    if not alone and not _is_packed(page) and not _has_imagecodecs():
         raise PictureError("unsupported", f"{said}; imagecodecs can read it, {how_to_add('tiff')}")
     if photometric == _YCBCR and (bits != 8 or tuple(page.subsampling or (1, 1)) != (1, 1)):
         raise PictureError("unsupported", f"{said}, YCbCr with subsampling")
@@ -203,10 +213,14 @@ def _has_imagecodecs() -> bool:
 
 def _extra(page: TiffPage) -> tuple[int, ...]:
     """Return what the samples besides the colours are, 0 (nothing in particular) where the tag is missing."""
+    count = page.samplesperpixel - _PHOTOMETRIC[_photometric(page)]
+    return (_named(page) + (0,) * count)[:count]
+
+
+def _named(page: TiffPage) -> tuple[int, ...]:
+    """Return what the tag tells of the samples besides the colours."""
     value = page.tags.valueof(_EXTRA_SAMPLES, ())
-    said = tuple(map(int, value if isinstance(value, tuple) else (value,)))
-    count = page.samplesperpixel - _PHOTOMETRIC[int(page.photometric)]
-    return (said + (0,) * count)[:count]
+    return tuple(map(int, value if isinstance(value, tuple) else (value,)))
 
 
 def _is_for_pillow(page: TiffPage) -> bool:
@@ -220,19 +234,23 @@ def _is_for_pillow(page: TiffPage) -> bool:
         return True
     if kind not in (_UNSIGNED, _VOID):
         return False
+    if _MEANING not in page.tags or (page.fillorder == 2 and bits > 8):
+        return False
+    planar = int(page.planarconfig) == 2 and samples > 1
     if photometric == _YCBCR:
-        return bits == 8 and compression != _UNCOMPRESSED
+        return bits == 8 and compression != _UNCOMPRESSED and not planar
     if samples == 1:
         depths = (1, 2, 4, 8, 16) if photometric == _BLACK_IS_ZERO else (1, 2, 4, 8)
         return bits in depths
     extra = _extra(page)
     if (
         len(extra) > (3 if bits == 8 else 1)
+        or len(extra) < len(_named(page))
         or any(extra[1:])
         or not set(extra) <= {0, _ASSOCIATED, _UNASSOCIATED}
     ):
         return False
-    if bits == 16 and int(page.planarconfig) == 2 and compression == _UNCOMPRESSED:
+    if bits == 16 and planar and compression == _UNCOMPRESSED:
         # Of such planes Pillow takes every other byte.
         return False
     if photometric == _RGB:
@@ -240,7 +258,7 @@ def _is_for_pillow(page: TiffPage) -> bool:
     if photometric == _CMYK:
         return (bits == 8 and not any(extra)) or (bits == 16 and not extra)
     return bits == 8 and (
-        (photometric == _LAB and not extra) or (photometric == _BLACK_IS_ZERO and samples == 2)
+        (photometric == _LAB and not extra and not planar) or (photometric == _BLACK_IS_ZERO and samples == 2)
     )
 
 
@@ -268,7 +286,8 @@ def _picture(stream: BinaryIO, page: TiffPage, budget: PixelBudget, max_pixels: 
     with DECODING.take(int(page.imagewidth) * int(page.imagelength)):
         if not _is_for_pillow(page):
             turn = _number(page, _ORIENTATION, 1)
-            return raster.finished(_by_tifffile(page), budget, profile=profile, orientation=turn, page=number)
+            image = _by_tifffile(page)
+            return raster.finished(image, budget, profile=profile, orientation=turn, page=number)
         with raster.opened(_at_page(stream, page), "TIFF", max_pixels) as image:
             # TIFF turns itself upright while it loads.
             image.load()
@@ -290,7 +309,7 @@ def _repair_palette(image: Image.Image, page: TiffPage) -> None:
 def _by_tifffile(page: TiffPage) -> Image.Image:
     """Return a page as one of the modes of ``rgb.eight_bits``, by tags: depth, format, photometric, alpha."""
     photometric, bits, kind = _samples(page)
-    numbers = _unpacked(page) if _unpacks(page) else _array(page)
+    numbers = _numbers(page)
     colours = _PHOTOMETRIC[photometric]
     if photometric == _PALETTE:
         entries = np.asarray(page.colormap)
@@ -317,42 +336,68 @@ def _by_tifffile(page: TiffPage) -> Image.Image:
     return image
 
 
-def _array(page: TiffPage) -> NDArray[Any]:
+def _numbers(page: TiffPage) -> NDArray[Any]:
     """Return a page's numbers as (height, width, samples)."""
-    planes, depth, height, width, samples = page.shaped
     if not page.databytecounts or 0 in page.databytecounts:
         # tifffile leaves the pixels of an empty strip at 0.
         raise PictureError("corrupt", "a strip or tile is empty")
+    if _by_libtiff(page):
+        import tifffile
+
+        with tifffile.TiffFile(unpacked(page)) as file:
+            copy: Any = file.pages[0]
+            return _of_bits(copy) if _is_packed(page) else _of_bytes(copy)
+    return _of_bits(page) if _is_packed(page) else _of_bytes(page)
+
+
+def _by_libtiff(page: TiffPage) -> bool:
+    """Tell whether a page must be unpacked before tifffile, alone, can read its numbers."""
+    compression = int(page.compression)
+    simple = compression == _UNCOMPRESSED or (compression in _BY_TIFFFILE and not _is_packed(page))
+    return compression in CODECS and not (simple and page.fillorder == 1)
+
+
+def _is_packed(page: TiffPage) -> bool:
+    """Tell whether a page's numbers are whole ones that do not fill bytes, and can be had without imagecodecs."""
+    _, bits, kind = _samples(page)
+    packed = kind in (_UNSIGNED, _VOID) and bits < 32 and bits not in (8, 16)
+    return packed and int(page.compression) in CODECS and page.predictor == 1
+
+
+def _of_bytes(page: TiffPage) -> NDArray[Any]:
+    planes, depth, height, width, samples = page.shaped
     found: NDArray[Any] = page.asarray(maxworkers=1).reshape(planes, depth, height, width, samples)
     return np.moveaxis(found[:, 0], 0, -2).reshape(height, width, planes * samples)
 
 
-def _unpacks(page: TiffPage) -> bool:
-    """Tell whether a page's numbers are packed bits that nobody has compressed."""
-    _, bits, kind = _samples(page)
-    whole = kind in (_UNSIGNED, _VOID) and bits < 32 and bits not in (8, 16)
-    return whole and int(page.compression) == _UNCOMPRESSED and not page.is_tiled and page.fillorder == 1
-
-
-def _unpacked(page: TiffPage) -> NDArray[Any]:
-    """Return the numbers of a page of packed bits as (height, width, samples); every row begins with a whole byte."""
+def _of_bits(page: TiffPage) -> NDArray[Any]:
+    """Return the numbers of a page of packed bits that nobody has compressed; every row begins with a whole byte."""
     _, bits, _ = _samples(page)
     planes, _, height, width, samples = page.shaped
-    row = (width * samples * bits + 7) // 8
-    handle = page.parent.filehandle
-    data = bytearray()
-    for place, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-        handle.seek(place)
-        data += handle.read(min(count, planes * height * row - len(data)))
-    if len(data) < planes * height * row:
-        raise PictureError("corrupt", f"it has {len(data)} bytes of {planes * height * row}")
-    rows = np.frombuffer(data, np.uint8).reshape(planes * height, row)
-    out = np.empty((planes * height, width * samples), np.uint32)
-    weights = (1 << np.arange(bits - 1, -1, -1)).astype(np.uint32)
-    for start in range(0, len(rows), 64):
-        ones = np.unpackbits(rows[start : start + 64], axis=1)[:, : width * samples * bits]
-        out[start : start + 64] = ones.reshape(len(ones), -1, bits) @ weights
-    return np.moveaxis(out.reshape(planes, height, width, samples), 0, -2).reshape(height, width, -1)
+    wide, long = (
+        (page.tilewidth, page.tilelength) if page.is_tiled else (width, min(page.rowsperstrip, height))
+    )
+    row = (wide * samples * bits + 7) // 8
+    places = (
+        (plane, y, x)
+        for plane in range(planes)
+        for y in range(0, height, long)
+        for x in range(0, width, wide)
+    )
+    out = np.empty((planes, height, width, samples), np.uint16 if bits <= 16 else np.uint32)
+    weights = (1 << np.arange(bits - 1, -1, -1)).astype(out.dtype)
+    for (plane, y, x), place, count in zip(places, page.dataoffsets, page.databytecounts, strict=False):
+        part = out[plane, y : y + long, x : x + wide]
+        page.parent.filehandle.seek(place)
+        data = page.parent.filehandle.read(min(count, len(part) * row))
+        if len(data) < len(part) * row:
+            raise PictureError("corrupt", f"a strip has {len(data)} bytes of {len(part) * row}")
+        rows = np.frombuffer(data, np.uint8).reshape(-1, row)
+        for start in range(0, len(rows), 64):
+            ones = np.unpackbits(rows[start : start + 64], axis=1)[:, : wide * samples * bits]
+            numbers = ones.reshape(len(ones), wide, samples, bits) @ weights
+            part[start : start + 64] = numbers[:, : part.shape[1]]
+    return np.moveaxis(out, 0, -2).reshape(height, width, -1)
 
 
 def _to_bytes(numbers: NDArray[Any], bits: int, kind: int) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from imgsearch.media.tiff import MAX_PAGES
 from imgsearch.types import PixelBudget
 from support.decoded import BUDGET, load, off, pages, refusal
 from support.pictures import QUADRANTS
-from support.tagged import GREYS, fields, pack, tiff
+from support.tagged import GREYS, fields, pack, packed, tiff, tiles
 
 ORDERS = pytest.mark.parametrize("big", [False, True], ids=["Intel", "Motorola"])
 
@@ -51,11 +51,22 @@ def test_compressed_grey_of_any_depth_comes_out(bits: int, big: bool) -> None:
     assert off(load(tiff(({258: bits, 259: 8, 262: 0}, strip), big=big)), GREYS) <= 3
 
 
-def test_compressed_bits_are_unsupported_without_imagecodecs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve packed bits in Deflate are no damage."""
+@ORDERS
+@pytest.mark.parametrize("tiled", [False, True], ids=["strips", "tiles"])
+@pytest.mark.parametrize("way", [5, 8, 32773], ids=["LZW", "Deflate", "PackBits"])
+@pytest.mark.parametrize("bits", [6, 12, 16, 32])
+def test_whatever_is_compressed_needs_no_imagecodecs(
+    bits: int, way: int, tiled: bool, big: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only packs bytes is unpacked by Pillow's libtiff, whatever the numbers are, and in several strips."""
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    strip = zlib.compress(pack(numbers(12), 12))
-    assert refusal(tiff(({258: 12, 259: 8}, strip))).reason == "unsupported"
+    name = {5: "tiff_lzw", 8: "tiff_adobe_deflate", 32773: "packbits"}[way]
+    shades = numbers(bits, negative=True)
+    parts = [pack(shades[y : y + 20], bits, big=big) for y in (0, 20, 40)]
+    shape = {322: 32, 323: 32} if tiled else {278: 20}
+    parts = [packed(part, name) for part in (tiles(shades, bits, big=big) if tiled else parts)]
+    data = tiff(({258: bits, 259: way, 262: 0, **shape}, parts), big=big)
+    assert off(load(data), GREYS) <= 4
 
 
 @ORDERS

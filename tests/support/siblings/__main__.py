@@ -1,0 +1,7 @@
+"""Writes the siblings into the folder that is named."""
+
+import sys
+
+from support.siblings import write
+
+write(sys.argv[1])
