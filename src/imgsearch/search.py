@@ -13,7 +13,7 @@ import numpy as np
 
 from imgsearch.client import load_encoder
 from imgsearch.errors import FolderError, InputError, PictureError, UsageError
-from imgsearch.files import open_source
+from imgsearch.files import open_source, source_file
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
@@ -32,7 +32,6 @@ from imgsearch.types import (
     Record,
     Reporter,
     Silent,
-    SourceFile,
     Vectors,
 )
 
@@ -191,10 +190,7 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
             continue
         relative = os.path.relpath(real, root.path)
         row = index.catalog.file(root.id, relative)
-        if row and (
-            state is None
-            or is_current(row, SourceFile(root.path, relative, state.st_size, state.st_mtime_ns))[0]
-        ):
+        if row and (state is None or is_current(row, source_file(root.path, relative, state))[0]):
             content = row.content
     if content is None and failure is not None:
         raise FolderError(f"{path}: {error_line(failure)}; give the path of an image") from failure

@@ -1,5 +1,6 @@
 """Which files exist, and their bytes: the walk, its excludes, what may be pruned; nothing is decoded here."""
 
+from imgsearch.files.identity import source_file
 from imgsearch.files.kinds import LINK, OTHER, RAW, described, kind_of
 from imgsearch.files.open import check_root, open_source
 from imgsearch.files.walk import NOT_MOUNTED, Walk, WalkOptions
@@ -15,4 +16,5 @@ __all__ = [
     "described",
     "kind_of",
     "open_source",
+    "source_file",
 ]

@@ -20,12 +20,11 @@ _IN_MEMORY = 64 << 20  # bytes: up to here the hash and the decoder see the very
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """A file that is open: its bytes from the start, their sha256, and size and mtime (ns) before the read."""
+    """A file that is open: its bytes from the start, their sha256, and what the system knew of it before the read."""
 
     stream: BinaryIO
     sha256: bytes
-    size: int
-    mtime_ns: int
+    status: os.stat_result
 
 
 @contextmanager
@@ -36,8 +35,8 @@ def open_source(path: str, recognise: Callable[[BinaryIO], object] | None = None
     file of 50 GB with the name of an image costs a look at its first bytes.
 
     Up to 64 MiB the bytes are read once and the stream holds just what was hashed. Larger files are read
-    twice and looked at again at the end. Size and mtime are those from before the first read, so a file that
-    changes later does not pass for the one that was read.
+    twice and looked at again at the end. The status is that from before the first read, so a file that changes
+    later does not pass for the one that was read.
 
     Raises PictureError: "vanished", "unreadable" (also what is no regular file), "empty file", "changed while it
     was read", "out of memory", or what ``recognise`` raises.
@@ -71,7 +70,7 @@ def open_source(path: str, recognise: Callable[[BinaryIO], object] | None = None
         if before.st_size == 0 and not data:
             raise PictureError("empty file")
         try:
-            yield OpenedFile(stream, digest, before.st_size, before.st_mtime_ns)
+            yield OpenedFile(stream, digest, before)
         except PictureError as error:
             if stream is file and _changed(file, before):
                 raise PictureError("changed while it was read", str(error)) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from imgsearch import fs
 from imgsearch.files.copies import copies_among, holds_copies
+from imgsearch.files.identity import source_file
 from imgsearch.files.ignore import (
     IGNORE_FILE,
     IgnoreFileError,
@@ -248,7 +249,7 @@ class Walk:
         device = parent.device
         if through_link:
             device = self._device(os.path.dirname(os.path.realpath(self._absolute(path))))
-        return SourceFile(self.root, path, status.st_size, status.st_mtime_ns, device)
+        return source_file(self.root, path, status, device)
 
     def _leads_to_images(self, link: str) -> bool:
         """Whether a link leads to a folder, or to a file and is called like an image."""

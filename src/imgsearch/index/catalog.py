@@ -268,8 +268,17 @@ class Catalog:
     # ---- writing: only under the writer lock ----------------------------------------------------------------
 
     def put_root(self, path: str, options: dict[str, object], mount: str = os.sep, drive: str = "") -> int:
-        """Add a root, or bring its options and mount point up to date; return its id. "" keeps the ``drive``."""
+        """Add a root, or bring its options and mount point up to date; return its id.
+
+        Without a ``drive`` it keeps the one that it had. With another one, what tells its files from others of the same
+        size and time is unknown from now on.
+        """
         with self.transaction() as db:
+            db.execute(
+                f"UPDATE file SET {_NOT_TOLD_APART} WHERE root = "
+                "(SELECT id FROM root WHERE path = ? AND drive <> '' AND drive <> ? AND ? <> '')",
+                (os.fsencode(path), drive, drive),
+            )
             row = db.execute(
                 "INSERT INTO root (path, options, mount, drive) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (path) DO UPDATE SET options = excluded.options, mount = excluded.mount, "
@@ -365,6 +374,11 @@ class Catalog:
                 ),
             )
 
+    def refresh_files(self, numbers: Iterable[tuple[int, int, int, int]]) -> None:
+        """Bring up to date where files are that have not changed: (device, inode, ctime_ns, row id) of each."""
+        with self.transaction() as db:
+            db.executemany("UPDATE file SET device = ?, inode = ?, ctime_ns = ? WHERE id = ?", numbers)
+
     def drop_files(self, ids: Iterable[int]) -> None:
         """Take files out.
 
@@ -389,9 +403,17 @@ class Catalog:
         with self.transaction() as db:
             db.execute("DELETE FROM root WHERE id = ?", (id,))
 
-    def move_roots(self, moved: Sequence[Root]) -> None:
-        """Give roots, known by their ids, other paths, options, mount points and drives: all or, killed, none."""
+    def move_roots(self, moved: Sequence[Root], *, copied: bool) -> None:
+        """Give roots, known by their ids, other paths, options, mount points and drives: all or, killed, none.
+
+        ``copied`` says that the files there are copies: what tells those from others of the same size and time is
+        unknown.
+        """
         with self.transaction() as db:
+            if copied:
+                db.executemany(
+                    f"UPDATE file SET {_NOT_TOLD_APART} WHERE root = ?", ((root.id,) for root in moved)
+                )
             # First out of each other's way: /a may become /a/b while /a/b becomes something else.
             db.executemany(
                 "UPDATE root SET path = ? WHERE id = ?", ((b"%d" % root.id, root.id) for root in moved)
@@ -442,6 +464,7 @@ class Catalog:
         )
 
 
+_NOT_TOLD_APART = "inode = 0, ctime_ns = 0"
 _FILE = "id, path, size, mtime_ns, device, content, error, detail, inode, ctime_ns"
 
 

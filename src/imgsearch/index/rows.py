@@ -12,6 +12,8 @@ from imgsearch.types import Record, SourceFile
 
 # These say nothing about the file's bytes, so the next run tries again.
 TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while it was read"})
+# Of the answers of `is_current`, those that are asked for by name.
+CHANGED, UNCHANGED = "changed", "same size and time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +178,21 @@ def stored_picture_row(
 def is_current(
     row: FileRow | None, source: SourceFile, retry: Collection[str] = TRANSIENT
 ) -> tuple[bool, str]:
-    """Say whether what the catalogue knows of a file still holds, and why: the one staleness rule."""
+    """Say whether what the catalogue knows of a file still holds, and why: the one staleness rule.
+
+    Inode and change time notice other bytes under the same size and time, as after a restore, a swap of names, or a
+    program that puts the time back. What either side does not know says nothing, and neither does what was known on
+    another device: a drive that was copied, or mounted again.
+    """
     if row is None:
         return False, "new"
     if (row.size, row.mtime_ns) != (source.size, source.mtime_ns):
-        return False, "changed"
+        return False, CHANGED
     if row.error in retry:
         return False, "will be tried again"
-    return True, "same size and time"
+    if row.device == source.device:
+        if row.inode and source.inode and row.inode != source.inode:
+            return False, "replaced"
+        if row.ctime_ns and source.ctime_ns and row.ctime_ns != source.ctime_ns:
+            return False, "changed in place"
+    return True, UNCHANGED

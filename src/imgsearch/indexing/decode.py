@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from imgsearch.errors import PictureError
-from imgsearch.files import open_source
+from imgsearch.files import open_source, source_file
 from imgsearch.files.open import open_regular
 from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
@@ -82,7 +82,7 @@ def _decode(
         path = os.path.join(source.root, source.path)
         with open_source(path, lambda stream: formats.recognise(stream, path)) as opened:
             # What counts is the file as it is read, which may be newer than what the walk saw.
-            source = replace(source, size=opened.size, mtime_ns=opened.mtime_ns)
+            source = source_file(source.root, source.path, opened.status, source.device)
             known = is_known(opened.sha256)
             if known or prepare is None:
                 return Hashed(source, opened.sha256, known)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from imgsearch.errors import FolderError, UsageError
-from imgsearch.files import check_root
+from imgsearch.files import check_root, source_file
 from imgsearch.fs import is_at_or_below, is_below, mount_of
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import FileRow, Root, is_current
+from imgsearch.index.rows import CHANGED, UNCHANGED, FileRow, Root, is_current
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.roots import owner_of, single_files
 from imgsearch.text import Call, Message, Option, display_path
-from imgsearch.types import Reporter, Silent, SourceFile
+from imgsearch.types import Reporter, Silent
 
 _LOOKED_AT = 100
 _ASK_ABOVE = 20
+_MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def relocate(
             raise UsageError(f"{display_path(old)} and {display_path(new)} are the same folder")
         moved = [_moved(root, source, target, reporter) for root in moving]
         _check_room(moved, [root for root in known if root not in moving], writer.folder)
-        result = _look(moving, moved, writer.catalog)
+        result, copied = _look(moving, moved, writer.catalog)
         outcome = f"{result.there:,} of {result.looked_at:,} files checked are there"
         if result.looked_at and not result.there and not force:
             raise FolderError(
@@ -67,7 +69,7 @@ def relocate(
                 Option("force", True),
                 " if it is)",
             )
-        writer.catalog.move_roots(moved)
+        writer.catalog.move_roots(moved, copied=copied)
     for before, after in zip(moving, moved, strict=True):
         reporter.say(f"{display_path(before.path)} is now {display_path(after.path)}")
     if result.changed:
@@ -157,29 +159,31 @@ def _check_room(moved: Sequence[Root], staying: Sequence[Root], folder: str) -> 
         )
 
 
-def _look(moving: Sequence[Root], moved: Sequence[Root], catalog: Catalog) -> Relocated:
-    """Look for some of the known files in their new folders."""
-    files = looked_at = there = changed = 0
+def _look(moving: Sequence[Root], moved: Sequence[Root], catalog: Catalog) -> tuple[Relocated, bool]:
+    """Look for some of the known files in their new folders; tell also whether those there are copies of them."""
+    files = 0
+    found: Counter[str] = Counter()
     share = max(1, _LOOKED_AT // len(moving))
     for before, after in zip(moving, moved, strict=True):
         rows, count = catalog.sample(before.id, share)
         files += count
-        looked_at += len(rows)
-        for row in rows:
-            is_there, same = _look_at(row, after.path)
-            there += is_there
-            changed += is_there and not same
-    return Relocated(len(moving), files, looked_at, there, changed)
+        found.update(_look_at(row, after.path) for row in rows)
+    there = found.total() - found[_MISSING]
+    # Of copies every one has an inode and a change time of its own.
+    copied = not found[UNCHANGED]
+    return Relocated(len(moving), files, found.total(), there, found[CHANGED]), copied
 
 
-def _look_at(row: FileRow, folder: str) -> tuple[bool, bool]:
-    """Say whether a known file is in its root's new folder, and whether as it was."""
+def _look_at(row: FileRow, folder: str) -> str:
+    """Tell how a known file is in its root's new folder, as `is_current` does; or that it is missing."""
     try:
-        state = os.stat(os.path.join(folder, row.path))
+        status = os.stat(os.path.join(folder, row.path))
+        if not stat.S_ISREG(status.st_mode):
+            return _MISSING
+        source = source_file(folder, row.path, status, row.device)
     except (OSError, ValueError):
-        return False, False
-    source = SourceFile(folder, row.path, state.st_size, state.st_mtime_ns)
-    return stat.S_ISREG(state.st_mode), is_current(row, source, retry=())[0]
+        return _MISSING
+    return is_current(row, source, retry=())[1]
 
 
 @dataclass(frozen=True, slots=True)

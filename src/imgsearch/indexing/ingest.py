@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -37,7 +38,9 @@ from imgsearch.types import (
 
 # A kill loses at most one batch or this much work. A commit costs two syncs, so fast batches share one.
 COMMIT_SECONDS = 5.0
-_DROP_AT_ONCE = 1000
+_DROPPED_AT_ONCE = 1000
+_REFRESHED_AT_ONCE = 10_000
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -77,8 +80,8 @@ class Ingest:
         """
         try:
             self._put_roots()
-            for source, row in self.plan.remounted:
-                self._note(source, row.content, row.error, row.detail)
+            for some in _in_parts(self.plan.to_refresh, _REFRESHED_AT_ONCE):
+                self.writer.catalog.refresh_files(some)
             if self.plan.to_do:
                 self._embed_all(load)
             self._commit()
@@ -269,10 +272,15 @@ class Ingest:
             self.committed_at = time.monotonic()
 
     def _prune(self) -> None:
-        ids = self.plan.to_prune
-        for start in range(0, len(ids), _DROP_AT_ONCE):
-            self.writer.catalog.drop_files(ids[start : start + _DROP_AT_ONCE])
-        self.result.pruned = len(ids)
+        for some in _in_parts(self.plan.to_prune, _DROPPED_AT_ONCE):
+            self.writer.catalog.drop_files(some)
+        self.result.pruned = len(self.plan.to_prune)
+
+
+def _in_parts(items: list[T], most: int) -> Iterator[list[T]]:
+    """Yield the items in lists of at most so many, which one transaction takes."""
+    for start in range(0, len(items), most):
+        yield items[start : start + most]
 
 
 def _folder(source: SourceFile) -> str:

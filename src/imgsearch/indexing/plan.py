@@ -20,8 +20,9 @@ from imgsearch.types import Reporter, Silent, SourceFile
 class Plan:
     """The outcome of the walk. Every file names its root by path, and each path is one of ``roots``.
 
-    ``to_do`` are the files to read, in walking order. ``remounted`` are unchanged files whose drive has another
-    device number now, with what the catalogue knows of them. ``to_prune`` are the row ids of files that were deleted;
+    ``to_do`` are the files to read, in walking order. ``to_refresh`` are unchanged files of which the catalogue knows
+    no inode or change time, or one of another device: as `Catalog.refresh_files` takes them. ``to_prune`` are the row
+    ids of files that were deleted;
     ``kept`` counts by reason those that can't be seen and stay. ``other_files`` counts by kind (``files.kinds``) what
     is not read; ``copies`` are folders that are not, with copies that other programs keep. ``left_alone`` are folders
     that could not be listed, or of which it is unknown what to leave out, with the reason. ``empty_paths`` are the
@@ -31,7 +32,7 @@ class Plan:
 
     roots: list[PlannedRoot]
     to_do: list[SourceFile] = field(default_factory=list)
-    remounted: list[tuple[SourceFile, FileRow]] = field(default_factory=list)
+    to_refresh: list[tuple[int, int, int, int]] = field(default_factory=list)
     to_prune: list[int] = field(default_factory=list)
     unchanged: int = 0
     unchanged_errors: int = 0
@@ -122,9 +123,10 @@ def _sort_in(plan: Plan, source: SourceFile, row: FileRow | None, retry: Collect
         plan.unchanged_errors += 1
     else:
         plan.unchanged += 1
-    if row.device != source.device:
+    found = source.device, source.inode, source.ctime_ns
+    if found != (row.device, row.inode, row.ctime_ns):
         # Device numbers change with every boot; the next run must compare with today's.
-        plan.remounted.append((source, row))
+        plan.to_refresh.append((*found, row.id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def test_any_file_name_is_found_and_leads_back_to_the_file(tmp_path: Path) -> No
     ]
     for source in sources:
         with open_source(os.path.join(source.root, source.path)) as opened:
-            assert opened.size == source.size
+            assert opened.status.st_size == source.size
 
 
 def test_excludes_reach_odd_names(tmp_path: Path) -> None:
@@ -909,7 +909,7 @@ def test_a_file_is_opened_with_its_hash(tmp_path: Path, monkeypatch: pytest.Monk
     with open_source(str(tmp_path / "a.jpg")) as opened:
         assert opened.stream.read() == b"picture"
         assert opened.sha256 == hashlib.sha256(b"picture").digest()
-        assert (opened.size, opened.mtime_ns) == (7, 5)
+        assert (opened.status.st_size, opened.status.st_mtime_ns) == (7, 5)
 
 
 @pytest.mark.parametrize(
@@ -982,7 +982,7 @@ def test_a_small_file_is_read_once(tmp_path: Path) -> None:
     with open_source(str(tmp_path / "a.jpg")) as opened:
         put(tmp_path, "a.jpg", data=b"afterwards")
         assert hashlib.sha256(opened.stream.read()).digest() == opened.sha256
-        assert opened.size == 6
+        assert opened.status.st_size == 6
 
 
 def test_a_large_file_that_changes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

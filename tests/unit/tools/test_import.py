@@ -159,14 +159,18 @@ def test_a_path_through_a_link_is_the_file_behind_it(folder: str, gallery: Path,
     assert indexed(folder, gallery) == {"red.png", "green.png"}
 
 
-def test_a_second_import_passes_over_what_is_there(folder: str, gallery: Path, tmp_path: Path) -> None:
+def test_a_second_import_passes_over_what_is_there(
+    folder: str, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same import again changes nothing and reads no picture; with more paths it adds only those."""
     given = save(tmp_path, unit(5), *names(gallery))
     put(folder, *given)
     before = rows_of(folder)
-    for path in names(gallery):
-        path.chmod(0)
-    assert put(folder, *given) == Imported(unchanged=5, seconds=pytest.approx(0, abs=100))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "imgsearch.tools.transfer.importer.open_source", None
+        )  # whoever reads a picture now fails
+        assert put(folder, *given) == Imported(unchanged=5, seconds=pytest.approx(0, abs=100))
     assert rows_of(folder).keys() == before.keys()
     paint(gallery / "pink.png", "pink")
     more = put(folder, *save(tmp_path, unit(6), *names(gallery)))

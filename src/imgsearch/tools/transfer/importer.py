@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from imgsearch.errors import DatasetError, FolderError, IndexMismatch, PictureError, UsageError
-from imgsearch.files import RAW, kind_of, open_source
+from imgsearch.files import RAW, kind_of, open_source, source_file
 from imgsearch.files.ignore import is_hidden
 from imgsearch.index import layout, manifest
 from imgsearch.index.ann.builder import AnnBuilder
@@ -197,7 +197,7 @@ class Importer:
         if folder not in self._devices:
             self._devices[folder] = device(folder)
         own = int64(state.st_dev) == self._devices[folder]
-        return SourceFile(folder, path, state.st_size, state.st_mtime_ns, 0 if own else state.st_dev)
+        return source_file(folder, path, state, 0 if own else state.st_dev)
 
     def _is_known(self, root: Root | str, source: SourceFile) -> bool:
         """Whether the index has a file as it is now, from an earlier import or from a run of the model."""
@@ -274,7 +274,7 @@ def _read(file: _File) -> _File | Skipped:
     try:
         with open_source(path) as opened:
             # What counts is the file as it is read, which may be newer than what was looked at.
-            source = replace(file.source, size=opened.size, mtime_ns=opened.mtime_ns)
+            source = source_file(file.source.root, file.source.path, opened.status, file.source.device)
             named = file.named
             if not named.width and not named.page:
                 with suppress(PictureError):  # it has an embedding all the same
