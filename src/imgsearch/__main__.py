@@ -15,7 +15,8 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        sys.exit(130)
+        startup.leave(startup.INTERRUPTED)
+        sys.exit(startup.INTERRUPTED)
     except SystemExit as end:
         _let_go_of_full_streams()
         startup.leave(end.code)

@@ -1,4 +1,4 @@
-"""How the process is set up and left: what is set before torch is loaded, imports without garbage collection, the end.
+"""How the process is set up and left: what is set before torch is loaded, imports without garbage collection, signals.
 
 The package calls `set_openmp_waiting` when it is imported; no other module does anything but define names.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 
 def set_openmp_waiting() -> None:
@@ -68,11 +71,51 @@ def uncollected(module: str) -> Iterator[None]:
 
 
 def leave(code: object) -> None:
-    """End at once after a command that has loaded torch for our own forward.
+    """End at once after a command that has loaded torch for our own forward, or that leaves threads at work.
 
     Python takes half a second to take torch apart, to free what the system frees anyway; whoever asked a question waits
-    for it. Every command has closed its files and ended its threads by now. transformers' trainer may have things to
-    do at the end: with it the end is the usual one.
+    for it. And it would wait for threads: after Ctrl-C one may be decoding still. Every command has closed its files by
+    now. transformers' trainer may have things to do at the end: with it the end is the usual one, but for Ctrl-C.
     """
-    if isinstance(code, int) and "torch" in sys.modules and "transformers" not in sys.modules:
+    hurried = code == INTERRUPTED or "transformers" not in sys.modules
+    if isinstance(code, int) and hurried and ("torch" in sys.modules or threading.active_count() > 1):
         os._exit(code)
+
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as a shell has it."""
+
+
+class StopSignals:
+    """Takes note of SIGTERM, SIGHUP and Ctrl-C in a block, from its first moment to its last; they end nothing there.
+
+    ``number`` is the first signal that came, 0 before.
+    """
+
+    def __init__(self) -> None:
+        """Take note of nothing yet."""
+        self.number = 0
+        self._then: Callable[[int], None] | None = None
+        self._before: dict[int, Any] = {}
+
+    def hand_to(self, then: Callable[[int], None]) -> None:
+        """Call ``then`` with each signal from now on, and with one that has come already."""
+        self._then = then
+        if self.number:
+            then(self.number)
+
+    def __enter__(self) -> Self:
+        """Begin; in the main thread only."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let signals do what they did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: object) -> None:
+        self.number = self.number or number
+        if self._then:
+            self._then(number)

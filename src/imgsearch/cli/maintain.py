@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from imgsearch import startup
 from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.cli.help import UPKEEP
@@ -276,25 +277,24 @@ def serve(
 
     Your other commands use it automatically while it runs. Ctrl-C stops it.
     """
-    for library in ("starlette", "uvicorn"):
-        if importlib.util.find_spec(library) is None:
-            raise MissingExtra("imgsearch serve", "serve")
-    if port is not None and not http:
-        raise UsageError("--port is of --http; give both")
-    reporter = output.ProgressReporter()
-    reporter.wait("Starting the server")
-    from imgsearch.tools.server.daemon import ServeOptions, serve
+    # First of all: a signal that comes while the server is still starting ends it as cleanly as any later one.
+    with startup.StopSignals() as signals:
+        for library in ("starlette", "uvicorn"):
+            if importlib.util.find_spec(library) is None:
+                raise MissingExtra("imgsearch serve", "serve")
+        if port is not None and not http:
+            raise UsageError("--port is of --http; give both")
+        reporter = output.ProgressReporter()
+        reporter.wait("Starting the server")
+        from imgsearch.tools.server.daemon import ServeOptions, serve
 
-    options = ServeOptions(
-        port=(7788 if port is None else port) if http else None,
-        idle_seconds=unload_after * 60,
-        index=index,
-        warm=not no_warm,
-    )
-    try:
-        serve(options, reporter)
-    except KeyboardInterrupt:
-        reporter.say("stopped")  # before it was listening
-    # A batch that is still in work is nobody's any more; Python would wait for its thread.
-    sys.stderr.flush()
-    os._exit(0)
+        options = ServeOptions(
+            port=(7788 if port is None else port) if http else None,
+            idle_seconds=unload_after * 60,
+            index=index,
+            warm=not no_warm,
+        )
+        serve(options, reporter, signals=signals)
+        # A batch that is still in work is nobody's any more; Python would wait for its thread.
+        sys.stderr.flush()
+        os._exit(0)

@@ -15,6 +15,7 @@ from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
+from imgsearch.startup import INTERRUPTED
 from imgsearch.types import DETAIL, MIN_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
 
 P = ParamSpec("P")
@@ -176,7 +177,7 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
             output.error(
                 str(stopped) or "interrupted; what was done is saved. Run the same command to continue"
             )
-            code = 130
+            code = INTERRUPTED
         except FileNotFoundError:
             if _have_a_folder():
                 raise

@@ -386,10 +386,49 @@ def test_a_signal_at_the_very_start_ends_it_cleanly(short: Path) -> None:
         assert os.listdir(found.address.folder) == ["serve.lock"]
 
 
+EARLY = """
+import os, signal, sys
+from {module} import {owner} as owner
+before = owner.{name}
+def early(*args, **kwargs):
+    os.kill(os.getpid(), signal.{number})
+    return before(*args, **kwargs)
+owner.{name} = early
+sys.argv = ["imgsearch", "serve", "--no-warm"]
+from imgsearch.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
+@pytest.mark.parametrize(
+    ("module", "owner", "name"),
+    [("imgsearch.cli.output", "ProgressReporter", "wait"), ("imgsearch.tools.server", "daemon", "make_app")],
+)
+def test_a_signal_before_it_listens_ends_it_cleanly(
+    short: Path, module: str, owner: str, name: str, number: str
+) -> None:
+    """A signal that comes while the server is starting ends it with code 0; it never says that it listens."""
+    code = EARLY.format(module=module, owner=owner, name=name, number=number)
+    with running(short / "run", program=("-c", code), ready="stopped") as found:
+        assert found.process.wait(60) == 0
+        assert found.text() == "stopped\n"
+        assert os.listdir(found.address.folder) == ["serve.lock"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT] * 3)
+def test_a_signal_right_after_the_line_ends_it_cleanly(short: Path, number: int) -> None:
+    """Who has read that the server listens and sends a signal that very moment finds it ended with code 0."""
+    with running(short / "run", "--no-warm") as found:
+        assert found.end(number) == 0
+        assert os.listdir(found.address.folder) == ["serve.lock"]
+
+
 ENDLESS = """
 import sys, threading
 from imgsearch.tools.server import daemon, handlers
-daemon._SHUTDOWN_SECONDS = 0.2
+daemon._SHUTDOWN_SECONDS = daemon._HASTY_SECONDS = 1e6
+daemon.{short_one} = 0.2
 handlers.Handlers.query = lambda self, data: threading.Event().wait()
 sys.argv = ["imgsearch", "serve", "--no-warm"]
 from imgsearch.__main__ import main
@@ -397,12 +436,16 @@ main()
 """
 
 
-def test_a_pass_that_does_not_end_does_not_keep_the_process(short: Path) -> None:
-    """What is still in work when the time for it is over holds up neither the end nor its exit code."""
-    with running(short / "run", program=("-c", ENDLESS)) as found, ThreadPoolExecutor(1) as pool:
+@pytest.mark.parametrize(
+    ("number", "short_one"), [(signal.SIGTERM, "_SHUTDOWN_SECONDS"), (signal.SIGINT, "_HASTY_SECONDS")]
+)
+def test_a_pass_that_does_not_end_does_not_keep_the_process(short: Path, number: int, short_one: str) -> None:
+    """What is still in work when the time for it is over, soon after Ctrl-C, holds up neither the end nor its code."""
+    program = ENDLESS.format(short_one=short_one)
+    with running(short / "run", program=("-c", program)) as found, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(found.ask, "/query", {"text": "a boat"})
         until(lambda: found.ask("/status")[1]["requests"])
-        assert found.end() == 0
+        assert found.end(number) == 0
         with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
             assert waiting.result()[0] != 200
 

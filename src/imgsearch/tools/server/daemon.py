@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from imgsearch.client.connection import Address, own_address, peer_uid
 from imgsearch.errors import ServerRunning, StorageError, UsageError
 from imgsearch.fs import FileLock, LockHeld
+from imgsearch.startup import StopSignals
 from imgsearch.text import Option, error_line
 from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
@@ -30,6 +31,7 @@ _TCP_CONNECTIONS = 16  # of these
 _SILENT_SECONDS = 10.0  # until the first request of a TCP connection
 _QUIET_SECONDS = 600  # a client may decode for long between two batches
 _SHUTDOWN_SECONDS = 10  # for requests in work when the server is stopped
+_HASTY_SECONDS = 1  # when somebody presses Ctrl-C and waits
 _LONGEST_PATH = 103  # bytes of a Unix socket's address on macOS; Linux takes 107
 
 
@@ -52,16 +54,23 @@ class ServeOptions:
             raise UsageError(Option("idle_seconds", self.idle_seconds), ": must be above 0")
 
 
-def serve(options: ServeOptions, reporter: Reporter, address: Address | None = None) -> None:
-    """Answer this user's requests until SIGTERM, SIGHUP or Ctrl-C.
+def serve(
+    options: ServeOptions,
+    reporter: Reporter,
+    address: Address | None = None,
+    signals: StopSignals | None = None,
+) -> None:
+    """Answer this user's requests until SIGTERM, SIGHUP or Ctrl-C, of which ``signals`` may have taken note already.
 
-    Running requests then have ten seconds to finish. A pass of the model can't be interrupted: its thread may be at it
-    when this returns, and Python would wait for it.
+    Running requests then have ten seconds to finish, after Ctrl-C one. A pass of the model can't be interrupted: its
+    thread may be at it when this returns, and Python would wait for it.
 
     Raises ServerRunning (there is one already), StorageError (no folder for the socket), UsageError (a port in use).
     """
     address = address or own_address()
     with ExitStack() as stack:
+        # From before the socket is there until it is gone.
+        signals = signals or stack.enter_context(StopSignals())
         stack.enter_context(_lock(address))
         handlers = Handlers(options.index, options.idle_seconds, reporter.say)
         sockets = [stack.enter_context(_unix_socket(address))]
@@ -71,9 +80,9 @@ def serve(options: ServeOptions, reporter: Reporter, address: Address | None = N
             token = stack.enter_context(_token(address))
             handlers.http = f"http://127.0.0.1:{sockets[-1].getsockname()[1]}"
             reporter.say(f"{handlers.http} (token file: {address.token})")
-        server = _server(make_app(handlers, address.socket, token, warm=options.warm))
-        with _stopped_by_signals(server):
-            # Only now: whoever reads it may send a signal at once.
+        server = _Uvicorn(make_app(handlers, address.socket, token, warm=options.warm))
+        signals.hand_to(server.stop)
+        if not server.should_exit:
             reporter.say(
                 f"process {os.getpid()} listens on {address.socket}; "
                 "your other imgsearch commands use it automatically"
@@ -82,37 +91,35 @@ def serve(options: ServeOptions, reporter: Reporter, address: Address | None = N
     reporter.say("stopped")
 
 
-def _server(app: Starlette) -> uvicorn.Server:
-    config = uvicorn.Config(
-        app,
-        http=_OwnersProtocol,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=_QUIET_SECONDS,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-    )
-    return uvicorn.Server(config)
+class _Uvicorn(uvicorn.Server):
+    """uvicorn with our settings. Who presses Ctrl-C waits for the end; who sends SIGTERM can wait for the answers."""
 
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_OwnersProtocol,
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=_CONNECTIONS,
+                timeout_keep_alive=_QUIET_SECONDS,
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            )
+        )
 
-@contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Let SIGTERM, SIGHUP and Ctrl-C end the server in the block cleanly, also while it is still starting."""
-
-    def stop(number: int, frame: object) -> None:
-        server.should_exit = True
-
-    # uvicorn has handlers of its own while it runs, and raises the signal that stopped it once more when it has ended.
-    before = {
-        number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    }
-    try:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to whoever hands them to ``stop``: there must be no moment between two handlers."""
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+    def stop(self, number: int) -> None:
+        """End the server soon."""
+        self.force_exit = self.should_exit and number == signal.SIGINT
+        self.should_exit = True
+        if number == signal.SIGINT:
+            self.config.timeout_graceful_shutdown = _HASTY_SECONDS
 
 
 class _OwnersProtocol(H11Protocol):
