@@ -19,6 +19,7 @@ from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import Root, is_current
 from imgsearch.media import formats
+from imgsearch.media.lookahead import aside
 from imgsearch.model.conventions import choose_instruction
 from imgsearch.spec import choose_spec
 from imgsearch.text import Option, display_path, error_line, is_blank
@@ -208,13 +209,20 @@ def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) 
 
     Raises InputError that names the file and says what is wrong with it.
     """
-    try:
+
+    def decode() -> RGB | None:
         with open_source(path) as opened:
             for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=max_megapixels):
                 return picture.pixels
+        return None
+
+    try:
+        pixels = aside(decode)
     except PictureError as error:
         raise InputError(f"{path}: {_reason(error)}") from error
-    raise InputError(f"{path}: contains no image")
+    if pixels is None:
+        raise InputError(f"{path}: contains no image")
+    return pixels
 
 
 def check_below(index: ImageIndex, below: Sequence[str]) -> None:

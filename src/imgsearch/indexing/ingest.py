@@ -101,31 +101,33 @@ class Ingest:
 
     def _embed_all(self, load: Callable[[], ImageEncoder]) -> None:
         # The decoding threads ask through a connection of their own: the writer's is in transactions.
-        with closing(Catalog(self.writer.data)) as catalog:
-            one_at_a_time = threading.Lock()
+        catalog, one_at_a_time = Catalog(self.writer.data), threading.Lock()
 
-            def is_known(sha256: bytes) -> bool:
-                with one_at_a_time:
-                    return catalog.locate(sha256) is not None
+        def is_known(sha256: bytes) -> bool:
+            with one_at_a_time:
+                return catalog.locate(sha256) is not None
 
-            try:
-                done = self._take_known(is_known)
-                if done < len(self.plan.to_do):
-                    self._commit()
-                    # In the main thread, where Ctrl-C ends even a long load or download.
-                    encoder = load()
-                    self._embed_rest(encoder, is_known, done)
-            except KeyboardInterrupt:
-                # What has been computed is kept; what has not, the next run does.
+        try:
+            done = self._take_known(is_known)
+            if done < len(self.plan.to_do):
                 self._commit()
-                indexed = self.result.indexed + self.result.reused
-                images = f"{indexed:,} of {len(self.plan.to_do):,} images indexed"
-                raise KeyboardInterrupt(f"interrupted: {images}. Run the same command to continue") from None
-            except ModelOutOfMemory:
-                # Memory that is too small for one image is so for all of them, since the pixel budget is the same: so
-                # that ends the run.
-                self._commit()
-                raise
+                # In the main thread, where Ctrl-C ends even a long load or download.
+                encoder = load()
+                self._embed_rest(encoder, is_known, done)
+        except KeyboardInterrupt:
+            # What has been computed is kept; what has not, the next run does.
+            self._commit()
+            indexed = self.result.indexed + self.result.reused
+            images = f"{indexed:,} of {len(self.plan.to_do):,} images indexed"
+            raise KeyboardInterrupt(f"interrupted: {images}. Run the same command to continue") from None
+        except ModelOutOfMemory:
+            # Memory that is too small for one image is so for all of them, since the pixel budget is the same: so that
+            # ends the run.
+            self._commit()
+            raise
+        finally:
+            with one_at_a_time:  # a thread that is not waited for may still ask
+                catalog.close()
 
     def _take_known(self, is_known: Callable[[bytes], bool]) -> int:
         """Take in the files up to the first whose content the index does not have; return how many that were.

@@ -6,8 +6,9 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from queue import SimpleQueue
 from typing import TypeVar
 
 S = TypeVar("S")
@@ -18,20 +19,73 @@ def look_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Genera
     """Run ``work`` on each item in threads; yield the results in order, at most ``ahead`` of them in memory.
 
     ``items`` are taken as they are needed. What ``work`` raises is raised where its result is due. Closing the
-    generator, or an error, drops what has not begun, waits for what has, and ends the threads.
+    generator, or an error, drops what has not begun and waits for nothing: Ctrl-C must end a command whatever a decoder
+    is doing. What has begun is finished in its thread, and its result is dropped.
     """
     results: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1), thread_name_prefix="decode") as pool:
-        try:
-            for item in items:
-                results.append(pool.submit(work, item))
-                if len(results) >= ahead:
-                    yield results.popleft().result()
-            while results:
+    threads = _Threads(min(8, (os.cpu_count() or 1) + 1))
+    try:
+        for item in items:
+            results.append(threads.submit(work, item))
+            if len(results) >= ahead:
                 yield results.popleft().result()
-        finally:
-            for result in results:
-                result.cancel()
+        while results:
+            yield results.popleft().result()
+    finally:
+        for result in results:
+            result.cancel()
+        threads.close()
+
+
+def aside(work: Callable[[], T]) -> T:
+    """Return what ``work`` gives, done in a thread: so Ctrl-C need not wait for a decoder to come back from C."""
+    with closing(look_ahead(lambda _: work(), (None,), 1)) as results:
+        return next(results)
+
+
+class _Threads:
+    """Up to so many threads that do what is submitted, in order. A process that ends does not wait for them.
+
+    (Those of a ThreadPoolExecutor are joined when Python ends, whatever they are doing.)
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._started = most, 0
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+    def submit(self, work: Callable[[S], T], item: S) -> Future[T]:
+        """Have ``work`` done on ``item``. Raises RuntimeError if not one thread can be started."""
+        result: Future[T] = Future()
+        if self._started < self._most:
+            try:
+                threading.Thread(target=self._run, name="decode", daemon=True).start()
+                self._started += 1
+            except RuntimeError:
+                if not self._started:
+                    raise
+                self._most = self._started  # the system has no more
+        self._jobs.put(lambda: _do(result, work, item))
+        return result
+
+    def close(self) -> None:
+        """Let each thread end after what it is doing; nothing is waited for."""
+        for _ in range(self._started):
+            self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            del job  # else what it worked on would stay in memory until the next job comes
+
+
+def _do(result: Future[T], work: Callable[[S], T], item: S) -> None:
+    if not result.set_running_or_notify_cancel():
+        return
+    try:
+        result.set_result(work(item))
+    except BaseException as error:
+        result.set_exception(error)
+        del result  # which knows the error, and the error this frame
 
 
 class PixelLimiter:

@@ -186,7 +186,7 @@ def _fill(file: BinaryIO, view: memoryview, path: str) -> None:
     done = 0
     while done < len(view):
         try:
-            count = file.readinto(view[done : done + 2**30])  # type: ignore[attr-defined]
+            count = file.readinto(view[done : done + CHUNK])  # type: ignore[attr-defined]
         except OSError as error:
             raise CheckpointError(f"{path} can't be read ({error_line(error)}); ", MEND) from error
         if not count:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datasets import Dataset
 
 from imgsearch.errors import DatasetError, UsageError
-from imgsearch.media.lookahead import look_ahead
+from imgsearch.media.lookahead import aside, look_ahead
 from imgsearch.model import image as pixels
 from imgsearch.text import Option
 from imgsearch.tools.dataset import read_dataset
@@ -70,7 +70,7 @@ class Pictures:
 
     def patches(self, number: int) -> Patches:
         """Return a picture as the vision tower takes it."""
-        image = self._kept[number] if self.in_memory else self._resized(self._refs[number])
+        image = self._kept[number] if self.in_memory else aside(lambda: self._resized(self._refs[number]))
         return pixels.prepare(image, self._budget, self._layout)
 
     def _read(self, ref: PictureRef) -> tuple[PictureRef, bytes, RGB]:
