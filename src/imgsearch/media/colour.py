@@ -21,6 +21,9 @@ _SAME = 2
 _LEAST_RANGE = 100
 """Black and white are at least this far apart in what a profile makes of them, or it is nonsense."""
 
+_CREATOR, _OURS = slice(80, 84), b"imgs"
+"""Where a profile tells who made it, and what is there if this module did, for colours and for grey alike."""
+
 _D65 = (0.3127, 0.3290)
 _SRGB = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 # White, red, green, blue as x, y; the numbers are those of ITU-T H.273, which HEIF, AVIF and PNG's cICP share.
@@ -54,10 +57,11 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     transform = _transform_for(image.mode, profile)
     if transform is None:
         return image
-    colours = image.convert(image.mode[:-1]) if image.mode in ("LA", "RGBA") else image
+    mode = _colours(image.mode, profile)
+    colours = image.convert(mode) if image.mode != mode else image
     turned = ImageCms.applyTransform(colours, transform)
     assert turned is not None
-    if colours is not image:
+    if image.mode in ("LA", "RGBA"):
         turned.putalpha(image.getchannel("A"))
     return turned
 
@@ -68,17 +72,19 @@ def moves(mode: str, profile: bytes | None) -> bool:
 
 
 @lru_cache(maxsize=32)
-def from_cicp(primaries: int, transfer: int) -> bytes | None:
+def from_cicp(primaries: int, transfer: int, *, narrow: bool = False) -> bytes | None:
     """Return a profile for a pair of code points of ITU-T H.273, None where they name no colours.
 
-    HDR (PQ, HLG) is tone-mapped: the white of a page becomes white. Video's transfer functions count as sRGB's,
-    as viewers show them.
+    With ``narrow`` black is 16 of 255 and white 235. HDR (PQ, HLG) is tone-mapped: the white of a page becomes white.
+    Video's transfer functions count as sRGB's, as viewers show them.
     """
     if primaries not in _PRIMARIES:
         if transfer not in (_PQ, _HLG):
             return None
         primaries = 9
     signal = np.linspace(0, 1, 4096)
+    if narrow:
+        signal = np.clip((255 * signal - 16) / 219, 0, 1)
     if transfer == _PQ:
         light = _tone_mapped(_from_pq(signal) / _WHITE_NITS)
     elif transfer == _HLG:
@@ -111,7 +117,13 @@ def adobe_rgb() -> bytes | None:
 def _transform_for(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
     if not profile or len(profile) > MAX_PROFILE:
         return None
-    return _transform(profile, mode[:-1] if mode in ("LA", "RGBA") else mode)
+    return _transform(profile, _colours(mode, profile))
+
+
+def _colours(mode: str, profile: bytes | None) -> str:
+    """Return the mode that an image's colours are turned in: without alpha, and RGB for a profile of our own."""
+    mode = mode[:-1] if mode in ("LA", "RGBA") else mode
+    return "RGB" if mode == "L" and profile and profile[_CREATOR] == _OURS else mode
 
 
 @lru_cache(maxsize=16)
@@ -201,7 +213,7 @@ def _matrix_profile(chromaticities: Sequence[float], light: NDArray[np.float64])
         table += name + struct.pack(">2I", place, len(part))
         body += part if place == at + len(body) else b""
     head = struct.pack(">I4xI", at + len(body), 0x02400000) + b"mntrRGB XYZ " + b"\0" * 12 + b"acsp"
-    head = head.ljust(68, b"\0") + xyz(_D50)[8:]
+    head = head.ljust(68, b"\0") + xyz(_D50)[8:] + _OURS
     return head.ljust(128, b"\0") + table + body
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
-from PIL import ImageFile
+import numpy as np
+from PIL import Image, ImageFile
 
 from imgsearch.errors import PictureError
 from imgsearch.media import colour, raster
@@ -27,6 +28,8 @@ _CONTROL = {b"acTL": 8, b"fcTL": 26}
 """Chunks that control an animation → their size."""
 _READ = (b"iCCP", b"cICP", b"gAMA", b"cHRM", b"sRGB", b"eXIf", b"tRNS", b"iTXt", b"zTXt", b"tEXt")
 """Ancillary chunks that are looked into; the pixels do not depend on any other."""
+_BEFORE_PIXELS = frozenset({b"iCCP", b"cICP", b"gAMA", b"cHRM", b"sRGB", b"tRNS"})
+"""Those that mean nothing behind the pixels."""
 _ORIENTATION_TEXT = ("XML:com.adobe.xmp", "Raw profile type exif")
 """Keywords of texts that may tell which way is up."""
 
@@ -56,10 +59,14 @@ class _Parts:
     texts: list[bytes] = field(default_factory=list)
     """Chunks of text, whole, that may hold the orientation."""
 
+    def has_wide_key(self) -> bool:
+        """Tell whether a colour of three times 16 bits is transparent: Pillow compares half of these."""
+        return self.bits == 16 and self.colour_type == 2 and b"tRNS" in self.found
+
     def profile(self) -> bytes | None:
         """Return the colours' profile: cICP goes before iCCP, that before sRGB, that before gAMA and cHRM."""
         cicp = self.found.get(b"cICP", b"")
-        if len(cicp) == 4 and (profile := colour.from_cicp(cicp[0], cicp[1])):
+        if len(cicp) == 4 and (profile := colour.from_cicp(cicp[0], cicp[1], narrow=not cicp[3])):
             return profile
         if b"iCCP" in self.found:
             return _unpacked(self.found[b"iCCP"].partition(b"\0")[2])
@@ -82,6 +89,8 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
         try:
             image.load()
             shown = raster.first_with_content(image)
+            if parts.has_wide_key() and shown is image:
+                shown = _without_key(shown, _low_bytes(stream, parts, max_pixels), parts.found[b"tRNS"])
         except (OSError, SyntaxError) as error:
             pixels, note = _rescued(stream, parts, image.size, error)
             parts.body = [_chunk(b"IDAT", pixels), _chunk(b"IEND", b"")]
@@ -127,11 +136,14 @@ def _take_apart(stream: BinaryIO) -> _Parts:
     for chunk in chunks:
         if chunk.name == b"IDAT":
             parts.pixels.append((chunk.start + 8, chunk.end - 4))
+        if chunk.name == b"PLTE" and parts.colour_type != 3:
+            # Colours that are suggested for a screen of 256.
+            continue
         if not chunk.name[0] & 32 or (animated and chunk.name in _ANIMATION):
             _append(parts.body if parts.pixels else parts.header, (chunk.start, chunk.end))
         elif chunk.name in _READ and chunk.end - chunk.start <= _MAX_METADATA:
             _read(stream, chunk, parts)
-    if b"tRNS" in parts.found:
+    if b"tRNS" in parts.found and not parts.has_wide_key():
         parts.header.append(_chunk(b"tRNS", parts.found[b"tRNS"]))
     parts.header += [_chunk(b"eXIf", parts.found[b"eXIf"])] if b"eXIf" in parts.found else parts.texts[:2]
     return parts
@@ -156,10 +168,12 @@ def _read(stream: BinaryIO, chunk: _Chunk, parts: _Parts) -> None:
     """Take down what an ancillary chunk tells; one that is damaged tells nothing."""
     if chunk.name in parts.found or not _is_intact(stream, chunk):
         return
+    if parts.pixels and chunk.name in _BEFORE_PIXELS:
+        return
     contents = _contents(stream, chunk)
     if chunk.name == b"tRNS":
         key = _transparency(parts, contents)
-        if key is None or parts.pixels:
+        if key is None:
             return
         contents = key
     elif chunk.name in (b"iTXt", b"zTXt", b"tEXt"):
@@ -187,7 +201,7 @@ def _text(name: bytes, contents: bytes) -> bytes | None:
 def _transparency(parts: _Parts, contents: bytes) -> bytes | None:
     """Return a tRNS as Pillow needs it, None if it has the wrong size.
 
-    Pillow compares the key with samples that it has scaled to 8 bits already, but for 16-bit grey.
+    Pillow compares the key with samples that it has scaled to 8 bits already, but for 16 bits.
     """
     if parts.colour_type == 3:
         return contents[:256] or None
@@ -196,9 +210,24 @@ def _transparency(parts: _Parts, contents: bytes) -> bytes | None:
     keys = struct.unpack(f">{len(contents) // 2}H", contents)
     if parts.colour_type == 0 and parts.bits in (2, 4):
         keys = tuple((key & (1 << parts.bits) - 1) * 255 // ((1 << parts.bits) - 1) for key in keys)
-    if parts.colour_type == 2 and parts.bits == 16:
-        keys = tuple(key >> 8 for key in keys)
     return struct.pack(f">{len(keys)}H", *keys)
+
+
+def _low_bytes(stream: BinaryIO, parts: _Parts, max_pixels: int) -> Image.Image:
+    """Return the low bytes of samples of 16 bits, of which Pillow keeps the high ones."""
+    image = _opened(stream, parts, max_pixels)
+    # As if they were in the other order.
+    image.tile = [image.tile[0]._replace(args="RGB;16L")]
+    image.load()
+    return image
+
+
+def _without_key(high: Image.Image, low: Image.Image, key: bytes) -> Image.Image:
+    """Return an image whose pixels of one colour are transparent: three samples of 16 bits."""
+    same = (np.asarray(high) == list(key[::2])).all(axis=2) & (np.asarray(low) == list(key[1::2])).all(axis=2)
+    image = high.convert("RGB")
+    image.putalpha(Image.fromarray(np.where(same, 0, 255).astype(np.uint8)))
+    return image
 
 
 def _rescued(stream: BinaryIO, parts: _Parts, size: tuple[int, int], error: Exception) -> tuple[bytes, str]:

@@ -126,6 +126,12 @@ _MODULES = {
         "tiff-layout-and-compression",
         "several-pages",
     ),
+    "png_files": (
+        "png-large-metadata",
+        "png-damaged-where-it-does-not-matter",
+        "png-depth-and-transparent-colour",
+        "png-colour-without-profile",
+    ),
 }
 """Which module draws which kinds: its function has the kind's name, with underscores."""
 KINDS = [kind for kinds in _MODULES.values() for kind in kinds]
