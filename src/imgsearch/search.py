@@ -17,10 +17,11 @@ from imgsearch.files import open_source, source_file
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import Root, is_current
+from imgsearch.index.rows import is_current
 from imgsearch.media import formats
 from imgsearch.media.lookahead import aside
 from imgsearch.model.conventions import choose_instruction
+from imgsearch.names import known_as, owner_of
 from imgsearch.spec import choose_spec
 from imgsearch.text import Option, display_path, error_line, is_blank
 from imgsearch.types import (
@@ -113,10 +114,7 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     """
     options = request.options
     index.check_dim(options.dim)
-    options = replace(
-        options, below=tuple(os.path.realpath(os.path.expanduser(path)) for path in options.below)
-    )
-    check_below(index, options.below)
+    options = replace(options, below=tuple(_below(index, path) for path in options.below))
     image = request.image
     if isinstance(image, str) and os.path.isdir(image):
         raise InputError(f"{display_path(image)} is a folder; give the path of an image")
@@ -159,7 +157,7 @@ def similar(
         pixels = read_picture(path, index.spec.pixels)
         encoder = encoder if isinstance(encoder, QueryEncoder) else encoder()
         vectors = encoder.embed([Input(image=pixels, instruction=index.spec.document_prompt)])
-    own = os.path.realpath(path)
+    own = known_as(path, index.catalog.roots(), index.catalog).path
     wider = options = options or SearchOptions()
     found = _search(index, vectors, wider)[0]
     while (
@@ -179,17 +177,18 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
     A file that is away, as on a drive that is not mounted, has the one that it had. Raises FolderError if there is
     no such file and the index knows none.
     """
-    real = os.path.realpath(path)
+    roots = index.catalog.roots()
+    own = known_as(path, roots, index.catalog).path
     state, failure = None, None
     try:
-        state = os.stat(real)
+        state = os.stat(path)
     except OSError as error:
         failure = error
     content: bytes | None = None
-    for root in index.catalog.roots():
-        if not is_below(real, root.path):
+    for root in roots:
+        if not is_below(own, root.path):
             continue
-        relative = os.path.relpath(real, root.path)
+        relative = os.path.relpath(own, root.path)
         row = index.catalog.file(root.id, relative)
         if row and (state is None or is_current(row, source_file(root.path, relative, state))[0]):
             content = row.content
@@ -197,7 +196,7 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
         raise FolderError(f"{path}: {error_line(failure)}; give the path of an image") from failure
     if content is None:
         try:
-            with open_source(real) as opened:
+            with open_source(path) as opened:
                 content = opened.sha256
         except PictureError as error:
             raise InputError(f"{path}: {_reason(error)}") from error
@@ -225,30 +224,28 @@ def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) 
     return pixels
 
 
-def check_below(index: ImageIndex, below: Sequence[str]) -> None:
-    """Raise UsageError for an absolute path that is outside of the index's folders, or neither there nor indexed.
+def _below(index: ImageIndex, given: str) -> str:
+    """Return the absolute path by which the index knows a file or folder that a search is confined to.
 
-    One that is indexed need not be there: its drive may be unmounted now.
+    One that is known need not be there: its drive may be unmounted now. Raises UsageError for what is not there and
+    not known, and for what is outside of the index's folders.
     """
+    path = os.path.expanduser(given)
     roots = index.catalog.roots()
-    for path in below:
-        around = [root for root in roots if is_at_or_below(path, root.path)]
-        if around and not os.path.lexists(path) and not any(_knows(index, root, path) for root in around):
-            raise UsageError(Option("below"), f": {display_path(path)} does not exist")
-        if not around and not any(is_below(root.path, path) for root in roots):
-            names = ", ".join(display_path(root.path) for root in roots[:10]) + (
-                ", …" if len(roots) > 10 else ""
-            )
-            raise UsageError(
-                Option("below"),
-                f": {display_path(path)} is not in an indexed folder; these are: {names or 'none'}",
-            )
-
-
-def _knows(index: ImageIndex, root: Root, path: str) -> bool:
-    """Return whether a file is known at or below an absolute path in a root."""
-    inside = os.path.relpath(path, root.path) if path != root.path else ""
-    return next(index.catalog.files(root.id, inside), None) is not None
+    place = known_as(path, roots, index.catalog)
+    if place.known:
+        return place.path
+    if not owner_of(place.path, roots):
+        names = ", ".join(display_path(root.path) for root in roots[:10]) + (", …" if len(roots) > 10 else "")
+        shown = display_path(os.path.abspath(path))
+        if place.path != os.path.abspath(path):
+            shown = f"{shown} leads to {display_path(place.path)}, which"
+        raise UsageError(
+            Option("below"), f": {shown} is not in an indexed folder; these are: {names or 'none'}"
+        )
+    if not os.path.lexists(path):
+        raise UsageError(Option("below"), f": {display_path(given)} does not exist")
+    return place.path
 
 
 def _reason(error: PictureError) -> str:
@@ -268,7 +265,10 @@ def _search(
 def _hits(
     found: list[tuple[Record, float]], options: SearchOptions | None, own: str | None = None
 ) -> list[Hit]:
-    """Apply the thresholds and name each picture by its best path: the one asked about, else one that exists."""
+    """Apply the thresholds and name each picture by its best path.
+
+    That is the one asked about, else one that exists; where a search is confined to folders, always one in them.
+    """
     options = options or SearchOptions()
     if own is not None:
         # Pictures that tie with the asked one in score stand behind it.
@@ -279,8 +279,10 @@ def _hits(
             continue
         if options.within is not None and hits and score < _floor(hits[0].score, options.within):
             continue
-        existing = [path for path in record.paths if os.path.exists(path)]
-        paths = sorted(existing or record.paths, key=lambda path: path != own)
+        inside, outside = _split(record.paths, options.below)
+        existing = [path for path in inside if os.path.exists(path)]
+        paths = sorted(existing or inside, key=lambda path: path != own)
+        paths += [path for path in outside if os.path.exists(path)]
         hits.append(
             Hit(
                 rank=len(hits) + 1,
@@ -294,6 +296,12 @@ def _hits(
             )
         )
     return hits
+
+
+def _split(paths: Sequence[str], below: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return which paths lie in the folders that a search is confined to, all of them if it is not, and the others."""
+    inside = [path for path in paths if not below or any(is_at_or_below(path, folder) for folder in below)]
+    return inside or list(paths), [path for path in paths if inside and path not in inside]
 
 
 def _floor(best: float, within: float) -> float:

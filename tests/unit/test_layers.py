@@ -22,7 +22,7 @@ STOREYS = (
     {"indexing"},
     {"search"},
     {"client"},
-    {"spec"},
+    {"spec", "names"},
     {"index", "media", "model", "files"},
     {"fs", "rgb"},
     {"types"},

@@ -296,8 +296,7 @@ def list_files(
         raise UsageError("--json and -0 are two forms of the same list; give one of them")
     if path == "":
         raise UsageError("the path is empty; leave it out to list all images")
-    below = None if path is None else os.path.realpath(path)
-    found = indexed_files(find_index(index), below)
+    found = indexed_files(find_index(index), path)
     first = next(found, None)
     if first is None:
         output.ProgressReporter().say(f"not in the index: {path}" if path else "the index holds no images")

@@ -15,7 +15,7 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import CHANGED, UNCHANGED, FileRow, Root, is_current
 from imgsearch.index.writer import IndexWriter
-from imgsearch.indexing.roots import owner_of, single_files
+from imgsearch.names import known_as, owner_of, single_files
 from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter, Silent
 
@@ -54,7 +54,7 @@ def relocate(
         raise FolderError(f"{display_path(new)} is a file; relocate takes the new place of a folder")
     with IndexWriter(folder) as writer:
         known = writer.catalog.roots()
-        source = _source(old, known, folder)
+        source = _source(old, known, writer.catalog, folder)
         moving = [root for root in known if is_at_or_below(root.path, source)]
         if source == target:
             raise UsageError(f"{display_path(old)} and {display_path(new)} are the same folder")
@@ -80,25 +80,21 @@ def relocate(
     return result
 
 
-def _source(old: str, known: Sequence[Root], folder: str) -> str:
-    """Return the absolute path that is meant by ``old``: as it was given, or with its links resolved."""
+def _source(old: str, known: Sequence[Root], catalog: Catalog, folder: str) -> str:
+    """Return the absolute path that is meant by ``old``, as the index knows it."""
     if not old:
         raise FolderError("the path is empty")
-    # As in remove: what ".." leads to is for the disk to say, and a folder that is gone has only its name.
-    literal = os.path.realpath(old) if ".." in old.split(os.sep) else os.path.abspath(old)
-    real = os.path.realpath(old)
-    for path in (literal, real):
-        if any(is_at_or_below(root.path, path) for root in known):
-            return path
-    for path in (literal, real):
-        around = owner_of(path, known) or next((root for root in known if is_below(path, root.path)), None)
-        if around is not None:
-            raise UsageError(
-                f"{display_path(old)} is inside the indexed folder {display_path(around.path)}; files that moved "
-                "within it need no relocate: '",
-                Call("index_pictures", {"folder": os.path.abspath(folder)}),
-                "' finds them automatically, without the model",
-            )
+    path = known_as(old, known, catalog).path
+    if any(is_at_or_below(root.path, path) for root in known):
+        return path
+    around = owner_of(path, known) or next((root for root in known if is_below(path, root.path)), None)
+    if around is not None:
+        raise UsageError(
+            f"{display_path(old)} is inside the indexed folder {display_path(around.path)}; files that moved "
+            "within it need no relocate: '",
+            Call("index_pictures", {"folder": os.path.abspath(folder)}),
+            "' finds them automatically, without the model",
+        )
     names = ", ".join(display_path(root.path) for root in known[:10]) + (", …" if len(known) > 10 else "")
     raise UsageError(f"{display_path(old)} is not an indexed folder; these are: {names or 'none'}")
 
@@ -232,30 +228,11 @@ def remove_paths(
 
 def _known(path: str, catalog: Catalog, reporter: Reporter) -> str:
     """Return the absolute path by which the index knows ``path``; "" if it does not, which ``reporter`` is told."""
-    for reading in _readings(path):
-        if _remove(reading, catalog, Silent(), dry_run=True):
-            return reading
+    place = known_as(path, catalog.roots(), catalog) if path else None
+    if place and place.known:
+        return place.path
     reporter.say(f"not in the index: {display_path(path) or repr(path)}")
     return ""
-
-
-def _readings(path: str) -> list[str]:
-    """Return what absolute path is meant: first as it was given, then with ever more of its links resolved.
-
-    The index has followed a root's own links, and those above it, but not those inside.
-    """
-    if not path:
-        return []
-    # What ".." leads to is for the disk to say: the folder above a link is not where the link leads.
-    literal = os.path.realpath(path) if ".." in path.split(os.sep) else os.path.abspath(path)
-    readings = [literal]
-    parts = literal.split(os.sep)[1:]
-    for number in range(1, len(parts) + 1):
-        head = os.path.realpath(os.sep + os.sep.join(parts[:number]))
-        reading = os.path.join(head, *parts[number:])
-        if reading not in readings:
-            readings.append(reading)
-    return readings
 
 
 def _remove(path: str, catalog: Catalog, reporter: Reporter, *, dry_run: bool = False) -> Removed:

@@ -12,7 +12,8 @@ from imgsearch.files import NOT_MOUNTED, RAW, Walk, kind_of
 from imgsearch.fs import is_at_or_below, is_below, is_mount
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
-from imgsearch.indexing.roots import PlannedRoot, Scope, owner_of
+from imgsearch.indexing.roots import PlannedRoot, Scope
+from imgsearch.names import owner_of
 from imgsearch.types import Reporter, Silent, SourceFile
 
 

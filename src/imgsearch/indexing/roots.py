@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import cast
 
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root
-from imgsearch.fs import is_at_or_below, is_below, is_mount, mount_of
+from imgsearch.fs import is_below, is_mount, mount_of
+from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Root
+from imgsearch.names import known_as, owner_of, single_files
 from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter
 
@@ -78,8 +79,8 @@ class PlannedRoot:
 class Scope:
     """What a run covers: its ``roots``, each path once.
 
-    ``requested`` are the paths that were asked for: as they were given, by their real paths. ``elsewhere`` are the
-    folders and single files of known roots that the run leaves alone.
+    ``requested`` are the paths that were asked for: as they were given, by the paths that the index knows or will know
+    them by. ``elsewhere`` are the folders and single files of known roots that the run leaves alone.
     """
 
     roots: tuple[PlannedRoot, ...]
@@ -94,19 +95,20 @@ def resolve_scope(
     reporter: Reporter,
     *,
     rebuild: bool = False,
+    catalog: Catalog | None = None,
 ) -> Scope:
     """Turn the paths asked for, or without any every known root, into the scope of a run.
 
     ``overrides`` hold for what was asked for, which keeps the rest of its options; a known root that lies in such a
-    folder keeps all of its own. A ``rebuild`` covers all of every root, whatever was asked for. Roots that are not
-    there now are left out, and said; FolderError for a path that is missing, unreadable, or on a drive that is not
-    mounted now, and if nothing is left.
+    folder keeps all of its own. A ``rebuild`` covers all of every root, whatever was asked for. ``catalog`` tells which
+    paths are known, through links and under other names. Roots that are not there now are left out, and said;
+    FolderError for a path that is missing, unreadable, or on a drive that is not mounted now, and if nothing is left.
     """
     overrides = overrides or NO_OVERRIDES
     if not paths and not roots:
         which = Call("index_pictures", {"paths": ["FOLDER"]})
         raise FolderError("no folder was given, and the index has none yet; give one: ", which)
-    requested = {check_root(path): path for path in paths}
+    requested = _requested(paths, roots, overrides, catalog)
     planned = {} if paths else {root.path: _planned(root, overrides) for root in roots}
     _plan_requested(requested, roots, overrides, planned, reporter)
     needed = set(planned) if paths else set()
@@ -132,6 +134,26 @@ def resolve_scope(
     return Scope(tuple(present), requested, frozenset().union(*map(owned_paths, others)))
 
 
+def _requested(
+    paths: Sequence[str], roots: Sequence[Root], overrides: WalkOverrides, catalog: Catalog | None
+) -> dict[str, str]:
+    """Return the paths asked for by those that the index knows, or will know, them by. Raises FolderError."""
+    requested: dict[str, str] = {}
+    known = list(roots)
+    for path in paths:
+        real = check_root(path)
+        place = known_as(path, known, catalog).path
+        if overrides != NO_OVERRIDES and os.path.realpath(place) != place:
+            place = real  # what lies behind a link gets options of its own only as a root, which is no link
+        requested[place] = path
+        # The next path may be another name of this one.
+        if os.path.isdir(place):
+            known.append(Root(0, place, {}, os.sep))
+        else:
+            known.append(Root(0, os.path.dirname(place), {"only": [os.path.basename(place)]}, os.sep))
+    return requested
+
+
 def _plan_requested(
     requested: Collection[str],
     roots: Sequence[Root],
@@ -139,7 +161,7 @@ def _plan_requested(
     planned: dict[str, PlannedRoot],
     reporter: Reporter,
 ) -> None:
-    """Plan the roots that own the real paths asked for."""
+    """Plan the roots that own the paths asked for."""
     for path in sorted(requested, key=lambda path: (path.count(os.sep), path)):
         if os.path.isdir(path):
             _plan_folder(path, roots, overrides, planned)
@@ -250,18 +272,6 @@ def _inherited(owner: Root) -> WalkOptions:
     options = _planned(owner).options
     anchor = (options.anchor or owner.path) if options.exclude else ""
     return replace(options, above=options.above or owner.path, anchor=anchor)
-
-
-def owner_of(path: str, roots: Sequence[Root]) -> Root | None:
-    """Return the deepest known root that is ``path`` or lies above it, and stands for its whole folder."""
-    whole = [root for root in roots if not single_files(root)]
-    above = [root for root in whole if is_at_or_below(path, root.path)]
-    return max(above, key=lambda root: len(root.path), default=None)
-
-
-def single_files(root: Root) -> tuple[str, ...]:
-    """Return the names of the files that a known root stands for; none if it stands for its whole folder."""
-    return tuple(map(str, cast("list[str]", root.options.get("only") or [])))
 
 
 def owned_paths(root: Root) -> set[str]:

@@ -74,7 +74,9 @@ def index_pictures(
     with ExitStack() as stack:
         base = _open_baseline(paths, folder, options, reporter, stack)
         options = replace(options, model=base.model)
-        scope = resolve_scope(paths, base.roots, options.walk, reporter, rebuild=options.rebuild)
+        scope = resolve_scope(
+            paths, base.roots, options.walk, reporter, rebuild=options.rebuild, catalog=base.catalog
+        )
         plan = _plan(scope, base, options, reporter)
         _require_pictures(plan, reporter)
         _say_plan(plan, options.model, folder, base.spec, reporter)

@@ -12,6 +12,7 @@ from imgsearch.index import generations, side_db
 from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import Root
+from imgsearch.names import known_as
 from imgsearch.types import IndexSpec
 
 
@@ -111,9 +112,12 @@ class IndexedFile:
 def indexed_files(folder: str, below: str | None = None) -> Iterator[IndexedFile]:
     """Yield every file that the index in ``folder`` holds, at or ``below`` a path if one is given; by their paths.
 
-    No file is opened, and those that are not there now are listed too. Raises IndexMissing, IndexDamaged.
+    The path may be any that leads to what is indexed, as through links. No file is opened, and those that are not there
+    now are listed too. Raises IndexMissing, IndexDamaged.
     """
     with ImageIndex(folder) as index:
+        if below is not None:
+            below = known_as(below, index.catalog.roots(), index.catalog).path
         for root in sorted(index.catalog.roots(), key=lambda root: root.path):
             inside = ""
             if below is not None and is_below(below, root.path):

@@ -12,8 +12,9 @@ from imgsearch.errors import DatasetError, UsageError
 from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import device_of, is_at_or_below, is_below, mount_of
 from imgsearch.index.rows import Root
-from imgsearch.indexing.roots import PlannedRoot, owned_paths, owner_of, single_files
+from imgsearch.indexing.roots import PlannedRoot, owned_paths
 from imgsearch.lines import decode_line, is_utf16
+from imgsearch.names import owner_of, single_files
 from imgsearch.text import Option, display_path
 
 _REMEMBERED = 1 << 16

@@ -15,7 +15,8 @@ from imgsearch.files import WalkOptions
 from imgsearch.fs import is_at_or_below
 from imgsearch.index.manifest import spec_from_json, spec_to_json
 from imgsearch.index.rows import Root
-from imgsearch.indexing.roots import PlannedRoot, single_files
+from imgsearch.indexing.roots import PlannedRoot
+from imgsearch.names import single_files
 from imgsearch.text import display_path
 from imgsearch.types import IndexSpec
 
