@@ -193,13 +193,15 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
         if row and (state is None or is_current(row, source_file(root.path, relative, state))[0]):
             content = row.content
     if content is None and failure is not None:
-        raise FolderError(f"{path}: {error_line(failure)}; give the path of an image") from failure
+        raise FolderError(
+            f"{display_path(path)}: {error_line(failure)}; give the path of an image"
+        ) from failure
     if content is None:
         try:
             with open_source(path) as opened:
                 content = opened.sha256
         except PictureError as error:
-            raise InputError(f"{path}: {_reason(error)}") from error
+            raise InputError(f"{display_path(path)}: {_reason(error)}") from error
     return index.vector(content)
 
 
@@ -218,9 +220,9 @@ def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) 
     try:
         pixels = aside(decode)
     except PictureError as error:
-        raise InputError(f"{path}: {_reason(error)}") from error
+        raise InputError(f"{display_path(path)}: {_reason(error)}") from error
     if pixels is None:
-        raise InputError(f"{path}: contains no image")
+        raise InputError(f"{display_path(path)}: contains no image")
     return pixels
 
 
@@ -375,7 +377,7 @@ def embed_inputs(
     choice, reporter = choice or ModelOptions(), reporter or Silent()
     for path in () if texts else inputs:
         if not os.path.exists(path):  # better said before a model is loaded than after
-            raise InputError(f"{path}: no such file")
+            raise InputError(f"{display_path(path)}: no such file")
     checkpoint, spec = choose_spec(choice, reporter)
     encoder = load_encoder(checkpoint, spec, choice, reporter)
     if texts:

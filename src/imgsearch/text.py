@@ -83,6 +83,9 @@ class Message(str):
         return Message(*parts[1:])
 
 
+_SHOWN, _SHOWN_FIRST = 200, 60  # characters of a path in a message; the rest is its end, with the file's name
+
+
 def format_rate(rate: float) -> str:
     """Put a rate into two or so digits: '0.31', '8.2', '118'."""
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
@@ -104,7 +107,11 @@ def format_duration(seconds: float) -> str:
 
 
 def display_path(path: str) -> str:
-    """Return a path as it fits into a line of talk: quoted and escaped where it holds what can't be printed."""
+    """Return a path as it fits into a message: its middle cut out if it is long, and quoted and escaped where it
+    holds what can't be printed.
+    """
+    if len(path) > _SHOWN:
+        path = f"{path[:_SHOWN_FIRST]}…{path[_SHOWN_FIRST + 1 - _SHOWN :]}"
     return path if path.isprintable() else ascii(path)
 
 
@@ -132,8 +139,23 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def printable(text: str) -> str:
-    """Return a path or text as one line that can't move the cursor: control characters and lone bytes escaped."""
-    return "".join(char if _harmless(char) else _escaped(char) for char in text)
+    """Return a path or text as one line that can't move the cursor, with nothing in it that is not seen.
+
+    Control characters, lone bytes and invisible marks are escaped.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if _is_shown(text, at) else _escaped(char) for at, char in enumerate(text))
+
+
+def shell_quoted(path: str) -> str:
+    """Return a path as a line of a terminal: as it is, or, with what can't be printed, as ``$'…'`` for a shell."""
+    if printable(path) == path:
+        return path
+    return f"$'{printable(path.translate(_IN_QUOTES))}'"
+
+
+_IN_QUOTES = {ord("\\"): "\\\\", ord("'"): "\\'"}
 
 
 def is_blank(text: str) -> bool:
@@ -141,9 +163,20 @@ def is_blank(text: str) -> bool:
     return all(unicodedata.category(char) in ("Cc", "Cf", "Zs", "Zl", "Zp") for char in text)
 
 
-def _harmless(char: str) -> bool:
+def _is_shown(text: str, at: int) -> bool:
+    """Whether a character of a text shows, and stands where it is."""
+    char = text[at]
+    if char.isascii():
+        return char.isprintable()
+    if char in "\u200c\u200d":  # they shape emoji and scripts; between letters of ASCII they only hide
+        return not text[at - 1 : at].isascii() and not text[at + 1 : at + 2].isascii()
     # Not str.isprintable: that is False for spaces that real file names hold, such as U+202F and U+3000.
-    return unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") and char not in _BIDI
+    category = unicodedata.category(char)
+    return (
+        category not in ("Cc", "Cs", "Zl", "Zp")
+        and (category != "Cf" or char in _SEEN)
+        and char not in _UNSEEN
+    )
 
 
 def _escaped(char: str) -> str:
@@ -153,5 +186,7 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
-# These reorder what stands around them, so that "gpj.exe" reads as something else.
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Marks are invisible or reorder what stands around them, so that "gpj.exe" reads as something else; but for these.
+_SEEN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+# Letters and signs that look like nothing.
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -55,10 +56,72 @@ def test_json_keeps_every_byte_of_a_path(name: bytes) -> None:
         output.hits([hit], "json")
         data = written.getvalue()
     assert data.count(b"\n") == 1
-    assert os.fsencode(json.loads(data)["path"]) == b"/" + name
+    answer = json.loads(data)
+    assert os.fsencode(answer["path"]) == b"/" + name
+    assert ("path_b64" in answer) == any("\ud800" <= char <= "\udfff" for char in answer["path"])
+    assert base64.b64decode(answer.get("path_b64", "")) in (b"", b"/" + name)
 
 
-@pytest.mark.parametrize("name", ["写真 .jpg", "Screenshot 9.41\u202fAM.png", "👩‍🚀.png", "café.jpg"])
+def test_json_has_the_bytes_of_all_copies_if_one_is_not_utf8() -> None:
+    """A list of paths has its bytes beside it, all of them in order, so that the two lists go together."""
+    hit = Hit(1, 0.5, "/a.png", 0, ("/é.png", "/\udcff.png"), False, 1, 1).as_json()
+    assert (hit["path"], "path_b64" in hit) == ("/a.png", False)
+    assert [base64.b64decode(copy) for copy in hit["copies_b64"]] == ["/é.png".encode(), b"/\xff.png"]
+    assert "copies_b64" not in Hit(1, 0.5, "/a.png", 0, ("/é.png",), False, 1, 1).as_json()
+
+
+class Terminal(io.TextIOWrapper):
+    """A stdout that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"),
+    [
+        ("/p/\x1b]0;pwned\x07.png", r"$'/p/\x1b]0;pwned\x07.png'"),
+        ("/p/two\nlines it's.png", r"$'/p/two\nlines it\'s.png'"),
+        ("/p/\udcff\\n.png", r"$'/p/\xff\\n.png'"),
+        ("/p/\u202egnp.exe", r"$'/p/\u202egnp.exe'"),
+        ("/p/\x9b31m.png", r"$'/p/\x9b31m.png'"),
+        ("/p/写真 it's\\.png", "/p/写真 it's\\.png"),
+    ],
+)
+def test_paths_are_quoted_on_a_terminal_and_only_there(name: str, quoted: str) -> None:
+    """A name with what would act on the terminal is shown as a shell takes it; a pipe and -0 get its very bytes."""
+    for stream, nul, expected in (
+        (Terminal, False, quoted.encode() + b"\n"),
+        (Terminal, True, os.fsencode(name) + b"\0"),
+        (io.TextIOWrapper, False, os.fsencode(name) + b"\n"),
+    ):
+        written = io.BytesIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", stream(written, write_through=True))
+            output.paths([name], nul=nul)
+            assert written.getvalue() == expected
+
+
+@pytest.mark.parametrize(
+    "mark", ["\u200b", "\u200e", "\u200f", "\u061c", "\u2060", "\ufeff", "\u00ad", "\u3164", "\u200d"]
+)
+def test_what_is_not_seen_is_made_visible(mark: str) -> None:
+    """Two names that look alike are printed so that they can be told apart."""
+    assert printable(f"a{mark}b.jpg") == f"a{mark.encode('unicode_escape').decode()}b.jpg"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "写真 .jpg",
+        "می\u200cخواهم.jpg",
+        "क्\u200dष.jpg",
+        "؀١٢.jpg",
+        "Screenshot 9.41\u202fAM.png",
+        "👩‍🚀.png",
+        "café.jpg",
+    ],
+)
 def test_ordinary_names_of_the_world_are_printed_as_they_are(name: str) -> None:
     """Letters, spaces and emoji of any script are no control characters."""
     assert printable(name) == name

@@ -16,7 +16,7 @@ from imgsearch import text
 from imgsearch.errors import UsageError, rebuild_hint
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.roots import WalkOverrides
-from imgsearch.text import Call, Message, Option
+from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.tools.training.options import TrainOptions
 from imgsearch.types import ModelOptions
 from support import ROOT
@@ -180,6 +180,17 @@ def test_bytes_are_megabytes_and_gigabytes(count: float, said: str) -> None:
     """A size is in MB up to a billion bytes, in GB from there, with one decimal."""
     assert text.format_bytes(count) == said
     assert text.format_bytes(21_400_000, 0) == "21 MB"
+
+
+def test_a_long_path_is_cut_in_its_middle() -> None:
+    """A message has the beginning of a path and the file's name, however deep that lies; a short one is whole."""
+    path = "/mnt/photos/" + "folder/" * 600 + "a.jpg"
+    shown = display_path(path)
+    assert len(shown) == 200
+    assert shown.startswith("/mnt/photos/folder/")
+    assert "…" in shown
+    assert shown.endswith("/folder/a.jpg")
+    assert display_path("/mnt/é" * 33) == "/mnt/é" * 33
 
 
 def test_a_count_has_its_noun() -> None:

@@ -18,7 +18,8 @@ from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
-from imgsearch.text import Call, Message, format_bytes, plural
+from imgsearch.text import Call, Message, display_path, format_bytes, plural
+from imgsearch.types import path_json, paths_json
 
 if TYPE_CHECKING:
     from imgsearch.client.connection import ServerState
@@ -210,7 +211,7 @@ def status(
     if errors:
         for path, reason, detail in skipped_files(folder):
             if json:
-                output.json_line({"path": path, "reason": reason, "detail": detail})
+                output.json_line({**path_json(path), "reason": reason, "detail": detail})
             else:
                 output.line(f"{reason}: {path}" + (f"  ({detail})" if detail else ""))
         return 0
@@ -219,7 +220,7 @@ def status(
     if json:
         output.json_line(
             {
-                "index": state.folder,
+                **path_json(state.folder, "index"),
                 "files": state.files,
                 "contents": state.contents,
                 "errors": state.errors,
@@ -234,7 +235,7 @@ def status(
                 "last_run": run.at if run else None,
                 "created": state.created,
                 "bytes": state.bytes_on_disk,
-                "roots": [root.path for root in state.roots],
+                **paths_json([root.path for root in state.roots], "roots"),
                 "vectors": state.vectors,
                 "dead": state.deleted,
                 "covered": state.covered,
@@ -299,12 +300,14 @@ def list_files(
     found = indexed_files(find_index(index), path)
     first = next(found, None)
     if first is None:
-        output.ProgressReporter().say(f"not in the index: {path}" if path else "the index holds no images")
+        output.ProgressReporter().say(
+            f"not in the index: {display_path(path)}" if path else "the index holds no images"
+        )
         return 1
     files = chain([first], found)
     if json:
         for file in files:
-            output.json_line({"path": file.path, "bytes": file.size, "modified": file.mtime_ns / 1e9})
+            output.json_line({**path_json(file.path), "bytes": file.size, "modified": file.mtime_ns / 1e9})
     else:
         output.paths((file.path for file in files), nul=nul)
     return 0

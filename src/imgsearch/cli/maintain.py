@@ -19,6 +19,7 @@ from imgsearch.cli.spelling import index_flag, spelled
 from imgsearch.errors import MissingExtra, UsageError
 from imgsearch.index.layout import find_index
 from imgsearch.text import Message, format_bytes, plural
+from imgsearch.types import path_json
 
 if TYPE_CHECKING:
     from imgsearch.tools.maintenance.recall import RecallReport
@@ -92,12 +93,14 @@ def _show(report: IntegrityReport, json: bool, reporter: output.ProgressReporter
     """Name what is damaged on stderr, and the pictures to embed again on stdout."""
     for damage in report.damages:
         if json and damage not in report.lost:
-            output.json_line({"damaged": damage.path, "what": damage.what, "path": None})
+            output.json_line({**path_json(damage.path, "damaged"), "what": damage.what, "path": None})
         reporter.say(f"damaged: {damage.path} {damage.what}")
     for damage, files in report.lost.items():
         for file in files:
             if json:
-                output.json_line({"damaged": damage.path, "what": damage.what, "path": file.whole})
+                output.json_line(
+                    {**path_json(damage.path, "damaged"), "what": damage.what, **path_json(file.whole)}
+                )
             else:
                 output.line(file.whole)
     if report.retained:

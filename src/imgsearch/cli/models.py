@@ -17,6 +17,7 @@ from imgsearch.cli.parsing import Command
 from imgsearch.errors import StorageError, UsageError
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.text import error_line, plural
+from imgsearch.types import path_json
 
 
 def register(app: typer.Typer) -> None:
@@ -85,7 +86,9 @@ def embed(
         )
         return 0
     for given, vector in zip(inputs, vectors, strict=True):
-        output.json_line({"input": given, "dim": len(vector), "embedding": [float(x) for x in vector]})
+        output.json_line(
+            {**path_json(given, "input"), "dim": len(vector), "embedding": [float(x) for x in vector]}
+        )
     return 0
 
 

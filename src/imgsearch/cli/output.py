@@ -24,6 +24,7 @@ from imgsearch.text import (
     format_rate,
     plural,
     printable,
+    shell_quoted,
 )
 from imgsearch.types import Hit
 
@@ -125,12 +126,18 @@ def line(text: str) -> None:
 
 
 def json_line(data: Mapping[str, Any]) -> None:
-    """Write one JSON object as a line to stdout. Paths with bytes that are no UTF-8 keep them as surrogates."""
+    """Write one JSON object as a line to stdout."""
     _write([json.dumps(data).encode() + b"\n"])
 
 
 def paths(found: Iterable[str], *, nul: bool) -> None:
-    """Write bare paths to stdout, one per line; with ``nul`` each is ended by a NUL byte instead."""
+    """Write bare paths to stdout, one per line; with ``nul`` each is ended by a NUL byte instead.
+
+    They are the very bytes of the names, but for lines on a terminal, where control characters would act.
+    """
+    if sys.stdout.isatty() and not nul:
+        _write(f"{shell_quoted(path)}\n".encode() for path in found)
+        return
     end = b"\0" if nul else b"\n"
     _write(os.fsencode(path) + end for path in found)
 

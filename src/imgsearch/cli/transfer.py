@@ -13,7 +13,7 @@ from imgsearch.cli.help import EXPERTS, LIBRARY
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.index.layout import find_index
-from imgsearch.types import StoredDtype
+from imgsearch.types import StoredDtype, paths_json
 
 
 def register(app: typer.Typer) -> None:
@@ -128,7 +128,8 @@ def export(
 
     done = run(out, find_index(index), paths=paths, dtype=dtype, skip_bad=skip_bad, reporter=reporter)
     if json:
-        output.json_line({**asdict(done), "seconds": round(done.seconds, 3)})
+        files = paths_json(done.files, "files")
+        output.json_line({**asdict(done), **files, "seconds": round(done.seconds, 3)})
     reporter.say(done.summary())
     return 0
 
