@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,50 @@ def sync_file(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fdatasync(descriptor)
+
+
+def open_own(path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
+    """Open a file of a folder that is all ours; return its descriptor. Raises OSError.
+
+    It must be a regular file. Through a link whoever made the folder would choose which file is read or overwritten,
+    and with a pipe for how long one waits for it.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+    except OSError as error:
+        if what := unusual(path):
+            raise OSError(error.errno, what) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return descriptor
+
+
+def create_own(path: str, mode: int = 0o666) -> int:
+    """Make a file in a folder that is all ours, in place of a file or link there; return its descriptor.
+
+    Raises OSError.
+    """
+    with suppress(FileNotFoundError):
+        found = os.lstat(path).st_mode
+        if not (stat.S_ISREG(found) or stat.S_ISLNK(found)):  # root may unlink even a device
+            raise OSError(errno.EEXIST, "it is not a regular file")
+        os.unlink(path)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+
+
+def unusual(path: str, *, folder: bool = False) -> str:
+    """Say why ``open_own`` opens no file at ``path``, or why it is not a folder; "" if nothing is there."""
+    try:
+        found = os.lstat(path).st_mode
+    except OSError:
+        return ""
+    if stat.S_ISLNK(found):
+        return "it is a symbolic link"
+    if folder:
+        return "" if stat.S_ISDIR(found) else "it is not a folder"
+    return "" if stat.S_ISREG(found) else "it is not a regular file"
 
 
 def close_quietly(descriptor: int) -> None:
@@ -90,7 +135,7 @@ def atomic_write(path: str, *, beside: str = "", durable: bool = True) -> Iterat
     """
     beside = beside or f"{path}.new"
     try:
-        with open(beside, "wb") as file:
+        with os.fdopen(create_own(beside), "wb") as file:
             yield file
             file.flush()
             if durable:
@@ -127,7 +172,7 @@ class AtomicFiles:
         if os.path.lexists(path) and not os.path.isfile(path):
             raise FolderError(f"{display_path(path)} is not a regular file; choose another output file")
         partial = f"{path}.partial-{os.getpid()}"
-        file = open(partial, "wb")  # noqa: SIM115 (closed in __exit__)
+        file = os.fdopen(create_own(partial), "wb")
         self._files.append((path, partial, file))
         return file
 
@@ -202,9 +247,9 @@ class FileLock:
     ) -> None:
         """Take the lock on ``path``: at once, or, after a call of ``waiting``, as soon as it is free.
 
-        ``remove`` takes the file away when it is released. Without ``follow`` a link in its place is an error: it would
-        let somebody else choose the file that is written to. Raises LockHeld if another has it and there is no
-        ``waiting``, OSError if it can't be opened or the file system has no locks.
+        ``remove`` takes the file away when it is released. Without ``follow`` it is opened as ``open_own`` does. Raises
+        LockHeld if another has it and there is no ``waiting``, OSError if it can't be opened or the file system has no
+        locks.
         """
         self.path, self._remove = path, remove
         while True:
@@ -218,7 +263,10 @@ class FileLock:
                 close_quietly(self._descriptor)
                 raise
             close_quietly(self._descriptor)
-        if not os.path.isdir(path):
+        found = os.fstat(self._descriptor)
+        # A file that has another name, too, is hardly a lock of ours: it is locked, and keeps what it holds.
+        self._writable = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        if self._writable:
             with suppress(OSError):  # it is held all the same; only the message of the next one is poorer
                 os.ftruncate(self._descriptor, 0)
                 os.pwrite(self._descriptor, json.dumps(_this_process()).encode(), 0)
@@ -228,7 +276,7 @@ class FileLock:
         with suppress(OSError):
             if self._remove:
                 os.unlink(self.path)
-            elif not os.path.isdir(self.path):
+            elif self._writable:
                 # Else somebody who asks before the next holder has written its name would be told this one's.
                 os.ftruncate(self._descriptor, 0)
         close_quietly(self._descriptor)
@@ -245,10 +293,11 @@ class FileLock:
 
 
 def _open_lock(path: str, mode: int, follow: bool) -> int:
+    if not follow:
+        return open_own(path, os.O_RDWR | os.O_CREAT, mode)
     if os.path.isdir(path):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    link = 0 if follow else os.O_NOFOLLOW
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | link, mode)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
 
 
 def _take(descriptor: int, waiting: Callable[[], None] | None) -> None:

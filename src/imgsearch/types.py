@@ -28,6 +28,8 @@ MIN_PIXELS = 4_096
 DETAIL = {"low": 57_600, "standard": 262_144, "high": 589_824, "max": 1_310_720}
 """The levels of detail: the most pixels of a picture that the model is shown; 1,024 become one token."""
 MAX_PIXELS = DETAIL["low"]
+MOST_PIXELS = 1 << 40
+"""The largest number that may be given for them."""
 MAX_ASPECT = 200
 """Long side by short side; what is longer has no picture left when it is scaled down."""
 MAX_MEGAPIXELS = 200.0

@@ -16,7 +16,7 @@ from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.startup import INTERRUPTED
-from imgsearch.types import DETAIL, MIN_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
+from imgsearch.types import DETAIL, MIN_PIXELS, MOST_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
 
 P = ParamSpec("P")
 
@@ -228,6 +228,8 @@ def pixel_budget(detail: Detail | None, max_pixels: int | None) -> PixelBudget |
     assert max_pixels is not None
     if max_pixels < MIN_PIXELS:
         raise UsageError(f"--max-pixels {max_pixels}: the model needs at least {MIN_PIXELS:,}")
+    if max_pixels > MOST_PIXELS:
+        raise UsageError(f"--max-pixels {max_pixels}: no image has that many; the most is {MOST_PIXELS:,}")
     return PixelBudget(MIN_PIXELS, max_pixels)
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
 from imgsearch.text import Call, Message, Option
 from imgsearch.types import DETAIL, PixelBudget
@@ -117,5 +118,5 @@ def index_flag(folder: str) -> str:
 def _found_by_itself(folder: str) -> bool:
     try:
         return find_index() == folder
-    except OSError:  # the folder that we are in is gone
+    except (OSError, UsageError):  # the folder that we are in is gone; or what is found is another user's
         return False

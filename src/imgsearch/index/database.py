@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeVar
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
-from imgsearch.index.layout import index_of
+from imgsearch.index.layout import CATALOGUE, check_files, index_of
 from imgsearch.text import Call, error_line
 
 _NOW = "CAST(strftime('%s', 'now') AS INTEGER)"
@@ -160,7 +160,6 @@ _READ_AS_IT_IS = {
 }
 
 
-NAME = "catalog.sqlite"
 # Rows of a stream fetched at once.
 _FETCHED = 1000
 T = TypeVar("T")
@@ -182,8 +181,9 @@ class Database:
         Raises IndexDamaged, IndexMismatch (made by a newer imgsearch), StorageError.
         """
         self.folder = folder
-        self.path = os.path.join(folder, NAME)
+        self.path = os.path.join(folder, CATALOGUE)
         self._turn = threading.RLock()
+        check_files(folder)
         if not create and not os.path.exists(self.path):
             raise IndexDamaged(
                 f"{self.path} is missing: the list of indexed files is lost; ",

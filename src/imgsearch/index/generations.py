@@ -12,11 +12,10 @@ import time
 from contextlib import closing, suppress
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageError, rebuild_call
-from imgsearch.fs import make_folder, storage_error, sync_folder
+from imgsearch.fs import make_folder, storage_error, sync_folder, unusual
 from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.database import NAME as DATABASE
-from imgsearch.index.layout import GENERATION
+from imgsearch.index.layout import CATALOGUE, GENERATION
 from imgsearch.text import Call, Message
 from imgsearch.types import IndexSpec
 
@@ -139,7 +138,7 @@ def unnamed(data: str, segments: set[int], ann_files: set[str]) -> list[str]:
         (os.path.join(data, "faiss"), _ANN_FILE, ann_files),
     ):
         try:
-            names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+            names = [] if unusual(folder, folder=True) else sorted(os.listdir(folder))
         except OSError:
             names = []
         found += [
@@ -185,7 +184,7 @@ def _generations(folder: str) -> list[str]:
 def _is_ours(data: str) -> bool:
     names = set(os.listdir(data))
     # Killed before it had a catalogue it is empty; killed while it was dropped it has one of its folders.
-    return not names or not names.isdisjoint((DATABASE, "vectors", "faiss"))
+    return not names or not names.isdisjoint((CATALOGUE, "vectors", "faiss"))
 
 
 def _drop(data: str) -> None:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from imgsearch.errors import IndexDamaged
+from imgsearch.fs import open_own
 from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
@@ -334,7 +335,7 @@ def _check_catalogue(catalog: Catalog, findings: Findings) -> None:
 
 def _open(stack: ExitStack, path: str) -> int | OSError:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_own(path)
     except OSError as error:
         return error
     stack.callback(os.close, descriptor)

@@ -6,13 +6,15 @@ import os
 import re
 from typing import NamedTuple
 
-from imgsearch.fs import is_at_or_below
+from imgsearch.errors import IndexDamaged, UsageError
+from imgsearch.fs import is_at_or_below, unusual
 from imgsearch.text import Message, Option
 
 NAME = ".imgsearch"
 """The folder that is looked for upward of the working directory."""
 GENERATION = "generation-"
 """Begins the names of the folders in which indexes are made anew beside the one in use."""
+CATALOGUE = "catalog.sqlite"
 
 # As mount tables name them. The hosts': folders that a virtual machine is lent, without shared memory either.
 _SERVERS = (
@@ -25,7 +27,10 @@ _NETWORK = re.compile(rf"(fuse\.)?({_SERVERS}|{_CLUSTERS}|{_CLOUDS}|{_HOSTS})", 
 
 
 def find_index(given: str | None = None) -> str:
-    """Return the absolute folder of the index to use, whether or not there is one yet."""
+    """Return the absolute folder of the index to use, whether or not there is one yet.
+
+    Raises UsageError for one that nobody named and that may be somebody else's.
+    """
     given = given or os.environ.get("IMGSEARCH_INDEX")
     if given:
         return os.path.abspath(os.path.expanduser(given))
@@ -34,8 +39,14 @@ def find_index(given: str | None = None) -> str:
     except FileNotFoundError:  # the folder we stand in was deleted: nothing lies upward of it
         folder = os.sep
     while True:
-        if os.path.isdir(os.path.join(folder, NAME)):
-            return os.path.join(folder, NAME)
+        found = os.path.join(folder, NAME)
+        if os.path.isdir(found):
+            if why := _mistrusted(found):
+                raise UsageError(
+                    f"{found} {why}, so it is not used automatically. To use it anyway: ",
+                    Option("folder", found),
+                )
+            return found
         above = os.path.dirname(folder)
         if above == folder:
             break
@@ -43,6 +54,55 @@ def find_index(given: str | None = None) -> str:
     import platformdirs
 
     return os.path.join(platformdirs.user_data_dir("imgsearch", appauthor=False), "index")
+
+
+def _mistrusted(found: str) -> str:
+    """Say why a folder that was found upward, and that nobody named, is not used; "" if it is, as git does it.
+
+    Whoever can make a folder above ours could otherwise choose what our searches find and what our runs write to.
+    """
+    ours = {os.geteuid(), 0}
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        ours.add(int(os.environ["SUDO_UID"]))
+    for owner in (os.lstat(found).st_uid, os.stat(found).st_uid):
+        if owner not in ours:
+            return f"belongs to another user ({_user(owner)})"
+    if (
+        os.path.islink(found)
+        and os.listdir(found)
+        and not os.path.exists(os.path.join(found, "manifest.json"))
+    ):
+        return f"is a link to {os.path.realpath(found)}, which is not an index"
+    return ""
+
+
+def _user(uid: int) -> str:
+    import pwd  # on use: hardly ever
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def check_files(data: str) -> None:
+    """Raise IndexDamaged if what SQLite opens by name in ``data``, or a folder there, is a link or not what it must be.
+
+    Everything else is opened by ``fs.open_own``, which refuses the same.
+    """
+    folders = [os.path.join(data, name) for name in ("vectors", "faiss")]
+    folders += (
+        [data] if index_of(data) != data else []
+    )  # the index's own folder may be a link: its user chose it
+    files = [os.path.join(data, CATALOGUE + ending) for ending in ("", "-wal", "-shm", "-journal")]
+    for path in (*folders, *files):
+        if what := unusual(path, folder=path in folders):
+            raise IndexDamaged(
+                f"{path} can't be used: {what}. If you made it, move the whole index to where you want it instead, "
+                "and name it with ",
+                Option("folder", metavar="DIR"),
+                "; if not, don't trust this index",
+            )
 
 
 def index_of(data: str) -> str:

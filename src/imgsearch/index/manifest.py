@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -15,14 +16,18 @@ from imgsearch.errors import (
     rebuild_hint,
     repair_hint,
 )
-from imgsearch.fs import atomic_write, storage_error
+from imgsearch.fs import atomic_write, open_own, storage_error
 from imgsearch.index.layout import GENERATION
 from imgsearch.text import Call, error_line
-from imgsearch.types import IndexSpec, PixelBudget
+from imgsearch.types import MOST_PIXELS, IndexSpec, PixelBudget
 
 NAME = "manifest.json"
 FORMAT = 2
 """1: catalogue and vectors lie beside the manifest. 2: it names the folder where they lie."""
+MOST_BYTES = 1 << 20
+"""No manifest is longer: an instruction is a few sentences."""
+MOST_DIM = 1 << 20
+_DATA = re.compile(re.escape(os.curdir) + "|" + GENERATION + r"\d{4,9}")
 IMPORTED = "imported"
 """The model's name of an index of imported vectors of which nobody said what made them; no checkpoint has it."""
 
@@ -53,8 +58,8 @@ def load(folder: str) -> tuple[IndexSpec, str]:
     """
     path = os.path.join(folder, NAME)
     try:
-        with open(path, "rb") as file:
-            raw = file.read()
+        with os.fdopen(open_own(path), "rb") as file:
+            raw = file.read(MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         if exists(folder):
             raise _damaged(folder) from error
@@ -71,9 +76,11 @@ def parse(raw: bytes | str, folder: str) -> tuple[IndexSpec, str]:
     """Return what ``load`` does, given the text of the manifest of the index in ``folder``."""
     path = os.path.join(folder, NAME)
     try:
+        if len(raw) > MOST_BYTES:
+            raise ValueError("too long")
         data = json.loads(raw)
-        version = int(data["format"])
-    except (ValueError, TypeError, KeyError) as error:
+        version = _number(data["format"], 1, 1 << 31)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _damaged(folder) from error
     if version > FORMAT:
         raise IndexMismatch(
@@ -84,18 +91,34 @@ def parse(raw: bytes | str, folder: str) -> tuple[IndexSpec, str]:
         checksum = data.pop("checksum")
         if checksum != _checksum(data):
             raise _damaged(folder)
-        name = str(data["data"]) if version > 1 else os.curdir
-        if name != os.curdir and not (name.startswith(GENERATION) and os.sep not in name):
+        name = data["data"] if version > 1 else os.curdir
+        if not _DATA.fullmatch(name):
             raise _damaged(folder)
         return spec_from_json(data), os.path.normpath(os.path.join(folder, name))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder) from error
 
 
+def _number(value: object, least: int, most: int) -> int:
+    """Return an integer of JSON that is within bounds. Raises TypeError or ValueError."""
+    if type(value) is not int:
+        raise TypeError("not an integer")
+    if not least <= value <= most:
+        raise ValueError(f"{value} is not from {least} to {most}")
+    return value
+
+
+def _text(value: object) -> str:
+    """Return a string of JSON. Raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    return value
+
+
 def stamp(folder: str) -> tuple[int, int]:
     """Return what tells one writing of the manifest from another, for the price of a stat; (0, 0) without one."""
     try:
-        state = os.stat(os.path.join(folder, NAME))
+        state = os.lstat(os.path.join(folder, NAME))
     except OSError:
         return 0, 0
     return state.st_ino, state.st_mtime_ns
@@ -148,12 +171,12 @@ def spec_from_json(data: Any) -> IndexSpec:
     if len(fingerprint) != 32:
         raise ValueError("its fingerprint is not a sha256")
     return IndexSpec(
-        model=str(data["model"]),
+        model=_text(data["model"]),
         fingerprint=fingerprint.hex(),
-        dim=int(data["dim"]),
-        query_prompt=str(prompts["query"]),
-        document_prompt=str(prompts["document"]),
-        pixels=PixelBudget(int(pixels["min_pixels"]), int(pixels["max_pixels"])),
+        dim=_number(data["dim"], 1, MOST_DIM),
+        query_prompt=_text(prompts["query"]),
+        document_prompt=_text(prompts["document"]),
+        pixels=PixelBudget(*(_number(pixels[name], 0, MOST_PIXELS) for name in ("min_pixels", "max_pixels"))),
     )
 
 

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, repair_hint
-from imgsearch.fs import close_quietly, make_folder, storage_error, sync_file, sync_folder
+from imgsearch.fs import (
+    close_quietly,
+    create_own,
+    make_folder,
+    open_own,
+    storage_error,
+    sync_file,
+    sync_folder,
+)
 from imgsearch.index.layout import index_of
 from imgsearch.text import error_line, plural
 
@@ -91,7 +99,7 @@ def header_says(header: bytes) -> tuple[int, str] | None:
 def write_header(path: str, dim: int, fingerprint: str) -> None:
     """Write a segment's header over a damaged one, and make it durable. Raises StorageError."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = open_own(path, os.O_RDWR)
         try:
             os.pwrite(descriptor, _header(dim, fingerprint), 0)
             sync_file(descriptor)
@@ -122,16 +130,16 @@ class SegmentWriter:
         end = HEADER_BYTES + rows * self.dim * 2
         try:
             make_folder(self.folder)
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             if rows == 0:
-                # Nothing here is committed: whatever a killed writer left is written anew.
-                os.ftruncate(self._descriptor, 0)
+                # Nothing here is committed: whatever a killed writer left gives way to a new file.
+                self._descriptor = create_own(self._path)
                 self._write(_header(self.dim, self.fingerprint), 0)
                 sync_file(self._descriptor)
                 sync_folder(self.folder)
                 # A writer that was killed may have made the folder without making its name durable.
                 sync_folder(os.path.dirname(self.folder))
                 return
+            self._descriptor = open_own(self._path, os.O_RDWR)
             check_header(os.pread(self._descriptor, HEADER_BYTES, 0), self._path, self.dim, self.fingerprint)
             if os.fstat(self._descriptor).st_size < end:
                 raise _damaged(self._path, f"is shorter than its {plural(rows, 'saved embedding')}")
@@ -223,7 +231,7 @@ class Segment:
 def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple[int, Rows]:
     end = HEADER_BYTES + rows * dim * 2
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_own(path)
     except FileNotFoundError as error:
         raise SegmentMissing(
             _damaged(path, f"is missing, and with it {plural(rows, 'embedding')}").as_message, number

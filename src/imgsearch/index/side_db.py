@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from imgsearch.fs import open_own, unusual
 from imgsearch.types import Runtime, Vectors
 
 NAME = "queries.sqlite"
@@ -73,7 +74,7 @@ def write(folder: str, work: Callable[[Connection], object]) -> None:
 def _write(folder: str, work: Callable[[Connection], object]) -> None:
     path = os.path.join(folder, NAME)
     # SQLite would make it readable by everyone, and gives its journal the same mode.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_own(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if os.fstat(descriptor).st_mode & 0o077:
             os.fchmod(descriptor, 0o600)  # an older version made it
@@ -91,6 +92,9 @@ def _write(folder: str, work: Callable[[Connection], object]) -> None:
 
 
 def _connect(folder: str, mode: str) -> Connection:
+    for ending in ("", "-journal", "-wal", "-shm"):
+        if what := unusual(os.path.join(folder, NAME + ending)):
+            raise OSError(what)
     path = urllib.parse.quote(os.fsencode(os.path.join(folder, NAME)))
     return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=0.05)
 

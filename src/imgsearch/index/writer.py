@@ -277,7 +277,7 @@ def lock_index(folder: str) -> FileLock:
     """Take the writer lock of the index in ``folder``. Raises IndexLocked, naming the holder, or StorageError."""
     path = os.path.join(folder, NAME)
     try:
-        return FileLock(path)
+        return FileLock(path, follow=False)
     except LockHeld as held:
         whose = f" ({held.holder})" if held.pid is not None else ""
         raise IndexLocked(

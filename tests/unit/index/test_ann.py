@@ -267,10 +267,11 @@ def test_a_build_stops_when_it_is_told_to() -> None:
     assert rabitq.build(Held(pictures(3000, 64).astype(np.float16)), stop=lambda: True) is None
 
 
-def test_codes_that_can_not_be_written_are_an_error(tmp_path: Path) -> None:
+def test_codes_that_can_not_be_written_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that refuses a byte of the file raises OSError, and not something of FAISS's."""
     made = rabitq.build(Held(pictures(3000, 64).astype(np.float16)))
     assert made is not None
+    monkeypatch.setattr(rabitq, "create_own", lambda path: os.open(path, os.O_WRONLY))
     with pytest.raises(OSError, match="No space left"):
         rabitq.write(made, "/dev/full", os.fsync)
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from imgsearch.errors import ImgsearchError, IndexDamaged, IndexLocked, IndexMismatch, StorageError
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.database import MIGRATIONS, NAME
+from imgsearch.index.database import MIGRATIONS
+from imgsearch.index.layout import CATALOGUE
 from imgsearch.index.rows import FileState, NewContent, VectorLocation, is_current
 from imgsearch.types import SourceFile
 from support.fakes import sha, state, unprivileged
@@ -300,7 +301,7 @@ def test_a_root_is_known_once(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     """A catalogue of a later version is refused with the advice to update, and not altered."""
     filled(tmp_path)
-    with sqlite3.connect(tmp_path / NAME) as db:
+    with sqlite3.connect(tmp_path / CATALOGUE) as db:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     db.close()
     for write in (False, True):
@@ -313,14 +314,14 @@ def test_a_missing_catalogue_is_damage(tmp_path: Path, write: bool) -> None:
     """Neither reader nor writer takes a lost catalogue for a new one."""
     with pytest.raises(IndexDamaged, match=r"catalog\.sqlite is missing.*rebuild=True"):
         Catalog(str(tmp_path), write=write)
-    assert not (tmp_path / NAME).exists()
+    assert not (tmp_path / CATALOGUE).exists()
 
 
 @pytest.mark.parametrize("write", [False, True])
 @pytest.mark.parametrize("data", [b"", b"no database" * 1000])
 def test_what_is_no_catalogue_is_damage(tmp_path: Path, data: bytes, write: bool) -> None:
     """An empty file or one of something else in the catalogue's place is named as damaged."""
-    (tmp_path / NAME).write_bytes(data)
+    (tmp_path / CATALOGUE).write_bytes(data)
     with pytest.raises(IndexDamaged, match=r"catalog\.sqlite .*rebuild=True"):
         Catalog(str(tmp_path), write=write)
 
@@ -336,14 +337,14 @@ def test_damage_is_never_a_traceback(tmp_path: Path, data: st.DataObject) -> Non
     folder = tmp_path / "damaged"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(sound, folder)
-    content = bytearray((folder / NAME).read_bytes())
+    content = bytearray((folder / CATALOGUE).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content) - 1))
         if data.draw(st.booleans()):  # most pages are mostly empty: aim at what is written
             place = next((at for at in range(place, len(content)) if content[at]), place)
         patch = data.draw(st.binary(min_size=1, max_size=data.draw(st.sampled_from([1, 4, 4096]))))
         content[place : place + len(patch)] = patch[: len(content) - place]
-    (folder / NAME).write_bytes(content)
+    (folder / CATALOGUE).write_bytes(content)
     try:
         answers(folder)
     except ImgsearchError:
@@ -354,8 +355,8 @@ def test_damage_is_never_a_traceback(tmp_path: Path, data: st.DataObject) -> Non
 def test_a_cut_database_is_damage(tmp_path: Path, part: float) -> None:
     """A database that was cut off is named as damaged when it is asked."""
     filled(tmp_path)
-    size = (tmp_path / NAME).stat().st_size
-    os.truncate(tmp_path / NAME, int(size * part))
+    size = (tmp_path / CATALOGUE).stat().st_size
+    os.truncate(tmp_path / CATALOGUE, int(size * part))
     with pytest.raises(IndexDamaged, match=r"catalog\.sqlite is damaged.*rebuild=True"):
         answers(tmp_path)
 
@@ -380,7 +381,7 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
 def test_another_programs_transaction_is_said(tmp_path: Path) -> None:
     """A database that another program holds locked is said to be in use, not damaged."""
     filled(tmp_path)
-    other = sqlite3.connect(tmp_path / NAME, isolation_level=None)
+    other = sqlite3.connect(tmp_path / CATALOGUE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     catalog = Catalog(str(tmp_path), write=True)
     catalog.database.connection.execute("PRAGMA busy_timeout = 0")
@@ -408,7 +409,7 @@ def test_a_read_only_folder_can_be_read(tmp_path: Path) -> None:
     filled(tmp_path)
     before = sorted(os.listdir(tmp_path))
     os.chmod(tmp_path, 0o555)
-    os.chmod(tmp_path / NAME, 0o444)
+    os.chmod(tmp_path / CATALOGUE, 0o444)
     try:
         assert unprivileged(READ, tmp_path) == "(3, 2, {'corrupt': 1})\n"
         assert sorted(os.listdir(tmp_path)) == before
@@ -427,10 +428,10 @@ def test_an_open_log_in_a_read_only_folder_is_not_ignored(tmp_path: Path) -> Non
     writer.commit(1, 2, [], [state(1, "late.jpg", sha("a"))])
     folder = tmp_path / "copy"  # as a killed writer leaves it
     folder.mkdir()
-    for name in (NAME, NAME + "-wal"):
+    for name in (CATALOGUE, CATALOGUE + "-wal"):
         shutil.copy(tmp_path / "live" / name, folder / name)
     writer.close()
-    assert (folder / (NAME + "-wal")).stat().st_size > 0
+    assert (folder / (CATALOGUE + "-wal")).stat().st_size > 0
     os.chmod(folder, 0o555)
     try:
         said = unprivileged(READ, folder)
@@ -448,7 +449,7 @@ def test_a_read_only_folder_can_not_be_written(tmp_path: Path) -> None:
     """A writer in such a folder gets one line that says so."""
     filled(tmp_path)
     os.chmod(tmp_path, 0o555)
-    os.chmod(tmp_path / NAME, 0o444)
+    os.chmod(tmp_path / CATALOGUE, 0o444)
     try:
         said = unprivileged(
             READ.replace("Catalog(sys.argv[1])", "Catalog(sys.argv[1], write=True)"), tmp_path

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from imgsearch.fs import create_own, open_own
 from imgsearch.index.segments import Rows
 from imgsearch.text import error_line
 from imgsearch.types import Vectors
@@ -190,7 +191,7 @@ def write(codes: Codes, path: str, sync: Callable[[int], None]) -> tuple[int, in
 
     size = crc = 0
     failure: list[OSError] = []
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    descriptor = create_own(path)
 
     def take(data: bytes) -> int:
         nonlocal size, crc
@@ -223,7 +224,7 @@ def load(path: str, rows: int, nlist: int, nprobe: int, size: int, crc: int) -> 
     if reason := damage(path, size, crc):
         raise CodesError(reason)
     try:
-        with open(path, "rb", buffering=0) as file:
+        with os.fdopen(open_own(path), "rb", buffering=0) as file:
             index = faiss.read_index(faiss.PyCallbackIOReader(file.read, _CHUNK))
     except OSError as error:
         raise CodesError(f"{path} can't be read ({error_line(error)})") from error
@@ -238,7 +239,7 @@ def damage(path: str, size: int, crc: int) -> str:
     """Say what is wrong with an ANN file that must have this size and crc32; "" if nothing is."""
     found, block = 0, bytearray(_CHUNK)
     try:
-        with open(path, "rb", buffering=0) as file:
+        with os.fdopen(open_own(path), "rb", buffering=0) as file:
             if os.fstat(file.fileno()).st_size != size:
                 return f"{path} has the wrong size"
             while count := file.readinto(block):

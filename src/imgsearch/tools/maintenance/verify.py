@@ -16,10 +16,10 @@ from imgsearch.errors import (
     StorageError,
     rebuild_hint,
 )
+from imgsearch.fs import open_own
 from imgsearch.index import generations, manifest
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.database import NAME as CATALOGUE
 from imgsearch.index.integrity import (
     Damage,
     Findings,
@@ -29,6 +29,7 @@ from imgsearch.index.integrity import (
     files_without_content,
     repair,
 )
+from imgsearch.index.layout import CATALOGUE
 from imgsearch.index.segments import HEADER_BYTES, header_says
 from imgsearch.index.writer import IndexWriter, lock_index
 from imgsearch.indexing.options import IndexOptions
@@ -232,7 +233,7 @@ def _stored(data: str) -> int:
     folder = os.path.join(data, "vectors")
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         try:
-            with open(os.path.join(folder, name), "rb") as file:
+            with os.fdopen(open_own(os.path.join(folder, name)), "rb") as file:
                 if header := header_says(file.read(HEADER_BYTES)):
                     total += (os.fstat(file.fileno()).st_size - HEADER_BYTES) // (2 * header[0])
         except OSError:
