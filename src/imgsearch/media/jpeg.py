@@ -16,7 +16,7 @@ from imgsearch.media.lookahead import DECODING
 from imgsearch.media.splice import Piece, length, spliced
 from imgsearch.types import Picture, PixelBudget
 
-_END = b"\xff\xd9"
+_START, _END = b"\xff\xd8", b"\xff\xd9"
 _SCAN, _HIERARCHICAL, _JPEG_LS = 0xDA, 0xDE, 0xF7
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The markers that give size, bits and components, and the way of coding."""
@@ -160,7 +160,8 @@ def _read_header(stream: BinaryIO) -> _Header:
             raise PictureError("unsupported", "hierarchical JPEG" if marker == _HIERARCHICAL else "JPEG-LS")
         if marker in _FRAMES:
             _check_frame(marker, stream.read(after - at - 2), header)
-        if 0xE0 <= marker <= 0xEF or marker == 0xFE:
+        if marker >= 0xE0:
+            # Of an application, a comment, or reserved.
             start = stream.read(min(14, after - at - 2))
             if marker == 0xE2 and start.startswith(b"ICC_PROFILE\0"):
                 _read_profile(stream, start, after, header)
@@ -237,15 +238,21 @@ def _visits(scan: bytes, header: _Header) -> int:
 
 def _scans(stream: BinaryIO, header: _Header) -> Iterator[bytes]:
     """Yield the header of each scan of the image: how many components it has, which, and what of them."""
+    for marker, _, contents in _markers(stream, header):
+        if marker == _SCAN and len(contents) > 2:
+            yield contents[2:]
+
+
+def _markers(stream: BinaryIO, header: _Header) -> Iterator[tuple[int, int, bytes]]:
+    """Yield each marker from the first scan on, its place, and 14 bytes behind it; a mark of start or end is last."""
     stream.seek(header.start)
     data = stream.read(header.end - header.start)
     at = 0
     while found := _NEXT_MARKER.search(data, at):
         at = found.end()
-        if found[1][0] == _END[1]:
+        yield found[1][0], header.start + found.start(), data[at : at + 14]
+        if found[1][0] in (_START[1], _END[1]):
             return
-        if found[1][0] == _SCAN and len(data) > at + 2:
-            yield data[at + 2 : at + 2 + 12]
         if len(data) >= at + 2:
             at += struct.unpack_from(">H", data, at)[0]
 
@@ -291,6 +298,9 @@ def _without_end(
 
     Raises ``error`` where that is not what is wrong with it, PictureError if too much is missing.
     """
+    # Another image may follow on one that has no end.
+    *_, (marker, place, _) = _markers(stream, header)
+    header.end = place if marker == _START[1] else header.end
     try:
         image, other = (
             _loaded(stream, header, budget, max_pixels, ending) for ending in (_END, _NOISE + _END)

@@ -132,6 +132,7 @@ _MODULES = {
         "png-depth-and-transparent-colour",
         "png-colour-without-profile",
     ),
+    "jpeg_files": ("jpeg-samples-and-colour-models", "jpeg-cut-or-padded", "damaged-metadata"),
 }
 """Which module draws which kinds: its function has the kind's name, with underscores."""
 KINDS = [kind for kinds in _MODULES.values() for kind in kinds]
