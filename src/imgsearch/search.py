@@ -69,22 +69,40 @@ class SearchOptions:
             raise UsageError(Option("below"), ": the path is empty")
 
 
+SearchKind = Literal["query", "similar"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """An image file that has been read: its path, the sha256 of its bytes, its first page as (h, w, 3) uint8."""
+
+    path: str
+    sha256: bytes
+    pixels: RGB
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:
     """What somebody wants to find, as the command line and the server hand it on to ``answer``.
 
     A "query" has a ``text``, an ``image``, or both, and finds what they describe; "similar" has an ``image`` alone
-    and finds what looks like it. ``image`` is the path of a picture file; for a query it may be decoded already.
+    and finds what looks like it. ``image`` is the path of a picture file, or that file as it has been
+    read; for a query it may be only the pixels.
     """
 
-    kind: Literal["query", "similar"]
+    kind: SearchKind
     text: str | None = None
-    image: str | RGB | None = None
+    image: str | ReadImage | RGB | None = None
     options: SearchOptions = SearchOptions()
 
     def __post_init__(self) -> None:
         """Leave out a byte order mark before the text. Raises InputError for a request that asks nothing."""
-        missing = not self.image if isinstance(self.image, str) else self.kind == "similar"
+        image = self.image
+        missing = (
+            not image
+            if isinstance(image, str)
+            else self.kind == "similar" and not isinstance(image, ReadImage)
+        )
         if missing:
             raise InputError("image: the path is empty")
         if self.image is None and is_blank(self.text or ""):
@@ -101,7 +119,7 @@ def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> 
     Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` does.
     """
     request = check_request(index, request)
-    if isinstance(request.image, str):
+    if isinstance(request.image, str | ReadImage):
         return similar(index, request.image, encoder, request.options)
     (hits,) = query(index, encoder, [Input(request.text or None, request.image)], request.options)
     return hits
@@ -112,15 +130,34 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
 
     Raises UsageError and InputError for all that can be known before the model is loaded.
     """
+    request = _check_options(index, request)
+    image = request.image
+    if request.kind == "query" and isinstance(image, str):
+        image = read_picture(image, index.spec.pixels)
+    elif request.kind == "query" and isinstance(image, ReadImage):
+        image = image.pixels
+    return replace(request, image=image)
+
+
+def image_to_read(index: ImageIndex, request: SearchRequest) -> str | None:
+    """Return the path of the file that ``read_image`` has to read before a request can be answered, if there is one.
+
+    Reads none itself. Raises as ``check_request`` does.
+    """
+    image = _check_options(index, request).image
+    if not isinstance(image, str) or (request.kind == "similar" and _content_by_path(index, image)):
+        return None
+    return image
+
+
+def _check_options(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     options = request.options
     index.check_dim(options.dim)
     options = replace(options, below=tuple(_below(index, path) for path in options.below))
     image = request.image
     if isinstance(image, str) and os.path.isdir(image):
         raise InputError(f"{display_path(image)} is a folder; give the path of an image")
-    if request.kind == "query" and isinstance(image, str):
-        image = read_picture(image, index.spec.pixels)
-    return replace(request, image=image, options=options)
+    return replace(request, options=options)
 
 
 def query(
@@ -141,20 +178,23 @@ def query(
 
 def similar(
     index: ImageIndex,
-    path: str,
+    image: str | ReadImage,
     encoder: QueryEncoder | Callable[[], QueryEncoder],
     options: SearchOptions | None = None,
 ) -> list[Hit]:
-    """Return the pictures nearest to the one in ``path``, itself first if it is indexed.
+    """Return the pictures nearest to the one in the file ``image``, itself first if it is indexed.
 
     An indexed photo answers from its stored vector: by its path while size and time still match, else by the
     hash of its bytes. Only any other picture is embedded. (An ``encoder`` that is a callable giving one, as the
     version before had it, is accepted for one more version.)
     Raises FolderError (no such file), InputError (no picture), IndexDamaged, UsageError.
     """
-    vectors = stored_vector(index, path)
+    if isinstance(image, ReadImage):
+        path, vectors = image.path, index.vector(image.sha256)
+    else:
+        path, vectors = image, stored_vector(index, image)
     if vectors is None:
-        pixels = read_picture(path, index.spec.pixels)
+        pixels = image.pixels if isinstance(image, ReadImage) else read_picture(path, index.spec.pixels)
         encoder = encoder if isinstance(encoder, QueryEncoder) else encoder()
         vectors = encoder.embed([Input(image=pixels, instruction=index.spec.document_prompt)])
     own = known_as(path, index.catalog.roots(), index.catalog).path
@@ -177,6 +217,22 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
     A file that is away, as on a drive that is not mounted, has the one that it had. Raises FolderError if there is
     no such file and the index knows none.
     """
+    content = _content_by_path(index, path)
+    if content is None:
+        try:
+            content = aside(lambda: _hash(path))
+        except PictureError as error:
+            raise InputError(f"{display_path(path)}: {_reason(error)}") from error
+    return index.vector(content)
+
+
+def _hash(path: str) -> bytes:
+    with open_source(path) as opened:
+        return opened.sha256
+
+
+def _content_by_path(index: ImageIndex, path: str) -> bytes | None:
+    """Return the sha256 of a file's bytes as far as the index knows it by path; FolderError as ``stored_vector``."""
     roots = index.catalog.roots()
     own = known_as(path, roots, index.catalog).path
     state, failure = None, None
@@ -196,34 +252,33 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
         raise FolderError(
             f"{display_path(path)}: {error_line(failure)}; give the path of an image"
         ) from failure
-    if content is None:
-        try:
-            with open_source(path) as opened:
-                content = opened.sha256
-        except PictureError as error:
-            raise InputError(f"{display_path(path)}: {_reason(error)}") from error
-    return index.vector(content)
+    return content
 
 
 def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> RGB:
-    """Decode the first page of a picture file: (h, w, 3) uint8.
+    """Decode the first page of a picture file: (h, w, 3) uint8. Raises as ``read_image`` does."""
+    return read_image(path, budget, max_megapixels).pixels
+
+
+def read_image(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> ReadImage:
+    """Read an image file and decode its first page.
 
     Raises InputError that names the file and says what is wrong with it.
     """
 
-    def decode() -> RGB | None:
+    def decode() -> ReadImage | None:
         with open_source(path) as opened:
             for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=max_megapixels):
-                return picture.pixels
+                return ReadImage(path, opened.sha256, picture.pixels)
         return None
 
     try:
-        pixels = aside(decode)
+        read = aside(decode)
     except PictureError as error:
         raise InputError(f"{display_path(path)}: {_reason(error)}") from error
-    if pixels is None:
+    if read is None:
         raise InputError(f"{display_path(path)}: contains no image")
-    return pixels
+    return read
 
 
 def _below(index: ImageIndex, given: str) -> str:

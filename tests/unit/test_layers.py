@@ -48,6 +48,7 @@ ONLY_IN = {
     "psutil": {"index/layout", "model/batching"},
     "starlette": {"tools/server/"},
     "uvicorn": {"tools/server/daemon"},
+    "h11": {"tools/server/daemon"},
     "tqdm": {"cli/output"},
 }
 

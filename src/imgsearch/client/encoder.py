@@ -27,7 +27,7 @@ def remote_encoder(
     loading the model here tells the same.
     """
     try:
-        server = Server()
+        server = Server(notify=notify)
     except NoServer:
         return None
     except ServerGone as gone:

@@ -476,6 +476,43 @@ def test_strangers_on_the_port_do_not_shut_the_owner_out(server: Running) -> Non
             with contextlib.suppress(OSError):  # hung up on already
                 held.enter_context(socket.create_connection(("127.0.0.1", port)))
         assert server.ask("/query", {"text": "a boat"})[0] == 200
+        token = Path(server.address.token).read_text().strip()
+        by_port = ask(("127.0.0.1", port), "/query", b'{"text": "a boat"}', Authorization=f"Bearer {token}")
+        assert by_port[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"rubbish\r\n\r\n", 400),
+        (b"GET /status HTTP/1.1\r\n\r\n", 400),  # no host
+        (b"GET /status HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1_000_000, 431),
+        (b"POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /query HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    ],
+    ids=["rubbish", "host", "headers", "length", "encoding"],
+)
+def test_what_is_not_http_is_told_as_json(server: Running, sent: bytes, status: int) -> None:
+    """Whatever arrives at the socket, the answer is an error as JSON with the status that HTTP has for it."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(server.address.socket)
+        with contextlib.suppress(BrokenPipeError):  # it need not be read to its end
+            client.sendall(sent)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, answer.headers["content-type"]) == (status, "application/json")
+        assert json.loads(answer.read())["error"]["kind"] == "UsageError"
+
+
+def test_an_answer_holds_nothing_of_a_file_that_is_not_an_image(server: Running, tmp_path: Path) -> None:
+    """Who may ask learns nothing about the bytes of a file that can't be decoded."""
+    secret = tmp_path / "shadow.jpg"
+    secret.write_text("root:*:20228:0:99999")
+    for path, data in (("/similar", {}), ("/query", {"text": "a boat"})):
+        status, found = server.ask(path, {"image": str(secret), **data})
+        assert status == 400
+        assert "20228" not in json.dumps(found)
 
 
 def test_a_server_of_another_version_in_the_middle_of_the_work(
@@ -692,7 +729,7 @@ def test_a_request_that_can_not_be_answered_gets_one_line(
 ) -> None:
     """What is wrong with a request is said in one line, as an error of the command line is."""
     status, found = ask(server.address.socket, path, body)
-    assert status == 400
+    assert status == (413 if "longer than" in words else 400)
     assert words in found["error"]["message"]
     assert "\n" not in found["error"]["message"]
 

@@ -25,6 +25,7 @@ class Handlers:
 
     def __init__(self) -> None:
         self.requests = 0
+        self.asked: list[Any] = []
         self.entered, self.leave = threading.Event(), threading.Event()
 
     def embed(self, message: bytes) -> bytes:
@@ -34,10 +35,21 @@ class Handlers:
         assert self.leave.wait(60)
         return b"vectors"
 
-    def query(self, data: Any) -> dict[str, Any]:
+    def query(self, data: Any, image: object = None) -> dict[str, Any]:
+        self.asked.append(data)
         if data == "damage":
             raise IndexDamaged("the index is damaged")
-        return {"hits": [1 / data["divisor"]]}
+        if data == "wait":
+            self.entered.set()
+            assert self.leave.wait(60)
+            return {}
+        return {"hits": [1 / data["divisor"]]} if image is None else {"hits": [image]}
+
+    def image_to_read(self, kind: str, data: Any) -> tuple[str] | None:
+        return (data["image"],)
+
+    def status(self) -> dict[str, Any]:
+        return {"pid": 1}
 
     def release_idle(self) -> None:
         pass
@@ -48,17 +60,19 @@ class Client:
 
     def __init__(self, app: Starlette, *, tcp: bool = False) -> None:
         self._app, self._server = app, ("127.0.0.1", 7788) if tcp else (SOCKET, None)
-        self.stops = False
+        self.stops = self.hangs_up = False
 
     async def __call__(
-        self, path: str, *parts: bytes, headers: dict[str, str] | None = None
+        self, path: str, *parts: bytes, headers: dict[str, str] | None = None, method: str = "POST"
     ) -> tuple[int, bytes]:
         """Send a request whose body comes in parts; return status and body of the answer."""
         self.read = 0
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
-            if self.stops and self.read:
+            if self.read == len(parts):
+                if self.hangs_up:
+                    return {"type": "http.disconnect"}
                 await asyncio.Event().wait()
             part = parts[self.read]
             self.read += 1
@@ -69,7 +83,7 @@ class Client:
 
         scope = {
             "type": "http",
-            "method": "POST",
+            "method": method,
             "path": path,
             "query_string": b"",
             "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
@@ -79,6 +93,7 @@ class Client:
             await self._app(scope, receive, send)  # type: ignore[arg-type]
         except ZeroDivisionError:
             pass  # starlette hands a bug on when it is answered
+        self.headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 
@@ -116,8 +131,94 @@ def test_a_request_that_is_too_long_is_not_read_to_its_end() -> None:
         app = make_app(Handlers(), SOCKET, None)  # type: ignore[arg-type]
         client = Client(app)
         status, body = await client("/query", *[b"x" * 2**19] * 10, headers={"content-length": "3"})
-        assert (status, client.read) == (400, 3)
+        assert (status, client.read) == (413, 3)
         assert "longer than" in json.loads(body)["error"]["message"]
+
+    asyncio.run(work())
+
+
+def test_a_question_is_answered_while_an_image_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that takes long, or for ever, holds up nobody but who asks with it."""
+    decoding, decoded = threading.Event(), threading.Event()
+
+    def read_image(path: str) -> str:
+        decoding.set()
+        assert decoded.wait(60)
+        return f"pixels of {path}"
+
+    monkeypatch.setattr(app_module, "read_image", read_image)
+
+    async def work() -> None:
+        app = make_app(Handlers(), SOCKET, None)  # type: ignore[arg-type]
+        with_image = asyncio.create_task(Client(app)("/query", b'{"image": "/a.png"}'))
+        await asyncio.to_thread(decoding.wait, 60)
+        assert await Client(app)("/query", b'{"divisor": 2}') == (200, b'{"hits": [0.5]}')
+        assert not with_image.done()
+        decoded.set()
+        assert await with_image == (200, b'{"hits": ["pixels of /a.png"]}')
+
+    asyncio.run(work())
+
+
+def test_what_nobody_waits_for_is_not_begun() -> None:
+    """A question whose client has hung up while it waited costs the others no time."""
+
+    async def work() -> None:
+        handlers = Handlers()
+        app = make_app(handlers, SOCKET, None)  # type: ignore[arg-type]
+        first = asyncio.create_task(Client(app)("/query", b'"wait"'))
+        await asyncio.to_thread(handlers.entered.wait, 60)
+        gone = Client(app)
+        gone.hangs_up = True
+        assert (await gone("/query", b'{"divisor": 3}'))[0] == 499
+        handlers.leave.set()
+        assert (await first)[0] == 200
+        assert await Client(app)("/query", b'{"divisor": 1}') == (200, b'{"hits": [1.0]}')
+        assert handlers.asked == ["wait", {"divisor": 1}]
+
+    asyncio.run(work())
+
+
+def test_over_the_limit_the_answer_is_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests beyond the limit get 503 as JSON, what the server is doing is told anyway, and places come free."""
+    monkeypatch.setattr(app_module, "_AT_ONCE", 1)
+
+    async def work() -> None:
+        handlers = Handlers()
+        app = make_app(handlers, SOCKET, None)  # type: ignore[arg-type]
+        first = asyncio.create_task(Client(app)("/query", b'"wait"'))
+        await asyncio.to_thread(handlers.entered.wait, 60)
+        second = Client(app)
+        status, body = await second("/query", b'{"divisor": 1}')
+        assert (status, json.loads(body)["error"]["kind"]) == (503, "busy")
+        assert second.headers["retry-after"] == "1"
+        assert await Client(app)("/status", method="GET") == (200, b'{"pid": 1}')
+        handlers.leave.set()
+        await first
+        assert await Client(app)("/query", b'{"divisor": 1}') == (200, b'{"hits": [1.0]}')
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/nothing", 404),
+        ("POST", "/query/", 404),
+        ("POST", "/", 404),
+        ("GET", "/query", 405),
+        ("DELETE", "/status", 405),
+    ],
+)
+def test_what_is_not_there_is_told_as_json(method: str, path: str, status: int) -> None:
+    """An address or a method that there is not gets an error as JSON, never a page or a redirection."""
+
+    async def work() -> None:
+        client = Client(make_app(Handlers(), SOCKET, None))  # type: ignore[arg-type]
+        found, body = await client(path, b"{}", method=method)
+        assert (found, json.loads(body)["error"]["kind"]) == (status, "UsageError")
+        assert client.headers["content-type"] == "application/json"
+        assert ("allow" in client.headers) == (status == 405)
 
     asyncio.run(work())
 
@@ -185,6 +286,10 @@ def test_what_a_user_can_mend_is_told_as_such(capsys: pytest.CaptureFixture[str]
     ("token", "shown", "status"),
     [
         ("secret", "Bearer secret", 200),
+        ("secret", "bearer secret", 200),
+        ("secret", "BEARER  secret", 200),
+        ("secret", "Basic secret", 401),
+        ("secret", "Bearersecret", 401),
         ("secret", "Bearer secre", 401),
         ("secret", "secret", 401),
         ("secret", "", 401),

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsearch.client import protocol
 from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.search import SearchKind, read_image
 from imgsearch.text import Call
 from imgsearch.tools.server.handlers import Handlers
 
@@ -30,6 +31,10 @@ _QUESTION_BYTES = 128 * 2**20  # one picture of 5 million pixels as patches
 _BATCH_SLOTS = 2  # that are held in memory at a time: one is computed while the next one arrives
 _PART_SECONDS = 60.0  # for the next piece of a request; a client that was stopped must not hold the others up
 _IDLE_CHECK_SECONDS = 1.0
+_AT_ONCE = 64  # requests of a kind; more are told to come again
+_IMAGE_THREADS = 2  # that read and decode the images of questions
+_IMAGE_SLOTS = 4  # such images in memory at a time
+T = TypeVar("T")
 
 
 class OnlyOwner:
@@ -55,27 +60,51 @@ class OnlyOwner:
         # uvicorn gives a Unix socket's path and no port.
         if scope.get("server") == (self._socket_path, None):
             return True
-        shown = dict(scope["headers"]).get(b"authorization", b"")
-        return self._token is not None and secrets.compare_digest(shown, f"Bearer {self._token}".encode())
+        scheme, _, shown = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+        right = self._token is not None and secrets.compare_digest(shown.strip(), self._token.encode())
+        return right and scheme.lower() == b"bearer"
 
 
 def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: bool = False) -> Starlette:
     """Return the application that answers by ``handlers``; with ``warm`` the default index's model is loaded at once.
 
     Questions and batches of pictures are done in one thread each, in the order in which they come: a question waits
-    for other questions and never for a whole batch, and torch keeps no team of threads a request.
+    for other questions and never for a whole batch, and torch keeps no team of threads a request. The image of a
+    question is read and decoded beside, in threads of its own: it may take long, and nobody else waits for it.
     """
     questions = ThreadPoolExecutor(1, "questions")
     batches = ThreadPoolExecutor(1, "batches")
+    images = ThreadPoolExecutor(_IMAGE_THREADS, "images")
     batch_slots = asyncio.Semaphore(_BATCH_SLOTS)
+    image_slots = asyncio.Semaphore(_IMAGE_SLOTS)
 
-    async def run_in(pool: ThreadPoolExecutor, work: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+    async def run_in(request: Request, pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
+        """Return what ``work`` gives; what a client has hung up on is not begun. The request has been read."""
+        doing = asyncio.get_running_loop().run_in_executor(pool, work, *args)
+        hung_up = asyncio.ensure_future(request.receive())
+        try:
+            either: tuple[asyncio.Future[Any], ...] = (doing, hung_up)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                raise ClientDisconnect
+            return doing.result()
+        finally:
+            hung_up.cancel()
+            doing.cancel()
 
     def counted(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        at_once = 0
+
         async def count(request: Request) -> Response:
+            nonlocal at_once
+            if at_once >= _AT_ONCE:
+                return _busy()
             handlers.requests += 1
-            return await answer(request)
+            at_once += 1
+            try:
+                return await answer(request)
+            finally:
+                at_once -= 1
 
         return count
 
@@ -84,41 +113,54 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
 
     async def load(request: Request) -> Response:
         _same_version(request)
-        return _json_response(await run_in(questions, handlers.load, await _read_json(request)))
+        return _json_response(await run_in(request, questions, handlers.load, await _read_json(request)))
 
     async def embed(request: Request) -> Response:
         _same_version(request)
         if request.headers.get(protocol.INPUTS_HEADER) == "1":
-            answer = await run_in(questions, handlers.embed, await _read_body(request, _QUESTION_BYTES))
+            message = await _read_body(request, _QUESTION_BYTES)
+            answer = await run_in(request, questions, handlers.embed, message)
         else:
             async with batch_slots:
-                answer = await run_in(
-                    batches, handlers.embed, await _read_body(request, protocol.MAX_MESSAGE_BYTES)
-                )
+                message = await _read_body(request, protocol.MAX_MESSAGE_BYTES)
+                answer = await run_in(request, batches, handlers.embed, message)
         return Response(answer, media_type="application/octet-stream")
 
     async def query(request: Request) -> Response:
-        return _json_response(await run_in(questions, handlers.query, await _read_json(request)))
+        return await search(request, "query", handlers.query)
 
     async def similar(request: Request) -> Response:
-        return _json_response(await run_in(questions, handlers.similar, await _read_json(request)))
+        return await search(request, "similar", handlers.similar)
+
+    async def search(request: Request, kind: SearchKind, answer: Callable[..., dict[str, Any]]) -> Response:
+        data = await _read_json(request)
+        if not isinstance(data, dict) or data.get("image") is None:
+            return _json_response(await run_in(request, questions, answer, data))
+        file = await run_in(request, questions, handlers.image_to_read, kind, data)
+        if file is None:
+            return _json_response(await run_in(request, questions, answer, data))
+        async with image_slots:
+            image = await run_in(request, images, read_image, *file)
+            return _json_response(await run_in(request, questions, answer, data, image))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async def release_idle() -> None:
             while True:
                 await asyncio.sleep(_IDLE_CHECK_SECONDS)
-                await run_in(questions, _run_logged, handlers.release_idle)
+                await asyncio.get_running_loop().run_in_executor(
+                    questions, _run_logged, handlers.release_idle
+                )
 
         if warm:
             questions.submit(_run_logged, handlers.warm_up)
         idle_checks = asyncio.create_task(release_idle())
         yield
         idle_checks.cancel()
-        for pool in (questions, batches):
+        for pool in (questions, batches, images):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/status", status, methods=["GET"]),
             Route("/load", counted(load), methods=["POST"]),
@@ -129,6 +171,7 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
         middleware=[Middleware(OnlyOwner, socket_path=socket_path, token=token)],
         exception_handlers={
             _OtherVersion: _other_version,
+            _TooLong: _too_long,
             ImgsearchError: _bad_request,
             HTTPException: _not_found,
             ClientDisconnect: _disconnected,
@@ -136,6 +179,12 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # such an answer would not be JSON
+    return app
+
+
+class _TooLong(UsageError):
+    """A request is longer than it may be."""
 
 
 class _OtherVersion(UsageError):
@@ -166,11 +215,29 @@ def _other_version(request: Request, error: Exception) -> Response:
     return _json_response({"error": {"kind": "version", "message": str(error)}}, 409)
 
 
+def _busy() -> Response:
+    """Answer that there is too much to do; imgsearch's own commands wait and ask again."""
+    error = {"kind": "busy", "message": "the server is busy; try again"}
+    answer = _json_response({"error": error}, 503)
+    answer.headers["retry-after"] = "1"
+    return answer
+
+
+def _too_long(request: Request, error: Exception) -> Response:
+    """Answer that the request is too long; its rest is not read."""
+    assert isinstance(error, _TooLong)
+    answer = _json_response(protocol.error_json(error), 413)
+    answer.headers["connection"] = "close"
+    return answer
+
+
 def _not_found(request: Request, error: Exception) -> Response:
     """Answer that there is no such path, or not by this method."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return _json_response(protocol.error_json(UsageError(message)), error.status_code)
+    answer = _json_response(protocol.error_json(UsageError(message)), error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def _disconnected(request: Request, error: Exception) -> Response:
@@ -222,4 +289,4 @@ async def _read_body(request: Request, most: int) -> bytes:
         parts.append(part)
         length += len(part)
         if length > most:
-            raise UsageError(f"the request is longer than {most:,} bytes")
+            raise _TooLong(f"the request is longer than {most:,} bytes")

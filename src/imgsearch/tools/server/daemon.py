@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import signal
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from imgsearch.client import protocol
 from imgsearch.client.connection import Address, own_address, peer_uid
 from imgsearch.errors import ServerRunning, StorageError, UsageError
 from imgsearch.fs import FileLock, LockHeld
@@ -26,8 +30,8 @@ from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
 from imgsearch.types import Reporter
 
-_CONNECTIONS = 64  # more are told to come again; each holds a question at most
-_TCP_CONNECTIONS = 16  # of these
+_TCP_CONNECTIONS = 16
+_BACKLOG = 2048  # connections that may wait to be taken
 _SILENT_SECONDS = 10.0  # until the first request of a TCP connection
 _QUIET_SECONDS = 600  # a client may decode for long between two batches
 _SHUTDOWN_SECONDS = 10  # for requests in work when the server is stopped
@@ -103,7 +107,6 @@ class _Uvicorn(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                limit_concurrency=_CONNECTIONS,
                 timeout_keep_alive=_QUIET_SECONDS,
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )
@@ -125,10 +128,11 @@ class _Uvicorn(uvicorn.Server):
 class _OwnersProtocol(H11Protocol):
     """HTTP that hangs up on any other user who got hold of the Unix socket, and on strangers who only hold the port.
 
-    Anybody on the machine can connect to the port: so its connections are few, and end if nothing is asked.
+    Anybody on the machine can connect to the port: so its connections are few, and end if nothing is asked: after a
+    while, or at once where another one needs the place.
     """
 
-    _over_tcp: ClassVar[set[_OwnersProtocol]] = set()
+    _over_tcp: ClassVar[dict[_OwnersProtocol, None]] = {}  # the oldest first
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -136,19 +140,49 @@ class _OwnersProtocol(H11Protocol):
         if connected.family == socket.AF_UNIX:
             if not may_ask(peer_uid(connected)):
                 transport.abort()
-        elif len(self._over_tcp) >= _TCP_CONNECTIONS:
-            transport.abort()
-        else:
-            self._over_tcp.add(self)
+        elif self._has_place():
+            self._over_tcp[self] = None
             self.loop.call_later(_SILENT_SECONDS, self._hang_up_if_silent)
+        else:
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._over_tcp.discard(self)
+        self._over_tcp.pop(self, None)
         super().connection_lost(exc)
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not HTTP; uvicorn calls this while it handles h11's error."""
+        error = sys.exception()
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        body = json.dumps(
+            protocol.error_json(UsageError(f"the request is not valid HTTP ({error or msg})"))
+        ).encode()
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+        ]
+        parts = (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage())
+        for part in parts:
+            self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()
+
+    def _has_place(self) -> bool:
+        """Whether there is a place for one more; the connection that has been silent for longest may lose its own."""
+        if len(self._over_tcp) < _TCP_CONNECTIONS:
+            return True
+        oldest = next((other for other in self._over_tcp if other._is_silent()), None)
+        if oldest is None:
+            return False
+        self._over_tcp.pop(oldest)
+        oldest.transport.abort()
+        return True
+
+    def _is_silent(self) -> bool:
+        return not self.scope
+
     def _hang_up_if_silent(self) -> None:
-        asked = bool(self.scope)
-        if not asked and not self.transport.is_closing():
+        if self._is_silent() and not self.transport.is_closing():
             self.transport.abort()
 
 
@@ -199,7 +233,7 @@ def _unix_socket(address: Address) -> Iterator[socket.socket]:
         # The folder is closed to others, so nobody comes in between the two lines.
         listening.bind(path)
         os.chmod(path, 0o600)
-        listening.listen()
+        listening.listen(_BACKLOG)
     except OSError as error:
         raise StorageError(f"{path}: {error_line(error)}; the server can't listen there") from error
     try:

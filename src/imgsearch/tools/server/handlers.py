@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any
 
 from imgsearch.client import protocol
 from imgsearch.client.connection import ServerState
@@ -17,11 +17,19 @@ from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import CachedEncoder, SearchOptions, SearchRequest, answer
+from imgsearch.search import (
+    CachedEncoder,
+    ReadImage,
+    SearchKind,
+    SearchOptions,
+    SearchRequest,
+    answer,
+    image_to_read,
+)
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
-from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, Silent
+from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, PixelBudget, Silent
 
 _OPTIONS = ("n", "min_score", "within", "dim", "exact", "in")
 _MODEL = ("model", "device", "dtype")
@@ -77,22 +85,34 @@ class Handlers:
             vectors = encoder.embed(inputs, batch_size=batch_size)
         return protocol.pack({"notices": notices}, {"vectors": vectors})
 
-    def query(self, data: Any) -> dict[str, Any]:
+    def query(self, data: Any, image: ReadImage | None = None) -> dict[str, Any]:
         """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
 
         The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), model,
-        device, dtype, remember.
+        device, dtype, remember. The file of ``image`` is read here, unless it comes along.
         """
-        return self._answer("query", _fields(data, "text", "image", *_OPTIONS, *_MODEL, "remember", "index"))
+        return self._answer("query", data, image)
 
-    def similar(self, data: Any) -> dict[str, Any]:
-        """Answer with the pictures nearest to the one in ``image`` (a path); the other fields are as of ``query``,
-        without ``remember``.
+    def similar(self, data: Any, image: ReadImage | None = None) -> dict[str, Any]:
+        """Answer with the pictures nearest to the one in ``image`` (a path); otherwise as ``query``, without
+        ``remember``.
         """
-        return self._answer("similar", _fields(data, "image", *_OPTIONS, *_MODEL, "index"))
+        return self._answer("similar", data, image)
 
-    def _answer(self, kind: Literal["query", "similar"], fields: Mapping[str, Any]) -> dict[str, Any]:
-        request = SearchRequest(kind, _text(fields, "text"), _path(fields, "image"), _search_options(fields))
+    def image_to_read(self, kind: SearchKind, data: Any) -> tuple[str, PixelBudget] | None:
+        """Return the arguments of ``read_image`` where the answer to a request needs that; raises as answering does."""
+        fields, request = _request(kind, data)
+
+        def work(index: ImageIndex) -> tuple[str, PixelBudget] | None:
+            path = image_to_read(index, request)
+            return None if path is None else (path, index.spec.pixels)
+
+        return self._indexes.use(_path(fields, "index") or self._index, work)
+
+    def _answer(self, kind: SearchKind, data: Any, image: ReadImage | None) -> dict[str, Any]:
+        fields, request = _request(kind, data)
+        if image is not None:
+            request = replace(request, image=image)
         options, cache = _model_options(fields), fields.get("remember", True)
 
         def work(index: ImageIndex) -> list[Hit]:
@@ -160,6 +180,14 @@ class Handlers:
         notices = self._notices.get()
         if notices is not None:
             notices.append(line)
+
+
+def _request(kind: SearchKind, data: Any) -> tuple[dict[str, Any], SearchRequest]:
+    """Return the fields of a request, and what it asks for."""
+    own = ("text", "remember") if kind == "query" else ()
+    fields = _fields(data, "image", *_OPTIONS, *_MODEL, "index", *own)
+    text, image = _text(fields, "text"), _path(fields, "image")
+    return fields, SearchRequest(kind, text, image, _search_options(fields))
 
 
 def _fields(data: Any, *names: str) -> dict[str, Any]:
