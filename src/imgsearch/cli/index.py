@@ -115,6 +115,19 @@ def index(
             rich_help_panel=ADVANCED,
         ),
     ] = False,
+    reread: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reread",
+            metavar="PATH",
+            help="Read every image at or below PATH again, even if its size and time are unchanged",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Read skipped files again", rich_help_panel=ADVANCED),
+    ] = False,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -165,6 +178,8 @@ def index(
         max_megapixels=max_megapixels,
         prune=not no_prune,
         prune_empty=prune_empty,
+        reread=tuple(reread or ()),
+        retry=retry,
         rebuild=rebuild,
         dry_run=dry_run,
     )

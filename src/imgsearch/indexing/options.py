@@ -16,6 +16,8 @@ from imgsearch.types import MAX_MEGAPIXELS, ModelOptions, path_json
 class IndexOptions:
     """How to run. None (or "auto") leaves a value to the index, or to the checkpoint if there is none yet.
 
+    ``reread`` are paths below which every image is read again, whatever its size and time; ``retry`` does so with what
+    was skipped, for whatever reason.
     Without ``advise`` a run gives no advice on the choice of the model.
     """
 
@@ -25,6 +27,8 @@ class IndexOptions:
     max_megapixels: float | None = None
     prune: bool = True
     prune_empty: bool = False
+    reread: tuple[str, ...] = ()
+    retry: bool = False
     rebuild: bool = False
     dry_run: bool = False
     advise: bool = True

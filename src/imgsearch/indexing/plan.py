@@ -57,13 +57,15 @@ def make_plan(
     prune: bool = True,
     prune_empty: bool = False,
     retry: Collection[str] = TRANSIENT,
+    reread: Collection[str] = (),
     is_image: Callable[[str], bool] = lambda path: False,
     named: Mapping[str, Collection[str]] | None = None,
     reporter: Reporter | None = None,
 ) -> Plan:
     """Walk the scope and compare what is there with the catalogue. Reads no file's contents.
 
-    Files that were skipped for a reason in ``retry`` are to be read again. Without a catalogue everything is new.
+    Files that were skipped for a reason in ``retry`` are to be read again, and all at or below the paths in ``reread``.
+    Without a catalogue everything is new.
     ``is_image`` is asked about the contents of a file that was asked for by a name that is no image's, and ``named``
     are such files, by their roots, that an index had which this one replaces.
     """
@@ -92,7 +94,7 @@ def make_plan(
                 if row:
                     seen.add(row.id)
                     devices.setdefault(source.device, set()).add(row.device)
-                _sort_in(plan, source, row, retry)
+                _sort_in(plan, source, row, retry, reread)
             plan.other_files += walk.other_files
             plan.copies.update(root.absolute(folder) for folder in walk.copies)
             plan.left_alone.update(
@@ -114,10 +116,15 @@ def make_plan(
     return plan
 
 
-def _sort_in(plan: Plan, source: SourceFile, row: FileRow | None, retry: Collection[str]) -> None:
+def _sort_in(
+    plan: Plan, source: SourceFile, row: FileRow | None, retry: Collection[str], reread: Collection[str]
+) -> None:
     """Note what is to be done about a file that is there."""
     current, _ = is_current(row, source, retry)
-    if not current or row is None:
+    again = bool(reread) and any(
+        is_at_or_below(os.path.join(source.root, source.path), path) for path in reread
+    )
+    if not current or again or row is None:
         plan.to_do.append(source)
         return
     if row.error:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root
-from imgsearch.fs import is_below, is_mount, mount_of
+from imgsearch.fs import is_at_or_below, is_below, is_mount, mount_of
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Root
 from imgsearch.names import known_as, owner_of, single_files
@@ -152,6 +152,30 @@ def _requested(
         else:
             known.append(Root(0, os.path.dirname(place), {"only": [os.path.basename(place)]}, os.sep))
     return requested
+
+
+def with_reread(
+    paths: Sequence[str], reread: Sequence[str], roots: Sequence[Root], catalog: Catalog | None
+) -> tuple[list[str], tuple[str, ...]]:
+    """Return the paths of a run that is to read some again, which it covers too, and these as the index knows them.
+
+    Raises UsageError for one that is neither in a path asked for nor in a known root.
+    """
+    asked = [known_as(path, roots, catalog).path for path in paths] if reread else []
+    covered, names = list(paths), []
+    for path in reread:
+        name = known_as(path, roots, catalog)
+        names.append(name.path)
+        if any(is_at_or_below(name.path, one) for one in asked):
+            continue
+        if not name.known and owner_of(name.path, roots) is None:
+            raise UsageError(
+                Option("reread", path),
+                ": this is not in an indexed folder; to index it: ",
+                Call("index_pictures", {"paths": [path]}),
+            )
+        covered.append(path)
+    return covered, tuple(names)
 
 
 def _plan_requested(

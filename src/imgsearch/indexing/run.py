@@ -34,7 +34,7 @@ from imgsearch.indexing.decode import is_image
 from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.plan import Plan, make_plan
-from imgsearch.indexing.roots import Scope, resolve_scope
+from imgsearch.indexing.roots import Scope, resolve_scope, with_reread
 from imgsearch.media import formats
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
@@ -74,12 +74,14 @@ def index_pictures(
     with ExitStack() as stack:
         base = _open_baseline(paths, folder, options, reporter, stack)
         options = replace(options, model=base.model)
+        covered, reread = with_reread(paths, options.reread, base.roots, base.catalog)
         scope = resolve_scope(
-            paths, base.roots, options.walk, reporter, rebuild=options.rebuild, catalog=base.catalog
+            covered, base.roots, options.walk, reporter, rebuild=options.rebuild, catalog=base.catalog
         )
+        options = replace(options, reread=reread)
         plan = _plan(scope, base, options, reporter)
         _require_pictures(plan, reporter)
-        _say_plan(plan, options.model, folder, base.spec, reporter)
+        _say_plan(plan, options, folder, base.spec, reporter)
         if options.dry_run:
             if plan.to_do:
                 _say_download(options.model, base.spec, reporter)
@@ -193,9 +195,17 @@ def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Report
             prune_empty=options.prune_empty,
             is_image=is_image,
             named=base.named,
-            retry=TRANSIENT | ({"too many pixels"} if options.max_megapixels else set()),
+            retry=_to_retry(options, catalog),
+            reread=options.reread,
             reporter=reporter,
         )
+
+
+def _to_retry(options: IndexOptions, catalog: Catalog | None) -> Collection[str]:
+    """Return the reasons for which skipped files are read again."""
+    if options.retry and catalog:
+        return set(catalog.counts()[2])
+    return TRANSIENT | ({"too many pixels"} if options.max_megapixels else set())
 
 
 def _load(
@@ -273,10 +283,11 @@ def _require_pictures(plan: Plan, reporter: Reporter) -> None:
 
 
 def _say_plan(
-    plan: Plan, model: ModelOptions, folder: str, spec: IndexSpec | None, reporter: Reporter
+    plan: Plan, options: IndexOptions, folder: str, spec: IndexSpec | None, reporter: Reporter
 ) -> None:
     """Tell how many images there are, how many of them need work, how long that takes, and what is not read."""
-    parts = [f"{plural(plan.pictures, 'image')}: {len(plan.to_do):,} new or changed"]
+    what = "new, changed or to read again" if options.reread or options.retry else "new or changed"
+    parts = [f"{plural(plan.pictures, 'image')}: {len(plan.to_do):,} {what}"]
     if spec is None and plan.pictures == len(plan.to_do) > 1:
         parts = [f"{plan.pictures:,} images, all new"]
     if plan.unchanged:
@@ -287,7 +298,7 @@ def _say_plan(
         parts.append(f"{len(plan.to_prune):,} deleted")
     line = ", ".join(parts)
     if plan.to_do:
-        line += _about(len(plan.to_do), model, folder, spec)
+        line += _about(len(plan.to_do), options.model, folder, spec)
     reporter.say(line)
     if (plan.to_do or plan.to_prune) and set(plan.other_files) - {OTHER, LINK}:
         unread = plan.other_files.total() - plan.other_files[OTHER] - plan.other_files[LINK]

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgsearch.cli.spelling import spelled
+from imgsearch.errors import UsageError
 from imgsearch.files import identity, source_file
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
@@ -22,7 +24,7 @@ from imgsearch.indexing.edit import relocate
 from imgsearch.search import query, similar
 from imgsearch.types import Input, SourceFile
 from support import fakes
-from support.fakes import FakeModel, paint, run
+from support.fakes import FakeModel, paint, roots, run
 
 fake_model = fakes.fake_model
 
@@ -158,6 +160,77 @@ def test_a_picture_similar_to_a_file_is_one_to_its_bytes_of_now(
         hits = similar(index, str(scans / "red.bmp"), fake_model.encoder())
     assert {os.path.basename(hit.path): round(hit.score, 3) for hit in hits}["blue.bmp"] == 1
     assert fake_model.embedded == 3
+
+
+# ---- reading again because somebody says so -----------------------------------------------------------------------
+
+
+def test_reread_reads_what_size_and_time_hide(
+    folder: str, scans: Path, tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing tells that a file has changed, reread finds it; what it reads unchanged costs no embedding."""
+    monkeypatch.setattr(identity, "_file_system", lambda device: "exfat")
+    other = paint(tmp_path / "more" / "brown.png", "brown")
+    run(folder, scans, other.parent)
+    rewrite(scans / "red.bmp", paint(tmp_path / "pink.bmp", "pink").read_bytes())
+    assert run(folder).unchanged == 4
+    assert run(folder, reread=(str(scans),), dry_run=True).to_do == 3
+    result = run(folder, reread=(str(scans),))
+    assert (result.indexed, result.reused, result.unchanged) == (1, 2, 0)
+    assert first(folder, fake_model, "pink") == "scans/red.bmp"
+    assert fake_model.embedded == 5
+    assert roots(folder) == {str(scans)[1:], str(other.parent)[1:]}
+
+
+def test_reread_takes_one_file_or_several_paths_beside_those_asked_for(
+    folder: str, scans: Path, tmp_path: Path, fake_model: FakeModel
+) -> None:
+    """A path to read again is covered too; in a folder that is asked for it is only a part of it."""
+    other = paint(tmp_path / "more" / "brown.png", "brown").parent
+    run(folder, scans)
+    assert run(folder, reread=(str(scans / "red.bmp"), str(scans / "blue.bmp"))).reused == 2
+    result = run(folder, other, reread=(str(scans / "red.bmp"),))
+    assert (result.indexed, result.reused, result.unchanged) == (1, 1, 0)
+    result = run(folder, scans, reread=(str(scans / "red.bmp"),))
+    assert (result.indexed, result.reused, result.unchanged) == (0, 1, 2)
+    new = paint(tmp_path / "new" / "white.png", "white").parent
+    assert run(folder, new, reread=(str(new),)).indexed == 1
+
+
+def test_reread_knows_a_path_by_any_name_that_leads_to_it(
+    folder: str, scans: Path, tmp_path: Path, fake_model: FakeModel
+) -> None:
+    """A path to read again may lead through a link."""
+    run(folder, scans)
+    (tmp_path / "link").symlink_to(scans)
+    assert run(folder, reread=(str(tmp_path / "link" / "red.bmp"),)).reused == 1
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_reread_of_what_is_not_indexed_is_refused(
+    folder: str, scans: Path, tmp_path: Path, fake_model: FakeModel, indexed: bool
+) -> None:
+    """Outside of every indexed folder there is nothing to read again, and no new folder is indexed by mistake."""
+    if indexed:
+        run(folder, scans)
+    other = paint(tmp_path / "more" / "brown.png", "brown").parent
+    with pytest.raises(UsageError) as caught:
+        run(folder, *([scans] if indexed else []), reread=(str(other),))
+    assert spelled(caught.value.as_message) == (
+        f"--reread {other}: this is not in an indexed folder; to index it: imgsearch index {other}"
+    )
+    assert roots(folder) == {str(scans)[1:]} if indexed else not os.path.exists(folder)
+
+
+def test_retry_reads_what_was_skipped(folder: str, scans: Path, fake_model: FakeModel) -> None:
+    """Whatever the reason was, a skipped file is read again, and what is indexed is not."""
+    (scans / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (scans / "empty.png").write_bytes(b"")
+    assert run(folder, scans).skipped.total() == 2
+    again = run(folder)
+    assert (again.unchanged, again.unchanged_errors, again.skipped.total()) == (3, 2, 0)
+    again = run(folder, retry=True)
+    assert (again.unchanged, again.unchanged_errors, again.skipped.total()) == (3, 0, 2)
 
 
 # ---- what is not known is filled in, not compared ---------------------------------------------------------------
