@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from imgsearch import deep
 from imgsearch.errors import FolderError, StorageError
 from imgsearch.text import display_path, error_line
 from imgsearch.types import int64
@@ -336,7 +337,7 @@ def device_of(path: str) -> int:
 
     Some systems give 64 bits without a sign: of these it is the nearest number that the catalogue can store.
     """
-    return int64(os.stat(path).st_dev)
+    return int64(deep.stat(path).st_dev)
 
 
 def mount_of(path: str) -> tuple[str, int]:
@@ -354,7 +355,7 @@ def is_mount(path: str) -> bool:
     """Whether something is mounted at an absolute path; "/" always is."""
     try:
         return path == os.sep or (
-            not os.path.islink(path) and device_of(path) != device_of(os.path.dirname(path))
+            not deep.islink(path) and device_of(path) != device_of(os.path.dirname(path))
         )
     except OSError:
         return False

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from imgsearch import deep
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Root
@@ -85,7 +86,7 @@ def _readings(path: str) -> list[str]:
     head, parts = os.sep, literal.split(os.sep)[1:]
     for number, part in enumerate(parts, 1):
         head = os.path.join(head, part)
-        if os.path.islink(head):
+        if deep.islink(head):
             reading = os.path.normpath(os.path.join(os.path.realpath(head), *parts[number:]))
             if reading not in readings:
                 readings.append(reading)
@@ -160,7 +161,7 @@ def _with_those_above(path: str) -> Iterator[str]:
 def _identity(path: str) -> tuple[int, int] | None:
     """Return what tells a file or folder from every other one, whatever it is called; None if it is not there."""
     try:
-        status = os.stat(path)
+        status = deep.stat(path)
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino

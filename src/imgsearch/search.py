@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from imgsearch import deep
 from imgsearch.client import load_encoder
 from imgsearch.errors import FolderError, InputError, PictureError, UsageError
 from imgsearch.files import open_source, source_file
@@ -155,7 +156,7 @@ def _check_options(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     index.check_dim(options.dim)
     options = replace(options, below=tuple(_below(index, path) for path in options.below))
     image = request.image
-    if isinstance(image, str) and os.path.isdir(image):
+    if isinstance(image, str) and deep.isdir(image):
         raise InputError(f"{display_path(image)} is a folder; give the path of an image")
     return replace(request, options=options)
 
@@ -237,7 +238,7 @@ def _content_by_path(index: ImageIndex, path: str) -> bytes | None:
     own = known_as(path, roots, index.catalog).path
     state, failure = None, None
     try:
-        state = os.stat(path)
+        state = deep.stat(path)
     except OSError as error:
         failure = error
     content: bytes | None = None
@@ -300,7 +301,7 @@ def _below(index: ImageIndex, given: str) -> str:
         raise UsageError(
             Option("below"), f": {shown} is not in an indexed folder; these are: {names or 'none'}"
         )
-    if not os.path.lexists(path):
+    if not deep.lexists(path):
         raise UsageError(Option("below"), f": {display_path(given)} does not exist")
     return place.path
 
@@ -337,9 +338,9 @@ def _hits(
         if options.within is not None and hits and score < _floor(hits[0].score, options.within):
             continue
         inside, outside = _split(record.paths, options.below)
-        existing = [path for path in inside if os.path.exists(path)]
+        existing = [path for path in inside if deep.exists(path)]
         paths = sorted(existing or inside, key=lambda path: path != own)
-        paths += [path for path in outside if os.path.exists(path)]
+        paths += [path for path in outside if deep.exists(path)]
         hits.append(
             Hit(
                 rank=len(hits) + 1,
@@ -431,7 +432,7 @@ def embed_inputs(
     """
     choice, reporter = choice or ModelOptions(), reporter or Silent()
     for path in () if texts else inputs:
-        if not os.path.exists(path):  # better said before a model is loaded than after
+        if not deep.exists(path):  # better said before a model is loaded than after
             raise InputError(f"{display_path(path)}: no such file")
     checkpoint, spec = choose_spec(choice, reporter)
     encoder = load_encoder(checkpoint, spec, choice, reporter)

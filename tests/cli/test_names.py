@@ -10,6 +10,7 @@ import pytest
 
 from support import fakes
 from support.cli import imgsearch
+from support.digging import dig, put_down
 from support.fakes import FakeModel, paint
 
 fake_model = fakes.fake_model
@@ -54,3 +55,41 @@ def test_a_name_that_is_not_utf8_comes_with_its_bytes(
 
 def decoded(data: str) -> str:
     return os.fsdecode(base64.b64decode(data))
+
+
+def test_images_at_any_depth_are_indexed_found_and_kept(
+    tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that no single call of the system takes works with every command that takes or shows a path."""
+    monkeypatch.setenv("IMGSEARCH_INDEX", str(tmp_path / "index"))
+    root = tmp_path / "root"
+    root.mkdir()
+    folder = dig(root, 8_000)
+    red = put_down(paint(tmp_path / "red.png", "red"), folder)
+    blue = put_down(paint(tmp_path / "blue.png", "blue"), folder[: folder.rindex("/")])
+    paint(root / "green.png", "green")
+    (run,) = imgsearch("index", root, "--json").objects
+    assert (run["indexed"], run["left_alone"]) == (3, [])
+    (again,) = imgsearch("index", root, "--json").objects
+    assert (again["indexed"], again["unchanged"], again["pruned"]) == (0, 3, 0)
+
+    hit, *_ = imgsearch("query", "red", "--json").objects
+    assert (hit["path"], hit["missing"]) == (red, False)
+    hit, *_ = imgsearch("similar", blue, "--json").objects
+    assert (hit["path"], hit["score"]) == (blue, 1.0)
+    assert imgsearch("query", "blue", "--in", folder, "--paths").lines == [red]
+    assert imgsearch("query", "blue", "--image", red, "--paths").code == 0
+    assert imgsearch("list", folder).lines == [red]
+    assert imgsearch("verify").code == 0
+    assert imgsearch("index", folder).code == 0
+
+    line = imgsearch("similar", f"{folder}/none.png").err
+    assert "none.png: No such file or directory; give the path of an image" in line
+    assert len(line) < 400
+    os.rename(root, tmp_path / "moved")
+    assert imgsearch("relocate", root, tmp_path / "moved").code == 0
+    (run,) = imgsearch("index", "--json").objects
+    assert (run["unchanged"], run["indexed"], run["pruned"]) == (3, 0, 0)
+    moved = f"{tmp_path}/moved{red.removeprefix(str(root))}"
+    assert imgsearch("remove", moved).code == 0
+    assert moved not in imgsearch("list").lines

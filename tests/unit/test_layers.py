@@ -27,7 +27,7 @@ STOREYS = (
     {"fs", "rgb"},
     {"types"},
     {"errors", "startup"},
-    {"installation", "lines", "text"},
+    {"deep", "installation", "lines", "text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection
 
+from imgsearch import deep
 from imgsearch.files.kinds import RAW, kind_of
 
 # Matched against the end of an absolute path. Lightroom's "Mobile Downloads.lrdata" holds originals.
@@ -46,10 +47,10 @@ def holds_copies(folder: str) -> bool:
     if _COPIES.search(folder) or _APPLE.fullmatch(folder):
         return True
     if proxies := _PROXIES.fullmatch(folder):
-        return _holds_files(os.path.join(proxies[1], "Masters"))
+        return deep.holds_files(os.path.join(proxies[1], "Masters"), hidden=False)
     parent, name = os.path.split(folder)
     return any(
-        all(os.path.isdir(os.path.join(parent, sibling)) for sibling in siblings)
+        all(deep.isdir(os.path.join(parent, sibling)) for sibling in siblings)
         for siblings in _SIBLINGS.get(name, ())
     )
 
@@ -69,7 +70,7 @@ def copies_among(folder: str, files: Collection[str]) -> set[str]:
     if is_smallest:
         better |= {_image(name) for name in _names(f"{library}/resources/derivatives/{part}")}
     unnamed = {name for name in files if not _UUID.match(name)}
-    if unnamed and not _holds_files(f"{library}/originals"):
+    if unnamed and not deep.holds_files(f"{library}/originals", hidden=False):
         unnamed = set()
     return unnamed | {name for name in files if _image(name) in better}
 
@@ -81,10 +82,7 @@ def _image(derivative: str) -> str:
 
 def _names(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        with deep.scandir(folder) as entries:
+            return [entry.name for entry in entries]
     except OSError:
         return []
-
-
-def _holds_files(folder: str) -> bool:
-    return any(not name.startswith(".") for _, _, files in os.walk(folder) for name in files)

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection
 
+from imgsearch import deep
 from imgsearch.errors import UsageError
 from imgsearch.files.open import open_regular
 from imgsearch.files.patterns import MOST_PATTERNS, NoPattern, PatternList, compile_all, parse
@@ -103,7 +104,7 @@ def file_rules(root: str, folder: str) -> Rules:
         with open_regular(path) as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not os.path.islink(path):
+        if isinstance(error, FileNotFoundError) and not deep.islink(path):
             return ()
         raise IgnoreFileError(f"it can't be read: {error_line(error)}") from error
     if len(data) > _MAX_BYTES:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from imgsearch import deep
 from imgsearch.errors import FolderError, PictureError
 from imgsearch.text import display_path, error_line
 
@@ -84,7 +85,7 @@ def open_regular(path: str) -> io.BufferedReader:
 
     Without O_NONBLOCK a pipe that took the file's place would be waited on for ever.
     """
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    file = open(path, "rb", opener=lambda name, flags: deep.open_file(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
@@ -108,13 +109,13 @@ def check_root(path: str) -> str:
         raise FolderError("the path is empty")
     real = os.path.realpath(path)
     try:
-        mode = os.stat(real).st_mode
+        mode = deep.stat(real).st_mode
         if stat.S_ISDIR(mode):
-            with os.scandir(real) as entries:
+            with deep.scandir(real) as entries:
                 next(entries, None)
         elif not stat.S_ISREG(mode):
             raise FolderError(f"{display_path(path)} is neither a folder nor a file")
-        elif not os.access(real, os.R_OK):
+        elif not deep.is_readable(real):
             raise FolderError(f"{display_path(path)} can't be read: permission denied")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FolderError(f"{display_path(path)} does not exist") from error

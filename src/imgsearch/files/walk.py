@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from imgsearch import fs
+from imgsearch import deep, fs
 from imgsearch.files.copies import copies_among, holds_copies
 from imgsearch.files.identity import source_file
 from imgsearch.files.ignore import (
@@ -145,7 +145,7 @@ class Walk:
                 if kind != "link":  # links that lead round in circles are nobody's loss
                     self.left_alone[path if kind == "folder" else parent.path] = _unlisted(error)
         for path in self._left_out_folders:
-            if _parent(path) not in self._non_empty and _holds_a_file(self._absolute(path)):
+            if _parent(path) not in self._non_empty and deep.holds_files(self._absolute(path)):
                 self._mark_non_empty(_parent(path))
         self.empty_folders = self._visited - self._non_empty
         self.complete = True
@@ -171,7 +171,7 @@ class Walk:
         for folder in folders:
             if folder in self.left_alone:
                 return False, f"{display_path(folder or self.root)} is left alone: {self.left_alone[folder]}"
-        present = next((known for folder in folders if os.path.isdir(known := self._absolute(folder))), None)
+        present = next((known for folder in folders if deep.isdir(known := self._absolute(folder))), None)
         try:
             here = 0 if present is None else self._device(present)
             # Device numbers change with every boot, so another number alone says nothing.
@@ -183,15 +183,18 @@ class Walk:
             return False, error_line(error)
         if not prune_empty and not self.empty_folders.isdisjoint(folders):
             return False, _EMPTY
-        return True, "excluded now" if os.path.exists(self._absolute(path)) else "deleted"
+        return True, "excluded now" if deep.exists(self._absolute(path)) else "deleted"
 
     def _enter(self, path: str, above: Rules, *, linked: bool) -> list[tuple[str, str, _Folder]]:
         """List a folder and return its entries (kind, path, folder) that are to be visited, last one first."""
         absolute = self._absolute(path)
-        if self.options.follow_symlinks and not self._first_time(os.stat(absolute), linked):
+        if len(absolute) > deep.LONGEST // 4 and len(os.fsencode(absolute)) > deep.LONGEST:
+            self.left_alone[path] = f"its path is longer than {deep.LONGEST:,} bytes"
+            return []
+        if self.options.follow_symlinks and not self._first_time(deep.stat(absolute), linked):
             return []
         device = self._device(absolute)
-        with os.scandir(absolute) as entries:
+        with deep.scandir(absolute) as entries:
             kinds = {entry.name: _kind(entry) for entry in entries}
         for name in index_own(kinds):
             del kinds[name]
@@ -230,7 +233,7 @@ class Walk:
         real = os.path.realpath(self._absolute(path))
         if any(real == root or real.startswith(os.path.join(root, "")) for root in self._skip):
             return []
-        if not os.path.isdir(real):
+        if not deep.isdir(real):
             return [("link", path, parent)]
         if self._left_out(path, os.path.basename(path), "folder", parent):
             return []
@@ -239,7 +242,7 @@ class Walk:
     def _file(self, path: str, parent: _Folder, *, through_link: bool) -> SourceFile | None:
         """Return the entry as a SourceFile if it is a regular file to be taken by its name and not yet yielded."""
         candidate = extension(path) in self._extensions or self._named(path)
-        status = os.stat(self._absolute(path), follow_symlinks=through_link) if candidate else None
+        status = deep.stat(self._absolute(path), follow_symlinks=through_link) if candidate else None
         if status is None or not stat.S_ISREG(status.st_mode):
             self.other_files[kind_of(path)] += 1
             return None
@@ -254,7 +257,7 @@ class Walk:
     def _leads_to_images(self, link: str) -> bool:
         """Whether a link leads to a folder, or to a file and is called like an image."""
         target = self._absolute(link)
-        return os.path.isdir(target) or (extension(link) in self._extensions and os.path.isfile(target))
+        return deep.isdir(target) or (extension(link) in self._extensions and deep.isfile(target))
 
     def _first_time(self, status: os.stat_result, linked: bool) -> bool:
         """Remember a file or folder; False if it lies behind a link and was reached before."""
@@ -292,7 +295,7 @@ class Walk:
         rules: Rules = ()
         folder = self.options.above or self.root
         while folder != self.root:
-            if not os.path.isdir(os.path.join(folder, IGNORE_FILE)):
+            if not deep.isdir(os.path.join(folder, IGNORE_FILE)):
                 rules = file_rules(self._top, self._prefix(folder).rstrip("/")) + rules
             folder = os.path.join(folder, os.path.relpath(self.root, folder).split("/")[0])
             if excluded(self._prefix(folder).rstrip("/"), True, self._exclude + rules):
@@ -333,7 +336,3 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
-
-
-def _holds_a_file(folder: str) -> bool:
-    return any(files for _, _, files in os.walk(folder))

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from imgsearch import deep
 from imgsearch.errors import FolderError, UsageError
 from imgsearch.files import check_root, source_file
 from imgsearch.fs import is_at_or_below, is_below, mount_of
@@ -50,7 +51,7 @@ def relocate(
     """
     reporter = reporter or Silent()
     target = check_root(new)
-    if not os.path.isdir(target):
+    if not deep.isdir(target):
         raise FolderError(f"{display_path(new)} is a file; relocate takes the new place of a folder")
     with IndexWriter(folder) as writer:
         known = writer.catalog.roots()
@@ -132,7 +133,7 @@ def _at(path: str, source: str, target: str) -> str:
 
 def _mount(path: str) -> str:
     """Return the mount point of a path, or of the nearest folder above it that is there."""
-    while not os.path.exists(path):
+    while not deep.exists(path):
         path = os.path.dirname(path)
     return mount_of(path)[0]
 
@@ -173,7 +174,7 @@ def _look(moving: Sequence[Root], moved: Sequence[Root], catalog: Catalog) -> tu
 def _look_at(row: FileRow, folder: str) -> str:
     """Tell how a known file is in its root's new folder, as `is_current` does; or that it is missing."""
     try:
-        status = os.stat(os.path.join(folder, row.path))
+        status = deep.stat(os.path.join(folder, row.path))
         if not stat.S_ISREG(status.st_mode):
             return _MISSING
         source = source_file(folder, row.path, status, row.device)
@@ -253,7 +254,7 @@ def _remove(path: str, catalog: Catalog, reporter: Reporter, *, dry_run: bool = 
                     catalog.put_root(root.path, {**root.options, "only": rest}, root.mount)
             removed += Removed(dropped)
     owner = owner_of(path, catalog.roots())
-    if removed and owner and os.path.lexists(path):
+    if removed and owner and deep.lexists(path):
         comes_back = f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
         reporter.say(
             Message(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from imgsearch import deep
 from imgsearch.files import NOT_MOUNTED, RAW, Walk, kind_of
 from imgsearch.fs import is_at_or_below, is_below, is_mount
 from imgsearch.index.catalog import Catalog
@@ -247,7 +248,7 @@ def _leave_out_empty(plan: Plan, non_empty: _NonEmpty, scope: Scope, catalog: Ca
 
 def _known_below(path: str, roots: list[Root], catalog: Catalog) -> bool:
     """Whether the catalogue has a file at or below a path."""
-    if not os.path.isdir(path):
+    if not deep.isdir(path):
         # A root of that path was a folder; the file is its parent's.
         roots = [root for root in roots if not is_at_or_below(root.path, path)]
     owner = owner_of(path, roots)

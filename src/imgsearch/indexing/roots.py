@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from imgsearch import deep
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import is_at_or_below, is_below, is_mount, mount_of
@@ -123,7 +124,7 @@ def resolve_scope(
         if located:
             split_from = None if rebuild else wanted.split_from
             present.append(replace(located, subpaths=_outermost(wanted.subpaths), split_from=split_from))
-        elif wanted.path in needed and os.path.isdir(wanted.path):
+        elif wanted.path in needed and deep.isdir(wanted.path):
             raise FolderError(reason)
         else:
             reporter.say(reason)
@@ -147,7 +148,7 @@ def _requested(
             place = real  # what lies behind a link gets options of its own only as a root, which is no link
         requested[place] = path
         # The next path may be another name of this one.
-        if os.path.isdir(place):
+        if deep.isdir(place):
             known.append(Root(0, place, {}, os.sep))
         else:
             known.append(Root(0, os.path.dirname(place), {"only": [os.path.basename(place)]}, os.sep))
@@ -187,7 +188,7 @@ def _plan_requested(
 ) -> None:
     """Plan the roots that own the paths asked for."""
     for path in sorted(requested, key=lambda path: (path.count(os.sep), path)):
-        if os.path.isdir(path):
+        if deep.isdir(path):
             _plan_folder(path, roots, overrides, planned)
         else:
             _plan_file(path, roots, overrides, planned)
@@ -207,7 +208,7 @@ def _plan_nested(
     """Plan the known roots that lie in a folder asked for: as a whole, with their own options."""
     for root in roots:
         if root.path in requested or not any(
-            is_below(root.path, path) and os.path.isdir(path) for path in requested
+            is_below(root.path, path) and deep.isdir(path) for path in requested
         ):
             continue
         # As a whole also where parts of it were asked for; single files stay single files.
@@ -322,7 +323,7 @@ def _locate(planned: PlannedRoot, roots: Sequence[Root], rebuild: bool) -> tuple
     )
     root = next((root for root in roots if root.path == planned.path), planned.split_from)
     try:
-        if os.path.isdir(planned.path):
+        if deep.isdir(planned.path):
             if root is None or is_mount(root.mount):
                 mount, device = mount_of(planned.path)
                 return replace(planned, mount=mount, device=device), ""

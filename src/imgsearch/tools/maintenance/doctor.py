@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from imgsearch import deep
 from imgsearch.errors import ImgsearchError, IndexMissing
 from imgsearch.fs import is_mount
 from imgsearch.index import generations, manifest
@@ -145,9 +146,7 @@ def _fast(index: ImageIndex) -> HealthCheck:
 
 
 def _roots(index: ImageIndex) -> Iterator[HealthCheck]:
-    away = [
-        root for root in index.catalog.roots() if not is_mount(root.mount) or not os.path.isdir(root.path)
-    ]
+    away = [root for root in index.catalog.roots() if not is_mount(root.mount) or not deep.isdir(root.path)]
     for root in away:
         yield HealthCheck(
             "folder",

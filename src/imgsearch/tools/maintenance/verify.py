@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from imgsearch import deep
 from imgsearch.errors import (
     FolderError,
     ImgsearchError,
@@ -255,7 +256,7 @@ def _repair(report: IntegrityReport) -> None:
 
 def _embed(folder: str, lost: Iterable[LostFile], model: ModelOptions, reporter: Reporter) -> None:
     """Embed again what is there now; the rest is for the next run that finds it."""
-    present = [file.whole for file in lost if os.path.isfile(file.whole) and os.access(file.whole, os.R_OK)]
+    present = [file.whole for file in lost if deep.isfile(file.whole) and deep.is_readable(file.whole)]
     if not present:
         return
     paths = present if len(present) <= _BY_NAME else []

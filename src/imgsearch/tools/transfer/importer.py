@@ -14,6 +14,7 @@ from itertools import islice
 
 import numpy as np
 
+from imgsearch import deep
 from imgsearch.errors import DatasetError, FolderError, IndexMismatch, PictureError, UsageError
 from imgsearch.files import RAW, kind_of, open_source, source_file
 from imgsearch.files.ignore import is_hidden
@@ -292,7 +293,7 @@ def _is_visible(path: str, include_hidden: bool) -> bool:
 
 def _state(file: str) -> os.stat_result | None:
     try:
-        return os.lstat(file)
+        return deep.stat(file, follow_symlinks=False)
     except (OSError, ValueError):
         return None
 
