@@ -21,7 +21,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import is_current
 from imgsearch.media import formats
 from imgsearch.media.lookahead import aside
-from imgsearch.model.conventions import choose_instruction
+from imgsearch.model.conventions import check_length, choose_instruction
 from imgsearch.names import known_as, owner_of
 from imgsearch.spec import choose_spec
 from imgsearch.text import Option, display_path, error_line, is_blank
@@ -109,6 +109,7 @@ class SearchRequest:
         if self.image is None and is_blank(self.text or ""):
             raise InputError("the query is empty; describe what is in the image")
         if self.text:
+            check_length(self.text)
             if "\0" in self.text:
                 raise InputError("the query contains a NUL character; write it in UTF-8")
             object.__setattr__(self, "text", self.text.removeprefix("\ufeff"))

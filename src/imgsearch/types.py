@@ -34,6 +34,8 @@ MAX_ASPECT = 200
 """Long side by short side; what is longer has no picture left when it is scaled down."""
 MAX_MEGAPIXELS = 200.0
 """The largest picture that is decoded, in millions of pixels, where nothing else says so."""
+MAX_TEXT_BYTES = 1 << 20
+"""The longest text that is tokenised: the 8,192 tokens of a prompt hold no more, the longest of them has 128 bytes."""
 FloatDtype = Literal["float32", "bfloat16", "float16"]
 """What weights can be saved in."""
 DtypeName = Literal[FloatDtype, "int8"]

@@ -401,6 +401,27 @@ def test_copies_are_files_that_exist(indexed: Path) -> None:
     assert (hit["path"], hit["copies"], hit["missing"]) == (str(indexed / "0.png"), [], False)
 
 
+def test_a_line_that_is_too_long_does_not_cost_the_others_their_answers(indexed: Path) -> None:
+    """A line on stdin that no prompt can hold is refused by its number; the rest is answered."""
+    lines = [b"a cat", b"x" * 5_000_000, b"\xff" * 2_000_000, b" " * 3_000_000 + b"x", b"a boat"]
+    done = imgsearch("query", "-", "-n", 1, "--json", stdin=b"\n".join(lines))
+    assert (done.code, [hit["query"] for hit in done.objects]) == (2, ["a cat", "a boat"])
+    assert done.err.count("longer than 1,048,576 bytes") == 2
+    assert "line 2: the text is" in done.err
+    assert "line 3: the text is" in done.err
+    film = bytes(range(128, 256)) * 20_000 + b"\0" * 100
+    refused = imgsearch("query", "-", stdin=b"a cat\n" + film)
+    assert refused.code == 2
+    assert "line 2: " in refused.err
+
+
+def test_words_that_are_too_long_are_refused(indexed: Path) -> None:
+    """Words that no prompt can hold are refused in one line before a model is loaded."""
+    done = imgsearch("query", "cat " * 300_000)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "longer than 1,048,576 bytes" in done.err
+
+
 def test_a_bad_question_on_stdin_does_not_cost_the_others_their_answers(indexed: Path) -> None:
     """A line that can't be answered is named by its number; the rest is answered, and the exit code is 2."""
     done = imgsearch("query", "-", "-n", 1, "--json", stdin="a cat\na <|image_pad|> x\na boat\n")

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +23,7 @@ from imgsearch.index.layout import find_index
 from imgsearch.lines import NotText, decode_line
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message, is_blank
-from imgsearch.types import ImageEncoder, ModelOptions
+from imgsearch.types import MAX_TEXT_BYTES, ImageEncoder, ModelOptions
 
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
@@ -174,16 +175,27 @@ def query(
 
 
 def _lines() -> Iterator[tuple[int, str]]:
-    """Yield the queries on stdin with their line numbers as they come; blank lines are none."""
+    """Yield the queries on stdin with their line numbers as they come; blank lines are none.
+
+    One that is too long is yielded only so far that this shows, and before its rest is read.
+    """
     asked = False
-    for number, data in enumerate(sys.stdin.buffer, 1):
+    enough = MAX_TEXT_BYTES + 16  # also without a byte order mark
+    for number in count(1):
+        data = sys.stdin.buffer.readline(enough)
+        if not data:
+            break
+        cut = len(data) == enough and not data.endswith(b"\n")
         try:
-            line = decode_line(data, number, errors="replace").strip()
+            line = decode_line(data, number, errors="replace")
         except NotText as error:
             raise InputError(f"stdin, line {number}: {error}") from error
         if not is_blank(line):
             asked = True
-            yield number, line
+            yield number, line if cut else line.strip()
+        while cut:
+            data = sys.stdin.buffer.readline(enough)
+            cut = len(data) == enough and not data.endswith(b"\n")
     if not asked:
         raise InputError("no query on stdin; write one per line")
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from imgsearch.errors import CheckpointError
+from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import MODULES, TRANSFORMER_SETTINGS, Checkpoint, Module
 from imgsearch.text import Option
-from imgsearch.types import DEFAULT_BUDGET, MIN_PIXELS, PixelBudget
+from imgsearch.types import DEFAULT_BUDGET, MAX_TEXT_BYTES, MIN_PIXELS, PixelBudget
 
 TRANSFORMER, POOLING, NORMALIZE = "Transformer", "Pooling", "Normalize"
 
@@ -266,6 +266,14 @@ def choose_instruction(*instructions: str | None, default: str, verbatim: bool =
     """
     chosen = next((instruction for instruction in instructions if instruction is not None), default)
     return chosen if verbatim else punctuated(chosen)
+
+
+def check_length(text: str) -> None:
+    """Raise InputError for a text that can't fit into a prompt: tokenising it would take its time and memory first."""
+    if len(text) > MAX_TEXT_BYTES or len(text.encode(errors="surrogatepass")) > MAX_TEXT_BYTES:
+        raise InputError(
+            f"the text is longer than {MAX_TEXT_BYTES:,} bytes, which no prompt can hold: shorten it"
+        )
 
 
 def punctuated(instruction: str) -> str:

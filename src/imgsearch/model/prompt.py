@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import MEND, MODULES, Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, check_length
 from imgsearch.text import Option, error_line
 from imgsearch.types import Notify, Patches
 
@@ -101,6 +101,8 @@ class PromptEncoder:
         Raises InputError for an empty input, for a text that holds a placeholder of a picture, for a text
         alone or a picture alone that is too long; CheckpointError if the template fails.
         """
+        check_length(text or "")
+        check_length(instruction)
         text = _valid(text) if text and text.strip() else None
         if text is None and not image_tokens:
             raise InputError("there is nothing to embed: the text is empty and there is no image")

@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from imgsearch.errors import CheckpointError, InputError
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import punctuated
-from imgsearch.model.prompt import PromptEncoder, Tokens
+from imgsearch.model.prompt import MAX_LENGTH, PromptEncoder, Tokens
 from imgsearch.model.reference import pad_batch
+from imgsearch.types import MAX_TEXT_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,26 @@ def test_nothing_to_embed(prompter: PromptEncoder, text: str | None):
     with pytest.raises(InputError, match="nothing to embed"):
         prompter.encode(text)
     assert np.array_equal(prompter.encode(text, 4).ids, prompter.encode(None, 4).ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "instruction", "image_tokens"),
+    [("x" * 20_000_000, "Find it", 0), ("é" * 600_000, "Find it", 4), ("a cat", "x" * 2_000_000, 0)],
+    ids=["text", "text beside an image", "instruction"],
+)
+def test_what_no_prompt_can_hold_is_not_tokenised(
+    prompter: PromptEncoder, text: str, instruction: str, image_tokens: int, monkeypatch: pytest.MonkeyPatch
+):
+    """A text that is too long by its bytes alone is refused before the tokenizer, in which it would take gigabytes."""
+    monkeypatch.setattr(prompter, "_tokenizer", None)
+    with pytest.raises(InputError, match="longer than 1,048,576 bytes"):
+        prompter.encode(text, image_tokens, instruction)
+
+
+def test_the_bound_refuses_nothing_that_could_fit(tokenizer: Tokenizer):
+    """No token is longer than the bound allows for each of a prompt's tokens."""
+    longest = max(len(token) for token in tokenizer.get_vocab())  # a character of these stands for a byte
+    assert longest * MAX_LENGTH <= MAX_TEXT_BYTES
 
 
 @pytest.mark.parametrize("token", ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"])
