@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
@@ -24,6 +25,10 @@ class Header(NamedTuple):
     """True where an alpha that is 0 everywhere means that none was written."""
     negative: bool = False
     """True where black and white are the other way round."""
+    bits: int = 8
+    """How deep the samples are where Pillow only shifts them to 8 bits, which leaves white grey."""
+    palette: tuple[str, bytes] | None = None
+    """The mode and the colours of a palette that Pillow gets wrong."""
     codestream: jpeg2000.Codestream | None = None
     """What a JPEG 2000 is made of."""
 
@@ -82,11 +87,12 @@ def _avif(stream: BinaryIO) -> Header:
 
 
 def _jpeg2000(stream: BinaryIO) -> Header:
-    """Find the profile, and check the codestream, which Pillow would decode without a look at its sizes."""
+    """Find profile and palette, and check the codestream, which Pillow would decode without a look at its sizes."""
     end = length(stream)
     stream.seek(0)
     if stream.read(4) == b"\xff\x4f\xff\x51":
-        return Header(stream, codestream=jpeg2000.read(stream, 0, None))
+        codestream = jpeg2000.read(stream, 0, None)
+        return Header(stream, bits=codestream.bits if codestream else 8, codestream=codestream)
     sizes = (box[:8] for box in _in_boxes(stream, ((b"jp2h", 0), (b"ihdr", 0)), 0, end) if len(box) >= 8)
     height, width = next((struct.unpack(">II", size) for size in sizes), (0, 0))
     start = next((inside for name, inside, _ in _boxes(stream, 0, end) if name == b"jp2c"), 0)
@@ -94,10 +100,23 @@ def _jpeg2000(stream: BinaryIO) -> Header:
     profiles = (
         box[3:] for box in _in_boxes(stream, ((b"jp2h", 0), (b"colr", 0)), 0, end) if box[:1] in _ICC_METHODS
     )
-    return Header(stream, next(profiles, None), codestream=codestream)
+    palette = next(map(_palette, _in_boxes(stream, ((b"jp2h", 0), (b"pclr", 0)), 0, end)), None)
+    bits = codestream.bits if codestream and not palette else 8
+    return Header(stream, next(profiles, None), bits=bits, palette=palette, codestream=codestream)
 
 
 _ICC_METHODS = (b"\2", b"\3")
+
+
+def _palette(box: bytes) -> tuple[str, bytes] | None:
+    """Return the palette of a JPEG 2000 if its colours have 8 bits: Pillow leaves out colours that come twice."""
+    if len(box) < 3:
+        return None
+    count, columns = struct.unpack_from(">HB", box)
+    mode = {3: "RGB", 4: "RGBA"}.get(columns)
+    if mode is None or box[3 : 3 + columns] != b"\7" * columns:
+        return None
+    return mode, box[3 + columns :][: count * columns]
 
 
 def _bmp(stream: BinaryIO) -> Header:
@@ -197,10 +216,21 @@ def _resources(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[int, bytes
 
 
 def _ppm(stream: BinaryIO) -> Header:
-    head = stream.read(2)
-    if head in (b"P7", b"PF"):
-        raise PictureError("unsupported", "PAM" if head == b"P7" else "a portable float map in colour")
-    return Header(stream)
+    head = stream.read(_MAX_PNM_HEADER)
+    if head[:2] in (b"P7", b"PF"):
+        raise PictureError("unsupported", "PAM" if head[:2] == b"P7" else "a portable float map in colour")
+    # Pillow reads on behind a comment as if the number before it had not ended.
+    found = re.match(
+        rb"(P[1-6])" + _PNM_NUMBER * (2 if head[:2] in (b"P1", b"P4") else 3) + rb"(?:\s|#[^\n]*\n)", head
+    )
+    if found is None or b"#" not in found[0]:
+        return Header(stream)
+    plain = b"\n".join(found.groups()) + b"\n"
+    return Header(spliced(stream, [plain, (found.end(), length(stream))]))
+
+
+_MAX_PNM_HEADER = 1 << 16
+_PNM_NUMBER = rb"(?:\s|#[^\n]*\n)+(\d+)"
 
 
 _READERS: dict[str, Callable[[BinaryIO], Header]] = {

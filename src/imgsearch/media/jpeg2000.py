@@ -30,6 +30,8 @@ class Codestream:
     """How many times the size can be halved while decoding."""
     block: int
     """Pixels of a code block."""
+    bits: int
+    """How deep the samples of the first component are."""
     packets: int
     """How many packets there can be: precincts of all levels and components, times the layers."""
 
@@ -50,7 +52,7 @@ def read(stream: BinaryIO, at: int, said: tuple[int, int] | None) -> Codestream 
     for marker, inside, after in _segments(stream, at):
         stream.seek(inside)
         if marker == _SIZ:
-            siz = stream.read(min(after - inside, 36))
+            siz = stream.read(min(after - inside, 37))
         elif marker == _COD:
             cod = stream.read(min(after - inside, 64))
         elif marker == _COC:
@@ -58,7 +60,7 @@ def read(stream: BinaryIO, at: int, said: tuple[int, int] | None) -> Codestream 
         elif marker == _SOT:
             sot = inside - 4
             break
-    if len(siz) < 36 or len(cod) < 10:
+    if len(siz) < 37 or len(cod) < 10:
         return None
     right, low, left, top, wide, high, tiles_left, tiles_top, components = struct.unpack_from(">8IH", siz, 2)
     size = right - left, low - top
@@ -77,10 +79,9 @@ def read(stream: BinaryIO, at: int, said: tuple[int, int] | None) -> Codestream 
         raise PictureError("corrupt", "its data is missing")
     layers, least = max(1, struct.unpack_from(">H", cod, 2)[0]), min(cod[5], *coc) if coc else cod[5]
     tile = min(wide, size[0]), min(high, size[1])
-    block = 1 << min(cod[6] + cod[7] + 4, 20)
-    return Codestream(
-        size, tile, components, least, block, _precincts(size, tiles, cod) * components * layers
-    )
+    block, bits = 1 << min(cod[6] + cod[7] + 4, 20), (siz[36] & 0x7F) + 1
+    packets = _precincts(size, tiles, cod) * components * layers
+    return Codestream(size, tile, components, least, block, bits, packets)
 
 
 def _precincts(size: tuple[int, int], tiles: int, cod: bytes) -> int:

@@ -89,7 +89,15 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
         image.load()
         profile = header.profile or embedded(image)
         orientation = orientation_of(image)
+        if header.palette and image.mode in ("P", "PA"):
+            mode, colours = header.palette
+            image.putpalette(colours, mode)
         shown = eight_bits(first_with_content(image) if format in _ANIMATED else image)
+        if header.bits < 8:
+            step, top = 1 << 8 - header.bits, (1 << header.bits) - 1
+            shown = shown.point(
+                [min(255, 255 * value // (step * top)) for value in range(256)] * len(shown.mode)
+            )
         if shown.mode in ("LA", "RGBA") and not _has_alpha(shown, header):
             shown = shown.convert(shown.mode[:-1])
         if header.negative:

@@ -258,7 +258,8 @@ def _is_for_pillow(page: TiffPage) -> bool:
     if photometric == _CMYK:
         return (bits == 8 and not any(extra)) or (bits == 16 and not extra)
     return bits == 8 and (
-        (photometric == _LAB and not extra and not planar) or (photometric == _BLACK_IS_ZERO and samples == 2)
+        (photometric == _LAB and not extra and not planar)
+        or (photometric == _BLACK_IS_ZERO and len(_named(page)) == samples - 1 == 1)
     )
 
 

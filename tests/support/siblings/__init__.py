@@ -133,6 +133,14 @@ _MODULES = {
         "png-colour-without-profile",
     ),
     "jpeg_files": ("jpeg-samples-and-colour-models", "jpeg-cut-or-padded", "damaged-metadata"),
+    "other_files": (
+        "other-formats-depth",
+        "other-formats-layout",
+        "light-drawing-on-transparency",
+        "alpha-that-is-none",
+        "first-frame-is-empty",
+        "end-is-missing",
+    ),
 }
 """Which module draws which kinds: its function has the kind's name, with underscores."""
 KINDS = [kind for kinds in _MODULES.values() for kind in kinds]

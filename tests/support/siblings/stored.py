@@ -1,6 +1,6 @@
 """Small files that no library of the tests can write: four fields of colour each, drawn with imagecodecs 2026.3.6.
 
-rgb = fields(QUADRANTS); grey = fields(GREYS), or four fields of 0, 1, 1, 0 for one bit
+rgb = fields(QUADRANTS); grey = fields(GREYS), or four fields of 0, 1, 1, 0 for one bit and 0, 5, 10, 15 for four
 jpeg8_encode(rgb, lossless=True); ljpeg_encode(grey * 257, bitspersample=16); jpegls_encode(rgb); …
 """
 
@@ -83,6 +83,13 @@ _FILES = {
         "rD||8WB*V8Q2;3b00000KmY&$FaQ7m0000000000KmY&$FaQ7m00000000310RjI~01N;C009631Oxy9|6BkHKnM^J7!VK`|6~9q"
         "00BdCWnpw>WFTUBAWv{*Zc0!^M<8}(a&u{KZXhx)H7+#&kN^q*00000EdT-klhr^GP*WKIo(DCEAIRijgH(@$o`cBbfXFFYzq~4s"
         "|Je"
+    ),
+    # JPEG 2000 of four bits.
+    "j2k-4bit": (
+        "0000CYEU2`4GM<}0000KW^{RQYH%_j00000YH%_j0000jYH%`W0000MX=r3}0000m0000$009FB0000001sntY;pkr000005dZ)H"
+        "*J^MwWB*V8Q2;3b00000KmY&$FaQ7m0000000000KmY&$FaQ7m00000000340RjI~01N;C009631Oxy9|6BkHKp-e6FeoT6|6~9q"
+        "00BdCWnpw>WFTUBAWv{*Zc0!^M<8}(a&u{KZXhx)H7+#&kN^q*00000UjPCBliwoX5l~YZ0G<HJcJEQGW+T@~5p<RZ0v1skVIO>|"
+        "KjsIzh{-nMly9j?pt%F05jVr4N5VKY@;`54-w~@_yvM_$$HFjP`o%vtuAZtojC23l"
     ),
     # JPEG 2000 of 16 bits, signed.
     "j2k-s16": (
