@@ -141,6 +141,7 @@ _MODULES = {
         "first-frame-is-empty",
         "end-is-missing",
     ),
+    "colour_files": ("colour-profile", "hdr", "orientation", "heif-variants"),
 }
 """Which module draws which kinds: its function has the kind's name, with underscores."""
 KINDS = [kind for kinds in _MODULES.values() for kind in kinds]
