@@ -128,15 +128,17 @@ def storage_error(error: OSError, path: str) -> StorageError:
 
 
 @contextmanager
-def atomic_write(path: str, *, beside: str = "", durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_write(
+    path: str, *, beside: str = "", durable: bool = True, mode: int = 0o666
+) -> Iterator[BinaryIO]:
     """Write a file that takes its place when the block ends without an error: beside, synced, renamed. Raises OSError.
 
     ``beside`` is where it is written, ``path`` + ".new" if not given: to be named where several processes may write at
-    a time. ``durable=False`` is for caches, which a power cut may take.
+    a time. ``durable=False`` is for caches, which a power cut may take. ``mode`` is as of open(2).
     """
     beside = beside or f"{path}.new"
     try:
-        with os.fdopen(create_own(beside), "wb") as file:
+        with os.fdopen(create_own(beside, mode), "wb") as file:
             yield file
             file.flush()
             if durable:

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -114,9 +113,8 @@ class PrefixStore:
             folder = os.path.dirname(path)
             os.makedirs(folder, mode=0o700, exist_ok=True)
             tensors = save({"keys": torch.stack(kv_cache.keys), "values": torch.stack(kv_cache.values)})
-            descriptor, beside = tempfile.mkstemp(dir=folder, suffix=".new")  # readable by its owner alone
-            os.close(descriptor)
-            with atomic_write(path, beside=beside, durable=False) as file:
+            beside = f"{path}.{os.getpid()}-{threading.get_ident()}.new"
+            with atomic_write(path, beside=beside, durable=False, mode=0o600) as file:
                 file.write(hashlib.sha256(tensors).digest() + tensors)
             by_age = sorted((entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(folder))
             for _, old in by_age[:-_FILES]:
