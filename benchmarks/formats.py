@@ -93,6 +93,7 @@ def draw(folder: str) -> dict[str, str]:
     numbers = np.asarray(image.convert("L")).astype(np.uint16) * 257
     written: dict[str, tuple[str, Any, dict[str, Any]]] = {
         "JPEG": ("a.jpg", image, {"quality": 90}),
+        "JPEG, 24 megapixels": ("j.jpg", image.resize((6000, 4000)), {"quality": 90}),
         "JPEG, progressive": ("b.jpg", image, {"quality": 90, "progressive": True}),
         "JPEG, Display P3": ("c.jpg", image, {"quality": 90, "icc_profile": p3}),
         "PNG": ("d.png", image, {"compress_level": 3}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,6 +32,8 @@ _MAX_PAGE_PIXELS = 32_000_000
 """Pixels of all pages together, as the model sees them: they wait in memory until the file has been decoded."""
 _MAX_DIRECTORIES = 4 * MAX_PAGES
 _MAX_SUBPAGES = 16
+_MOST_BYTES = 8
+"""Bytes per pixel that tifffile may unpack of the largest image that is allowed; of smaller ones it may be more."""
 _MAX_SAMPLES = 32
 """Samples per pixel, alpha and others included."""
 
@@ -199,7 +202,10 @@ def _check(page: TiffPage, max_pixels: int) -> None:
     alone = int(page.compression) in CODECS and bits in (8, 16, 32, 64) and page.predictor in (1, 2)
     if not alone and not _is_packed(page) and not _has_imagecodecs():
         raise PictureError("unsupported", f"{said}; imagecodecs can read it, {how_to_add('tiff')}")
-    if photometric == _YCBCR and (bits != 8 or tuple(page.subsampling or (1, 1)) != (1, 1)):
+    pixels, weight = int(page.imagewidth) * int(page.imagelength), page.samplesperpixel * bits // 8
+    if pixels * weight > _MOST_BYTES * max_pixels:
+        raise PictureError("too many pixels", f"{pixels / 1e6:,.0f} megapixels of {weight} bytes each")
+    if photometric == _YCBCR and not (bits == 8 and (_subsampling(page) == (1, 1) or _is_in_blocks(page))):
         raise PictureError("unsupported", f"{said}, YCbCr with subsampling")
 
 
@@ -342,6 +348,8 @@ def _numbers(page: TiffPage) -> NDArray[Any]:
     if not page.databytecounts or 0 in page.databytecounts:
         # tifffile leaves the pixels of an empty strip at 0.
         raise PictureError("corrupt", "a strip or tile is empty")
+    if _subsampling(page) != (1, 1):
+        return _of_blocks(page)
     if _by_libtiff(page):
         import tifffile
 
@@ -363,6 +371,39 @@ def _is_packed(page: TiffPage) -> bool:
     _, bits, kind = _samples(page)
     packed = kind in (_UNSIGNED, _VOID) and bits < 32 and bits not in (8, 16)
     return packed and int(page.compression) in CODECS and page.predictor == 1
+
+
+def _subsampling(page: TiffPage) -> tuple[int, int]:
+    """Return how many columns and rows of YCbCr share their colours."""
+    across, down = (page.subsampling or (1, 1)) if _photometric(page) == _YCBCR else (1, 1)
+    return int(across), int(down)
+
+
+def _is_in_blocks(page: TiffPage) -> bool:
+    """Tell whether a page is uncompressed YCbCr in strips of blocks, which libtiff does not put together for Pillow."""
+    across, down = _subsampling(page)
+    plain = int(page.compression) == _UNCOMPRESSED and not page.is_tiled and int(page.planarconfig) == 1
+    return plain and page.samplesperpixel == 3 and across in (1, 2, 4) and down in (1, 2, 4)
+
+
+def _of_blocks(page: TiffPage) -> NDArray[Any]:
+    """Return the numbers of YCbCr in blocks: the luma of each pixel, then its two colours (TIFF 6.0, section 21)."""
+    across, down = _subsampling(page)
+    height, width = int(page.imagelength), int(page.imagewidth)
+    long, blocks = min(int(page.rowsperstrip), height), -(-width // across)
+    out = np.empty((height, width, 3), np.uint8)
+    for top, place, count in zip(range(0, height, long), page.dataoffsets, page.databytecounts, strict=False):
+        part = out[top : top + long]
+        shape = -(-len(part) // down), blocks, across * down + 2
+        page.parent.filehandle.seek(place)
+        data = np.frombuffer(page.parent.filehandle.read(min(count, math.prod(shape))), np.uint8)
+        if len(data) < math.prod(shape):
+            raise PictureError("corrupt", f"a strip has {len(data)} bytes of {math.prod(shape)}")
+        units = data.reshape(shape)
+        luma = units[..., :-2].reshape(*shape[:2], down, across).swapaxes(1, 2).reshape(shape[0] * down, -1)
+        part[..., 0] = luma[: len(part), :width]
+        part[..., 1:] = units[..., -2:].repeat(down, 0).repeat(across, 1)[: len(part), :width]
+    return out
 
 
 def _of_bytes(page: TiffPage) -> NDArray[Any]:

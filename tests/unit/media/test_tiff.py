@@ -174,11 +174,20 @@ def test_lab_of_both_depths_comes_out(bits: int) -> None:
 
 
 def test_uncompressed_ycbcr_is_read_or_unsupported() -> None:
-    """YCbCr without subsampling is converted; with it, a reader that can't says so, and not that it is broken."""
+    """YCbCr is converted, with and without subsampling; what stops early is corrupt, odd blocks are unsupported."""
     strip = fields([(76, 84, 255)] * 4).tobytes()
     tags = {258: [8] * 3, 262: 6, 277: 3}
     assert off(load(tiff(({**tags, 530: [1, 1]}, strip))), [(254, 0, 0)] * 4) <= 3
-    assert refusal(tiff(({**tags, 530: [2, 2]}, strip[: 64 * 48 * 3 // 2]))).reason == "unsupported"
+    blocks = bytes([76] * 4 + [84, 255]) * (32 * 24)
+    assert off(load(tiff(({**tags, 530: [2, 2]}, blocks))), [(254, 0, 0)] * 4) <= 3
+    assert refusal(tiff(({**tags, 530: [2, 2]}, blocks[:-7]))).reason == "corrupt"
+    assert refusal(tiff(({**tags, 530: [3, 1]}, blocks))).reason == "unsupported"
+
+
+def test_what_unpacks_to_many_bytes_is_refused_by_its_header() -> None:
+    """A page within the limit of pixels may still be of 32 numbers of 64 bits each."""
+    tags = {256: 9000, 257: 9000, 258: [64] * 32, 259: 8, 262: 2, 277: 32, 338: [0] * 29}
+    assert refusal(tiff((tags, zlib.compress(b"")))).reason == "too many pixels"
 
 
 @ORDERS
