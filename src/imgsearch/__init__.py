@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from imgsearch.errors import ImgsearchError
     from imgsearch.index.layout import find_index
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.indexing.edit import Removed, remove_paths
+    from imgsearch.indexing.edit import Removed, relocate, remove_paths
     from imgsearch.indexing.options import IndexOptions, IndexResult
     from imgsearch.indexing.roots import WalkOverrides
     from imgsearch.indexing.run import index_pictures
@@ -71,6 +71,7 @@ _HOME = {
     "read_dataset": "tools.dataset",
     "read_picture": "search",
     "read_status": "tools.maintenance.status",
+    "relocate": "indexing.edit",
     "remove_paths": "indexing.edit",
     "similar": "search",
     "skipped_files": "tools.maintenance.status",
@@ -107,6 +108,7 @@ __all__ = [
     "read_dataset",
     "read_picture",
     "read_status",
+    "relocate",
     "remove_paths",
     "repair_index",
     "serve",

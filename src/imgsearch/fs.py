@@ -1,4 +1,4 @@
-"""Files and folders: made durable, written in one step, locked; which drive they lie on, and what lies below what."""
+"""Files and folders: made durable, written in one step, locked; and what lies below what."""
 
 from __future__ import annotations
 
@@ -335,32 +335,11 @@ def _this_process() -> dict[str, object]:
 
 
 def device_of(path: str) -> int:
-    """Return the st_dev of the file system that a path lies on; every question about devices comes here.
+    """Return the st_dev of the file system that a path lies on.
 
     Some systems give 64 bits without a sign: of these it is the nearest number that the catalogue can store.
     """
     return int64(deep.stat(path).st_dev)
-
-
-def mount_of(path: str) -> tuple[str, int]:
-    """Return the mount point that an absolute real path lies on, and the st_dev of what is mounted there.
-
-    A root whose mount point is none any more lies on an unmounted drive. OSError if the path does not exist.
-    """
-    device = device_of(path)
-    while not is_mount(path):
-        path = os.path.dirname(path)
-    return path, device
-
-
-def is_mount(path: str) -> bool:
-    """Whether something is mounted at an absolute path; "/" always is."""
-    try:
-        return path == os.sep or (
-            not deep.islink(path) and device_of(path) != device_of(os.path.dirname(path))
-        )
-    except OSError:
-        return False
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -24,6 +24,7 @@ STOREYS = (
     {"client"},
     {"spec", "names"},
     {"index", "media", "model", "files"},
+    {"mounts"},
     {"fs", "rgb"},
     {"types"},
     {"errors", "startup"},

@@ -19,6 +19,7 @@ COMMANDS = {
     "index_pictures": "index",
     "indexed_files": "list",
     "query": "query",
+    "relocate": "relocate",
     "remove_paths": "remove",
     "repair_index": "verify --repair",
     "serve": "serve",
@@ -37,13 +38,14 @@ FLAGS = {
 }
 """Option → its flag, where that is not --its-name."""
 PLAIN = {
-    "download": "name",
-    "index_pictures": "paths",
-    "query": "questions",
-    "remove_paths": "paths",
-    "similar": "path",
+    "download": ("name",),
+    "index_pictures": ("paths",),
+    "query": ("questions",),
+    "relocate": ("old", "new"),
+    "remove_paths": ("paths",),
+    "similar": ("path",),
 }
-"""Function → the argument that its command takes without a flag."""
+"""Function → the arguments that its command takes without a flag, in their order."""
 
 
 def spelled(text: str) -> str:
@@ -69,7 +71,7 @@ def command(call: Call) -> str:
         return str(call)
     words = ["imgsearch", COMMANDS[call.function]]
     for name, value in call.arguments.items():
-        if name == PLAIN.get(call.function):
+        if name in PLAIN.get(call.function, ()):
             words += [shlex.quote(word) for word in ([value] if isinstance(value, str) else value)]
         elif name != "folder" or not _found_by_itself(value):
             words += _flags(name, value)

@@ -150,7 +150,8 @@ def relocate(
     Examples:
       imgsearch relocate ~/Pictures /media/usb/Photos
 
-    Nothing is indexed again; only the paths change.
+    Nothing is indexed again; only the paths change. With the same path twice, the drive that is mounted there now takes
+    the place of the one before; with --force, even if it has none of its images.
     """
     from imgsearch.indexing.edit import relocate as run
 

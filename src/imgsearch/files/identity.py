@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from imgsearch.fs import device_of
+from imgsearch.mounts import Mounts
 from imgsearch.types import SourceFile
 
 _MOUNTS = "/proc/self/mountinfo"
@@ -34,8 +34,9 @@ def source_file(root: str, path: str, status: os.stat_result, device: int | None
     Its inode and change time are 0, unknown, where the file system does not keep them. Raises OSError.
     """
     if device is None:
-        device = device_of(os.path.dirname(os.path.realpath(os.path.join(root, path))))
-        device = 0 if device == device_of(root) else device
+        mounts = Mounts()
+        device = mounts.drive(os.path.dirname(os.path.realpath(os.path.join(root, path)))).number
+        device = 0 if device == mounts.drive(root).number else device
     kind = _file_system(status.st_dev)
     inode = status.st_ino if kind in _LASTING_INODES else 0
     changed = 0 if kind in _NO_CHANGE_TIME else status.st_ctime_ns

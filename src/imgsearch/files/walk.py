@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from imgsearch import deep, fs
+from imgsearch import deep
 from imgsearch.files.copies import copies_among, holds_copies
 from imgsearch.files.identity import source_file
 from imgsearch.files.ignore import (
@@ -23,10 +23,12 @@ from imgsearch.files.ignore import (
     option_rules,
 )
 from imgsearch.files.kinds import LINK, extension, kind_of
+from imgsearch.mounts import Drive, Mounts
 from imgsearch.text import Message, Option, display_path, error_line
 from imgsearch.types import SourceFile
 
 NOT_MOUNTED = "the drive it was on is not mounted"
+COVERED = "another drive is mounted over its folder"
 _EMPTY = Message(
     "its folder is empty now; to remove its images from the index: ", Option("prune_empty", True)
 )
@@ -51,7 +53,7 @@ class WalkOptions:
 @dataclass(frozen=True, slots=True)
 class _Folder:
     path: str  # relative to the root, "" for the root itself
-    device: int  # 0 on the root's own device
+    device: int  # the number of its drive, 0 on the root's own
     rules: Rules  # of its ignore file and those above it, the deepest first
     linked: bool  # reached through a symbolic link
 
@@ -66,7 +68,7 @@ class Walk:
     are not entered, nor links into them. ``inodes`` holds (st_dev, st_ino) of what was reached while links are
     followed; walks that share it yield what is behind a link once. Real entries are always yielded, so hard
     links are files of their own. ``named`` is asked about each file (relative) of another extension: whether it is
-    taken all the same.
+    taken all the same. ``mounts`` is the mount table, which walks of one run may share.
 
     Raises UsageError for an invalid pattern in the options. A folder that can't be listed, or whose ignore file can't
     be used, stands in ``left_alone`` instead.
@@ -82,6 +84,7 @@ class Walk:
         skip: Collection[str] = (),
         inodes: set[tuple[int, int]] | None = None,
         named: Callable[[str], bool] = lambda path: False,
+        mounts: Mounts | None = None,
     ) -> None:
         """Compile the excludes; the disk is not touched before iteration."""
         self.root = root
@@ -113,13 +116,15 @@ class Walk:
             str
         ] = []  # folders that were left out, so nothing is known of their files
         self._links: deque[tuple[str, _Folder]] = deque()
-        self._own_device = 0
+        self._mounts = mounts or Mounts()
+        self._own: Drive | None = None
+        self._devices_now: dict[str, int | None] = {}
 
     def __iter__(self) -> Iterator[SourceFile]:
         """Walk; the stack is our own, so that no depth of folders is too deep."""
         stack: list[tuple[str, str, _Folder]] = []
         try:
-            self._own_device = fs.device_of(self.root)
+            self._own = self._mounts.drive(self.root)
             above = self._rules_above()
             stack = [] if above is None else self._enter("", above, linked=False)
         except OSError as error:
@@ -151,39 +156,40 @@ class Walk:
         self.complete = True
 
     def is_gone(
-        self,
-        path: str,
-        device: int,
-        prune_empty: bool = False,
-        former_devices: Mapping[int, Collection[int]] | None = None,
+        self, path: str, device: int, prune_empty: bool = False, same: Collection[tuple[int, int]] = ()
     ) -> tuple[bool, str]:
         """Say whether a catalogued file that this walk did not yield may be pruned, and why or why not.
 
-        ``path`` and ``device`` are those of its SourceFile at the time; ``former_devices`` gives, by today's
-        devices, those that the files on them had then. The answer is no where the walk could not have seen the
-        file even if it were there: absence alone is no proof of deletion.
+        ``path`` and ``device`` are those of its SourceFile at the time; ``same`` are pairs (then, now) of devices that
+        count as one. The answer is no where the walk could not have seen the file even if it were there: absence alone
+        is no proof of deletion.
         """
         if not self.complete:
             return False, "not all folders were scanned"
-        folders = [folder := _parent(path)]
-        while folder:
-            folders.append(folder := _parent(folder))
+        folders = _folders_above(path)
         for folder in folders:
             if folder in self.left_alone:
                 return False, f"{display_path(folder or self.root)} is left alone: {self.left_alone[folder]}"
-        present = next((known for folder in folders if deep.isdir(known := self._absolute(folder))), None)
         try:
-            here = 0 if present is None else self._device(present)
-            # Device numbers change with every boot, so another number alone says nothing.
-            if present is None or (
-                device and (here == 0 or device not in (former_devices or {}).get(here, (device,)))
-            ):
-                return False, NOT_MOUNTED
+            here = self.device_now(path)
         except OSError as error:
             return False, error_line(error)
+        if here is None or (device != here and (device, here) not in same):
+            return False, COVERED if here and not device else NOT_MOUNTED
         if not prune_empty and not self.empty_folders.isdisjoint(folders):
             return False, _EMPTY
         return True, "excluded now" if deep.exists(self._absolute(path)) else "deleted"
+
+    def device_now(self, path: str) -> int | None:
+        """Return the device of the nearest folder above a file that is there now; None without any. Raises OSError."""
+        for folder in _folders_above(path):
+            if folder not in self._devices_now:
+                absolute = self._absolute(folder)
+                there = deep.isdir(absolute)
+                self._devices_now[folder] = self._device(os.path.realpath(absolute)) if there else None
+            if (device := self._devices_now[folder]) is not None:
+                return device
+        return None
 
     def _enter(self, path: str, above: Rules, *, linked: bool) -> list[tuple[str, str, _Folder]]:
         """List a folder and return its entries (kind, path, folder) that are to be visited, last one first."""
@@ -193,7 +199,7 @@ class Walk:
             return []
         if self.options.follow_symlinks and not self._first_time(deep.stat(absolute), linked):
             return []
-        device = self._device(absolute)
+        device = self._device(os.path.realpath(absolute) if linked else absolute)
         with deep.scandir(absolute) as entries:
             kinds = {entry.name: _kind(entry) for entry in entries}
         for name in index_own(kinds):
@@ -313,8 +319,9 @@ class Walk:
             folder = _parent(folder)
 
     def _device(self, path: str) -> int:
-        device = fs.device_of(path)
-        return 0 if device == self._own_device else device
+        """Return the number of the drive that a real path lies on, 0 on the root's own. Raises OSError."""
+        device = self._mounts.drive(path).number
+        return 0 if self._own and device == self._own.number else device
 
     def _absolute(self, path: str) -> str:
         return os.path.join(self.root, path) if path else self.root
@@ -326,6 +333,14 @@ def _unlisted(error: OSError) -> str:
 
 def _unruled(error: IgnoreFileError) -> str:
     return f"its {IGNORE_FILE} can't be used: {error}"
+
+
+def _folders_above(path: str) -> list[str]:
+    """Return the folders that a relative path lies in, the nearest first and "", the root, last."""
+    folders = [folder := _parent(path)]
+    while folder:
+        folders.append(folder := _parent(folder))
+    return folders
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

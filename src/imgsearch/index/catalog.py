@@ -10,7 +10,7 @@ import itertools
 import json
 import operator
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any
@@ -218,14 +218,22 @@ class Catalog:
         rows = self.database.query(str, "SELECT value FROM meta WHERE key = ?", key)
         return rows[0] if rows else None
 
-    def sample(self, root: int, limit: int) -> tuple[list[FileRow], int]:
-        """Return at most ``limit`` files of a root, evenly spread over their paths, and how many it has in all."""
-        count = self.database.query(int, "SELECT count(*) FROM file WHERE root = ?", root)[0]
+    def devices(self, root: int) -> list[int]:
+        """Return the devices that a root has files on; 0 is its own."""
+        return self.database.query(int, "SELECT DISTINCT device FROM file WHERE root = ?", root)
+
+    def sample(self, root: int, limit: int, *, device: int | None = None) -> tuple[list[FileRow], int]:
+        """Return at most ``limit`` files of a root, evenly spread over their paths, and how many it has in all.
+
+        With a ``device``, only those that are indexed and lie on it.
+        """
+        where = "root = ?" + ("" if device is None else f" AND device = {device:d} AND content IS NOT NULL")
+        count = self.database.query(int, f"SELECT count(*) FROM file WHERE {where}", root)[0]
         step = max(1, -(-count // limit))
         rows = self.database.query(
             file_row,
             f"SELECT {_FILE} FROM file WHERE id IN (SELECT id FROM "
-            "(SELECT id, row_number() OVER (ORDER BY path) - 1 AS number FROM file WHERE root = ?) "
+            f"(SELECT id, row_number() OVER (ORDER BY path) - 1 AS number FROM file WHERE {where}) "
             "WHERE number % ? = 0) "
             "ORDER BY path",
             root,
@@ -267,24 +275,35 @@ class Catalog:
 
     # ---- writing: only under the writer lock ----------------------------------------------------------------
 
-    def put_root(self, path: str, options: dict[str, object], mount: str = os.sep, drive: str = "") -> int:
-        """Add a root, or bring its options and mount point up to date; return its id.
+    def put_root(
+        self,
+        path: str,
+        options: dict[str, object],
+        mount: str = os.sep,
+        drive: str = "",
+        *,
+        devices: Mapping[int, int] | None = None,
+    ) -> int:
+        """Add a root, or bring its options, mount point and drive up to date; return its id.
 
-        Without a ``drive`` it keeps the one that it had. With another one, what tells its files from others of the same
-        size and time is unknown from now on.
+        ``devices`` gives by the devices that its files have those that they have from now on; the others stay.
+        With another drive, what tells its files from others of the same size and time is unknown from now on.
         """
         with self.transaction() as db:
             db.execute(
                 f"UPDATE file SET {_NOT_TOLD_APART} WHERE root = "
-                "(SELECT id FROM root WHERE path = ? AND drive <> '' AND drive <> ? AND ? <> '')",
-                (os.fsencode(path), drive, drive),
+                "(SELECT id FROM root WHERE path = ? AND drive <> ?)",
+                (os.fsencode(path), drive),
             )
             row = db.execute(
                 "INSERT INTO root (path, options, mount, drive) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (path) DO UPDATE SET options = excluded.options, mount = excluded.mount, "
-                "drive = iif(excluded.drive = '', drive, excluded.drive) RETURNING id",
+                "drive = excluded.drive RETURNING id",
                 (os.fsencode(path), json.dumps(options, sort_keys=True), os.fsencode(mount), drive),
             ).fetchone()
+            if devices:
+                case, values = _renumbered(devices)
+                db.execute(f"UPDATE file SET device = {case} WHERE root = ?", (*values, row[0]))
         return int(row[0])
 
     def put_meta(self, key: str, value: str) -> None:
@@ -321,17 +340,18 @@ class Catalog:
             return None
         return kept if 0 <= kept < _END_OF_TIME else None
 
-    def split_root(self, outer: int, below: str, inner: int, device: int) -> None:
+    def split_root(self, outer: int, below: str, inner: int, devices: Mapping[int, int]) -> None:
         """Hand the files of ``outer`` that lie in its folder ``below`` over to the root ``inner`` of that folder.
 
-        ``device`` is the st_dev of that folder: for the files on it, it is now their root's own.
+        ``devices`` gives by the devices that these files have those that they have there; the others stay.
         """
         prefix = os.fsencode(below) + b"/"
+        case, values = _renumbered(devices)
         with self.transaction() as db:
             db.execute(
-                "UPDATE OR REPLACE file SET root = ?, path = substr(path, ?), device = iif(device = ?, 0, device) "
+                f"UPDATE OR REPLACE file SET root = ?, path = substr(path, ?), device = {case} "
                 "WHERE root = ? AND path > ? AND path < ?",
-                (inner, len(prefix) + 1, device, outer, prefix, os.fsencode(below) + b"0"),
+                (inner, len(prefix) + 1, *values, outer, prefix, os.fsencode(below) + b"0"),
             )
 
     def commit(
@@ -403,11 +423,11 @@ class Catalog:
         with self.transaction() as db:
             db.execute("DELETE FROM root WHERE id = ?", (id,))
 
-    def move_roots(self, moved: Sequence[Root], *, copied: bool) -> None:
+    def move_roots(self, moved: Sequence[Root], *, copied: bool, forget: int | None = None) -> None:
         """Give roots, known by their ids, other paths, options, mount points and drives: all or, killed, none.
 
         ``copied`` says that the files there are copies: what tells those from others of the same size and time is
-        unknown.
+        unknown. Files on devices with a number below ``forget`` count as the roots' own from then on.
         """
         with self.transaction() as db:
             if copied:
@@ -431,6 +451,11 @@ class Catalog:
                     for root in moved
                 ),
             )
+            if forget is not None:
+                db.executemany(
+                    "UPDATE file SET device = 0 WHERE root = ? AND device < ?",
+                    ((root.id, forget) for root in moved),
+                )
 
     def move(self, moves: Sequence[tuple[int, int]], segment: int, rows: int) -> None:
         """Give contents other rows in ``segment``, which has ``rows`` rows now: ``moves`` are (content id, row).
@@ -466,6 +491,14 @@ class Catalog:
 
 _NOT_TOLD_APART = "inode = 0, ctime_ns = 0"
 _FILE = "id, path, size, mtime_ns, device, content, error, detail, inode, ctime_ns"
+
+
+def _renumbered(devices: Mapping[int, int]) -> tuple[str, tuple[int, ...]]:
+    """Return the expression, with its values, of the device that a file has from now on."""
+    if not devices:
+        return "device", ()
+    cases = " ".join(["WHEN ? THEN ?"] * len(devices))
+    return f"CASE device {cases} ELSE device END", tuple(itertools.chain.from_iterable(devices.items()))
 
 
 def _path_condition(below: str) -> tuple[str, tuple[bytes, ...]]:

@@ -7,15 +7,18 @@ import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from imgsearch import deep
 from imgsearch.errors import FolderError, UsageError
 from imgsearch.files import check_root, source_file
-from imgsearch.fs import is_at_or_below, is_below, mount_of
+from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import CHANGED, UNCHANGED, FileRow, Root, is_current
 from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing.places import FORMER_BELOW, place_of, samples_of
+from imgsearch.mounts import Drive, Mounts
 from imgsearch.names import known_as, owner_of, single_files
 from imgsearch.text import Call, Message, Option, display_path
 from imgsearch.types import Reporter, Silent
@@ -46,8 +49,10 @@ def relocate(
     """Have the index in ``folder`` know the folder ``old``, or every one inside it, as ``new`` from now on.
 
     No picture is read: some of the known files are looked for in the new folder, and if none is there nothing is
-    changed, unless ``force``. All of the folders move in one transaction. Raises UsageError, FolderError,
-    IndexMissing, IndexLocked, IndexDamaged, StorageError.
+    changed, unless ``force``. All of the folders move in one transaction. Where both are the same folder, the drive
+    that it is on now takes the place of those before, whose images count as deleted from then on where they are not
+    there. Raises UsageError, FolderError, IndexMissing, IndexLocked,
+    IndexDamaged, StorageError.
     """
     reporter = reporter or Silent()
     target = check_root(new)
@@ -57,22 +62,25 @@ def relocate(
         known = writer.catalog.roots()
         source = _source(old, known, writer.catalog, folder)
         moving = [root for root in known if is_at_or_below(root.path, source)]
-        if source == target:
-            raise UsageError(f"{display_path(old)} and {display_path(new)} are the same folder")
+        stays = source == target
+        if stays and not any(_left(root, writer.catalog) for root in moving):
+            raise UsageError(
+                f"{display_path(old)} and {display_path(new)} are the same folder, on the same drive"
+            )
         moved = [_moved(root, source, target, reporter) for root in moving]
         _check_room(moved, [root for root in known if root not in moving], writer.folder)
         result, copied = _look(moving, moved, writer.catalog)
         outcome = f"{result.there:,} of {result.looked_at:,} files checked are there"
         if result.looked_at and not result.there and not force:
+            what = f"{display_path(target)} does not seem to be the former {display_path(source)}"
+            what = "the drive that is there now does not seem to be the one before" if stays else what
             raise FolderError(
-                f"{outcome}: {display_path(target)} does not seem to be the former {display_path(source)}; "
-                "nothing was changed (",
-                Option("force", True),
-                " if it is)",
+                f"{outcome}: {what}; nothing was changed (", Option("force", True), " if it is)"
             )
-        writer.catalog.move_roots(moved, copied=copied)
+        writer.catalog.move_roots(moved, copied=copied, forget=FORMER_BELOW if stays else None)
     for before, after in zip(moving, moved, strict=True):
-        reporter.say(f"{display_path(before.path)} is now {display_path(after.path)}")
+        now = "accepted as it is" if before.path == after.path else display_path(after.path)
+        reporter.say(f"{display_path(before.path)} is now {now}")
     if result.changed:
         changed = f", {result.changed:,} of them with another size or time"
         outcome = Message(outcome, changed, ": the next '", Call("index_pictures"), "' reads those again")
@@ -121,7 +129,8 @@ def _moved(root: Root, source: str, target: str, reporter: Reporter) -> Root:
                 f"{display_path(path)} is no longer inside {display_path(folder)}, so these no longer apply: "
             )
             reporter.say(Message(lost, what))
-    return replace(root, path=path, options=options, mount=_mount(path), drive="")
+    drive = _drive(path)
+    return replace(root, path=path, options=options, mount=drive.point, drive=drive.name)
 
 
 def _at(path: str, source: str, target: str) -> str:
@@ -131,11 +140,19 @@ def _at(path: str, source: str, target: str) -> str:
     return os.path.join(target, os.path.relpath(path, source)) if is_below(path, source) else path
 
 
-def _mount(path: str) -> str:
-    """Return the mount point of a path, or of the nearest folder above it that is there."""
+def _left(root: Root, catalog: Catalog) -> dict[int, list[FileRow]]:
+    """Return some files of a root, by device, that it has on drives other than the one that it is on now."""
+    samples = samples_of(root, catalog)
+    if place_of(root, Mounts(), lambda root: samples).state == "same":
+        del samples[0]
+    return samples
+
+
+def _drive(path: str) -> Drive:
+    """Return the drive of a path, or of the nearest folder above it that is there."""
     while not deep.exists(path):
         path = os.path.dirname(path)
-    return mount_of(path)[0]
+    return Mounts().drive(path)
 
 
 def _check_room(moved: Sequence[Root], staying: Sequence[Root], folder: str) -> None:
@@ -163,6 +180,8 @@ def _look(moving: Sequence[Root], moved: Sequence[Root], catalog: Catalog) -> tu
     share = max(1, _LOOKED_AT // len(moving))
     for before, after in zip(moving, moved, strict=True):
         rows, count = catalog.sample(before.id, share)
+        if before.path == after.path:
+            rows = list(chain.from_iterable(_left(before, catalog).values()))
         files += count
         found.update(_look_at(row, after.path) for row in rows)
     there = found.total() - found[_MISSING]
@@ -251,7 +270,7 @@ def _remove(path: str, catalog: Catalog, reporter: Reporter, *, dry_run: bool = 
             if len(rest) < len(names):
                 dropped = max(dropped, 1)  # also a name whose file is no longer there
                 if not dry_run:
-                    catalog.put_root(root.path, {**root.options, "only": rest}, root.mount)
+                    catalog.put_root(root.path, {**root.options, "only": rest}, root.mount, root.drive)
             removed += Removed(dropped)
     owner = owner_of(path, catalog.roots())
     if removed and owner and deep.lexists(path):

@@ -93,10 +93,13 @@ class Ingest:
 
     def _put_roots(self) -> None:
         for root in self.plan.roots:
-            id = self.writer.catalog.put_root(root.path, root.stored_options(), root.mount)
+            drive, catalog = root.drive, self.writer.catalog
+            id = catalog.put_root(
+                root.path, root.stored_options(), drive.point, drive.name, devices=root.devices
+            )
             if root.split_from:
                 below = os.path.relpath(root.path, root.split_from.path)
-                self.writer.catalog.split_root(root.split_from.id, below, id, root.device)
+                catalog.split_root(root.split_from.id, below, id, root.inherited)
             self.root_ids[root.path] = id
 
     def _embed_all(self, load: Callable[[], ImageEncoder]) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from imgsearch import deep
 from imgsearch.files import NOT_MOUNTED, RAW, Walk, kind_of
-from imgsearch.fs import is_at_or_below, is_below, is_mount
+from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing.roots import PlannedRoot, Scope
+from imgsearch.mounts import Drive, Mounts
 from imgsearch.names import owner_of
 from imgsearch.types import Reporter, Silent, SourceFile
 
@@ -61,6 +63,7 @@ def make_plan(
     reread: Collection[str] = (),
     is_image: Callable[[str], bool] = lambda path: False,
     named: Mapping[str, Collection[str]] | None = None,
+    mounts: Mounts | None = None,
     reporter: Reporter | None = None,
 ) -> Plan:
     """Walk the scope and compare what is there with the catalogue. Reads no file's contents.
@@ -71,6 +74,7 @@ def make_plan(
     are such files, by their roots, that an index had which this one replaces.
     """
     plan = Plan(list(scope.roots))
+    mounts = mounts or Mounts()
     reporter = reporter or Silent()
     reporter.start(0, "images found")
     known_roots = {root.path: root for root in catalog.roots()} if catalog else {}
@@ -84,37 +88,72 @@ def make_plan(
         for subpath in root.subpaths:
             others = _Named(known, subpath, extensions, is_image, (named or {}).get(root.path, ()))
             walk = Walk(
-                root.path, root.options, extensions, subpath=subpath, skip=skip, inodes=inodes, named=others
+                root.path,
+                root.options,
+                extensions,
+                subpath=subpath,
+                skip=skip,
+                inodes=inodes,
+                named=others,
+                mounts=mounts,
             )
             seen: set[int] = set()
-            devices: dict[int, set[int]] = {}
+            devices: Counter[tuple[int, int]] = Counter()
             for source in walk:
                 reporter.advance(where=root.path)
                 non_empty.add(os.path.join(root.path, source.path))
                 row = known.file(source.path)
                 if row:
                     seen.add(row.id)
-                    devices.setdefault(source.device, set()).add(row.device)
+                    devices[row.device, source.device] += 1
                 _sort_in(plan, source, row, retry, reread)
             plan.other_files += walk.other_files
             plan.copies.update(root.absolute(folder) for folder in walk.copies)
             plan.left_alone.update(
                 (root.absolute(folder), reason) for folder, reason in walk.left_alone.items()
             )
-            if prune:
-                mounted = is_mount(root.mount)  # still, after the walk
-                missing = (file for file in known.files(subpath) if file[0].id not in seen)
-                for row, path, device in missing:
-                    gone, reason = False, NOT_MOUNTED
-                    if mounted:
-                        gone, reason = walk.is_gone(path, device, prune_empty, devices)
-                    if gone:
-                        plan.to_prune.append(row.id)
-                    else:
-                        plan.kept[reason] += 1
+            missing = [row for row in known.files(subpath) if row.id not in seen] if prune else []
+            for row, gone, reason in _judge(missing, walk, root.drive, mounts, devices, prune_empty):
+                if gone:
+                    plan.to_prune.append(row.id)
+                else:
+                    plan.kept[reason] += 1
     _leave_out_empty(plan, non_empty, scope, catalog)
     reporter.stop()
     return plan
+
+
+def _judge(
+    missing: Sequence[FileRow],
+    walk: Walk,
+    drive: Drive,
+    mounts: Mounts,
+    seen: Mapping[tuple[int, int], int],
+    prune_empty: bool,
+) -> Iterator[tuple[FileRow, bool, str]]:
+    """Yield each missing file with whether it was deleted, and why or why not.
+
+    ``drive`` is the one that was walked, and ``seen`` counts the files found by the devices that they had and have.
+    """
+    if not missing:
+        return
+    mounts.refresh()
+    try:
+        mounted = mounts.drive(walk.root) == drive  # still, after the walk
+    except OSError:
+        mounted = False
+    if not mounted:
+        yield from ((row, False, NOT_MOUNTED) for row in missing)
+        return
+    lost: Counter[tuple[int, int]] = Counter()
+    for row in missing:
+        with suppress(OSError):  # `is_gone` tells
+            if (here := walk.device_now(row.path)) is not None:
+                lost[row.device, here] += 1
+    # A drive whose number has changed, or that was copied, is told by the files on it: most of them are there.
+    same = {pair for pair, count in seen.items() if count >= lost[pair]}
+    for row in missing:
+        yield row, *walk.is_gone(row.path, row.device, prune_empty, same)
 
 
 def _sort_in(
@@ -147,12 +186,13 @@ class _KnownFiles:
     root: PlannedRoot
 
     def file(self, path: str) -> FileRow | None:
-        """Return what is known of a file, by its path in the root."""
+        """Return what is known of a file, by its path in the root, as the root's own."""
         if self.catalog and self.known and (row := self.catalog.file(self.known.id, path)):
-            return row
+            return self._as_now(row, path, self.root.devices)
         if self.catalog and (outer := self.root.split_from):
             within = os.path.relpath(self.root.path, outer.path)
-            return self.catalog.file(outer.id, os.path.join(within, path))
+            if row := self.catalog.file(outer.id, os.path.join(within, path)):
+                return self._as_now(row, path, self.root.inherited)
         return None
 
     def named_otherwise(self, subpath: str, extensions: Collection[str]) -> set[str]:
@@ -166,17 +206,21 @@ class _KnownFiles:
             found.update(os.path.relpath(name, prefix) for name in names)
         return found
 
-    def files(self, subpath: str) -> Iterator[tuple[FileRow, str, int]]:
-        """Yield the files of a part of the root, each with its path and device as the root's own."""
+    def files(self, subpath: str) -> Iterator[FileRow]:
+        """Yield the files of a part of the root, as the root's own."""
         if self.catalog and self.known:
             for row in self.catalog.files(self.known.id, subpath):
-                yield row, row.path, row.device
+                yield self._as_now(row, row.path, self.root.devices)
         if self.catalog and (outer := self.root.split_from):
             prefix = os.path.relpath(self.root.path, outer.path)
             for row in self.catalog.files(outer.id, prefix):
-                # The device as Catalog.split_root will have it.
-                device = 0 if row.device == self.root.device else row.device
-                yield row, os.path.relpath(row.path, prefix), device
+                yield self._as_now(row, os.path.relpath(row.path, prefix), self.root.inherited)
+
+    def _as_now(self, row: FileRow, path: str, devices: Mapping[int, int]) -> FileRow:
+        """Return what is known of a file as the run will have it in the catalogue."""
+        if path != row.path or row.device in devices:
+            row = replace(row, path=path, device=devices.get(row.device, row.device))
+        return replace(row, inode=0, ctime_ns=0) if self.root.moved else row
 
 
 class _Named:

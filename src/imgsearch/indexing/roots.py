@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from imgsearch import deep
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root
-from imgsearch.fs import is_at_or_below, is_below, is_mount, mount_of
+from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Root
+from imgsearch.indexing.places import Samples, devices_now, place_of
+from imgsearch.mounts import UNKNOWN, Drive, Mounts
 from imgsearch.names import known_as, owner_of, single_files
-from imgsearch.text import Call, Message, Option, display_path
+from imgsearch.text import Call, Message, Option, display_path, error_line
 from imgsearch.types import Reporter
 
 
@@ -52,7 +54,9 @@ class PlannedRoot:
 
     ``subpaths`` are the parts (relative to the root; "" is all of it). With ``single_files``, names, the root stands
     for these files and not for its folder. ``split_from`` is the known root that owned the folder, or its other
-    files, until now. ``mount`` is the mount point that the root lies on and ``device`` its st_dev.
+    files, until now. ``drive`` is what the root lies on. ``devices`` and ``inherited`` give by the devices that its
+    files, and those of ``split_from``, have in the catalogue those that they have from now on, where that is another
+    one. ``moved`` says that the files are known from another drive, with other inodes.
     """
 
     path: str
@@ -60,8 +64,10 @@ class PlannedRoot:
     subpaths: tuple[str, ...] = ("",)
     single_files: tuple[str, ...] = ()
     split_from: Root | None = None
-    mount: str = os.sep
-    device: int = 0
+    drive: Drive = UNKNOWN
+    devices: Mapping[int, int] = field(default_factory=dict)
+    inherited: Mapping[int, int] = field(default_factory=dict)
+    moved: bool = False
 
     def absolute(self, path: str) -> str:
         """Return the absolute path of what is at ``path`` in the root; "" is the root itself."""
@@ -97,13 +103,16 @@ def resolve_scope(
     *,
     rebuild: bool = False,
     catalog: Catalog | None = None,
+    mounts: Mounts | None = None,
+    samples: Samples = lambda root: {},
 ) -> Scope:
     """Turn the paths asked for, or without any every known root, into the scope of a run.
 
     ``overrides`` hold for what was asked for, which keeps the rest of its options; a known root that lies in such a
     folder keeps all of its own. A ``rebuild`` covers all of every root, whatever was asked for. ``catalog`` tells which
-    paths are known, through links and under other names. Roots that are not there now are left out, and said;
-    FolderError for a path that is missing, unreadable, or on a drive that is not mounted now, and if nothing is left.
+    paths are known, through links and under other names. Roots that are not there now are left out, and said, as it is
+    where another drive is in the place of the one before: ``samples`` gives files to look for on it. FolderError for a
+    path that is missing, unreadable, or on a drive that is not mounted now, and if nothing is left.
     """
     overrides = overrides or NO_OVERRIDES
     if not paths and not roots:
@@ -120,13 +129,12 @@ def resolve_scope(
         planned = {path: replace(root, subpaths=root.single_files or ("",)) for path, root in planned.items()}
     present = []
     for wanted in planned.values():
-        located, reason = _locate(wanted, roots, rebuild)
+        located, reason = _locate(wanted, roots, mounts or Mounts(), samples, rebuild=rebuild)
         if located:
-            split_from = None if rebuild else wanted.split_from
-            present.append(replace(located, subpaths=_outermost(wanted.subpaths), split_from=split_from))
+            present.append(replace(located, subpaths=_outermost(wanted.subpaths)))
         elif wanted.path in needed and deep.isdir(wanted.path):
             raise FolderError(reason)
-        else:
+        if reason:
             reporter.say(reason)
     if not paths and not present:
         raise FolderError("none of the index's folders is there now; nothing was changed")
@@ -313,26 +321,27 @@ def _outermost(parts: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _locate(planned: PlannedRoot, roots: Sequence[Root], rebuild: bool) -> tuple[PlannedRoot | None, str]:
-    """Return a root with where it lies on the disk now; or, if it does not or its drive is away, the reason."""
-    path = display_path(planned.path)
-    consequence = (
-        "its images are removed from the index until you index it again"
-        if rebuild
-        else "its images stay indexed"
-    )
-    root = next((root for root in roots if root.path == planned.path), planned.split_from)
+def _locate(
+    planned: PlannedRoot, roots: Sequence[Root], mounts: Mounts, samples: Samples, *, rebuild: bool
+) -> tuple[PlannedRoot | None, str]:
+    """Return a root with where it lies now, and what is worth telling; no root if its drive or folder is not there."""
+    known = next((root for root in roots if root.path == planned.path), None)
+    outer = planned.split_from
+    places = {root.path: place_of(root, mounts, samples, rebuild=rebuild) for root in (known, outer) if root}
+    reasons = [place.reason for place in places.values() if place.reason]
+    if any(place.state == "away" for place in places.values()):
+        return None, reasons[0]
     try:
-        if deep.isdir(planned.path):
-            if root is None or is_mount(root.mount):
-                mount, device = mount_of(planned.path)
-                return replace(planned, mount=mount, device=device), ""
-            away = (
-                f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now"
-            )
-            what_now = "mount the drive and index again, or, if it will not come back: "
-            remove = Call("remove_paths", {"paths": [root.path]})
-            return None, Message(f"{away}: {consequence}; {what_now}", remove)
-    except OSError:
-        pass  # it went away this very moment
-    return None, f"{path} is not there now (a drive that is not mounted?): {consequence}"
+        drive = mounts.drive(planned.path)
+    except OSError as error:  # it went away this very moment
+        return None, f"{display_path(planned.path)} is not there now: {error_line(error)}"
+    located = replace(planned, drive=drive, moved=any(place.state == "moved" for place in places.values()))
+    if rebuild:
+        located = replace(located, split_from=None)
+    else:
+        located = replace(
+            located,
+            devices=devices_now(known, places[known.path], drive) if known else {},
+            inherited=devices_now(outer, places[outer.path], drive) if outer else {},
+        )
+    return located, next(iter(reasons), "")

@@ -28,17 +28,19 @@ from imgsearch.files import LINK, OTHER, described
 from imgsearch.index import generations, layout, manifest, side_db
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import TRANSIENT, Root
+from imgsearch.index.rows import TRANSIENT, FileRow, Root
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.decode import is_image
 from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.places import samples_of
 from imgsearch.indexing.plan import Plan, make_plan
 from imgsearch.indexing.roots import Scope, resolve_scope, with_reread
 from imgsearch.media import formats
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import conventions_of
+from imgsearch.mounts import Mounts
 from imgsearch.spec import check_options, checkpoint_for, choose_spec, keep_settings
 from imgsearch.text import Call, Message, Option, display_path, format_duration, format_rate, plural
 from imgsearch.types import (
@@ -76,7 +78,14 @@ def index_pictures(
         options = replace(options, model=base.model)
         covered, reread = with_reread(paths, options.reread, base.roots, base.catalog)
         scope = resolve_scope(
-            covered, base.roots, options.walk, reporter, rebuild=options.rebuild, catalog=base.catalog
+            covered,
+            base.roots,
+            options.walk,
+            reporter,
+            rebuild=options.rebuild,
+            catalog=base.catalog,
+            mounts=base.mounts,
+            samples=base.samples,
         )
         options = replace(options, reread=reread)
         plan = _plan(scope, base, options, reporter)
@@ -114,7 +123,8 @@ class _Baseline:
     ``model`` says which model is wanted and how, ``roots`` are the known ones. For a refresh there are the index's
     ``spec`` and ``catalog`` and, unless it is a dry run, a ``writer``, which holds the lock. For a new index there is
     none of these; ``unfinished`` is the spec and data folder of a rebuild that was interrupted, ``named`` are the
-    files, by root, that aren't called like images and are in an index that is replaced.
+    files, by root, that aren't called like images and are in an index that is replaced. ``replaced`` are some of its
+    images by root. ``mounts`` is what is mounted.
     """
 
     model: ModelOptions
@@ -124,6 +134,12 @@ class _Baseline:
     writer: IndexWriter | None = None
     unfinished: tuple[IndexSpec, str] | None = None
     named: Mapping[str, Collection[str]] = field(default_factory=dict)
+    replaced: Mapping[str, Mapping[int, Sequence[FileRow]]] = field(default_factory=dict)
+    mounts: Mounts = field(default_factory=Mounts)
+
+    def samples(self, root: Root) -> Mapping[int, Sequence[FileRow]]:
+        """Return some images of a root, by the devices that they are on."""
+        return samples_of(root, self.catalog) if self.catalog else self.replaced.get(root.path, {})
 
 
 def _open_baseline(
@@ -165,6 +181,7 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
     """
     roots: list[Root] = []
     named: dict[str, list[str]] = {}
+    replaced: dict[str, dict[int, list[FileRow]]] = {}
     unfinished = generations.unfinished(folder)
     # An interrupted rebuild is resumed with its own settings, unless others are asked for.
     unchanged = model == ModelOptions(device=model.device, dtype=model.dtype, force_model=model.force_model)
@@ -176,9 +193,10 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
             roots = catalog.roots()
             for root in roots:
                 named[root.path] = catalog.named_otherwise(root.id, "", formats.EXTENSIONS)
+                replaced[root.path] = samples_of(root, catalog)
     except (IndexDamaged, IndexMismatch, StorageError):
         pass  # the paths that were asked for are all there is to go by
-    return _Baseline(model, roots, unfinished=unfinished, named=named)
+    return _Baseline(model, roots, unfinished=unfinished, named=named, replaced=replaced)
 
 
 def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Reporter) -> Plan:
@@ -195,6 +213,7 @@ def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Report
             prune_empty=options.prune_empty,
             is_image=is_image,
             named=base.named,
+            mounts=base.mounts,
             retry=_to_retry(options, catalog),
             reread=options.reread,
             reporter=reporter,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch import fs
+from support.mounted import MountTable
 
 
 class Loop:
@@ -51,30 +51,25 @@ def _run(*command: str) -> None:
 
 
 class Double:
-    """What a program sees of a drive, without one: a folder that says it lies on another device, or is empty."""
+    """What a program sees of a drive, without one: a folder that the mount table names, or that is empty."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.point, self._shelf = folder / "drive", folder / "shelf"
-        self.mounted, real = True, fs.device_of
         self.point.mkdir()
-
-        def device_of(path: str) -> int:
-            inside = self.mounted and (path + os.sep).startswith(f"{self.point}{os.sep}")
-            return real(path) + inside
-
-        patch.setattr(fs, "device_of", device_of)
+        self._table = MountTable(folder / "mountinfo", patch)
+        self._table.put(self.point)
 
     def put(self) -> None:
         """Put the files back."""
         self.point.rmdir()
         self._shelf.rename(self.point)
-        self.mounted = True
+        self._table.put(self.point)
 
     def take(self) -> None:
         """Take the files away; an empty folder stays."""
         self.point.rename(self._shelf)
         self.point.mkdir()
-        self.mounted = False
+        self._table.take(self.point)
 
 
 Drive = Loop | Double

@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgsearch import fs
+from imgsearch import fs, mounts
 from imgsearch.errors import FolderError, PictureError, UsageError
 from imgsearch.files import Walk, WalkOptions, check_root, described, open_source
 from imgsearch.files import open as opening_module
-from imgsearch.fs import is_mount, mount_of
 
 EXTENSIONS = frozenset({".jpg", ".png"})
 
@@ -754,7 +753,7 @@ def test_an_emptied_root_is_not_pruned(tmp_path: Path) -> None:
 
 
 def mount(monkeypatch: pytest.MonkeyPatch, *points: Path) -> None:
-    """Let the folders and what lies below them be on device 99."""
+    """Let the folders and what lies below them be on device 99, on a system that shows no mount table."""
 
     def faked(path: str) -> int:
         os.stat(path)
@@ -762,10 +761,11 @@ def mount(monkeypatch: pytest.MonkeyPatch, *points: Path) -> None:
         return 99 if inside else 7
 
     monkeypatch.setattr(fs, "device_of", faked)
+    monkeypatch.setattr(mounts, "MOUNTINFO", "/nowhere")
 
 
 def test_files_of_another_device_carry_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device is 0 on the root's own and the st_dev elsewhere, also behind links."""
+    """The device is 0 on the root's own drive and the other drive's number elsewhere, also behind links."""
     put(tmp_path, "root/a.jpg", "root/usb/b.jpg", "root/usb/deep/c.jpg", "far/d.jpg", "far/e/f.jpg")
     os.symlink("../far/d.jpg", tmp_path / "root" / "l.jpg")
     os.symlink("../far/e", tmp_path / "root" / "le")
@@ -784,7 +784,9 @@ def test_files_of_a_drive_that_is_not_mounted_stay(tmp_path: Path, monkeypatch: 
     assert done.is_gone("usb/b.jpg", 99, prune_empty=True) == reason
     assert done.is_gone("vanished-mount-point/b.jpg", 99) == reason
     mount(monkeypatch, tmp_path / "usb")
-    assert walked(tmp_path).is_gone("usb/b.jpg", 98) == (True, "deleted")
+    assert walked(tmp_path).is_gone("usb/b.jpg", 98) == reason
+    assert walked(tmp_path).is_gone("usb/b.jpg", 0) == (False, "another drive is mounted over its folder")
+    assert walked(tmp_path).is_gone("usb/b.jpg", 99) == (True, "deleted")
 
 
 def test_ignore_files_and_patterns_from_above(tmp_path: Path) -> None:
@@ -832,19 +834,16 @@ def test_a_walk_that_was_broken_off_prunes_nothing(tmp_path: Path) -> None:
     assert done.is_gone("c.jpg", 0) == (False, "not all folders were scanned")
 
 
-def test_renumbered_devices_tell_a_drive_from_the_one_below_it(
+def test_a_device_that_is_told_by_its_files_counts_as_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the files found on a device had another number than the one that is gone, that one's drive is away."""
+    """With the number that the drive had before, a file is deleted; with another drive's, its drive is away."""
     put(tmp_path, "usb/b.jpg")
     mount(monkeypatch, tmp_path / "usb")
     done = walked(tmp_path)
-    assert done.is_gone("usb/deep/c.jpg", 51, former_devices={99: {50}}) == (
-        False,
-        "the drive it was on is not mounted",
-    )
-    assert done.is_gone("usb/deep/c.jpg", 50, former_devices={99: {50}}) == (True, "deleted")
-    assert done.is_gone("usb/deep/c.jpg", 51) == (True, "deleted")
+    away = (False, "the drive it was on is not mounted")
+    assert done.is_gone("usb/deep/c.jpg", 51, same={(50, 99)}) == away
+    assert done.is_gone("usb/deep/c.jpg", 50, same={(50, 99)}) == (True, "deleted")
 
 
 # Roots
@@ -882,19 +881,23 @@ def test_a_root_that_is_no_use_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         check_root("")
 
 
-def test_a_root_knows_where_its_drive_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The nearest folder above that is on another device than its parent, else "/"; a link is no mount point."""
+def test_without_a_mount_table_device_numbers_tell_drives_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mount point is the outermost folder on the same device; a link is none, and no such drive has a name."""
     mount(monkeypatch, tmp_path / "usb", tmp_path / "link")
     put(tmp_path, "usb/deep/a.jpg", "link-target/a.jpg")
     os.symlink("link-target", tmp_path / "link")
-    assert mount_of(str(tmp_path)) == ("/", 7)
-    assert mount_of(str(tmp_path / "usb")) == (str(tmp_path / "usb"), 99)
-    assert mount_of(str(tmp_path / "usb" / "deep" / "a.jpg")) == (str(tmp_path / "usb"), 99)
-    assert is_mount("/")
-    assert not is_mount(str(tmp_path / "link"))
-    assert not is_mount(str(tmp_path / "missing"))
+    now = mounts.Mounts()
+    assert now.drive(str(tmp_path)) == mounts.Drive("/", "", 7)
+    assert now.drive(str(tmp_path / "usb")) == mounts.Drive(str(tmp_path / "usb"), "", 99)
+    assert now.drive(str(tmp_path / "usb" / "deep" / "a.jpg")) == mounts.Drive(str(tmp_path / "usb"), "", 99)
+    assert now.is_point("/")
+    assert now.is_point(str(tmp_path / "usb"))
+    assert not now.is_point(str(tmp_path / "link"))
+    assert not now.is_point(str(tmp_path / "missing"))
     with pytest.raises(OSError, match="No such file"):
-        mount_of(str(tmp_path / "missing"))
+        now.drive(str(tmp_path / "missing"))
 
 
 # Opening

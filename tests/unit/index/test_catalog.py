@@ -254,7 +254,7 @@ def test_a_split_root_hands_its_files_over(tmp_path: Path) -> None:
     catalog = Catalog(str(tmp_path), write=True)
     inner = catalog.put_root("/pictures/sub", {})
     catalog.commit(1, 2, [], [state(inner, "b.jpg", sha("a"))])
-    catalog.split_root(1, "sub", inner, 7)
+    catalog.split_root(1, "sub", inner, {7: 0})
     assert [row.path for row in catalog.files(1)] == ["a.jpg", "copy of a.jpg"]
     assert [(row.path, row.content) for row in catalog.files(inner)] == [
         ("b.jpg", sha("b")),
@@ -264,7 +264,7 @@ def test_a_split_root_hands_its_files_over(tmp_path: Path) -> None:
 
 
 def test_files_on_a_split_roots_own_device_are_at_home(tmp_path: Path) -> None:
-    """What lay on the new root's device is on its root's own from then on; other devices stay."""
+    """What lay on the new root's drive is on its root's own from then on, what lay on the other's is not any more."""
     catalog = Catalog(str(tmp_path), write=True, create=True)
     outer = catalog.put_root("/pictures", {})
     states = [
@@ -273,9 +273,9 @@ def test_files_on_a_split_roots_own_device_are_at_home(tmp_path: Path) -> None:
     ]
     catalog.commit(1, 0, [], states)
     inner = catalog.put_root("/pictures/usb", {})
-    catalog.split_root(outer, "usb", inner, 7)
+    catalog.split_root(outer, "usb", inner, {7: 0, 0: 9})
     assert [(row.path, row.device) for row in catalog.files(inner)] == [
-        ("0.jpg", 0),
+        ("0.jpg", 9),
         ("7.jpg", 0),
         ("8.jpg", 8),
     ]
@@ -289,12 +289,29 @@ def test_a_root_is_known_once(tmp_path: Path) -> None:
     assert catalog.put_root("/pictures", {"exclude": []}, "/mnt/\udcff") == 1
     (root,) = catalog.roots()
     assert (root.options, root.mount) == ({"exclude": []}, "/mnt/\udcff")
-    for drive, kept in (("uuid=1", "uuid=1"), ("", "uuid=1"), ("uuid=2", "uuid=2")):
+    for drive in ("uuid 1", "", "uuid 2"):
         catalog.put_root("/pictures", {}, "/", drive)
-        assert catalog.roots()[0].drive == kept
+        assert catalog.roots()[0].drive == drive
     catalog.drop_files([row.id for row in catalog.files(1)])
     catalog.drop_root(1)
     assert catalog.roots() == []
+    catalog.close()
+
+
+def test_the_devices_of_a_roots_files_change_with_its_drive(tmp_path: Path) -> None:
+    """In the same step: files of the drive that was there get a number of theirs, and give up that of the new one."""
+    catalog = Catalog(str(tmp_path), write=True, create=True)
+    root = catalog.put_root("/pictures", {}, "/mnt", "first")
+    other = catalog.put_root("/others", {})
+    for folder in (root, other):
+        states = [
+            FileState(folder, SourceFile("/", f"{device}.jpg", 1, 1, device), error="corrupt")
+            for device in (0, -5, 7)
+        ]
+        catalog.commit(1, 0, [], states)
+    catalog.put_root("/pictures", {}, "/mnt", "second", devices={0: -6, -5: 0})
+    assert {row.path: row.device for row in catalog.files(root)} == {"0.jpg": -6, "-5.jpg": 0, "7.jpg": 7}
+    assert {row.path: row.device for row in catalog.files(other)} == {"0.jpg": 0, "-5.jpg": -5, "7.jpg": 7}
     catalog.close()
 
 

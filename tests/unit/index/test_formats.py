@@ -356,7 +356,7 @@ def _do(writer: IndexWriter, kind: str, path: Any, value: Any) -> None:
     elif kind == "split":
         inner = catalog.put_root(f"/pictures/{path}", {})
         if inner != 1:
-            catalog.split_root(1, path, inner, 7)
+            catalog.split_root(1, path, inner, {7: 0})
     elif kind == "compact":
         writer.compact(value)
 

@@ -15,6 +15,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.roots import WalkOverrides
 from support import fakes
 from support.fakes import FakeModel, Notes, indexed, paint, roots, run
+from support.faults.drives import loop
 
 fake_model = fakes.fake_model
 
@@ -36,6 +37,12 @@ class Drives:
         self.mounted.append(point)
         if self._kept(point).exists():
             shutil.copytree(self._kept(point), point, dirs_exist_ok=True)
+
+    def bind(self, folder: Path, point: Path) -> None:
+        """Show a folder at another place too."""
+        point.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "--bind", str(folder), str(point)], check=True)
+        self.mounted.append(point)
 
     def take(self, point: Path) -> None:
         """Unmount a drive."""
@@ -218,3 +225,70 @@ def test_a_file_deleted_before_the_folder_became_a_root_unpruned(
     assert run(folder, top / "usb", walk=WalkOverrides(include_hidden=True), prune=False).pruned == 0
     assert run(folder).pruned == 1
     assert indexed(folder, top) == {"usb/green.png"}
+
+
+@pytest.mark.parametrize("inner", [True, False], ids=["inside a root", "a root"])
+def test_a_bind_mount_that_is_gone_loses_nothing(
+    tmp_path: Path, drives: Drives, fake_model: FakeModel, inner: bool
+) -> None:
+    """A folder of the same file system that was mounted elsewhere is a drive, though it has the same device number."""
+    drives.put(tmp_path / "disk")  # mounting is allowed here, or the test is skipped
+    top, folder = tmp_path / "disk" / "top", tmp_path / "index"
+    colours(tmp_path / "disk" / "srv", "red", "green")
+    colours(top, "blue")
+    nas = top / "nas"
+    drives.bind(tmp_path / "disk" / "srv", nas)
+    run(folder, top if inner else nas)
+    before = indexed(folder, top)
+    drives.take(nas)
+    (nas / "README.txt").write_text("nothing is mounted here")
+    if inner:
+        result = run(folder, prune_empty=True)
+        assert (result.unchanged, dict(result.kept)) == (1, {"the drive it was on is not mounted": 2})
+    else:
+        with pytest.raises(FolderError, match="nothing is mounted at"):
+            run(folder, nas, prune_empty=True)
+    assert indexed(folder, top) == before
+    drives.bind(tmp_path / "disk" / "srv", nas)
+    result = run(folder)
+    assert (result.unchanged, result.pruned, result.kept.total()) == (len(before), 0, 0)
+
+
+def test_two_real_drives_take_turns_at_one_mount_point(tmp_path: Path, fake_model: FakeModel) -> None:
+    """File systems of the same kind on the same loop device are told apart, and known again when they are back."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    folder, point = tmp_path / "index", tmp_path / "first" / "drive"
+    with loop(tmp_path / "first") as first:
+        colours(point, "red", "green")
+        run(folder, point)
+        first.take()
+        with loop(tmp_path / "second") as second:
+            second.take()
+            second.point = point
+            second.put()
+            colours(point, "pink")
+            result = run(folder)
+            assert (result.indexed, result.pruned, sum(result.kept.values())) == (1, 0, 2)
+            second.take()
+        first.put()
+        result = run(folder)
+        assert (result.unchanged, result.pruned, sum(result.kept.values())) == (2, 0, 1)
+    assert indexed(folder, point) == {"red.png", "green.png", "pink.png"}
+
+
+def test_a_drive_copied_into_its_mount_point_is_accepted(
+    tmp_path: Path, drives: Drives, fake_model: FakeModel
+) -> None:
+    """With the drive unmounted for good and its files in the folder, a run takes them as they are."""
+    usb, folder = tmp_path / "usb", tmp_path / "index"
+    drives.put(usb)
+    colours(usb, "red", "green", "blue")
+    run(folder, usb)
+    shutil.copytree(usb, tmp_path / "copy")
+    drives.take(usb)
+    shutil.copytree(tmp_path / "copy", usb, dirs_exist_ok=True)
+    result = run(folder)
+    assert (result.unchanged, result.indexed, result.pruned) == (3, 0, 0)
+    with ImageIndex(str(folder)) as index:
+        assert [root.mount for root in index.catalog.roots()] != [str(usb)]

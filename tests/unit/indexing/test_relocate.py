@@ -235,7 +235,6 @@ def test_what_can_not_be_meant_is_refused(
     refused = [
         (tmp_path / "unknown", second, UsageError, rf"is not an indexed folder; these are: .*{gallery}"),
         (gallery / "sub", second, UsageError, "finds them automatically, without the model"),
-        (gallery, gallery, UsageError, "are the same folder"),
         (gallery, second, UsageError, "is a folder of this index already"),
         (second, gallery / "inside", UsageError, f"lies in {gallery}, which this index knows"),
         (second, tmp_path / "around", UsageError, "holds .*third, which this index knows"),
@@ -248,6 +247,8 @@ def test_what_can_not_be_meant_is_refused(
         with pytest.raises(kind, match=said) as raised:
             move(folder, old, new, force=True)
         assert "\n" not in str(raised.value)
+    with pytest.raises(UsageError, match="are the same folder, on the same drive"):
+        move(folder, gallery, gallery)
     assert roots(folder, tmp_path) == before
     with pytest.raises(IndexMissing):
         move(str(tmp_path / "no index"), gallery, second)

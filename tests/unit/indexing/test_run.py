@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgsearch import fs, search
+from imgsearch import search
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import (
     CheckpointError,
@@ -35,11 +35,13 @@ from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.indexing.run import index_pictures
 from imgsearch.types import Input, ModelOptions, PixelBudget, Runtime, Silent
-from support import fakes
+from support import fakes, mounted
 from support.fakes import FakeModel, paint
+from support.mounted import MountTable
 from support.pictures import encode, scene
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
+table = mounted.table
 
 
 class Notes(Silent):
@@ -504,34 +506,18 @@ def test_a_wholly_emptied_root_is_kept(folder: str, gallery: Path, fake_model: F
     assert indexed(folder) == {}
 
 
-class Mounts:
-    """Drives by folder: what lies in one has its device number."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.at: dict[str, int] = {}
-        real = fs.device_of
-
-        def device_of(path: str) -> int:
-            for mount, device in self.at.items():
-                if path == mount or path.startswith(f"{mount}/"):
-                    return device
-            return real(path)
-
-        patch.setattr(fs, "device_of", device_of)
-
-
 def test_a_drive_that_is_not_mounted_keeps_its_pictures(
-    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    folder: str, gallery: Path, fake_model: FakeModel, table: MountTable
 ) -> None:
     """What lay on a drive below the root stays, also with other files or a lone folder at the mount point."""
-    mounts = Mounts(monkeypatch)
-    mounts.at[str(gallery / "sub")] = 990
+    table.put(gallery / "sub", "none", "fuse")
     run(folder, gallery)
     before = indexed(folder)
     shutil.move(gallery / "sub", gallery.parent / "drive")
     (gallery / "sub").mkdir()
-    mounts.at.clear()
-    paint(gallery / "sub" / "pink.png", "pink")  # written onto the mount point by mistake
+    table.take(gallery / "sub")
+    # Written onto the mount point by mistake:
+    pink = hashes(paint(gallery / "sub" / "pink.png", "pink"))
     result = run(folder, gallery, prune_empty=True)
     assert (result.pruned, result.indexed) == (0, 1)
     assert next(iter(result.kept)) == "the drive it was on is not mounted"
@@ -540,20 +526,22 @@ def test_a_drive_that_is_not_mounted_keeps_its_pictures(
     shutil.rmtree(gallery / "sub")
     shutil.move(gallery.parent / "drive", gallery / "sub")
     os.unlink(gallery / "sub" / "white.png")
-    mounts.at[str(gallery / "sub")] = 991
-    assert run(folder, gallery).pruned == 2
-    assert indexed(folder) == hashes(gallery)
+    table.put(gallery / "sub", "none", "fuse")
+    result = run(folder, gallery)
+    assert (result.pruned, dict(result.kept)) == (1, {"another drive is mounted over its folder": 1})
+    assert indexed(folder) == hashes(gallery) | pink
 
 
 def test_device_numbers_may_change_with_every_boot(
-    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    folder: str, gallery: Path, fake_model: FakeModel, table: MountTable
 ) -> None:
     """A drive that was mounted at its second indexing counts as such, whatever number it had at the first."""
-    mounts = Mounts(monkeypatch)
     run(folder, gallery)
-    mounts.at[str(gallery / "sub")] = 990  # a copy of the folder on a drive of its own, with the same times
+    table.put(
+        gallery / "sub", "none", "fuse"
+    )  # a copy of the folder on a drive of its own, with the same times
     assert run(folder, gallery).unchanged == 5
-    mounts.at.clear()
+    table.take(gallery / "sub")
     shutil.rmtree(gallery / "sub")
     (gallery / "sub").mkdir()
     assert run(folder, gallery, prune_empty=True).pruned == 0
@@ -561,18 +549,17 @@ def test_device_numbers_may_change_with_every_boot(
 
 
 def test_a_root_on_a_drive_that_is_not_mounted(
-    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    folder: str, gallery: Path, fake_model: FakeModel, table: MountTable
 ) -> None:
     """A root that was a drive and is an ordinary folder now is left alone, by name with an error, else with a word."""
-    mounts = Mounts(monkeypatch)
-    mounts.at[str(gallery)] = 990
+    table.put(gallery)
     other = paint(gallery.parent / "other" / "pink.png", "pink").parent
     run(folder, gallery, other)
     before = indexed(folder)
-    mounts.at.clear()
+    table.take(gallery)
     shutil.rmtree(gallery)
     paint(gallery / "stray.png", "brown")
-    with pytest.raises(FolderError, match=r"was on a drive of its own.*remove_paths\("):
+    with pytest.raises(FolderError, match=r"was on a drive of its own.*relocate\("):
         run(folder, gallery)
     notes = Notes()
     assert run(folder, reporter=notes).unchanged == 1

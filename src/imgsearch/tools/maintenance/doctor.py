@@ -9,9 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imgsearch import deep
 from imgsearch.errors import ImgsearchError, IndexMissing
-from imgsearch.fs import is_mount
 from imgsearch.index import generations, manifest
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
@@ -21,7 +19,9 @@ from imgsearch.index.layout import advice, kind_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SEGMENT_BYTES, rows_per_segment
 from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS
-from imgsearch.text import Call, Message, display_path, format_bytes, plural
+from imgsearch.indexing.places import place_of, samples_of
+from imgsearch.mounts import Mounts
+from imgsearch.text import Call, Message, format_bytes, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +146,10 @@ def _fast(index: ImageIndex) -> HealthCheck:
 
 
 def _roots(index: ImageIndex) -> Iterator[HealthCheck]:
-    away = [root for root in index.catalog.roots() if not is_mount(root.mount) or not deep.isdir(root.path)]
-    for root in away:
-        yield HealthCheck(
-            "folder",
-            False,
-            f"{display_path(root.path)} is not there now (a drive that is not mounted?): its images stay indexed",
-        )
-    here = len(index.catalog.roots()) - len(away)
+    mounts, known = Mounts(), index.catalog.roots()
+    places = [place_of(root, mounts, lambda root: samples_of(root, index.catalog)) for root in known]
+    for place in places:
+        if place.reason:
+            yield HealthCheck("folder", place.state == "moved", place.reason)
+    here = sum(place.state != "away" for place in places)
     yield HealthCheck("folders", True, f"{here} indexed and available")

@@ -31,10 +31,10 @@ from imgsearch.spec import choose_spec
 from imgsearch.text import Call, Message, Option, display_path, format_duration, plural
 from imgsearch.tools.transfer import npy
 from imgsearch.tools.transfer.parquet import open_table
-from imgsearch.tools.transfer.paths import PathResolver, device
+from imgsearch.tools.transfer.paths import PathResolver
 from imgsearch.tools.transfer.source import Named, VectorSource
 from imgsearch.tools.transfer.validate import block_rows, check, unit_rows
-from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors, int64
+from imgsearch.types import IndexSpec, ModelOptions, Reporter, Silent, Skipped, SourceFile, Vectors
 
 _MAX_NAMED = 10
 _AHEAD = 256  # files that are hashed ahead of their turn
@@ -113,7 +113,6 @@ class Importer:
         self._files = files
         self._writer = writer
         self._roots: dict[str, int] = {}
-        self._devices: dict[str, int] = {}
         self._unnamed = 0
         self._invisible = 0
         self._builder: AnnBuilder | None = None
@@ -195,10 +194,7 @@ class Importer:
         path = file[len(folder.rstrip(os.sep)) + 1 :]
         if state is None:
             return SourceFile(folder, path, _ABSENT, 0)
-        if folder not in self._devices:
-            self._devices[folder] = device(folder)
-        own = int64(state.st_dev) == self._devices[folder]
-        return source_file(folder, path, state, 0 if own else state.st_dev)
+        return source_file(folder, path, state, self.resolver.device(file, folder))
 
     def _is_known(self, root: Root | str, source: SourceFile) -> bool:
         """Whether the index has a file as it is now, from an earlier import or from a run of the model."""

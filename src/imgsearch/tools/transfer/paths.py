@@ -10,10 +10,11 @@ from typing import BinaryIO
 
 from imgsearch.errors import DatasetError, UsageError
 from imgsearch.files import WalkOptions, check_root
-from imgsearch.fs import device_of, is_at_or_below, is_below, mount_of
+from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.rows import Root
 from imgsearch.indexing.roots import PlannedRoot, owned_paths
 from imgsearch.lines import decode_line, is_utf16
+from imgsearch.mounts import UNKNOWN, Drive, Mounts
 from imgsearch.names import owner_of, single_files
 from imgsearch.text import Option, display_path
 
@@ -43,6 +44,8 @@ class PathResolver:
         """The folder that becomes a root for what lies in no other, once everything has been seen."""
         # Pictures of one folder share the answers.
         self._folder = functools.lru_cache(_REMEMBERED)(self._real_folder)
+        self._mounts = Mounts()
+        self._drive = functools.lru_cache(_REMEMBERED)(self._drive_of)
         self._owner = functools.lru_cache(_REMEMBERED)(lambda folder: owner_of(folder, self._known))
         self._exporter = functools.lru_cache(_REMEMBERED)(lambda folder: owner_of(folder, self._exported))
 
@@ -107,13 +110,21 @@ class PathResolver:
     def _exported_root(self, file: str) -> Root | None:
         return self._exported_single.get(file) or self._exporter(os.path.dirname(file))
 
-    def new_root(self, path: str) -> tuple[str, dict[str, object], str]:
-        """Return path, options and mount point of a root that is not known yet; it need not be there."""
+    def new_root(self, path: str) -> tuple[str, dict[str, object], str, str]:
+        """Return path, options, mount point and drive of a root that is not known yet; it need not be there."""
+        drive = self._drive(path)
+        return path, self.options(path), drive.point, drive.name
+
+    def device(self, file: str, root: str) -> int:
+        """Return the number of the drive of a file's folder as the catalogue has it: 0 is the root's own."""
+        device = self._drive(os.path.dirname(file)).number
+        return 0 if device == self._drive(root).number else device
+
+    def _drive_of(self, folder: str) -> Drive:
         try:
-            mount = mount_of(path)[0]
+            return self._mounts.drive(folder)
         except OSError:
-            mount = os.sep
-        return path, self.options(path), mount
+            return UNKNOWN
 
     def options(self, path: str) -> dict[str, object]:
         """Return a new root's options where the vectors come from, else what ``index_pictures`` would choose."""
@@ -123,14 +134,6 @@ class PathResolver:
 def _single_files(roots: Sequence[Root]) -> dict[str, Root]:
     """Return the files that are roots by themselves, each with its root."""
     return {path: root for root in roots if single_files(root) for path in owned_paths(root)}
-
-
-def device(path: str) -> int:
-    """Return the st_dev of a root, 0 if it is not there."""
-    try:
-        return device_of(path)
-    except OSError:
-        return 0
 
 
 _LONGEST = 1 << 16  # bytes; no system takes a longer path
