@@ -118,14 +118,8 @@ class Sibling:
 
 
 _MODULES = {
-    "tiff_files": (
-        "tiff-depth-and-photometric",
-        "tiff-one-plane-a-colour",
-        "tiff-alpha-and-more-channels",
-        "tiff-colour-models",
-        "tiff-layout-and-compression",
-        "several-pages",
-    ),
+    "tiff_numbers": ("tiff-depth-and-photometric", "tiff-one-plane-a-colour", "tiff-alpha-and-more-channels"),
+    "tiff_layouts": ("tiff-colour-models", "tiff-layout-and-compression", "several-pages"),
     "png_files": (
         "png-large-metadata",
         "png-damaged-where-it-does-not-matter",
@@ -133,9 +127,8 @@ _MODULES = {
         "png-colour-without-profile",
     ),
     "jpeg_files": ("jpeg-samples-and-colour-models", "jpeg-cut-or-padded", "damaged-metadata"),
-    "other_files": (
-        "other-formats-depth",
-        "other-formats-layout",
+    "other_files": ("other-formats-depth", "other-formats-layout"),
+    "what_is_seen": (
         "light-drawing-on-transparency",
         "alpha-that-is-none",
         "first-frame-is-empty",
