@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from imgsearch.index.database import Database, Kind
 from imgsearch.index.rows import (
+    EMBEDDING_STAYS,
     AnnFile,
     FileRow,
     FileState,
@@ -192,13 +193,16 @@ class Catalog:
     def errors(self) -> Iterator[tuple[str, str, str]]:
         """Yield (absolute path, reason, detail) of every file that was skipped, or indexed with something missing.
 
-        The reason of the latter is "incomplete".
+        The reason of the latter is "incomplete"; that of one that could not be read again is why.
         """
         yield from self.database.query(
             skipped_row,
-            "SELECT root.path, file.path, coalesce(error, 'incomplete') AS reason, detail FROM file "
-            "JOIN root ON root.id = file.root "
+            "SELECT root.path, file.path, CASE WHEN error IS NULL AND substr(detail, -?1) = ?2 "
+            "THEN substr(detail, 1, instr(detail, ':') - 1) ELSE coalesce(error, 'incomplete') END AS reason, detail "
+            "FROM file JOIN root ON root.id = file.root "
             "WHERE error IS NOT NULL OR detail <> '' ORDER BY reason, root.path, file.path",
+            len(EMBEDDING_STAYS),
+            EMBEDDING_STAYS,
         )
 
     def counts(self) -> tuple[int, int, dict[str, int]]:

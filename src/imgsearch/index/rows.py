@@ -12,6 +12,8 @@ from imgsearch.types import Record, SourceFile
 
 # These say nothing about the file's bytes, so the next run tries again.
 TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while it was read"})
+EMBEDDING_STAYS = "its earlier embedding stays"
+"""Ends the detail of a file that has a content and could not be read again; before it stands the reason."""
 # Of the answers of `is_current`, those that are asked for by name.
 CHANGED, UNCHANGED = "changed", "same size and time"
 
@@ -35,7 +37,8 @@ class Root:
 class FileRow:
     """A catalogued file: its content's sha256, or the reason why it has none.
 
-    An ``inode`` or ``ctime_ns`` of 0 is unknown.
+    An ``inode`` or ``ctime_ns`` of 0 is unknown. ``detail`` goes with the reason; with a content it tells what of the
+    file is missing, or why it could not be read again (``EMBEDDING_STAYS``).
     """
 
     id: int
@@ -164,6 +167,8 @@ def triple_row(first: int, second: int, third: int) -> tuple[int, int, int]:
 
 def skipped_row(root: bytes, path: bytes, error: str, detail: str) -> tuple[str, str, str]:
     """Read (absolute path, reason, detail) of a file that was skipped."""
+    if detail.endswith(EMBEDDING_STAYS):
+        detail = detail.removeprefix(f"{error}: ")
     return os.fsdecode(os.path.join(root, path)), str(error), str(detail)
 
 
@@ -188,7 +193,7 @@ def is_current(
         return False, "new"
     if (row.size, row.mtime_ns) != (source.size, source.mtime_ns):
         return False, CHANGED
-    if row.error in retry:
+    if row.error in retry or row.detail.endswith(EMBEDDING_STAYS):
         return False, "will be tried again"
     if row.device == source.device:
         if row.inode and source.inode and row.inode != source.inode:

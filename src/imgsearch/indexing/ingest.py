@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from imgsearch.errors import ModelOutOfMemory, NonFiniteError
 from imgsearch.index import side_db
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.rows import TRANSIENT, FileState
+from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
 from imgsearch.indexing.options import IndexOptions, IndexResult
@@ -231,7 +231,14 @@ class Ingest:
         if skipped.reason in TRANSIENT:
             # It may well be readable again tomorrow: what is known of it stays, a vanished file is not recorded.
             row = self.writer.catalog.file(self.root_ids[source.root], source.path)
-            if skipped.reason == "vanished" or (row and row.content):
+            if skipped.reason == "vanished":
+                return
+            if row and row.content:
+                known = replace(
+                    source, size=row.size, mtime_ns=row.mtime_ns, inode=row.inode, ctime_ns=row.ctime_ns
+                )
+                why = "; ".join(filter(None, (skipped.detail, EMBEDDING_STAYS)))
+                self._note(known, row.content, detail=f"{skipped.reason}: {why}")
                 return
         self._note(source, error=skipped.reason, detail=skipped.detail)
 

@@ -99,7 +99,9 @@ class IndexResult:
             parts.append(f"{self.unchanged:,} unchanged")
         if self.skipped:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
-            which = Message("; see: ", Call("skipped_files", {"folder": folder})) if folder else ""
+            # A file that vanished is listed nowhere.
+            listed = folder and set(self.skipped) != {"vanished"}
+            which = Message("; see: ", Call("skipped_files", {"folder": folder})) if listed else ""
             parts.append(Message(f"{self.skipped.total():,} skipped ({reasons}", which, ")"))
         if self.unchanged_errors:
             parts.append(f"{self.unchanged_errors:,} skipped earlier")

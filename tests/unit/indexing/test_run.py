@@ -887,9 +887,19 @@ def test_a_passing_error_costs_no_vector(
 
     monkeypatch.setattr(decode, "open_source", open_source)
     for _ in range(2):
-        assert dict(run(folder, gallery).skipped) == {reason: 2}
+        result = run(folder, gallery)
+        assert dict(result.skipped) == {reason: 2}
         assert indexed(folder) == before
-        assert skipped(folder) == ({} if reason == "vanished" else {str(gallery / "new.png"): reason})
+        both = dict.fromkeys((str(gallery / "new.png"), str(gallery / "red.png")), reason)
+        assert skipped(folder) == ({} if reason == "vanished" else both)
+        said = result.summary(folder)
+        assert ("skipped_files" in said) == (reason != "vanished")
+    with ImageIndex(folder) as index:
+        details = {path: detail for path, _, detail in index.catalog.errors()}
+        assert index.catalog.counts()[0] == 5
+    if reason != "vanished":
+        assert details[str(gallery / "red.png")] == "for once; its earlier embedding stays"
+        assert details[str(gallery / "new.png")] == "for once"
     monkeypatch.setattr(decode, "open_source", real)
     assert run(folder, gallery).indexed == 2
     assert indexed(folder) == hashes(gallery)
