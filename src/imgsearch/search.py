@@ -36,6 +36,7 @@ from imgsearch.types import (
     Reporter,
     Silent,
     Vectors,
+    is_utf8,
 )
 
 
@@ -112,6 +113,8 @@ class SearchRequest:
             check_length(self.text)
             if "\0" in self.text:
                 raise InputError("the query contains a NUL character; write it in UTF-8")
+            if not is_utf8(self.text):
+                raise InputError("the query is not valid UTF-8")
             object.__setattr__(self, "text", self.text.removeprefix("\ufeff"))
 
 
@@ -180,26 +183,26 @@ def query(
 
 def similar(
     index: ImageIndex,
-    image: str | ReadImage,
+    path: str | ReadImage,
     encoder: QueryEncoder | Callable[[], QueryEncoder],
     options: SearchOptions | None = None,
 ) -> list[Hit]:
-    """Return the pictures nearest to the one in the file ``image``, itself first if it is indexed.
+    """Return the pictures nearest to the one in ``path``, which may have been read, itself first if it is indexed.
 
     An indexed photo answers from its stored vector: by its path while size and time still match, else by the
     hash of its bytes. Only any other picture is embedded. (An ``encoder`` that is a callable giving one, as the
     version before had it, is accepted for one more version.)
     Raises FolderError (no such file), InputError (no picture), IndexDamaged, UsageError.
     """
-    if isinstance(image, ReadImage):
-        path, vectors = image.path, index.vector(image.sha256)
+    if isinstance(path, ReadImage):
+        name, vectors = path.path, index.vector(path.sha256)
     else:
-        path, vectors = image, stored_vector(index, image)
+        name, vectors = path, stored_vector(index, path)
     if vectors is None:
-        pixels = image.pixels if isinstance(image, ReadImage) else read_picture(path, index.spec.pixels)
+        pixels = path.pixels if isinstance(path, ReadImage) else read_picture(path, index.spec.pixels)
         encoder = encoder if isinstance(encoder, QueryEncoder) else encoder()
         vectors = encoder.embed([Input(image=pixels, instruction=index.spec.document_prompt)])
-    own = known_as(path, index.catalog.roots(), index.catalog).path
+    own = known_as(name, index.catalog.roots(), index.catalog).path
     wider = options = options or SearchOptions()
     found = _search(index, vectors, wider)[0]
     while (

@@ -70,18 +70,19 @@ def path_json(path: str, name: str = "path") -> dict[str, str]:
 
     In the text itself such a byte is a surrogate, which many readers of JSON refuse or replace.
     """
-    return {name: path} if _is_utf8(path) else {name: path, f"{name}_b64": _base64(path)}
+    return {name: path} if is_utf8(path) else {name: path, f"{name}_b64": _base64(path)}
 
 
 def paths_json(paths: Sequence[str], name: str) -> dict[str, list[str]]:
     """Return a list of paths as JSON has it; if one of them is not UTF-8, all of them once more as ``name_b64``."""
     plain = {name: list(paths)}
-    return plain if all(map(_is_utf8, paths)) else {**plain, f"{name}_b64": [*map(_base64, paths)]}
+    return plain if all(map(is_utf8, paths)) else {**plain, f"{name}_b64": [*map(_base64, paths)]}
 
 
-def _is_utf8(path: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether a text has no surrogate: os.fsdecode and argv keep bytes that are not UTF-8 as such."""
     try:
-        path.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from imgsearch.types import Input
 from support import fakes
 from support.cli import imgsearch
 from support.digging import dig, put_down
@@ -93,3 +97,74 @@ def test_images_at_any_depth_are_indexed_found_and_kept(
     moved = f"{tmp_path}/moved{red.removeprefix(str(root))}"
     assert imgsearch("remove", moved).code == 0
     assert moved not in imgsearch("list").lines
+
+
+@pytest.fixture
+def asked(tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the texts that the model is asked for; there is an index to ask."""
+    monkeypatch.setenv("IMGSEARCH_INDEX", str(tmp_path / "index"))
+    assert imgsearch("index", paint(tmp_path / "pictures" / "red.png", "red").parent).code == 0
+    texts: list[str] = []
+    embed = fakes.FakeEncoder.embed
+
+    def note(self: fakes.FakeEncoder, inputs: Sequence[Input], *args: Any, **options: Any) -> Any:
+        texts.extend(item.text for item in inputs if item.text)
+        return embed(self, [replace(item, text="red") for item in inputs], *args, **options)
+
+    monkeypatch.setattr(fakes.FakeEncoder, "embed", note)
+    return texts
+
+
+def test_words_in_a_c_locale_are_the_words_that_were_typed(asked: list[str]) -> None:
+    """Where Python takes the bytes of argv for ASCII, the model gets the text that they are, as from stdin."""
+    in_c_locale = "chât é".encode().decode("ascii", "surrogateescape")
+    assert imgsearch("query", in_c_locale, "--no-remember").code == 0
+    assert imgsearch("query", "-", "--no-remember", stdin="chât é\n").code == 0
+    assert imgsearch("embed", "--text", in_c_locale).code == 0
+    assert asked == ["chât é"] * 3
+
+
+@pytest.mark.parametrize("words", ["ch\udce2t", "\udcff\udcfe", "caf\udcc3"])
+def test_words_that_are_not_utf8_are_refused_in_one_line(asked: list[str], words: str) -> None:
+    """Bytes that are no text ask nothing: the line says what to do, and on stdin it costs no other query its answer."""
+    for argv in (
+        ("query", words),
+        (words,),
+        ("embed", "--text", words),
+        ("embed", "--text", "red", "--instruction", words),
+    ):
+        done = imgsearch(*argv)
+        assert (done.code, done.out, done.err.count("\n")) == (2, b"", 1)
+    assert "the query is not valid UTF-8; use a terminal with a UTF-8 locale" in imgsearch("query", words).err
+    done = imgsearch("query", "-", "--json", stdin=b"a\n" + os.fsencode(words) + b"\nb\n")
+    assert ([hit["query"] for hit in done.objects], done.code) == (["a", "b"], 2)
+    assert "line 2: the query is not valid UTF-8" in done.err
+    assert asked == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (("--min-score", "nan"), "--min-score nan: must be a number"),
+        (("--min-score", "-NaN"), "--min-score nan: must be a number"),
+        (("--within", "nan"), "--within nan: must be a percentage from 0 to 100"),
+        (("--within", "nan%"), "--within nan: must be a percentage from 0 to 100"),
+        (("--within", "inf"), "--within inf: must be a percentage from 0 to 100"),
+        (("-n", "-1"), "--limit -1: ask for at least one image"),
+    ],
+)
+def test_figures_that_compare_with_nothing_are_refused(
+    asked: list[str], argv: tuple[str, ...], line: str
+) -> None:
+    """A threshold that is no number would let everything through, or nothing: it is refused by both commands."""
+    for command in (("query", "red"), ("similar", "red.png")):
+        assert line in imgsearch(*command, *argv).err
+    assert asked == []
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**30])
+def test_any_number_of_results_may_be_asked_for(asked: list[str], number: int, tmp_path: Path) -> None:
+    """More than there are gives all that there are."""
+    red = str(tmp_path / "pictures" / "red.png")
+    assert imgsearch("query", "red", "-n", number, "--paths").lines == [red]
+    assert imgsearch("similar", red, "-n", number, "--paths").lines == [red]

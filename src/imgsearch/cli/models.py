@@ -72,6 +72,8 @@ def embed(
         dtype,
         force_model=force_model,
     )
+    if text:
+        inputs = [common.as_text(given, "the text", "write it in ASCII") for given in inputs]
     vectors = embed_inputs(inputs, texts=text, choice=options, reporter=reporter)
     if npy:
         import numpy as np

@@ -13,7 +13,7 @@ import typer
 
 from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
-from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.errors import ImgsearchError, InputError, UsageError
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.startup import INTERRUPTED
 from imgsearch.types import DETAIL, MIN_PIXELS, MOST_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
@@ -208,6 +208,19 @@ def _have_a_folder() -> bool:
         return False
 
 
+def as_text(given: str, what: str, instead: str) -> str:
+    """Return words of the command line as the text that their bytes are: in a C locale Python takes them for ASCII.
+
+    Raises InputError where they are not UTF-8; ``what`` was given, and ``instead`` is what to do.
+    """
+    try:
+        return os.fsencode(given).decode()
+    except UnicodeError:
+        raise InputError(
+            f"{what} is not valid UTF-8; use a terminal with a UTF-8 locale, or {instead}"
+        ) from None
+
+
 def pixel_choice(detail: Detail | None, max_pixels: int | None) -> PixelChoice | None:
     """Turn --detail or --max-pixels into a choice of budget, None if neither was given. Raises UsageError."""
     if detail == "checkpoint" and max_pixels is None:
@@ -249,4 +262,6 @@ def model_choice(
         expanded = os.path.expanduser(model)
         if os.path.isdir(expanded):
             model = os.path.abspath(expanded)
+    if instruction:
+        instruction = as_text(instruction, "the instruction", "leave it out")
     return ModelOptions(model, revision, dim, pixels, instruction, device, dtype, force_model=force_model)

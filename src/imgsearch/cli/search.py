@@ -137,7 +137,7 @@ def query(
         return similar(
             words[0], n, min_score, within, dim, exact, below, json, paths, nul, index, model, device, dtype
         )
-    text = " ".join(words)
+    text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
     if text != "-":  # there the first query may take its time
         reporter.wait("Searching")
     from imgsearch.search import SearchOptions, SearchRequest, answer, check_request
@@ -187,7 +187,7 @@ def _lines() -> Iterator[tuple[int, str]]:
             break
         cut = len(data) == enough and not data.endswith(b"\n")
         try:
-            line = decode_line(data, number, errors="replace")
+            line = decode_line(data, number, errors="surrogateescape")
         except NotText as error:
             raise InputError(f"stdin, line {number}: {error}") from error
         if not is_blank(line):

@@ -167,9 +167,10 @@ def triple_row(first: int, second: int, third: int) -> tuple[int, int, int]:
 
 def skipped_row(root: bytes, path: bytes, error: str, detail: str) -> tuple[str, str, str]:
     """Read (absolute path, reason, detail) of a file that was skipped."""
+    detail = str(detail)
     if detail.endswith(EMBEDDING_STAYS):
         detail = detail.removeprefix(f"{error}: ")
-    return os.fsdecode(os.path.join(root, path)), str(error), str(detail)
+    return os.fsdecode(os.path.join(root, path)), str(error), detail
 
 
 def stored_picture_row(
@@ -193,7 +194,7 @@ def is_current(
         return False, "new"
     if (row.size, row.mtime_ns) != (source.size, source.mtime_ns):
         return False, CHANGED
-    if row.error in retry or row.detail.endswith(EMBEDDING_STAYS):
+    if row.error in retry or str(row.detail).endswith(EMBEDDING_STAYS):
         return False, "will be tried again"
     if row.device == source.device:
         if row.inode and source.inode and row.inode != source.inode:
