@@ -250,13 +250,6 @@ def test_no_question_on_stdin_is_an_error(index: Path) -> None:
     assert "no query" in done.err
 
 
-def test_a_question_in_bytes_that_are_no_text_is_answered(index: Path) -> None:
-    """A question that a shell hands over in another encoding is answered, its bytes read as unknown letters."""
-    asked = imgsearch("query", os.fsdecode(b"caf\xe9"), "--json")
-    assert asked.code == 0
-    assert asked.objects == imgsearch("query", "caf\N{REPLACEMENT CHARACTER}", "--json").objects
-
-
 def test_a_bad_picture_as_question_is_named(index: Path, photos: Path) -> None:
     """`similar` and `--image` name a file that is missing or no picture, in one line."""
     (photos / "note.jpg").write_text("just words")
