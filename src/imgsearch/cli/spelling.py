@@ -43,7 +43,7 @@ PLAIN = {
     "query": ("questions",),
     "relocate": ("old", "new"),
     "remove_paths": ("paths",),
-    "similar": ("path",),
+    "similar": ("image",),
 }
 """Function → the arguments that its command takes without a flag, in their order."""
 
