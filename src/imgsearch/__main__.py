@@ -21,8 +21,22 @@ def main() -> None:
         _let_go_of_full_streams()
         startup.leave(end.code)
         raise
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        if not (spent := _exhausted(error)):
+            raise
+        print(f"imgsearch: {spent}", file=sys.stderr)
+        sys.exit(2)
     finally:
         _let_go_of_full_streams()
+
+
+def _exhausted(error: Exception) -> object:
+    """Return what to say where the command line itself could not be imported for want of something."""
+    try:
+        from imgsearch.errors import exhausted
+    except Exception:
+        return f"could not start: {error}"
+    return exhausted(error)
 
 
 def _open_missing_streams() -> None:

@@ -7,6 +7,8 @@ exception is a bug of ours and shows its traceback.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 
 from imgsearch.text import Call, Message, Option, plural
@@ -146,6 +148,41 @@ class ServerRunning(ImgsearchError):
 
 class StorageError(ImgsearchError):
     """The disk refused a write: full, read-only, or failing. The index is as it was at the last commit."""
+
+
+class OutOfResources(ImgsearchError):
+    """The system gives this process no more file handles, threads or memory; nothing is wrong with any file."""
+
+
+# As the system's linker, torch and its oneDNN say it.
+_OUT_OF_MEMORY = ("failed to map segment", "can't allocate memory", "could not create a primitive")
+
+
+def exhausted(error: BaseException) -> OutOfResources | None:
+    """Return the error to raise instead of one that means that a resource has run out; None for any other."""
+    number, text = getattr(error, "errno", None), str(error)
+    if number is None and isinstance(error, ImportError | OSError):  # of a shared library: it has only words
+        known = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+        number = next((number for number in known if os.strerror(number) in text), None)
+    if any(words in text for words in _OUT_OF_MEMORY) and isinstance(
+        error, ImportError | OSError | RuntimeError
+    ):
+        number = errno.ENOMEM
+    if number == errno.EMFILE:
+        return OutOfResources(
+            "too many open files: raise the limit (ulimit -n) and run the same command again"
+        )
+    if number == errno.ENFILE:
+        return OutOfResources("the system has no file handles left: close other programs and try again")
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return OutOfResources(
+            "out of memory: close other programs, or raise the limit (ulimit -v), and try again"
+        )
+    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+        return OutOfResources(
+            "no thread could be started: close other programs, or raise the limit (ulimit -u), and try again"
+        )
+    return None
 
 
 def rebuild_call(index: str, *, paths: Sequence[str] = (), model: str | None = None) -> Call:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from imgsearch import deep
-from imgsearch.errors import FolderError, StorageError
+from imgsearch.errors import FolderError, ImgsearchError, StorageError, exhausted
 from imgsearch.text import display_path, error_line
 from imgsearch.types import int64
 
@@ -114,8 +114,24 @@ def make_folder(folder: str) -> None:
     sync_folder(above)
 
 
-def storage_error(error: OSError, path: str) -> StorageError:
+def check_handles() -> None:
+    """Raise OutOfResources if hardly a file can be opened now: a library may only say that it could not open one."""
+    opened: list[int] = []
+    try:
+        for _ in range(3):  # as many as SQLite opens for a database
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        if spent := exhausted(error):
+            raise spent from error
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def storage_error(error: OSError, path: str) -> ImgsearchError:
     """Put a failed write into the user's words."""
+    if spent := exhausted(error):
+        return spent
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
             f"the disk is full: {path} could not be written; everything saved before is intact. "

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from imgsearch import __version__, startup
-from imgsearch.cli import index, learn, maintain, models, search, transfer
+from imgsearch.cli import index, learn, maintain, models, output, search, transfer
 from imgsearch.cli import options as common
 from imgsearch.cli.parsing import Group
 
@@ -46,7 +46,7 @@ for register in (
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"imgsearch {__version__}")
+        output.line(f"imgsearch {__version__}")
         raise typer.Exit
 
 

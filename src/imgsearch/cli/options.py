@@ -13,7 +13,7 @@ import typer
 
 from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
-from imgsearch.errors import ImgsearchError, InputError, UsageError
+from imgsearch.errors import ImgsearchError, InputError, UsageError, exhausted
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.startup import INTERRUPTED
 from imgsearch.types import DETAIL, MIN_PIXELS, MOST_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
@@ -187,6 +187,12 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
             # Python flushes stdout once more at exit; into the closed pipe that would print an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 141
+        except (OSError, MemoryError, RuntimeError, ImportError) as error:
+            spent = exhausted(error)
+            if spent is None:
+                raise
+            output.error(spent.as_message)
+            code = spent.exit_code
         finally:
             output.stop_waiting()
         raise typer.Exit(code)

@@ -95,7 +95,12 @@ def _write(data: Iterable[bytes]) -> None:
     except BrokenPipeError:
         raise
     except OSError as failure:
-        raise StorageError(f"the answer could not be written to stdout: {error_line(failure)}") from failure
+        raise not_written(failure) from failure
+
+
+def not_written(failure: OSError) -> StorageError:
+    """Return the error of an answer that stdout could not take."""
+    return StorageError(f"the answer could not be written to stdout: {error_line(failure)}")
 
 
 def _talk(text: str) -> None:

@@ -5,6 +5,7 @@ The only module that knows what Typer keeps to itself, its errors.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -90,6 +91,12 @@ class Group(TyperGroup):
         except ImgsearchError as error:
             output.error(error.as_message)
             code = error.exit_code
+        except OSError as error:
+            if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise
+            # Help, which typer writes; what a command writes is dealt with where it is written.
+            output.error(output.not_written(error).as_message)
+            code = 2
         sys.exit(code)
 
     def flags(self) -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from imgsearch import deep
-from imgsearch.errors import FolderError, PictureError
+from imgsearch.errors import FolderError, PictureError, exhausted
 from imgsearch.text import display_path, error_line
 
 _IN_MEMORY = 64 << 20  # bytes: up to here the hash and the decoder see the very same bytes
@@ -47,7 +47,7 @@ def open_source(path: str, recognise: Callable[[BinaryIO], object] | None = None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PictureError("vanished", error_line(error)) from error
     except (OSError, ValueError) as error:
-        raise PictureError("unreadable", error_line(error)) from error
+        raise exhausted(error) or PictureError("unreadable", error_line(error)) from error
     with file:
         try:
             before = os.fstat(file.fileno())
@@ -65,7 +65,7 @@ def open_source(path: str, recognise: Callable[[BinaryIO], object] | None = None
                 digest, stream = hashlib.file_digest(file, "sha256").digest(), file
                 file.seek(0)
         except OSError as error:
-            raise PictureError("unreadable", error_line(error)) from error
+            raise exhausted(error) or PictureError("unreadable", error_line(error)) from error
         except MemoryError as error:
             raise PictureError("out of memory", "not enough memory to read it") from error
         if before.st_size == 0 and not data:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from imgsearch import deep
+from imgsearch.errors import exhausted
 from imgsearch.files.copies import copies_among, holds_copies
 from imgsearch.files.identity import source_file
 from imgsearch.files.ignore import (
@@ -328,6 +329,8 @@ class Walk:
 
 
 def _unlisted(error: OSError) -> str:
+    if spent := exhausted(error):
+        raise spent from error
     return f"it can't be listed: {error_line(error)}"
 
 

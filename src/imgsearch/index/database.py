@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeVar
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
+from imgsearch.fs import check_handles
 from imgsearch.index.layout import CATALOGUE, check_files, index_of
 from imgsearch.text import Call, error_line
 
@@ -220,6 +221,7 @@ class Database:
         try:
             return self._probed(uri + "?mode=ro")
         except sqlite3.OperationalError as error:
+            check_handles()
             if os.access(self.folder, os.W_OK):
                 # The last writer may just have taken its log away; and a full disk is no better than no right.
                 with suppress(sqlite3.OperationalError):
@@ -284,6 +286,8 @@ class Database:
             raise self.damaged(error) from error
         except sqlite3.DatabaseError as error:
             name = getattr(error, "sqlite_errorname", "") or ""
+            if name.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR")):
+                check_handles()
             if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
                 raise StorageError(
                     f"{self.path} could not be used ({error}); everything saved before is intact. "

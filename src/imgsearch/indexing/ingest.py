@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from imgsearch.errors import ModelOutOfMemory, NonFiniteError
+from imgsearch.errors import ModelOutOfMemory, NonFiniteError, OutOfResources
 from imgsearch.index import side_db
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
@@ -123,9 +123,9 @@ class Ingest:
             indexed = self.result.indexed + self.result.reused
             images = f"{indexed:,} of {len(self.plan.to_do):,} images indexed"
             raise KeyboardInterrupt(f"interrupted: {images}. Run the same command to continue") from None
-        except ModelOutOfMemory:
+        except (ModelOutOfMemory, OutOfResources):
             # Memory that is too small for one image is so for all of them, since the pixel budget is the same: so that
-            # ends the run.
+            # ends the run. And file handles or threads that have run out are no property of a file.
             self._commit()
             raise
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from imgsearch.errors import ImgsearchError, StorageError
@@ -140,8 +140,10 @@ class AnnBuilder:
     def schedule(self) -> None:
         """Look in the background whether an ANN file is due; to be called after a commit."""
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._work, args=(True,), name="ann-builder", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, args=(True,), name="ann-builder", daemon=True)
+            with suppress(RuntimeError):  # the system has no more threads: what is due is made at the end
+                thread.start()
+                self._thread = thread
 
     def join(self) -> None:
         """Wait for what is being made: compaction takes segments and unnamed files away."""

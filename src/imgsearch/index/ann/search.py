@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -243,7 +244,10 @@ def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:
                 return
             results[number] = job()
 
-    others = [_pool().submit(work) for _ in range(min(len(jobs), _cores()) - 1)]
+    others = []
+    with suppress(RuntimeError):  # the system has no more threads: fewer do it
+        for _ in range(min(len(jobs), _cores()) - 1):
+            others.append(_pool().submit(work))
     work()
     for other in others:
         other.result()

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsearch.client import protocol
-from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.errors import ImgsearchError, UsageError, exhausted
 from imgsearch.search import SearchKind, read_image
 from imgsearch.text import Call
 from imgsearch.tools.server.handlers import Handlers
@@ -246,7 +246,9 @@ def _disconnected(request: Request, error: Exception) -> Response:
 
 
 def _bug(request: Request, error: Exception) -> Response:
-    """Answer with the bare fact; the traceback goes where the server was started."""
+    """Answer with the bare fact; the traceback goes where the server was started. What has run out is told as that."""
+    if spent := exhausted(error):
+        return _json_response(protocol.error_json(spent), 500)
     traceback.print_exception(error, file=sys.stderr)
     return _json_response(
         {"error": {"kind": "bug", "message": "internal error: this is a bug in imgsearch"}}, 500
