@@ -3,6 +3,7 @@
 from imgsearch.files.identity import source_file
 from imgsearch.files.kinds import LINK, OTHER, RAW, described, kind_of
 from imgsearch.files.open import check_root, open_source
+from imgsearch.files.reached import Reached
 from imgsearch.files.walk import NOT_MOUNTED, Walk, WalkOptions
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "NOT_MOUNTED",
     "OTHER",
     "RAW",
+    "Reached",
     "Walk",
     "WalkOptions",
     "check_root",

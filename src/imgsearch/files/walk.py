@@ -24,6 +24,7 @@ from imgsearch.files.ignore import (
     option_rules,
 )
 from imgsearch.files.kinds import LINK, extension, kind_of
+from imgsearch.files.reached import Reached
 from imgsearch.mounts import Drive, Mounts
 from imgsearch.text import Message, Option, display_path, error_line
 from imgsearch.types import SourceFile
@@ -56,20 +57,20 @@ class _Folder:
     path: str  # relative to the root, "" for the root itself
     device: int  # the number of its drive, 0 on the root's own
     rules: Rules  # of its ignore file and those above it, the deepest first
-    linked: bool  # reached through a symbolic link
+    linked: bool  # reached through a symbolic link or a mount
 
 
 class Walk:
     """The candidate files below a folder: iterate it once, then ask what it could not see.
 
     Yields SourceFile in the order of their path components as bytes; files reached through symbolic links
-    come after all others. ``root`` is an absolute real path. ``extensions`` are lower case with the dot.
+    and on mounts come after all others. ``root`` is an absolute real path. ``extensions`` are lower case with the dot.
     ``subpath`` (a folder or file relative to the root) restricts what is yielded and changes nothing else:
     excludes and ignore files above it still apply. ``skip`` are absolute folders, roots of their own, that
-    are not entered, nor links into them. ``inodes`` holds (st_dev, st_ino) of what was reached while links are
-    followed; walks that share it yield what is behind a link once. Real entries are always yielded, so hard
-    links are files of their own. ``named`` is asked about each file (relative) of another extension: whether it is
-    taken all the same. ``mounts`` is the mount table, which walks of one run may share.
+    are not entered, nor links into them. What ``reached`` has by another name, in this walk or in one that shares it,
+    is not reached again: no folder is entered twice, and what is behind a link is yielded once. Real files are always
+    yielded, so hard links are files of their own. ``named`` is asked about each file (relative) of another extension:
+    whether it is taken all the same. ``mounts`` is the mount table, which walks of one run may share.
 
     Raises UsageError for an invalid pattern in the options. A folder that can't be listed, or whose ignore file can't
     be used, stands in ``left_alone`` instead.
@@ -83,7 +84,7 @@ class Walk:
         *,
         subpath: str = "",
         skip: Collection[str] = (),
-        inodes: set[tuple[int, int]] | None = None,
+        reached: Reached | None = None,
         named: Callable[[str], bool] = lambda path: False,
         mounts: Mounts | None = None,
     ) -> None:
@@ -105,7 +106,7 @@ class Walk:
         self._extensions = frozenset(extensions)
         self._subpath = "" if subpath in ("", ".") else os.path.normpath(subpath)
         self._skip = frozenset(skip) - {root}
-        self._inodes = set() if inodes is None else inodes
+        self._reached = reached or Reached()
         self._named = named
         # Rules see paths relative to the topmost folder that has a word on this walk.
         self._top = min((folder for folder in (root, options.above, options.anchor) if folder), key=len)
@@ -198,7 +199,7 @@ class Walk:
         if len(absolute) > deep.LONGEST // 4 and len(os.fsencode(absolute)) > deep.LONGEST:
             self.left_alone[path] = f"its path is longer than {deep.LONGEST:,} bytes"
             return []
-        if self.options.follow_symlinks and not self._first_time(deep.stat(absolute), linked):
+        if not self._reached.folder(deep.stat(absolute), absolute, behind=linked):
             return []
         device = self._device(os.path.realpath(absolute) if linked else absolute)
         with deep.scandir(absolute) as entries:
@@ -227,6 +228,8 @@ class Walk:
             ):
                 if kind == "folder":
                     self._left_out_folders.append(inside)
+            elif kind == "folder" and self._mounts.is_point(self._absolute(inside)):
+                self._links.append((inside, folder))
             elif kind != "link":
                 wanted.append((kind, inside, folder))
             elif self.options.follow_symlinks:
@@ -236,7 +239,7 @@ class Walk:
         return wanted[::-1]
 
     def _resolve(self, path: str, parent: _Folder) -> list[tuple[str, str, _Folder]]:
-        """Return what a symbolic link stands for, as an entry to visit; nothing where it leads nowhere new."""
+        """Return what a symbolic link or a mount stands for, as an entry to visit; nothing where it is a root's."""
         real = os.path.realpath(self._absolute(path))
         if any(real == root or real.startswith(os.path.join(root, "")) for root in self._skip):
             return []
@@ -254,7 +257,8 @@ class Walk:
             self.other_files[kind_of(path)] += 1
             return None
         behind_link = through_link or parent.linked
-        if self.options.follow_symlinks and not self._first_time(status, behind_link):
+        follow = self.options.follow_symlinks
+        if follow and not self._reached.file(status, self._absolute(path), behind=behind_link):
             return None
         device = parent.device
         if through_link:
@@ -265,14 +269,6 @@ class Walk:
         """Whether a link leads to a folder, or to a file and is called like an image."""
         target = self._absolute(link)
         return deep.isdir(target) or (extension(link) in self._extensions and deep.isfile(target))
-
-    def _first_time(self, status: os.stat_result, linked: bool) -> bool:
-        """Remember a file or folder; False if it lies behind a link and was reached before."""
-        key = (status.st_dev, status.st_ino)
-        if linked and key in self._inodes:
-            return False
-        self._inodes.add(key)
-        return True
 
     def _in_scope(self, path: str, kind: str) -> bool:
         """Whether an entry lies in the subpath or, for what may lead there, on the way to it."""

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from imgsearch import deep
-from imgsearch.files import NOT_MOUNTED, RAW, Walk, kind_of
+from imgsearch.files import NOT_MOUNTED, RAW, Reached, Walk, kind_of
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
@@ -79,7 +79,9 @@ def make_plan(
     reporter.start(0, "images found")
     known_roots = {root.path: root for root in catalog.roots()} if catalog else {}
     owned = scope.elsewhere.union(*(root.owned_paths() for root in scope.roots))
-    inodes: set[tuple[int, int]] = set()
+    reached = Reached(partial(_known_names, scope, catalog) if catalog else tuple)
+    for folder in (*(root.path for root in scope.roots if not root.single_files), *scope.elsewhere):
+        reached.add(folder)
     non_empty = _NonEmpty(scope.requested)
     for root in scope.roots:
         known = _KnownFiles(catalog, known_roots.get(root.path), root)
@@ -93,7 +95,7 @@ def make_plan(
                 extensions,
                 subpath=subpath,
                 skip=skip,
-                inodes=inodes,
+                reached=reached,
                 named=others,
                 mounts=mounts,
             )
@@ -118,6 +120,8 @@ def make_plan(
                     plan.to_prune.append(row.id)
                 else:
                     plan.kept[reason] += 1
+    if prune and catalog and plan.to_do:
+        plan.to_prune += _known_through_links(plan.to_do, scope, catalog)
     _leave_out_empty(plan, non_empty, scope, catalog)
     reporter.stop()
     return plan
@@ -154,6 +158,37 @@ def _judge(
     same = {pair for pair, count in seen.items() if count >= lost[pair]}
     for row in missing:
         yield row, *walk.is_gone(row.path, row.device, prune_empty, same)
+
+
+def _parts(scope: Scope, catalog: Catalog) -> Iterator[tuple[Root, tuple[str, ...]]]:
+    """Yield the known roots of which the run does not walk all, with the parts that it walks."""
+    parts = {root.path: root.subpaths for root in scope.roots}
+    yield from ((root, walked) for root in catalog.roots() if "" not in (walked := parts.get(root.path, ())))
+
+
+def _known_names(scope: Scope, catalog: Catalog) -> Iterator[str]:
+    """Yield the paths of the known files, and of their folders, of the roots of which the run does not walk all."""
+    folders: set[str] = set()
+    for root, _ in _parts(scope, catalog):
+        for row in catalog.files(root.id):
+            yield (path := os.path.join(root.path, row.path))
+            while (path := os.path.dirname(path)) not in folders and is_at_or_below(path, root.path):
+                folders.add(path)
+                yield path
+
+
+def _known_through_links(sources: Collection[SourceFile], scope: Scope, catalog: Catalog) -> Iterator[int]:
+    """Yield the row ids of files that were known through a link, in what the run does not walk, by another name.
+
+    Those ``sources`` are these files by their own names, and from now on they go by them.
+    """
+    own = {os.path.join(source.root, source.path) for source in sources}
+    for root, walked in _parts(scope, catalog):
+        for row in catalog.files(root.id) if root.options.get("follow_symlinks") else ():
+            path = os.path.join(root.path, row.path)
+            real = os.path.realpath(path)
+            if real != path and real in own and not any(is_at_or_below(row.path, part) for part in walked):
+                yield row.id
 
 
 def _sort_in(

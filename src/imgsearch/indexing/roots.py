@@ -138,6 +138,9 @@ def resolve_scope(
             reporter.say(reason)
     if not paths and not present:
         raise FolderError("none of the index's folders is there now; nothing was changed")
+    # In the same order in every run: what two roots lead to is the first one's.
+    order = {root.path: number for number, root in enumerate(roots)}
+    present.sort(key=lambda root: order.get(root.path, len(order)))
     covered = {root.path for root in present}
     others = (root for root in roots if root.path not in covered)
     return Scope(tuple(present), requested, frozenset().union(*map(owned_paths, others)))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from imgsearch import fs, mounts
 from imgsearch.errors import FolderError, PictureError, UsageError
-from imgsearch.files import Walk, WalkOptions, check_root, described, open_source
+from imgsearch.files import Reached, Walk, WalkOptions, check_root, described, open_source
 from imgsearch.files import open as opening_module
 
 EXTENSIONS = frozenset({".jpg", ".png"})
@@ -617,9 +617,9 @@ def test_walks_that_share_what_was_seen_share_links(tmp_path: Path) -> None:
     os.symlink("../far", tmp_path / "one" / "far")
     os.symlink("../far/d.jpg", tmp_path / "two" / "d.jpg")
     os.symlink("../far", tmp_path / "two" / "far")
-    inodes: set[tuple[int, int]] = set()
-    assert found(tmp_path / "one", FOLLOW, inodes=inodes) == ["a.jpg", "far/c.jpg", "far/d.jpg"]
-    assert found(tmp_path / "two", FOLLOW, inodes=inodes) == ["b.jpg"]
+    reached = Reached()
+    assert found(tmp_path / "one", FOLLOW, reached=reached) == ["a.jpg", "far/c.jpg", "far/d.jpg"]
+    assert found(tmp_path / "two", FOLLOW, reached=reached) == ["b.jpg"]
 
 
 def test_other_roots_are_not_entered(tmp_path: Path) -> None:

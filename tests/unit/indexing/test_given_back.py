@@ -14,7 +14,7 @@ from imgsearch.indexing.edit import Removed, remove_paths
 from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.tools.maintenance.status import indexed_files
 from support import fakes, mounts
-from support.fakes import FakeModel, paint, roots, run
+from support.fakes import FakeModel, indexed, paint, roots, run
 from support.given_back import changes_nothing, given_back, hits, names
 from support.mounts import Binds
 
@@ -47,13 +47,28 @@ def link_files(photos: Path) -> None:
     (photos / "g.png").symlink_to(photos.parent / "ext" / "trip" / "day" / "green.png")
 
 
+def link_twice(photos: Path) -> None:
+    (photos / "a").symlink_to("../ext/trip/day")
+    (photos / "b").symlink_to("../ext")
+    (photos / "c").symlink_to("b")
+
+
+def link_inside(photos: Path) -> None:
+    paint(photos / "own" / "red.png", "red")
+    (photos / "a").symlink_to("own")
+    (photos / "round").symlink_to(".")
+    (photos / "sub").mkdir()
+    (photos / "sub" / "l.png").symlink_to("../blue.png")
+    (photos / "sub" / "pink.png").write_bytes(paint(photos.parent / "pink.png", "pink").read_bytes())
+
+
 def link_the_root(photos: Path) -> None:
     photos.rename(photos.parent / "moved")
     photos.symlink_to("moved")
     link_a_folder(photos)
 
 
-@pytest.mark.parametrize("make", [link_a_folder, link_files, link_the_root])
+@pytest.mark.parametrize("make", [link_a_folder, link_files, link_twice, link_inside, link_the_root])
 def test_what_is_behind_a_link_can_be_given_back(
     folder: str, photos: Path, fake_model: FakeModel, make: Callable[[Path], None]
 ) -> None:
@@ -62,6 +77,37 @@ def test_what_is_behind_a_link_can_be_given_back(
     run(folder, photos, walk=FOLLOW)
     assert len(roots(folder)) == 1
     assert len(given_back(folder, fake_model)) >= 3
+
+
+def test_two_roots_that_lead_to_one_folder_keep_what_each_has(
+    folder: str, tmp_path: Path, photos: Path, fake_model: FakeModel
+) -> None:
+    """What one root shows through a link no other root takes, in whatever order they are indexed."""
+    link_a_folder(photos)
+    paint(tmp_path / "also" / "white.png", "white")
+    (tmp_path / "also" / "way").symlink_to("../ext")
+    run(folder, photos, walk=FOLLOW)
+    run(folder, tmp_path / "also", walk=FOLLOW)
+    assert indexed(folder, tmp_path) == {
+        "photos/blue.png",
+        "photos/trip/red.png",
+        "photos/trip/day/green.png",
+        "also/white.png",
+    }
+    given_back(folder, fake_model)
+    changes_nothing(folder, tmp_path / "also", photos)
+
+
+def test_what_was_behind_a_link_is_known_by_its_real_name_once_that_is_indexed(
+    folder: str, tmp_path: Path, photos: Path, fake_model: FakeModel
+) -> None:
+    """A folder that was known through a link and is indexed itself is known once, by its own name, from then on."""
+    link_a_folder(photos)
+    run(folder, photos, walk=FOLLOW)
+    result = run(folder, tmp_path / "ext")
+    assert (result.indexed, result.reused, result.pruned) == (0, 2, 2)
+    assert indexed(folder, tmp_path) == {"photos/blue.png", "ext/trip/red.png", "ext/trip/day/green.png"}
+    given_back(folder, fake_model)
 
 
 def test_an_image_behind_a_link_whose_drive_is_away_keeps_its_vector(
@@ -148,6 +194,50 @@ def test_a_folder_that_is_mounted_twice_is_one_root(
     assert roots(folder, tmp_path) == {"real"}
     given_back(folder, fake_model)
     assert remove_paths([str(tmp_path / "alias")], folder) == Removed(3, 1)
+
+
+@pytest.mark.parametrize(
+    ("real", "alias"),
+    [("b", "a"), ("b", "z"), ("b/sub", "a"), ("b/sub", "y/z"), ("b", "b/sub/again"), (".", "b/all")],
+)
+def test_a_file_below_a_mount_inside_its_root_is_not_its_own_copy(
+    folder: str, tmp_path: Path, binds: Binds, fake_model: FakeModel, real: str, alias: str
+) -> None:
+    """A folder that is mounted a second time inside a root is walked once; by its other name it is known too."""
+    top = tmp_path / "pictures"
+    paint(top / "b" / "blue.png", "blue")
+    paint(top / "b" / "sub" / "red.png", "red")
+    binds.put(top / real, top / alias)
+    run(folder, top)
+    assert len(indexed(folder)) == 2
+    given_back(folder, fake_model)
+    changes_nothing(folder, top / alias, top / real)
+
+
+def test_a_mount_that_comes_later_changes_no_names(
+    folder: str, tmp_path: Path, binds: Binds, fake_model: FakeModel
+) -> None:
+    """What is indexed keeps its names when a folder is mounted a second time, also where that one sorts first."""
+    top = tmp_path / "pictures"
+    paint(top / "b" / "blue.png", "blue")
+    run(folder, top)
+    binds.put(top / "b", top / "a")
+    changes_nothing(folder, top)
+    changes_nothing(folder, top / "a")
+    assert indexed(folder, top) == {"b/blue.png"}
+
+
+def test_a_mount_of_a_folder_of_another_root_stays_that_ones(
+    folder: str, tmp_path: Path, binds: Binds, fake_model: FakeModel
+) -> None:
+    """A root in which a folder of another root is mounted does not take its files."""
+    paint(tmp_path / "one" / "sub" / "red.png", "red")
+    paint(tmp_path / "two" / "blue.png", "blue")
+    binds.put(tmp_path / "one" / "sub", tmp_path / "two" / "mnt")
+    run(folder, tmp_path / "one")
+    run(folder, tmp_path / "two")
+    assert indexed(folder, tmp_path) == {"one/sub/red.png", "two/blue.png"}
+    given_back(folder, fake_model)
 
 
 class Folding:
