@@ -100,18 +100,22 @@ def sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: str) -> None:
-    """Make a folder, and those above it that are missing, so that they survive a power cut. Raises OSError."""
+def make_folder(folder: str, *, above: bool = True) -> None:
+    """Make a folder, and with ``above`` those above it that are missing, so that they survive a power cut.
+
+    Raises OSError.
+    """
     if os.path.isdir(folder):
         return
-    above = os.path.dirname(folder)
-    make_folder(above)
+    parent = os.path.dirname(folder)
+    if above:
+        make_folder(parent)
     try:
         os.mkdir(folder)
     except FileExistsError:
         if not os.path.isdir(folder):
             raise
-    sync_folder(above)
+    sync_folder(parent)
 
 
 def check_handles() -> None:
@@ -289,6 +293,10 @@ class FileLock:
             with suppress(OSError):  # it is held all the same; only the message of the next one is poorer
                 os.ftruncate(self._descriptor, 0)
                 os.pwrite(self._descriptor, json.dumps(_this_process()).encode(), 0)
+
+    def is_named(self) -> bool:
+        """Whether the file still has its name; a lock on a file without one keeps nobody out."""
+        return _is_named(self._descriptor, self.path)
 
     def release(self) -> None:
         """Let the next one have it."""

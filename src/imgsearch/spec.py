@@ -53,13 +53,18 @@ def keep_settings(options: ModelOptions, old: IndexSpec) -> ModelOptions:
     """Return the options for an index that replaces one made as ``old``: what the user does not change stays.
 
     With the same model everything does. Another model comes with its own conventions; only what the user of the
-    old index had chosen against those of the old model is carried over.
+    old index had chosen against those of the old model is carried over. Raises CheckpointError if the old index's model
+    is to be taken and is not on this machine.
     """
     if old.model == IMPORTED:
         return options  # there was no model, so nothing was chosen against its conventions
     prompts = None if options.instruction is not None else (old.query_prompt, old.document_prompt)
     pixels: PixelChoice | None = options.pixels or old.pixels
     if options.model is None:
+        if old.model != locate.DEFAULT_MODEL:
+            locate.find_checkpoint(
+                old.model, download=False
+            )  # named by the index alone, it is not downloaded
         return replace(
             options,
             model=old.model,
@@ -87,8 +92,8 @@ def checkpoint_for(
 ) -> Checkpoint:
     """Find the checkpoint that the index in ``folder`` was made with, there or where the user says it is now.
 
-    Without ``download`` it is looked for on this machine only. Raises CheckpointError if it is not found,
-    IndexMismatch if what is found is another one.
+    Without ``download`` it is looked for on this machine only; so is a model, other than the default one, that only the
+    index names. Raises CheckpointError if it is not found, IndexMismatch if what is found is another one.
     """
     if spec.model == IMPORTED:
         raise CheckpointError(
@@ -101,7 +106,8 @@ def checkpoint_for(
         )
     model = choice.model
     if model is None and spec.model != locate.DEFAULT_MODEL and not _variable_names(spec):
-        model = spec.model
+        # The index may be somebody else's: what is downloaded is the user's choice.
+        model, download = spec.model, False
         if os.path.isabs(model) and not os.path.isdir(model):
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
                 raise CheckpointError(

@@ -18,6 +18,7 @@ from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
+from imgsearch.index.rows import LOST
 from imgsearch.text import Call, Message, display_path, format_bytes, plural
 from imgsearch.types import path_json, paths_json
 
@@ -287,6 +288,11 @@ def status(
         output.line(f"server     {_server(state.server)}")
     for reason, count in state.errors.items():
         output.line(f"skipped    {count:,} {reason}")
+    if lost := state.errors.get(LOST, 0):
+        have = plural(lost, "image has", "images have")
+        output.line(
+            f"           ({have} no embedding since a repair; run: imgsearch index{index_flag(folder)})"
+        )
     if state.errors:
         output.line(f"           (which: imgsearch status --errors{index_flag(folder)})")
     return 0

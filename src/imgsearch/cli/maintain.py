@@ -58,7 +58,7 @@ def verify(
       imgsearch verify                     # list damage and affected images
       imgsearch verify --repair
 
-    Exit code 0: intact or repaired; 1: repaired, but some images could not be indexed again yet; 2: damaged.
+    Exit code 0: intact or repaired; 1: some images whose embeddings were damaged are not indexed again yet; 2: damaged.
     """
     reporter = output.ProgressReporter()
     reporter.wait("Checking the index")
@@ -69,16 +69,17 @@ def verify(
         report = verify_index(folder, reporter)
         _show(report, json, reporter)
         reporter.say(report.summary())
-        return 2 if report.damages else 0
+        return 2 if report.damages else 1 if report.waiting else 0
     repaired = repair_index(
         folder,
         common.model_choice(model, device=device, dtype=dtype),
         reporter,
         lambda found: _show(found, json, reporter),
     )
-    if not repaired.report.repairable or not repaired.report.damages:
-        reporter.say(repaired.report.summary())
-        return 2 if repaired.report.damages else 0
+    found = repaired.report
+    if not found.repairable or not (found.damages or found.waiting):
+        reporter.say(found.summary())
+        return 2 if found.damages else 0
     reporter.say(f"repaired; {plural(repaired.embedded, 'image')} indexed again")
     if repaired.left:
         reporter.say(

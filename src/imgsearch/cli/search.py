@@ -298,7 +298,9 @@ def _encoder(
     from imgsearch.search import CachedEncoder
 
     def load() -> ImageEncoder:
-        checkpoint = checkpoint_for(opened.folder, opened.spec, choice, reporter)
+        # A search downloads no gigabytes unless somebody says so.
+        download = choice.model is not None or output.settings.yes or output.can_ask()
+        checkpoint = checkpoint_for(opened.folder, opened.spec, choice, reporter, download=download)
         encoder = client.load_encoder(checkpoint, opened.spec, choice, reporter)
         if moved := side_db.moved(opened.folder, request.kind, encoder.runtime):
             reporter.say(moved)

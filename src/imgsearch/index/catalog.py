@@ -365,7 +365,7 @@ class Catalog:
 
         Raises StorageError, IndexLocked, IndexDamaged; then nothing of it is visible.
         """
-        with self.transaction() as db:
+        with self.database.consistent(), self.transaction() as db:
             if contents:
                 self._put_segment(db, segment, first_row + len(contents))
             db.executemany(

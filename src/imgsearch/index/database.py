@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
+import re
 import sqlite3
 import threading
 import urllib.parse
@@ -163,9 +166,39 @@ _READ_AS_IT_IS = {
 
 # Rows of a stream fetched at once.
 _FETCHED = 1000
+# No value in it is longer; SQLite would take a gigabyte.
+_MOST_BYTES = 64 << 20
+# How many steps of SQLite's own a statement may take, some and more for every byte of the file, before it is broken
+# off: only pages that lead back to each other take so many. They are counted a million at a time.
+_STEPS, _STEPS_PER_BYTE, _STEPS_AT_ONCE = 50_000_000, 25, 1_000_000
 T = TypeVar("T")
 Kind = Literal["IMMEDIATE", "DEFERRED"]
 """Of transactions: a writer's takes the lock at once, a reader's sees one moment."""
+
+
+def _plain(sql: str) -> str:
+    """Return SQL without its comments, and with one space where one is needed."""
+    return " ".join(re.sub(r"--[^\n]*", "", sql).split()).replace(" ,", ",").replace(" )", ")")
+
+
+_Thing = tuple[str, str]
+"""TABLE, INDEX or TRIGGER, and its name."""
+
+
+@functools.cache
+def _schema(version: int) -> tuple[dict[_Thing, str], dict[_Thing, list[str]]]:
+    """Return what a database of a format consists of, as it is made, and the columns that were added to tables."""
+    made: dict[_Thing, str] = {}
+    added: dict[_Thing, list[str]] = {}
+    for statement in itertools.chain.from_iterable(MIGRATIONS[:version]):
+        verb, kind, name = statement.split()[:3]
+        if verb == "CREATE":
+            made[kind, name] = _plain(statement)
+        elif verb == "ALTER":  # TABLE name ADD COLUMN column
+            added.setdefault((kind, name), []).append(f", {_plain(statement.split(maxsplit=5)[5])}")
+        elif verb == "DROP":
+            del made[kind, name]
+    return made, added
 
 
 def sqlite_version() -> str:
@@ -183,7 +216,7 @@ class Database:
         """
         self.folder = folder
         self.path = os.path.join(folder, CATALOGUE)
-        self._turn = threading.RLock()
+        self._turn, self._steps = threading.RLock(), 0
         check_files(folder)
         if not create and not os.path.exists(self.path):
             raise IndexDamaged(
@@ -200,6 +233,11 @@ class Database:
                 raise
 
     def _prepare(self, write: bool, create: bool) -> None:
+        # It may be somebody else's: of what it can bring along to be run, nothing is.
+        self.connection.execute("PRAGMA trusted_schema = OFF")
+        self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
+        self.connection.set_progress_handler(self._goes_on_for_ever, _STEPS_AT_ONCE)
+        self._check_schema()
         if write:
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = FULL")
@@ -252,6 +290,38 @@ class Database:
     def _open(uri: str) -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
 
+    def _goes_on_for_ever(self) -> bool:
+        """Say whether a statement has taken more steps than one that comes to an end; SQLite asks now and then."""
+        self._steps += _STEPS_AT_ONCE
+        size = 0
+        for path in (self.path, self.path + "-wal"):
+            with suppress(OSError):
+                size += 512 * os.stat(path).st_blocks  # what a file of holes holds
+        return self._steps > _STEPS + _STEPS_PER_BYTE * size
+
+    def _check_schema(self) -> None:
+        """Raise IndexDamaged unless tables, indexes and triggers are those of the database's format, and nothing else.
+
+        A view in the place of a table, a trigger or a column that computes could do anything at any length.
+        """
+        self.connection.execute("BEGIN")  # both of one moment: a writer may be bringing it up to date
+        version = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        rows = self.connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+        self.connection.execute("COMMIT")
+        if version > len(MIGRATIONS):
+            return  # a newer one, which `_migrate` refuses
+        wanted, added = _schema(max(version, 0))
+        found = {
+            (kind.upper(), name): _plain(sql or "")
+            for kind, name, sql in rows
+            if not name.startswith("sqlite_")
+        }
+        for thing, columns in added.items():
+            for column in columns:
+                found[thing] = found.get(thing, "").replace(column, "", 1)
+        if wrong := [name for (_, name), _ in found.items() ^ wanted.items()]:
+            raise self.damaged(ValueError(f"its schema is not imgsearch's: {min(wrong)}"))
+
     def _migrate(self, write: bool, create: bool) -> None:
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
@@ -259,7 +329,7 @@ class Database:
                 f"{self.path} was written by a newer imgsearch (format {version}; this one reads up to "
                 f"{len(MIGRATIONS)}): please upgrade imgsearch"
             )
-        if version == 0 and not create:
+        if version < 0 or (version == 0 and not create):
             raise IndexDamaged(f"{self.path} is not a catalogue; ", rebuild_hint(index_of(self.folder)))
         if not write and version in _READ_AS_IT_IS:
             for statement in _READ_AS_IT_IS[version]:
@@ -297,6 +367,8 @@ class Database:
                 raise IndexLocked(
                     f"{self.path} is in use by another program; try again in a moment"
                 ) from error
+            if name == "SQLITE_INTERRUPT":
+                raise self.damaged(ValueError("its pages refer to each other without end")) from error
             if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
                 raise  # a bug of ours
             raise self.damaged(error) from error
@@ -324,6 +396,7 @@ class Database:
         A connection has one transaction at a time; other threads' transactions wait for their turn.
         """
         with self._turn, self.errors_explained():
+            self._steps = 0
             self.connection.execute(f"BEGIN {kind}")
             try:
                 yield self.connection
@@ -336,15 +409,18 @@ class Database:
     def query(self, make: Callable[..., T], sql: str, *values: object) -> list[T]:
         """Return ``make(*row)`` of every row; what it can't make sense of is damage, too."""
         with self.errors_explained():
+            self._steps = 0
             rows = self.connection.execute(sql, values).fetchall()
         return [self.made(make, row) for row in rows]
 
     def stream(self, make: Callable[..., T], sql: str, *values: object) -> Iterator[T]:
         """Yield what ``query`` returns, fetched a thousand rows at a time; of one moment in a transaction."""
         with self.errors_explained():
+            self._steps = 0
             cursor = self.connection.execute(sql, values)
         while True:
             with self.errors_explained():
+                self._steps = 0
                 rows = cursor.fetchmany(_FETCHED)
             if not rows:
                 return
@@ -355,7 +431,7 @@ class Database:
         """Return ``make(*row)``. Raises IndexDamaged if it makes no sense."""
         try:
             return make(*row)
-        except (ValueError, TypeError, OverflowError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise self.damaged(error) from error
 
     def free_share(self) -> float:

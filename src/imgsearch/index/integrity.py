@@ -17,8 +17,17 @@ from imgsearch.fs import open_own
 from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
-from imgsearch.index.rows import pair_row, triple_row
-from imgsearch.index.segments import HEADER_BYTES, check_header, header_says, segment_name, write_header
+from imgsearch.index.rows import LOST, AnnFile, pair_row, triple_row
+from imgsearch.index.segments import (
+    HEADER_BYTES,
+    MOST_SEGMENTS,
+    are_unit,
+    check_header,
+    header_says,
+    rows_per_segment,
+    segment_name,
+    write_header,
+)
 from imgsearch.text import error_line, plural
 from imgsearch.types import IndexSpec
 
@@ -26,8 +35,6 @@ from imgsearch.types import IndexSpec
 _AT_ONCE = 1000
 # Bytes of rows read at once.
 _BLOCK = 8 << 20
-# How far from 1 a row's length may be: a float16 row of unit length is off by less than a thousandth.
-_LENGTH = 0.01
 
 
 class LostFile(NamedTuple):
@@ -109,7 +116,7 @@ def check(
             _check_segment(catalog, number, rows, opened[number], spec, findings, advance)
         for file in ann_files.values():
             path = os.path.join(catalog.folder, "faiss", file.name)
-            if reason := rabitq.damage(path, file.bytes, file.crc):
+            if reason := _codes_trouble(path, file, spec):
                 findings.damages.append(
                     Damage("ann", path, reason.removeprefix(path).strip(), segment=file.segment)
                 )
@@ -131,9 +138,7 @@ def repair(catalog: Catalog, findings: Findings, spec: IndexSpec) -> None:
     """
     for damage in findings.damages:
         _drop_contents(catalog, damage.contents)
-    _drop_files_without_content(catalog)
-    # Triggers have kept the figures along; where they began wrong, they are wrong still.
-    _recount(catalog)
+    _lose_files_without_content(catalog)
     for number in {damage.segment for damage in findings.damages if damage.segment}:
         kinds = {damage.kind: damage for damage in findings.damages if damage.segment == number}
         if "ann" in kinds:
@@ -150,6 +155,18 @@ def repair(catalog: Catalog, findings: Findings, spec: IndexSpec) -> None:
             write_header(
                 os.path.join(catalog.folder, "vectors", segment_name(number)), spec.dim, spec.fingerprint
             )
+    # Triggers have kept the figures along; where they began wrong, they are wrong still. Last, since it takes as long
+    # as there are rows, and a damaged segment may claim any number.
+    _recount(catalog)
+
+
+def lost_files(catalog: Catalog) -> list[LostFile]:
+    """Return the files that wait to be embedded again after a repair."""
+    return catalog.database.query(
+        _lost_file,
+        "SELECT root, root.path, file.path FROM file JOIN root ON root.id = file.root WHERE error = ?",
+        LOST,
+    )
 
 
 def files_of(catalog: Catalog, content: int) -> list[LostFile]:
@@ -172,7 +189,7 @@ def files_without_content(catalog: Catalog) -> list[LostFile]:
 
 def _drop_segment(catalog: Catalog, number: int) -> None:
     last = max(known for known, _ in catalog.segments())
-    catalog.drop_segment(number, last if last > number else number + 1)
+    catalog.drop_segment(number, last if last > number else min(number + 1, MOST_SEGMENTS))
 
 
 # ---- what is asked of the catalogue; these questions read all of it
@@ -257,9 +274,11 @@ def _contents_of(catalog: Catalog, segment: int, first_row: int = 0) -> list[int
 
 # ---- what is taken out of it: only under the writer lock
 
+_LOSES = "content = NULL, error = ?, detail = ''"
+
 
 def _drop_contents(catalog: Catalog, ids: Iterable[int]) -> None:
-    """Forget contents and the files that have them, so that the next run finds these files new.
+    """Forget contents; the files that have them wait from then on to be embedded again.
 
     All pages of a file go with one of them. Some at a time: killed in between, what is left can go later.
     """
@@ -268,14 +287,14 @@ def _drop_contents(catalog: Catalog, ids: Iterable[int]) -> None:
             for id in part:
                 known = db.execute("SELECT sha256 FROM content WHERE id = ?", (id,)).fetchone()
                 if known:  # not with an earlier page
-                    db.execute("DELETE FROM file WHERE content = ?", known)
+                    db.execute(f"UPDATE file SET {_LOSES} WHERE content = ?", (LOST, *known))
                     db.execute("DELETE FROM content WHERE sha256 = ?", known)
 
 
-def _drop_files_without_content(catalog: Catalog) -> None:
-    """Forget the files that name a content that is not there."""
+def _lose_files_without_content(catalog: Catalog) -> None:
+    """Let the files that name a content that is not there wait to be embedded again."""
     with catalog.transaction() as db:
-        db.execute(f"DELETE FROM file WHERE {_HOMELESS}")
+        db.execute(f"UPDATE file SET {_LOSES} WHERE {_HOMELESS}", (LOST,))
 
 
 def _shorten(catalog: Catalog, segment: int, rows: int) -> None:
@@ -333,6 +352,16 @@ def _check_catalogue(catalog: Catalog, findings: Findings) -> None:
         findings.damages.append(Damage("files", catalog.path, what))
 
 
+def _codes_trouble(path: str, file: AnnFile, spec: IndexSpec | None) -> str:
+    if spec is None or file.faiss != rabitq.version():
+        return rabitq.damage(path, file.bytes, file.crc)
+    try:
+        rabitq.load(path, spec.dim, file.rows, file.nlist, file.nprobe, file.bytes, file.crc)
+    except rabitq.CodesError as error:
+        return str(error)
+    return ""
+
+
 def _open(stack: ExitStack, path: str) -> int | OSError:
     try:
         descriptor = open_own(path)
@@ -377,13 +406,14 @@ def _check_segment(
             Damage("header", path, "does not start with this index's header", segment=number)
         )
     width = 2 * dim
-    whole = max(0, os.fstat(file).st_size - HEADER_BYTES) // width
-    if whole < rows:
+    whole = min(max(0, os.fstat(file).st_size - HEADER_BYTES) // width, rows_per_segment(dim))
+    if not 0 < rows <= whole:
+        whole = whole if rows > 0 else 0
         lost = _contents_of(catalog, number, whole)
         what = f"ends after {whole:,} of {rows:,} embeddings, which affects {plural(len(lost), 'image')}"
         findings.damages.append(Damage("short", path, what, tuple(lost), number, whole))
     advance(len(header))
-    _check_rows(catalog, number, min(rows, whole), file, dim, findings, advance)
+    _check_rows(catalog, number, max(0, min(rows, whole)), file, dim, findings, advance)
 
 
 def _check_rows(
@@ -415,19 +445,15 @@ def _check_rows(
                 else:
                     mismatched.append((row, id))
             block = np.frombuffer(buffer, "<f2", count * dim).reshape(count, dim)
-            with np.errstate(all="ignore"):
-                here = block if len(sound) == count else block[[row - first for row, _ in sound]]
-                values = here.astype(np.float32)
-                lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
-                off = ~(np.abs(lengths - 1) <= _LENGTH)  # also what is not a number
-            not_unit += [sound[at] for at in np.flatnonzero(off)]
+            here = block if len(sound) == count else block[[row - first for row, _ in sound]]
+            not_unit += [sound[at] for at in np.flatnonzero(~are_unit(here))]
             findings.vectors += len(entries)
             findings.bytes += count * width
         advance(count * width)
     path = os.path.join(catalog.folder, "vectors", segment_name(number))
     for bad, what in (
         (mismatched, "that do not match their checksums"),
-        (not_unit, "that are not of unit length"),
+        (not_unit, "that are not finite or not of unit length"),
     ):
         if bad:
             named = f"has {len(bad):,} of {rows:,} embeddings {what}: {_ranges([row for row, _ in bad])}"

@@ -15,7 +15,7 @@ from imgsearch.index import manifest, snapshot
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import VectorLocation
-from imgsearch.index.segments import Rows, SegmentMissing, row_crc, segment_name
+from imgsearch.index.segments import Rows, SegmentMissing, are_unit, row_crc, segment_name
 from imgsearch.index.snapshot import Snapshot
 from imgsearch.text import Option
 from imgsearch.types import IndexSpec, Record, Vectors
@@ -193,14 +193,19 @@ class ImageIndex:
         if not k:
             self.strategy = ann.SearchStrategy("exact", "there is nothing to search")
             return []
-        wanted, live_only = k + _SPARE, False
+        wanted, live_only, unit_only = k + _SPARE, False, False
         shortlist = ann.shortlist_for(k, self.spec.dim, total) * self.effective_shortlist_factor()
         while True:
             nearest = ann.nearest(
                 views, query, wanted, shortlist=shortlist, dim=dim, exact=exact, allowed=allowed
             )
             self.strategy = nearest.strategy
-            hits, certain = self._hits(views, nearest, query, k, dim)
+            cosines, rows = ann.cosines(views, nearest, query, dim)
+            if not unit_only and not are_unit(rows).all():
+                # Somebody else's index, or damage. Such a row is no hit and, as long as it likes, crowds out others.
+                allowed, unit_only = snapshot.mask_unit(views, allowed), True
+                continue
+            hits, certain = self._hits(views, nearest, cosines, rows, k)
             if certain or (len(nearest.row) < wanted and nearest.strategy.name != "codes") or wanted >= total:
                 return hits
             if len(hits) < k and not live_only:
@@ -220,10 +225,17 @@ class ImageIndex:
         return self._in_snapshot(lambda: work(self.snapshot.views(self.catalog, fast=False)))
 
     def _hits(
-        self, views: list[ann.SegmentView], nearest: ann.NearestRows, query: Vectors, k: int, dim: int | None
+        self,
+        views: list[ann.SegmentView],
+        nearest: ann.NearestRows,
+        cosines: NDArray[np.float64],
+        rows: Rows,
+        k: int,
     ) -> tuple[list[tuple[Record, float]], bool]:
-        """Return the best k pictures among the nearest rows, and whether no row that was not found could be one."""
-        cosines, rows = ann.cosines(views, nearest, query, dim)
+        """Return the best k pictures among the nearest rows, and whether no row that was not found could be one.
+
+        ``cosines`` and ``rows`` are those of the nearest rows.
+        """
         order = np.argsort(-cosines, kind="stable").tolist()
         hits: list[tuple[float, Record, int, int]] = []
         at_once = min(max(k, 8), 200)
@@ -257,10 +269,12 @@ class ImageIndex:
         if where is None:
             return None
         segment = self.snapshot.segment(where.segment, dict(self.catalog.segments()).get(where.segment, 0))
-        if where.row >= len(segment):
+        if not 0 <= where.row < len(segment):
             raise self._damaged(where.segment, f"has no embedding {where.row}")
         stored = segment.take(np.array([where.row]))
         self.check_row(stored[0], where.crc, where.segment, where.row)
+        if not are_unit(stored)[0]:
+            raise self._damaged(where.segment, f"is damaged: embedding {where.row} is not of unit length")
         return stored.astype(np.float32)
 
     def check_row(self, row: Rows, crc: int, segment: int, number: int) -> None:

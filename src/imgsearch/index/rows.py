@@ -8,10 +8,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from imgsearch.fs import is_at_or_below
 from imgsearch.types import Record, SourceFile
 
+LOST = "embedding lost"
+"""Why a file has no content whose vector was damaged: a repair says so first, and then has it embedded again."""
 # These say nothing about the file's bytes, so the next run tries again.
-TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while it was read"})
+TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while it was read", LOST})
 EMBEDDING_STAYS = "its earlier embedding stays"
 """Ends the detail of a file that has a content and could not be read again; before it stands the reason."""
 # Of the answers of `is_current`, those that are asked for by name.
@@ -119,13 +122,49 @@ class FileState:
     detail: str = ""
 
 
-# From columns to nouns. SQLite keeps anything in any column, so a damaged database may hold anything: what is
-# no path or no JSON raises ValueError or TypeError.
+# From columns to nouns. SQLite keeps anything in any column, and somebody else's database may hold anything: what is
+# no path, no number or no JSON raises ValueError, TypeError, OverflowError or RecursionError.
 
 
 def root_row(id: int, path: bytes, options: str, mount: bytes, drive: str) -> Root:
     """Read a row of the root table."""
-    return Root(id, os.fsdecode(path), dict(json.loads(options)), os.fsdecode(mount), str(drive))
+    folder = _folder(os.fsdecode(path))
+    return Root(
+        int(id), folder, _options(json.loads(options), folder), _folder(os.fsdecode(mount)), str(drive)
+    )
+
+
+def _folder(path: str) -> str:
+    if not os.path.isabs(path) or "\0" in path or os.path.normpath(path) != path:
+        raise ValueError(f"{path[:100]!r} is not an absolute folder")
+    return path
+
+
+def _options(options: Any, root: str) -> dict[str, object]:
+    """Check the options of the root ``root``; what is unknown stays, for a newer imgsearch may have written it."""
+    if not isinstance(options, dict):
+        raise TypeError("its options are not named")
+    names = {name: options.get(name) or [] for name in ("exclude", "only")}
+    for name, values in names.items():
+        if not (isinstance(values, list) and all(isinstance(value, str) for value in values)):
+            raise TypeError(f"{name} is not a list of words")
+    if any(name in ("", os.curdir, os.pardir) or os.sep in name or "\0" in name for name in names["only"]):
+        raise ValueError("only is not a list of files")
+    for name in ("include_hidden", "follow_symlinks", "include_copies"):
+        if not isinstance(options.get(name, False), bool):
+            raise TypeError(f"{name} is neither true nor false")
+    for name in ("above", "anchor"):
+        # A walk goes from there down to the root, and would never arrive from anywhere else.
+        if options.get(name) and not is_at_or_below(root, _folder(options[name])):
+            raise ValueError(f"{name} is not a folder above {root}")
+    return dict(options)
+
+
+def _path(path: bytes) -> bytes:
+    """Check a path in a root. Raises ValueError for one that leads out of it."""
+    if b"\0" in path or path[:1] in (b"", b"/") or b"/../" in b"/%b/" % path:
+        raise ValueError(f"{path[:100]!r} is not a path in a folder")
+    return path
 
 
 def location_row(*columns: Any) -> VectorLocation:
@@ -137,22 +176,38 @@ def ann_file_row(segment: int, rows: int, name: str, faiss: str, *rest: Any) -> 
     """Read an ANN file's row; None if it makes no sense: an ANN file is never worth an error."""
     try:
         found = AnnFile(int(segment), int(rows), str(name), str(faiss), *map(int, rest))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
-    return found if found.rows > 0 and name and os.sep not in found.name else None
+    plain = name and os.sep not in found.name and "\0" not in found.name
+    return found if plain and found.rows > 0 and 1 <= found.nprobe <= found.nlist else None
 
 
 def record_row(
-    segment: int, row: int, id: int, sha256: bytes, page: int, width: int, height: int, crc: int, *path: bytes
+    segment: int,
+    row: int,
+    id: int,
+    sha256: bytes,
+    page: int,
+    width: int,
+    height: int,
+    crc: int,
+    root: bytes,
+    path: bytes,
 ) -> tuple[tuple[int, int], Record, int, bytes]:
     """Read a picture with one of its files: (segment, row), the picture without paths, its row's crc32, a path."""
     record = Record(int(id), bytes(sha256), int(page), int(width), int(height), ())
-    return (int(segment), int(row)), record, int(crc), os.path.join(*path)
+    return (int(segment), int(row)), record, int(crc), os.path.join(root, _path(path))
 
 
 def file_row(id: int, path: bytes, *rest: Any) -> FileRow:
     """Read a row of the file table."""
-    return FileRow(id, os.fsdecode(path), *rest)
+    size, mtime_ns, device, content, error, detail, inode, ctime_ns = rest
+    if not (isinstance(content, bytes | None) and isinstance(error, str | None)):
+        raise TypeError("a file has neither a content nor an error")
+    numbers = int(size), int(mtime_ns), int(device)
+    return FileRow(
+        int(id), os.fsdecode(_path(path)), *numbers, content, error, str(detail), int(inode), int(ctime_ns)
+    )
 
 
 def pair_row(first: int, second: int) -> tuple[int, int]:
@@ -170,7 +225,7 @@ def skipped_row(root: bytes, path: bytes, error: str, detail: str) -> tuple[str,
     detail = str(detail)
     if detail.endswith(EMBEDDING_STAYS):
         detail = detail.removeprefix(f"{error}: ")
-    return os.fsdecode(os.path.join(root, path)), str(error), detail
+    return os.fsdecode(os.path.join(root, _path(path))), str(error), detail
 
 
 def stored_picture_row(

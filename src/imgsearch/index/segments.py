@@ -33,10 +33,16 @@ Rows = NDArray[np.float16]
 
 HEADER_BYTES = 4096
 SEGMENT_BYTES = 1 << 30
+MOST_SEGMENTS = 99_999_999
+"""The highest number of a segment: its file's name has eight digits."""
 _MAGIC = b"imgsearch.f16\0\0\0"
 _VERSION = 1
 _FIELDS = struct.Struct("<16sII32s")  # magic, version, dim, fingerprint; a crc32 of these follows
 _CRC = struct.Struct("<I")
+
+
+# How far from 1 a row's length may be: a float16 row of unit length is off by less than a thousandth.
+_LENGTH = 0.01
 
 
 class SegmentMissing(IndexDamaged):
@@ -56,6 +62,14 @@ def segment_name(number: int) -> str:
 def row_crc(row: Rows) -> int:
     """Return the crc32 of one row's bytes, as the catalogue keeps it."""
     return zlib.crc32(np.ascontiguousarray(row).view(np.uint8).data)
+
+
+def are_unit(rows: Rows) -> NDArray[np.bool_]:
+    """Return which of ``rows`` (n, dim) are finite and of unit length, as all that imgsearch stores are: (n,)."""
+    with np.errstate(all="ignore"):
+        values = rows.astype(np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", values, values))
+        return np.asarray(np.abs(lengths - 1) <= _LENGTH)  # False for what is not a number
 
 
 def rows_per_segment(dim: int) -> int:
@@ -129,7 +143,7 @@ class SegmentWriter:
         self._path = os.path.join(self.folder, segment_name(number))
         end = HEADER_BYTES + rows * self.dim * 2
         try:
-            make_folder(self.folder)
+            make_folder(self.folder, above=False)
             if rows == 0:
                 # Nothing here is committed: whatever a killed writer left gives way to a new file.
                 self._descriptor = create_own(self._path)
@@ -230,6 +244,8 @@ class Segment:
 
 def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple[int, Rows]:
     end = HEADER_BYTES + rows * dim * 2
+    if not 0 <= rows <= rows_per_segment(dim):
+        raise _damaged(path, f"can't have {rows:,} embeddings")
     try:
         descriptor = open_own(path)
     except FileNotFoundError as error:

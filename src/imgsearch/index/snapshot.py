@@ -14,7 +14,7 @@ from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import AnnFile
-from imgsearch.index.segments import Segment
+from imgsearch.index.segments import Segment, are_unit
 from imgsearch.types import IndexSpec
 
 
@@ -83,12 +83,14 @@ class Snapshot:
                     f"{path} was written by FAISS {file.faiss}, this is {rabitq.version()}"
                 )
             self._codes[file.name] = rabitq.load(
-                path, file.rows, file.nlist, file.nprobe, file.bytes, file.crc
+                path, self.spec.dim, file.rows, file.nlist, file.nprobe, file.bytes, file.crc
             )
         except rabitq.CodesError as error:
             self.problems[file.name] = str(error)
 
 
+# Rows read at once: 16 MB of 2,048 dimensions.
+_BLOCK = 4096
 Masks = list[NDArray[np.bool_]]
 """For each view of a search, (rows,): whether a row may be found."""
 
@@ -116,8 +118,21 @@ def mask_below(catalog: Catalog, views: Sequence[ann.SegmentView], paths: Sequen
 
 def mask_live(catalog: Catalog, views: Sequence[ann.SegmentView], allowed: Masks | None = None) -> Masks:
     """Return which of the ``allowed`` rows, or of all, belong to a picture that has a file."""
-    masks = [np.ones(len(view.segment), bool) for view in views] if allowed is None else allowed
+    masks = _all(views) if allowed is None else allowed
     for view, mask in zip(views, masks, strict=True):
         deleted = catalog.deleted_rows(view.segment.number)
         mask[deleted[deleted < len(mask)]] = False
     return masks
+
+
+def mask_unit(views: Sequence[ann.SegmentView], allowed: Masks | None = None) -> Masks:
+    """Return which of the ``allowed`` rows, or of all, are finite and of unit length; this reads all of them."""
+    masks = _all(views) if allowed is None else allowed
+    for view, mask in zip(views, masks, strict=True):
+        for first in range(0, len(mask), _BLOCK):
+            mask[first : first + _BLOCK] &= are_unit(view.segment.read(first, first + _BLOCK))
+    return masks
+
+
+def _all(views: Sequence[ann.SegmentView]) -> Masks:
+    return [np.ones(len(view.segment), bool) for view in views]

@@ -23,6 +23,7 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState, NewContent
 from imgsearch.index.segments import Segment, SegmentWriter, row_crc, rows_per_segment
+from imgsearch.text import Call
 from imgsearch.types import IndexSpec, Vectors
 
 NAME = "writer.lock"
@@ -129,6 +130,7 @@ class IndexWriter:
     def publish(self) -> None:
         """Let the generation that ``rebuild`` began take the place of the index that was there, in one step."""
         if self.unpublished:
+            self._check_there()
             self._keep_manifest(self.folder)
             manifest.write(self.folder, self.spec, self.data)
             self.unpublished = False
@@ -145,10 +147,25 @@ class IndexWriter:
         if not np.isfinite(vectors).all() or len(vectors) != len(contents):
             raise ValueError("one finite row a content")  # a caller's bug: the indexer has filtered them
         try:
+            self._check_there()
             self._commit(contents, vectors, list(states))
+            self._check_there()
         except BaseException:
             self._number = 0  # where the rows end is now for the catalogue to say
             raise
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the index is still where it was: what is written to one that was removed ends with this process."""
+        return self._lock.is_named()
+
+    def _check_there(self) -> None:
+        if not self.is_there:
+            raise StorageError(
+                f"the index in {self.folder} was removed or replaced while this run was writing to it; to make it "
+                "again: ",
+                Call("index_pictures", {"paths": ["FOLDER"], "folder": self.folder}),
+            )
 
     def _commit(
         self, contents: Sequence[tuple[bytes, int, int, int]], vectors: Vectors, states: list[FileState]

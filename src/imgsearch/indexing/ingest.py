@@ -174,7 +174,8 @@ class Ingest:
             # A rate to guess the next run by: only from a run that was mostly embedding.
             enough = self.result.indexed >= 8 and self.result.indexed > self.result.reused - reused
             rate = self.result.indexed / max(time.monotonic() - began, 1e-9)
-            side_db.record_run(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
+            if self.writer.is_there:
+                side_db.record_run(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
 
     def _decoded(
         self,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 
 from imgsearch.index.ann import rabitq, scan
 from imgsearch.index.ann import search as ann
-from imgsearch.index.ann.scan import exact_scores
+from imgsearch.index.ann.scan import exact_scores, scan_prefix, scan_rows
 from imgsearch.index.segments import Rows
 from imgsearch.types import Vectors
 from support.fakes import unit
@@ -237,7 +240,7 @@ def test_codes_come_back_from_the_disk_as_they_were(tmp_path: Path) -> None:
     assert made is not None
     size, crc = rabitq.write(made, str(tmp_path / "x"), os.fsync)
     assert (tmp_path / "x").stat().st_size == size
-    back = rabitq.load(str(tmp_path / "x"), 3000, 4, made.nprobe, size, crc)
+    back = rabitq.load(str(tmp_path / "x"), 64, 3000, 4, made.nprobe, size, crc)
     for before, after in zip(made.shortlist(rows[:1], 100), back.shortlist(rows[:1], 100), strict=True):
         assert np.array_equal(before, after)
 
@@ -259,7 +262,39 @@ def test_damaged_codes_are_refused(tmp_path: Path, damage: str) -> None:
     elif damage == "gone":
         path.unlink()
     with pytest.raises(rabitq.CodesError, match=str(path)):
-        rabitq.load(str(path), 2999 if damage == "other" else 3000, 1, 1, size, crc)
+        rabitq.load(str(path), 64, 2999 if damage == "other" else 3000, 1, 1, size, crc)
+
+
+@pytest.mark.parametrize("kind", ["flat", "other list", "other dim", "no index"])
+def test_codes_of_another_kind_are_refused_behind_a_right_checksum(tmp_path: Path, kind: str) -> None:
+    """What somebody has put in the place of codes, with a checksum for it, is not searched."""
+    path, dim = tmp_path / "x", 64
+    index: Any = faiss.IndexFlatIP(dim)
+    if kind.startswith("other"):
+        dim = 64 if kind == "other list" else 32
+        made = rabitq.build(Held(pictures(300, dim).astype(np.float16)), 2 if kind == "other list" else 1)
+        assert made is not None
+        index = made.index
+    else:
+        index.add(pictures(300, dim))
+    faiss.write_index(index, str(path))
+    if kind == "no index":
+        path.write_bytes(b"Iwrn" + b"\xff" * 500)
+    data = path.read_bytes()
+    with pytest.raises(rabitq.CodesError, match=str(path)):
+        rabitq.load(str(path), 64, 300, 1, 1, len(data), zlib.crc32(data))
+
+
+def test_what_is_no_number_is_never_among_the_nearest() -> None:
+    """Rows that are not finite are passed over by every exact scan, one query at a time or many."""
+    rows = unit(50, 1, 16).astype(np.float16)
+    rows[:40] = np.nan
+    for count in (1, 9):
+        for look in (scan_rows, scan_prefix):
+            scores, found = look(rows, unit(count, 2, 16), 20)
+            assert np.isfinite(scores[:, :10]).all()
+            assert set(found[:, :10].ravel()) == set(range(40, 50))
+            assert (found[:, 10:] == -1).all()
 
 
 def test_a_build_stops_when_it_is_told_to() -> None:

@@ -60,9 +60,9 @@ def make(folder: str, n: int = 1000) -> Vectors:
 def build_again(folder: str) -> list[str]:
     """Bring the ANN files up to date; return why each was made."""
     with IndexWriter(folder) as writer:
-        due = plan_builds(writer.catalog, writer.data)
+        due = plan_builds(writer.catalog, writer.data, writer.spec.dim)
         assert AnnBuilder(writer.data, writer.spec).finish() == len(due)
-        assert plan_builds(writer.catalog, writer.data) == []
+        assert plan_builds(writer.catalog, writer.data, writer.spec.dim) == []
     return [build.reason for build in due]
 
 
@@ -112,9 +112,11 @@ def test_a_file_that_would_soon_be_made_again_waits(folder: str) -> None:
     make(folder)
     with IndexWriter(folder) as writer:
         add(writer, 1000, unit(99, seed=7, dim=DIM))
-        assert plan_builds(writer.catalog, writer.data, growing=True) == []
+        assert plan_builds(writer.catalog, writer.data, writer.spec.dim, growing=True) == []
         add(writer, 1100, unit(1, seed=8, dim=DIM))
-        assert [build.rows for build in plan_builds(writer.catalog, writer.data, growing=True)] == [300]
+        assert [
+            build.rows for build in plan_builds(writer.catalog, writer.data, writer.spec.dim, growing=True)
+        ] == [300]
 
 
 def _lose(path: Path) -> None:
@@ -216,7 +218,7 @@ def test_a_build_that_is_given_up_leaves_nothing(folder: str) -> None:
         add(writer, 99, unit(300, seed=3, dim=DIM))
         stop = threading.Event()
         stop.set()
-        for build in plan_builds(writer.catalog, writer.data):
+        for build in plan_builds(writer.catalog, writer.data, writer.spec.dim):
             builder.build(writer.catalog, writer.data, writer.spec, build, stop)
         assert writer.catalog.ann_files() == {}
     assert not os.path.exists(os.path.join(folder, "faiss"))
@@ -268,9 +270,12 @@ def test_a_row_about_an_ann_file_that_makes_no_sense_stops_nothing(folder: str, 
     rows = make(folder)
     with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db, db:
         db.execute("PRAGMA writable_schema = ON")
+        made = db.execute("SELECT sql FROM sqlite_master WHERE name = 'ann'").fetchone()
         db.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'ann'")
     with closing(sqlite3.connect(os.path.join(folder, "catalog.sqlite"))) as db, db:
         db.execute(f"UPDATE ann SET {damage}")
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'ann'", made)
     assert answers(folder, rows[::499])[:2] == (names(0, 499, 998), "exact")
     assert len(build_again(folder)) == 3
     assert answers(folder, rows[::499])[1] == "codes"

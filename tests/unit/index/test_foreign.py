@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from imgsearch import fs
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.index import manifest, side_db
 from imgsearch.index.layout import CATALOGUE, find_index
+from imgsearch.model import locate
 from support import fakes
 from support.cli import imgsearch
 from support.fakes import FakeModel, paint, run
@@ -80,9 +82,7 @@ def use_every_command(index: Path, gallery: Path, names: Iterable[str] = COMMAND
     paint(gallery / "new.png", "pink")
     for name in names:
         command, *rest = COMMANDS[name]
-        done = imgsearch(
-            command, *(part.replace("GALLERY", str(gallery)) for part in rest), "--index", index, "--yes"
-        )
+        done = imgsearch(command, *(part.replace("GALLERY", str(gallery)) for part in rest), "--index", index)
         assert done.code in (0, 1, 2), name
         if done.code == 2 and command not in ("verify", "doctor"):
             assert len(done.err.strip().splitlines()[-1:]) == 1
@@ -314,3 +314,195 @@ def test_a_manifest_with_a_right_checksum_is_checked_too(index: Path, field: str
         done = imgsearch(*command.split(), "--index", index)
         assert done.code == (1 if command == "doctor" else 2), command
         assert "damaged" in done.err + done.out.decode(), command
+
+
+# ---- the catalogue
+
+
+VIEWS = {
+    "endless view": (
+        "ALTER TABLE {0} RENAME TO was_{0}",
+        "CREATE VIEW {0} AS WITH RECURSIVE r (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) "
+        "SELECT n AS id, n AS path, n AS options, n AS mount, n AS drive, n AS reason, n AS files, n AS rows FROM r",
+    ),
+    "trigger": ("CREATE TRIGGER theirs AFTER INSERT ON {0} BEGIN DELETE FROM root; END",),
+    "another view": ("CREATE VIEW theirs AS SELECT * FROM {0}",),
+    "computed column": ("ALTER TABLE {0} ADD COLUMN x AS (zeroblob(1000000000))",),
+    "index that computes": ("CREATE INDEX theirs ON {0} (hex(zeroblob(1000000)))",),
+    "unique index": ("CREATE UNIQUE INDEX theirs ON {0} (1)",),
+    "virtual table": ("CREATE VIRTUAL TABLE theirs USING fts5 (x)",),
+    "no table": ("ALTER TABLE {0} RENAME TO theirs",),
+}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("what", VIEWS)
+@pytest.mark.parametrize("table", ["root", "tally"])
+def test_a_schema_that_is_not_ours_is_damage(index: Path, gallery: Path, what: str, table: str) -> None:
+    """Views, triggers, indexes and columns of somebody else's are never run: each command says so in one line."""
+    with sqlite3.connect(index / CATALOGUE) as db:
+        db.execute("PRAGMA legacy_alter_table = ON")
+        for statement in VIEWS[what]:
+            db.execute(statement.format(table))
+    for command in ("query red", "status", "verify", "remove /", "compact --all"):
+        done = imgsearch(*command.split(), "--index", index)
+        assert done.code == 2, command
+        assert "schema is not imgsearch's" in done.err, command
+    assert imgsearch("index", gallery, "--rebuild", "--index", index).code == 0
+    assert imgsearch("query", "red", "--index", index).code == 0
+
+
+@pytest.mark.timeout(120)
+def test_pages_that_lead_back_to_each_other_are_damage(index: Path) -> None:
+    """A table whose pages refer to one page again and again, level below level, is given up and not read for ever."""
+    with sqlite3.connect(index / CATALOGUE) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.execute("PRAGMA journal_mode = DELETE")
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+        root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'segment'").fetchone()[0]
+    data = bytearray((index / CATALOGUE).read_bytes())
+    levels, cells, last = 12, 300, len(data) // size
+    for level in range(levels):
+        page, below = bytearray(size), (last + level + 1).to_bytes(4, "big")
+        # An inner page: its kind, how many cells, where they begin, the page on the right; then where each cell lies.
+        page[:12] = struct.pack(">BHHHx", 5, 0, cells, size - 5 * cells) + below
+        for cell in range(cells):
+            at = size - 5 * (cell + 1)
+            page[at : at + 5] = below + b"\x01"
+            page[12 + 2 * cell : 14 + 2 * cell] = at.to_bytes(2, "big")
+        if level == 0:
+            data[(root - 1) * size : root * size] = page
+        else:
+            data += page
+    page = bytearray(size)
+    page[0:1], page[5:7] = b"\x0d", size.to_bytes(2, "big")
+    data += page
+    data[28:32] = (len(data) // size).to_bytes(4, "big")
+    (index / CATALOGUE).write_bytes(data)
+    for command in ("query red", "status", "verify", "index"):
+        done = imgsearch(*command.split(), "--index", index)
+        assert done.code == 2, command
+        assert "damaged" in done.err, command
+
+
+OPTIONS = [
+    "[" * 50_000,
+    "[]",
+    "7",
+    '{"above": "/proc"}',
+    '{"above": "relative"}',
+    '{"above": 7}',
+    '{"anchor": "/tmp/\\u0000"}',
+    '{"exclude": "*.png"}',
+    '{"exclude": [7]}',
+    '{"exclude": {"a": 1}}',
+    '{"include_hidden": "yes"}',
+    '{"follow_symlinks": 3}',
+    '{"only": ["../../etc/passwd"]}',
+    '{"only": 7}',
+    '{"only": ["a\\u0000"]}',
+]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_options_that_no_walk_has_are_damage(index: Path, gallery: Path, options: str) -> None:
+    """Options of a folder are checked where they are read: one line, and no walk that never ends."""
+    with sqlite3.connect(index / CATALOGUE) as db:
+        db.execute("UPDATE root SET options = ?", (options,))
+    for command in ("status", "index", "query red --in .", "remove /", "list"):
+        done = imgsearch(*command.split(), "--index", index)
+        assert done.code == 2, command
+        assert "damaged" in done.err, command
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE root SET path = X'2f00'",
+        "UPDATE root SET path = 'relative'",
+        "UPDATE root SET path = X'2f746d702f2e2e'",
+        "UPDATE root SET mount = X'00'",
+        "UPDATE file SET path = X'2f6574632f706173737764' WHERE id = 1",
+        "UPDATE file SET path = X'2e2e2f2e2e2f78' WHERE id = 1",
+        "UPDATE file SET path = X'6100' WHERE id = 1",
+        "UPDATE file SET path = 'text' WHERE id = 1",
+        "UPDATE file SET size = 'many', mtime_ns = X'00' WHERE id = 1",
+    ],
+)
+def test_a_path_or_a_number_that_is_none_is_damage(index: Path, statement: str) -> None:
+    """Paths that lead out of their folder or hold a NUL, and numbers that are none, are one line."""
+    with sqlite3.connect(index / CATALOGUE) as db:
+        db.execute(statement)
+    for command in (
+        "query red",
+        "list",
+        "status --errors",
+        "index",
+        "verify",
+        "doctor",
+        "similar /etc/hosts",
+    ):
+        done = imgsearch(*command.split(), "--index", index)
+        assert done.code in (0, 1, 2), command
+        assert "passwd" not in done.out.decode(), command
+    assert imgsearch("index", "--index", index).code == 2
+
+
+@pytest.mark.parametrize("rows", [-5, 2**31, 2**62, -(2**63)])
+def test_a_segment_of_impossible_length_is_one_line(index: Path, rows: int) -> None:
+    """A number of rows that no segment has is named, and nothing is read or reserved for it."""
+    with sqlite3.connect(index / CATALOGUE) as db:
+        db.execute("UPDATE segment SET rows = ?", (rows,))
+    for command in ("query red", "status", "index", "verify"):
+        done = imgsearch(*command.split(), "--index", index)
+        assert done.code == 2, command
+    assert imgsearch("verify", "--repair", "--index", index).code == 0
+    assert imgsearch("query", "red", "--index", index).code == 0
+
+
+# ---- the model that it names
+
+
+def test_a_model_that_only_the_index_names_is_not_downloaded(
+    tmp_path: Path, gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No command fetches what somebody else's index names: each says what to run to have it."""
+    with monkeypatch.context() as faked:
+        fakes.install(faked)
+        run(tmp_path / "index", gallery)
+    monkeypatch.setattr(
+        locate, "download_checkpoint", lambda *_, **__: pytest.fail("something was downloaded")
+    )
+    paint(gallery / "new.png", "pink")
+    for command in ("query words", f"similar {gallery}/new.png", "index", f"index {gallery} --rebuild"):
+        done = imgsearch(*command.split(), "--index", tmp_path / "index")
+        assert done.code == 2, command
+        assert f"imgsearch download {fakes.MODEL}" in done.err, command
+
+
+# ---- an index that goes away
+
+
+@pytest.mark.parametrize("how", ["all of it", "what is in it", "another in its place"])
+def test_an_index_that_is_removed_while_it_is_written_ends_the_run(
+    index: Path, gallery: Path, fake_model: FakeModel, how: str
+) -> None:
+    """The run says so, ends with an error, and makes nothing of the index again."""
+    for number in range(40):
+        paint(gallery / f"{number}.png", (number, 2 * number, 3 * number))
+
+    def remove(embedded: int) -> None:
+        if index.exists() and embedded > 20:
+            shutil.rmtree(index)
+            if how != "all of it":
+                index.mkdir()
+            if how == "another in its place":
+                (index / "writer.lock").touch()
+
+    fake_model.before = remove
+    done = imgsearch("index", gallery, "--index", index, "--batch-size", "4")
+    assert done.code == 2
+    assert "was removed or replaced while" in done.err
+    left = {"all of it": None, "what is in it": [], "another in its place": ["writer.lock"]}
+    assert (sorted(os.listdir(index)) if index.exists() else None) == left[how]

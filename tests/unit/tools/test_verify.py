@@ -648,3 +648,107 @@ def test_another_model_is_refused_before_anything_is_changed(
     assert names(verify_index(str(index))) == ["blue.png"]
     assert imgsearch("verify", "--repair", "--index", index).code == 0
     finds_everything(index)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("bit", [0, 1, 2, 12, 24, 30, 40, 61, 63])
+def test_a_segment_that_claims_any_number_of_rows_is_repaired_in_no_time(index: Path, bit: int) -> None:
+    """A single flipped bit in a segment's number of rows costs a repair no more work than there are rows."""
+    sql(index, f"UPDATE segment SET rows = (rows | (1 << {bit})) - (rows & (1 << {bit})) WHERE id = 1")
+    assert not repair_index(str(index)).left
+    assert verify_index(str(index)).damages == []
+    finds_everything(index)
+    with closing(Catalog(str(index))) as catalog:
+        assert sum(catalog.deleted_counts().values()) <= 8
+
+
+@pytest.mark.parametrize("bit", [24, 40, 63])
+def test_a_missing_segment_that_claims_any_number_of_rows_is_repaired_too(index: Path, bit: int) -> None:
+    """The same where its file is gone."""
+    sql(index, f"UPDATE segment SET rows = rows | (1 << {bit}) WHERE id = 2")
+    (index / "vectors/00000002.f16").unlink()
+    assert not repair_index(str(index)).left
+    finds_everything(index)
+
+
+def put_vector(index: Path, colour: str, row: np.ndarray[Any, Any]) -> None:
+    """Give a picture another vector, with a right checksum, as somebody else's index may have it."""
+    path, offset = place_of(index, colour)
+    stored = np.asarray(row, "<f2")
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(stored.tobytes())
+    at = (offset - HEADER_BYTES) // WIDTH
+    sql(
+        index,
+        f"UPDATE content SET crc = {segments.row_crc(stored)} WHERE segment = {int(path.stem)} AND row = {at}",
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0, 100.0])
+def test_a_vector_that_is_none_is_no_hit_and_named(index: Path, photos: Path, value: float) -> None:
+    """Vectors that are not finite or not of unit length are never hits, crowd none out, and are named by verify."""
+    bad = [colour for colour in COLOURS if colour not in ("red", "blue")]
+    for colour in bad:
+        put_vector(index, colour, np.full(DIM, value))
+    for options in ([], ["--exact"], ["--dim", "7"]):
+        done = imgsearch("query", "red", "--json", "--index", index, *options)
+        assert done.code == 0, done.err
+        assert [os.path.basename(hit["path"]) for hit in done.objects] == ["red.png", "blue.png"]
+        assert all(-1.01 <= hit["score"] <= 1.01 for hit in done.objects)
+    assert imgsearch("doctor", "--recall", "--index", index).code == 0
+    similar = imgsearch("similar", photos / "green.png", "--index", index)
+    assert similar.code == 2
+    assert "not of unit length" in similar.err
+    report = verify_index(str(index))
+    assert {os.path.basename(path) for path in report.lost_paths} == {f"{colour}.png" for colour in bad}
+    assert "not finite or not of unit length" in report.damages[0].what
+    repair_index(str(index))
+    finds_everything(index)
+
+
+def test_an_index_of_nothing_but_bad_vectors_finds_nothing(index: Path) -> None:
+    """Where no vector is one, nothing is found, and nothing goes wrong."""
+    for colour in COLOURS:
+        put_vector(index, colour, np.full(DIM, np.nan))
+    assert imgsearch("query", "red", "--index", index).code == 1
+    assert imgsearch("doctor", "--recall", "--index", index).code == 0
+
+
+def test_after_a_repair_that_was_killed_the_pictures_that_wait_are_counted(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before it embeds, a repair leaves an index of which verify, doctor and status say how many images wait."""
+    with monkeypatch.context() as patched:
+        patched.setattr(verify, "_embed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        (index / FIRST).unlink()
+        with pytest.raises(KeyboardInterrupt):
+            repair_index(str(index))
+    checked = imgsearch("verify", "--index", index)
+    assert checked.code == 1
+    assert "have no embedding" in checked.err
+    assert f"imgsearch index --index {index}" in checked.err
+    assert "OK" not in checked.err
+    report = verify_index(str(index))
+    assert report.waiting in (4, 5)  # the copy of the red one may be among them
+    done = imgsearch("doctor", "--index", index)
+    assert done.code == 1
+    assert f"{report.waiting} images have no embedding since a repair" in done.out.decode()
+    assert f"{report.waiting} images have no embedding" in imgsearch("status", "--index", index).out.decode()
+    assert imgsearch("verify", "--repair", "--index", index).code == 0
+    assert verify_index(str(index)).waiting == 0
+    finds_everything(index)
+
+
+def test_the_next_run_takes_what_a_killed_repair_has_left(
+    index: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ordinary run embeds the images of which a killed repair has taken the damaged embeddings out."""
+    with monkeypatch.context() as patched:
+        patched.setattr(verify, "_embed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        (index / FIRST).unlink()
+        with pytest.raises(KeyboardInterrupt):
+            repair_index(str(index))
+    run(index, photos)
+    assert verify_index(str(index)).waiting == 0
+    finds_everything(index)

@@ -42,7 +42,7 @@ def lists_for(rows: int, total: int) -> int:
     return max(1, 1 << (rows // 1024).bit_length() - 1) if rows >= 1024 else 1
 
 
-def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Build]:
+def plan_builds(catalog: Catalog, data: str, dim: int, growing: bool = False) -> list[Build]:
     """Return the ANN files to make, those that cover most new rows first.
 
     ``growing`` says that rows are still being added: then a file that would soon be made anew waits.
@@ -55,7 +55,7 @@ def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Buil
     builds, uncovered = [], {}
     for number, rows in counts:
         nlist = lists_for(rows, total)
-        covered, reason = _covered(known.get(number), data, rows, total, growing)
+        covered, reason = _covered(known.get(number), data, dim, rows, total, growing)
         uncovered[number] = rows - covered
         if rows > covered:
             builds.append(Build(number, rows, nlist, reason))
@@ -73,7 +73,9 @@ def plan_builds(catalog: Catalog, data: str, growing: bool = False) -> list[Buil
     return needed
 
 
-def _covered(one: AnnFile | None, data: str, rows: int, total: int, growing: bool) -> tuple[int, str]:
+def _covered(
+    one: AnnFile | None, data: str, dim: int, rows: int, total: int, growing: bool
+) -> tuple[int, str]:
     """Return how many of a segment's rows its ANN file covers, and why not all.
 
     While rows are being added it is not read again and again for its checksum.
@@ -85,8 +87,11 @@ def _covered(one: AnnFile | None, data: str, rows: int, total: int, growing: boo
     if one.nlist != lists_for(one.rows, total):
         return 0, f"the index has {total:,} rows now"
     path = os.path.join(data, "faiss", one.name)
-    if not growing and (reason := rabitq.damage(path, one.bytes, one.crc)):
-        return 0, reason
+    if not growing:
+        try:
+            rabitq.load(path, dim, one.rows, one.nlist, one.nprobe, one.bytes, one.crc)
+        except rabitq.CodesError as error:
+            return 0, str(error)
     return min(one.rows, rows), f"it covers {one.rows:,} of {rows:,} rows"
 
 
@@ -105,7 +110,7 @@ def build(catalog: Catalog, data: str, spec: IndexSpec, wanted: Build, stop: thr
     folder = os.path.join(data, "faiss")
     beside = os.path.join(folder, f"{wanted.segment:08d}.faiss.new")
     try:
-        make_folder(folder)
+        make_folder(folder, above=False)
         size, crc = rabitq.write(made, beside, sync_file)
         name = f"{wanted.segment:08d}-{crc:08x}.faiss"
         put_in_place(beside, os.path.join(folder, name))
@@ -165,7 +170,7 @@ class AnnBuilder:
         try:
             # A connection of its own: the writer's may be in a transaction.
             with closing(Catalog(self.data, write=True)) as catalog:
-                wanted_ones = plan_builds(catalog, self.data, growing)
+                wanted_ones = plan_builds(catalog, self.data, self.spec.dim, growing)
                 if wanted_ones and not growing:
                     rows = sum(wanted.rows for wanted in wanted_ones)
                     self.reporter.say(f"building the search files for {rows:,} embeddings")

@@ -30,6 +30,8 @@ _TRAIN = 64
 _SEED = 20_240_501
 _CHUNK = 1 << 20
 _QUERY_BITS = 8
+_KIND = b"Iwrn"
+"""With this a file of an IndexIVFRaBitQFastScan begins."""
 RECALL = 0.99
 """Share of the ten nearest rows that the shortlist must hold for a number of probed lists to be enough."""
 
@@ -52,14 +54,17 @@ class Codes:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return estimated inner products and rows, each (1, at most count), best first; -1 where there is none.
 
-        ``query`` is (1, dim) float32; ``mask`` (rows,) says which rows may be found.
+        ``query`` is (1, dim) float32; ``mask`` (rows,) says which rows may be found. Raises CodesError.
         """
         # One query takes one thread: the segments are what is searched side by side.
         with _on_one_thread() as faiss:
             packed = None if mask is None else np.packbits(mask, bitorder="little")
             chosen = {} if packed is None else {"sel": faiss.IDSelectorBitmap(packed)}
             parameters = faiss.IVFRaBitQSearchParameters(nprobe=self.nprobe, qb=_QUERY_BITS, **chosen)
-            scores, rows = self.index.search(rotate(query), min(count, self.rows), params=parameters)
+            try:
+                scores, rows = self.index.search(rotate(query), min(count, self.rows), params=parameters)
+            except (RuntimeError, AssertionError, MemoryError) as error:  # FAISS's own
+                raise CodesError(f"the codes of {self.rows:,} rows can't be searched") from error
         # A damaged file must not lead out of the segment.
         return scores, np.where((rows >= 0) & (rows < self.rows), rows, -1)
 
@@ -217,22 +222,37 @@ def write(codes: Codes, path: str, sync: Callable[[int], None]) -> tuple[int, in
     return size, crc
 
 
-def load(path: str, rows: int, nlist: int, nprobe: int, size: int, crc: int) -> Codes:
-    """Read the codes in ``path``, once its bytes have proved to be those that were written. Raises CodesError."""
+def load(path: str, dim: int, rows: int, nlist: int, nprobe: int, size: int, crc: int) -> Codes:
+    """Read the codes of ``rows`` vectors of ``dim`` in ``path``, and try a search in them. Raises CodesError.
+
+    The bytes must be those that were written; but a checksum that is right says nothing of who has written them.
+    """
     faiss = _faiss()
 
     if reason := damage(path, size, crc):
         raise CodesError(reason)
     try:
         with os.fdopen(open_own(path), "rb", buffering=0) as file:
+            if file.read(len(_KIND)) != _KIND:  # FAISS would read an index of any kind
+                raise CodesError(f"{path} holds no RaBitQ codes")
+        with os.fdopen(open_own(path), "rb", buffering=0) as file:
             index = faiss.read_index(faiss.PyCallbackIOReader(file.read, _CHUNK))
     except OSError as error:
         raise CodesError(f"{path} can't be read ({error_line(error)})") from error
     except (RuntimeError, MemoryError) as error:  # FAISS's own exceptions
         raise CodesError(f"{path} can't be read by FAISS {version()}") from error
-    if index.ntotal != rows:
-        raise CodesError(f"{path} covers {index.ntotal} rows, not {rows}")
-    return Codes(index, rows, nlist, nprobe)
+    zeros = np.zeros((1, dim), np.float32)
+    wanted = {
+        "d": rotate(zeros).shape[1],
+        "ntotal": rows,
+        "nlist": nlist,
+        "metric_type": faiss.METRIC_INNER_PRODUCT,
+    }
+    if wrong := [name for name, value in wanted.items() if getattr(index, name) != value]:
+        raise CodesError(f"{path} is of another index: its {' and '.join(wrong)} differ")
+    codes = Codes(index, rows, nlist, nprobe)
+    codes.shortlist(zeros, 1)
+    return codes
 
 
 def damage(path: str, size: int, crc: int) -> str:

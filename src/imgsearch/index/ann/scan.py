@@ -41,7 +41,7 @@ def scan_rows(
             index.reset()
             index.add_sa_codes(np.ascontiguousarray(codes).view(np.uint8))
             scores, columns = index.search(queries, min(k, len(codes)))
-            best.take(scores, ids[columns])
+            best.take(scores, np.where(columns >= 0, ids[columns], -1))  # -1: nothing that compares
     return best.scores, best.ids
 
 
@@ -78,7 +78,9 @@ class Best:
         self.ids = np.full((queries, k), -1, np.int64)
 
     def take(self, scores: NDArray[np.float32], ids: NDArray[np.int64]) -> None:
-        """Take in scores and ids (queries, any number); of equal ones the earlier stay."""
+        """Take in scores and ids (queries, any number); of equal ones the earlier stay, and what is no number goes."""
+        ids = np.where(np.isnan(scores), -1, ids)
+        scores = np.where(ids >= 0, scores, -np.inf)
         k = self.scores.shape[1]
         scores, ids = np.concatenate([self.scores, scores], 1), np.concatenate([self.ids, ids], 1)
         if scores.shape[1] > 4 * k:
@@ -93,7 +95,8 @@ class Best:
 def normalize(vectors: Vectors) -> Vectors:
     """Return the rows at unit length; a row of zeros stays."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), np.float32)
+    with np.errstate(invalid="ignore"):  # of what is not finite, and is never found
+        return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), np.float32)
 
 
 def exact_scores(rows: Rows, query: Vectors, dim: int | None = None) -> NDArray[np.float64]:

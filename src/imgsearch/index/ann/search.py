@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index.ann.rabitq import Codes
+from imgsearch.index.ann.rabitq import Codes, CodesError
 from imgsearch.index.ann.scan import Best, exact_scores, normalize, scan_prefix, scan_rows
 from imgsearch.index.segments import Rows, Segment
 from imgsearch.types import Vectors
@@ -176,7 +176,14 @@ def _search_views(
         codes = views[number].codes
         assert codes is not None
         mask = None if allowed is None else allowed[number][: codes.rows]
-        return lambda: (estimates, *_numbered(codes.shortlist(query, shortlist, mask), starts[number]))
+
+        def search() -> _Answer:
+            try:
+                return (estimates, *_numbered(codes.shortlist(query, shortlist, mask), starts[number]))
+            except CodesError:
+                return by_scan(number, 0, codes.rows)()
+
+        return search
 
     def by_scan(number: int, start: int, stop: int) -> _Job:
         look = scan_prefix if strategy.name == "prefix" else scan_rows

@@ -17,6 +17,7 @@ from imgsearch.index.ann.builder import plan_builds
 from imgsearch.index.database import sqlite_version
 from imgsearch.index.layout import advice, kind_of
 from imgsearch.index.reader import ImageIndex
+from imgsearch.index.rows import LOST
 from imgsearch.index.segments import SEGMENT_BYTES, rows_per_segment
 from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS
 from imgsearch.indexing.places import place_of, samples_of
@@ -42,7 +43,7 @@ def examine(folder: str) -> list[HealthCheck]:
     try:
         with ImageIndex(folder) as index:
             checks += [_room(index), _format(index), _rebuild(index), *_gone(index), _fast(index)]
-            checks += _roots(index)
+            checks += [*_waiting(index), *_roots(index)]
     except IndexMissing:
         raise
     except ImgsearchError as error:
@@ -120,12 +121,21 @@ def _gone(index: ImageIndex) -> Iterator[HealthCheck]:
         yield HealthCheck("gone", True, text)
 
 
+def _waiting(index: ImageIndex) -> Iterator[HealthCheck]:
+    if count := index.catalog.counts()[2].get(LOST, 0):
+        have = plural(count, "image has", "images have")
+        what_now = Message(
+            f"{have} no embedding since a repair; run: ", Call("index_pictures", {"folder": index.folder})
+        )
+        yield HealthCheck("embeddings", False, what_now)
+
+
 def _fast(index: ImageIndex) -> HealthCheck:
     rows = sum(count for _, count in index.catalog.segments())
     if rows < ann.EXACT_ROWS:
         return HealthCheck("search", True, f"exact: {rows:,} embeddings are few enough to compare them all")
     counts = dict(index.catalog.segments())
-    builds = plan_builds(index.catalog, index.data)
+    builds = plan_builds(index.catalog, index.data, index.spec.dim)
     unusable = {build.segment for build in builds if not build.reason.startswith("it covers")}
     covered = sum(
         min(file.rows, counts[file.segment])

@@ -13,6 +13,7 @@ from imgsearch.errors import UsageError
 from imgsearch.index.ann import search as ann
 from imgsearch.index.ann.scan import Best, exact_scores, normalize, scan_rows
 from imgsearch.index.reader import SHORTLIST, ImageIndex
+from imgsearch.index.segments import are_unit
 from imgsearch.index.snapshot import mask_live
 from imgsearch.index.writer import IndexWriter
 from imgsearch.text import Option
@@ -120,7 +121,8 @@ def _draw(index: ImageIndex, views: list[ann.SegmentView], sample: int) -> tuple
     found = [np.empty((0, index.spec.dim), np.float32)]
     for view, rows, start in zip(views, masks, ends, strict=False):
         mine = np.sort(picked[(picked >= start) & (picked < start + len(rows))]) - start
-        found.append(view.segment.take(rows[mine]).astype(np.float32))
+        stored = view.segment.take(rows[mine])
+        found.append(stored[are_unit(stored)].astype(np.float32))
     return total, np.concatenate(found)
 
 
@@ -140,7 +142,7 @@ def _exact(
     for view, mask in zip(views, mask_live(index.catalog, views), strict=True):
         for first in range(0, len(mask), _BLOCK):
             rows = view.segment.rows[first : first + _BLOCK]
-            scores, ids = scan_rows(rows, queries, K + _SPARE, mask[first : first + _BLOCK])
+            scores, ids = scan_rows(rows, queries, K + _SPARE, mask[first : first + _BLOCK] & are_unit(rows))
             best.take(scores, np.where(ids >= 0, ids + start + first, -1))
             advance(len(rows))
         start += len(mask)

@@ -28,6 +28,7 @@ from imgsearch.index.integrity import (
     check,
     files_of,
     files_without_content,
+    lost_files,
     repair,
 )
 from imgsearch.index.layout import CATALOGUE
@@ -50,7 +51,8 @@ class IntegrityReport:
 
     ``spec`` is what the index was made with, None if nothing says it any more. ``retained`` counts lost
     vectors that were only kept in case their files come back. ``repairable`` says whether ``repair_index`` can help;
-    where it can't, only making the index anew does. ``seconds`` is how long it took.
+    where it can't, only making the index anew does. ``waiting`` counts the files whose embeddings an earlier repair has
+    taken out, and that were not indexed again since. ``seconds`` is how long it took.
     """
 
     folder: str
@@ -64,6 +66,7 @@ class IntegrityReport:
     bytes: int = 0
     seconds: float = 0.0
     repairable: bool = True
+    waiting: int = 0
 
     @property
     def lost_paths(self) -> list[str]:
@@ -79,6 +82,10 @@ class IntegrityReport:
         if self.bytes >= 1e8:  # less is a matter of a moment
             speed = self.bytes / max(self.seconds, 1e-9)
             read += f", {format_bytes(self.bytes)} at {format_bytes(speed)}/s"
+        if not self.damages and self.waiting:
+            wait = plural(self.waiting, "image has", "images have")
+            run = Call("index_pictures", {"folder": self.folder})
+            return Message(f"{wait} no embedding since a repair ({read}, all checksums match); run: ", run)
         if not self.damages:
             return Message(f"OK: {read}, all checksums match")
         what_now = (
@@ -143,14 +150,15 @@ def repair_index(
                     f"{damage.path} {damage.what}: nothing was changed; make the file readable and try again"
                 )
         _repair(report)
-    if not report.damages and not report.orphans:
+    if not report.damages and not report.orphans and not report.waiting:
         return RepairResult(report)
-    lost = list({(file.root, file.path): file for file in report._lost_files()}.values())
+    with closing(Catalog(report.data)) as catalog:
+        lost = lost_files(catalog)
     if lost:
         _embed(folder, lost, model or ModelOptions(), reporter)
     with IndexWriter(folder) as writer:  # which clears away what nothing names
         AnnBuilder(writer.data, writer.spec, reporter).finish()
-        left = [file.whole for file in lost if writer.catalog.file(file.root, file.path) is None]
+        left = [file.whole for file in lost_files(writer.catalog)]
     return RepairResult(report, len(lost) - len(left), tuple(left))
 
 
@@ -166,6 +174,8 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> IntegrityRep
             finally:
                 reporter.stop()
             _add_findings(report, found, catalog)
+            if not any(damage.kind == "catalogue" for damage in found.damages):
+                report.waiting = len(lost_files(catalog))
     except IndexDamaged as error:
         path = os.path.join(report.data, CATALOGUE)
         what = "is missing" if not os.path.exists(path) else f"can't be read ({error.__cause__ or error})"
