@@ -29,6 +29,8 @@ _SPARE = 32
 _LENGTH = 2.0**-10
 _CLOSE = 2e-6
 _TRIES = 8
+# Rows that are no unit vectors whose checksums are compared at once.
+_CHECKED = 200
 SHORTLIST = "shortlist"
 """The key under which a catalogue keeps by how much this index's shortlists are to be longer."""
 
@@ -201,8 +203,11 @@ class ImageIndex:
             )
             self.strategy = nearest.strategy
             cosines, rows = ann.cosines(views, nearest, query, dim)
-            if not unit_only and not are_unit(rows).all():
-                # Somebody else's index, or damage. Such a row is no hit and, as long as it likes, crowds out others.
+            bad = np.flatnonzero(~are_unit(rows))
+            if len(bad) and not unit_only:
+                # Damage; or, if checksums are right, somebody else's index. Such a row is no hit and, as long as it
+                # likes, crowds out others.
+                self._check_rows(views, nearest, rows, bad[:_CHECKED])
                 allowed, unit_only = snapshot.mask_unit(views, allowed), True
                 continue
             hits, certain = self._hits(views, nearest, cosines, rows, k)
@@ -276,6 +281,16 @@ class ImageIndex:
         if not are_unit(stored)[0]:
             raise self._damaged(where.segment, f"is damaged: embedding {where.row} is not of unit length")
         return stored.astype(np.float32)
+
+    def _check_rows(
+        self, views: list[ann.SegmentView], nearest: ann.NearestRows, rows: Rows, ranks: NDArray[np.int64]
+    ) -> None:
+        """Raise IndexDamaged if one of the nearest rows, those of some ranks, does not match its checksum."""
+        places = {
+            (views[nearest.view[rank]].segment.number, int(nearest.row[rank])): rows[rank] for rank in ranks
+        }
+        for (segment, row), (_, crc) in self.catalog.records(list(places)).items():
+            self.check_row(places[segment, row], crc, segment, row)
 
     def check_row(self, row: Rows, crc: int, segment: int, number: int) -> None:
         """Raise IndexDamaged if row ``number`` of a segment does not match its checksum."""

@@ -148,9 +148,9 @@ def test_a_commit_is_all_or_nothing(tmp_path: Path) -> None:
     before = answers(tmp_path)
     catalog = Catalog(str(tmp_path), write=True)
     root = catalog.roots()[0].id
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(IndexDamaged, match="UNIQUE"):
         catalog.commit(1, 2, [new("c"), new("a")], [state(root, "c.jpg", sha("c"))])
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(IndexDamaged, match="FOREIGN KEY"):
         catalog.commit(1, 2, [new("c")], [state(root, "c.jpg", sha("c")), state(99, "x", sha("c"))])
     assert answers(tmp_path) == before
     catalog.commit(1, 2, [new("c")], [state(root, "c.jpg", sha("c"))])
