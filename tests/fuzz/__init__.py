@@ -11,10 +11,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz import decoders
+from fuzz import decoders, foreign
 
 Case = Callable[[random.Random, Path], None]
 
 TARGETS: dict[str, Case] = {
     "decoders": decoders.case,
+    "foreign": foreign.case,
 }

@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,9 @@ def spoil(rng: random.Random, index: Path, outside: Path) -> list[str]:
     return [f"{kind.__name__.strip('_')}: {kind(rng, index, outside)}" for kind in kinds]
 
 
-def use(
-    index: Path, gallery: Path, outside: Path, only: Callable[[str], bool] = lambda command: True
-) -> None:
-    """Run the commands on an index: each works, or ends with exit code 2 and says why in one line."""
-    for command in filter(only, COMMANDS):
+def use(index: Path, gallery: Path, outside: Path, commands: Sequence[str] = COMMANDS) -> None:
+    """Run commands on an index: each works, or ends with exit code 2 and says why in one line."""
+    for command in commands:
         words = command.replace("GALLERY", str(gallery)).replace("OUTSIDE", str(outside))
         argv = words.replace("OUT", str(index.parent / "exported.npy")).split()
         done = imgsearch(*argv, "--index", index)
@@ -188,7 +186,11 @@ def _vectors(rng: random.Random, index: Path, outside: Path) -> object:
 
 
 def _sql(index: Path, statement: str, *values: object) -> object:
-    with suppress(sqlite3.Error, OSError), closing(sqlite3.connect(index / CATALOGUE, timeout=0.1)) as db, db:
+    with (
+        suppress(sqlite3.Error, OSError, UnicodeError),
+        closing(sqlite3.connect(index / CATALOGUE, timeout=0.1)) as db,
+        db,
+    ):
         db.execute("PRAGMA foreign_keys = OFF")
         db.execute("PRAGMA ignore_check_constraints = ON")
         triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()

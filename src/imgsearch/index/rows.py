@@ -144,7 +144,7 @@ def _options(options: Any, root: str) -> dict[str, object]:
     """Check the options of the root ``root``; what is unknown stays, for a newer imgsearch may have written it."""
     if not isinstance(options, dict):
         raise TypeError("its options are not named")
-    names = {name: options.get(name) or [] for name in ("exclude", "only")}
+    names = {name: options.get(name, []) for name in ("exclude", "only")}
     for name, values in names.items():
         if not (isinstance(values, list) and all(isinstance(value, str) for value in values)):
             raise TypeError(f"{name} is not a list of words")
@@ -155,7 +155,8 @@ def _options(options: Any, root: str) -> dict[str, object]:
             raise TypeError(f"{name} is neither true nor false")
     for name in ("above", "anchor"):
         # A walk goes from there down to the root, and would never arrive from anywhere else.
-        if options.get(name) and not is_at_or_below(root, _folder(options[name])):
+        folder = options.get(name, "")
+        if folder != "" and not is_at_or_below(root, _folder(folder)):
             raise ValueError(f"{name} is not a folder above {root}")
     return dict(options)
 

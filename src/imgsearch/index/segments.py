@@ -209,6 +209,8 @@ class Segment:
 
         Read and not mapped: pages of a mapping stay counted as this process's memory.
         """
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise _damaged(self.path, f"has no embedding {rows.min() if rows.min() < 0 else rows.max()}")
         width, descriptor = 2 * self.dim, self._descriptor
         offsets = (HEADER_BYTES + rows * width).tolist()
         try:

@@ -400,6 +400,8 @@ OPTIONS = [
     '{"follow_symlinks": 3}',
     '{"only": ["../../etc/passwd"]}',
     '{"only": 7}',
+    '{"exclude": null}',
+    '{"above": null}',
     '{"only": ["a\\u0000"]}',
 ]
 

@@ -26,6 +26,7 @@ def rows(n: int, seed: int = 0, dim: int = DIM) -> Rows:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
+    (tmp_path / "index").mkdir()
     return str(tmp_path / "index" / "vectors")
 
 

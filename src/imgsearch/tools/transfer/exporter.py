@@ -15,7 +15,7 @@ from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.fs import AtomicFiles
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import StoredPicture
-from imgsearch.index.segments import Segment, SegmentMissing, row_crc
+from imgsearch.index.segments import Segment, SegmentMissing, are_unit, row_crc
 from imgsearch.text import Call, Option, display_path, format_duration, plural
 from imgsearch.tools.transfer.npy import ArrayWriter
 from imgsearch.tools.transfer.parquet import NoText, TableWriter
@@ -166,16 +166,23 @@ class _Export:
     def _checked(
         self, group: list[StoredPicture]
     ) -> Iterator[tuple[list[StoredPicture], NDArray[np.float16]]]:
-        segment = self.segments[group[0].segment]
+        segment = self.segments.get(group[0].segment)
+        if segment is None:
+            raise self.index.catalog.database.damaged(ValueError(f"there is no segment {group[0].segment}"))
         rows = segment.take(np.array([picture.row for picture in group], np.int64))
-        sound = [index for index, picture in enumerate(group) if row_crc(rows[index]) == picture.crc]
+        unit = are_unit(rows)
+        sound = [
+            index
+            for index, picture in enumerate(group)
+            if unit[index] and row_crc(rows[index]) == picture.crc
+        ]
         self.reporter.advance(len(group))
         if len(sound) < len(group):
             if not self.skip_bad:
                 first = next(index for index in range(len(group)) if index not in sound)
                 raise IndexDamaged(
-                    f"{segment.path} is damaged: embedding {group[first].row} does not match its checksum; nothing was "
-                    "written. '",
+                    f"{segment.path} is damaged: embedding {group[first].row} does not match its checksum or "
+                    "is not of unit length; nothing was written. '",
                     Call("repair_index"),
                     "' repairs the index; ",
                     Option("skip_bad", True),
