@@ -7,10 +7,10 @@ writer cuts off and readers never look at.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ HEADER_BYTES = 4096
 SEGMENT_BYTES = 1 << 30
 MOST_SEGMENTS = 99_999_999
 """The highest number of a segment: its file's name has eight digits."""
+_BLOCK_BYTES = 4 << 20  # of 16 MB at a time, a scan takes three times as long
 _MAGIC = b"imgsearch.f16\0\0\0"
 _VERSION = 1
 _FIELDS = struct.Struct("<16sII32s")  # magic, version, dim, fingerprint; a crc32 of these follows
@@ -191,24 +192,26 @@ class SegmentWriter:
 
 
 class Segment:
-    """The committed rows of one segment, mapped; few of them are better read with ``take``."""
+    """The committed rows of one segment.
+
+    They are read and not mapped: a file that becomes shorter, or whose drive is pulled, is an error then and does not
+    end the process; and pages of a mapping stay counted as this process's memory.
+    """
 
     def __init__(self, folder: str, number: int, rows: int, dim: int, fingerprint: str) -> None:
-        """Map the first ``rows`` rows of segment ``number`` below ``folder``. Raises IndexDamaged."""
+        """Open the first ``rows`` rows of segment ``number`` below ``folder``. Raises IndexDamaged."""
         self.number = number
         self.dim = dim
         self.path = os.path.join(folder, segment_name(number))
-        self._descriptor, self.rows = _map(self.path, number, rows, dim, fingerprint)
+        self._rows = rows
+        self._descriptor = _open(self.path, number, rows, dim, fingerprint)
 
     def __len__(self) -> int:
         """Return the number of committed rows."""
-        return len(self.rows)
+        return self._rows
 
     def take(self, rows: NDArray[np.int64]) -> Rows:
-        """Return a copy of some rows: (n, dim) float16.
-
-        Read and not mapped: pages of a mapping stay counted as this process's memory.
-        """
+        """Return a copy of some rows: (n, dim) float16."""
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
             raise _damaged(self.path, f"has no embedding {rows.min() if rows.min() < 0 else rows.max()}")
         width, descriptor = 2 * self.dim, self._descriptor
@@ -232,19 +235,36 @@ class Segment:
         except OSError as error:
             raise _damaged(self.path, f"can't be read ({error_line(error)})") from error
 
+    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, Rows]]:
+        """Yield the rows from ``start`` to before ``stop`` in blocks that stay in the processor's cache.
+
+        Each comes with the number of its first row, and is good only until the next one is asked for.
+        """
+        size = max(1, _BLOCK_BYTES // (2 * self.dim))
+        block = np.empty((min(size, max(0, stop - start)), self.dim), "<f2")
+        for first in range(start, stop, size):
+            rows = block[: min(size, stop - first)]
+            try:
+                count = os.preadv(self._descriptor, [rows.data], HEADER_BYTES + first * 2 * self.dim)
+            except OSError as error:
+                raise _damaged(self.path, f"can't be read ({error_line(error)})") from error
+            if count != rows.nbytes:
+                raise _damaged(self.path, "is shorter than its saved embeddings")
+            yield first, rows
+
     def _whole(self, data: bytes, rows: int) -> Rows:
         if len(data) != 2 * self.dim * rows:
             raise _damaged(self.path, "is shorter than its saved embeddings")
         return np.frombuffer(data, "<f2").reshape(rows, self.dim)
 
     def __del__(self) -> None:
-        """Close the file; the mapping goes when nobody uses its rows any more."""
+        """Close the file."""
         descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
         if descriptor >= 0:
             close_quietly(descriptor)
 
 
-def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple[int, Rows]:
+def _open(path: str, number: int, rows: int, dim: int, fingerprint: str) -> int:
     end = HEADER_BYTES + rows * dim * 2
     if not 0 <= rows <= rows_per_segment(dim):
         raise _damaged(path, f"can't have {rows:,} embeddings")
@@ -262,9 +282,8 @@ def _map(path: str, number: int, rows: int, dim: int, fingerprint: str) -> tuple
         check_header(os.pread(descriptor, HEADER_BYTES, 0), path, dim, fingerprint)
         if os.fstat(descriptor).st_size < end:
             raise _damaged(path, f"is shorter than its {plural(rows, 'saved embedding')}")
-        mapped = mmap.mmap(descriptor, end, access=mmap.ACCESS_READ)
-        return descriptor, np.frombuffer(mapped, dtype="<f2", offset=HEADER_BYTES).reshape(rows, dim)
-    except (OSError, ValueError) as error:
+        return descriptor
+    except OSError as error:
         os.close(descriptor)
         raise _damaged(path, f"can't be read ({error_line(error)})") from error
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,10 @@ class Held:
 
     def read(self, start: int, stop: int) -> Rows:
         return self.rows[start:stop]
+
+    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, Rows]]:
+        for first in range(start, stop, 50):
+            yield first, self.rows[first : min(first + 50, stop)]
 
 
 def cut(rows: Rows, cuts: list[int]) -> tuple[list[ann.SegmentView], NDArray[np.int64]]:

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from imgsearch.errors import IndexDamaged, StorageError
 from imgsearch.index import segments
+from imgsearch.index.ann.search import SegmentView, nearest
 from imgsearch.index.segments import HEADER_BYTES, Rows, Segment, SegmentWriter, segment_name
 
 DIM = 8
@@ -42,14 +44,14 @@ def written(folder: str, *parts: Rows, number: int = 1) -> Path:
     return Path(folder, segment_name(number))
 
 
-def mapped(folder: str, n: int, number: int = 1) -> Rows:
-    return Segment(folder, number, n, DIM, PRINT).rows
+def stored(folder: str, n: int, number: int = 1) -> Rows:
+    return Segment(folder, number, n, DIM, PRINT).read(0, n)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 20), max_size=6), st.integers(1, 70))
 def test_rows_come_back_bit_by_bit(tmp_path: Path, parts: list[int], dim: int) -> None:
-    """Whatever is appended in whatever portions is what a reader maps."""
+    """Whatever is appended in whatever portions is what a reader reads."""
     folder = str(tmp_path / "vectors")
     blocks = [rows(n, seed, dim) for seed, n in enumerate(parts)]
     writer = SegmentWriter(folder, dim, PRINT)
@@ -60,9 +62,40 @@ def test_rows_come_back_bit_by_bit(tmp_path: Path, parts: list[int], dim: int) -
         done += len(block)
     writer.close()
     wanted = np.concatenate([rows(0, dim=dim), *blocks])
-    found = Segment(folder, 1, done, dim, PRINT).rows
+    found = Segment(folder, 1, done, dim, PRINT).read(0, done)
     assert found.tobytes() == wanted.tobytes()
     assert not found.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda segment: list(segment.blocks(0, 50)),
+        lambda segment: segment.take(np.array([3, 48])),
+        lambda segment: segment.read(0, 50),
+        lambda segment: nearest([SegmentView(segment)], np.ones(DIM, np.float32), 5, exact=True),
+        lambda segment: nearest([SegmentView(segment)], np.ones(DIM // 2, np.float32), 5, dim=DIM // 2),
+    ],
+    ids=["blocks", "take", "read", "exact", "prefix"],
+)
+@pytest.mark.parametrize("what", ["shorter", "unreadable"])
+def test_a_segment_that_is_damaged_while_it_is_open_is_an_error(
+    folder: str, look: Callable[[Segment], object], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that becomes shorter, or whose drive is pulled, is IndexDamaged for a reader and not its end."""
+    path = written(folder, rows(50))
+    segment = Segment(folder, 1, 50, DIM, PRINT)
+    if what == "shorter":
+        os.truncate(path, HEADER_BYTES + 20 * DIM * 2)
+    else:
+
+        def fail(*_: object) -> NoReturn:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "pread", fail)
+        monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(IndexDamaged, match=r"can't be read|is shorter than its saved embeddings"):
+        look(segment)
 
 
 def test_a_reader_sees_committed_rows_only(folder: str) -> None:
@@ -71,8 +104,8 @@ def test_a_reader_sees_committed_rows_only(folder: str) -> None:
     with path.open("ab") as file:
         file.write(b"torn")
     before = path.read_bytes()
-    assert np.array_equal(mapped(folder, 3), rows(5)[:3])
-    assert np.array_equal(mapped(folder, 5), rows(5))
+    assert np.array_equal(stored(folder, 3), rows(5)[:3])
+    assert np.array_equal(stored(folder, 5), rows(5))
     assert path.read_bytes() == before
 
 
@@ -87,7 +120,7 @@ def test_a_torn_tail_is_cut_off_by_the_next_writer(folder: str, torn: int) -> No
     assert path.stat().st_size == HEADER_BYTES + 4 * DIM * 2
     writer.append(4, rows(2, seed=1))
     writer.close()
-    assert np.array_equal(mapped(folder, 6), np.concatenate([rows(4), rows(2, seed=1)]))
+    assert np.array_equal(stored(folder, 6), np.concatenate([rows(4), rows(2, seed=1)]))
 
 
 @pytest.mark.parametrize("left", [b"", b"half a header", b"\xff" * (HEADER_BYTES + 100)])
@@ -96,7 +129,7 @@ def test_a_segment_without_committed_rows_is_begun_anew(folder: str, left: bytes
     os.makedirs(folder)
     Path(folder, segment_name(1)).write_bytes(left)
     path = written(folder, rows(2))
-    assert np.array_equal(mapped(folder, 2), rows(2))
+    assert np.array_equal(stored(folder, 2), rows(2))
     assert path.stat().st_size == HEADER_BYTES + 2 * DIM * 2
 
 
@@ -107,7 +140,7 @@ def test_every_damaged_header_byte_is_noticed(folder: str) -> None:
     for place in [*range(70), *range(70, HEADER_BYTES, 97), HEADER_BYTES - 1]:
         path.write_bytes(sound[:place] + bytes([sound[place] ^ 4]) + sound[place + 1 :])
         with pytest.raises(IndexDamaged, match=r"00000001\.f16 does not start"):
-            mapped(folder, 1)
+            stored(folder, 1)
         writer = SegmentWriter(folder, DIM, PRINT)
         with pytest.raises(IndexDamaged, match=r"00000001\.f16 does not start"):
             writer.open(1, 1)
@@ -128,7 +161,7 @@ def test_a_short_segment_is_refused_and_left_alone(folder: str, size: int) -> No
     path = written(folder, rows(3))
     os.truncate(path, size)
     with pytest.raises(IndexDamaged, match=r"00000001\.f16.*repair_index"):
-        mapped(folder, 3)
+        stored(folder, 3)
     writer = SegmentWriter(folder, DIM, PRINT)
     with pytest.raises(IndexDamaged, match=r"00000001\.f16.*repair_index"):
         writer.open(1, 3)
@@ -139,7 +172,7 @@ def test_a_short_segment_is_refused_and_left_alone(folder: str, size: int) -> No
 def test_a_missing_segment_says_how_much_is_lost(folder: str) -> None:
     """A vector file that is gone is named, with the number of vectors that went with it."""
     with pytest.raises(IndexDamaged, match=r"00000007\.f16 is missing, .* 12 embeddings"):
-        mapped(folder, 12, number=7)
+        stored(folder, 12, number=7)
 
 
 def test_a_segment_that_can_not_be_mapped_says_why(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +184,7 @@ def test_a_segment_that_can_not_be_mapped_says_why(folder: str, monkeypatch: pyt
 
     monkeypatch.setattr(os, "pread", fail)
     with pytest.raises(IndexDamaged, match=r"00000001\.f16 .*can't be read \(Input/output error\)"):
-        mapped(folder, 3)
+        stored(folder, 3)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -171,7 +204,7 @@ def test_a_failed_append_leaves_the_rows_before(
     monkeypatch.setattr(os, "pwrite", real)
     writer.append(3, rows(2, seed=2))
     writer.close()
-    assert np.array_equal(mapped(folder, 5), np.concatenate([rows(3), rows(2, seed=2)]))
+    assert np.array_equal(stored(folder, 5), np.concatenate([rows(3), rows(2, seed=2)]))
 
 
 def failing(code: int, short: int) -> Callable[[int, memoryview, int], int]:
@@ -194,7 +227,7 @@ def test_short_writes_are_completed(folder: str, monkeypatch: pytest.MonkeyPatch
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: real(descriptor, data[:7], offset))
     written(folder, rows(5))
-    assert np.array_equal(mapped(folder, 5), rows(5))
+    assert np.array_equal(stored(folder, 5), rows(5))
 
 
 def test_a_folder_that_can_not_be_made_is_a_storage_error(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The exact scan: every row compared, block by block, so that nothing is built and memory stays bounded.
 
-The segments' mapped bytes are the codes of FAISS's float16 scalar quantizer, handed to it in blocks that stay in
+The segments' bytes are the codes of FAISS's float16 scalar quantizer, handed to it in blocks that stay in
 the processor's cache.
 """
 

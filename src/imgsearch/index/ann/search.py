@@ -7,6 +7,7 @@ no ANN file covers is scanned. Every score that leaves this room is a true one, 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -186,10 +187,10 @@ def _search_views(
         return search
 
     def by_scan(number: int, start: int, stop: int) -> _Job:
-        look = scan_prefix if strategy.name == "prefix" else scan_rows
-        mask = None if allowed is None else allowed[number][start:stop]
-        rows = views[number].segment.rows[start:stop]
-        return lambda: (best, *_numbered(look(rows, query, k, mask), starts[number] + start))
+        mask = None if allowed is None else allowed[number]
+        cut = strategy.name == "prefix"
+        scan = functools.partial(_scan, views[number].segment, start, stop, query, k, mask, cut=cut)
+        return lambda: (best, *_numbered(scan(), starts[number]))
 
     for number, view in enumerate(views):
         first = 0
@@ -219,10 +220,28 @@ def rerank(
             best.take(_scores(view, rows, query), (rows + starts[number])[None])
 
 
+def _scan(
+    segment: Segment,
+    start: int,
+    stop: int,
+    query: Vectors,
+    k: int,
+    mask: NDArray[np.bool_] | None,
+    *,
+    cut: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scan the rows of a segment from ``start`` to before ``stop``, with ``cut`` those of a Matryoshka prefix."""
+    best, look = Best(1, k), scan_prefix if cut else scan_rows
+    for first, rows in segment.blocks(start, stop):
+        allowed = None if mask is None else mask[first : first + len(rows)]
+        best.take(*_numbered(look(rows, query, k, allowed), first))
+    return best.scores, best.ids
+
+
 def _numbered(
     found: tuple[NDArray[np.float32], NDArray[np.int64]], start: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Number the rows of a view as rows of all views; -1 (nothing there) stays."""
+    """Number rows from ``start`` on instead of from 0; -1 (nothing there) stays."""
     scores, ids = found
     return scores, np.where(ids >= 0, ids + start, -1)
 

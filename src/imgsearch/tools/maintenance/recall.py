@@ -141,7 +141,7 @@ def _exact(
     start = 0
     for view, mask in zip(views, mask_live(index.catalog, views), strict=True):
         for first in range(0, len(mask), _BLOCK):
-            rows = view.segment.rows[first : first + _BLOCK]
+            rows = view.segment.read(first, first + _BLOCK)
             scores, ids = scan_rows(rows, queries, K + _SPARE, mask[first : first + _BLOCK] & are_unit(rows))
             best.take(scores, np.where(ids >= 0, ids + start + first, -1))
             advance(len(rows))
