@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -102,6 +103,18 @@ class Mounts:
         except (OSError, ValueError):
             return False
 
+    def other_names(self, path: str) -> Iterator[str]:
+        """Yield the other absolute paths at which what lies at an absolute real path is shown, as by a bind mount."""
+        mount = self._find(path)
+        if mount is None:
+            return
+        inside = _moved(path, mount.point, mount.root)
+        for other in (other for below in self._below.values() for other in below.values()):
+            if other.device == mount.device and fs.is_at_or_below(inside, other.root):
+                name = _moved(inside, other.root, other.point)
+                if name != path and self._find(name) is other:
+                    yield name
+
     def _find(self, path: str) -> Mount | None:
         """Return the mount that a path leads to, which none above or upon it hides; None if there is none."""
         found: Mount | None = None
@@ -115,6 +128,11 @@ class Mounts:
 
 _OUTSIDE = -1
 """The parent of mounts whose own parent the table does not show."""
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    """Return where a path that lies in a folder, or is it, lies in another one."""
+    return os.path.normpath(os.path.join(new, os.path.relpath(path, old)))
 
 
 def number_of(name: str) -> int:

@@ -15,6 +15,7 @@ from imgsearch import deep
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Root
+from imgsearch.mounts import Mounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +30,18 @@ def known_as(path: str, roots: Sequence[Root], catalog: Catalog | None) -> Name:
     """Return as what the index knows a path that somebody gives; it need not exist.
 
     The path as it was given comes first, then with ever more of its links resolved, then by the identity
-    (st_dev, st_ino) of the folders on the way. A path that is not known is the one that its root would give it; outside
-    of every root, its real path. Without a ``catalog`` only the roots are known.
+    (st_dev, st_ino) of the folders on the way and by the mount table. A path that is not known is the one that its root
+    would give it; outside of every root, its real path. Without a ``catalog`` only the roots are known.
     """
     readings = _readings(path)
     for reading in readings:
         if _is_known(reading, roots, catalog):
             return Name(reading, True)
-    same = list(_by_identity(readings, roots, catalog))
+    real = readings[-1]
+    same = [*_by_identity(readings, roots, catalog), *Mounts().other_names(real)]
     for reading in same:
         if _is_known(reading, roots, catalog):
             return Name(reading, True)
-    real = readings[-1]
     for reading in (real, *map(os.path.realpath, same)):
         if owner_of(reading, roots):
             return Name(reading, False)

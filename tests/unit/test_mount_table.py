@@ -88,6 +88,23 @@ def test_a_path_leads_to_the_mount_that_nothing_hides(tmp_path: Path, table: Mou
     assert not Mounts().is_point(str(tmp_path / "a" / "b"))
 
 
+def test_what_is_shown_at_two_places_has_both_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path in a bind mount has the name in its own file system too, and the other way round, unless one is hidden."""
+    file = tmp_path / "mountinfo"
+    monkeypatch.setattr(mounts, "MOUNTINFO", str(file))
+    lines = [
+        "1 0 8:1 / / rw - ext4 /dev/root rw",
+        "2 1 8:1 /srv/real /alias rw - ext4 /dev/root rw",
+        "3 1 8:2 / /other rw - ext4 /dev/sdb rw",
+    ]
+    file.write_text("\n".join(lines))
+    assert list(Mounts().other_names("/alias/a/b")) == ["/srv/real/a/b"]
+    assert list(Mounts().other_names("/srv/real")) == ["/alias"]
+    assert list(Mounts().other_names("/srv")) == list(Mounts().other_names("/other/a")) == []
+    file.write_text("\n".join([*lines, "4 1 8:2 / /srv rw - ext4 /dev/sdb rw"]))
+    assert list(Mounts().other_names("/alias/a/b")) == []
+
+
 def test_a_bind_mount_is_a_mount(tmp_path: Path, table: MountTable) -> None:
     """A folder of a file system that is mounted elsewhere too is a drive of its own, apart from the rest of it."""
     (tmp_path / "nas").mkdir()

@@ -212,6 +212,9 @@ def test_a_file_below_a_mount_inside_its_root_is_not_its_own_copy(
     assert len(indexed(folder)) == 2
     given_back(folder, fake_model)
     changes_nothing(folder, top / alias, top / real)
+    by_alias, by_name = ([hit.path for hit in hits(folder, fake_model, top / name)] for name in (alias, real))
+    assert by_alias == by_name
+    assert remove_paths([str(top / alias)], folder).files == len(by_name)
 
 
 def test_a_mount_that_comes_later_changes_no_names(
