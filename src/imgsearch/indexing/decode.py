@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from imgsearch.errors import PictureError
@@ -58,15 +59,17 @@ def decode_ahead(
     budget: PixelBudget,
     max_megapixels: float,
     ahead: int,
+    decoding: Callable[[SourceFile], AbstractContextManager[None]] = lambda source: nullcontext(),
 ) -> Generator[Decoded | Hashed | Skipped, None, None]:
     """Yield each file decoded, or skipped with the reason, in order, at most ``ahead`` in memory.
 
     ``is_known`` says whether a content's sha256 needs no decoding; it is called from several threads. Without
-    ``prepare`` files are only read and hashed.
+    ``prepare`` files are only read and hashed. A file is in work during the block that ``decoding`` gives for it.
     """
 
     def work(source: SourceFile) -> Decoded | Hashed | Skipped:
-        return _decode(source, prepare, is_known, budget, max_megapixels)
+        with decoding(source):
+            return _decode(source, prepare, is_known, budget, max_megapixels)
 
     return look_ahead(work, sources, ahead)
 

@@ -14,16 +14,18 @@ from typing import TypeVar
 import numpy as np
 
 from imgsearch.errors import ModelOutOfMemory, NonFiniteError, OutOfResources
+from imgsearch.fs import is_at_or_below
 from imgsearch.index import side_db
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
+from imgsearch.indexing.crashes import CRASHED, DecodingNote
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
-from imgsearch.text import plural
+from imgsearch.text import Call, Message, display_path, plural
 from imgsearch.types import (
     MAX_MEGAPIXELS,
     RGB,
@@ -66,6 +68,7 @@ class Ingest:
             not_read=plan.other_files,
             left_alone=plan.left_alone,
         )
+        self.note = DecodingNote(writer.folder)
         self.root_ids: dict[str, int] = {}
         self.batch: list[Decoded] = []
         self.uncommitted = _Uncommitted()
@@ -88,6 +91,7 @@ class Ingest:
             self._prune()
             tidy(self.writer, self.builder, self.reporter, before=self.writer.retained_before())
         finally:
+            self.note.close()
             self.builder.stop()
         return self.result
 
@@ -111,6 +115,7 @@ class Ingest:
                 return catalog.locate(sha256) is not None
 
         try:
+            self._sort_out_suspects()
             done = self._take_known(is_known)
             if done < len(self.plan.to_do):
                 self._commit()
@@ -131,6 +136,28 @@ class Ingest:
         finally:
             with one_at_a_time:  # a thread that is not waited for may still ask
                 catalog.close()
+
+    def _sort_out_suspects(self) -> None:
+        """Skip what ended imgsearch twice, and have first what may have done so once."""
+        rest = []
+        for source in self.plan.to_do:
+            path = os.path.join(source.root, source.path)
+            again = self.options.retry or any(is_at_or_below(path, one) for one in self.options.reread)
+            if again or not self.note.is_culprit(source):
+                rest.append(source)
+                continue
+            self.result.skipped[CRASHED] += 1
+            self._note(source, error=CRASHED, detail="imgsearch ended twice while it was decoding this file")
+            retry = Call("IndexOptions", {"reread": [path]})
+            self.reporter.say(
+                Message(
+                    f"skipped: {display_path(path)} (imgsearch ended twice while it was decoding this file); "
+                    "to try it again: ",
+                    Call("index_pictures", {"folder": self.writer.folder, "options": retry}),
+                )
+            )
+        self._commit()
+        self.plan.to_do = sorted(rest, key=lambda source: not self.note.is_suspect(source))
 
     def _take_known(self, is_known: Callable[[bytes], bool]) -> int:
         """Take in the files up to the first whose content the index does not have; return how many that were.
@@ -185,7 +212,13 @@ class Ingest:
         ahead: int,
     ) -> Generator[Decoded | Hashed | Skipped, None, None]:
         limit = self.options.max_megapixels or MAX_MEGAPIXELS
-        return decode_ahead(to_do, prepare, is_known, self.writer.spec.pixels, limit, ahead)
+        how = prepare, is_known, self.writer.spec.pixels, limit
+        if prepare is None:
+            yield from decode_ahead(to_do, *how, ahead)
+            return
+        suspects = [source for source in to_do if self.note.is_suspect(source)]
+        yield from decode_ahead(suspects, *how, 1, self.note.decoding)
+        yield from decode_ahead(to_do[len(suspects) :], *how, ahead, self.note.decoding)
 
     def _size(self, encoder: ImageEncoder) -> int:
         """Return how many pictures make a batch."""
@@ -223,6 +256,7 @@ class Ingest:
         self, source: SourceFile, content: bytes | None = None, error: str | None = None, detail: str = ""
     ) -> None:
         """Have the next commit say what was found out about a file."""
+        self.note.settle(source)
         self.uncommitted.files.append(FileState(self.root_ids[source.root], source, content, error, detail))
 
     def _skip(self, skipped: Skipped) -> None:
