@@ -39,7 +39,17 @@ def register_serve(app: typer.Typer) -> None:
 
 
 def verify(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH", help="With --files: only images at or below these paths", show_default=False
+        ),
+    ] = None,
     index: common.IndexFolder = None,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Also read the indexed image files, and list those that have changed"),
+    ] = False,
     repair: Annotated[
         bool,
         typer.Option(
@@ -57,9 +67,15 @@ def verify(
     Examples:
       imgsearch verify                     # list damage and affected images
       imgsearch verify --repair
+      imgsearch verify --files ~/Pictures  # list images whose files have changed
 
-    Exit code 0: intact or repaired; 1: some images whose embeddings were damaged are not indexed again yet; 2: damaged.
+    Exit code 0: intact or repaired; 1: some images whose embeddings were damaged are not indexed again yet, or image
+    files have changed or can't be read; 2: damaged.
     """
+    if files and repair:
+        raise UsageError("--files only compares; run it without --repair")
+    if paths and not files:
+        raise UsageError(f"{paths[0]}: a path requires --files; without it the whole index is checked")
     reporter = output.ProgressReporter()
     reporter.wait("Checking the index")
     from imgsearch.tools.maintenance.verify import repair_index, verify_index
@@ -69,7 +85,10 @@ def verify(
         report = verify_index(folder, reporter)
         _show(report, json, reporter)
         reporter.say(report.summary())
-        return 2 if report.damages else 1 if report.waiting else 0
+        if report.damages:
+            return 2
+        differs = files and not _compare_originals(folder, paths or [], json, reporter)
+        return 1 if report.waiting or differs else 0
     repaired = repair_index(
         folder,
         common.model_choice(model, device=device, dtype=dtype),
@@ -88,6 +107,26 @@ def verify(
             f"imgsearch index{index_flag(folder)}"
         )
     return 1 if repaired.left else 0
+
+
+def _compare_originals(folder: str, paths: list[str], json: bool, reporter: output.ProgressReporter) -> int:
+    """Name the image files that have changed or can't be read; return the exit code."""
+    from imgsearch.tools.maintenance.originals import CHANGED, compare_originals
+
+    def show(path: str, what: str) -> None:
+        if json:
+            output.json_line({"damaged": None, "what": what, **path_json(path)})
+        elif what == CHANGED:
+            output.line(path)
+        else:
+            reporter.say(f"{path} {what}")
+
+    found = compare_originals(folder, paths, reporter, show)
+    if json:
+        counts = {"same": found.same, "changed": len(found.changed), "unreadable": found.unreadable}
+        output.json_line({"files": {**counts, "missing": found.missing}})
+    reporter.say(found.summary())
+    return found.ok
 
 
 def _show(report: IntegrityReport, json: bool, reporter: output.ProgressReporter) -> None:

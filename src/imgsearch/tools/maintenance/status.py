@@ -11,7 +11,7 @@ from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import generations, side_db
 from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import Root
+from imgsearch.index.rows import FileRow, Root
 from imgsearch.names import known_as
 from imgsearch.types import IndexSpec
 
@@ -118,15 +118,21 @@ def indexed_files(folder: str, below: str | None = None) -> Iterator[IndexedFile
     with ImageIndex(folder) as index:
         if below is not None:
             below = known_as(below, index.catalog.roots(), index.catalog).path
-        for root in sorted(index.catalog.roots(), key=lambda root: root.path):
-            inside = ""
-            if below is not None and is_below(below, root.path):
-                inside = os.path.relpath(below, root.path)
-            elif below is not None and not is_at_or_below(root.path, below):
-                continue
-            for row in index.catalog.files(root.id, inside):
-                if row.content is not None:
-                    yield IndexedFile(os.path.join(root.path, row.path), row.size, row.mtime_ns)
+        for root, row in rows_below(index, below):
+            if row.content is not None:
+                yield IndexedFile(os.path.join(root.path, row.path), row.size, row.mtime_ns)
+
+
+def rows_below(index: ImageIndex, below: str | None = None) -> Iterator[tuple[Root, FileRow]]:
+    """Yield every known file at or ``below`` an absolute path as the index knows it, with its root; by their paths."""
+    for root in sorted(index.catalog.roots(), key=lambda root: root.path):
+        inside = ""
+        if below is not None and is_below(below, root.path):
+            inside = os.path.relpath(below, root.path)
+        elif below is not None and not is_at_or_below(root.path, below):
+            continue
+        for row in index.catalog.files(root.id, inside):
+            yield root, row
 
 
 def skipped_files(folder: str) -> Iterator[tuple[str, str, str]]:
