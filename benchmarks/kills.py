@@ -208,7 +208,8 @@ class Bench:
     def run(self, index: str | None = None) -> ingest.IndexResult:
         """Bring the index up to date."""
         choice = ModelOptions(model=self.model, device="cpu", pixels=self.pixels)
-        options = ingest.IndexOptions(model=choice, batch_size=1)
+        # So many kills meet files that are decoded alone, after a kill before: these are not to blame.
+        options = ingest.IndexOptions(model=choice, batch_size=1, retry=True)
         return run.index_pictures([self.tree.folder], index or self.index, options)
 
     # ---- the process that is killed -------------------------------------------------------------------------
