@@ -11,11 +11,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz import decoders, foreign
+from fuzz import decoders, foreign, requests
 
 Case = Callable[[random.Random, Path], None]
 
 TARGETS: dict[str, Case] = {
     "decoders": decoders.case,
     "foreign": foreign.case,
+    "requests": requests.case,
 }
