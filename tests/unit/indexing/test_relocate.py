@@ -6,10 +6,12 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imgsearch.errors import FolderError, IndexLocked, IndexMissing, UsageError
+from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.edit import Relocated, relocate
@@ -264,11 +266,16 @@ def test_a_move_that_fails_in_the_middle_has_not_begun(
     run(folder, gallery / "sub", walk=WalkOverrides(include_hidden=True))
     new = gallery.rename(tmp_path / "elsewhere")
     last = os.fsencode(new / "sub").hex()
-    with IndexWriter(folder) as writer, writer.catalog.transaction() as db:
-        db.execute(
-            f"CREATE TRIGGER cut BEFORE UPDATE OF path ON root WHEN NEW.path = x'{last}' "
+    move_roots = Catalog.move_roots
+
+    def cut(catalog: Catalog, *moved: Any, **options: Any) -> None:
+        catalog.database.connection.execute(
+            f"CREATE TEMP TRIGGER cut BEFORE UPDATE OF path ON main.root WHEN NEW.path = x'{last}' "
             "BEGIN SELECT RAISE(ABORT, 'power cut'); END"
         )
+        move_roots(catalog, *moved, **options)
+
+    monkeypatch.setattr(Catalog, "move_roots", cut)
     with pytest.raises(sqlite3.IntegrityError, match="power cut"):
         move(folder, gallery, new)
     assert roots(folder, gallery) == {".", "sub"}
