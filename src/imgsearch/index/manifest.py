@@ -115,6 +115,13 @@ def _text(value: object) -> str:
     return value
 
 
+def _name(value: object) -> str:
+    """Return a string of JSON that can be a path. Raises TypeError or ValueError."""
+    if "\0" in _text(value):
+        raise ValueError("a NUL is in no path")
+    return _text(value)
+
+
 def stamp(folder: str) -> tuple[int, int]:
     """Return what tells one writing of the manifest from another, for the price of a stat; (0, 0) without one."""
     try:
@@ -171,7 +178,7 @@ def spec_from_json(data: Any) -> IndexSpec:
     if len(fingerprint) != 32:
         raise ValueError("its fingerprint is not a sha256")
     return IndexSpec(
-        model=_text(data["model"]),
+        model=_name(data["model"]),
         fingerprint=fingerprint.hex(),
         dim=_number(data["dim"], 1, MOST_DIM),
         query_prompt=_text(prompts["query"]),

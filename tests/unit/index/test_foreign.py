@@ -292,6 +292,7 @@ def test_a_manifest_of_any_shape_is_one_line(tmp_path: Path, text: str) -> None:
         ("dim", True),
         ("model", 7),
         ("model", None),
+        ("model", "a\0b"),
         ("fingerprint", "00"),
         ("prompts", []),
         ("prompts", {"query": 1, "document": ""}),

@@ -19,7 +19,7 @@ from support.fakes import spec
 
 ANY_SPEC = st.builds(
     IndexSpec,
-    model=st.text(),
+    model=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
     fingerprint=st.binary(min_size=32, max_size=32).map(bytes.hex),
     dim=st.integers(1, 1 << 20),
     query_prompt=st.text(),
