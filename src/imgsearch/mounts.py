@@ -62,6 +62,7 @@ class Mounts:
         self._text: bytes | None = None
         self._below: dict[int, dict[str, Mount]] = {}
         self._drives: dict[int, Drive] = {}
+        self._points: frozenset[str] = frozenset()
         self._longest = 0  # characters of a mount point
         self.refresh()
 
@@ -71,7 +72,8 @@ class Mounts:
         if text != self._text:
             mounts = parse(text or b"")
             self._text, self._below, self._drives = text, _tree(mounts), {}
-            self._longest = max((len(mount.point) for mount in mounts), default=0)
+            self._points = frozenset(mount.point for mount in mounts)
+            self._longest = max(map(len, self._points), default=0)
 
     def drive(self, path: str) -> Drive:
         """Return what an absolute real path lies on. OSError if there is nothing at the path."""
@@ -98,7 +100,7 @@ class Mounts:
         try:
             if not self._below:
                 return not os.path.islink(path) and _climb(path, fs.device_of(path)) == path
-            mount = self._find(path)
+            mount = self._find(path) if path in self._points else None
             return mount is not None and mount.point == path and mount.kind != "autofs"
         except (OSError, ValueError):
             return False
