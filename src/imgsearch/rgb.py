@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms
@@ -10,6 +13,10 @@ _FAINT = 60
 """A colour that is nowhere further than this from its ground can't be told from it."""
 _SEEN = 0.01
 """The share of what is drawn that must be told on a ground."""
+_STRIP = 1_000_000
+"""Pixels of a strip in which large images are converted."""
+Span: TypeAlias = tuple[float, float]
+"""The smallest and the largest number of an image."""
 _DRAWN = 32
 """An alpha from which on a pixel counts as drawn, of 255."""
 
@@ -19,8 +26,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return flat(eight_bits(image))
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
-    """Return a loaded image in one of the modes L, LA, RGB, RGBA and CMYK."""
+def eight_bits(image: Image.Image, span: Span | None = None) -> Image.Image:
+    """Return a loaded image in one of the modes L, LA, RGB, RGBA and CMYK.
+
+    ``span`` is that of the whole, as ``span_of`` finds it, where ``image`` is a part of another with 32-bit numbers.
+    """
     match image.mode:
         case "1" | "L" | "RGB" | "P" if image.has_transparency_data:
             return image.convert("LA" if image.mode == "L" else "RGBA")
@@ -35,13 +45,17 @@ def eight_bits(image: Image.Image) -> Image.Image:
         case "LAB":
             return _from_lab(image)
         case "I" | "F":
-            return Image.fromarray(stretched(np.asarray(image)))
+            grey = Image.new("L", image.size)
+            span = span or span_of(image)
+            for top, strip in strips(image):
+                grey.paste(Image.fromarray(_stretched(np.asarray(strip), span)), (0, top))
+            return grey
         case mode if mode.startswith("I;16"):
             numbers = np.asarray(image)
             grey = Image.fromarray(scaled(numbers, 0, 65535))
             key = image.info.get("transparency")
             if isinstance(key, int):
-                grey.putalpha(Image.fromarray(np.where(numbers == key, 0, 255).astype(np.uint8)))
+                grey.putalpha(Image.fromarray(np.where(numbers == key, np.uint8(0), np.uint8(255))))
             return grey
     return image.convert("RGB")
 
@@ -105,14 +119,43 @@ def stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     Whole numbers are taken as 16 bit, floats as 0 … 1 or 0 … 255 where they fit; anything else is stretched
     from its smallest to its largest finite value.
     """
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    return _stretched(values, _span([values[start : start + 256] for start in range(0, len(values), 256)]))
+
+
+def span_of(image: Image.Image) -> Span:
+    """Return the smallest and the largest finite number of an image of the modes I and F."""
+    return _span(np.asarray(strip) for _, strip in strips(image))
+
+
+def strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """Yield an image in strips of a megapixel or so, each with the row that it begins at: a multiple of that number."""
+    width, height = image.size
+    rows = max(1, _STRIP // (width * multiple)) * multiple
+    for top in range(0, height, rows):
+        yield top, image.crop((0, top, width, min(height, top + rows)))
+
+
+def _span(blocks: Iterable[NDArray[Any]]) -> Span:
+    low, high = np.inf, -np.inf
+    for block in blocks:
+        finite = block[np.isfinite(block)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _stretched(values: NDArray[Any], span: Span) -> NDArray[np.uint8]:
+    low, high = span
     whole = values.dtype.kind in "iu"
     for top in (65535,) if whole else (1, 255):
         if low >= 0 and high <= top:
             return scaled(values, 0, top)
-    spread = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low) - low
-    return scaled(spread / max(high - low, 1e-300), 0, 1)
+    out = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), 256):
+        block = values[start : start + 256].astype(np.float64)
+        spread = np.nan_to_num(block, nan=low, posinf=high, neginf=low) - low
+        out[start : start + 256] = scaled(spread / max(high - low, 1e-300), 0, 1)
+    return out
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

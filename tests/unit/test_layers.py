@@ -28,7 +28,7 @@ STOREYS = (
     {"fs", "rgb"},
     {"types"},
     {"errors", "startup"},
-    {"deep", "installation", "lines", "text"},
+    {"deep", "installation", "lines", "memory", "text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},
@@ -46,7 +46,7 @@ ONLY_IN = {
     "matplotlib": {"tools/evaluation/report"},
     "sentence_transformers": {"tools/evaluation/models", "tools/training/"},
     "typer": {"cli/"},
-    "psutil": {"index/layout", "model/batching"},
+    "psutil": {"index/layout", "memory"},
     "starlette": {"tools/server/"},
     "uvicorn": {"tools/server/daemon"},
     "h11": {"tools/server/daemon"},

@@ -14,7 +14,9 @@ from imgsearch.types import Record, SourceFile
 LOST = "embedding lost"
 """Why a file has no content whose vector was damaged: a repair says so first, and then has it embedded again."""
 # These say nothing about the file's bytes, so the next run tries again.
-TRANSIENT = frozenset({"out of memory", "unreadable", "vanished", "changed while it was read", LOST})
+TRANSIENT = frozenset(
+    {"out of memory", "too large for the memory", "unreadable", "vanished", "changed while it was read", LOST}
+)
 EMBEDDING_STAYS = "its earlier embedding stays"
 """Ends the detail of a file that has a content and could not be read again; before it stands the reason."""
 # Of the answers of `is_current`, those that are asked for by name.

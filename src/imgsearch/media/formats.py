@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from imgsearch.errors import PictureError
+from imgsearch.media.limits import timed
 from imgsearch.text import error_line
 from imgsearch.types import MAX_MEGAPIXELS, Picture, PixelBudget
 
@@ -112,12 +113,13 @@ def load_pictures(
 
     Raises PictureError, while iterating, with one of these reasons: "empty file", "not an image",
     "unsupported", "corrupt", "too many pixels" (over ``max_megapixels`` million) and "aspect ratio over
-    200" (both from the header, before anything is decoded), "unreadable" (the disk, not the picture),
-    "out of memory", "needs pillow-heif". Can be called from many threads, each with a stream of its own.
+    200" (both from the header, before anything is decoded), "decompression bomb" and "too large for the memory"
+    (also from the header), "takes too long", "unreadable" (the disk, not the picture), "out of memory", "needs
+    pillow-heif". Can be called from many threads, each with a stream of its own.
     """
     with _picture_errors():
         decoder, format = _decoder(stream, name)
-        yield from decoder.decode(stream, format, budget, int(max_megapixels * 1_000_000))
+        yield from decoder.decode(timed(stream), format, budget, int(max_megapixels * 1_000_000))
 
 
 def check_picture(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[int, int]:
@@ -128,7 +130,7 @@ def check_picture(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_ME
     """
     with _picture_errors():
         decoder, format = _decoder(stream, name)
-        return decoder.check(stream, format, int(max_megapixels * 1_000_000))
+        return decoder.check(timed(stream), format, int(max_megapixels * 1_000_000))
 
 
 def is_supported(head: bytes, name: str) -> bool:

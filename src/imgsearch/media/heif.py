@@ -9,8 +9,9 @@ import numpy as np
 
 from imgsearch.errors import PictureError
 from imgsearch.media import colour
-from imgsearch.media.lookahead import DECODING
+from imgsearch.media.limits import DECODING, Cost
 from imgsearch.media.raster import check_size, finished
+from imgsearch.media.splice import length
 from imgsearch.types import Picture, PixelBudget
 
 
@@ -24,7 +25,7 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     Raises PictureError where pillow-heif is missing or the size is out of bounds, else what libheif raises.
     """
     container = _opened(stream, max_pixels)
-    with DECODING.take(container.size[0] * container.size[1]):
+    with DECODING.take(_cost(container), length(stream)):
         nclx = container.info.get("nclx_profile") or {}
         profile = container.info.get("icc_profile") or colour.from_cicp(
             nclx.get("color_primaries", 2), nclx.get("transfer_characteristics", 2)
@@ -41,6 +42,12 @@ def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
     """Return the image's (width, height) by its header, or raise what ``decode`` would raise for it."""
     width, height = _opened(stream, max_pixels).size
     return width, height
+
+
+def _cost(container: Any) -> Cost:
+    width, height = container.size
+    # The planes of the decoder, their colours, and what is made of these.
+    return Cost(24 * width * height, f"{width:,} × {height:,} pixels of HEIF")
 
 
 def _opened(stream: BinaryIO, max_pixels: int) -> Any:

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageFile
 
 from imgsearch.errors import PictureError
 from imgsearch.media import colour, raster
-from imgsearch.media.lookahead import DECODING
+from imgsearch.media.limits import DECODING, Cost
 from imgsearch.media.splice import Piece, length, spliced
 from imgsearch.types import Picture, PixelBudget
 
@@ -92,7 +92,7 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     with _opened(stream, header, max_pixels) as image:
         full = image.size
         _skip_detail(image, budget.max_pixels)
-        with DECODING.take(image.size[0] * image.size[1]):
+        with DECODING.take(_cost(image, header, budget), length(stream)):
             shown: Image.Image = image
             try:
                 image.load()
@@ -112,6 +112,15 @@ def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
     """Return the upright image's (width, height) by its header, or raise what ``decode`` would raise for it."""
     with _opened(stream, _read_header(stream), max_pixels) as image:
         return raster.upright(image.size, raster.orientation_of(image))
+
+
+def _cost(image: ImageFile.ImageFile, header: _Header, budget: PixelBudget) -> Cost:
+    """Return what it takes to decode an opened image; libjpeg keeps coefficients in full size, whatever the scale."""
+    cost = raster.finishing(image, budget)
+    if not header.is_whole:
+        return cost
+    samples = sum(header.samples.values())
+    return Cost(cost.bytes + 2 * samples, f"{samples / 1e6:,.0f} million samples in several scans")
 
 
 def _opened(stream: BinaryIO, header: _Header, max_pixels: int, ending: bytes = b"") -> ImageFile.ImageFile:

@@ -1,13 +1,13 @@
-"""How much is decoded at once: items in threads ahead of whoever takes them, pixels in memory."""
+"""Works ahead in threads of whoever takes the results, in order."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -86,30 +86,3 @@ def _do(result: Future[T], work: Callable[[S], T], item: S) -> None:
     except BaseException as error:
         result.set_exception(error)
         del result  # which knows the error, and the error this frame
-
-
-class PixelLimiter:
-    """A number of pixels that threads share; one picture alone may always come in, however large."""
-
-    def __init__(self, pixels: int) -> None:
-        """Have room for ``pixels`` pixels at once."""
-        self._pixels = pixels
-        self._taken = 0
-        self._freed = threading.Condition()
-
-    @contextmanager
-    def take(self, pixels: int) -> Iterator[None]:
-        """Hold room for a picture of ``pixels`` pixels during the block; wait until there is some."""
-        with self._freed:
-            self._freed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
-            self._taken += pixels
-        try:
-            yield
-        finally:
-            with self._freed:
-                self._taken -= pixels
-                self._freed.notify_all()
-
-
-# A pixel takes 3 to 12 bytes on its way: a few GB at most, and room for eight photos of 24 megapixels.
-DECODING = PixelLimiter(200_000_000)

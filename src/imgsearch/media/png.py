@@ -13,8 +13,8 @@ from PIL import Image, ImageFile
 
 from imgsearch.errors import PictureError
 from imgsearch.media import colour, raster
-from imgsearch.media.lookahead import DECODING
-from imgsearch.media.splice import Piece, spliced
+from imgsearch.media.limits import DECODING, Cost
+from imgsearch.media.splice import Piece, length, spliced
 from imgsearch.types import Picture, PixelBudget
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,6 +23,8 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _MAX_METADATA = 16 << 20
 """Bytes of the largest chunk of metadata that is read at all."""
 _MAX_CHUNKS = 100_000
+_BLOCK, _UNPACKED = 1 << 16, 1 << 20
+"""Bytes of pixels that are read, and that are unpacked, at a time."""
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _CONTROL = {b"acTL": 8, b"fcTL": 26}
 """Chunks that control an animation → their size."""
@@ -85,13 +87,19 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     else whatever Pillow raises on broken bytes.
     """
     parts, note = _take_apart(stream), ""
-    with _opened(stream, parts, max_pixels) as image, DECODING.take(image.size[0] * image.size[1]):
+    with (
+        _opened(stream, parts, max_pixels) as image,
+        DECODING.take(_cost(image, parts, budget), length(stream)),
+    ):
         try:
             image.load()
             shown = raster.first_with_content(image)
             if parts.has_wide_key() and shown is image:
                 shown = _without_key(shown, _low_bytes(stream, parts, max_pixels), parts.found[b"tRNS"])
         except (OSError, SyntaxError) as error:
+            # The pixels are loaded once more: those of the first time are in the image, and in the error's frames.
+            image.close()
+            error.__traceback__ = error.__context__ = None
             pixels, note = _rescued(stream, parts, image.size, error)
             parts.body = [_chunk(b"IDAT", pixels), _chunk(b"IEND", b"")]
             shown = _opened(stream, parts, max_pixels)
@@ -114,6 +122,13 @@ def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
         return raster.upright(image.size, raster.orientation_of(image) if told else 1)
 
 
+def _cost(image: ImageFile.ImageFile, parts: _Parts, budget: PixelBudget) -> Cost:
+    cost = raster.finishing(image, budget)
+    # Of an animation there are also its first frame, and the one before.
+    more = 8 * bool(getattr(image, "is_animated", False)) + 30 * parts.has_wide_key()
+    return Cost(cost.bytes + more * image.size[0] * image.size[1], cost.reason)
+
+
 def _opened(stream: BinaryIO, parts: _Parts, max_pixels: int) -> ImageFile.ImageFile:
     return raster.opened(spliced(stream, parts.header + parts.body), "PNG", max_pixels)
 
@@ -133,6 +148,8 @@ def _take_apart(stream: BinaryIO) -> _Parts:
         for chunk in chunks
         if chunk.name in _CONTROL
     )
+    if not any(chunk.name == b"IDAT" for chunk in chunks):
+        raise PictureError("corrupt", "it has no pixels")
     for chunk in chunks:
         if chunk.name == b"IDAT":
             parts.pixels.append((chunk.start + 8, chunk.end - 4))
@@ -244,16 +261,19 @@ def _rescued(stream: BinaryIO, parts: _Parts, size: tuple[int, int], error: Exce
     # Behind zlib's header of two bytes begins the deflated data.
     got, skip, intact = 0, 2, True
     for start, end in parts.pixels:
-        stream.seek(start)
-        data = stream.read(end - start)
         intact = intact and _is_intact(stream, _Chunk(b"IDAT", start - 8, end + 4))
-        data, skip = data[skip:], max(0, skip - len(data))
-        try:
-            data = inflate.decompress(data, max_length=row * height - got) if got < row * height else b""
-        except zlib.error:
-            raise error from None
-        got += len(data)
-        repaired += packed.compress(data)
+        start, skip = min(start + skip, end), max(0, skip - (end - start))
+        for place in range(start, end, _BLOCK):
+            stream.seek(place)
+            data = stream.read(min(_BLOCK, end - place))
+            while data and got < row * height:
+                try:
+                    plain = inflate.decompress(data, max_length=min(row * height - got, _UNPACKED))
+                except zlib.error:
+                    raise error from None
+                got += len(plain)
+                repaired += packed.compress(plain)
+                data = inflate.unconsumed_tail if plain else b""
     rows = got // row
     if rows == height and not intact:
         raise PictureError("corrupt", "the checksums of its pixels are wrong")

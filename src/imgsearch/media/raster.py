@@ -34,9 +34,11 @@ from PIL import (
 from imgsearch.errors import PictureError
 from imgsearch.media import colour
 from imgsearch.media.headers import Header, read_header
-from imgsearch.media.lookahead import DECODING
-from imgsearch.rgb import eight_bits, flat
-from imgsearch.types import MAX_ASPECT, Picture, PixelBudget
+from imgsearch.media.jpeg2000 import Codestream
+from imgsearch.media.limits import DECODING, Cost
+from imgsearch.media.splice import length
+from imgsearch.rgb import eight_bits, flat, span_of, strips
+from imgsearch.types import DEFAULT_BUDGET, MAX_ASPECT, Picture, PixelBudget
 
 # The classes are called instead of Image.open: the format is known by then, their errors say what is wrong
 # where Image.open says "cannot identify", and nothing but this list can run: no EPS, no PDF, no WMF. An MPO
@@ -75,6 +77,14 @@ LEAST_ROWS = 0.75
 """The share of its rows that an image must have when its end is missing; benchmarks/LOG.md has the reason."""
 _SAME_COLOUR = 32
 """Channels that differ by no more than this, of 255, from one end of a frame to the other show nothing."""
+_LARGE = 40_000_000
+"""Pixels from which on an image is reduced before anything else is done with it, so that no copies of it are made."""
+_STRIPS = 50_000_000
+"""Bytes that the strips take in which that is done."""
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}
+"""Pillow's mode → bytes of a pixel in memory; all others have four."""
+_CODED_WHOLE = frozenset({"AVIF", "WEBP"})
+"""Formats whose decoders hold the whole image several times."""
 _lock = threading.Lock()
 _silenced = False
 
@@ -85,30 +95,98 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     Raises PictureError where the size is out of bounds, else whatever Pillow raises on broken bytes.
     """
     header = read_header(stream, format)
-    with opened(header.stream, format, max_pixels) as image, DECODING.take(image.size[0] * image.size[1]):
-        image.load()
-        profile = header.profile or embedded(image)
-        orientation = orientation_of(image)
-        if header.palette and image.mode in ("P", "PA"):
-            mode, colours = header.palette
-            image.putpalette(colours, mode)
-        shown = eight_bits(first_with_content(image) if format in _ANIMATED else image)
-        if header.bits < 8:
-            step, top = 1 << 8 - header.bits, (1 << header.bits) - 1
-            shown = shown.point(
-                [min(255, 255 * value // (step * top)) for value in range(256)] * len(shown.mode)
-            )
-        if shown.mode in ("LA", "RGBA") and not _has_alpha(shown, header):
-            shown = shown.convert(shown.mode[:-1])
-        if header.negative:
-            shown = ImageChops.invert(shown)
-        yield finished(shown, budget, profile=profile, orientation=orientation)
+    with opened(header.stream, format, max_pixels) as image:
+        full = image.size
+        levels = _skip_levels(image, header.codestream, budget.max_pixels) if header.codestream else 0
+        with DECODING.take(_cost(image, format, header, budget, levels), length(stream)):
+            image.load()
+            profile = header.profile or embedded(image)
+            orientation = orientation_of(image)
+            if header.palette and image.mode in ("P", "PA"):
+                mode, colours = header.palette
+                image.putpalette(colours, mode)
+            shown = first_with_content(image) if format in _ANIMATED else image
+            shown = manageable(shown, budget.max_pixels, opaque=not _has_alpha(shown, header))
+            if header.bits < 8:
+                step, top = 1 << 8 - header.bits, (1 << header.bits) - 1
+                shown = shown.point(
+                    [min(255, 255 * value // (step * top)) for value in range(256)] * len(shown.mode)
+                )
+            if header.negative:
+                shown = ImageChops.invert(shown)
+            yield finished(shown, budget, profile=profile, orientation=orientation, full=full)
 
 
 def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
     """Return the upright image's (width, height) by its header, or raise what ``decode`` would raise for it."""
     with opened(read_header(stream, format).stream, format, max_pixels) as image:
         return upright(image.size, orientation_of(image))
+
+
+def _cost(image: ImageFile.ImageFile, format: str, header: Header, budget: PixelBudget, levels: int) -> Cost:
+    """Return what it takes to decode an opened image, a JPEG 2000 without some of its levels."""
+    pixels = image.size[0] * image.size[1]
+    cost = finishing(image, budget, 1 << levels)
+    if header.codestream:
+        # Of a tile the numbers that come out of the wavelets, and the samples made of them.
+        tile = min(pixels, header.codestream.tile[0] * header.codestream.tile[1])
+        samples = 6 * header.codestream.components * tile >> 2 * levels
+        return Cost(cost.bytes + samples + header.codestream.bookkeeping, f"{cost.reason}, JPEG 2000")
+    if format in _CODED_WHOLE or (format in _ANIMATED and getattr(image, "is_animated", False)):
+        return Cost(cost.bytes + 16 * pixels, f"{cost.reason}, and the decoder's own copies")
+    return cost
+
+
+def finishing(image: Image.Image, budget: PixelBudget, scale: int = 1) -> Cost:
+    """Return what an image takes once it is loaded, with its sides divided by ``scale``, until it is a Picture."""
+    width, height = (-(-side // scale) for side in image.size)
+    held = _BYTES.get(image.mode, 4)
+    rest = width * height // _factor((width, height), budget.max_pixels) ** 2
+    # Laying it on a ground takes several copies.
+    transparent = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or image.has_transparency_data
+    return Cost(
+        held * width * height + (28 if transparent else 14) * rest + _STRIPS,
+        f"{width:,} × {height:,} pixels of mode {image.mode}",
+    )
+
+
+def _factor(size: tuple[int, int], max_pixels: int) -> int:
+    """Return by what the sides of a loaded image are divided before anything else is done with it; mostly 1."""
+    pixels = size[0] * size[1]
+    return max(1, math.isqrt(pixels // (4 * max_pixels))) if pixels > _LARGE else 1
+
+
+def manageable(image: Image.Image, max_pixels: int, *, opaque: bool = False) -> Image.Image:
+    """Return a loaded image in a mode of ``rgb.eight_bits``; a large one reduced, strip by strip.
+
+    Each side stays at least twice the final one, so that the resize that follows still averages. ``opaque`` drops
+    its alpha.
+    """
+    factor = _factor(image.size, max_pixels)
+    if factor == 1:
+        return _opaque(eight_bits(image)) if opaque else eight_bits(image)
+    span = span_of(image) if image.mode in ("I", "F") else None
+    smaller: Image.Image | None = None
+    for top, strip in strips(image, factor):
+        part = eight_bits(strip, span)
+        part = (_opaque(part) if opaque else part).reduce(factor)
+        if smaller is None:
+            smaller = Image.new(part.mode, (part.width, -(-image.height // factor)))
+        smaller.paste(part, (0, top // factor))
+    assert smaller is not None
+    return smaller
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    return image.convert(image.mode[:-1]) if image.mode in ("LA", "RGBA") else image
+
+
+def _skip_levels(image: ImageFile.ImageFile, codestream: Codestream, max_pixels: int) -> int:
+    """Have a large JPEG 2000 decoded at a half, a quarter … of its sides; return how often they are halved."""
+    levels = min(_factor(image.size, max_pixels).bit_length() - 1, codestream.levels)
+    if levels:
+        image.reduce = levels  # type: ignore[method-assign, assignment]
+    return levels
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -142,7 +220,7 @@ def finished(
     if orientation is None:
         orientation = orientation_of(image)
     width, height = upright(full or image.size, orientation)
-    image = eight_bits(image)
+    image = manageable(image, budget.max_pixels)
     if colour.moves(image.mode, profile):
         # Of a picture whose every colour changes, only as many pixels as matter.
         image = colour.to_srgb(_reduced(image, budget.max_pixels), profile)
@@ -180,7 +258,11 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def _has_alpha(image: Image.Image, header: Header) -> bool:
-    return header.has_alpha and not (header.zeros_are_opaque and image.getchannel("A").getextrema() == (0, 0))
+    """Tell whether the alpha of a loaded image, if there is any, is meant."""
+    if not header.zeros_are_opaque or not image.has_transparency_data:
+        return header.has_alpha
+    with_alpha = image if image.mode in ("LA", "RGBA") else eight_bits(image)
+    return header.has_alpha and with_alpha.getchannel("A").getextrema() != (0, 0)
 
 
 def first_with_content(image: ImageFile.ImageFile) -> Image.Image:
@@ -212,7 +294,7 @@ def end_note(rows: int, height: int) -> str:
 
 def _is_empty(image: Image.Image) -> bool:
     """Tell whether a frame shows nothing: it is of one colour, or nearly."""
-    shown = flat(eight_bits(image))
+    shown = flat(manageable(image, DEFAULT_BUDGET.max_pixels))
     return all(high - low <= _SAME_COLOUR for low, high in shown.getextrema())  # type: ignore[misc]
 
 

@@ -20,8 +20,11 @@ def spliced(stream: BinaryIO, pieces: list[Piece], *, same_file: bool = False) -
 
 
 def length(stream: BinaryIO) -> int:
-    """Return how many bytes a stream has."""
-    return stream.seek(0, io.SEEK_END)
+    """Return how many bytes a stream has; it stays where it is."""
+    place = stream.tell()
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(place)
+    return end
 
 
 class _Spliced(io.RawIOBase):

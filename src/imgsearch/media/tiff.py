@@ -16,7 +16,7 @@ from PIL import Image
 from imgsearch.errors import PictureError
 from imgsearch.installation import how_to_add
 from imgsearch.media import colour, raster
-from imgsearch.media.lookahead import DECODING
+from imgsearch.media.limits import DECODING, Cost, TooLong
 from imgsearch.media.splice import length, spliced
 from imgsearch.media.tiff_codecs import CODECS, unpacked
 from imgsearch.rgb import scaled, stretched
@@ -34,12 +34,17 @@ _MAX_DIRECTORIES = 4 * MAX_PAGES
 _MAX_SUBPAGES = 16
 _MOST_BYTES = 8
 """Bytes per pixel that tifffile may unpack of the largest image that is allowed; of smaller ones it may be more."""
+_FEW_STRETCHES = 1000
+_MAX_STRETCHES = 1_000_000
+"""Strips and tiles of a page."""
 _MAX_SAMPLES = 32
 """Samples per pixel, alpha and others included."""
 
 # Tags, and values of them, by TIFF 6.0 and its supplements.
 _SUBFILE, _OLD_SUBFILE, _MEANING, _ORIENTATION = 254, 255, 262, 274
 _TILE_WIDTH, _TILE_LENGTH, _EXTRA_SAMPLES, _ICC = 322, 323, 338, 34675
+_PLACES = (273, 279, 324, 325)
+"""Where the strips or tiles are, and how long."""
 _REDUCED, _MASK = 1, 4
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
 _PHOTOMETRIC = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
@@ -71,6 +76,11 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
                 picture = _picture(stream, page, budget, max_pixels, number)
             except MemoryError:
                 raise
+            except TooLong:
+                if held is None:
+                    raise
+                more, most = True, number
+                break
             except Exception as error:  # of a decoder; formats.py gives it a reason if it is the only one
                 failure = failure or error
                 notes.append(f"page {number} can't be read: {error_line(error, most=80)}")
@@ -188,6 +198,7 @@ def _check(page: TiffPage, max_pixels: int) -> None:
     if wide * long > max_pixels:
         # Whole tiles are allocated.
         raise PictureError("too many pixels", f"its tiles are {wide} × {long} pixels")
+    _check_stretches(page)
     photometric, bits, kind = _samples(page)
     colours = _PHOTOMETRIC.get(photometric)
     said = f"TIFF of {bits or page.bitspersample} bits, compression {int(page.compression)}"
@@ -290,20 +301,56 @@ def _picture(stream: BinaryIO, page: TiffPage, budget: PixelBudget, max_pixels: 
     _check(page, max_pixels)
     tag = page.tags.get(_ICC)
     profile = bytes(tag.value) if tag is not None and tag.count <= colour.MAX_PROFILE else None
-    with DECODING.take(int(page.imagewidth) * int(page.imagelength)):
-        if not _is_for_pillow(page):
-            turn = _number(page, _ORIENTATION, 1)
-            image = _by_tifffile(page)
-            return raster.finished(image, budget, profile=profile, orientation=turn, page=number)
-        with raster.opened(_at_page(stream, page), "TIFF", max_pixels) as image:
-            # TIFF turns itself upright while it loads.
+    if not _is_for_pillow(page):
+        turn = _number(page, _ORIENTATION, 1)
+        with DECODING.take(_cost(page), length(stream)):
+            return raster.finished(_by_tifffile(page), budget, profile=profile, orientation=turn, page=number)
+    with raster.opened(_at_page(stream, page), "TIFF", max_pixels) as image:
+        cost = raster.finishing(image, budget)
+        # TIFF turns itself upright while it loads.
+        turned = _number(page, _ORIENTATION, 1) != 1
+        more = _stretch_bytes(page) + turned * 4 * _area(page)
+        with DECODING.take(Cost(cost.bytes + more, cost.reason), length(stream)):
             image.load()
+            upright = image.size
             profile = profile or raster.embedded(image)
             if image.mode == "P":
                 _repair_palette(image, page)
             # Pillow takes a fourth channel that no tag explains for alpha.
-            shown = image if any(_extra(page)) or image.mode != "RGBA" else image.convert("RGB")
-            return raster.finished(shown, budget, profile=profile, orientation=1, page=number)
+            opaque = image.mode == "RGBA" and not any(_extra(page))
+            shown = raster.manageable(image, budget.max_pixels, opaque=opaque)
+            return raster.finished(shown, budget, profile=profile, orientation=1, full=upright, page=number)
+
+
+def _cost(page: TiffPage) -> Cost:
+    """Return what tifffile and this module take for a page: its numbers, once more in another order, and as bytes."""
+    _, bits, _ = _samples(page)
+    numbers = page.samplesperpixel * (bits // 8 if bits in (8, 16, 32, 64) else 4)
+    said = f"{int(page.imagewidth):,} × {int(page.imagelength):,} pixels of {numbers} bytes"
+    return Cost((4 * numbers + 20) * _area(page) + _stretch_bytes(page), said)
+
+
+def _stretch_bytes(page: TiffPage) -> int:
+    """Return how many bytes one strip or tile has, which is unpacked as a whole."""
+    _, bits, _ = _samples(page)
+    rows = min(page.rowsperstrip or 1, int(page.imagelength))
+    pixels = page.tilewidth * page.tilelength if page.is_tiled else rows * int(page.imagewidth)
+    return pixels * page.samplesperpixel * bits // 8
+
+
+def _check_stretches(page: TiffPage) -> None:
+    """Raise PictureError for many more strips or tiles than a page has pixels for: each becomes an object."""
+    counted = max((page.tags[tag].count for tag in _PLACES if tag in page.tags), default=0)
+    planes = page.samplesperpixel if int(page.planarconfig) == 2 else 1
+    if page.is_tiled:
+        rows = -(-int(page.imagelength) // max(1, page.tilelength))
+        wanted = rows * -(-int(page.imagewidth) // max(1, page.tilewidth))
+    else:
+        wanted = -(-int(page.imagelength) // max(1, page.rowsperstrip or 1))
+    if counted > max(_FEW_STRETCHES, 2 * wanted * planes) or wanted * planes > _MAX_STRETCHES:
+        raise PictureError(
+            "corrupt", f"it has {counted:,} strips or tiles, where {wanted * planes:,} hold its pixels"
+        )
 
 
 def _repair_palette(image: Image.Image, page: TiffPage) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from imgsearch import memory
 from imgsearch.errors import ModelOutOfMemory
 from imgsearch.model.runtime import LABEL
 from imgsearch.text import Message, Option, format_bytes
@@ -19,7 +19,6 @@ MAX_BATCH = {"cpu": 8, "cuda": 32, "mps": 32}
 
 # Of the free memory: the rest is for what decodes pictures beside the model, and for other programs.
 _SHARE = 0.5
-_CGROUPS = "/sys/fs/cgroup"
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -85,9 +84,7 @@ def free_memory(device: str) -> int:
     """Return how many bytes the device can still give: of a CPU also without going over a container's limit."""
     kind = device.partition(":")[0]
     if kind == "cpu":
-        import psutil  # on use: a question alone needs no batch
-
-        return min([psutil.virtual_memory().available, *_left_by_limits()])
+        return memory.free()
     import torch
 
     if kind == "cuda":
@@ -218,51 +215,3 @@ def keep_freed_memory() -> None:
     import torch
 
     torch.empty(31 * 2**20, dtype=torch.uint8)
-
-
-# Where a version of control groups has its folders, and the files for the limit, what is used, and what of it is
-# cached files, which the system gives up when it must.
-_VERSIONS = (
-    ("", "memory.max", "memory.current", ("active_file", "inactive_file")),
-    (
-        "memory",
-        "memory.limit_in_bytes",
-        "memory.usage_in_bytes",
-        ("total_active_file", "total_inactive_file"),
-    ),
-)
-
-
-def _left_by_limits() -> list[int]:
-    """Return what each limit on this process's control group and on those around it leaves, in bytes."""
-    free = []
-    for below, limit_file, used_file, cached in _VERSIONS:
-        for group in _groups(below):
-            folder = os.path.join(_CGROUPS, below, group)
-            try:
-                limit = int(_read(folder, limit_file))
-                stat = dict(line.split() for line in _read(folder, "memory.stat").splitlines())
-                used = int(_read(folder, used_file)) - sum(int(stat.get(name, 0)) for name in cached)
-            except (OSError, ValueError):
-                continue  # no such group, or its limit is "max"
-            free.append(max(0, limit - used))
-    return free
-
-
-def _groups(controller: str) -> list[str]:
-    """List the paths of this process's control group and of those around it; a container sees its own as the root."""
-    try:
-        entries = [line.split(":", 2) for line in _read("/proc/self", "cgroup").splitlines()]
-    except OSError:
-        return []
-    found = {""}
-    for _, controllers, path in entries:
-        if controller in controllers.split(","):
-            parts = path.strip().strip("/").split("/")
-            found |= {"/".join(parts[:count]) for count in range(len(parts) + 1)}
-    return sorted(found)
-
-
-def _read(folder: str, name: str) -> str:
-    with open(os.path.join(folder, name), encoding="ascii", errors="replace") as file:
-        return file.read()

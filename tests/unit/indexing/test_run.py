@@ -36,6 +36,7 @@ from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.indexing.run import index_pictures
 from imgsearch.types import Input, ModelOptions, PixelBudget, Runtime, Silent
 from support import fakes, mounted
+from support.bombs import BOMBS
 from support.fakes import FakeModel, paint
 from support.mounted import MountTable
 from support.pictures import encode, scene
@@ -1218,3 +1219,20 @@ def test_progress_counts_what_is_done_not_what_waits(
     run(folder, gallery, reporter=Counter(), batch_size=2)
     assert (Counter.total, Counter.done) == (7, 7)
     assert all(done <= embedded + 2 for embedded, done in early)
+
+
+def test_bombs_do_not_cost_their_neighbours(folder: str, tmp_path: Path, fake_model: FakeModel) -> None:
+    """A run over a folder of bombs indexes what lies between them, and the next run does not read them again."""
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    bombs = [bomb for name, bomb in BOMBS.items() if name.startswith(("jpeg 2000, 6", "jpeg, 20", "webp"))]
+    for number, bomb in enumerate(bombs):
+        (gallery / f"{number}{bomb.extension}").write_bytes(bomb.draw())
+        paint(gallery / f"{number}x.png", "red", size=(64 + number, 64))
+    count = len(list(gallery.glob("*x.png")))
+    result = run(folder, gallery)
+    assert (result.indexed, result.skipped.total()) == (count, len(list(gallery.iterdir())) - count)
+    assert len(indexed(folder)) == count
+    assert len(skipped(folder)) == result.skipped.total()
+    again = run(folder, gallery)
+    assert (again.indexed, again.unchanged_errors) == (0, result.skipped.total())

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import io
+import re
+import subprocess
+import sys
 
 import pytest
 
 from imgsearch.errors import PictureError
+from imgsearch.media import limits
 from imgsearch.media.formats import load_pictures
 from imgsearch.types import DEFAULT_BUDGET
-from support.bombs import BOMBS, jpeg, jpeg2000
+from support import ROOT
+from support.bombs import BOMBS, bmp_rle, gif, jpeg, jpeg2000, png, psd, tga_rle, tiff
+
+DECODED = [name for name, bomb in BOMBS.items() if not bomb.reason]
+STOPPED = [name for name in BOMBS if name.startswith(("bmp", "ppm, 60"))]
+REFUSED = sorted(set(BOMBS) - {*DECODED, *STOPPED})
+"""By their headers, before anything is decoded."""
 
 
 def outcome(data: bytes, extension: str) -> str:
@@ -21,14 +31,46 @@ def outcome(data: bytes, extension: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_skipped_with_its_reason(name: str) -> None:
-    """A file whose header lies about its cost is skipped, or decoded where it costs little after all."""
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_bomb_is_refused_by_its_header(name: str) -> None:
+    """A file whose header shows that it would take too much is skipped with its reason."""
     bomb = BOMBS[name]
     assert outcome(bomb.draw(), bomb.extension) == bomb.reason
 
 
-def test_few_scans_and_components_are_decoded() -> None:
-    """What the bombs are made of is no bomb in small: the same files with ordinary numbers are read."""
-    assert outcome(jpeg(64), ".jpg") == ""
-    assert outcome(jpeg2000(64, data=b"\0" * 64), ".jp2") == ""
+@pytest.mark.parametrize("name", STOPPED)
+def test_what_no_header_shows_is_stopped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose decoder reads bit by bit is stopped when its time is over, which is short here."""
+    monkeypatch.setattr(limits, "SECONDS", 0.05)
+    bomb = BOMBS[name]
+    assert outcome(bomb.draw(), bomb.extension) == bomb.reason
+
+
+@pytest.mark.parametrize(
+    ("data", "extension"),
+    [
+        (jpeg(64), ".jpg"),
+        (jpeg2000(64, data=b"\0" * 64), ".jp2"),
+        (png(64, 16, 2, interlaced=True), ".png"),
+        (gif(64, 3), ".gif"),
+        (bmp_rle(64), ".bmp"),
+        (psd(64), ".psd"),
+        (tga_rle(64), ".tga"),
+        (tiff(64, (32,), photometric=1, kind=3, pages=2), ".tif"),
+        (tiff(64, (8,) * 32, photometric=2, more={338: ("H", (0,) * 29)}), ".tif"),
+    ],
+)
+def test_the_same_files_in_small_are_decoded(data: bytes, extension: str) -> None:
+    """What the bombs are made of is no bomb in small."""
+    assert outcome(data, extension) == ""
+
+
+@pytest.mark.slow("decodes pictures of 200 megapixels, in processes of their own")
+@pytest.mark.parametrize("name", ["png, one bit", "gif, 35 bytes", "jpeg 2000, 200 megapixels"])
+def test_two_hundred_megapixels_take_less_than_a_gigabyte(name: str) -> None:
+    """A large picture is reduced in strips: no copy of all its pixels is made."""
+    script = [sys.executable, str(ROOT / "benchmarks" / "bombs.py"), "--seconds", "600", name]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    found = re.search(r"\| ([\d.]+) \| (\d+) \| 1 decoded \|$", done.stdout, re.MULTILINE)
+    assert found, done.stdout
+    assert int(found[2]) < 1000

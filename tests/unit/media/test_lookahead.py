@@ -1,4 +1,4 @@
-"""Work in threads ahead of whoever takes its results, with no more in memory at once than there is limiter for."""
+"""Work in threads ahead of whoever takes its results, in order."""
 
 from __future__ import annotations
 
@@ -10,44 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch.media.lookahead import PixelLimiter, look_ahead
-
-
-@given(st.lists(st.integers(1, 150), min_size=1, max_size=30))
-def test_what_is_held_at_once_fits_unless_it_is_one_picture_alone(sizes: list[int]) -> None:
-    """However many threads ask for limiter, what they hold together fits, but one large picture may come alone."""
-    limiter, lock = PixelLimiter(100), threading.Lock()
-    held: list[int] = []
-    seen: list[list[int]] = []
-
-    def work(size: int) -> None:
-        with limiter.take(size):
-            with lock:
-                held.append(size)
-                seen.append(list(held))
-            with lock:
-                held.remove(size)
-
-    threads = [threading.Thread(target=work, args=(size,)) for size in sizes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(seen) == len(sizes)
-    assert all(sum(together) <= 100 or len(together) == 1 for together in seen)
-
-
-def test_room_is_given_back_when_decoding_fails() -> None:
-    """A picture that turns out to be broken gives its limiter back."""
-    limiter = PixelLimiter(10)
-    for _ in range(3):
-        try:
-            with limiter.take(10):
-                raise ValueError("broken")
-        except ValueError:
-            pass
-    with limiter.take(10):
-        assert limiter._taken == 10
+from imgsearch.media.lookahead import look_ahead
 
 
 @given(st.lists(st.floats(0, 0.002), max_size=20), st.integers(1, 8))
