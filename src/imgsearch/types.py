@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ class SourceFile:
     that are no UTF-8 stand as surrogates). ``device`` is 0 on the root's own device, else the st_dev of the
     file system that the file lies on. ``inode`` and ``ctime_ns``, the time of the last change to the file or to what
     is known of it, are 0 where they are unknown or say nothing. The numbers are those of the file system, as far as
-    64 bits hold them: a time before 1677 or after 2262 is the nearest one that they do.
+    64 bits hold them: a time before 1677 or after 2262 is the nearest one that they do. ``sidecars`` are the names of
+    the files beside it that tell of it, and ``sidecar_state`` a number that changes with them: 0 if there are none,
+    None if nobody has looked.
     """
 
     root: str
@@ -110,12 +113,60 @@ class SourceFile:
     device: int = 0
     inode: int = 0
     ctime_ns: int = 0
+    sidecars: tuple[str, ...] = ()
+    sidecar_state: int | None = None
 
     def __post_init__(self) -> None:
         """Make the numbers such as the catalogue can store, and so compare with what it has."""
         for name in ("size", "mtime_ns", "device", "inode", "ctime_ns"):
             if not _LEAST <= (number := getattr(self, name)) <= _MOST:
                 object.__setattr__(self, name, int64(number))
+
+
+TAKEN_FROM = ("image", "sidecar", "takeout", "file")
+"""Who tells when a picture was taken; the last is the date of its file, for want of a better one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the file of a picture, and the files beside it, tell of the picture; what nobody tells is empty or None.
+
+    ``taken`` is the wall clock's time where and when it was taken, without a zone, to the millisecond; ``offset`` is
+    that clock's distance from UTC in minutes, east positive, and ``taken_from`` one of TAKEN_FROM: who tells it.
+    ``latitude`` and ``longitude`` are in degrees (WGS 84), north and east positive. ``rating`` is 0 to 5 stars, -1 for
+    rejected. ``burst`` is the id that the pictures of one burst share.
+    """
+
+    taken: datetime | None = None
+    taken_from: str = ""
+    offset: int | None = None
+    make: str = ""
+    model: str = ""
+    lens: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+    rating: int | None = None
+    title: str = ""
+    description: str = ""
+    keywords: tuple[str, ...] = ()
+    software: str = ""
+    burst: str = ""
+
+    def over(self, other: Metadata) -> Metadata:
+        """Return this, with what it does not tell taken from ``other``; the keywords of both.
+
+        Time and offset belong together, and so do latitude and longitude: neither is put together from two sources.
+        """
+        own = {name: value for name in _ALONE if (value := getattr(self, name)) not in (None, "")}
+        if self.taken is not None:
+            own |= {"taken": self.taken, "taken_from": self.taken_from, "offset": self.offset}
+        if self.latitude is not None:
+            own |= {"latitude": self.latitude, "longitude": self.longitude}
+        return replace(other, **own, keywords=tuple(dict.fromkeys(self.keywords + other.keywords)))
+
+
+_ALONE = ("make", "model", "lens", "rating", "title", "description", "software", "burst")
+NO_METADATA = Metadata()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

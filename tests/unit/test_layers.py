@@ -37,6 +37,7 @@ ONLY_IN = {
     "pillow_heif": {"media/heif"},
     "tifffile": {"media/tiff"},
     "imagecodecs": {"media/tiff"},
+    "defusedxml": {"media/metadata/xmp"},
     "torch": {"model/", "tools/training/", "tools/evaluation/models"},
     "transformers": {"model/reference", "tools/training/"},
     "huggingface_hub": {"model/hub", "tools/evaluation/models"},

@@ -1,11 +1,12 @@
-"""The commands that keep an index: index, status, list, remove."""
+"""The commands that keep an index: index, status, list, show, remove."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import timedelta, timezone
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -24,6 +25,7 @@ from imgsearch.types import path_json, paths_json
 
 if TYPE_CHECKING:
     from imgsearch.client.connection import ServerState
+    from imgsearch.search.show import Shown
     from imgsearch.tools.maintenance.status import Status
 
 
@@ -35,6 +37,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(index, asks=True))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(status))
     app.command("list", cls=Command, rich_help_panel=LIBRARY)(common.handled(list_files))
+    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(show))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(remove, asks=True))
 
 
@@ -257,11 +260,14 @@ def status(
                 "covered": state.covered,
                 "rebuilding": state.rebuilding,
                 "server": asdict(state.server) if state.server else None,
+                "known": state.known,
             }
         )
         return 0
     output.line(f"index      {state.folder}, {format_bytes(state.bytes_on_disk)}, made {_day(state.created)}")
     output.line(f"images     {plural(state.files, 'file')}, {state.contents:,} distinct")
+    if state.contents:
+        output.line(f"metadata   {_known(state)}")
     output.line(f"search     {_search(state)}")
     if state.deleted:
         output.line(
@@ -334,6 +340,73 @@ def list_files(
     return 0
 
 
+def show(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An indexed image")],
+    json: common.Json = False,
+    index: common.IndexFolder = None,
+) -> int:
+    """Show what is known about an image.
+
+    Examples:
+      imgsearch show ~/Pictures/lake.jpg
+    """
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.search.show import show as known_of
+
+    if not image:
+        raise UsageError("the path is empty; give an indexed image: imgsearch show photo.jpg")
+    with ImageIndex(find_index(index)) as opened:
+        found = known_of(opened, image)
+    if json:
+        output.json_line(found.as_json())
+        return 0
+    output.line(found.path)
+    for name, text in _facts(found):
+        output.line(f"  {name:<12} {text}")
+    return 0
+
+
+def _facts(found: Shown) -> Iterator[tuple[str, str]]:
+    """Yield what is known of an image, as a name and a text each; what is unknown is left out."""
+    known = found.metadata
+    if found.error:
+        yield "skipped", found.error + (f" ({found.detail})" if found.detail else "")
+    if known.taken is not None:
+        zone = "" if known.offset is None else f" ({timezone(timedelta(minutes=known.offset))})"
+        by = {
+            "file": ", by the date of the file",
+            "sidecar": ", by its sidecar",
+            "takeout": ", by Google Takeout",
+        }
+        yield "taken", f"{known.taken:%Y-%m-%d %H:%M:%S}{zone}{by.get(known.taken_from, '')}"
+    camera = known.model if known.model.startswith(known.make) else f"{known.make} {known.model}".strip()
+    for name, text in (("camera", camera), ("lens", known.lens)):
+        if text:
+            yield name, text
+    if known.latitude is not None:
+        yield "place", f"{known.latitude:.5f}, {known.longitude:.5f}"
+    if known.rating is not None:
+        yield "rating", "rejected" if known.rating < 0 else f"{known.rating} of 5"
+    for name in ("title", "description", "software"):
+        if text := getattr(known, name):
+            yield name, text
+    if known.keywords:
+        yield "keywords", ", ".join(known.keywords)
+    of_file = format_bytes(found.bytes) if found.bytes >= 100_000 else plural(found.bytes, "byte")
+    if found.sizes and found.sizes[0] != (0, 0):
+        width, height = found.sizes[0]
+        pages = f", {len(found.sizes)} pages" if len(found.sizes) > 1 else ""
+        yield "size", f"{width:,} × {height:,} pixels{pages}, {of_file}"
+    else:
+        yield "size", of_file
+    if not found.error and found.detail:
+        yield "note", found.detail
+    if found.missing:
+        yield "missing", "the file is not there now"
+    for copy in found.copies:
+        yield "copy", copy
+
+
 def _server(server: ServerState) -> str:
     """Say what this user's running server is and has in memory."""
     from imgsearch.client import protocol
@@ -344,6 +417,14 @@ def _server(server: ServerState) -> str:
         "" if server.version == protocol.version() else f", imgsearch {server.version}: restart it to use it"
     )
     return f"process {server.pid}{at}, since {_day(server.since)}{other}; {had}"
+
+
+def _known(state: Status) -> str:
+    """Say how many images tell when, where and with what they were taken."""
+    known = state.known
+    return (
+        f"{known['date']:,} with a date, {known['place']:,} with a place, {known['camera']:,} with a camera"
+    )
 
 
 def _search(state: Status) -> str:

@@ -28,7 +28,14 @@ _LASTING_INODES = {
 _NO_CHANGE_TIME = {"vfat", "msdos", "exfat"}
 
 
-def source_file(root: str, path: str, status: os.stat_result, device: int | None = None) -> SourceFile:
+def source_file(
+    root: str,
+    path: str,
+    status: os.stat_result,
+    device: int | None = None,
+    sidecars: tuple[str, ...] = (),
+    sidecar_state: int | None = None,
+) -> SourceFile:
     """Return the file at ``path`` below ``root`` as its ``status`` shows it; no ``device``: it is looked up.
 
     Its inode and change time are 0, unknown, where the file system does not keep them. Raises OSError.
@@ -40,7 +47,8 @@ def source_file(root: str, path: str, status: os.stat_result, device: int | None
     kind = _file_system(status.st_dev)
     inode = status.st_ino if kind in _LASTING_INODES else 0
     changed = 0 if kind in _NO_CHANGE_TIME else status.st_ctime_ns
-    return SourceFile(root, path, status.st_size, status.st_mtime_ns, device, inode, changed)
+    numbers = status.st_size, status.st_mtime_ns, device, inode, changed
+    return SourceFile(root, path, *numbers, sidecars, sidecar_state)
 
 
 @cache

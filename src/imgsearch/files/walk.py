@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from imgsearch import deep
@@ -25,6 +25,7 @@ from imgsearch.files.ignore import (
 )
 from imgsearch.files.kinds import LINK, extension, kind_of
 from imgsearch.files.reached import Reached
+from imgsearch.files.sidecars import sidecars_among, sidecars_of, state_of
 from imgsearch.mounts import Drive, Mounts
 from imgsearch.text import Message, Option, display_path, error_line
 from imgsearch.types import SourceFile
@@ -58,6 +59,7 @@ class _Folder:
     device: int  # the number of its drive, 0 on the root's own
     rules: Rules  # of its ignore file and those above it, the deepest first
     linked: bool  # reached through a symbolic link or a mount
+    sidecars: Mapping[str, tuple[str, ...]]  # by the images that they tell of
 
 
 class Walk:
@@ -213,10 +215,14 @@ class Walk:
         rules = above
         if kinds.get(IGNORE_FILE, "folder") != "folder":
             rules = file_rules(self._top, (self._lead + path).rstrip("/")) + above
-        folder = _Folder(path, device, rules, linked)
+        folder = _Folder(path, device, rules, linked, sidecars := sidecars_among(files))
         copies = set() if self.options.include_copies else copies_among(absolute, files)
         if copies:
             self.copies.add(path)
+        if sidecars:
+            images = [name for name in files if extension(name) in self._extensions]
+            for name in {sidecar for image in images for sidecar in sidecars_of(image, sidecars)}:
+                del kinds[name]
         wanted = []
         for name in sorted(kinds, key=os.fsencode):
             kind = kinds[name]
@@ -247,7 +253,7 @@ class Walk:
             return [("link", path, parent)]
         if self._left_out(path, os.path.basename(path), "folder", parent):
             return []
-        return [("folder", path, _Folder(parent.path, parent.device, parent.rules, linked=True))]
+        return [("folder", path, _Folder(parent.path, parent.device, parent.rules, linked=True, sidecars={}))]
 
     def _file(self, path: str, parent: _Folder, *, through_link: bool) -> SourceFile | None:
         """Return the entry as a SourceFile if it is a regular file to be taken by its name and not yet yielded."""
@@ -263,7 +269,10 @@ class Walk:
         device = parent.device
         if through_link:
             device = self._device(os.path.dirname(os.path.realpath(self._absolute(path))))
-        return source_file(self.root, path, status, device)
+        folder, _, name = path.rpartition("/")
+        sidecars = sidecars_of(name, parent.sidecars) if folder == parent.path else ()
+        state = state_of(self._absolute(folder), sidecars) if sidecars else 0
+        return source_file(self.root, path, status, device, sidecars, state)
 
     def _leads_to_images(self, link: str) -> bool:
         """Whether a link leads to a folder, or to a file and is called like an image."""

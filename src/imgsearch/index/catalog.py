@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imgsearch.index import metadata
 from imgsearch.index.database import Database, Kind
 from imgsearch.index.rows import (
     EMBEDDING_STAYS,
+    FILE_COLUMNS,
     AnnFile,
     FileRow,
     FileState,
@@ -92,14 +94,14 @@ class Catalog:
 
     def file(self, root: int, path: str) -> FileRow | None:
         """Return what is known of the file at ``path`` below a root, or None."""
-        sql = f"SELECT {_FILE} FROM file WHERE root = ? AND path = ?"
+        sql = f"SELECT {FILE_COLUMNS} FROM file WHERE root = ? AND path = ?"
         rows = self.database.query(file_row, sql, root, os.fsencode(path))
         return rows[0] if rows else None
 
     def files(self, root: int, below: str = "") -> Iterator[FileRow]:
         """Yield the files of a root, or of a file or folder ``below`` it, in the order of their paths' bytes."""
         where, values = _path_condition(below)
-        sql = f"SELECT {_FILE} FROM file WHERE root = ? AND {where} ORDER BY path"
+        sql = f"SELECT {FILE_COLUMNS} FROM file WHERE root = ? AND {where} ORDER BY path"
         yield from self.database.stream(file_row, sql, root, *values)
 
     def named_otherwise(self, root: int, below: str, extensions: Collection[str]) -> list[str]:
@@ -190,6 +192,13 @@ class Catalog:
             for row, (record, crc) in records.items()
         }
 
+    def pages(self, sha256: bytes) -> list[Record]:
+        """Return the pictures of one content, in the order of its pages."""
+        sql = "SELECT segment, row FROM content WHERE sha256 = ? ORDER BY page"
+        rows = self.database.query(pair_row, sql, sha256)
+        found = self.records(rows) if rows else {}
+        return [found[row][0] for row in rows if row in found]
+
     def errors(self) -> Iterator[tuple[str, str, str]]:
         """Yield (absolute path, reason, detail) of every file that was skipped, or indexed with something missing.
 
@@ -236,7 +245,7 @@ class Catalog:
         step = max(1, -(-count // limit))
         rows = self.database.query(
             file_row,
-            f"SELECT {_FILE} FROM file WHERE id IN (SELECT id FROM "
+            f"SELECT {FILE_COLUMNS} FROM file WHERE id IN (SELECT id FROM "
             f"(SELECT id, row_number() OVER (ORDER BY path) - 1 AS number FROM file WHERE {where}) "
             "WHERE number % ? = 0) "
             "ORDER BY path",
@@ -368,11 +377,13 @@ class Catalog:
         with self.database.consistent(), self.transaction() as db:
             if contents:
                 self._put_segment(db, segment, first_row + len(contents))
+            metadata.put(db, states)
             db.executemany(
-                "INSERT INTO file (root, path, size, mtime_ns, device, inode, ctime_ns, content, error, detail) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (root, path) DO UPDATE SET "
+                "INSERT INTO file (root, path, size, mtime_ns, device, inode, ctime_ns, sidecars, content, error, "
+                "detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (root, path) DO UPDATE SET "
                 "size = excluded.size, mtime_ns = excluded.mtime_ns, device = excluded.device, "
-                "inode = excluded.inode, ctime_ns = excluded.ctime_ns, content = excluded.content, "
+                "inode = excluded.inode, ctime_ns = excluded.ctime_ns, sidecars = excluded.sidecars, "
+                "content = excluded.content, "
                 "error = excluded.error, detail = excluded.detail",
                 (
                     (
@@ -383,6 +394,7 @@ class Catalog:
                         state.source.device,
                         state.source.inode,
                         state.source.ctime_ns,
+                        state.source.sidecar_state or 0,
                         state.content,
                         state.error,
                         state.detail,
@@ -494,7 +506,6 @@ class Catalog:
 
 
 _NOT_TOLD_APART = "inode = 0, ctime_ns = 0"
-_FILE = "id, path, size, mtime_ns, device, content, error, detail, inode, ctime_ns"
 
 
 def _renumbered(devices: Mapping[int, int]) -> tuple[str, tuple[int, ...]]:

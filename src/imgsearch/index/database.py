@@ -144,11 +144,37 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             INSERT OR REPLACE INTO dead VALUES (OLD.segment, OLD.row, 0);
         END""",
     ),
-    # 3: what tells a file from another one of the same size and time, and a root's drive from another one.
+    # 3: what tells a file from another one of the same size and time, and a root's drive from another one; metadata.
     (
         "ALTER TABLE file ADD COLUMN inode INTEGER NOT NULL DEFAULT 0",  # 0: unknown
         "ALTER TABLE file ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0",  # 0: unknown
         "ALTER TABLE root ADD COLUMN drive TEXT NOT NULL DEFAULT ''",  # '': unknown
+        # What is known of a picture besides its pixels, and the files beside it that tell of it.
+        "ALTER TABLE file ADD COLUMN sidecars INTEGER NOT NULL DEFAULT 0",  # crc32 of names, sizes, times; 0: none
+        """CREATE TABLE metadata (
+            sha256 BLOB PRIMARY KEY,             -- content.sha256
+            taken INTEGER,                       -- the wall clock's time: milliseconds since 1970 on that clock
+            taken_from TEXT NOT NULL,            -- types.TAKEN_FROM, or ''
+            offset INTEGER,                      -- of that clock from UTC, in minutes
+            make TEXT NOT NULL,
+            model TEXT NOT NULL,
+            lens TEXT NOT NULL,
+            latitude REAL,                       -- degrees
+            longitude REAL,
+            rating INTEGER,                      -- -1 to 5
+            title TEXT NOT NULL,
+            description TEXT NOT NULL,
+            keywords TEXT NOT NULL,              -- JSON: texts; '' if none
+            software TEXT NOT NULL,
+            burst TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE INDEX metadata_by_date ON metadata (taken)",
+        "CREATE INDEX metadata_by_camera ON metadata (model) WHERE model <> ''",
+        "CREATE INDEX metadata_by_place ON metadata (latitude, longitude) WHERE latitude IS NOT NULL",
+        "CREATE INDEX metadata_by_burst ON metadata (burst) WHERE burst <> ''",
+        """CREATE TRIGGER metadata_forgotten AFTER DELETE ON content BEGIN
+            DELETE FROM metadata WHERE sha256 = OLD.sha256;
+        END""",
     ),
 )
 
@@ -158,9 +184,12 @@ _READ_AS_IT_IS = {
     2: (
         "PRAGMA temp_store = MEMORY",
         """CREATE TEMP VIEW file AS SELECT id, root, path, size, mtime_ns, device, content, error, detail,
-            0 AS inode, 0 AS ctime_ns FROM main.file""",
+            0 AS inode, 0 AS ctime_ns, 0 AS sidecars FROM main.file""",
         "CREATE TEMP VIEW root AS SELECT id, path, options, mount, '' AS drive FROM main.root",
-    )
+        """CREATE TEMP VIEW metadata AS SELECT x'' AS sha256, NULL AS taken, '' AS taken_from, NULL AS offset,
+            '' AS make, '' AS model, '' AS lens, NULL AS latitude, NULL AS longitude, NULL AS rating, '' AS title,
+            '' AS description, '' AS keywords, '' AS software, '' AS burst WHERE 0""",
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgsearch.fs import is_at_or_below
-from imgsearch.types import Record, SourceFile
+from imgsearch.types import Metadata, Record, SourceFile
 
 LOST = "embedding lost"
 """Why a file has no content whose vector was damaged: a repair says so first, and then has it embedded again."""
@@ -38,6 +38,10 @@ class Root:
     drive: str = ""
 
 
+FILE_COLUMNS = "id, path, size, mtime_ns, device, content, error, detail, inode, ctime_ns, sidecars"
+"""Of the table ``file``, what ``file_row`` makes a FileRow of."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileRow:
     """A catalogued file: its content's sha256, or the reason why it has none.
@@ -56,6 +60,7 @@ class FileRow:
     detail: str = ""
     inode: int = 0
     ctime_ns: int = 0
+    sidecars: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +120,17 @@ class NewContent:
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What a run found out about a file: the content it holds, or why it was skipped."""
+    """What a run found out about a file: the content it holds, or why it was skipped.
+
+    ``metadata`` is what is known of the content besides its pixels, None if nobody has looked.
+    """
 
     root: int
     source: SourceFile
     content: bytes | None = None
     error: str | None = None
     detail: str = ""
+    metadata: Metadata | None = None
 
 
 # From columns to nouns. SQLite keeps anything in any column, and somebody else's database may hold anything: what is
@@ -204,13 +213,12 @@ def record_row(
 
 def file_row(id: int, path: bytes, *rest: Any) -> FileRow:
     """Read a row of the file table."""
-    size, mtime_ns, device, content, error, detail, inode, ctime_ns = rest
+    size, mtime_ns, device, content, error, detail, inode, ctime_ns, sidecars = rest
     if not (isinstance(content, bytes | None) and isinstance(error, str | None)):
         raise TypeError("a file has neither a content nor an error")
     numbers = int(size), int(mtime_ns), int(device)
-    return FileRow(
-        int(id), os.fsdecode(_path(path)), *numbers, content, error, str(detail), int(inode), int(ctime_ns)
-    )
+    marks = int(inode), int(ctime_ns), int(sidecars)
+    return FileRow(int(id), os.fsdecode(_path(path)), *numbers, content, error, str(detail), *marks)
 
 
 def pair_row(first: int, second: int) -> tuple[int, int]:
@@ -254,6 +262,8 @@ def is_current(
         return False, CHANGED
     if row.error in retry or str(row.detail).endswith(EMBEDDING_STAYS):
         return False, "will be tried again"
+    if source.sidecar_state is not None and row.content and row.sidecars != source.sidecar_state:
+        return False, "another sidecar"
     if row.device == source.device:
         if row.inode and source.inode and row.inode != source.inode:
             return False, "replaced"

@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from imgsearch.errors import PictureError
 from imgsearch.files import open_source, source_file
 from imgsearch.files.open import open_regular
+from imgsearch.files.sidecars import read_sidecars
 from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
-from imgsearch.types import RGB, Patches, PixelBudget, Skipped, SourceFile
+from imgsearch.media.metadata import MAX_BLOCK, with_sidecars
+from imgsearch.types import RGB, Metadata, Patches, PixelBudget, Skipped, SourceFile
 
 _HEAD_BYTES = 64  # of a file, as far as its format shows
 
@@ -35,6 +38,7 @@ class Decoded:
     source: SourceFile
     sha256: bytes
     pages: tuple[Page, ...]
+    metadata: Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Hashed:
     source: SourceFile
     sha256: bytes
     known: bool
+    metadata: Metadata
 
 
 def is_image(path: str) -> bool:
@@ -74,6 +79,13 @@ def decode_ahead(
     return look_ahead(work, sources, ahead)
 
 
+def read_metadata(source: SourceFile, stream: BinaryIO) -> Metadata:
+    """Return what a file, open as ``stream``, and its sidecars tell of the image besides its pixels: no error."""
+    path = os.path.join(source.root, source.path)
+    own = formats.load_metadata(stream, path)
+    return with_sidecars(own, read_sidecars(path, source.sidecars, MAX_BLOCK), source.mtime_ns)
+
+
 def _decode(
     source: SourceFile,
     prepare: Callable[[RGB], Patches] | None,
@@ -85,16 +97,19 @@ def _decode(
         path = os.path.join(source.root, source.path)
         with open_source(path, lambda stream: formats.recognise(stream, path)) as opened:
             # What counts is the file as it is read, which may be newer than what the walk saw.
-            source = source_file(source.root, source.path, opened.status, source.device)
+            beside = source.sidecars, source.sidecar_state
+            source = source_file(source.root, source.path, opened.status, source.device, *beside)
             known = is_known(opened.sha256)
             if known or prepare is None:
-                return Hashed(source, opened.sha256, known)
+                return Hashed(source, opened.sha256, known, read_metadata(source, opened.stream))
             pages = tuple(
                 Page(picture.page, picture.width, picture.height, prepare(picture.pixels), picture.note)
                 for picture in formats.load_pictures(
                     opened.stream, source.path, budget, max_megapixels=max_megapixels
                 )
             )
-            return Decoded(source, opened.sha256, pages) if pages else Skipped(source, "holds no picture")
+            if not pages:
+                return Skipped(source, "holds no picture")
+            return Decoded(source, opened.sha256, pages, read_metadata(source, opened.stream))
     except PictureError as error:
         return Skipped(source, error.reason, error.detail)

@@ -22,6 +22,7 @@ from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
+from imgsearch.indexing.metadata import read_missing
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
@@ -31,6 +32,7 @@ from imgsearch.types import (
     RGB,
     ImageEncoder,
     Input,
+    Metadata,
     Patches,
     Reporter,
     Skipped,
@@ -85,6 +87,7 @@ class Ingest:
             self._put_roots()
             for some in _in_parts(self.plan.to_refresh, _REFRESHED_AT_ONCE):
                 self.writer.catalog.refresh_files(some)
+            read_missing(self.writer, self.root_ids, self.reporter)
             if self.plan.to_do:
                 self._embed_all(load)
             self._commit()
@@ -236,7 +239,7 @@ class Ingest:
         elif isinstance(file, Hashed) or encoder is None or self._has(file.sha256):
             self.result.reused += 1
             self.reporter.advance(1, _folder(file.source))
-            self._note(file.source, file.sha256)
+            self._note(file.source, file.sha256, metadata=file.metadata)
         else:
             if any(other.sha256 == file.sha256 for other in self.batch):
                 self._embed(encoder)
@@ -253,11 +256,17 @@ class Ingest:
         return sha256 in self.uncommitted.hashes or self.writer.catalog.locate(sha256) is not None
 
     def _note(
-        self, source: SourceFile, content: bytes | None = None, error: str | None = None, detail: str = ""
+        self,
+        source: SourceFile,
+        content: bytes | None = None,
+        error: str | None = None,
+        detail: str = "",
+        metadata: Metadata | None = None,
     ) -> None:
         """Have the next commit say what was found out about a file."""
         self.note.settle(source)
-        self.uncommitted.files.append(FileState(self.root_ids[source.root], source, content, error, detail))
+        state = FileState(self.root_ids[source.root], source, content, error, detail, metadata)
+        self.uncommitted.files.append(state)
 
     def _skip(self, skipped: Skipped) -> None:
         self.result.skipped[skipped.reason] += 1
@@ -302,7 +311,7 @@ class Ingest:
                     self.uncommitted.hashes.add(file.sha256)
                 for file in self.batch:
                     notes = filter(None, (page.note for page in file.pages))
-                    self._note(file.source, file.sha256, detail="; ".join(notes))
+                    self._note(file.source, file.sha256, detail="; ".join(notes), metadata=file.metadata)
                 self.result.indexed += len(self.batch)
                 self.reporter.advance(len(self.batch), _folder(self.batch[-1].source))
                 self.batch = []

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from imgsearch.errors import PictureError
 from imgsearch.media.limits import timed
 from imgsearch.text import error_line
-from imgsearch.types import MAX_MEGAPIXELS, Picture, PixelBudget
+from imgsearch.types import MAX_MEGAPIXELS, NO_METADATA, Metadata, Picture, PixelBudget
 
 
 class Format(NamedTuple):
@@ -40,6 +40,9 @@ class Decoder(Protocol):
 
     def check(self, stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
         """Return (width, height) of the first upright picture by the header, or raise what decode would for it."""
+
+    def metadata(self, stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
+        """Return what the file tells of its first picture besides the pixels, or raise what decode would."""
 
 
 FORMATS = (
@@ -131,6 +134,21 @@ def check_picture(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_ME
     with _picture_errors():
         decoder, format = _decoder(stream, name)
         return decoder.check(timed(stream), format, int(max_megapixels * 1_000_000))
+
+
+def load_metadata(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> Metadata:
+    """Return what a picture's file tells of it besides the pixels, by its header: no pixel is decoded.
+
+    No error: metadata that is damaged, lies about its size or is none at all tells nothing. ``stream`` is as for
+    load_pictures.
+    """
+    with suppress(Exception):  # decoders of other people, fed with bytes of anybody
+        from imgsearch.media import raster
+
+        raster.prepare_pillow(int(max_megapixels * 1_000_000))  # else it warns of damaged EXIF
+        decoder, format = _decoder(stream, name)
+        return decoder.metadata(timed(stream), format, int(max_megapixels * 1_000_000))
+    return NO_METADATA
 
 
 def is_supported(head: bytes, name: str) -> bool:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import Image
 
 from imgsearch.errors import PictureError
 from imgsearch.media import colour
 from imgsearch.media.limits import DECODING, Cost
+from imgsearch.media.metadata import merged
 from imgsearch.media.raster import check_size, finished
 from imgsearch.media.splice import length
-from imgsearch.types import Picture, PixelBudget
+from imgsearch.types import Metadata, Picture, PixelBudget
 
 
 def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) -> Iterator[Picture]:
@@ -48,6 +50,15 @@ def _cost(container: Any) -> Cost:
     width, height = container.size
     # The planes of the decoder, their colours, and what is made of these.
     return Cost(24 * width * height, f"{width:,} × {height:,} pixels of HEIF")
+
+
+def metadata(stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
+    """Return what EXIF and XMP tell, or raise what ``decode`` would raise for the header."""
+    info = _opened(stream, max_pixels).info
+    exif = Image.Exif()
+    if info.get("exif"):
+        exif.load(info["exif"])
+    return merged(exif, info.get("xmp"))
 
 
 def _opened(stream: BinaryIO, max_pixels: int) -> Any:

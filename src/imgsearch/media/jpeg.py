@@ -13,8 +13,10 @@ from PIL import Image, ImageChops, ImageFile
 from imgsearch.errors import PictureError
 from imgsearch.media import colour, raster
 from imgsearch.media.limits import DECODING, Cost
+from imgsearch.media.metadata import MAX_BLOCK, merged
+from imgsearch.media.metadata.iptc import in_photoshop
 from imgsearch.media.splice import Piece, length, spliced
-from imgsearch.types import Picture, PixelBudget
+from imgsearch.types import Metadata, Picture, PixelBudget
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _SCAN, _HIERARCHICAL, _JPEG_LS = 0xDA, 0xDE, 0xF7
@@ -26,6 +28,7 @@ _PROGRESSIVE = (0xC2, 0xCA)
 """Those that libjpeg-turbo decodes; the others are differential, or lossless with arithmetic coding."""
 _LONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length."""
+_PHOTOSHOP = b"Photoshop 3.0\0"
 _MAX_SEGMENTS = 10_000
 _MAX_EXIF = 32
 """Segments of EXIF that are kept; each has at most 64 KiB."""
@@ -62,6 +65,8 @@ class _Header:
     """How many parts the profile has, by the last of them."""
     scan: bytes = b""
     """The components of the first scan."""
+    photoshop: bytes = b""
+    """Photoshop's image resources, among which are IPTC's records; MAX_BLOCK bytes at most."""
 
     @property
     def is_progressive(self) -> bool:
@@ -123,6 +128,13 @@ def _cost(image: ImageFile.ImageFile, header: _Header, budget: PixelBudget) -> C
     return Cost(cost.bytes + 2 * samples, f"{samples / 1e6:,.0f} million samples in several scans")
 
 
+def metadata(stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
+    """Return what EXIF, XMP and IPTC tell, or raise what ``decode`` would raise for the header."""
+    header = _read_header(stream)
+    with _opened(stream, header, max_pixels) as image:
+        return merged(image.getexif(), image.info.get("xmp"), in_photoshop(header.photoshop))
+
+
 def _opened(stream: BinaryIO, header: _Header, max_pixels: int, ending: bytes = b"") -> ImageFile.ImageFile:
     pieces = [*header.pieces, (header.start, header.end), ending]
     return raster.opened(spliced(stream, pieces), "JPEG", max_pixels)
@@ -174,6 +186,8 @@ def _read_header(stream: BinaryIO) -> _Header:
             start = stream.read(min(14, after - at - 2))
             if marker == 0xE2 and start.startswith(b"ICC_PROFILE\0"):
                 _read_profile(stream, start, after, header)
+            if marker == 0xED and start == _PHOTOSHOP and len(header.photoshop) < MAX_BLOCK:
+                header.photoshop += stream.read(after - at - 2 - len(start))
             exif += start.startswith(b"Exif\0\0")
             if not _is_needed(marker, start, exif):
                 at = after

@@ -14,8 +14,10 @@ from PIL import Image, ImageFile
 from imgsearch.errors import PictureError
 from imgsearch.media import colour, raster
 from imgsearch.media.limits import DECODING, Cost
+from imgsearch.media.metadata import merged
+from imgsearch.media.metadata.values import text_of
 from imgsearch.media.splice import Piece, length, spliced
-from imgsearch.types import Picture, PixelBudget
+from imgsearch.types import Metadata, Picture, PixelBudget
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -32,8 +34,11 @@ _READ = (b"iCCP", b"cICP", b"gAMA", b"cHRM", b"sRGB", b"eXIf", b"tRNS", b"iTXt",
 """Ancillary chunks that are looked into; the pixels do not depend on any other."""
 _BEFORE_PIXELS = frozenset({b"iCCP", b"cICP", b"gAMA", b"cHRM", b"sRGB", b"tRNS"})
 """Those that mean nothing behind the pixels."""
-_ORIENTATION_TEXT = ("XML:com.adobe.xmp", "Raw profile type exif")
+_XMP = "XML:com.adobe.xmp"
+_ORIENTATION_TEXT = (_XMP, "Raw profile type exif")
 """Keywords of texts that may tell which way is up."""
+_WORDS = ("Title", "Description", "Software")
+"""Keywords of texts that tell of the picture."""
 
 
 class _Chunk(NamedTuple):
@@ -58,6 +63,8 @@ class _Parts:
     """Where the pixels' data is, chunk by chunk, without length, name and checksum."""
     found: dict[bytes, bytes] = field(default_factory=dict)
     """The contents of the ancillary chunks that are in order; the first of each kind."""
+    words: dict[str, str] = field(default_factory=dict)
+    """The texts that tell of the picture, by their keywords."""
     texts: list[bytes] = field(default_factory=list)
     """Chunks of text, whole, that may hold the orientation."""
 
@@ -129,6 +136,17 @@ def _cost(image: ImageFile.ImageFile, parts: _Parts, budget: PixelBudget) -> Cos
     return Cost(cost.bytes + more * image.size[0] * image.size[1], cost.reason)
 
 
+def metadata(stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
+    """Return what EXIF, XMP and texts tell, or raise what ``decode`` would raise for the header."""
+    parts = _take_apart(stream)
+    exif = Image.Exif()
+    if b"eXIf" in parts.found:
+        exif.load(b"Exif\0\0" + parts.found[b"eXIf"])
+    told = {name: text_of(parts.words.get(name)) for name in _WORDS}
+    texts = Metadata(title=told["Title"], description=told["Description"], software=told["Software"])
+    return merged(exif, parts.words.get(_XMP)).over(texts)
+
+
 def _opened(stream: BinaryIO, parts: _Parts, max_pixels: int) -> ImageFile.ImageFile:
     return raster.opened(spliced(stream, parts.header + parts.body), "PNG", max_pixels)
 
@@ -195,8 +213,12 @@ def _read(stream: BinaryIO, chunk: _Chunk, parts: _Parts) -> None:
         contents = key
     elif chunk.name in (b"iTXt", b"zTXt", b"tEXt"):
         keyword = contents.partition(b"\0")[0].decode("latin-1")
-        text = _text(chunk.name, contents) if keyword in _ORIENTATION_TEXT else None
+        text = _text(chunk.name, contents) if keyword in _ORIENTATION_TEXT + _WORDS else None
         if text is not None:
+            parts.words.setdefault(
+                keyword, text.decode("utf-8" if chunk.name == b"iTXt" else "latin-1", "replace")
+            )
+        if text is not None and keyword in _ORIENTATION_TEXT:
             parts.texts.append(_chunk(b"iTXt", keyword.encode("latin-1") + b"\0" * 5 + text))
         return
     parts.found[chunk.name] = contents

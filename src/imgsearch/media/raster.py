@@ -36,9 +36,10 @@ from imgsearch.media import colour
 from imgsearch.media.headers import Header, read_header
 from imgsearch.media.jpeg2000 import Codestream
 from imgsearch.media.limits import DECODING, Cost
+from imgsearch.media.metadata import merged
 from imgsearch.media.splice import length
 from imgsearch.rgb import eight_bits, flat, span_of, strips
-from imgsearch.types import DEFAULT_BUDGET, MAX_ASPECT, Picture, PixelBudget
+from imgsearch.types import DEFAULT_BUDGET, MAX_ASPECT, NO_METADATA, Metadata, Picture, PixelBudget
 
 # The classes are called instead of Image.open: the format is known by then, their errors say what is wrong
 # where Image.open says "cannot identify", and nothing but this list can run: no EPS, no PDF, no WMF. An MPO
@@ -72,6 +73,8 @@ _SIDEWAYS = frozenset({5, 6, 7, 8})
 _WORTH_REDUCING = 0.8
 """An image is reduced to this share of its sides, or less, before its colours are converted."""
 _ANIMATED = frozenset({"AVIF", "GIF", "WEBP"})
+_WITH_METADATA = frozenset({"AVIF", "WEBP"})
+"""The formats here whose metadata Pillow finds."""
 _MAX_EMPTY_FRAMES = 100
 LEAST_ROWS = 0.75
 """The share of its rows that an image must have when its end is missing; benchmarks/LOG.md has the reason."""
@@ -187,6 +190,14 @@ def _skip_levels(image: ImageFile.ImageFile, codestream: Codestream, max_pixels:
     if levels:
         image.reduce = levels  # type: ignore[method-assign, assignment]
     return levels
+
+
+def metadata(stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
+    """Return what EXIF and XMP tell, or raise what ``decode`` would raise for the header."""
+    if format not in _WITH_METADATA:
+        return NO_METADATA
+    with opened(read_header(stream, format).stream, format, max_pixels) as image:
+        return merged(image.getexif(), image.info.get("xmp"))
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -310,7 +321,7 @@ def _reduced(image: Image.Image, max_pixels: int) -> Image.Image:
 
 def opened(stream: BinaryIO, format: str, max_pixels: int) -> ImageFile.ImageFile:
     """Parse a file's header and refuse a size that is out of bounds; nothing is decoded yet."""
-    _prepare_pillow(max_pixels)
+    prepare_pillow(max_pixels)
     try:
         image = _OPENERS[format](stream)
     except Image.DecompressionBombError as error:
@@ -323,7 +334,7 @@ def opened(stream: BinaryIO, format: str, max_pixels: int) -> ImageFile.ImageFil
     return image
 
 
-def _prepare_pillow(max_pixels: int) -> None:
+def prepare_pillow(max_pixels: int) -> None:
     """Let Pillow open what our own limit allows, and keep it silent.
 
     Pillow's limit is a global of its module, and some plugins (WebP's canvas, GIF's frame, TIFF's tile)

@@ -17,11 +17,13 @@ from imgsearch.errors import PictureError
 from imgsearch.installation import how_to_add
 from imgsearch.media import colour, raster
 from imgsearch.media.limits import DECODING, Cost, TooLong
+from imgsearch.media.metadata import merged
+from imgsearch.media.metadata.iptc import in_photoshop
 from imgsearch.media.splice import length, spliced
 from imgsearch.media.tiff_codecs import CODECS, unpacked
 from imgsearch.rgb import scaled, stretched
 from imgsearch.text import error_line
-from imgsearch.types import Picture, PixelBudget
+from imgsearch.types import Metadata, Picture, PixelBudget
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -42,6 +44,7 @@ _MAX_SAMPLES = 32
 
 # Tags, and values of them, by TIFF 6.0 and its supplements.
 _SUBFILE, _OLD_SUBFILE, _MEANING, _ORIENTATION = 254, 255, 262, 274
+_XMP, _IPTC, _PHOTOSHOP = 700, 33723, 34377
 _TILE_WIDTH, _TILE_LENGTH, _EXTRA_SAMPLES, _ICC = 322, 323, 338, 34675
 _PLACES = (273, 279, 324, 325)
 """Where the strips or tiles are, and how long."""
@@ -103,6 +106,23 @@ def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
         if _is_for_pillow(page):
             raster.opened(_at_page(stream, page), "TIFF", max_pixels).close()
         return raster.upright((int(page.imagewidth), int(page.imagelength)), _number(page, _ORIENTATION, 1))
+
+
+def metadata(stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
+    """Return what the first page's tags, EXIF, XMP and IPTC tell, or raise what parsing the header does."""
+    stream.seek(0)
+    exif = Image.Exif()
+    exif.load_from_fp(stream)
+    iptc = _block(exif, _IPTC) or in_photoshop(_block(exif, _PHOTOSHOP))
+    return merged(exif, _block(exif, _XMP), iptc)
+
+
+def _block(exif: Image.Exif, tag: int) -> bytes:
+    """Return a tag that holds a block of bytes; some programs declare IPTC's as numbers of 32 bits."""
+    value = exif.get(tag, b"")
+    if isinstance(value, tuple) and all(isinstance(number, int) for number in value):
+        return b"".join(number.to_bytes(4, (exif.endian == "<" and "little") or "big") for number in value)
+    return value if isinstance(value, bytes) else b""
 
 
 def _opened(stream: BinaryIO) -> TiffFile:

@@ -22,7 +22,11 @@ from imgsearch.types import SourceFile
 from support.fakes import sha, state, unprivileged
 from support.oracle import forget
 
-NAMES = st.binary(min_size=1, max_size=255).filter(lambda name: not {0, 47} & set(name)).map(os.fsdecode)
+NAMES = (
+    st.binary(min_size=1, max_size=255)
+    .filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
+    .map(os.fsdecode)
+)
 
 
 def paths(catalog: Catalog, name: object) -> tuple[str, ...]:

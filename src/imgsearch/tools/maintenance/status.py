@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from imgsearch.client.connection import ServerState, find_server
 from imgsearch.fs import is_at_or_below, is_below
-from imgsearch.index import generations, side_db
+from imgsearch.index import generations, metadata, side_db
 from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileRow, Root
@@ -25,6 +25,7 @@ class Status:
     ``vectors`` are all stored rows, ``deleted`` those of pictures that are gone, of which ``retained`` are kept in case
     the files come back; ``covered`` are those that ANN files make fast to search. ``rebuilding`` says that
     an index that is to take this one's place was begun. ``server`` is this user's running server, if there is one.
+    ``known`` counts the distinct pictures that have a "date" of their own, a "place" and a "camera".
     """
 
     folder: str
@@ -42,6 +43,7 @@ class Status:
     covered: int
     rebuilding: bool
     server: ServerState | None
+    known: dict[str, int]
 
     @property
     def identity(self) -> IndexSpec:
@@ -84,6 +86,7 @@ def read_status(folder: str) -> Status:
             covered=_covered(index),
             rebuilding=generations.unfinished(index.folder) is not None,
             server=find_server(),
+            known=metadata.counts(index.catalog.database),
         )
 
 
