@@ -6,8 +6,8 @@ or 20 seconds, however it was made.
     python benchmarks/bombs.py [--source SRC] [--seconds 60] [--gigabytes 6] [NAME …]
 
 Draws the files of tests/support/bombs.py, decodes each with the source of this checkout, or another one, and prints a
-table: bytes of the file, seconds, megabytes at the peak, and what became of it. A process that goes over the limits is
-ended, and its line begins with "over". NAME: the beginning of names.
+table: bytes of the file, seconds of the processor, megabytes at the peak, and what became of it. A process that goes
+over the limits is ended, and its line says "over". NAME: the beginning of names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import io, re, sys, time
 from imgsearch.media.formats import load_pictures
 from imgsearch.types import PixelBudget
 path = sys.argv[1]
-began = time.monotonic()
 try:
     with open(path, "rb") as file:
         stream = io.BytesIO(file.read())
@@ -39,7 +38,7 @@ except Exception as error:
     said = str(error) or type(error).__name__
 with open("/proc/self/status") as status:
     peak = int(re.search(r"VmHWM:\\s+(\\d+)", status.read())[1]) / 1024
-print(f"{time.monotonic() - began:.1f}\\t{peak:.0f}\\t{said[:110]}")
+print(f"{time.process_time():.1f}\\t{peak:.0f}\\t{said[:110]}")
 """
 
 

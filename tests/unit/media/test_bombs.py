@@ -56,6 +56,8 @@ def test_what_no_header_shows_is_stopped(name: str, monkeypatch: pytest.MonkeyPa
         (bmp_rle(64), ".bmp"),
         (psd(64), ".psd"),
         (tga_rle(64), ".tga"),
+        (b"P6 200 200 255 " + bytes(120_000), ".ppm"),
+        (b"Pf 200 200 -1.0\n" + bytes(160_000), ".pfm"),
         (tiff(64, (32,), photometric=1, kind=3, pages=2), ".tif"),
         (tiff(64, (8,) * 32, photometric=2, more={338: ("H", (0,) * 29)}), ".tif"),
     ],
