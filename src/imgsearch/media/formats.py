@@ -57,6 +57,8 @@ FORMATS = (
     # mif1 and msf1 say only "some pictures": the brands that follow tell AVIF from HEIF.
     Format("AVIF", "raster", "avif avifs", rb"....ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4})*?avi[fs])"),
     Format("PSD", "raster", "psd", rb"8BPS\0[\x01\x02]"),
+    # Pillow decodes it in Python, about two seconds a megapixel; `limits.timed` ends what takes too long.
+    Format("QOI", "raster", "qoi", rb"qoif"),
     Format("HEIF", "heif", "heic heif hif heics heifs", rb"....ftyp(?:he[iv][cxms]|m[is]f1)"),
     Format("TGA", "raster", "tga", rb".[\0\x01][\x01-\x03\x09-\x0b]", by_name=True),
 )
@@ -69,7 +71,6 @@ _UNREAD = (
     ("Radiance HDR", rb"#\?(RADIANCE|RGBE)"),
     ("DDS", rb"DDS \x7c\0\0\0"),
     ("DjVu", rb"AT&TFORM"),
-    ("QOI", rb"qoif"),
     ("PCX", rb"\x0a[\0\x02-\x05]\x01[\x01\x02\x04\x08]"),
     ("SGI", rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]"),
     ("GIMP's own format (XCF)", rb"gimp xcf"),

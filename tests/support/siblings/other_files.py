@@ -168,7 +168,8 @@ def other_formats_layout() -> Drawn:
         struct.pack(">3H", n, n == 3, 0 if n == 3 else n + 1) for n in range(4)
     )
     yield "alpha-by-cdef.jp2", jp2(encode(clear, ".j2k"), space(16) + definitions, components=4), cleared
-    for name in ("jxr", "jxl", "qoi"):
+    yield "qoi.qoi", stored("qoi"), QUARTERS
+    for name in ("jxr", "jxl"):
         yield f"{name}.{name}", stored(name), UNSUPPORTED
     yield "webp-inside.tif", stored("tiff-webp"), Right(or_skipped="unsupported")
     yield "predictor-3.tif", stored("tiff-pred3"), Right(or_skipped="unsupported")
