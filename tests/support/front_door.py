@@ -70,7 +70,7 @@ TYPED = (
     Typed("photo.jpg", 0, THREE),
     Typed("nowhere.jpg", 2, ("nowhere.jpg does not exist", "imgsearch query nowhere.jpg"), ONE_LINE),
     Typed("notes.txt", 2, ("notes.txt", "not an image"), ONE_LINE),
-    Typed("photo.jpg at night", 2, ("imgsearch query at night --image photo.jpg",), ONE_LINE),
+    Typed("photo.jpg at night", 2, ("imgsearch query at night + photo.jpg",), ONE_LINE),
     # Other names of commands.
     Typed("list", 0, THREE),
     Typed("ls Pictures/2023", 0, ("a.jpg", "b.jpg"), ("c.png",)),
@@ -122,12 +122,12 @@ TYPED = (
     # Images as queries.
     Typed("query photo.jpg", 0, ("image file", *THREE)),
     Typed("query --image photo.jpg", 0, THREE),
-    Typed("query cat photo.jpg", 2, ("imgsearch query cat --image photo.jpg",), ONE_LINE),
+    Typed("query cat photo.jpg", 2, ("imgsearch query cat + photo.jpg",), ONE_LINE),
     Typed("query", 2, ("imgsearch query red car at night",), ONE_LINE),
     Typed('query ""', 2, (), ONE_LINE),
     Typed("similar", 2, ("IMAGE is missing", "imgsearch help similar"), ONE_LINE),
     Typed('similar ""', 2, ("path is empty",), ONE_LINE),
-    Typed("similar photo.jpg other.jpg", 2, ("not supported yet", "imgsearch similar photo.jpg"), ONE_LINE),
+    Typed("similar photo.jpg other.jpg", 0),
     Typed("similar -", 0, THREE, stdin="@photo.jpg"),
     Typed("similar -", 2, ("the image on stdin", "not an image"), ONE_LINE, stdin="@notes.txt"),
     Typed("similar https://example.com/cat.jpg", 2, ("addresses are not supported yet",), ONE_LINE),

@@ -61,8 +61,6 @@ def enter(argv: Sequence[str], commands: Collection[str], flags: Collection[str]
         return Entry((), "nothing was typed")
     first, *rest = argv
     if first in commands:
-        if first == "similar":
-            _check_number(_leading(rest))
         return Entry(tuple(argv), "a command")
     if first in ALIASES:
         return Entry((ALIASES[first], *rest), "another name of a command")
@@ -99,8 +97,9 @@ def check_words(words: Sequence[str]) -> None:
             raise UsageError(f"{word} is a folder; to search only in it: {inside}")
         if len(words) > 1 and is_image_file(word):
             if all(map(is_image_file, words)):
-                _check_number(words)
-            combined = f"imgsearch query {others} --image {shlex.quote(word)}"
+                several = f"imgsearch similar {shlex.join(words)}"
+                raise UsageError(f"{word} is an image file; to search by several images: {several}")
+            combined = f"imgsearch query {others} + {shlex.quote(word)}"
             raise UsageError(f"{word} is an image file; to search by words and image: {combined}")
 
 
@@ -115,12 +114,6 @@ def check_address(image: str) -> None:
     """Raise InputError for an address on the web."""
     if image.startswith(("http://", "https://")):
         raise InputError(f"addresses are not supported yet; download the image and give the file: {image}")
-
-
-def _check_number(images: Sequence[str]) -> None:
-    if len(images) > 1:
-        first = f"imgsearch similar {shlex.quote(images[0])}"
-        raise UsageError(f"several images at once are not supported yet; search with one: {first}")
 
 
 def _leading(argv: Sequence[str]) -> list[str]:

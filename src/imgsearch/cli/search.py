@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search import CachedEncoder, SearchRequest
+    from imgsearch.search.question import Part
 
 Count = Annotated[
     int,
@@ -63,6 +64,18 @@ Below = Annotated[
 ]
 Paths = Annotated[
     bool, typer.Option("--paths", help="Print only paths, one per line", rich_help_panel=OUTPUT)
+]
+Literal = Annotated[
+    bool,
+    typer.Option("--literal", help="Take all words as they are, also + and -", rich_help_panel=ADVANCED),
+]
+IncludeExamples = Annotated[
+    bool,
+    typer.Option(
+        "--include-examples",
+        help="Also list the example images themselves",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 NoRemember = Annotated[
     bool,
@@ -102,7 +115,11 @@ def query(
     image: Annotated[
         str | None,
         typer.Option(
-            "--image", metavar="FILE", help="Combine the words with an example image", rich_help_panel=SEARCH
+            "--image",
+            "--together",
+            metavar="FILE",
+            help="Give the model the words and an example image together",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     n: Count = 10,
@@ -118,24 +135,32 @@ def query(
     model: common.ModelFolder = None,
     device: common.SearchDevice = "auto",
     dtype: common.SearchDtype = "auto",
+    literal: Literal = False,
+    include_examples: IncludeExamples = False,
     no_remember: NoRemember = False,
 ) -> int:
     """Search your images by describing them.
 
     Examples:
       imgsearch query red car at night
+      imgsearch query horse + stripes - saddle     # added and taken away
+      imgsearch query 2:beach + ~/Pictures/cat.jpg # weights, and example images
       imgsearch query same place in winter --image ~/Pictures/lake.jpg
       imgsearch query receipts --in ~/Pictures/2024 -k 50 --paths > receipts.txt
     """
+    from imgsearch.search.question import is_combined
+
     reporter = output.ProgressReporter()
     words = words or []
-    door.check_words(words)
+    combined = image is None and not literal and is_combined(words)
+    if not (combined or literal):
+        door.check_words(words)
     if not words and image is None:
         raise InputError("the words to search for are missing, as in: imgsearch query red car at night")
-    if image is None and len(words) == 1 and door.is_image_file(words[0]):
+    if image is None and not literal and len(words) == 1 and door.is_image_file(words[0]):
         reporter.say(f"{words[0]} is an image file: searching for images that look like it")
         return similar(
-            words[0], n, min_score, within, dim, exact, below, json, paths, nul, index, model, device, dtype
+            words, n, min_score, within, dim, exact, below, json, paths, nul, index, model, device, dtype
         )
     text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
     if text != "-":  # there the first query may take its time
@@ -143,10 +168,11 @@ def query(
     from imgsearch.search import SearchOptions, SearchRequest, answer, check_request
 
     style = _style(json, paths, nul)
-    options = SearchOptions(n, min_score, _percent(within), dim, exact, tuple(below or ()))
-    # For "-" this is what all lines have in common.
-    request = SearchRequest("query", text, image, options)
-    with _opened(index) as opened:
+    folders = tuple(below or ())
+    options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples)
+    with _opened(index) as opened, _parts(words if combined else (), reporter) as parts:
+        # For "-" this is what all lines have in common.
+        request = SearchRequest("query", text, image, options, parts)
         choice = common.model_choice(model, device=device, dtype=dtype)
         encoder = _encoder(opened, request, choice, reporter, cache=not no_remember)
         if text != "-":
@@ -202,7 +228,8 @@ def _lines() -> Iterator[tuple[int, str]]:
 
 def similar(
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="Image file, indexed or not; -: the image on stdin")
+        list[str],
+        typer.Argument(metavar="IMAGE", help="Image file, indexed or not; -: the image on stdin"),
     ],
     n: Count = 10,
     min_score: MinScore = None,
@@ -217,24 +244,33 @@ def similar(
     model: common.ModelFolder = None,
     device: common.SearchDevice = "auto",
     dtype: common.SearchDtype = "auto",
+    include_examples: IncludeExamples = False,
 ) -> int:
-    """Find images that look like an example.
+    """Find images that look like an example, or like several.
 
     Examples:
       imgsearch similar ~/Pictures/lake.jpg
+      imgsearch similar ~/Pictures/cat.jpg ~/Pictures/lake.jpg
       imgsearch similar ~/Pictures/lake.jpg --in ~/Pictures/2024 -k 20
 
     An indexed image is answered at once, without loading the model.
     """
-    door.check_image(image)
+    for given in image:
+        door.check_image(given)
     reporter = output.ProgressReporter()
     reporter.wait("Searching")
     from imgsearch.search import SearchOptions, SearchRequest, answer
+    from imgsearch.search.question import Part
 
     style = _style(json, paths, nul)
-    options = SearchOptions(n, min_score, _percent(within), dim, exact, tuple(below or ()))
-    with _opened(index) as opened, _image_file(image) as path:
-        request = SearchRequest("similar", image=path, options=options)
+    folders = tuple(below or ())
+    options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples)
+    with _opened(index) as opened, _image_files(image) as files:
+        request = (
+            SearchRequest("similar", image=files[0], options=options)
+            if len(files) == 1
+            else SearchRequest("similar", options=options, parts=tuple(Part(image=file) for file in files))
+        )
         choice = common.model_choice(model, device=device, dtype=dtype)
         encoder = _encoder(opened, request, choice, reporter)
         hits = answer(opened, request, encoder)
@@ -259,16 +295,34 @@ def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder)
 
 
 @contextmanager
-def _image_file(image: str) -> Iterator[str]:
-    """Give the path of an image; that of a temporary file for "-", the image on stdin."""
-    if image != "-":
-        yield image
+def _parts(words: Sequence[str], reporter: output.ProgressReporter) -> Iterator[tuple[Part, ...]]:
+    """Give the parts of a query, none without words, and say them; the image on stdin as a file. Raises InputError."""
+    from imgsearch.search.question import parse_question, spelled
+
+    parts = parse_question(words) if words else ()
+    for part in parts:
+        door.check_address(part.image)
+    if parts:
+        # A single argument may be a sentence with a dash.
+        undo = "; to search for the words as they are: --literal" if len(words) == 1 else ""
+        reporter.say(f"searching for {spelled(parts)}{undo}")
+    with _image_files([part.image for part in parts]) as files:
+        yield tuple(replace(part, image=file) for part, file in zip(parts, files, strict=True))
+
+
+@contextmanager
+def _image_files(images: Sequence[str]) -> Iterator[list[str]]:
+    """Give the paths of images; that of a temporary file for "-", the image on stdin."""
+    if "-" not in images:
+        yield list(images)
         return
+    if list(images).count("-") > 1:
+        raise InputError("-: there is one image on stdin; give the others as files")
     with tempfile.NamedTemporaryFile(prefix="imgsearch-") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
         try:
-            yield file.name
+            yield [file.name if image == "-" else image for image in images]
         except InputError as error:
             raise InputError(str(error).replace(file.name, "the image on stdin")) from error
 

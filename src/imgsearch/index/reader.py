@@ -270,6 +270,20 @@ class ImageIndex:
         """
         return self._in_snapshot(lambda: self._vector(self.catalog.locate(sha256, page)))
 
+    def sample(self, count: int) -> Vectors:
+        """Return at most ``count`` stored vectors, evenly spread over all rows: (n, dim) float32; deleted ones too.
+
+        They show how scores spread over this index; none of them is compared with its checksum.
+        """
+        return self._in_snapshot(lambda: self._sample(count))
+
+    def _sample(self, count: int) -> Vectors:
+        segments = [(number, rows) for number, rows in self.catalog.segments() if rows]
+        step = max(1, -(-sum(rows for _, rows in segments) // count))
+        taken = [self.snapshot.segment(*found).take(np.arange(0, found[1], step)) for found in segments]
+        empty = np.zeros((0, self.spec.dim), np.float16)
+        return np.concatenate([empty, *taken]).astype(np.float32)
+
     def _vector(self, where: VectorLocation | None) -> Vectors | None:
         if where is None:
             return None

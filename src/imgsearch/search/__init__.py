@@ -23,6 +23,8 @@ from imgsearch.media import formats
 from imgsearch.media.lookahead import aside
 from imgsearch.model.conventions import check_length, choose_instruction
 from imgsearch.names import known_as, owner_of
+from imgsearch.search.compose import combined
+from imgsearch.search.question import Part
 from imgsearch.spec import choose_spec
 from imgsearch.text import Option, display_path, error_line, is_blank
 from imgsearch.types import (
@@ -39,6 +41,9 @@ from imgsearch.types import (
     is_utf8,
 )
 
+_SAMPLE = 2_000
+"""Stored vectors by which the scales of words and images are compared; so many tell a spread to within 2 %."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
@@ -46,7 +51,8 @@ class SearchOptions:
 
     ``n`` at most; ``min_score`` a cosine; ``within`` a percentage: no hit scores lower than the best one less
     that much of it. ``dim`` searches a Matryoshka prefix. ``exact`` asks for the full scan. ``below`` are absolute
-    paths: only pictures with a file at or below one of them are found.
+    paths: only pictures with a file at or below one of them are found. ``include_examples`` also finds the images that
+    a query of several parts is made of.
     """
 
     n: int = 10
@@ -55,6 +61,7 @@ class SearchOptions:
     dim: int | None = None
     exact: bool = False
     below: tuple[str, ...] = ()
+    include_examples: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -89,16 +96,20 @@ class SearchRequest:
 
     A "query" has a ``text``, an ``image``, or both, and finds what they describe; "similar" has an ``image`` alone
     and finds what looks like it. ``image`` is the path of a picture file, or that file as it has been
-    read; for a query it may be only the pixels.
+    read; for a query it may be only the pixels. A query of several ``parts``, as ``question.parse_question`` returns
+    them, has neither.
     """
 
     kind: SearchKind
     text: str | None = None
     image: str | ReadImage | RGB | None = None
     options: SearchOptions = SearchOptions()
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         """Leave out a byte order mark before the text. Raises InputError for a request that asks nothing."""
+        if self.parts:
+            return
         image = self.image
         missing = (
             not image
@@ -124,6 +135,8 @@ def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> 
     Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` does.
     """
     request = check_request(index, request)
+    if request.parts:
+        return combine(index, request.parts, encoder, request.options)
     if isinstance(request.image, str | ReadImage):
         return similar(index, request.image, encoder, request.options)
     (hits,) = query(index, encoder, [Input(request.text or None, request.image)], request.options)
@@ -216,11 +229,51 @@ def similar(
     return _hits(found, options, own)[: options.n]
 
 
+def combine(
+    index: ImageIndex, parts: Sequence[Part], encoder: QueryEncoder, options: SearchOptions | None = None
+) -> list[Hit]:
+    """Return the pictures nearest to the sum of some parts by their weights; without the examples among the parts.
+
+    Scores are cosines with that sum. Raises as ``similar`` does, and InputError for parts that cancel each other out.
+    """
+    options = options or SearchOptions()
+    contents = [content_of(index, part.image) if part.image else None for part in parts]
+    found = [index.vector(content) if content else None for content in contents]
+    new = [number for number, vector in enumerate(found) if vector is None]
+    for number, vector in zip(
+        new, encoder.embed([_input(index, parts[number]) for number in new]) if new else (), strict=True
+    ):
+        found[number] = vector[None]
+    vectors = np.concatenate([vector for vector in found if vector is not None], dtype=np.float32)
+    of_images = [bool(part.image) for part in parts]
+    sample = index.sample(_SAMPLE) if len(set(of_images)) > 1 else vectors[:0]
+    asked = combined(vectors, [part.weight for part in parts], of_images, sample)
+    examples = set() if options.include_examples else {content for content in contents if content}
+    pages = sum(len(index.catalog.pages(content)) for content in examples)
+    hits = _search(index, asked, replace(options, n=options.n + pages))[0]
+    return _hits([hit for hit in hits if hit[0].sha256 not in examples], options)[: options.n]
+
+
+def _input(index: ImageIndex, part: Part) -> Input:
+    if part.image:
+        pixels = read_picture(part.image, index.spec.pixels)
+        return Input(image=pixels, instruction=index.spec.document_prompt)
+    return Input(part.text, instruction=choose_instruction(None, default=index.spec.query_prompt))
+
+
 def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
     """Return the vector (1, dim) that the index already holds for a picture file, or None.
 
+    Raises as ``content_of`` does.
+    """
+    return index.vector(content_of(index, path))
+
+
+def content_of(index: ImageIndex, path: str) -> bytes:
+    """Return the sha256 of a picture file's bytes: from the index while the file is as it was, else by reading it.
+
     A file that is away, as on a drive that is not mounted, has the one that it had. Raises FolderError if there is
-    no such file and the index knows none.
+    no such file and the index knows none, InputError if it can't be read.
     """
     content = _content_by_path(index, path)
     if content is None:
@@ -228,7 +281,7 @@ def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
             content = aside(lambda: _hash(path))
         except PictureError as error:
             raise InputError(f"{display_path(path)}: {_reason(error)}") from error
-    return index.vector(content)
+    return content
 
 
 def _hash(path: str) -> bytes:

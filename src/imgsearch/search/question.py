@@ -1,0 +1,143 @@
+"""A question as it is typed: parts that are added and taken away, each with a weight, of words or an image."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from imgsearch.errors import InputError
+from imgsearch.text import display_path, is_blank
+
+STDIN = "-"
+_SIGNS = {"+": 1.0, "-": -1.0, "\N{MINUS SIGN}": -1.0}
+_WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*:\s*(.*)", re.DOTALL)
+_ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
+MAX_PARTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a question: a text, or an image by its path, its address, or "-" for standard input.
+
+    ``weight`` is negative for what is taken away.
+    """
+
+    text: str = ""
+    image: str = ""
+    weight: float = 1.0
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the image has to be fetched."""
+        return bool(_ADDRESS.fullmatch(self.image))
+
+
+def parse_question(words: Sequence[str], *, literal: bool = False) -> tuple[Part, ...]:
+    """Return the parts of a question, as a shell or a line gives its words.
+
+    "horse + stripes - saddle" has three parts: a plus or minus counts where it stands alone between blanks. "2:dog"
+    weighs twice where there is another part. A part that is the path of a file, or an address, is an image; a path that
+    is written as one, with a slash, has to exist. With ``literal`` everything is one text.
+
+    Raises InputError for a part that is missing or has no weight that counts, and for a question that adds nothing.
+    """
+    if literal:
+        text = " ".join(words)
+        return (Part(_text(text)),)
+    parts: list[Part] = []
+    sign, current = 1.0, list[str]()
+    tokens = [token for word in words for token in _tokens(word)]
+    operator = ""
+    for token in tokens:
+        # Where an image is due, "-" alone is the one on standard input: "dog + -".
+        if token in _SIGNS and (current or not operator):
+            if not current:
+                raise InputError(f"{token}: there is nothing before it; a query starts with what to find")
+            parts.append(_part(current, sign, weighted=True))
+            sign, current, operator = _SIGNS[token], [], token
+        elif token in _SIGNS and token != STDIN:
+            raise InputError(f"{operator} {token}: something is missing between the two")
+        elif current == [STDIN]:
+            raise InputError(f"{operator} -: something is missing between the two")
+        else:
+            current.append(token)
+    if not current:
+        raise InputError(
+            f"{operator}: there is nothing after it"
+            if operator
+            else "the query is empty; describe what is in the image"
+        )
+    parts.append(_part(current, sign, weighted=bool(operator)))
+    if len(parts) > MAX_PARTS:
+        raise InputError(f"a query has at most {MAX_PARTS} parts, and this one has {len(parts)}")
+    if all(part.weight < 0 for part in parts):
+        raise InputError("the query only excludes; add what to find")
+    return tuple(parts)
+
+
+def _tokens(word: str) -> list[str]:
+    """Return a word of the shell as it is if it is a path, else split at the operators that stand alone in it."""
+    if os.path.exists(word) or not re.search(r"(?:^|\s)[+\-\N{MINUS SIGN}](?:\s|$)", word):
+        return [word]
+    return [
+        token
+        for token in re.split(r"(?:(?<=\s)|^)([+\-\N{MINUS SIGN}])(?=\s|$)", word)
+        if not is_blank(token)
+    ]
+
+
+def _part(words: Sequence[str], sign: float, *, weighted: bool) -> Part:
+    text, weight = " ".join(words).strip(), 1.0
+    found = _WEIGHT.fullmatch(text) if weighted else None
+    if found and not os.path.exists(text):
+        weight, text = float(found[1]), found[2].strip()
+        if not math.isfinite(weight) or not 0 < weight <= 1000:
+            raise InputError(f"{found[1]}: a weight is a number above 0, up to 1000")
+        if not text:
+            raise InputError(f"{found[0].strip()}: there is nothing behind the weight")
+    part = Part(weight=sign * weight)
+    if text == STDIN or _ADDRESS.fullmatch(text):
+        return replace(part, image=text)
+    path = os.path.expanduser(text)
+    if os.path.isfile(path):
+        return replace(part, image=path)
+    if _is_written_as_path(text):
+        if os.path.isdir(path):
+            raise InputError(f"{display_path(text)} is a folder; give the path of an image")
+        raise InputError(f"{display_path(text)}: no such file")
+    return replace(part, text=_text(text))
+
+
+def is_combined(words: Sequence[str]) -> bool:
+    """Whether words have several parts: a plus or minus stands alone among them, or in one of them.
+
+    A minus alone means the queries on standard input.
+    """
+    tokens = [token for word in words for token in _tokens(word)]
+    return tokens != [STDIN] and any(token in _SIGNS for token in tokens)
+
+
+def spelled(parts: Sequence[Part]) -> str:
+    """Return parts as somebody may read them: what is searched for, and what is not to be there."""
+
+    def named(part: Part) -> str:
+        weight = f"{abs(part.weight):g} × " if abs(part.weight) != 1 else ""
+        image = "the image on stdin" if part.image == STDIN else display_path(part.image)
+        return weight + (image if part.image else f'"{part.text}"')
+
+    plus = " and ".join(named(part) for part in parts if part.weight > 0)
+    minus = " or ".join(named(part) for part in parts if part.weight < 0)
+    return f"{plus}, without {minus}" if minus else plus
+
+
+def _is_written_as_path(text: str) -> bool:
+    return text.startswith(("/", "./", "../", "~/")) and not re.search(r"\s/|/\s", text)
+
+
+def _text(text: str) -> str:
+    if is_blank(text):
+        raise InputError("the query is empty; describe what is in the image")
+    return text
