@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pillow_heif
 from PIL import Image
 
 SIDE = 14_142
@@ -105,6 +106,25 @@ def png(
         parts.append(png_chunk(b"PLTE", bytes(6)))
     parts += [more, png_chunk(b"IDAT", data[: int(share * len(data))]), png_chunk(b"IEND")]
     return b"".join(parts)
+
+
+# HEIF, AVIF
+
+
+def boxed(kind: str, side: int) -> bytes:
+    """Return an HEIF or AVIF of a few pixels that says it has ``side`` by ``side``."""
+    buffer = io.BytesIO()
+    image = Image.new("RGB", (64, 64))
+    if kind == "HEIF":
+        pillow_heif.from_pillow(image).save(buffer)
+    else:
+        image.save(buffer, kind)
+    data = bytearray(buffer.getvalue())
+    at = data.find(b"ispe")
+    while at >= 0:
+        struct.pack_into(">II", data, at + 8, side, side)
+        at = data.find(b"ispe", at + 4)
+    return bytes(data)
 
 
 # GIF, WebP, BMP, PPM, PSD, TGA
@@ -291,6 +311,37 @@ BOMBS = {
     "png, a profile of gigabytes": Bomb(
         ".png", lambda: png(64, 8, 2, more=png_chunk(b"iCCP", b"x\0\0" + zeros(4 << 30))), ""
     ),
+    "apng, 2 billion frames": Bomb(
+        ".png",
+        lambda: png(
+            SIDE,
+            1,
+            0,
+            more=png_chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
+            + png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, SIDE, SIDE, 0, 0, 1, 1, 0, 0)),
+        ),
+        "decompression bomb",
+    ),
+    "mpo, 4 billion images": Bomb(
+        ".mpo",
+        lambda: jpeg(
+            3000,
+            jpeg_segment(
+                0xE2,
+                b"MPF\0II*\0"
+                + struct.pack("<IH", 8, 2)
+                + struct.pack("<HHI4s", 0xB000, 7, 4, b"0100")
+                + struct.pack("<HHII", 0xB001, 4, 1, 2**32 - 1)
+                + bytes(4),
+            ),
+            progressive=False,
+        ),
+        "",
+    ),
+    "heif, 200 megapixels by its header": Bomb(".heic", lambda: boxed("HEIF", SIDE), "decompression bomb"),
+    "heif, 4 billion by 4 billion": Bomb(".heic", lambda: boxed("HEIF", 2**32 - 1), "corrupt"),
+    "avif, 200 megapixels by its header": Bomb(".avif", lambda: boxed("AVIF", SIDE), "decompression bomb"),
+    "avif, 4 billion by 4 billion": Bomb(".avif", lambda: boxed("AVIF", 2**32 - 1), "corrupt"),
     "gif, 35 bytes": Bomb(".gif", lambda: gif(SIDE), ""),
     "gif, 100 empty frames": Bomb(".gif", lambda: gif(SIDE, 100), "decompression bomb"),
     "webp, 200 megapixels": Bomb(".webp", lambda: webp(16_383, 12_207), "decompression bomb"),

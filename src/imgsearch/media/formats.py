@@ -11,7 +11,8 @@ from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from imgsearch.errors import PictureError
 from imgsearch.media.limits import timed
-from imgsearch.text import error_line
+from imgsearch.media.splice import length
+from imgsearch.text import error_line, format_bytes
 from imgsearch.types import MAX_MEGAPIXELS, NO_METADATA, Metadata, Picture, PixelBudget
 
 
@@ -95,6 +96,10 @@ _OTHERS = {
 """What a file is that is not an image → its first bytes: those that are often found among images."""
 
 _HEAD_BYTES = 64
+_MOST_BYTES = 16_000_000_000
+"""Of a file: a hundred pages of 20 megapixels without compression are less, and to read more takes minutes."""
+_BYTES = re.compile(r"""\bb(['"]).*(?:\1|…)""")
+"""Bytes of the file that a decoder quotes: what is said of a file that is no image holds none of it."""
 # What a decoder can't read though nothing is broken, where the header has not told before: so that an intact file
 # isn't called corrupt.
 _UNSUPPORTED = re.compile(
@@ -165,8 +170,12 @@ def recognise(stream: BinaryIO, name: str) -> Format:
     """Return a file's format by its first bytes, and go back to its start; PictureError for one that is not read."""
     stream.seek(0)
     head = stream.read(_HEAD_BYTES)
+    found = _recognise(head, name)
+    if (size := length(stream)) > _MOST_BYTES:
+        most = format_bytes(_MOST_BYTES)
+        raise PictureError("too large a file", f"{format_bytes(size)}; a file of up to {most} is read")
     stream.seek(0)
-    return _recognise(head, name)
+    return found
 
 
 def _decoder(stream: BinaryIO, name: str) -> tuple[Decoder, str]:
@@ -189,7 +198,7 @@ def _picture_errors() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise PictureError("unreadable", error_line(error, most=160)) from error
-        detail = error_line(error, most=160)
+        detail = _BYTES.sub("…", error_line(error, most=160)).strip("…") or "its header can't be read"
         # A KeyError is a value that some table of the decoder lacks: 16-bit Photoshop, a TIFF's compression.
         if isinstance(error, KeyError) or isinstance(error.__cause__, KeyError):
             raise PictureError(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from imgsearch.errors import PictureError
-from imgsearch.media import limits
+from imgsearch.media import formats, limits
 from imgsearch.media.formats import load_pictures
 from imgsearch.types import DEFAULT_BUDGET
 from support import ROOT
@@ -76,3 +78,25 @@ def test_two_hundred_megapixels_take_less_than_a_gigabyte(name: str) -> None:
     found = re.search(r"\| ([\d.]+) \| (\d+) \| 1 decoded \|$", done.stdout, re.MULTILINE)
     assert found, done.stdout
     assert int(found[2]) < 1000
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path) -> None:
+    """A file of 50 GB is skipped by its size, whatever it begins with, before anybody hashes or decodes it."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(64))
+    os.truncate(path, 50_000_000_000)
+    with path.open("rb") as stream, pytest.raises(PictureError) as raised:
+        formats.recognise(stream, path.name)
+    assert raised.value.reason == "too large a file"
+    assert raised.value.detail == "50.0 GB; a file of up to 16.0 GB is read"
+
+
+@pytest.mark.parametrize(
+    "data", [b"P6 " + b"secret" * 20 + b" 1 1 255 ", b"P5 1 1 secret ", b"P6 1 secret 255 "]
+)
+def test_what_is_said_of_a_broken_file_holds_none_of_its_bytes(data: bytes) -> None:
+    """A decoder may quote what it could not read: its owner's text is left out."""
+    with pytest.raises(PictureError) as raised:
+        list(load_pictures(io.BytesIO(data), "a.ppm", DEFAULT_BUDGET))
+    assert "secret" not in str(raised.value)
+    assert raised.value.reason == "corrupt"
