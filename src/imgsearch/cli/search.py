@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgsearch.cli import door, output
+from imgsearch.cli import door, filters, output
 from imgsearch.cli import options as common
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
 from imgsearch.cli.parsing import Command
@@ -27,8 +28,9 @@ from imgsearch.types import MAX_TEXT_BYTES, ImageEncoder, ModelOptions
 
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
+    from imgsearch.index.filters import Filter
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search import CachedEncoder, SearchRequest
+    from imgsearch.search import CachedEncoder, SearchOptions, SearchRequest
     from imgsearch.search.question import Part
 
 Count = Annotated[
@@ -49,7 +51,7 @@ Within = Annotated[
         "--within",
         metavar="PERCENT",
         help="Drop results that score more than PERCENT below the best",
-        rich_help_panel=SEARCH,
+        rich_help_panel=ADVANCED,
     ),
 ]
 Exact = Annotated[
@@ -128,6 +130,15 @@ def query(
     dim: common.Dim = None,
     exact: Exact = False,
     below: Below = None,
+    after: filters.After = None,
+    before: filters.Before = None,
+    on: filters.On = None,
+    camera: filters.CameraName = None,
+    lens: filters.LensName = None,
+    rating: filters.Rating = None,
+    keyword: filters.KeywordName = None,
+    shape: filters.ShapeName = None,
+    has: filters.HasFact = None,
     json: common.Json = False,
     paths: Paths = False,
     nul: common.Nul = False,
@@ -144,7 +155,6 @@ def query(
     Examples:
       imgsearch query red car at night
       imgsearch query horse + stripes - saddle     # added and taken away
-      imgsearch query 2:beach + ~/Pictures/cat.jpg # weights, and example images
       imgsearch query same place in winter --image ~/Pictures/lake.jpg
       imgsearch query receipts --in ~/Pictures/2024 -k 50 --paths > receipts.txt
     """
@@ -160,16 +170,28 @@ def query(
     if image is None and not literal and len(words) == 1 and door.is_image_file(words[0]):
         reporter.say(f"{words[0]} is an image file: searching for images that look like it")
         return similar(
-            words, n, min_score, within, dim, exact, below, json, paths, nul, index, model, device, dtype
+            words,
+            n,
+            min_score,
+            within,
+            dim,
+            exact,
+            below,
+            *(after, before, on, camera, lens, rating, keyword, shape, has),
+            *(json, paths, nul, index, model, device, dtype),
         )
     text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
     if text != "-":  # there the first query may take its time
         reporter.wait("Searching")
     from imgsearch.search import SearchOptions, SearchRequest, answer, check_request
+    from imgsearch.search.filtering import filters_of
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
-    options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples)
+    chosen = filters_of(after, before, on, camera, lens, rating, keyword, shape, has)
+    options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
+    if not (combined or literal or text == "-" or after or before or on):
+        text, options = _dated(text, options, reporter)
     with _opened(index) as opened, _parts(words if combined else (), reporter) as parts:
         # For "-" this is what all lines have in common.
         request = SearchRequest("query", text, image, options, parts)
@@ -198,6 +220,19 @@ def query(
                 reporter.say("nothing found")
         _advise(opened, reporter)
     return 2 if failed else 0 if found else 1
+
+
+def _dated(text: str, options: SearchOptions, reporter: output.ProgressReporter) -> tuple[str, SearchOptions]:
+    """Take out of a query the date that it is about, and have it as a filter; say so, and how to undo it."""
+    from imgsearch.index.filters import Taken
+    from imgsearch.search.dates import date_in
+
+    found = date_in(text, datetime.now())
+    if found is None or not found.rest:
+        return text, options
+    reporter.say(f'searching for "{found.rest}", taken {found.interval}; to search for all words: --literal')
+    taken = Taken(found.interval.start, found.interval.end)
+    return found.rest, replace(options, filters=(*options.filters, taken))
 
 
 def _lines() -> Iterator[tuple[int, str]]:
@@ -237,6 +272,15 @@ def similar(
     dim: common.Dim = None,
     exact: Exact = False,
     below: Below = None,
+    after: filters.After = None,
+    before: filters.Before = None,
+    on: filters.On = None,
+    camera: filters.CameraName = None,
+    lens: filters.LensName = None,
+    rating: filters.Rating = None,
+    keyword: filters.KeywordName = None,
+    shape: filters.ShapeName = None,
+    has: filters.HasFact = None,
     json: common.Json = False,
     paths: Paths = False,
     nul: common.Nul = False,
@@ -260,11 +304,13 @@ def similar(
     reporter = output.ProgressReporter()
     reporter.wait("Searching")
     from imgsearch.search import SearchOptions, SearchRequest, answer
+    from imgsearch.search.filtering import filters_of
     from imgsearch.search.question import Part
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
-    options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples)
+    chosen = filters_of(after, before, on, camera, lens, rating, keyword, shape, has)
+    options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
     with _opened(index) as opened, _image_files(image) as files:
         request = (
             SearchRequest("similar", image=files[0], options=options)
@@ -290,8 +336,24 @@ def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder)
     for best in answer(opened, replace(request, options=everything), encoder):
         score = f"the best score is {best.score:.4f} ({best.path}), below --min-score {options.min_score:g}"
         return f"nothing found: {score}"
+    for chosen in options.filters:
+        alone = replace(options, n=1, min_score=None, within=None, filters=(chosen,))
+        if not answer(opened, replace(request, options=alone), encoder):
+            return f"nothing found: no image {chosen.sentence()} is indexed{_undated(opened, chosen)}"
+    if options.filters:
+        sentences = " and ".join(chosen.sentence() for chosen in options.filters)
+        return f"nothing found: no image is {sentences}" if len(options.filters) > 1 else "nothing found"
     where = " or ".join(options.below)
     return f"nothing found: no image in {where} is indexed" if where else "nothing found"
+
+
+def _undated(opened: ImageIndex, chosen: Filter) -> str:
+    """Say how to have dates in an index that an older imgsearch has made."""
+    from imgsearch.index import metadata
+
+    if metadata.is_complete(opened.catalog.database):
+        return ""
+    return f"; not all images have been read for that: imgsearch index{index_flag(opened.folder)}"
 
 
 @contextmanager

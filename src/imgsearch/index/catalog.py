@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from imgsearch.index import metadata
 from imgsearch.index.database import Database, Kind
+from imgsearch.index.filters import Filter
 from imgsearch.index.rows import (
     EMBEDDING_STAYS,
     FILE_COLUMNS,
@@ -161,6 +162,14 @@ class Catalog:
             f"WHERE root = ? AND {where}"
         )
         return self.database.query(pair_row, sql, root, *values)
+
+    def rows_where(self, filters: Sequence[Filter]) -> list[tuple[int, int]]:
+        """Return (segment, row) of every picture that passes all of some filters."""
+        conditions = [filter.condition() for filter in filters]
+        where = " AND ".join(f"({sql})" for sql, _ in conditions)
+        values = tuple(value for _, given in conditions for value in given)
+        sql = f"SELECT segment, row FROM content JOIN metadata USING (sha256) WHERE {where}"
+        return self.database.query(pair_row, sql, *values)
 
     def ann_files(self) -> dict[int, AnnFile]:
         """Return by segment the ANN file that belongs to it."""

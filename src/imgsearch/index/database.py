@@ -317,7 +317,10 @@ class Database:
 
     @staticmethod
     def _open(uri: str) -> sqlite3.Connection:
-        return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
+        # SQLite's own lower() knows ASCII alone.
+        connection.create_function("casefold", 1, lambda text: str(text).casefold(), deterministic=True)
+        return connection
 
     def _goes_on_for_ever(self) -> bool:
         """Say whether a statement has taken more steps than one that comes to an end; SQLite asks now and then."""

@@ -14,6 +14,7 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError, UsageErr
 from imgsearch.index import manifest, snapshot
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.filters import Filter
 from imgsearch.index.rows import VectorLocation
 from imgsearch.index.segments import Rows, SegmentMissing, are_unit, row_crc, segment_name
 from imgsearch.index.snapshot import Snapshot
@@ -147,13 +148,15 @@ class ImageIndex:
         *,
         exact: bool = False,
         below: Sequence[str] = (),
+        filters: Sequence[Filter] = (),
     ) -> list[list[tuple[Record, float]]]:
         """Return for each of ``vectors`` (n, dim) float32 the at most ``k`` nearest pictures, best first.
 
         The figure beside a record is the exact cosine with the stored row; equal ones stand in the order in
         which they were indexed. ``dim`` searches a Matryoshka prefix, ``exact`` compares every row, ``below``
-        finds only pictures with a file at or below one of these absolute paths. Raises UsageError for a dim that
-        the index does not have, IndexDamaged if a hit's row does not match its checksum.
+        finds only pictures with a file at or below one of these absolute paths, ``filters`` only those that pass all
+        of them. Raises UsageError for a dim that the index does not have, IndexDamaged if a hit's row does not match
+        its checksum.
         """
         self.check_dim(dim)
         if vectors.ndim != 2 or vectors.shape[1] != self.spec.dim:
@@ -162,7 +165,7 @@ class ImageIndex:
             )
         if k < 1 or not len(vectors):
             return [[] for _ in vectors]
-        return self._in_snapshot(lambda: self._search(vectors, k, dim, exact, below))
+        return self._in_snapshot(lambda: self._search(vectors, k, dim, exact, below, filters))
 
     def check_dim(self, dim: int | None) -> None:
         """Raise UsageError for a Matryoshka dimension that the index can't be searched at."""
@@ -172,12 +175,21 @@ class ImageIndex:
             )
 
     def _search(
-        self, vectors: Vectors, k: int, dim: int | None, exact: bool, below: Sequence[str]
+        self,
+        vectors: Vectors,
+        k: int,
+        dim: int | None,
+        exact: bool,
+        below: Sequence[str],
+        filters: Sequence[Filter],
     ) -> list[list[tuple[Record, float]]]:
         fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
         views = self.snapshot.views(self.catalog, fast)
         self.scanned = sum(len(view.segment) - view.covered for view in views) if fast else 0
         allowed = snapshot.mask_below(self.catalog, views, below) if below else None
+        if filters:
+            passing = snapshot.mask_where(self.catalog, views, filters)
+            allowed = [mask & other for mask, other in zip(passing, allowed or passing, strict=True)]
         return [self._nearest(views, query, k, dim, exact, allowed) for query in vectors]
 
     def _nearest(

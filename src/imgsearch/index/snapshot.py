@@ -13,6 +13,7 @@ from imgsearch.fs import is_at_or_below
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.filters import Filter
 from imgsearch.index.rows import AnnFile
 from imgsearch.index.segments import Segment, are_unit
 from imgsearch.types import IndexSpec
@@ -114,6 +115,18 @@ def mask_below(catalog: Catalog, views: Sequence[ann.SegmentView], paths: Sequen
                 rows = found[found[:, 0] == number, 1]
                 mask[rows[rows < len(mask)]] = True
     return list(masks.values())
+
+
+def mask_where(catalog: Catalog, views: Sequence[ann.SegmentView], filters: Sequence[Filter]) -> Masks:
+    """Return the rows of the pictures that pass all of some filters."""
+    found = np.array(catalog.rows_where(filters), np.int64).reshape(-1, 2)
+    masks = []
+    for view in views:
+        mask = np.zeros(len(view.segment), bool)
+        rows = found[found[:, 0] == view.segment.number, 1]
+        mask[rows[rows < len(mask)]] = True
+        masks.append(mask)
+    return masks
 
 
 def mask_live(catalog: Catalog, views: Sequence[ann.SegmentView], allowed: Masks | None = None) -> Masks:

@@ -17,6 +17,7 @@ from imgsearch.errors import FolderError, InputError, PictureError, UsageError
 from imgsearch.files import open_source, source_file
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import side_db
+from imgsearch.index.filters import Filter
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import is_current
 from imgsearch.media import formats
@@ -52,7 +53,7 @@ class SearchOptions:
     ``n`` at most; ``min_score`` a cosine; ``within`` a percentage: no hit scores lower than the best one less
     that much of it. ``dim`` searches a Matryoshka prefix. ``exact`` asks for the full scan. ``below`` are absolute
     paths: only pictures with a file at or below one of them are found. ``include_examples`` also finds the images that
-    a query of several parts is made of.
+    a query of several parts is made of. Only pictures that pass all of ``filters`` are found.
     """
 
     n: int = 10
@@ -62,6 +63,7 @@ class SearchOptions:
     exact: bool = False
     below: tuple[str, ...] = ()
     include_examples: bool = False
+    filters: tuple[Filter, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -373,7 +375,12 @@ def _search(
 ) -> list[list[tuple[Record, float]]]:
     options = options or SearchOptions()
     return index.search(
-        np.asarray(vectors, np.float32), options.n, options.dim, exact=options.exact, below=options.below
+        np.asarray(vectors, np.float32),
+        options.n,
+        options.dim,
+        exact=options.exact,
+        below=options.below,
+        filters=options.filters,
     )
 
 

@@ -26,12 +26,14 @@ from imgsearch.search import (
     answer,
     image_to_read,
 )
+from imgsearch.search.filtering import NAMES, filters_of
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
 from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, PixelBudget, Silent
 
 _OPTIONS = ("n", "min_score", "within", "dim", "exact", "in")
+_LISTS = ("keyword", "has")
 _MODEL = ("model", "device", "dtype")
 _KINDS: dict[str, tuple[type, ...]] = {
     "n": (int,),
@@ -40,6 +42,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "dim": (int,),
     "exact": (bool,),
     "remember": (bool,),
+    "rating": (int,),
 }
 
 
@@ -88,8 +91,9 @@ class Handlers:
     def query(self, data: Any, image: ReadImage | None = None) -> dict[str, Any]:
         """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
 
-        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), model,
-        device, dtype, remember. The file of ``image`` is read here, unless it comes along.
+        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), after, before, on,
+        camera, lens, rating, keyword and has (lists), shape, model, device, dtype, remember. The file of ``image`` is
+        read here, unless it comes along.
         """
         return self._answer("query", data, image)
 
@@ -185,7 +189,7 @@ class Handlers:
 def _request(kind: SearchKind, data: Any) -> tuple[dict[str, Any], SearchRequest]:
     """Return the fields of a request, and what it asks for."""
     own = ("text", "remember") if kind == "query" else ()
-    fields = _fields(data, "image", *_OPTIONS, *_MODEL, "index", *own)
+    fields = _fields(data, "image", *_OPTIONS, *NAMES, *_MODEL, "index", *own)
     text, image = _text(fields, "text"), _path(fields, "image")
     return fields, SearchRequest(kind, text, image, _search_options(fields))
 
@@ -236,7 +240,14 @@ def _search_options(fields: Mapping[str, Any]) -> SearchOptions:
     if not isinstance(below, list):
         raise UsageError("in: give a list of paths")
     given = {name: fields[name] for name in _OPTIONS if name in fields and name != "in"}
-    return SearchOptions(**given, below=tuple(_absolute("in", path) for path in below))
+    chosen: dict[str, Any] = {name: _text(fields, name) for name in NAMES if name not in ("rating", *_LISTS)}
+    for name in _LISTS:
+        words = fields.get(name, [])
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise UsageError(f"{name}: give a list of texts")
+        chosen[name] = words
+    filters = filters_of(**chosen, rating=fields.get("rating"))
+    return SearchOptions(**given, below=tuple(_absolute("in", path) for path in below), filters=filters)
 
 
 def _model_options(fields: Mapping[str, Any]) -> ModelOptions:

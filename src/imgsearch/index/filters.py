@@ -1,0 +1,202 @@
+"""What confines a search to some of the images: each filter renders itself to SQL, to words and to JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from imgsearch.errors import UsageError
+from imgsearch.index.metadata import milliseconds
+
+SHAPES = {
+    "landscape": "content.width > content.height",
+    "portrait": "content.width < content.height",
+    "square": "abs(content.width - content.height) * 50 <= content.height",
+    "panorama": "max(content.width, content.height) >= 2 * min(content.width, content.height)",
+}
+"""The shapes of images; a square's sides differ by 2 % at most, and a panorama is twice as long as wide, or more."""
+FACTS = {
+    "date": "metadata.taken_from NOT IN ('', 'file')",
+    "gps": "metadata.latitude IS NOT NULL",
+    "camera": "metadata.model <> ''",
+    "rating": "metadata.rating IS NOT NULL",
+    "title": "metadata.title <> ''",
+    "keywords": "metadata.keywords <> ''",
+}
+"""What an image may tell of itself."""
+
+Condition = tuple[str, tuple[object, ...]]
+"""An expression over the tables ``content`` and ``metadata``, and its values."""
+
+
+class Filter(Protocol):
+    """One thing that an image has to be to be found."""
+
+    def condition(self) -> Condition:
+        """Return what SQLite is asked."""
+
+    def sentence(self) -> str:
+        """Return it as a person reads it, to stand behind a comma."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the server's requests have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Taken from ``start`` on, and before ``end``, by the clock where it was taken; None is open."""
+
+    start: datetime | None
+    end: datetime | None
+
+    def condition(self) -> Condition:
+        """Compare the wall clock's time; a picture without any is not found."""
+        bounds = [(">=", self.start), ("<", self.end)]
+        given = [(sign, milliseconds(moment)) for sign, moment in bounds if moment is not None]
+        texts = ["metadata.taken IS NOT NULL", *(f"metadata.taken {sign} ?" for sign, _ in given)]
+        return " AND ".join(texts), tuple(number for _, number in given)
+
+    def sentence(self) -> str:
+        """Say the days."""
+        start, end = (None if moment is None else f"{moment:%Y-%m-%d}" for moment in (self.start, self.end))
+        if start is None:
+            return f"taken before {end}"
+        return f"taken from {start} on" if end is None else f"taken from {start} and before {end}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give both ends in ISO's form."""
+        return {
+            "after": None if self.start is None else self.start.isoformat(),
+            "before": None if self.end is None else self.end.isoformat(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """Taken with a camera of whose make and model ``name`` is a part, whatever its case."""
+
+    name: str
+
+    def condition(self) -> Condition:
+        """Look for the part."""
+        return "instr(casefold(metadata.make || ' ' || metadata.model), casefold(?)) > 0", (self.name,)
+
+    def sentence(self) -> str:
+        """Name the camera."""
+        return f"taken with {self.name}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the name."""
+        return {"camera": self.name}
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """Taken with a lens of whose name ``name`` is a part, whatever its case."""
+
+    name: str
+
+    def condition(self) -> Condition:
+        """Look for the part."""
+        return "instr(casefold(metadata.lens), casefold(?)) > 0", (self.name,)
+
+    def sentence(self) -> str:
+        """Name the lens."""
+        return f"taken with the lens {self.name}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the name."""
+        return {"lens": self.name}
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """Of ``least`` stars or more."""
+
+    least: int
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what is no rating."""
+        if not 0 <= self.least <= 5:
+            raise UsageError(f"{self.least}: a rating is from 0 to 5")
+
+    def condition(self) -> Condition:
+        """Compare the stars; an image that nobody has rated is not found."""
+        return "metadata.rating >= ?", (self.least,)
+
+    def sentence(self) -> str:
+        """Say the stars."""
+        return f"rated {self.least} or more"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the number."""
+        return {"rating": self.least}
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """With ``word`` among its keywords, whatever its case."""
+
+    word: str
+
+    def condition(self) -> Condition:
+        """Compare it with each of them."""
+        each = "SELECT 1 FROM json_each(metadata.keywords) WHERE casefold(value) = casefold(?)"
+        return f"metadata.keywords <> '' AND EXISTS ({each})", (self.word,)
+
+    def sentence(self) -> str:
+        """Name the keyword."""
+        return f"with the keyword {self.word}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the word."""
+        return {"keyword": self.word}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of one of SHAPES."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a shape that nobody knows."""
+        if self.name not in SHAPES:
+            raise UsageError(f"{self.name}: there is no such shape; these are: {', '.join(SHAPES)}")
+
+    def condition(self) -> Condition:
+        """Compare the sides; an image whose size nobody knows is not found."""
+        return f"content.width > 0 AND {SHAPES[self.name]}", ()
+
+    def sentence(self) -> str:
+        """Name the shape."""
+        return f"of the shape {self.name}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the name."""
+        return {"shape": self.name}
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """That tells one of FACTS of itself."""
+
+    fact: str
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what no image tells."""
+        if self.fact not in FACTS:
+            raise UsageError(f"{self.fact}: not known of images; these are: {', '.join(FACTS)}")
+
+    def condition(self) -> Condition:
+        """Ask whether it is there."""
+        return FACTS[self.fact], ()
+
+    def sentence(self) -> str:
+        """Name what is to be there."""
+        return f"with a {self.fact}" if self.fact != "keywords" else "with keywords"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give its name."""
+        return {"has": self.fact}
