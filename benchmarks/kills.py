@@ -332,7 +332,7 @@ class Bench:
         ids = set()
         with ImageIndex(index) as opened:
             mapped = {
-                number: opened.snapshot.segment(number, rows).rows
+                number: opened.snapshot.segment(number, rows).take(np.arange(rows))
                 for number, rows in opened.catalog.segments()
                 if rows
             }
@@ -435,7 +435,9 @@ def kills(bench: Bench, wanted: int, most: int) -> dict[str, Any]:
         bench.tree.change()
         while True:
             attempts += 1
-            hit, _ = bench.attempt(bench.rng.uniform(0, window))
+            # Pruning comes last and is short: once only that has not been hit, all aim at the end.
+            early = 0.8 if set(PHASES[1:]) - set(phases) == {"prune"} else 0.0
+            hit, _ = bench.attempt(bench.rng.uniform(early * window, window))
             left = bench.check_after_kill(before)
             if not hit:
                 break

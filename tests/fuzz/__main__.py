@@ -48,13 +48,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"by default all: {', '.join(TARGETS)}")
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--cases", type=int, default=sys.maxsize, help="of each target, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", metavar="SEED", help="one case")
     options = parser.parse_args()
     names = options.targets or list(TARGETS)
     worst = dict.fromkeys(names, (0, (0.0, ""), (0.0, "")))
     end, number = time.monotonic() + options.seconds, 0
-    while time.monotonic() < end:
+    while time.monotonic() < end and number < options.cases:
         for name in names:
             seed = options.only or f"{name}/{number}/{options.seed}"
             faulthandler.dump_traceback_later(PATIENCE, exit=True)
