@@ -224,7 +224,7 @@ def _ppm(stream: BinaryIO) -> Header:
         rb"(P[1-6])" + _PNM_NUMBER * (2 if head[:2] in (b"P1", b"P4") else 3) + rb"(?:\s|#[^\n]*\n)", head
     )
     if found is None and head[1:2] in b"123456" and len(head) == _MAX_PNM_HEADER:
-        raise PictureError("corrupt", "its header goes on and on")
+        raise PictureError("corrupt", "its header does not end")
     if found is None or b"#" not in found[0]:
         return Header(stream)
     plain = b"\n".join(found.groups()) + b"\n"

@@ -194,7 +194,7 @@ def _read_header(stream: BinaryIO) -> _Header:
                 continue
         header.pieces.append((at - 2, after))
         at = after
-    raise PictureError("corrupt", "it ends, or goes on and on, before its pixels begin")
+    raise PictureError("corrupt", "its pixels do not begin: it ends before, or its header does not end")
 
 
 def _next_marker(stream: BinaryIO, at: int) -> tuple[int, int]:
