@@ -42,8 +42,9 @@ def test_an_index_of_any_kind_is_used_or_refused_in_one_line(place: Path, rng: r
     with tempfile.TemporaryDirectory() as folder:
         mine = Path(folder)
         shutil.copytree(place / "index", mine / "index")
-        before = {name: hostile.tree(place / name) for name in ("outside", "gallery")}
         done = hostile.spoil(rng, mine / "index", place / "outside")
+        # Only now: what spoils an index may itself write through a link that it has made.
+        before = {name: hostile.tree(place / name) for name in ("outside", "gallery")}
         try:
             hostile.use(mine / "index", place / "gallery", place / "outside")
         except BaseException as error:

@@ -34,8 +34,9 @@ def case(random: random.Random, folder: Path) -> None:
     """Have some commands use an index that was changed; nothing outside of it may change."""
     place, index = _place(), folder / "index"
     shutil.copytree(place / "index", index)
-    before = [hostile.tree(place / name) for name in ("outside", "gallery")]
     done = hostile.spoil(random, index, place / "outside")
+    # Only now: what spoils an index may itself write through a link that it has made.
+    before = [hostile.tree(place / name) for name in ("outside", "gallery")]
     chosen = random.sample(hostile.COMMANDS, _AT_ONCE)
     try:
         hostile.use(index, place / "gallery", place / "outside", chosen)
