@@ -155,6 +155,8 @@ def _link(rng: random.Random, index: Path, outside: Path) -> object:
         rng.choice(("link", "dangling", "folder", "pipe", "a folder of its own")),
     )
     path = index / place
+    if os.path.lexists(path.parent) and (path.parent.is_symlink() or not path.parent.is_dir()):
+        return place, "in what is no folder any more"
     path.parent.mkdir(exist_ok=True)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
