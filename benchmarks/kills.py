@@ -15,9 +15,10 @@ existing files. Then the next run goes on from there, sometimes to be killed as 
 index is exactly the tree, and only what had not been committed has been embedded. At the very end every vector
 is compared with those of an index made in one go.
 
-A phase is as likely to be hit as it is long. Drives answer a sync in 0.03 ms (a virtual one) to 10 ms (a disk), so
-the process that is killed waits --sync-ms at every sync, as it would for a drive; without that, on a fast one,
-hardly any kill falls between the write of the vectors and the commit that names them.
+A phase is as likely to be hit as it is long; one that no kill has hit in the end is waited for. Drives answer a sync
+in 0.03 ms (a virtual one) to 10 ms (a disk), so the process that is killed waits --sync-ms at every sync, as it would
+for a drive; without that, on a fast one, hardly any kill falls between the write of the vectors and the commit that
+names them.
 
 Prints a histogram of the kills by phase, and one JSON line.
 """
@@ -214,8 +215,8 @@ class Bench:
 
     # ---- the process that is killed -------------------------------------------------------------------------
 
-    def attempt(self, delay: float | None) -> tuple[bool, float]:
-        """Fork a run and kill it ``delay`` seconds after its first write, or never.
+    def attempt(self, delay: float | None, phase: str = "") -> tuple[bool, float]:
+        """Fork a run and kill it ``delay`` seconds after its first write, or never; or when it enters a ``phase``.
 
         Returns whether the kill hit, and the seconds from the first write to the last commit if it did not.
         """
@@ -234,7 +235,11 @@ class Bench:
         os.close(begun)
         os.read(before, 1)
         # The pipe ends with the process: there is no waiting for one that is through already.
-        select.select([before], [], [], delay)
+        if phase:
+            while self.shared.phase != phase and not select.select([before], [], [], 0)[0]:
+                pass
+        else:
+            select.select([before], [], [], delay)
         if delay is not None:
             os.kill(pid, signal.SIGKILL)
         os.close(before)
@@ -435,9 +440,10 @@ def kills(bench: Bench, wanted: int, most: int) -> dict[str, Any]:
         bench.tree.change()
         while True:
             attempts += 1
-            # Pruning comes last and is short: once only that has not been hit, all aim at the end.
-            early = 0.8 if set(PHASES[1:]) - set(phases) == {"prune"} else 0.0
-            hit, _ = bench.attempt(bench.rng.uniform(early * window, window))
+            # A phase that is so short that no moment has hit it is waited for.
+            missing = [phase for phase in PHASES[1:] if phase not in phases]
+            aim = missing[0] if missing and phases.total() >= wanted else ""
+            hit, _ = bench.attempt(bench.rng.uniform(0, window), aim)
             left = bench.check_after_kill(before)
             if not hit:
                 break
