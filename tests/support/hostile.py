@@ -77,6 +77,9 @@ COMMANDS = (
 def spoil(rng: random.Random, index: Path, outside: Path) -> list[str]:
     """Change one to three things of an index; return which. ``outside`` is where its links lead."""
     kinds = [rng.choice(_KINDS) for _ in range(rng.randint(1, 3))]
+    kinds.sort(
+        key=lambda kind: kind is _link
+    )  # last: the others would wait for a pipe, or write through a link
     return [f"{kind.__name__.strip('_')}: {kind(rng, index, outside)}" for kind in kinds]
 
 
