@@ -178,7 +178,7 @@ def _vectors(rng: random.Random, index: Path, outside: Path) -> object:
     value = rng.choice((np.nan, np.inf, -np.inf, 0.0, 65504.0))
     row, path = np.full(DIM, value, "<f2"), index / "vectors/00000001.f16"
     with (
-        suppress(OSError, sqlite3.Error),
+        suppress(OSError, sqlite3.Error, UnicodeError),
         path.open("r+b") as file,
         closing(sqlite3.connect(index / CATALOGUE)) as db,
         db,
