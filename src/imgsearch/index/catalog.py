@@ -105,6 +105,12 @@ class Catalog:
         sql = f"SELECT {FILE_COLUMNS} FROM file WHERE root = ? AND {where} ORDER BY path"
         yield from self.database.stream(file_row, sql, root, *values)
 
+    def count_files(self, root: int, below: str = "") -> int:
+        """Return how many files ``files`` would yield."""
+        where, values = _path_condition(below)
+        sql = f"SELECT count(*) FROM file WHERE root = ? AND {where}"
+        return self.database.query(int, sql, root, *values)[0]
+
     def named_otherwise(self, root: int, below: str, extensions: Collection[str]) -> list[str]:
         """Return the paths of a root's files, at or ``below`` a path of it, that end in none of ``extensions``.
 

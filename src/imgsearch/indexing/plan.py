@@ -114,7 +114,9 @@ def make_plan(
             plan.left_alone.update(
                 (root.absolute(folder), reason) for folder, reason in walk.left_alone.items()
             )
-            missing = [row for row in known.files(subpath) if row.id not in seen] if prune else []
+            # Counting is quick: where all that was known is still there, it need not be read once more.
+            look = prune and known.count(subpath) != len(seen)
+            missing = [row for row in known.files(subpath) if row.id not in seen] if look else []
             for row, gone, reason in _judge(missing, walk, root.drive, mounts, devices, prune_empty):
                 if gone:
                     plan.to_prune.append(row.id)
@@ -250,6 +252,14 @@ class _KnownFiles:
             prefix = os.path.relpath(self.root.path, outer.path)
             for row in self.catalog.files(outer.id, prefix):
                 yield self._as_now(row, os.path.relpath(row.path, prefix), self.root.inherited)
+
+    def count(self, subpath: str) -> int:
+        """Return how many files ``files`` yields."""
+        own = self.catalog.count_files(self.known.id, subpath) if self.catalog and self.known else 0
+        outer = self.root.split_from
+        if not (self.catalog and outer):
+            return own
+        return own + self.catalog.count_files(outer.id, os.path.relpath(self.root.path, outer.path))
 
     def _as_now(self, row: FileRow, path: str, devices: Mapping[int, int]) -> FileRow:
         """Return what is known of a file as the run will have it in the catalogue."""
