@@ -28,7 +28,6 @@ from imgsearch.types import MAX_TEXT_BYTES, ImageEncoder, ModelOptions
 
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
-    from imgsearch.index.filters import Filter
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search import CachedEncoder, SearchOptions, SearchRequest
     from imgsearch.search.question import Part
@@ -339,7 +338,7 @@ def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder)
     for chosen in options.filters:
         alone = replace(options, n=1, min_score=None, within=None, filters=(chosen,))
         if not answer(opened, replace(request, options=alone), encoder):
-            return f"nothing found: no image {chosen.sentence()} is indexed{_undated(opened, chosen)}"
+            return f"nothing found: no image {chosen.sentence()} is indexed{_undated(opened)}"
     if options.filters:
         sentences = " and ".join(chosen.sentence() for chosen in options.filters)
         return f"nothing found: no image is {sentences}" if len(options.filters) > 1 else "nothing found"
@@ -347,7 +346,7 @@ def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder)
     return f"nothing found: no image in {where} is indexed" if where else "nothing found"
 
 
-def _undated(opened: ImageIndex, chosen: Filter) -> str:
+def _undated(opened: ImageIndex) -> str:
     """Say how to have dates in an index that an older imgsearch has made."""
     from imgsearch.index import metadata
 

@@ -279,7 +279,12 @@ class Ingest:
                 return
             if row and row.content:
                 known = replace(
-                    source, size=row.size, mtime_ns=row.mtime_ns, inode=row.inode, ctime_ns=row.ctime_ns
+                    source,
+                    size=row.size,
+                    mtime_ns=row.mtime_ns,
+                    inode=row.inode,
+                    ctime_ns=row.ctime_ns,
+                    sidecar_state=row.sidecars,  # else a sidecar that came meanwhile would pass for read
                 )
                 why = "; ".join(filter(None, (skipped.detail, EMBEDDING_STAYS)))
                 self._note(known, row.content, detail=f"{skipped.reason}: {why}")

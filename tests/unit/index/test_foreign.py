@@ -77,8 +77,9 @@ FILES = (
 )
 
 
-def use_every_command(index: Path, gallery: Path, names: Iterable[str] = COMMANDS) -> None:
-    """Run every command that opens an index, or some; each ends with one line, or works."""
+def use_every_command(index: Path, gallery: Path, names: Iterable[str] = COMMANDS) -> dict[str, int]:
+    """Run every command that opens an index, or some; each ends with one line, or works. Return their exit codes."""
+    codes = {}
     paint(gallery / "new.png", "pink")
     for name in names:
         command, *rest = COMMANDS[name]
@@ -86,6 +87,8 @@ def use_every_command(index: Path, gallery: Path, names: Iterable[str] = COMMAND
         assert done.code in (0, 1, 2), name
         if done.code == 2 and command not in ("verify", "doctor"):
             assert len(done.err.strip().splitlines()[-1:]) == 1
+        codes[name] = done.code
+    return codes
 
 
 @pytest.mark.slow("eleven commands for each of two dozen links")
@@ -139,7 +142,8 @@ def test_no_command_waits_for_a_pipe(index: Path, gallery: Path, outside: Path, 
         path.unlink(missing_ok=True)
     path.parent.mkdir(exist_ok=True)
     os.mkfifo(path)
-    use_every_command(index, gallery, ("remembered", "status", "index", "repair", "rebuild"))
+    names = ("remembered", "status", "index", "repair", "rebuild")
+    assert list(use_every_command(index, gallery, names)) == list(names)
 
 
 def test_a_lock_that_has_another_name_keeps_its_bytes(index: Path, gallery: Path, outside: Path) -> None:
