@@ -27,6 +27,8 @@ bytes for a pixel: whoever asks for more has no photo."""
 SECONDS = 18.0
 """Of the processor that decoding a file of up to 64 MiB may take; a larger one has more in proportion."""
 _ORDINARY = 64 << 20
+_SMALL, _SMALL_READS = 4096, 16
+"""Of reads of fewer bytes only one in so many is checked for time."""
 
 
 class Cost(NamedTuple):
@@ -104,18 +106,22 @@ class _Timed:
         self._stream = stream
         self._seconds = SECONDS * max(1.0, length(stream) / _ORDINARY)
         self._until = time.thread_time() + self._seconds
+        self._reads = 0
         self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int = -1) -> bytes:
-        self._check()
+        self._check(size)
         return self._stream.read(size)
 
     def readinto(self, buffer: Any) -> int:
-        self._check()
+        self._check(len(buffer))
         return self._stream.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
 
-    def _check(self) -> None:
-        if time.thread_time() > self._until:
+    def _check(self, size: int) -> None:
+        # The clock is a system call, and a GIF is read 255 bytes at a time: not before every one of those.
+        self._reads += 1
+        often = 0 <= size < _SMALL and self._reads % _SMALL_READS
+        if not often and time.thread_time() > self._until:
             raise TooLong(self._seconds)
 
     def __getattr__(self, name: str) -> Any:

@@ -146,11 +146,13 @@ def finishing(image: Image.Image, budget: PixelBudget, scale: int = 1) -> Cost:
     """Return what an image takes once it is loaded, with its sides divided by ``scale``, until it is a Picture."""
     width, height = (-(-side // scale) for side in image.size)
     held = _BYTES.get(image.mode, 4)
-    rest = width * height // _factor((width, height), budget.max_pixels) ** 2
+    factor = _factor((width, height), budget.max_pixels)
+    rest = width * height // factor**2
+    strips = _STRIPS if factor > 1 else 0
     # Laying it on a ground takes several copies.
     transparent = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or image.has_transparency_data
     return Cost(
-        held * width * height + (28 if transparent else 14) * rest + _STRIPS,
+        held * width * height + (28 if transparent else 14) * rest + strips,
         f"{width:,} × {height:,} pixels of mode {image.mode}",
     )
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import threading
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from imgsearch.errors import PictureError
-from imgsearch.media import limits
+from imgsearch.media import limits, raster
 from imgsearch.media.limits import Cost, MemoryLimiter, timed
+from imgsearch.types import DEFAULT_BUDGET
 from support.bombs import bmp_rle, tiff
 from support.decoded import pages, refusal
 
@@ -79,6 +82,18 @@ def test_a_small_picture_needs_no_free_memory() -> None:
         pass
 
 
+def test_ordinary_photos_are_decoded_without_a_look_at_the_memory() -> None:
+    """What is free is asked of the system, which takes its time: three photos of a megapixel at once don't need it."""
+
+    def never() -> int:
+        raise AssertionError
+
+    limiter, photo = MemoryLimiter(never), raster.finishing(Image.new("RGB", (1200, 800)), DEFAULT_BUDGET)
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(limiter.take(photo, MB))
+
+
 @pytest.mark.parametrize(
     ("megabytes", "file_bytes", "refused"), [(1000, 0, False), (1400, MB, False), (1401, MB, True)]
 )
@@ -105,7 +120,7 @@ def test_a_stream_can_be_read_until_the_time_is_over(monkeypatch: pytest.MonkeyP
     now[0] = 18.1
     assert stream.getvalue() == b"abcdef"  # type: ignore[attr-defined]
     with pytest.raises(PictureError) as caught:
-        stream.read(1)
+        stream.read()
     assert (caught.value.reason, caught.value.detail) == (
         "takes too long",
         "given up after 18 seconds of decoding",
@@ -119,10 +134,20 @@ def test_a_large_file_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_ORDINARY", 10)
     stream = timed(io.BytesIO(b"a" * 30))
     now[0] = 53.0
-    stream.read(1)
+    stream.read()
     now[0] = 55.0
     with pytest.raises(PictureError, match="54 seconds"):
-        stream.read(1)
+        stream.read()
+
+
+def test_many_small_reads_are_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of reads of a few bytes one in sixteen is checked, so a decoder that reads no other way ends as well."""
+    now = [0.0]
+    monkeypatch.setattr(limits.time, "thread_time", lambda: now[0])
+    stream = timed(io.BytesIO(b"a" * 30))
+    now[0] = 19.0
+    with pytest.raises(PictureError, match="18 seconds"):
+        list(iter(lambda: stream.read(1), b""))
 
 
 def test_a_decoder_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
