@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from imgsearch.errors import UsageError
-from imgsearch.index.filters import Keyword, Taken
+from imgsearch.index.metadata.filters import Keyword, Taken
 from imgsearch.search.filtering import filters_of
 from support import fakes
 from support.cli import imgsearch

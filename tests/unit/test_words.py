@@ -73,7 +73,7 @@ ALLOWED = {
     ("tools/transfer/importer.py", "no regular file"): "a key of the JSON that an import prints",
 }
 """Sentences that are kept as they are, with the reason."""
-CHECKPOINTS = ("tools/training/", "cli/learn.py", "train.txt")
+CHECKPOINTS = ("tools/training/", "cli/commands/learn.py", "train.txt")
 """Where a checkpoint is what it is elsewhere: the state of a training run that was saved."""
 
 _SQL = re.compile(r"\b(SELECT|INSERT|REPLACE|UPDATE|DELETE|CREATE|DROP|ALTER|PRAGMA|BEGIN|WITH RECURSIVE)\b")

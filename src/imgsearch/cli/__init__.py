@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from imgsearch import __version__, startup
-from imgsearch.cli import index, learn, maintain, models, output, search, transfer
 from imgsearch.cli import options as common
+from imgsearch.cli import output
+from imgsearch.cli.commands import index, learn, maintain, models, search, transfer
 from imgsearch.cli.parsing import Group
 
 HELP = """Search your images by describing what is in them.

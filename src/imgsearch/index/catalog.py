@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from imgsearch.index import metadata
 from imgsearch.index.database import Database, Kind
-from imgsearch.index.filters import Filter
+from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.rows import (
     EMBEDDING_STAYS,
     FILE_COLUMNS,

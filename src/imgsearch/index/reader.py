@@ -14,7 +14,7 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError, UsageErr
 from imgsearch.index import manifest, snapshot
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.filters import Filter
+from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.rows import VectorLocation
 from imgsearch.index.segments import Rows, SegmentMissing, are_unit, row_crc, segment_name
 from imgsearch.index.snapshot import Snapshot

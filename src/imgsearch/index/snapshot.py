@@ -13,7 +13,7 @@ from imgsearch.fs import is_at_or_below
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.filters import Filter
+from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.rows import AnnFile
 from imgsearch.index.segments import Segment, are_unit
 from imgsearch.types import IndexSpec

@@ -17,7 +17,7 @@ from imgsearch.errors import FolderError, InputError, PictureError, UsageError
 from imgsearch.files import open_source, source_file
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import side_db
-from imgsearch.index.filters import Filter
+from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import is_current
 from imgsearch.media import formats

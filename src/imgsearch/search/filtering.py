@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from imgsearch.errors import InputError, UsageError
-from imgsearch.index.filters import Camera, Filter, Has, Keyword, Lens, Rated, Shape, Taken
+from imgsearch.index.metadata.filters import Camera, Filter, Has, Keyword, Lens, Rated, Shape, Taken
 from imgsearch.search.dates import Interval, read_date
 from imgsearch.text import Message, Option
 

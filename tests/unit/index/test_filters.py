@@ -11,7 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import UsageError
-from imgsearch.index.filters import FACTS, SHAPES, Camera, Filter, Has, Keyword, Lens, Rated, Shape, Taken
+from imgsearch.index.metadata.filters import (
+    FACTS,
+    SHAPES,
+    Camera,
+    Filter,
+    Has,
+    Keyword,
+    Lens,
+    Rated,
+    Shape,
+    Taken,
+)
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState
 from imgsearch.index.writer import IndexWriter

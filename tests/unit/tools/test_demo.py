@@ -95,7 +95,7 @@ def test_the_results_are_opened_for_whoever_wants_to_see_them(
     monkeypatch.setattr("webbrowser.open", opened.append)
     imgsearch("demo", "--out", str(first_run[0]))
     assert opened == []
-    monkeypatch.setattr("imgsearch.cli.models._has_display", lambda: True)
+    monkeypatch.setattr("imgsearch.cli.commands.models._has_display", lambda: True)
     imgsearch("demo", "--yes", "--out", str(first_run[0]))
     assert opened == [(first_run[0] / "results.html").as_uri()]
 

@@ -223,7 +223,7 @@ def query(
 
 def _dated(text: str, options: SearchOptions, reporter: output.ProgressReporter) -> tuple[str, SearchOptions]:
     """Take out of a query the date that it is about, and have it as a filter; say so, and how to undo it."""
-    from imgsearch.index.filters import Taken
+    from imgsearch.index.metadata.filters import Taken
     from imgsearch.search.dates import date_in
 
     found = date_in(text, datetime.now())
