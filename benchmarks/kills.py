@@ -60,7 +60,8 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import SegmentWriter, row_crc
 from imgsearch.indexing import ingest, run
 from imgsearch.model.embedder import Qwen3VLEmbedder
-from imgsearch.search import SearchOptions, query, similar
+from imgsearch.search import query, similar
+from imgsearch.search.hits import SearchOptions
 from imgsearch.types import MIN_PIXELS, ImageEncoder, Input, ModelOptions, PixelBudget
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "recipes"))

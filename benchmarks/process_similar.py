@@ -35,7 +35,9 @@ lap("imports")
 import faiss
 lap("import faiss")
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import SearchOptions, similar, stored_vector
+from imgsearch.search import similar
+from imgsearch.search.examples import stored_vector
+from imgsearch.search.hits import SearchOptions
 index = ImageIndex(sys.argv[1])
 lap("open the index")
 vector = stored_vector(index, sys.argv[2])

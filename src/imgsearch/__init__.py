@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from imgsearch.media.formats import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.locate import download, find_checkpoint
-    from imgsearch.search import SearchOptions, embed_inputs, query, read_picture, similar
+    from imgsearch.search import embed_inputs, query, similar
+    from imgsearch.search.examples import read_picture
+    from imgsearch.search.hits import SearchOptions
     from imgsearch.spec import checkpoint_for
     from imgsearch.tools.dataset import read_dataset
     from imgsearch.tools.dataset.retrieval import RetrievalDataset
@@ -49,7 +51,7 @@ _HOME = {
     "PixelBudget": "types",
     "Qwen3VLEmbedder": "model.embedder",
     "RetrievalDataset": "tools.dataset.retrieval",
-    "SearchOptions": "search",
+    "SearchOptions": "search.hits",
     "Status": "tools.maintenance.status",
     "Removed": "indexing.edit",
     "WalkOverrides": "indexing.roots",
@@ -69,7 +71,7 @@ _HOME = {
     "load_pictures": "media.formats",
     "query": "search",
     "read_dataset": "tools.dataset",
-    "read_picture": "search",
+    "read_picture": "search.examples",
     "read_status": "tools.maintenance.status",
     "relocate": "indexing.edit",
     "remove_paths": "indexing.edit",

@@ -9,7 +9,8 @@ from imgsearch.fs import is_at_or_below
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.edit import Removed, remove_paths
 from imgsearch.names import owner_of
-from imgsearch.search import SearchOptions, SearchRequest, answer
+from imgsearch.search import SearchRequest, answer
+from imgsearch.search.hits import SearchOptions
 from imgsearch.types import Hit
 from support.fakes import FakeModel, indexed, roots, run
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,27 +12,28 @@ import numpy as np
 
 from imgsearch import deep
 from imgsearch.client import load_encoder
-from imgsearch.errors import FolderError, InputError, PictureError, UsageError
-from imgsearch.files import open_source, source_file
-from imgsearch.fs import is_at_or_below, is_below
+from imgsearch.errors import InputError, UsageError
 from imgsearch.index import side_db
-from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import is_current
-from imgsearch.media import formats
-from imgsearch.media.lookahead import aside
 from imgsearch.model.conventions import check_length, choose_instruction
 from imgsearch.names import known_as, owner_of
 from imgsearch.search.compose import combined
+from imgsearch.search.examples import (
+    ReadImage,
+    content_by_path,
+    content_of,
+    read_picture,
+    stored_vector,
+)
+from imgsearch.search.hits import SearchOptions, hits_of
 from imgsearch.search.question import Part
 from imgsearch.spec import choose_spec
-from imgsearch.text import Option, display_path, error_line, is_blank
+from imgsearch.text import Option, display_path, is_blank
 from imgsearch.types import (
     RGB,
     Hit,
     Input,
     ModelOptions,
-    PixelBudget,
     QueryEncoder,
     Record,
     Reporter,
@@ -46,50 +46,8 @@ _SAMPLE = 2_000
 """Stored vectors by which the scales of words and images are compared; so many tell a spread to within 2 %."""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """How many hits, and which.
-
-    ``n`` at most; ``min_score`` a cosine; ``within`` a percentage: no hit scores lower than the best one less
-    that much of it. ``dim`` searches a Matryoshka prefix. ``exact`` asks for the full scan. ``below`` are absolute
-    paths: only pictures with a file at or below one of them are found. ``include_examples`` also finds the images that
-    a query of several parts is made of. Only pictures that pass all of ``filters`` are found.
-    """
-
-    n: int = 10
-    min_score: float | None = None
-    within: float | None = None
-    dim: int | None = None
-    exact: bool = False
-    below: tuple[str, ...] = ()
-    include_examples: bool = False
-    filters: tuple[Filter, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for figures that can't be meant."""
-        if self.n < 1:
-            raise UsageError(Option("n", self.n), ": ask for at least one image")
-        if self.min_score is not None and math.isnan(self.min_score):
-            raise UsageError(
-                Option("min_score", self.min_score),
-                ": must be a number (scores are cosine similarities, from -1 to 1)",
-            )
-        if self.within is not None and not 0 <= self.within <= 100:
-            raise UsageError(Option("within", self.within), ": must be a percentage from 0 to 100")
-        if "" in self.below:
-            raise UsageError(Option("below"), ": the path is empty")
-
-
+_EVERY = SearchOptions()
 SearchKind = Literal["query", "similar"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ReadImage:
-    """An image file that has been read: its path, the sha256 of its bytes, its first page as (h, w, 3) uint8."""
-
-    path: str
-    sha256: bytes
-    pixels: RGB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +63,7 @@ class SearchRequest:
     kind: SearchKind
     text: str | None = None
     image: str | ReadImage | RGB | None = None
-    options: SearchOptions = SearchOptions()
+    options: SearchOptions = _EVERY
     parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
@@ -165,7 +123,7 @@ def image_to_read(index: ImageIndex, request: SearchRequest) -> str | None:
     Reads none itself. Raises as ``check_request`` does.
     """
     image = _check_options(index, request).image
-    if not isinstance(image, str) or (request.kind == "similar" and _content_by_path(index, image)):
+    if not isinstance(image, str) or (request.kind == "similar" and content_by_path(index, image)):
         return None
     return image
 
@@ -193,7 +151,7 @@ def query(
         for asked in questions
     ]
     vectors = encoder.embed(inputs)
-    return [_hits(found, options) for found in _search(index, vectors, options)]
+    return [hits_of(found, options) for found in _search(index, vectors, options)]
 
 
 def similar(
@@ -228,7 +186,7 @@ def similar(
         # So many pictures look the very same that the asked one may stand behind the last place.
         wider = replace(wider, n=4 * wider.n)
         found = _search(index, vectors, wider)[0]
-    return _hits(found, options, own)[: options.n]
+    return hits_of(found, options, own)[: options.n]
 
 
 def combine(
@@ -253,7 +211,7 @@ def combine(
     examples = set() if options.include_examples else {content for content in contents if content}
     pages = sum(len(index.catalog.pages(content)) for content in examples)
     hits = _search(index, asked, replace(options, n=options.n + pages))[0]
-    return _hits([hit for hit in hits if hit[0].sha256 not in examples], options)[: options.n]
+    return hits_of([hit for hit in hits if hit[0].sha256 not in examples], options)[: options.n]
 
 
 def _input(index: ImageIndex, part: Part) -> Input:
@@ -261,84 +219,6 @@ def _input(index: ImageIndex, part: Part) -> Input:
         pixels = read_picture(part.image, index.spec.pixels)
         return Input(image=pixels, instruction=index.spec.document_prompt)
     return Input(part.text, instruction=choose_instruction(None, default=index.spec.query_prompt))
-
-
-def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
-    """Return the vector (1, dim) that the index already holds for a picture file, or None.
-
-    Raises as ``content_of`` does.
-    """
-    return index.vector(content_of(index, path))
-
-
-def content_of(index: ImageIndex, path: str) -> bytes:
-    """Return the sha256 of a picture file's bytes: from the index while the file is as it was, else by reading it.
-
-    A file that is away, as on a drive that is not mounted, has the one that it had. Raises FolderError if there is
-    no such file and the index knows none, InputError if it can't be read.
-    """
-    content = _content_by_path(index, path)
-    if content is None:
-        try:
-            content = aside(lambda: _hash(path))
-        except PictureError as error:
-            raise InputError(f"{display_path(path)}: {_reason(error)}") from error
-    return content
-
-
-def _hash(path: str) -> bytes:
-    with open_source(path) as opened:
-        return opened.sha256
-
-
-def _content_by_path(index: ImageIndex, path: str) -> bytes | None:
-    """Return the sha256 of a file's bytes as far as the index knows it by path; FolderError as ``stored_vector``."""
-    roots = index.catalog.roots()
-    own = known_as(path, roots, index.catalog).path
-    state, failure = None, None
-    try:
-        state = deep.stat(path)
-    except OSError as error:
-        failure = error
-    content: bytes | None = None
-    for root in roots:
-        if not is_below(own, root.path):
-            continue
-        relative = os.path.relpath(own, root.path)
-        row = index.catalog.file(root.id, relative)
-        if row and (state is None or is_current(row, source_file(root.path, relative, state))[0]):
-            content = row.content
-    if content is None and failure is not None:
-        raise FolderError(
-            f"{display_path(path)}: {error_line(failure)}; give the path of an image"
-        ) from failure
-    return content
-
-
-def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> RGB:
-    """Decode the first page of a picture file: (h, w, 3) uint8. Raises as ``read_image`` does."""
-    return read_image(path, budget, max_megapixels).pixels
-
-
-def read_image(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> ReadImage:
-    """Read an image file and decode its first page.
-
-    Raises InputError that names the file and says what is wrong with it.
-    """
-
-    def decode() -> ReadImage | None:
-        with open_source(path) as opened:
-            for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=max_megapixels):
-                return ReadImage(path, opened.sha256, picture.pixels)
-        return None
-
-    try:
-        read = aside(decode)
-    except PictureError as error:
-        raise InputError(f"{display_path(path)}: {_reason(error)}") from error
-    if read is None:
-        raise InputError(f"{display_path(path)}: contains no image")
-    return read
 
 
 def _below(index: ImageIndex, given: str) -> str:
@@ -365,11 +245,6 @@ def _below(index: ImageIndex, given: str) -> str:
     return place.path
 
 
-def _reason(error: PictureError) -> str:
-    # What a walk calls vanished, somebody has mistyped here.
-    return "no such file" if error.reason == "vanished" else str(error)
-
-
 def _search(
     index: ImageIndex, vectors: Vectors, options: SearchOptions | None
 ) -> list[list[tuple[Record, float]]]:
@@ -382,52 +257,6 @@ def _search(
         below=options.below,
         filters=options.filters,
     )
-
-
-def _hits(
-    found: list[tuple[Record, float]], options: SearchOptions | None, own: str | None = None
-) -> list[Hit]:
-    """Apply the thresholds and name each picture by its best path.
-
-    That is the one asked about, else one that exists; where a search is confined to folders, always one in them.
-    """
-    options = options or SearchOptions()
-    if own is not None:
-        # Pictures that tie with the asked one in score stand behind it.
-        found = sorted(found, key=lambda hit: (-hit[1], own not in hit[0].paths))
-    hits: list[Hit] = []
-    for record, score in found:
-        if options.min_score is not None and score < options.min_score:
-            continue
-        if options.within is not None and hits and score < _floor(hits[0].score, options.within):
-            continue
-        inside, outside = _split(record.paths, options.below)
-        existing = [path for path in inside if deep.exists(path)]
-        paths = sorted(existing or inside, key=lambda path: path != own)
-        paths += [path for path in outside if deep.exists(path)]
-        hits.append(
-            Hit(
-                rank=len(hits) + 1,
-                score=score,
-                path=paths[0],
-                page=record.page,
-                copies=tuple(paths[1:]),
-                missing=not existing,
-                width=record.width,
-                height=record.height,
-            )
-        )
-    return hits
-
-
-def _split(paths: Sequence[str], below: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return which paths lie in the folders that a search is confined to, all of them if it is not, and the others."""
-    inside = [path for path in paths if not below or any(is_at_or_below(path, folder) for folder in below)]
-    return inside or list(paths), [path for path in paths if inside and path not in inside]
-
-
-def _floor(best: float, within: float) -> float:
-    return best - abs(best) * within / 100
 
 
 class CachedEncoder:

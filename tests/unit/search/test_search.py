@@ -13,15 +13,8 @@ import pytest
 
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import (
-    CachedEncoder,
-    SearchOptions,
-    SearchRequest,
-    answer,
-    check_request,
-    query,
-    similar,
-)
+from imgsearch.search import CachedEncoder, SearchRequest, answer, check_request, query, similar
+from imgsearch.search.hits import SearchOptions
 from imgsearch.tools.maintenance.status import IndexedFile, indexed_files, read_status
 from imgsearch.types import Input, ModelOptions, Vectors
 from support import fakes

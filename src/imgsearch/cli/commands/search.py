@@ -29,7 +29,8 @@ from imgsearch.types import MAX_TEXT_BYTES, ImageEncoder, ModelOptions
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search import CachedEncoder, SearchOptions, SearchRequest
+    from imgsearch.search import CachedEncoder, SearchRequest
+    from imgsearch.search.hits import SearchOptions
     from imgsearch.search.question import Part
 
 Count = Annotated[
@@ -182,8 +183,9 @@ def query(
     text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
     if text != "-":  # there the first query may take its time
         reporter.wait("Searching")
-    from imgsearch.search import SearchOptions, SearchRequest, answer, check_request
+    from imgsearch.search import SearchRequest, answer, check_request
     from imgsearch.search.filtering import filters_of
+    from imgsearch.search.hits import SearchOptions
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
@@ -302,8 +304,9 @@ def similar(
         door.check_image(given)
     reporter = output.ProgressReporter()
     reporter.wait("Searching")
-    from imgsearch.search import SearchOptions, SearchRequest, answer
+    from imgsearch.search import SearchRequest, answer
     from imgsearch.search.filtering import filters_of
+    from imgsearch.search.hits import SearchOptions
     from imgsearch.search.question import Part
 
     style = _style(json, paths, nul)

@@ -12,7 +12,8 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
 from imgsearch.model.locate import DEMO_MODEL
-from imgsearch.search import SearchOptions, query, similar
+from imgsearch.search import query, similar
+from imgsearch.search.hits import SearchOptions
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Call, Message, Option, error_line
 from imgsearch.tools.demo.gallery import EXAMPLE, QUERIES, RIGHT, DemoQuery, draw_gallery

@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsearch.client import protocol
 from imgsearch.errors import ImgsearchError, UsageError, exhausted
-from imgsearch.search import SearchKind, read_image
+from imgsearch.search import SearchKind
+from imgsearch.search.examples import read_image
 from imgsearch.text import Call
 from imgsearch.tools.server.handlers import Handlers
 

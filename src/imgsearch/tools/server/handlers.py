@@ -17,16 +17,10 @@ from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import (
-    CachedEncoder,
-    ReadImage,
-    SearchKind,
-    SearchOptions,
-    SearchRequest,
-    answer,
-    image_to_read,
-)
+from imgsearch.search import CachedEncoder, SearchKind, SearchRequest, answer, image_to_read
+from imgsearch.search.examples import ReadImage
 from imgsearch.search.filtering import NAMES, filters_of
+from imgsearch.search.hits import SearchOptions
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool

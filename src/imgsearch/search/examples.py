@@ -1,0 +1,110 @@
+"""The images that a search starts from: read, decoded, or known to the index already."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from imgsearch import deep
+from imgsearch.errors import FolderError, InputError, PictureError
+from imgsearch.files import open_source, source_file
+from imgsearch.fs import is_below
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.rows import is_current
+from imgsearch.media import formats
+from imgsearch.media.lookahead import aside
+from imgsearch.names import known_as
+from imgsearch.text import display_path, error_line
+from imgsearch.types import RGB, PixelBudget, Vectors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """An image file that has been read: its path, the sha256 of its bytes, its first page as (h, w, 3) uint8."""
+
+    path: str
+    sha256: bytes
+    pixels: RGB
+
+
+def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
+    """Return the vector (1, dim) that the index already holds for a picture file, or None.
+
+    Raises as ``content_of`` does.
+    """
+    return index.vector(content_of(index, path))
+
+
+def content_of(index: ImageIndex, path: str) -> bytes:
+    """Return the sha256 of a picture file's bytes: from the index while the file is as it was, else by reading it.
+
+    A file that is away, as on a drive that is not mounted, has the one that it had. Raises FolderError if there is
+    no such file and the index knows none, InputError if it can't be read.
+    """
+    content = content_by_path(index, path)
+    if content is None:
+        try:
+            content = aside(lambda: _hash(path))
+        except PictureError as error:
+            raise InputError(f"{display_path(path)}: {_reason(error)}") from error
+    return content
+
+
+def _hash(path: str) -> bytes:
+    with open_source(path) as opened:
+        return opened.sha256
+
+
+def content_by_path(index: ImageIndex, path: str) -> bytes | None:
+    """Return the sha256 of a file's bytes as far as the index knows it by path; FolderError as ``stored_vector``."""
+    roots = index.catalog.roots()
+    own = known_as(path, roots, index.catalog).path
+    state, failure = None, None
+    try:
+        state = deep.stat(path)
+    except OSError as error:
+        failure = error
+    content: bytes | None = None
+    for root in roots:
+        if not is_below(own, root.path):
+            continue
+        relative = os.path.relpath(own, root.path)
+        row = index.catalog.file(root.id, relative)
+        if row and (state is None or is_current(row, source_file(root.path, relative, state))[0]):
+            content = row.content
+    if content is None and failure is not None:
+        raise FolderError(
+            f"{display_path(path)}: {error_line(failure)}; give the path of an image"
+        ) from failure
+    return content
+
+
+def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> RGB:
+    """Decode the first page of a picture file: (h, w, 3) uint8. Raises as ``read_image`` does."""
+    return read_image(path, budget, max_megapixels).pixels
+
+
+def read_image(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> ReadImage:
+    """Read an image file and decode its first page.
+
+    Raises InputError that names the file and says what is wrong with it.
+    """
+
+    def decode() -> ReadImage | None:
+        with open_source(path) as opened:
+            for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=max_megapixels):
+                return ReadImage(path, opened.sha256, picture.pixels)
+        return None
+
+    try:
+        read = aside(decode)
+    except PictureError as error:
+        raise InputError(f"{display_path(path)}: {_reason(error)}") from error
+    if read is None:
+        raise InputError(f"{display_path(path)}: contains no image")
+    return read
+
+
+def _reason(error: PictureError) -> str:
+    # What a walk calls vanished, somebody has mistyped here.
+    return "no such file" if error.reason == "vanished" else str(error)

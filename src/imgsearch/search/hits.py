@@ -1,0 +1,94 @@
+"""Which of the images found become hits, and by which path each is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imgsearch import deep
+from imgsearch.errors import UsageError
+from imgsearch.fs import is_at_or_below
+from imgsearch.index.metadata.filters import Filter
+from imgsearch.text import Option
+from imgsearch.types import Hit, Record
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How many hits, and which.
+
+    ``n`` at most; ``min_score`` a cosine; ``within`` a percentage: no hit scores lower than the best one less
+    that much of it. ``dim`` searches a Matryoshka prefix. ``exact`` asks for the full scan. ``below`` are absolute
+    paths: only pictures with a file at or below one of them are found. ``include_examples`` also finds the images that
+    a query of several parts is made of. Only pictures that pass all of ``filters`` are found.
+    """
+
+    n: int = 10
+    min_score: float | None = None
+    within: float | None = None
+    dim: int | None = None
+    exact: bool = False
+    below: tuple[str, ...] = ()
+    include_examples: bool = False
+    filters: tuple[Filter, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for figures that can't be meant."""
+        if self.n < 1:
+            raise UsageError(Option("n", self.n), ": ask for at least one image")
+        if self.min_score is not None and math.isnan(self.min_score):
+            raise UsageError(
+                Option("min_score", self.min_score),
+                ": must be a number (scores are cosine similarities, from -1 to 1)",
+            )
+        if self.within is not None and not 0 <= self.within <= 100:
+            raise UsageError(Option("within", self.within), ": must be a percentage from 0 to 100")
+        if "" in self.below:
+            raise UsageError(Option("below"), ": the path is empty")
+
+
+def hits_of(
+    found: list[tuple[Record, float]], options: SearchOptions | None, own: str | None = None
+) -> list[Hit]:
+    """Apply the thresholds and name each picture by its best path.
+
+    That is the one asked about, else one that exists; where a search is confined to folders, always one in them.
+    """
+    options = options or SearchOptions()
+    if own is not None:
+        # Pictures that tie with the asked one in score stand behind it.
+        found = sorted(found, key=lambda hit: (-hit[1], own not in hit[0].paths))
+    hits: list[Hit] = []
+    for record, score in found:
+        if options.min_score is not None and score < options.min_score:
+            continue
+        if options.within is not None and hits and score < _floor(hits[0].score, options.within):
+            continue
+        inside, outside = _split(record.paths, options.below)
+        existing = [path for path in inside if deep.exists(path)]
+        paths = sorted(existing or inside, key=lambda path: path != own)
+        paths += [path for path in outside if deep.exists(path)]
+        hits.append(
+            Hit(
+                rank=len(hits) + 1,
+                score=score,
+                path=paths[0],
+                page=record.page,
+                copies=tuple(paths[1:]),
+                missing=not existing,
+                width=record.width,
+                height=record.height,
+            )
+        )
+    return hits
+
+
+def _split(paths: Sequence[str], below: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return which paths lie in the folders that a search is confined to, all of them if it is not, and the others."""
+    inside = [path for path in paths if not below or any(is_at_or_below(path, folder) for folder in below)]
+    return inside or list(paths), [path for path in paths if inside and path not in inside]
+
+
+def _floor(best: float, within: float) -> float:
+    return best - abs(best) * within / 100
