@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
 from imgsearch.fs import check_handles
 from imgsearch.index.layout import CATALOGUE, check_files, index_of
+from imgsearch.index.metadata.globe import km_between
 from imgsearch.text import Call, error_line
 
 _NOW = "CAST(strftime('%s', 'now') AS INTEGER)"
@@ -230,6 +231,11 @@ def _schema(version: int) -> tuple[dict[_Thing, str], dict[_Thing, list[str]]]:
     return made, added
 
 
+def _distance(*places: float | None) -> float | None:
+    known = [number for number in places if number is not None]
+    return km_between(*known) if len(known) == 4 else None
+
+
 def sqlite_version() -> str:
     """Return the version of SQLite."""
     return sqlite3.sqlite_version
@@ -320,6 +326,7 @@ class Database:
         connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
         # SQLite's own lower() knows ASCII alone.
         connection.create_function("casefold", 1, lambda text: str(text).casefold(), deterministic=True)
+        connection.create_function("km_between", 4, _distance, deterministic=True)
         return connection
 
     def _goes_on_for_ever(self) -> bool:

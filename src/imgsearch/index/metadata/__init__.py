@@ -7,12 +7,13 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from imgsearch.index.database import Database
 from imgsearch.index.rows import FILE_COLUMNS, FileRow, FileState, file_row
 from imgsearch.types import Metadata
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from imgsearch.index.database import Database
 
 _EPOCH = datetime(1970, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)

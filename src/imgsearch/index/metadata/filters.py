@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from imgsearch.errors import UsageError
 from imgsearch.index.metadata import milliseconds
+from imgsearch.index.metadata.globe import EARTH_RADIUS_KM
 
 SHAPES = {
     "landscape": "content.width > content.height",
@@ -200,3 +202,56 @@ class Has:
     def as_json(self) -> dict[str, Any]:
         """Give its name."""
         return {"has": self.fact}
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Taken at most ``km`` kilometres from a place, given in degrees; ``name`` is what the place is called."""
+
+    latitude: float
+    longitude: float
+    km: float
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what is not on the globe, and for a distance that is not above 0."""
+        if not (abs(self.latitude) <= 90 and abs(self.longitude) <= 180):
+            raise UsageError(
+                f"{self.latitude:g},{self.longitude:g}: a latitude is from -90 to 90, a longitude from -180 to 180"
+            )
+        if not (self.km > 0 and math.isfinite(self.km)):
+            raise UsageError(f"{self.km:g}: give a number of kilometres above 0")
+
+    def condition(self) -> Condition:
+        """Compare with the box around the circle, which an index answers, and what is in it by its distance."""
+        texts, values = _box(self.latitude, self.longitude, self.km / EARTH_RADIUS_KM)
+        distance = "km_between(metadata.latitude, metadata.longitude, ?, ?) <= ?"
+        return f"{texts} AND {distance}", (*values, self.latitude, self.longitude, self.km)
+
+    def sentence(self) -> str:
+        """Say how far from where."""
+        place = self.name or f"{self.latitude:g},{self.longitude:g}"
+        return f"taken within {self.km:g} km of {place}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the place in degrees, and the distance."""
+        return {"near": f"{self.latitude!r},{self.longitude!r}", "within_km": self.km}
+
+
+_HAIR = 1e-9
+"""Radians, 6 mm, by which a box is wider than its circle: what rounding leaves out of it is in."""
+
+
+def _box(latitude: float, longitude: float, angle: float) -> Condition:
+    """Return the latitudes and longitudes between which everything lies that is at most ``angle`` radians away."""
+    angle += _HAIR
+    south, north = latitude - math.degrees(angle), latitude + math.degrees(angle)
+    texts, values = "metadata.latitude BETWEEN ? AND ?", (south, north)
+    if south <= -90 or north >= 90:
+        return texts, values  # a pole is in it, and with it every longitude
+    reach = math.degrees(math.asin(min(1.0, math.sin(angle) / math.cos(math.radians(latitude)))) + _HAIR)
+    west, east = longitude - reach, longitude + reach
+    if west < -180 or east > 180:  # it lies on both sides of the date line
+        west, east = (west + 360, east) if west < -180 else (west, east - 360)
+        return f"{texts} AND (metadata.longitude >= ? OR metadata.longitude <= ?)", (*values, west, east)
+    return f"{texts} AND metadata.longitude BETWEEN ? AND ?", (*values, west, east)

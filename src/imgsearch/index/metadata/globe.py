@@ -1,0 +1,20 @@
+"""Distances on the globe."""
+
+from __future__ import annotations
+
+import math
+
+EARTH_RADIUS_KM = 6371.0088
+"""Of the sphere with the earth's mean radius; real distances differ from the sphere's by 0.5 % at most."""
+
+
+def km_between(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
+    """Return the kilometres between two places in degrees, along the surface: the haversine formula.
+
+    It stays exact for places close together (Sinnott, "Virtues of the Haversine", Sky and Telescope 68, 1984).
+    """
+    south, north = math.radians(latitude), math.radians(other_latitude)
+    height = math.sin((north - south) / 2) ** 2
+    width = math.sin(math.radians(other_longitude - longitude) / 2) ** 2
+    square = height + math.cos(south) * math.cos(north) * width
+    return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(square)))
