@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -60,3 +63,43 @@ HasFact = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
+
+OPTIONS: dict[str, Any] = {
+    "after": After,
+    "before": Before,
+    "on": On,
+    "camera": CameraName,
+    "lens": LensName,
+    "rating": Rating,
+    "keyword": KeywordName,
+    "shape": ShapeName,
+    "has": HasFact,
+}
+"""What ``search.filtering.filters_of`` takes, as options."""
+Given = dict[str, Any]
+"""The filters that somebody has typed: value by the name of the option."""
+NONE: Given = {}
+
+
+def filtered(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that filter to a command, where its parameter ``given`` stands; that gets what was typed."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> int:
+        typed = {name: kwargs.pop(name, None) for name in OPTIONS}
+        given = {name: value for name, value in typed.items() if value is not None}
+        return command(*args, **kwargs, given=given)
+
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.name != "given":
+            behind = any(earlier.name in OPTIONS for earlier in parameters)
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY) if behind else parameter)
+            continue
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in OPTIONS.items()
+        ]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run

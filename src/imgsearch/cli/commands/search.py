@@ -91,8 +91,8 @@ NoRemember = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(query))
-    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(similar))
+    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(filters.filtered(query)))
+    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(filters.filtered(similar)))
 
 
 def _percent(text: str | None) -> float | None:
@@ -130,15 +130,7 @@ def query(
     dim: common.Dim = None,
     exact: Exact = False,
     below: Below = None,
-    after: filters.After = None,
-    before: filters.Before = None,
-    on: filters.On = None,
-    camera: filters.CameraName = None,
-    lens: filters.LensName = None,
-    rating: filters.Rating = None,
-    keyword: filters.KeywordName = None,
-    shape: filters.ShapeName = None,
-    has: filters.HasFact = None,
+    given: filters.Given = filters.NONE,
     json: common.Json = False,
     paths: Paths = False,
     nul: common.Nul = False,
@@ -177,7 +169,7 @@ def query(
             dim,
             exact,
             below,
-            *(after, before, on, camera, lens, rating, keyword, shape, has),
+            given,
             *(json, paths, nul, index, model, device, dtype),
         )
     text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
@@ -189,9 +181,9 @@ def query(
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
-    chosen = filters_of(after, before, on, camera, lens, rating, keyword, shape, has)
+    chosen = filters_of(**given)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
-    if not (combined or literal or text == "-" or after or before or on):
+    if not (combined or literal or text == "-" or given.keys() & {"after", "before", "on"}):
         text, options = _dated(text, options, reporter)
     with _opened(index) as opened, _parts(words if combined else (), reporter) as parts:
         # For "-" this is what all lines have in common.
@@ -273,15 +265,7 @@ def similar(
     dim: common.Dim = None,
     exact: Exact = False,
     below: Below = None,
-    after: filters.After = None,
-    before: filters.Before = None,
-    on: filters.On = None,
-    camera: filters.CameraName = None,
-    lens: filters.LensName = None,
-    rating: filters.Rating = None,
-    keyword: filters.KeywordName = None,
-    shape: filters.ShapeName = None,
-    has: filters.HasFact = None,
+    given: filters.Given = filters.NONE,
     json: common.Json = False,
     paths: Paths = False,
     nul: common.Nul = False,
@@ -300,8 +284,8 @@ def similar(
 
     An indexed image is answered at once, without loading the model.
     """
-    for given in image:
-        door.check_image(given)
+    for name in image:
+        door.check_image(name)
     reporter = output.ProgressReporter()
     reporter.wait("Searching")
     from imgsearch.search import SearchRequest, answer
@@ -311,7 +295,7 @@ def similar(
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
-    chosen = filters_of(after, before, on, camera, lens, rating, keyword, shape, has)
+    chosen = filters_of(**given)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
     with _opened(index) as opened, _image_files(image) as files:
         request = (
