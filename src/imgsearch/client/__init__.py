@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from imgsearch.model.checkpoint import Checkpoint
@@ -62,6 +64,50 @@ def load_embedder(
             from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
 
         return Qwen3VLEmbedder.from_spec(model_spec, checkpoint=checkpoint, notify=notify, forward=forward)
+
+
+class KeptModel:
+    """The last model loaded, which stays in memory for whoever asks for the same one: ``load`` is ``load_encoder``."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Load nothing yet."""
+        self._clock = clock
+        self._used = 0.0
+        self._model_spec: ModelSpec | None = None
+        self._encoder: ImageEncoder | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether a model is in memory."""
+        return self._encoder is not None
+
+    def load(
+        self, checkpoint: Checkpoint, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
+    ) -> ImageEncoder:
+        """Return the model as ``load_encoder`` does; another one than before takes its place."""
+        self._used = self._clock()
+        model_spec = spec.model_spec(checkpoint.folder, choice)
+        if self._encoder is None or model_spec != self._model_spec:
+            self.unload()  # two models side by side may be more than there is memory
+            self._encoder = load_encoder(checkpoint, spec, choice, reporter)
+            self._model_spec = model_spec
+        return self._encoder
+
+    def unload(self, idle_seconds: float = 0.0) -> bool:
+        """Unload the model if nobody has asked for it, or called ``touch``, for so long; return whether it was."""
+        if self._encoder is None or self._clock() - self._used < idle_seconds:
+            return False
+        device = self._encoder.runtime.device
+        self._encoder = self._model_spec = None
+        if device.partition(":")[0] != "cpu":
+            from imgsearch.model.batching import release  # on use: it loads NumPy
+
+            release(device)  # else torch keeps an accelerator's memory from other programs
+        return True
+
+    def touch(self) -> None:
+        """Count the model as used now."""
+        self._used = self._clock()
 
 
 def _detail(checkpoint: Checkpoint, encoder: ImageEncoder, reporter: Reporter) -> None:

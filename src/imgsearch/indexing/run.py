@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -62,11 +62,21 @@ _DEMO_ONLY = Message(
 _FOLDERS_NAMED = 5
 
 
+LoadEncoder = Callable[[Checkpoint, IndexSpec, ModelOptions, Reporter], ImageEncoder]
+"""Loads a model as ``client.load_encoder`` does."""
+
+
 def index_pictures(
-    paths: Sequence[str], folder: str, options: IndexOptions | None = None, reporter: Reporter | None = None
+    paths: Sequence[str],
+    folder: str,
+    options: IndexOptions | None = None,
+    reporter: Reporter | None = None,
+    *,
+    load_model: LoadEncoder | None = None,
 ) -> IndexResult:
     """Bring the index in ``folder`` up to date with ``paths``, or with every root it knows if there are none.
 
+    ``load_model`` takes the place of ``client.load_encoder``, for a model that is to stay in memory.
     Raises FolderError, NothingToIndex (no image below the paths), IndexMismatch (with the call that fixes
     it), IndexLocked, IndexDamaged, CheckpointError, DownloadError, StorageError, UsageError. What was committed
     before an error or a KeyboardInterrupt stays.
@@ -105,7 +115,9 @@ def index_pictures(
                 plan = _plan(scope, replace(base, unfinished=None), options, reporter)
         if plan.to_do and options.advise and spec.model == locate.DEMO_MODEL:
             reporter.say(_DEMO_ONLY)
-        load = cache(partial(_load, checkpoint, folder, spec, options.model, reporter))
+        load = cache(
+            partial(_load, checkpoint, folder, spec, options.model, reporter, load_model or load_encoder)
+        )
         if checkpoint is not None:
             # Only with a model in memory is an index made, or does an old one give way.
             encoder = load()
@@ -228,11 +240,16 @@ def _to_retry(options: IndexOptions, catalog: Catalog | None) -> Collection[str]
 
 
 def _load(
-    checkpoint: Checkpoint | None, folder: str, spec: IndexSpec, model: ModelOptions, reporter: Reporter
+    checkpoint: Checkpoint | None,
+    folder: str,
+    spec: IndexSpec,
+    model: ModelOptions,
+    reporter: Reporter,
+    load_model: LoadEncoder,
 ) -> ImageEncoder:
     """Load the model of an index, from its checkpoint where that has been found already."""
     checkpoint = checkpoint or checkpoint_for(os.path.abspath(folder), spec, model, reporter)
-    return load_encoder(checkpoint, spec, model, reporter)
+    return load_model(checkpoint, spec, model, reporter)
 
 
 def _advise(

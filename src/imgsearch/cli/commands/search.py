@@ -16,6 +16,7 @@ import typer
 
 from imgsearch.cli import door, filters, output
 from imgsearch.cli import options as common
+from imgsearch.cli.commands import current
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
@@ -28,6 +29,7 @@ from imgsearch.types import MAX_TEXT_BYTES, ImageEncoder, ModelOptions
 
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
+    from imgsearch.client import KeptModel
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search import CachedEncoder, SearchRequest
     from imgsearch.search.hits import SearchOptions
@@ -141,6 +143,7 @@ def query(
     literal: Literal = False,
     include_examples: IncludeExamples = False,
     no_remember: NoRemember = False,
+    refresh: current.Refresh = False,
 ) -> int:
     """Search your images by describing them.
 
@@ -171,10 +174,12 @@ def query(
             below,
             given,
             *(json, paths, nul, index, model, device, dtype),
+            refresh=refresh,
         )
     text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
     if text != "-":  # there the first query may take its time
         reporter.wait("Searching")
+    from imgsearch.client import KeptModel
     from imgsearch.search import SearchRequest, answer, check_request
     from imgsearch.search.filtering import filters_of
     from imgsearch.search.hits import SearchOptions
@@ -185,11 +190,14 @@ def query(
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
     if not (combined or literal or text == "-" or given.keys() & {"after", "before", "on"}):
         text, options = _dated(text, options, reporter)
+    choice = common.model_choice(model, device=device, dtype=dtype)
+    kept = KeptModel()
+    if refresh:
+        current.refresh(index, choice, kept, reporter)
     with _opened(index) as opened, _parts(words if combined else (), reporter) as parts:
         # For "-" this is what all lines have in common.
         request = SearchRequest("query", text, image, options, parts)
-        choice = common.model_choice(model, device=device, dtype=dtype)
-        encoder = _encoder(opened, request, choice, reporter, cache=not no_remember)
+        encoder = _encoder(opened, request, choice, kept, reporter, cache=not no_remember)
         if text != "-":
             hits, failed = answer(opened, request, encoder), False
             output.hits(hits, style)
@@ -274,6 +282,7 @@ def similar(
     device: common.SearchDevice = "auto",
     dtype: common.SearchDtype = "auto",
     include_examples: IncludeExamples = False,
+    refresh: current.Refresh = False,
 ) -> int:
     """Find images that look like an example, or like several.
 
@@ -288,6 +297,7 @@ def similar(
         door.check_image(name)
     reporter = output.ProgressReporter()
     reporter.wait("Searching")
+    from imgsearch.client import KeptModel
     from imgsearch.search import SearchRequest, answer
     from imgsearch.search.filtering import filters_of
     from imgsearch.search.hits import SearchOptions
@@ -297,14 +307,17 @@ def similar(
     folders = tuple(below or ())
     chosen = filters_of(**given)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
+    choice = common.model_choice(model, device=device, dtype=dtype)
+    kept = KeptModel()
+    if refresh:
+        current.refresh(index, choice, kept, reporter)
     with _opened(index) as opened, _image_files(image) as files:
         request = (
             SearchRequest("similar", image=files[0], options=options)
             if len(files) == 1
             else SearchRequest("similar", options=options, parts=tuple(Part(image=file) for file in files))
         )
-        choice = common.model_choice(model, device=device, dtype=dtype)
-        encoder = _encoder(opened, request, choice, reporter)
+        encoder = _encoder(opened, request, choice, kept, reporter)
         hits = answer(opened, request, encoder)
         output.hits(hits, style)
         if not hits:
@@ -390,12 +403,12 @@ def _encoder(
     opened: ImageIndex,
     request: SearchRequest,
     choice: ModelOptions,
+    model: KeptModel,
     reporter: output.ProgressReporter,
     *,
     cache: bool = True,
 ) -> CachedEncoder:
     """Return the index's encoder; a request that loads its model is noted in the run log."""
-    from imgsearch import client
     from imgsearch.index import side_db
     from imgsearch.search import CachedEncoder
 
@@ -403,7 +416,7 @@ def _encoder(
         # A search downloads no gigabytes unless somebody says so.
         download = choice.model is not None or output.settings.yes or output.can_ask()
         checkpoint = checkpoint_for(opened.folder, opened.spec, choice, reporter, download=download)
-        encoder = client.load_encoder(checkpoint, opened.spec, choice, reporter)
+        encoder = model.load(checkpoint, opened.spec, choice, reporter)
         if moved := side_db.moved(opened.folder, request.kind, encoder.runtime):
             reporter.say(moved)
         side_db.record_run(opened.folder, request.kind, encoder.runtime)
