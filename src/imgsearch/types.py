@@ -169,6 +169,17 @@ _ALONE = ("make", "model", "lens", "rating", "title", "description", "software",
 NO_METADATA = Metadata()
 
 
+@dataclass(frozen=True, slots=True)
+class PixelHash:
+    """What is kept of an image's pixels: ``bits`` are 128 bytes of difference hashes, ``crc`` is the crc32 of all.
+
+    Both are of the pixels as they were decoded for the model.
+    """
+
+    bits: bytes
+    crc: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """A decoded picture. ``width`` and ``height`` are those of the upright original, in pixels.

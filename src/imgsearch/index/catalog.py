@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index import metadata
+from imgsearch.index import hashes, metadata
 from imgsearch.index.database import Database, Kind
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.rows import (
@@ -424,6 +424,7 @@ class Catalog:
                     for row, new in enumerate(contents, first_row)
                 ),
             )
+            hashes.put(db, contents)
 
     def refresh_files(self, numbers: Iterable[tuple[int, int, int, int]]) -> None:
         """Bring up to date where files are that have not changed: (device, inode, ctime_ns, row id) of each."""

@@ -176,6 +176,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TRIGGER metadata_forgotten AFTER DELETE ON content BEGIN
             DELETE FROM metadata WHERE sha256 = OLD.sha256;
         END""",
+        # What is kept of an image's pixels, where they were decoded since there is this table.
+        """CREATE TABLE hash (
+            content INTEGER PRIMARY KEY REFERENCES content (id) ON DELETE CASCADE,
+            bits BLOB NOT NULL,                  -- difference hashes, 128 bytes
+            crc INTEGER NOT NULL                 -- crc32 of the decoded pixels
+        )""",
     ),
 )
 
@@ -190,6 +196,7 @@ _READ_AS_IT_IS = {
         """CREATE TEMP VIEW metadata AS SELECT x'' AS sha256, NULL AS taken, '' AS taken_from, NULL AS offset,
             '' AS make, '' AS model, '' AS lens, NULL AS latitude, NULL AS longitude, NULL AS rating, '' AS title,
             '' AS description, '' AS keywords, '' AS software, '' AS burst WHERE 0""",
+        "CREATE TEMP VIEW hash AS SELECT 0 AS content, x'' AS bits, 0 AS crc WHERE 0",
     ),
 }
 

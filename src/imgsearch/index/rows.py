@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgsearch.fs import is_at_or_below
-from imgsearch.types import Metadata, Record, SourceFile
+from imgsearch.types import Metadata, PixelHash, Record, SourceFile
 
 LOST = "embedding lost"
 """Why a file has no content whose vector was damaged: a repair says so first, and then has it embedded again."""
@@ -109,13 +109,17 @@ class StoredPicture:
 
 @dataclass(frozen=True, slots=True)
 class NewContent:
-    """A picture about to be committed: its key, its size in pixels, and its row's checksum."""
+    """A picture about to be committed: its key, its size in pixels, its row's checksum, and what is kept of its pixels.
+
+    ``hash`` is None where nobody has decoded it.
+    """
 
     sha256: bytes
     page: int
     width: int
     height: int
     crc: int
+    hash: PixelHash | None = None
 
 
 @dataclass(frozen=True, slots=True)

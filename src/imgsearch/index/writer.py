@@ -24,7 +24,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState, NewContent
 from imgsearch.index.segments import Segment, SegmentWriter, row_crc, rows_per_segment
 from imgsearch.text import Call
-from imgsearch.types import IndexSpec, Vectors
+from imgsearch.types import IndexSpec, PixelHash, Vectors
 
 NAME = "writer.lock"
 
@@ -137,18 +137,23 @@ class IndexWriter:
             generations.drop_older(self.folder, self.data)
 
     def commit(
-        self, contents: Sequence[tuple[bytes, int, int, int]], vectors: Vectors, states: Iterable[FileState]
+        self,
+        contents: Sequence[tuple[bytes, int, int, int]],
+        vectors: Vectors,
+        states: Iterable[FileState],
+        hashes: Sequence[PixelHash] = (),
     ) -> None:
         """Store pictures and what was found out about files; when it returns, all of it survives a power cut.
 
-        ``contents`` are (sha256, page, width, height), one a row of ``vectors`` (n, dim) float32 unit rows.
+        ``contents`` are (sha256, page, width, height), one a row of ``vectors`` (n, dim) float32 unit rows; ``hashes``
+        are those of their pixels, as many, or none at all.
         Raises StorageError with the index as it was at the last commit.
         """
-        if not np.isfinite(vectors).all() or len(vectors) != len(contents):
+        if not np.isfinite(vectors).all() or len({len(contents), len(vectors), len(hashes or contents)}) > 1:
             raise ValueError("one finite row a content")  # a caller's bug: the indexer has filtered them
         try:
             self._check_there()
-            self._commit(contents, vectors, list(states))
+            self._commit(contents, vectors, list(states), hashes or [None] * len(contents))
             self._check_there()
         except BaseException:
             self._number = 0  # where the rows end is now for the catalogue to say
@@ -168,7 +173,11 @@ class IndexWriter:
             )
 
     def _commit(
-        self, contents: Sequence[tuple[bytes, int, int, int]], vectors: Vectors, states: list[FileState]
+        self,
+        contents: Sequence[tuple[bytes, int, int, int]],
+        vectors: Vectors,
+        states: list[FileState],
+        hashes: Sequence[PixelHash | None],
     ) -> None:
         done = 0
         while done < len(contents):
@@ -177,8 +186,8 @@ class IndexWriter:
             rows = np.ascontiguousarray(vectors[fitting], dtype="<f2")
             self._segments.append(self._rows, rows)
             new = [
-                NewContent(*content, row_crc(row))
-                for content, row in zip(contents[fitting], rows, strict=True)
+                NewContent(*content, row_crc(row), hash)
+                for content, row, hash in zip(contents[fitting], rows, hashes[fitting], strict=True)
             ]
             done += len(rows)
             # The files wait for the last segment, so that none names a content that is not there yet.

@@ -15,7 +15,8 @@ from imgsearch.files.sidecars import read_sidecars
 from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.metadata import MAX_BLOCK, with_sidecars
-from imgsearch.types import RGB, Metadata, Patches, PixelBudget, Skipped, SourceFile
+from imgsearch.media.pixelhash import pixel_hash
+from imgsearch.types import RGB, Metadata, Patches, PixelBudget, PixelHash, Skipped, SourceFile
 
 _HEAD_BYTES = 64  # of a file, as far as its format shows
 
@@ -28,6 +29,7 @@ class Page:
     width: int
     height: int
     patches: Patches
+    hash: PixelHash
     note: str = ""
 
 
@@ -103,7 +105,14 @@ def _decode(
             if known or prepare is None:
                 return Hashed(source, opened.sha256, known, read_metadata(source, opened.stream))
             pages = tuple(
-                Page(picture.page, picture.width, picture.height, prepare(picture.pixels), picture.note)
+                Page(
+                    picture.page,
+                    picture.width,
+                    picture.height,
+                    prepare(picture.pixels),
+                    pixel_hash(picture.pixels),
+                    picture.note,
+                )
                 for picture in formats.load_pictures(
                     opened.stream, source.path, budget, max_megapixels=max_megapixels
                 )

@@ -22,6 +22,7 @@ from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
+from imgsearch.indexing.hashes import hash_missing
 from imgsearch.indexing.metadata import read_missing
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
@@ -34,6 +35,7 @@ from imgsearch.types import (
     Input,
     Metadata,
     Patches,
+    PixelHash,
     Reporter,
     Skipped,
     SourceFile,
@@ -49,10 +51,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Uncommitted:
-    """What the next commit takes: new contents with a row of ``vectors`` each, and what is known of files."""
+    """What the next commit takes: new contents, each with ``vectors`` and ``pixels``, and what is known of files."""
 
     contents: list[tuple[bytes, int, int, int]] = field(default_factory=list)
     vectors: list[Vectors] = field(default_factory=list)
+    pixels: list[PixelHash] = field(default_factory=list)
     files: list[FileState] = field(default_factory=list)
     hashes: set[bytes] = field(default_factory=set)
 
@@ -91,6 +94,9 @@ class Ingest:
             if self.plan.to_do:
                 self._embed_all(load)
             self._commit()
+            if self.options.reread:
+                reread, limit = self.options.reread, self.options.max_megapixels
+                hash_missing(self.writer, self.root_ids, reread, limit, self.reporter)
             self._prune()
             tidy(self.writer, self.builder, self.reporter, before=self.writer.retained_before())
         finally:
@@ -313,6 +319,7 @@ class Ingest:
                 self.uncommitted.vectors.append(vectors)
                 for file, page in pages:
                     self.uncommitted.contents.append((file.sha256, page.page, page.width, page.height))
+                    self.uncommitted.pixels.append(page.hash)
                     self.uncommitted.hashes.add(file.sha256)
                 for file in self.batch:
                     notes = filter(None, (page.note for page in file.pages))
@@ -327,7 +334,7 @@ class Ingest:
             new = self.uncommitted
             if new.contents or new.files:
                 none = np.empty((0, self.writer.spec.dim), np.float32)
-                self.writer.commit(new.contents, np.concatenate([none, *new.vectors]), new.files)
+                self.writer.commit(new.contents, np.concatenate([none, *new.vectors]), new.files, new.pixels)
                 self.builder.schedule()
             self.uncommitted = _Uncommitted()
             self.committed_at = time.monotonic()

@@ -1,0 +1,107 @@
+"""What is kept of an image's pixels to find it again: difference hashes that can be turned, and a checksum.
+
+A difference hash says of an image shrunk to 16 x 16 whether each pixel is darker than its neighbour. The two that
+imagehash calls dhash and dhash_vertical, and the two that say "brighter", hold those of all eight orientations.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imgsearch.types import RGB, PixelHash
+
+SIDE = 16
+BITS = 2 * SIDE * SIDE
+"""Bits of a code: of the two hashes of one orientation."""
+_REDUCED = 8 * SIDE
+"""Before it is shrunk, an image is averaged down to sides of at least so many pixels, which is quicker."""
+Bits = NDArray[np.uint8]
+"""Hashes as they are stored: (n, 128), the bytes of ``PixelHash.bits``."""
+Codes = NDArray[np.uint8]
+"""Hashes of one orientation: (n, 64)."""
+
+ORIENTATIONS = (
+    "upright",
+    "mirrored",
+    "rotated by 180°",
+    "mirrored",
+    "rotated by 270°",
+    "mirrored",
+    "rotated by 90°",
+    "mirrored",
+)
+"""What somebody has done to an image, clockwise, whose code is now the one that the original has in that place."""
+
+
+def pixel_hash(pixels: RGB) -> PixelHash:
+    """Return the hashes and the checksum of an upright image, (height, width, 3) uint8."""
+    return PixelHash(difference_bits(reduced(pixels)), zlib.crc32(np.ascontiguousarray(pixels).data))
+
+
+def reduced(pixels: RGB) -> Image.Image:
+    """Return an image averaged over squares of pixels, as long as neither side gets below 128."""
+    image = Image.fromarray(pixels)
+    factor = min(image.size) // _REDUCED
+    return image.reduce(factor) if factor > 1 else image
+
+
+def difference_bits(image: Image.Image) -> bytes:
+    """Return the difference hashes of an image in mode RGB or L: 128 bytes, that is 4 times 16 x 16 bits.
+
+    They say where the pixel to the right is brighter, that below, where it is darker, and that below.
+    """
+    grey = image.convert("L")
+    across = np.asarray(grey.resize((SIDE + 1, SIDE), Image.Resampling.LANCZOS))
+    down = np.asarray(grey.resize((SIDE, SIDE + 1), Image.Resampling.LANCZOS))
+    maps = (
+        across[:, 1:] > across[:, :-1],
+        down[1:] > down[:-1],
+        across[:, 1:] < across[:, :-1],
+        down[1:] < down[:-1],
+    )
+    return np.packbits(np.stack(maps)).tobytes()
+
+
+def _orders() -> NDArray[np.intp]:
+    """Return (8, 512): which of the stored bits are those of the image in each orientation."""
+
+    def mirrored(maps: NDArray[np.intp]) -> NDArray[np.intp]:
+        right, below, left, above = maps
+        return np.stack([left[:, ::-1], below[:, ::-1], right[:, ::-1], above[:, ::-1]])
+
+    def transposed(maps: NDArray[np.intp]) -> NDArray[np.intp]:
+        right, below, left, above = maps
+        return np.stack([below.T, right.T, above.T, left.T])
+
+    upright = np.arange(2 * BITS).reshape(4, SIDE, SIDE)
+    both = transposed(mirrored(transposed(mirrored(upright))))
+    half = [upright, mirrored(upright), both, mirrored(both)]
+    quarter = [transposed(mirrored(maps)) for maps in half]
+    return np.stack([maps[:2].ravel() for maps in (*half, *quarter)])
+
+
+_ORDERS = _orders()
+
+
+def codes(bits: Bits, orientation: int = 0) -> Codes:
+    """Return (n, 64): the hashes that images, known by theirs, would have in one of ORIENTATIONS."""
+    if orientation == 0:
+        return np.ascontiguousarray(bits[:, : BITS // 8])
+    return np.packbits(np.unpackbits(bits, axis=1)[:, _ORDERS[orientation]], axis=1)
+
+
+def distances(some: Codes, others: Codes) -> NDArray[np.int64]:
+    """Return (n,) in how many of 512 bits codes differ from others, one by one."""
+    different = np.bitwise_xor(some, others)
+    return np.asarray(np.bitwise_count(different.view(np.uint64)).sum(axis=1, dtype=np.int64))
+
+
+def texture(bits: Bits) -> NDArray[np.int64]:
+    """Return (n,) how many of 512 neighbours differ at all: 0 for an image of one colour."""
+    return np.asarray(
+        np.bitwise_count(np.ascontiguousarray(bits).view(np.uint64)).sum(axis=1, dtype=np.int64)
+    )
