@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
@@ -340,9 +340,31 @@ class Record:
     paths: tuple[str, ...]
 
 
+STACKED_BY = ("burst", "version", "alike")
+"""Why an image stands behind a hit: of the same burst, the same shot in another file, or nearly the same image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stacked:
+    """An image that stands behind a hit, for one of the reasons in STACKED_BY."""
+
+    path: str
+    page: int
+    score: float
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it, with the score to six decimal places."""
+        return {**asdict(self), "score": round(self.score, 6), **path_json(self.path)}
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer to a question. ``score`` is the exact cosine of the stored vector with the question's."""
+    """One answer to a question. ``score`` is the exact cosine of the stored vector with the question's.
+
+    ``content`` is the id of its content. Where hits that show the same are stacked, ``stack`` are those behind this
+    one, best first.
+    """
 
     rank: int
     score: float
@@ -352,15 +374,19 @@ class Hit:
     missing: bool
     width: int
     height: int
+    content: int = field(default=0, compare=False)
+    stack: tuple[Stacked, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
-        return {
+        told = {
             **asdict(self),
             "score": round(self.score, 6),
             **path_json(self.path),
             **paths_json(self.copies, "copies"),
         }
+        del told["content"], told["stack"]
+        return told if self.stack is None else {**told, "stack": [one.as_json() for one in self.stack]}
 
 
 class Reporter(Protocol):

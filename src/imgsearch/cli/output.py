@@ -50,6 +50,11 @@ def can_ask() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def for_person(style: str) -> bool:
+    """Return whether somebody reads an answer of this style, which has to be short, and not a program."""
+    return style == "text" and sys.stdout.isatty()
+
+
 def _can_draw() -> bool:
     return settings.level != QUIET and sys.stderr.isatty()
 
@@ -147,6 +152,14 @@ def paths(found: Iterable[str], *, nul: bool) -> None:
     _write(os.fsencode(path) + end for path in found)
 
 
+_STACKS = {
+    "burst": ("in burst", "in burst"),
+    "version": ("other version", "other versions"),
+    "alike": ("near-duplicate", "near-duplicates"),
+}
+"""What is said of the images behind a hit, of one and of several, by the reason."""
+
+
 def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
     """Write the hits of one question to stdout.
 
@@ -165,16 +178,16 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
         return
     if question is not None:
         line(f"# {question}")
-    # Numbers are for a person, who may give them to the next command.
-    numbered = question is None and sys.stdout.isatty()
     for hit in found:
         notes = ""
         if hit.copies:
             notes += f"  (+{plural(len(hit.copies), 'copy', 'copies')})"
+        for reason, name in _STACKS.items():
+            if count := sum(other.reason == reason for other in hit.stack or ()):
+                notes += f"  (+{plural(count, *name)})"
         if hit.missing:
             notes += "  (missing now)"
-        number = f"{hit.rank:>{len(str(len(found)))}}  " if numbered else ""
-        line(f"{number}{hit.score:7.4f}  {hit.path}{notes}")
+        line(f"{hit.score:7.4f}  {hit.path}{notes}")
 
 
 def error(message: str) -> None:

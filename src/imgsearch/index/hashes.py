@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgsearch.index.database import Database
 from imgsearch.index.rows import FILE_COLUMNS, FileRow, NewContent, file_row
-from imgsearch.types import PixelHash
 
 if TYPE_CHECKING:
     import sqlite3
 
 HASH_BYTES = 128
+_AT_ONCE = 500
 _MISSING = (
     "EXISTS (SELECT 1 FROM content WHERE sha256 = file.content AND NOT EXISTS "
     "(SELECT 1 FROM hash WHERE hash.content = content.id))"
@@ -28,11 +29,32 @@ def put(connection: sqlite3.Connection, contents: Collection[NewContent]) -> Non
     )
 
 
-def get(database: Database, contents: Sequence[int]) -> dict[int, PixelHash]:
-    """Return by content id the hashes that there are of some contents; at most a few hundred at a time."""
-    marks = ", ".join("?" * len(contents))
-    sql = f"SELECT content, bits, crc FROM hash WHERE content IN ({marks})"
-    return dict(database.query(_row, sql, *contents))
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What tells whether two pictures are the same shot: when and with which camera, of which burst, what pixels.
+
+    ``taken`` is in ms of the camera's clock, None unless the image tells it; without a hash ``bits`` is empty.
+    """
+
+    sha256: bytes
+    page: int
+    taken: int | None
+    camera: str
+    burst: str
+    bits: bytes
+
+
+def shots(database: Database, contents: Sequence[int]) -> dict[int, Shot]:
+    """Return by content id what is known of some contents."""
+    found: dict[int, Shot] = {}
+    for some in (contents[first : first + _AT_ONCE] for first in range(0, len(contents), _AT_ONCE)):
+        sql = (
+            "SELECT content.id, sha256, page, CASE WHEN taken_from <> 'file' THEN taken END, model, burst, bits "
+            "FROM content LEFT JOIN metadata USING (sha256) LEFT JOIN hash ON hash.content = content.id "
+            f"WHERE content.id IN ({', '.join('?' * len(some))})"
+        )
+        found.update(database.query(_shot_row, sql, *some))
+    return found
 
 
 def count_missing(database: Database) -> int:
@@ -47,7 +69,18 @@ def missing(database: Database, root: int, after: int, limit: int) -> list[FileR
     return database.query(file_row, sql, root, after, limit)
 
 
-def _row(content: int, bits: bytes, crc: int) -> tuple[int, PixelHash]:
-    if not isinstance(bits, bytes) or len(bits) != HASH_BYTES:
+def _shot_row(
+    id: int,
+    sha256: bytes,
+    page: int,
+    taken: int | None,
+    camera: str | None,
+    burst: str | None,
+    bits: bytes | None,
+) -> tuple[int, Shot]:
+    if bits and len(bits) != HASH_BYTES:
         raise ValueError("a hash of the wrong length")
-    return int(content), PixelHash(bits, int(crc))
+    time = None if taken is None else int(taken)
+    return int(id), Shot(
+        bytes(sha256), int(page), time, str(camera or ""), str(burst or ""), bytes(bits or b"")
+    )

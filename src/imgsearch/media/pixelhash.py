@@ -66,6 +66,12 @@ def difference_bits(image: Image.Image) -> bytes:
     return np.packbits(np.stack(maps)).tobytes()
 
 
+NEAR = 0.12
+"""Of the neighbours that differ in an image, the share that may be another in a version of it."""
+LEAST_TEXTURE = BITS // 8
+"""Images with fewer neighbours that differ are too plain to be told apart by these."""
+
+
 def _orders() -> NDArray[np.intp]:
     """Return (8, 512): which of the stored bits are those of the image in each orientation."""
 
@@ -105,3 +111,27 @@ def texture(bits: Bits) -> NDArray[np.int64]:
     return np.asarray(
         np.bitwise_count(np.ascontiguousarray(bits).view(np.uint64)).sum(axis=1, dtype=np.int64)
     )
+
+
+def are_near(
+    found: NDArray[np.int64], some: NDArray[np.int64], others: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return (n,) whether images are versions of others, by the distances of their codes and the textures of both."""
+    return (found <= NEAR * np.maximum(some, others)) & (np.minimum(some, others) >= LEAST_TEXTURE)
+
+
+def near_pairs(bits: Bits) -> dict[tuple[int, int], int]:
+    """Return which of a few hundred images are versions of each other: (row, later row) to an orientation.
+
+    It is the one in which the first is nearest to the second.
+    """
+    upright, textures = codes(bits), texture(bits)
+    first, second = np.triu_indices(len(bits), 1)
+    best = np.full(len(first), 2 * BITS)
+    turned = np.zeros(len(first), np.int64)
+    for number in range(len(ORIENTATIONS)):
+        found = distances(codes(bits, number)[first], upright[second])
+        turned[found < best] = number
+        best = np.minimum(best, found)
+    near = np.flatnonzero(are_near(best, textures[first], textures[second]))
+    return {(int(first[pair]), int(second[pair])): int(turned[pair]) for pair in near}

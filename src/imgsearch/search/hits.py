@@ -21,7 +21,8 @@ class SearchOptions:
     ``n`` at most; ``min_score`` a cosine; ``within`` a percentage: no hit scores lower than the best one less
     that much of it. ``dim`` searches a Matryoshka prefix. ``exact`` asks for the full scan. ``below`` are absolute
     paths: only pictures with a file at or below one of them are found. ``include_examples`` also finds the images that
-    a query of several parts is made of. Only pictures that pass all of ``filters`` are found.
+    a query of several parts is made of. Only pictures that pass all of ``filters`` are found. With ``stacks``, those
+    that show the same stand behind the best of them and count as one hit.
     """
 
     n: int = 10
@@ -32,6 +33,7 @@ class SearchOptions:
     below: tuple[str, ...] = ()
     include_examples: bool = False
     filters: tuple[Filter, ...] = ()
+    stacks: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -79,6 +81,7 @@ def hits_of(
                 missing=not existing,
                 width=record.width,
                 height=record.height,
+                content=record.id,
             )
         )
     return hits

@@ -45,8 +45,8 @@ def by_command_line(kind: str, asked: dict[str, Any]) -> Any:
     """Return the hits that the command line prints for a request, or its error."""
     words: list[object] = [asked.get("text", "") if kind == "query" else asked.get("image", "")]
     for name, value in asked.items():
-        if name == "exact":
-            words += ["--exact"] if value else []
+        if name in ("exact", "stacks"):
+            words += [f"--{name}"] if value else []
         elif name == "in":
             words += [word for path in value for word in ("--in", path)]
         elif name != "text" and not (name == "image" and kind == "similar"):
@@ -82,6 +82,7 @@ def placed(asked: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
         ("query", {"text": "red", "min_score": 2.0}),
         ("query", {"text": "red", "within": 20, "exact": True}),
         ("query", {"text": "red", "dim": 3}),
+        ("query", {"text": "red", "stacks": True}),
         ("query", {"text": "red", "in": ["pictures/sub"]}),
         ("query", {"text": "red", "in": ["pictures/../pictures/sub", "pictures/red.png"]}),
         ("query", {"text": "red", "image": "new.png"}),
@@ -89,6 +90,7 @@ def placed(asked: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
         ("query", {"text": " ", "image": "new.png"}),
         ("similar", {"image": "new.png"}),
         ("similar", {"image": "pictures/red.png", "n": 1}),
+        ("similar", {"image": "pictures/red.png", "stacks": True}),
         ("similar", {"image": "pictures/red.png", "within": 5, "in": ["pictures/sub"]}),
     ],
     ids=str,

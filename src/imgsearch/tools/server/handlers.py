@@ -26,7 +26,7 @@ from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
 from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, PixelBudget, Silent
 
-_OPTIONS = ("n", "min_score", "within", "dim", "exact", "in")
+_OPTIONS = ("n", "min_score", "within", "dim", "exact", "in", "stacks")
 _LISTS = ("keyword", "has")
 _MODEL = ("model", "device", "dtype")
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -36,6 +36,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "dim": (int,),
     "exact": (bool,),
     "remember": (bool,),
+    "stacks": (bool,),
     "rating": (int,),
 }
 
@@ -85,7 +86,8 @@ class Handlers:
     def query(self, data: Any, image: ReadImage | None = None) -> dict[str, Any]:
         """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
 
-        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), after, before, on,
+        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks,
+        after, before, on,
         camera, lens, rating, keyword and has (lists), shape, model, device, dtype, remember. The file of ``image`` is
         read here, unless it comes along.
         """

@@ -1,0 +1,200 @@
+"""Stacks: of hits that show the same, the best stands for all, each of the others behind it with its reason."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from imgsearch.index import hashes
+from imgsearch.index.hashes import Shot
+from imgsearch.index.reader import ImageIndex
+from imgsearch.media.pixelhash import near_pairs
+from imgsearch.types import Hit, Stacked, Vectors
+
+MOST = 1000
+"""So many hits are looked at, at most, for one answer."""
+_SPARE = 64
+"""Hits that are looked at in any case, beyond those asked for."""
+_HASHED = 256
+"""The first so many are compared by their pixels, each with each."""
+BURST_SECONDS = 2.0
+"""Between two frames of a burst that no capture id tells of."""
+SAME_SECONDS = 2.0
+"""Between what the files of one shot say of their time: some formats have no fractions of a second."""
+BURST_COSINE = 0.9
+_EDITED = re.compile(r"(?i)[ _-](?:edited|edit|bearbeitet|modifié|editado)$|(?:[ _-]?\(\d\)|~\d)$")
+_EDITED_BY_APPLE = re.compile(r"(?i)^(img_)e(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A hit with what is known of its shot.
+
+    ``place`` is its place among the hits, ``cosine`` gives the cosine of its vector with that of another place, and
+    ``near`` are the places before it with nearly the same pixels. Hits of one ``session`` followed each other within
+    seconds; None is unknown.
+    """
+
+    place: int
+    hit: Hit
+    shot: Shot
+    cosine: Callable[[int], float]
+    near: frozenset[int]
+    session: int | None
+
+    @property
+    def stems(self) -> set[tuple[str, str]]:
+        """Its files' folders and names, without ending and without what programs add to an edited copy's."""
+        split = (os.path.split(path) for path in (self.hit.path, *self.hit.copies))
+        return {(folder, stem_of(name)) for folder, name in split}
+
+
+@dataclass(slots=True)
+class Stack:
+    """The best hit of a stack, and those behind it with their reasons."""
+
+    best: Candidate
+    others: list[tuple[Candidate, str]] = field(default_factory=list)
+
+    def as_hit(self, rank: int) -> Hit:
+        """Return the best hit with the others behind it."""
+        behind = (
+            Stacked(other.hit.path, other.hit.page, other.hit.score, reason) for other, reason in self.others
+        )
+        return replace(self.best.hit, rank=rank, stack=tuple(behind))
+
+
+def by_capture_id(stack: Stack, new: Candidate) -> str:
+    """Of one burst are images whose camera says so."""
+    burst = new.shot.burst
+    return "burst" if burst and burst == stack.best.shot.burst else ""
+
+
+def by_name_and_time(stack: Stack, new: Candidate) -> str:
+    """One shot are files of one folder and one name, but for the ending, that were taken at the same time."""
+    same = bool(stack.best.stems & new.stems) and _apart(stack.best, new) <= SAME_SECONDS
+    return "version" if same else ""
+
+
+def by_pixels(stack: Stack, new: Candidate) -> str:
+    """Alike are images of nearly the same pixels, also scaled, saved again, rotated or mirrored."""
+    return "alike" if stack.best.place in new.near else ""
+
+
+def by_time_and_look(stack: Stack, new: Candidate) -> str:
+    """Of one burst are images that one camera took within seconds of each other, and that look alike.
+
+    The look is compared with that of the best one, so that no chain leads away from it.
+    """
+    in_time = new.session is not None and new.session == stack.best.session
+    return "burst" if in_time and new.cosine(stack.best.place) >= BURST_COSINE else ""
+
+
+RULES = (by_capture_id, by_name_and_time, by_pixels, by_time_and_look)
+"""Each returns one of types.STACKED_BY, or "" where it does not hold; the first that does counts."""
+
+
+def _apart(one: Candidate, other: Candidate) -> float:
+    """Return the seconds between two images, infinite where either does not tell its time."""
+    if one.shot.taken is None or other.shot.taken is None:
+        return float("inf")
+    return abs(one.shot.taken - other.shot.taken) / 1000
+
+
+def stem_of(name: str) -> str:
+    """Return a file's name without its ending, and without what programs add to the name of an edited copy."""
+    stem = os.path.splitext(name)[0].casefold()
+    return _EDITED.sub("", _EDITED_BY_APPLE.sub(r"\1\2", stem))
+
+
+def find_stacked(index: ImageIndex, find: Callable[[int], list[Hit]], n: int) -> list[Hit]:
+    """Return the best hits of ``n`` stacks, if there are so many, each with the others behind it.
+
+    ``find`` returns so many hits, best first, and is asked for more as long as they make too few stacks, up to MOST.
+    """
+    wanted = max(n, min(4 * n + _SPARE, MOST))
+    while True:
+        hits = find(wanted)
+        stacks = stacked(index, hits, n)
+        if len(stacks) >= n or len(hits) < wanted or wanted >= MOST:
+            return stacks
+        wanted = min(4 * wanted, MOST)
+
+
+def stacked(index: ImageIndex, hits: Sequence[Hit], n: int) -> list[Hit]:
+    """Return the best hits of the first ``n`` stacks, of hits in the order of their rank, which they are given anew."""
+    stacks: list[Stack] = []
+    for candidate in _candidates(index, hits):
+        for stack in stacks:
+            if reason := next(filter(None, (rule(stack, candidate) for rule in RULES)), ""):
+                stack.others.append((candidate, reason))
+                break
+        else:
+            if len(stacks) < n:
+                stacks.append(Stack(candidate))
+    return [stack.as_hit(rank) for rank, stack in enumerate(stacks, start=1)]
+
+
+def _candidates(index: ImageIndex, hits: Sequence[Hit]) -> list[Candidate]:
+    shots = hashes.shots(index.catalog.database, [hit.content for hit in hits])
+    unknown = Shot(b"", 0, None, "", "", b"")
+    known = [shots.get(hit.content, unknown) for hit in hits]
+    near, sessions = _near(known), _sessions(known)
+    look = _Looks(index, known)
+    return [
+        Candidate(
+            place, hit, shot, look.cosine_with(place), near.get(place, frozenset()), sessions.get(place)
+        )
+        for place, (hit, shot) in enumerate(zip(hits, known, strict=True))
+    ]
+
+
+def _near(shots: Sequence[Shot]) -> Mapping[int, frozenset[int]]:
+    """Return by place the earlier places of images with nearly the same pixels."""
+    places = [place for place, shot in enumerate(shots[:_HASHED]) if shot.bits]
+    bits = np.frombuffer(b"".join(shots[place].bits for place in places), np.uint8)
+    found: dict[int, frozenset[int]] = {}
+    for earlier, later in near_pairs(bits.reshape(len(places), hashes.HASH_BYTES)):
+        found[places[later]] = found.get(places[later], frozenset()) | {places[earlier]}
+    return found
+
+
+def _sessions(shots: Sequence[Shot]) -> Mapping[int, int]:
+    """Return by place which images followed each other: those with the same number, of one camera, within seconds."""
+    timed = sorted(
+        (shot.camera, shot.taken, place) for place, shot in enumerate(shots) if shot.taken is not None
+    )
+    sessions: dict[int, int] = {}
+    number = 0
+    for before, (camera, taken, place) in zip([("", 0, 0), *timed], timed, strict=False):
+        if before[0] != camera or taken - before[1] > BURST_SECONDS * 1000:
+            number += 1
+        sessions[place] = number
+    return sessions
+
+
+class _Looks:
+    """The vectors of some images, read when they are asked for."""
+
+    def __init__(self, index: ImageIndex, shots: Sequence[Shot]) -> None:
+        self._index, self._shots = index, shots
+        self._vectors: dict[int, Vectors | None] = {}
+
+    def cosine_with(self, place: int) -> Callable[[int], float]:
+        """Return what gives the cosine of one image with that in another place; -1 where a vector is gone."""
+
+        def cosine(other: int) -> float:
+            one, two = self._vector(place), self._vector(other)
+            return -1.0 if one is None or two is None else float(one[0] @ two[0])
+
+        return cosine
+
+    def _vector(self, place: int) -> Vectors | None:
+        if place not in self._vectors:
+            shot = self._shots[place]
+            self._vectors[place] = self._index.vector(shot.sha256, shot.page)
+        return self._vectors[place]
