@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import inspect
 import os
+import shutil
 import tempfile
 from collections import Counter
 from types import CodeType
@@ -21,6 +23,12 @@ from support.clip import tiny_clip
 os.environ["IMGSEARCH_RUNTIME_DIR"] = os.path.join(
     tempfile.gettempdir(), f"imgsearch-no-server-{os.getpid()}"
 )
+# Nor may their config file count, or what they have searched for.
+for _kind in ("CONFIG", "STATE"):
+    os.environ[f"XDG_{_kind}_HOME"] = os.path.join(
+        tempfile.gettempdir(), f"imgsearch-tests-{os.getpid()}", _kind.lower()
+    )
+atexit.register(shutil.rmtree, os.path.dirname(os.environ["XDG_STATE_HOME"]), ignore_errors=True)
 # Users don't set it, and it hides what Python's exit does with a stream that could not be written.
 os.environ.pop("PYTHONUNBUFFERED", None)
 # Workers side by side (pytest-xdist) each keep to one core, and so do the processes that they start.

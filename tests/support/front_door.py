@@ -93,9 +93,9 @@ TYPED = (
     Typed("train station at night", 2, ("imgsearch query train station at night",), ONE_LINE),
     Typed("status symbol", 2, ("imgsearch query status symbol",), ONE_LINE),
     Typed("web", 2, ("no web page yet", "imgsearch query web"), ONE_LINE),
-    Typed("open", 2, ("imgsearch query open",), ONE_LINE),
-    Typed("open 1 3", 2, ("imgsearch query open 1 3",), ONE_LINE),
-    Typed("open window", 0, THREE),
+    Typed("open", 2, ("IMAGE is missing", "imgsearch help open"), ONE_LINE),
+    Typed("open 1 99", 2, ("number",), ONE_LINE),
+    Typed("open window", 2, ("imgsearch query open window",), ONE_LINE),
     Typed("duplicates", 2, ("imgsearch query duplicates",), ONE_LINE),
     Typed("undo", 2, ("imgsearch index PATH", "imgsearch query undo"), ONE_LINE),
     # Options.

@@ -10,7 +10,7 @@ import typer
 from imgsearch import __version__, startup
 from imgsearch.cli import options as common
 from imgsearch.cli import output
-from imgsearch.cli.commands import index, learn, maintain, models, search, transfer
+from imgsearch.cli.commands import answer, index, learn, maintain, models, search, transfer
 from imgsearch.cli.parsing import Group
 
 HELP = """Search your images by describing what is in them.
@@ -35,6 +35,7 @@ app = typer.Typer(
 for register in (
     index.register,
     search.register,
+    answer.register,
     maintain.register,
     transfer.register,
     models.register,

@@ -28,14 +28,11 @@ ALIASES = {
 """Other names of commands, as other programs have them."""
 MISSING = {
     "duplicates": "duplicates can't be listed yet; results show how many copies an image has",
-    "open": "images can't be opened from here yet; to get their paths for a viewer: imgsearch query WORDS -0",
     "undo": "there is no undo; what was removed comes back with: imgsearch index PATH",
     "web": "there is no web page yet; to search over HTTP: imgsearch serve --http",
 }
 """Commands that somebody may expect → what there is instead."""
-WORDS = frozenset(
-    {"doctors", "dome", "expert", "queer", "remote", "server", "statue", "statues", "trail", "trains"}
-)
+WORDS = frozenset({"doctors", "expert", "queer", "remote", "server", "statue", "statues", "trail", "trains"})
 """What people search for, though it is spelled nearly like a command."""
 
 

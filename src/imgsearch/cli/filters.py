@@ -28,7 +28,7 @@ On = Annotated[
     typer.Option(
         "--on",
         metavar="DATE",
-        help='Taken then: 2024, 2024-07, "last summer" (also: --after, --before)',
+        help='Taken then: 2024, 2024-07, "last summer"',
         rich_help_panel=SEARCH,
     ),
 ]

@@ -178,6 +178,8 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
         return
     if question is not None:
         line(f"# {question}")
+    # Numbers are for a person, who may give them to the next command.
+    numbered = question is None and sys.stdout.isatty()
     for hit in found:
         notes = ""
         if hit.copies:
@@ -187,7 +189,8 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
                 notes += f"  (+{plural(count, *name)})"
         if hit.missing:
             notes += "  (missing now)"
-        line(f"{hit.score:7.4f}  {hit.path}{notes}")
+        number = f"{hit.rank:>{len(str(len(found)))}}  " if numbered else ""
+        line(f"{number}{hit.score:7.4f}  {hit.path}{notes}")
 
 
 def error(message: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import typer
 from typer._click import exceptions as click
+from typer._click.core import ParameterSource
+from typer._click.globals import get_current_context
 from typer.core import TyperCommand, TyperGroup
 
 from imgsearch.cli import door, help, output
@@ -180,3 +182,9 @@ def _bad_value(what: str, error: click.BadParameter) -> str:
         case "float_parsing" | "float_type":
             return f"{given}: not a number"
     return f"{given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def is_typed(name: str) -> bool:
+    """Return whether an option of the command that runs was typed, by its name in Python; not so from Python."""
+    context = get_current_context(silent=True)
+    return context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,7 @@ from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model.conventions import check_length, choose_instruction
 from imgsearch.names import known_as, owner_of
-from imgsearch.search.compose import combined
+from imgsearch.search.compose import SAMPLE, combined
 from imgsearch.search.examples import (
     ReadImage,
     content_by_path,
@@ -25,6 +25,7 @@ from imgsearch.search.examples import (
     read_picture,
     stored_vector,
 )
+from imgsearch.search.feedback import Feedback, refined
 from imgsearch.search.hits import SearchOptions, hits_of
 from imgsearch.search.question import Part
 from imgsearch.search.stacks import find_stacked
@@ -43,10 +44,6 @@ from imgsearch.types import (
     is_utf8,
 )
 
-_SAMPLE = 2_000
-"""Stored vectors by which the scales of words and images are compared; so many tell a spread to within 2 %."""
-
-
 _EVERY = SearchOptions()
 SearchKind = Literal["query", "similar"]
 
@@ -58,7 +55,7 @@ class SearchRequest:
     A "query" has a ``text``, an ``image``, or both, and finds what they describe; "similar" has an ``image`` alone
     and finds what looks like it. ``image`` is the path of a picture file, or that file as it has been
     read; for a query it may be only the pixels. A query of several ``parts``, as ``question.parse_question`` returns
-    them, has neither.
+    them, has neither; nor has one that ``refines`` an earlier one.
     """
 
     kind: SearchKind
@@ -66,10 +63,11 @@ class SearchRequest:
     image: str | ReadImage | RGB | None = None
     options: SearchOptions = _EVERY
     parts: tuple[Part, ...] = ()
+    refines: Feedback | None = None
 
     def __post_init__(self) -> None:
         """Leave out a byte order mark before the text. Raises InputError for a request that asks nothing."""
-        if self.parts:
+        if self.parts or self.refines:
             return
         image = self.image
         missing = (
@@ -90,18 +88,38 @@ class SearchRequest:
             object.__setattr__(self, "text", self.text.removeprefix("\ufeff"))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The hits for a request, best first, and what they were compared with, by which a later request can refine it."""
+
+    hits: list[Hit]
+    asked: Feedback
+
+
 def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> list[Hit]:
-    """Return the hits for a request, best first. Whoever asks, and by whichever door, is answered here.
+    """Return the hits for a request, best first. Raises as ``ask`` does."""
+    return ask(index, request, encoder).hits
+
+
+def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Answer:
+    """Answer a request. Whoever asks, and by whichever door, is answered here.
 
     Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` does.
     """
     request = check_request(index, request)
+    options = request.options
+    if request.refines:
+        return Answer(_refined(index, request.refines, options), request.refines)
     if request.parts:
-        return combine(index, request.parts, encoder, request.options)
+        vectors, contents = _sum(index, request.parts, encoder)
+        hits = _without(index, vectors, {found for found in contents if found}, options)
+        return Answer(hits, Feedback(vectors, all(part.image for part in request.parts)))
     if isinstance(request.image, str | ReadImage):
-        return similar(index, request.image, encoder, request.options)
-    (hits,) = query(index, encoder, [Input(request.text or None, request.image)], request.options)
-    return hits
+        vectors = _example(index, request.image, encoder)
+        return Answer(_like(index, request.image, vectors, options), Feedback(vectors, of_image=True))
+    vectors = _embedded(index, encoder, [Input(request.text or None, request.image)])
+    hits = _stacked(index, vectors, options) if options.stacks else _plain(index, vectors, options)
+    return Answer(hits, Feedback(vectors, not request.text))
 
 
 def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
@@ -146,21 +164,27 @@ def query(
 
     Raises InputError (empty or too long a text), IndexDamaged, UsageError.
     """
-    prompt = index.spec.query_prompt
-    inputs = [
-        replace(asked, instruction=choose_instruction(asked.instruction, default=prompt))
-        for asked in questions
-    ]
-    vectors = encoder.embed(inputs)
+    vectors = _embedded(index, encoder, questions)
     if options and options.stacks:
         return [_stacked(index, vector[None], options) for vector in vectors]
     return [hits_of(found, options) for found in _search(index, vectors, options)]
 
 
-def _stacked(index: ImageIndex, vector: Vectors, options: SearchOptions) -> list[Hit]:
-    return find_stacked(
-        index, lambda n: hits_of(_search(index, vector, replace(options, n=n))[0], options), options.n
-    )
+def _embedded(index: ImageIndex, encoder: QueryEncoder, questions: Sequence[Input]) -> Vectors:
+    prompt = index.spec.query_prompt
+    inputs = [
+        replace(asked, instruction=choose_instruction(asked.instruction, default=prompt))
+        for asked in questions
+    ]
+    return encoder.embed(inputs)
+
+
+def _plain(index: ImageIndex, vectors: Vectors, options: SearchOptions) -> list[Hit]:
+    return hits_of(_search(index, vectors, options)[0], options)
+
+
+def _stacked(index: ImageIndex, vectors: Vectors, options: SearchOptions) -> list[Hit]:
+    return find_stacked(index, lambda n: _plain(index, vectors, replace(options, n=n)), options.n)
 
 
 def similar(
@@ -176,14 +200,26 @@ def similar(
     version before had it, is accepted for one more version.)
     Raises FolderError (no such file), InputError (no picture), IndexDamaged, UsageError.
     """
-    if isinstance(path, ReadImage):
-        name, vectors = path.path, index.vector(path.sha256)
-    else:
-        name, vectors = path, stored_vector(index, path)
+    return _like(index, path, _example(index, path, encoder), options)
+
+
+def _example(
+    index: ImageIndex, path: str | ReadImage, encoder: QueryEncoder | Callable[[], QueryEncoder]
+) -> Vectors:
+    """Return the vector (1, dim) of an example: the stored one if there is one."""
+    vectors = index.vector(path.sha256) if isinstance(path, ReadImage) else stored_vector(index, path)
     if vectors is None:
         pixels = path.pixels if isinstance(path, ReadImage) else read_picture(path, index.spec.pixels)
         encoder = encoder if isinstance(encoder, QueryEncoder) else encoder()
         vectors = encoder.embed([Input(image=pixels, instruction=index.spec.document_prompt)])
+    return vectors
+
+
+def _like(
+    index: ImageIndex, path: str | ReadImage, vectors: Vectors, options: SearchOptions | None
+) -> list[Hit]:
+    """Return the pictures nearest to an example by its vector, itself first if it is indexed."""
+    name = path.path if isinstance(path, ReadImage) else path
     own = known_as(name, index.catalog.roots(), index.catalog).path
     options = options or SearchOptions()
 
@@ -217,8 +253,19 @@ def combine(
     Scores are cosines with that sum. Raises as ``similar`` does, and InputError for parts that cancel each other out.
     """
     options = options or SearchOptions()
+    vectors, contents = _sum(index, parts, encoder)
+    return _without(index, vectors, {content for content in contents if content}, options)
+
+
+def _sum(
+    index: ImageIndex, parts: Sequence[Part], encoder: QueryEncoder
+) -> tuple[Vectors, list[bytes | None]]:
+    """Return the vector (1, dim) of a query's parts, and the content of each that is an image."""
     contents = [content_of(index, part.image) if part.image else None for part in parts]
-    found = [index.vector(content) if content else None for content in contents]
+    found = [
+        index.vector(content, part.page) if content else None
+        for content, part in zip(contents, parts, strict=True)
+    ]
     new = [number for number, vector in enumerate(found) if vector is None]
     for number, vector in zip(
         new, encoder.embed([_input(index, parts[number]) for number in new]) if new else (), strict=True
@@ -226,14 +273,25 @@ def combine(
         found[number] = vector[None]
     vectors = np.concatenate([vector for vector in found if vector is not None], dtype=np.float32)
     of_images = [bool(part.image) for part in parts]
-    sample = index.sample(_SAMPLE) if len(set(of_images)) > 1 else vectors[:0]
-    asked = combined(vectors, [part.weight for part in parts], of_images, sample)
-    examples = set() if options.include_examples else {content for content in contents if content}
-    pages = sum(len(index.catalog.pages(content)) for content in examples)
+    sample = index.sample(SAMPLE) if len(set(of_images)) > 1 else vectors[:0]
+    return combined(vectors, [part.weight for part in parts], of_images, sample), contents
+
+
+def _refined(index: ImageIndex, feedback: Feedback, options: SearchOptions) -> list[Hit]:
+    """Return the pictures nearest to a query as its feedback refines it, without those that are not wanted."""
+    return _without(index, refined(index, feedback), {content for content, _ in feedback.less}, options)
+
+
+def _without(
+    index: ImageIndex, vectors: Vectors, contents: Collection[bytes], options: SearchOptions
+) -> list[Hit]:
+    """Return the pictures nearest to a vector, without some ``contents`` unless the options include examples."""
+    left_out = () if options.include_examples else contents
+    pages = sum(len(index.catalog.pages(content)) for content in left_out)
 
     def find(n: int) -> list[Hit]:
-        hits = _search(index, asked, replace(options, n=n + pages))[0]
-        return hits_of([hit for hit in hits if hit[0].sha256 not in examples], options)[:n]
+        hits = _search(index, vectors, replace(options, n=n + pages))[0]
+        return hits_of([hit for hit in hits if hit[0].sha256 not in left_out], options)[:n]
 
     return find_stacked(index, find, options.n) if options.stacks else find(options.n)
 

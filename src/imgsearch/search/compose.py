@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from imgsearch.errors import InputError
 from imgsearch.types import Vectors
 
+SAMPLE = 2_000
+"""Stored vectors by which the scales of words and images are compared; so many tell a spread to within 2 %."""
 _LEAST_LENGTH = 1e-3
 """What is left of unit vectors that take each other away; the direction of less is chance."""
 _LEAST_SPREAD = 1e-3

@@ -22,12 +22,13 @@ MAX_PARTS = 32
 class Part:
     """One part of a question: a text, or an image by its path, its address, or "-" for standard input.
 
-    ``weight`` is negative for what is taken away.
+    ``weight`` is negative for what is taken away. ``page`` counts in an image file of several, from 0.
     """
 
     text: str = ""
     image: str = ""
     weight: float = 1.0
+    page: int = 0
 
     @property
     def is_address(self) -> bool:

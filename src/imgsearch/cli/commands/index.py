@@ -15,6 +15,7 @@ import typer
 from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, LIBRARY
+from imgsearch.cli.numbers import picked
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import UsageError
@@ -341,7 +342,9 @@ def list_files(
 
 
 def show(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An indexed image")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="An indexed image; 3: number 3 of the last search")
+    ],
     json: common.Json = False,
     index: common.IndexFolder = None,
 ) -> int:
@@ -355,8 +358,11 @@ def show(
 
     if not image:
         raise UsageError("the path is empty; give an indexed image: imgsearch show photo.jpg")
+    chosen, index = picked([image], index, output.ProgressReporter())
+    if len(chosen) > 1:
+        raise UsageError(f"{image}: give one number")
     with ImageIndex(find_index(index)) as opened:
-        found = known_of(opened, image)
+        found = known_of(opened, chosen[0][0])
     if json:
         output.json_line(found.as_json())
         return 0

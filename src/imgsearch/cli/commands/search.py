@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from imgsearch.cli import door, filters, output
 from imgsearch.cli import options as common
 from imgsearch.cli.commands import current
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
+from imgsearch.cli.numbers import last_answer_of, picked, places
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import InputError, UsageError
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
     from imgsearch.client import KeptModel
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search import CachedEncoder, SearchRequest
-    from imgsearch.search.hits import SearchOptions
+    from imgsearch.search import Answer, CachedEncoder, SearchRequest
+    from imgsearch.search.feedback import Feedback
     from imgsearch.search.question import Part
+    from imgsearch.search.remembered import LastAnswer
 
 Count = Annotated[
     int,
@@ -94,8 +97,23 @@ NoRemember = Annotated[
     bool,
     typer.Option(
         "--no-remember",
-        help="Don't use or update the query cache, which answers repeated queries without the model",
+        help="Don't use or update the query cache, and don't remember the results' numbers",
         rich_help_panel=ADVANCED,
+    ),
+]
+More = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--more",
+        metavar="NUMBERS",
+        help="Search again for more like these results: 1,4",
+        rich_help_panel=ADVANCED,
+    ),
+]
+Less = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--less", metavar="NUMBERS", help="Search again, away from these results", rich_help_panel=ADVANCED
     ),
 ]
 
@@ -151,6 +169,8 @@ def query(
     dtype: common.SearchDtype = "auto",
     literal: Literal = False,
     include_examples: IncludeExamples = False,
+    more: More = None,
+    less: Less = None,
     stacks: Stacks = None,
     no_remember: NoRemember = False,
     refresh: current.Refresh = False,
@@ -167,10 +187,13 @@ def query(
 
     reporter = output.ProgressReporter()
     words = words or []
+    last = _last(words, image, index) if more or less else None
+    if last is not None:
+        index, below, given = last.index, below or list(last.below), {**last.filters, **given}
     combined = image is None and not literal and is_combined(words)
     if not (combined or literal):
         door.check_words(words)
-    if not words and image is None:
+    if not words and image is None and last is None:
         raise InputError("the words to search for are missing, as in: imgsearch query red car at night")
     if image is None and not literal and len(words) == 1 and door.is_image_file(words[0]):
         reporter.say(f"{words[0]} is an image file: searching for images that look like it")
@@ -186,35 +209,40 @@ def query(
             *(json, paths, nul, index, model, device, dtype),
             stacks=stacks,
             refresh=refresh,
+            no_remember=no_remember,
         )
     text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
     if text != "-":  # there the first query may take its time
         reporter.wait("Searching")
     from imgsearch.client import KeptModel
-    from imgsearch.search import SearchRequest, answer, check_request
+    from imgsearch.search import SearchRequest, answer, ask, check_request
     from imgsearch.search.filtering import filters_of
     from imgsearch.search.hits import SearchOptions
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
+    if not (combined or literal or text == "-" or last or given.keys() & {"after", "before", "on"}):
+        text, dates = _dated(text, reporter)
+        given = {**given, **dates}
     chosen = filters_of(**given)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
     options = replace(options, stacks=output.for_person(style) if stacks is None else stacks)
-    if not (combined or literal or text == "-" or given.keys() & {"after", "before", "on"}):
-        text, options = _dated(text, options, reporter)
     choice = common.model_choice(model, device=device, dtype=dtype)
     kept = KeptModel()
     if refresh:
         current.refresh(index, choice, kept, reporter)
     with _opened(index) as opened, _parts(words if combined else (), reporter) as parts:
+        refines = _judged(opened, last, more or (), less or ()) if last else None
         # For "-" this is what all lines have in common.
-        request = SearchRequest("query", text, image, options, parts)
+        request = SearchRequest("query", text, image, options, parts, refines)
         encoder = _encoder(opened, request, choice, kept, reporter, cache=not no_remember)
         if text != "-":
-            hits, failed = answer(opened, request, encoder), False
-            output.hits(hits, style)
-            _tell_of_stacks(hits, stacks, reporter)
-            found = bool(hits)
+            answered, failed = ask(opened, request, encoder), False
+            if not no_remember:
+                _remember(opened, answered, folders, given)
+            output.hits(answered.hits, style)
+            _tell_of_stacks(answered.hits, stacks, reporter)
+            found = bool(answered.hits)
             if not found:
                 reporter.say(_nothing(opened, request, encoder))
         else:
@@ -236,17 +264,16 @@ def query(
     return 2 if failed else 0 if found else 1
 
 
-def _dated(text: str, options: SearchOptions, reporter: output.ProgressReporter) -> tuple[str, SearchOptions]:
-    """Take out of a query the date that it is about, and have it as a filter; say so, and how to undo it."""
-    from imgsearch.index.metadata.filters import Taken
+def _dated(text: str, reporter: output.ProgressReporter) -> tuple[str, filters.Given]:
+    """Take out of a query the date that it is about, and have it as filters; say so, and how to undo it."""
     from imgsearch.search.dates import date_in
 
     found = date_in(text, datetime.now())
     if found is None or not found.rest:
-        return text, options
+        return text, {}
     reporter.say(f'searching for "{found.rest}", taken {found.interval}; to search for all words: --literal')
-    taken = Taken(found.interval.start, found.interval.end)
-    return found.rest, replace(options, filters=(*options.filters, taken))
+    ends = {"after": found.interval.start, "before": found.interval.end}
+    return found.rest, {name: end.date().isoformat() for name, end in ends.items() if end}
 
 
 def _lines() -> Iterator[tuple[int, str]]:
@@ -278,7 +305,7 @@ def _lines() -> Iterator[tuple[int, str]]:
 def similar(
     image: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE", help="Image file, indexed or not; -: the image on stdin"),
+        typer.Argument(metavar="IMAGE", help="Image file; 3: number 3 of the last search; -: stdin"),
     ],
     n: Count = 10,
     min_score: MinScore = None,
@@ -295,6 +322,7 @@ def similar(
     device: common.SearchDevice = "auto",
     dtype: common.SearchDtype = "auto",
     include_examples: IncludeExamples = False,
+    no_remember: NoRemember = False,
     stacks: Stacks = None,
     refresh: current.Refresh = False,
 ) -> int:
@@ -302,17 +330,19 @@ def similar(
 
     Examples:
       imgsearch similar ~/Pictures/lake.jpg
-      imgsearch similar ~/Pictures/cat.jpg ~/Pictures/lake.jpg
       imgsearch similar ~/Pictures/lake.jpg --in ~/Pictures/2024 -k 20
+      imgsearch similar ~/Pictures/cat.jpg ~/Pictures/lake.jpg
+      imgsearch similar 3                        # number 3 of the last search
 
     An indexed image is answered at once, without loading the model.
     """
     for name in image:
         door.check_image(name)
     reporter = output.ProgressReporter()
+    examples, index = picked(image, index, reporter)
     reporter.wait("Searching")
     from imgsearch.client import KeptModel
-    from imgsearch.search import SearchRequest, answer
+    from imgsearch.search import SearchRequest, ask
     from imgsearch.search.filtering import filters_of
     from imgsearch.search.hits import SearchOptions
     from imgsearch.search.question import Part
@@ -326,20 +356,59 @@ def similar(
     kept = KeptModel()
     if refresh:
         current.refresh(index, choice, kept, reporter)
-    with _opened(index) as opened, _image_files(image) as files:
-        request = (
-            SearchRequest("similar", image=files[0], options=options)
-            if len(files) == 1
-            else SearchRequest("similar", options=options, parts=tuple(Part(image=file) for file in files))
-        )
+    with _opened(index) as opened, _image_files([path for path, _ in examples]) as files:
+        (_, page), *others = examples
+        parts = tuple(Part(image=file, page=page) for file, (_, page) in zip(files, examples, strict=True))
+        if others:
+            request = SearchRequest("similar", options=options, parts=parts)
+        elif page:
+            options = replace(options, include_examples=True)  # as a single file is in its own answer
+            request = SearchRequest("similar", options=options, parts=parts)
+        else:
+            request = SearchRequest("similar", image=files[0], options=options)
         encoder = _encoder(opened, request, choice, kept, reporter)
-        hits = answer(opened, request, encoder)
-        output.hits(hits, style)
-        _tell_of_stacks(hits, stacks, reporter)
-        if not hits:
+        answered = ask(opened, request, encoder)
+        if not no_remember:
+            _remember(opened, answered, folders, given)
+        output.hits(answered.hits, style)
+        _tell_of_stacks(answered.hits, stacks, reporter)
+        if not answered.hits:
             reporter.say(_nothing(opened, request, encoder))
         _advise(opened, reporter)
-    return 0 if hits else 1
+    return 0 if answered.hits else 1
+
+
+def _remember(opened: ImageIndex, answered: Answer, folders: Sequence[str], given: filters.Given) -> None:
+    """Keep an answer for the commands that name its images by number."""
+    from imgsearch.search.remembered import LastAnswer, remember
+
+    below = tuple(os.path.abspath(os.path.expanduser(folder)) for folder in folders)
+    remember(LastAnswer.of(opened, answered, below, given))
+
+
+def _last(words: Sequence[str], image: str | None, index: str | None) -> LastAnswer:
+    """Return the answer that --more and --less refine. Raises UsageError where something else is searched for too."""
+    if words or image is not None:
+        raise UsageError(
+            "--more and --less refine the last search; leave out the words, as in: imgsearch query --more 1,4"
+        )
+    return last_answer_of(index)
+
+
+def _judged(opened: ImageIndex, last: LastAnswer, more: Sequence[str], less: Sequence[str]) -> Feedback:
+    """Return the last query with the images that --more and --less name. Raises UsageError and InputError."""
+    from imgsearch.search.examples import content_of
+
+    if last.fingerprint != opened.spec.fingerprint:
+        raise InputError("the index was made again with another model since the last search; search again")
+    liked, disliked = ([place for text in texts for place in places(text, last)] for texts in (more, less))
+    if both := {*liked} & {*disliked}:
+        raise UsageError(f"{min(both) + 1}: give it to --more or to --less, not to both")
+    wanted, unwanted = (
+        tuple((content_of(opened, path), page) for path, page in (last.hits[place] for place in chosen))
+        for chosen in (liked, disliked)
+    )
+    return last.asked.adding(wanted, unwanted)
 
 
 def _tell_of_stacks(hits: Sequence[Hit], asked: bool | None, reporter: output.ProgressReporter) -> None:
