@@ -93,7 +93,6 @@ def test_lines_on_stdin_are_taken_as_they_are(index: str) -> None:
         (["red", "-", "red"], "cancel each other out"),
         (["red", "+", "./missing.jpg"], "no such file"),
         (["0:red", "+", "blue"], "a number above 0"),
-        (["red", "+", "https://example.org/a.jpg"], "addresses are not supported"),
         (["red", "+", "-", "+", "-"], "one image on stdin"),
     ],
 )

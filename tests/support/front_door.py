@@ -130,9 +130,12 @@ TYPED = (
     Typed("similar photo.jpg other.jpg", 0),
     Typed("similar -", 0, THREE, stdin="@photo.jpg"),
     Typed("similar -", 2, ("the image on stdin", "not an image"), ONE_LINE, stdin="@notes.txt"),
-    Typed("similar https://example.com/cat.jpg", 2, ("addresses are not supported yet",), ONE_LINE),
-    Typed("https://example.com/cat.jpg", 2, ("addresses are not supported yet",), ONE_LINE),
-    Typed("query https://example.com/cat.jpg", 2, ("addresses are not supported yet",), ONE_LINE),
+    Typed("similar http://127.0.0.1/cat.jpg", 2, ("on this machine", "--allow-private"), ONE_LINE),
+    Typed("http://127.0.0.1/cat.jpg", 2, ("on this machine", "--allow-private"), ONE_LINE),
+    Typed("query http://127.0.0.1/cat.jpg", 2, ("on this machine", "--allow-private"), ONE_LINE),
+    Typed(
+        "query red http://127.0.0.1/cat.jpg", 2, ("imgsearch query red + http://127.0.0.1/cat.jpg",), ONE_LINE
+    ),
     Typed("similar Pictures", 2, ("Pictures is a folder",), ONE_LINE),
     Typed("similar notes.txt", 2, ("not an image",), ONE_LINE),
     Typed("similar nowhere.jpg", 2, ("nowhere.jpg",), ONE_LINE),

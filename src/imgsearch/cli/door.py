@@ -84,33 +84,25 @@ def or_words(argv: Sequence[str], commands: Collection[str]) -> str:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raise UsageError or InputError for a query with a folder or an image among its words, or that is an address."""
-    if len(words) == 1:
-        check_address(words[0])
+    """Raise UsageError for a query with a folder or an image among its words."""
     for number, word in enumerate(words):
         others = shlex.join([*words[:number], *words[number + 1 :]])
         if os.sep in word and os.path.isdir(word):
             inside = f"imgsearch query {others or 'WORDS'} --in {shlex.quote(word)}"
             raise UsageError(f"{word} is a folder; to search only in it: {inside}")
-        if len(words) > 1 and is_image_file(word):
-            if all(map(is_image_file, words)):
+        if len(words) > 1 and is_image(word):
+            what = "an address" if is_address(word) else "an image file"
+            if all(map(is_image, words)):
                 several = f"imgsearch similar {shlex.join(words)}"
-                raise UsageError(f"{word} is an image file; to search by several images: {several}")
+                raise UsageError(f"{word} is {what}; to search by several images: {several}")
             combined = f"imgsearch query {others} + {shlex.quote(word)}"
-            raise UsageError(f"{word} is an image file; to search by words and image: {combined}")
+            raise UsageError(f"{word} is {what}; to search by words and image: {combined}")
 
 
 def check_image(image: str) -> None:
     """Raise InputError for what is given as an image and can't be a file."""
     if not image:
         raise InputError("the path is empty; give an image file: imgsearch similar photo.jpg")
-    check_address(image)
-
-
-def check_address(image: str) -> None:
-    """Raise InputError for an address on the web."""
-    if image.startswith(("http://", "https://")):
-        raise InputError(f"addresses are not supported yet; download the image and give the file: {image}")
 
 
 def _leading(argv: Sequence[str]) -> list[str]:
@@ -134,6 +126,20 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 def is_image_file(word: str) -> bool:
     """Return whether there is a file of this name and the name is that of an image."""
     return _names_image(word) and os.path.isfile(word)
+
+
+def is_address(word: str) -> bool:
+    """Return whether a word is an address on the web."""
+    if "://" not in word:
+        return False
+    from imgsearch.search.question import is_address
+
+    return is_address(word)
+
+
+def is_image(word: str) -> bool:
+    """Return whether a word stands for an image: a file with the name of one, or an address."""
+    return is_address(word) or is_image_file(word)
 
 
 def _names_image(word: str) -> bool:
@@ -183,9 +189,10 @@ def _path_first(argv: Sequence[str]) -> Entry | None:
         return Entry(("index", *argv), "a folder", f"Index {', '.join(words)}?", otherwise)
     if not alone and is_image_file(first):
         check_words(words)
+    if alone and is_address(first):
+        return Entry(("similar", *argv), "an address")
     if alone and os.path.lexists(first) and (_names_image(first) or os.sep in first or "." in first):
         return Entry(("similar", *argv), "an image file")
-    check_address(first)
     if first.startswith(("/", "./", "../", "~/")):
         raise UsageError(f"{first} does not exist")
     if alone and _names_image(first):

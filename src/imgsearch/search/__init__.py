@@ -27,7 +27,7 @@ from imgsearch.search.examples import (
 )
 from imgsearch.search.feedback import Feedback, refined
 from imgsearch.search.hits import SearchOptions, hits_of
-from imgsearch.search.question import Part
+from imgsearch.search.question import Part, is_address
 from imgsearch.search.stacks import find_stacked
 from imgsearch.spec import choose_spec
 from imgsearch.text import Option, display_path, is_blank
@@ -66,7 +66,17 @@ class SearchRequest:
     refines: Feedback | None = None
 
     def __post_init__(self) -> None:
-        """Leave out a byte order mark before the text. Raises InputError for a request that asks nothing."""
+        """Leave out a byte order mark before the text.
+
+        Raises InputError for a request that asks nothing, and for the address of an image: ``fetching.fetch`` is for
+        those that a user has typed, never for a client's.
+        """
+        for image in (self.image, *(part.image for part in self.parts)):
+            if isinstance(image, str) and is_address(image):
+                shown = display_path(image)
+                raise InputError(
+                    f"{shown}: addresses are not fetched here; download the image and give the file"
+                )
         if self.parts or self.refines:
             return
         image = self.image

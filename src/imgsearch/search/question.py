@@ -30,11 +30,6 @@ class Part:
     weight: float = 1.0
     page: int = 0
 
-    @property
-    def is_address(self) -> bool:
-        """Whether the image has to be fetched."""
-        return bool(_ADDRESS.fullmatch(self.image))
-
 
 def parse_question(words: Sequence[str], *, literal: bool = False) -> tuple[Part, ...]:
     """Return the parts of a question, as a shell or a line gives its words.
@@ -100,7 +95,7 @@ def _part(words: Sequence[str], sign: float, *, weighted: bool) -> Part:
         if not text:
             raise InputError(f"{found[0].strip()}: there is nothing behind the weight")
     part = Part(weight=sign * weight)
-    if text == STDIN or _ADDRESS.fullmatch(text):
+    if text == STDIN or is_address(text):
         return replace(part, image=text)
     path = os.path.expanduser(text)
     if os.path.isfile(path):
@@ -110,6 +105,11 @@ def _part(words: Sequence[str], sign: float, *, weighted: bool) -> Part:
             raise InputError(f"{display_path(text)} is a folder; give the path of an image")
         raise InputError(f"{display_path(text)}: no such file")
     return replace(part, text=_text(text))
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the address of an image, which has to be fetched."""
+    return bool(_ADDRESS.fullmatch(text))
 
 
 def is_combined(words: Sequence[str]) -> bool:

@@ -721,6 +721,12 @@ def _babble(listening: socket.socket) -> None:
         ("/query", b'{"text": "x", "model": "/nowhere"}', "/nowhere"),
         ("/similar", b"{}", "image: the path is empty"),
         ("/similar", b'{"image": "/nowhere/a.png"}', "/nowhere/a.png"),
+        (
+            "/similar",
+            b'{"image": "http://127.0.0.1/a.png"}',
+            "image: the server fetches no addresses; download",
+        ),
+        ("/query", b'{"text": "x", "image": "https://example.org/a.png"}', "the server fetches no addresses"),
         ("/query", b'{"text": "' + b"x" * 2**20 + b'"}', "the request is longer than"),
     ],
 )

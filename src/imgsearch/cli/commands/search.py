@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -18,6 +15,7 @@ import typer
 from imgsearch.cli import door, filters, output
 from imgsearch.cli import options as common
 from imgsearch.cli.commands import current
+from imgsearch.cli.examples import AllowPrivate, image_files
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
 from imgsearch.cli.numbers import last_answer_of, picked, places
 from imgsearch.cli.parsing import Command
@@ -172,6 +170,7 @@ def query(
     more: More = None,
     less: Less = None,
     stacks: Stacks = None,
+    allow_private: AllowPrivate = False,
     no_remember: NoRemember = False,
     refresh: current.Refresh = False,
 ) -> int:
@@ -195,8 +194,9 @@ def query(
         door.check_words(words)
     if not words and image is None and last is None:
         raise InputError("the words to search for are missing, as in: imgsearch query red car at night")
-    if image is None and not literal and len(words) == 1 and door.is_image_file(words[0]):
-        reporter.say(f"{words[0]} is an image file: searching for images that look like it")
+    if image is None and not literal and len(words) == 1 and door.is_image(words[0]):
+        if not door.is_address(words[0]):
+            reporter.say(f"{words[0]} is an image file: searching for images that look like it")
         return similar(
             words,
             n,
@@ -210,8 +210,11 @@ def query(
             stacks=stacks,
             refresh=refresh,
             no_remember=no_remember,
+            allow_private=allow_private,
         )
     text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
+    if text == image == "-":
+        raise InputError("-: stdin gives either the queries or the image; give the image as a file")
     if text != "-":  # there the first query may take its time
         reporter.wait("Searching")
     from imgsearch.client import KeptModel
@@ -227,14 +230,21 @@ def query(
     chosen = filters_of(**given)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
     options = replace(options, stacks=output.for_person(style) if stacks is None else stacks)
+    parts = _parts(words if combined else (), reporter)
+    images = [part.image for part in parts] if parts else [image] if image else []
     choice = common.model_choice(model, device=device, dtype=dtype)
     kept = KeptModel()
     if refresh:
         current.refresh(index, choice, kept, reporter)
-    with _opened(index) as opened, _parts(words if combined else (), reporter) as parts:
+    with (
+        _opened(index) as opened,
+        image_files(images, reporter, allow_private=allow_private) as files,
+    ):
         refines = _judged(opened, last, more or (), less or ()) if last else None
         # For "-" this is what all lines have in common.
-        request = SearchRequest("query", text, image, options, parts, refines)
+        if parts:
+            parts = tuple(replace(part, image=file) for part, file in zip(parts, files, strict=True))
+        request = SearchRequest("query", text, files[0] if image else image, options, parts, refines)
         encoder = _encoder(opened, request, choice, kept, reporter, cache=not no_remember)
         if text != "-":
             answered, failed = ask(opened, request, encoder), False
@@ -305,7 +315,9 @@ def _lines() -> Iterator[tuple[int, str]]:
 def similar(
     image: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE", help="Image file; 3: number 3 of the last search; -: stdin"),
+        typer.Argument(
+            metavar="IMAGE", help="Image file or address; 3: number 3 of the last search; -: stdin"
+        ),
     ],
     n: Count = 10,
     min_score: MinScore = None,
@@ -325,6 +337,7 @@ def similar(
     no_remember: NoRemember = False,
     stacks: Stacks = None,
     refresh: current.Refresh = False,
+    allow_private: AllowPrivate = False,
 ) -> int:
     """Find images that look like an example, or like several.
 
@@ -356,7 +369,8 @@ def similar(
     kept = KeptModel()
     if refresh:
         current.refresh(index, choice, kept, reporter)
-    with _opened(index) as opened, _image_files([path for path, _ in examples]) as files:
+    images = [path for path, _ in examples]
+    with _opened(index) as opened, image_files(images, reporter, allow_private=allow_private) as files:
         (_, page), *others = examples
         parts = tuple(Part(image=file, page=page) for file, (_, page) in zip(files, examples, strict=True))
         if others:
@@ -446,37 +460,16 @@ def _undated(opened: ImageIndex) -> str:
     return f"; not all images have been read for that: imgsearch index{index_flag(opened.folder)}"
 
 
-@contextmanager
-def _parts(words: Sequence[str], reporter: output.ProgressReporter) -> Iterator[tuple[Part, ...]]:
-    """Give the parts of a query, none without words, and say them; the image on stdin as a file. Raises InputError."""
+def _parts(words: Sequence[str], reporter: output.ProgressReporter) -> tuple[Part, ...]:
+    """Return the parts of a query, none without words, and say them. Raises InputError."""
     from imgsearch.search.question import parse_question, spelled
 
     parts = parse_question(words) if words else ()
-    for part in parts:
-        door.check_address(part.image)
     if parts:
         # A single argument may be a sentence with a dash.
         undo = "; to search for the words as they are: --literal" if len(words) == 1 else ""
         reporter.say(f"searching for {spelled(parts)}{undo}")
-    with _image_files([part.image for part in parts]) as files:
-        yield tuple(replace(part, image=file) for part, file in zip(parts, files, strict=True))
-
-
-@contextmanager
-def _image_files(images: Sequence[str]) -> Iterator[list[str]]:
-    """Give the paths of images; that of a temporary file for "-", the image on stdin."""
-    if "-" not in images:
-        yield list(images)
-        return
-    if list(images).count("-") > 1:
-        raise InputError("-: there is one image on stdin; give the others as files")
-    with tempfile.NamedTemporaryFile(prefix="imgsearch-") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        try:
-            yield [file.name if image == "-" else image for image in images]
-        except InputError as error:
-            raise InputError(str(error).replace(file.name, "the image on stdin")) from error
+    return parts
 
 
 def _advise(opened: ImageIndex, reporter: output.ProgressReporter) -> None:

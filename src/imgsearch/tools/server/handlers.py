@@ -21,6 +21,7 @@ from imgsearch.search import CachedEncoder, SearchKind, SearchRequest, answer, i
 from imgsearch.search.examples import ReadImage
 from imgsearch.search.filtering import NAMES, filters_of
 from imgsearch.search.hits import SearchOptions
+from imgsearch.search.question import is_address
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
@@ -217,6 +218,8 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
 
 def _path(fields: Mapping[str, Any], name: str) -> str | None:
     value = _text(fields, name)
+    if value is not None and is_address(value):
+        raise UsageError(f"{name}: the server fetches no addresses; download the image and give its path")
     return None if value is None else _absolute(name, value)
 
 
