@@ -147,6 +147,8 @@ def see(name: str | None) -> str:
 
 
 def _unknown_option(flag: str, context: Any, name: str | None) -> str:
+    if name == "query" and not flag[1:2].isalpha() and flag[:2] != "--":
+        return "a query starts with what to find; take away behind it: imgsearch query horse - saddle"
     known = {
         opt for param in context.command.get_params(context) for opt in (*param.opts, *param.secondary_opts)
     }

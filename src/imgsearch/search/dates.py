@@ -41,6 +41,7 @@ _MONTHS = [
 _SEASONS = {"spring": 3, "summer": 6, "autumn": 9, "fall": 9, "winter": 12}
 """The first month of each, on the northern half; it has three."""
 _NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_WRITE = 'write it as 2024, 2024-07, 2024-07-14, or "July 2024"'
 _MONTH = r"(?P<month>" + "|".join(f"{name[:3]}(?:{name[3:]})?" for name in _MONTHS) + r"|sept)\.?"
 _SEASON = r"(?P<season>spring|summer|autumn|fall|winter)"
 _YEAR = r"(?P<year>\d{4})"
@@ -74,6 +75,8 @@ def read_date(text: str, now: datetime) -> Interval:
     Raises InputError for what is no date, for one that no calendar has, and for one that can be read in two ways.
     """
     words = " ".join(text.split()).lower()
+    if not words:
+        raise InputError(f"the date is empty; {_WRITE}")
     if re.fullmatch(r"\d{1,2}/\d{1,2}/\d{4}", words):
         first, second, year = (int(part) for part in words.split("/"))
         raise InputError(
@@ -94,7 +97,7 @@ def read_date(text: str, now: datetime) -> Interval:
             if interval is None:
                 raise InputError(f"{text}: there is no such date")
             return interval
-    raise InputError(f'{text}: not a date; write it as 2024, 2024-07, 2024-07-14, or "July 2024"')
+    raise InputError(f"{text}: not a date; {_WRITE}")
 
 
 # ---- what the forms mean -------------------------------------------------------------------------------------
@@ -113,7 +116,8 @@ def _months(start: datetime, count: int) -> Interval:
 
 def _days(start: datetime, count: int) -> Interval:
     first = start.replace(hour=0, minute=0, second=0, microsecond=0)
-    return Interval(first, first + timedelta(days=count))
+    # The calendar ends with the year 9999.
+    return Interval(first, first + min(timedelta(days=count), datetime.max - first))
 
 
 def _absolute(words: Words, now: datetime) -> Interval:

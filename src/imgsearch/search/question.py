@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -13,7 +12,10 @@ from imgsearch.text import display_path, is_blank
 
 STDIN = "-"
 _SIGNS = {"+": 1.0, "-": -1.0, "\N{MINUS SIGN}": -1.0}
-_WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*:\s*(.*)", re.DOTALL)
+_WEIGHT = re.compile(
+    r"([+-]?(?:\d[\d.,_]*(?:e[+-]?\d+)?|\.\d+|nan|inf(?:inity)?))\s*:(?!\d)\s*(.*)", re.DOTALL | re.IGNORECASE
+)
+"""A figure and a colon, also one that is no weight; a digit behind the colon makes it a time or a ratio: 16:9."""
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 MAX_PARTS = 32
 
@@ -89,11 +91,9 @@ def _part(words: Sequence[str], sign: float, *, weighted: bool) -> Part:
     text, weight = " ".join(words).strip(), 1.0
     found = _WEIGHT.fullmatch(text) if weighted else None
     if found and not os.path.exists(text):
-        weight, text = float(found[1]), found[2].strip()
-        if not math.isfinite(weight) or not 0 < weight <= 1000:
-            raise InputError(f"{found[1]}: a weight is a number above 0, up to 1000")
+        weight, text = _weight(found[1]), found[2].strip()
         if not text:
-            raise InputError(f"{found[0].strip()}: there is nothing behind the weight")
+            raise InputError(f"{found[1]}: there is nothing behind the weight")
     part = Part(weight=sign * weight)
     if text == STDIN or is_address(text):
         return replace(part, image=text)
@@ -105,6 +105,16 @@ def _part(words: Sequence[str], sign: float, *, weighted: bool) -> Part:
             raise InputError(f"{display_path(text)} is a folder; give the path of an image")
         raise InputError(f"{display_path(text)}: no such file")
     return replace(part, text=_text(text))
+
+
+def _weight(figure: str) -> float:
+    try:
+        weight = float(figure)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight <= 1000:  # NaN neither
+        raise InputError(f"{figure}: a weight is a number above 0, up to 1000, such as 2 or 0.5")
+    return weight
 
 
 def is_address(text: str) -> bool:

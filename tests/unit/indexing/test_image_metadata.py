@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -97,6 +98,20 @@ def test_a_sidecar_of_anybodys_making_costs_nothing(
     (photos / "a.jpg.xmp").write_bytes(data)
     (photos / "a.jpg.json").write_bytes(data)
     assert run(tmp_path / "ix", photos).indexed == 1
+    assert known(tmp_path / "ix", photos / "a.jpg").taken == datetime(2023, 7, 14, 9, 30, 5)
+
+
+def test_a_sidecar_of_a_gigabyte_is_not_read(fake_model: FakeModel, tmp_path: Path, photos: Path) -> None:
+    """A sidecar of any size costs no memory, and the image is indexed with what it tells itself."""
+    for name in ("a.jpg.xmp", "a.jpg.json"):
+        (photos / name).touch()
+        os.truncate(photos / name, 1 << 30)
+    tracemalloc.start()
+    try:
+        assert run(tmp_path / "ix", photos).indexed == 1
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
     assert known(tmp_path / "ix", photos / "a.jpg").taken == datetime(2023, 7, 14, 9, 30, 5)
 
 

@@ -56,6 +56,7 @@ def days(start: str, end: str) -> Interval:
         ("2019 to 2021", "2019-01-01", "2022-01-01"),
         ("between May 2020 and July 2020", "2020-05-01", "2020-08-01"),
         ("2019..2021-03", "2019-01-01", "2021-04-01"),
+        ("9999-12-31", "9999-12-31", "9999-12-31T23:59:59.999999"),
         ("from last month to today", "2026-10-01", "2026-11-30"),
     ],
 )
@@ -77,7 +78,7 @@ def test_a_date_is_a_half_open_interval(text: str, start: str, end: str) -> None
         ("2021 to 2019", "ends before it begins"),
         ("July", "not a date"),
         ("soon", "not a date"),
-        ("", "not a date"),
+        ("", "the date is empty; write it as"),
     ],
 )
 def test_what_is_no_date_is_refused_with_the_reason(text: str, words: str) -> None:
