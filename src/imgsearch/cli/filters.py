@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from imgsearch.cli.help import ADVANCED, SEARCH
+from imgsearch.errors import UsageError
 
 After = Annotated[
     str | None,
@@ -40,9 +41,23 @@ LensName = Annotated[
     str | None,
     typer.Option("--lens", metavar="NAME", help="Part of the lens's name", rich_help_panel=ADVANCED),
 ]
+
+
+def _stars(text: str) -> int:
+    """Read the value of --rating, 4 or 4+. Raises UsageError."""
+    try:
+        return int(text.strip().removesuffix("+"))
+    except ValueError:
+        raise UsageError(
+            f"--rating {text}: not a whole number; give the least number of stars, as 4"
+        ) from None
+
+
 Rating = Annotated[
     int | None,
-    typer.Option("--rating", metavar="N", help="At least so many stars", rich_help_panel=ADVANCED),
+    typer.Option(
+        "--rating", metavar="N", help="At least so many stars", parser=_stars, rich_help_panel=ADVANCED
+    ),
 ]
 KeywordName = Annotated[
     list[str] | None,

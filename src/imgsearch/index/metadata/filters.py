@@ -197,7 +197,7 @@ class Has:
 
     def sentence(self) -> str:
         """Name what is to be there."""
-        return f"with a {self.fact}" if self.fact != "keywords" else "with keywords"
+        return {"gps": "with a place", "keywords": "with keywords"}.get(self.fact, f"with a {self.fact}")
 
     def as_json(self) -> dict[str, Any]:
         """Give its name."""
