@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,16 @@ def found(index: str, *argv: object) -> list[str]:
         (["--keyword", "ärger"], {"old"}),
         (["--has", "rating"], {"old"}),
         (["--shape", "landscape"], {"old", "july", "august", "blue"}),
+        (["--landscape"], {"old", "july", "august", "blue"}),
+        (["--portrait"], set()),
+        (["--type", "JPEG"], {"old", "july", "august", "blue"}),
+        (["--type", "png,.heic"], set()),
+        (["--name", "*U*"], {"july", "august", "blue"}),
+        (["--name", "?u*.jpg", "--on", "2023-07"], {"july"}),
+        (["--min-size", "10x20"], {"old", "july", "august", "blue"}),
+        (["--min-size", "12 MP"], set()),
+        (["--no-screenshots"], {"old", "july", "august", "blue"}),
+        (["--screenshots"], set()),
     ],
 )
 def test_options_confine_the_answer(index: str, options: list[str], names: set[str]) -> None:
@@ -101,6 +112,32 @@ def test_a_filter_that_empties_the_answer_is_named(index: str) -> None:
     assert "2019-01-01" in done.err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--type", "gif,png"], "no image of the type gif or png is indexed"),
+        (["--name", "IMG_*"], "no image named IMG_* is indexed"),
+        (["--min-size", "2mp"], "no image of 2 megapixels or more is indexed"),
+        (["--min-size", "9000x50"], "no image of 9000 × 50 pixels or more is indexed"),
+        (["--screenshots"], "no image that is a screenshot is indexed"),
+        (["--panorama", "--on", "2023"], "no image of the shape panorama is indexed"),
+    ],
+)
+def test_each_filter_says_when_it_empties_the_answer(index: str, options: list[str], message: str) -> None:
+    """The line names the filter that no image passes, in words."""
+    done = imgsearch("query", "red", *options, "--index", index)
+    assert (done.code, done.err) == (1, f"nothing found: {message}\n")
+
+
+def test_a_copy_is_shown_by_the_name_that_passes(index: str, tmp_path: Path) -> None:
+    """Of files with the same bytes, the one that the filter lets pass is the hit; the others are its copies."""
+    shutil.copy(tmp_path / "photos" / "old.jpg", tmp_path / "photos" / "zebra.jpeg")
+    run(index, tmp_path / "photos")
+    assert found(index, "red", "--name", "zebra*") == ["zebra"]
+    assert found(index, "red", "--name", "old.jpg") == ["old"]
+    assert found(index, "red", "--name", "zebra*", "--in", tmp_path / "photos" / "old.jpg") == []
+
+
 def test_similar_takes_the_same_filters(index: str, tmp_path: Path) -> None:
     """What looks like an image can be confined like a query."""
     done = imgsearch(
@@ -120,6 +157,14 @@ def test_similar_takes_the_same_filters(index: str, tmp_path: Path) -> None:
         (["--shape", "round"], "--shape: round"),
         (["--has", "soul"], "--has: soul"),
         (["--camera", " "], "--camera: the name is empty"),
+        (["--type", "jpg,xyz"], "--type: xyz: there is no such type; these are: jpg, png"),
+        (["--type", ","], "--type: the name is empty"),
+        (["--name", ""], "--name: the pattern is empty"),
+        (["--name", "2024/*"], "for folders: --in FOLDER"),
+        (["--min-size", "large"], "--min-size large: not a size"),
+        (["--min-size", "0x9"], "as in 12mp or 2000x1000"),
+        (["--min-size", "0mp"], "--min-size 0mp: not a size"),
+        (["--landscape", "--portrait"], "--landscape and --portrait exclude each other"),
     ],
 )
 def test_a_filter_that_makes_no_sense_is_one_line(index: str, options: list[str], message: str) -> None:

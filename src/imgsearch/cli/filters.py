@@ -79,6 +79,35 @@ HasFact = Annotated[
     ),
 ]
 
+TypeName = Annotated[
+    str | None,
+    typer.Option("--type", metavar="TYPES", help="Of these types, as in jpg,heic", rich_help_panel=ADVANCED),
+]
+NamePattern = Annotated[
+    str | None,
+    typer.Option(
+        "--name", metavar="GLOB", help='With such a file name, as in "IMG_*"', rich_help_panel=ADVANCED
+    ),
+]
+MinSize = Annotated[
+    str | None,
+    typer.Option(
+        "--min-size", metavar="SIZE", help="At least so large: 12mp, 2000x1000", rich_help_panel=ADVANCED
+    ),
+]
+Screenshots = Annotated[
+    bool | None,
+    typer.Option(
+        "--screenshots/--no-screenshots", help="Only screenshots, or none", rich_help_panel=ADVANCED
+    ),
+]
+_SHAPES = {
+    "landscape": "Wider than high",
+    "portrait": "Higher than wide",
+    "square": "As wide as high",
+    "panorama": "At least twice as long as wide",
+}
+
 OPTIONS: dict[str, Any] = {
     "after": After,
     "before": Before,
@@ -89,6 +118,14 @@ OPTIONS: dict[str, Any] = {
     "keyword": KeywordName,
     "shape": ShapeName,
     "has": HasFact,
+    "type": TypeName,
+    "name": NamePattern,
+    "min_size": MinSize,
+    "screenshots": Screenshots,
+    **{
+        name: Annotated[bool | None, typer.Option(f"--{name}", help=told, rich_help_panel=ADVANCED)]
+        for name, told in _SHAPES.items()
+    },
 }
 """What ``search.filtering.filters_of`` takes, as options."""
 Given = dict[str, Any]

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from imgsearch.index import hashes, metadata
 from imgsearch.index.database import Database, Kind
-from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.rows import (
     EMBEDDING_STAYS,
     FILE_COLUMNS,
@@ -159,23 +158,6 @@ class Catalog:
         """Return the rows of a segment that no search may show, ascending: (n,) int64."""
         rows = self.database.query(int, "SELECT row FROM dead WHERE segment = ? ORDER BY row", segment)
         return np.array(rows, np.int64)
-
-    def rows_below(self, root: int, below: str = "") -> list[tuple[int, int]]:
-        """Return (segment, row) of every picture with a file at or below a path of a root; copies may repeat."""
-        where, values = _path_condition(below)
-        sql = (
-            "SELECT segment, row FROM file JOIN content ON content.sha256 = file.content "
-            f"WHERE root = ? AND {where}"
-        )
-        return self.database.query(pair_row, sql, root, *values)
-
-    def rows_where(self, filters: Sequence[Filter]) -> list[tuple[int, int]]:
-        """Return (segment, row) of every picture that passes all of some filters."""
-        conditions = [filter.condition() for filter in filters]
-        where = " AND ".join(f"({sql})" for sql, _ in conditions)
-        values = tuple(value for _, given in conditions for value in given)
-        sql = f"SELECT segment, row FROM content JOIN metadata USING (sha256) WHERE {where}"
-        return self.database.query(pair_row, sql, *values)
 
     def ann_files(self) -> dict[int, AnnFile]:
         """Return by segment the ANN file that belongs to it."""

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
 from imgsearch.fs import check_handles
 from imgsearch.index.layout import CATALOGUE, check_files, index_of
+from imgsearch.index.metadata import columns, named
 from imgsearch.index.metadata.globe import km_between
 from imgsearch.text import Call, error_line
 
@@ -182,6 +183,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             bits BLOB NOT NULL,                  -- difference hashes, 128 bytes
             crc INTEGER NOT NULL                 -- crc32 of the decoded pixels
         )""",
+        *columns.SCHEMA,
     ),
 )
 
@@ -197,6 +199,7 @@ _READ_AS_IT_IS = {
             '' AS make, '' AS model, '' AS lens, NULL AS latitude, NULL AS longitude, NULL AS rating, '' AS title,
             '' AS description, '' AS keywords, '' AS software, '' AS burst WHERE 0""",
         "CREATE TEMP VIEW hash AS SELECT 0 AS content, x'' AS bits, 0 AS crc WHERE 0",
+        *columns.EMPTY,
     ),
 }
 
@@ -334,6 +337,8 @@ class Database:
         # SQLite's own lower() knows ASCII alone.
         connection.create_function("casefold", 1, lambda text: str(text).casefold(), deterministic=True)
         connection.create_function("km_between", 4, _distance, deterministic=True)
+        for name, function in named.FUNCTIONS.items():
+            connection.create_function(name, -1, function, deterministic=True)
         return connection
 
     def _goes_on_for_ever(self) -> bool:
@@ -362,8 +367,8 @@ class Database:
             for kind, name, sql in rows
             if not name.startswith("sqlite_")
         }
-        for thing, columns in added.items():
-            for column in columns:
+        for thing, added_columns in added.items():
+            for column in added_columns:
                 found[thing] = found.get(thing, "").replace(column, "", 1)
         if wrong := [name for (_, name), _ in found.items() ^ wanted.items()]:
             raise self.damaged(ValueError(f"its schema is not imgsearch's: {min(wrong)}"))

@@ -15,7 +15,7 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageE
 from imgsearch.fs import make_folder, storage_error, sync_folder, unusual
 from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.layout import CATALOGUE, GENERATION
+from imgsearch.index.layout import CATALOGUE, FOLDERS, GENERATION
 from imgsearch.text import Call, Message
 from imgsearch.types import IndexSpec
 
@@ -24,6 +24,7 @@ _DATABASE = re.compile(r"catalog\.sqlite(-wal|-shm|-journal)?")
 _MANIFEST = re.compile(r"manifest\.json(\.new)?")
 _SEGMENT = re.compile(r"(\d{8})\.f16")
 _ANN_FILE = re.compile(r"[\d-]+[0-9a-f]*\.faiss(\.new)?")
+_COLUMNS = re.compile(r"\d{8}-[0-9a-f]{8}\.columns(\.new)?")
 
 MANIFEST_COPY = "manifest"
 """The key under which a catalogue keeps a copy of its index's manifest."""
@@ -121,21 +122,22 @@ def drop_unfinished(folder: str, data: str) -> bool:
     return bool(newer)
 
 
-def clear_away(data: str, segments: set[int], ann_files: set[str]) -> None:
-    """Remove the segments and ANN files in ``data`` that its catalogue does not name."""
-    for path in unnamed(data, segments, ann_files):
+def clear_away(data: str, segments: set[int], derived: set[str]) -> None:
+    """Remove the segments, ANN files and columns in ``data`` that its catalogue does not name."""
+    for path in unnamed(data, segments, derived):
         try:
             os.unlink(path)
         except OSError:
             pass  # it costs room and nothing else
 
 
-def unnamed(data: str, segments: set[int], ann_files: set[str]) -> list[str]:
-    """Return the paths of the segments and ANN files in ``data`` that its catalogue does not name."""
+def unnamed(data: str, segments: set[int], derived: set[str]) -> list[str]:
+    """Return the paths of the segments, ANN files and columns in ``data`` that its catalogue does not name."""
     found = []
     for folder, pattern, named in (
         (os.path.join(data, "vectors"), _SEGMENT, {f"{number:08d}.f16" for number in segments}),
-        (os.path.join(data, "faiss"), _ANN_FILE, ann_files),
+        (os.path.join(data, "faiss"), _ANN_FILE, derived),
+        (os.path.join(data, "columns"), _COLUMNS, derived),
     ):
         try:
             names = [] if unusual(folder, folder=True) else sorted(os.listdir(folder))
@@ -184,7 +186,7 @@ def _generations(folder: str) -> list[str]:
 def _is_ours(data: str) -> bool:
     names = set(os.listdir(data))
     # Killed before it had a catalogue it is empty; killed while it was dropped it has one of its folders.
-    return not names or not names.isdisjoint((CATALOGUE, "vectors", "faiss"))
+    return not names or not names.isdisjoint((CATALOGUE, *FOLDERS))
 
 
 def _drop(data: str) -> None:
@@ -194,6 +196,6 @@ def _drop(data: str) -> None:
         for name in sorted(filter(pattern.fullmatch, os.listdir(data))):
             os.unlink(os.path.join(data, name))
     clear_away(data, set(), set())
-    for emptied in ("vectors", "faiss", "") if generation else ():
+    for emptied in (*FOLDERS, "") if generation else ():
         with suppress(OSError):  # it holds what is not ours
             os.rmdir(os.path.join(data, emptied))

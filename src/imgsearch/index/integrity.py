@@ -17,6 +17,7 @@ from imgsearch.fs import open_own
 from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
+from imgsearch.index.metadata import collect
 from imgsearch.index.rows import LOST, AnnFile, pair_row, triple_row
 from imgsearch.index.segments import (
     HEADER_BYTES,
@@ -57,6 +58,7 @@ Kind = Literal[
     "short",
     "vectors",
     "ann",
+    "columns",
 ]
 
 
@@ -125,9 +127,11 @@ def check(
                 findings.damages.append(Damage("ann", path, what, segment=file.segment))
             findings.bytes += file.bytes
             advance(file.bytes)
-        findings.orphans = unnamed(
-            catalog.folder, {number for number, _ in counts}, {file.name for file in ann_files.values()}
-        )
+        for segment, path, what in collect.damaged(catalog.database, catalog.folder, dict(counts)):
+            findings.damages.append(Damage("columns", path, what, segment=segment))
+        derived = {file.name for file in ann_files.values()}
+        derived |= {columns.name for columns in collect.column_files(catalog.database).values()}
+        findings.orphans = unnamed(catalog.folder, {number for number, _ in counts}, derived)
     return findings
 
 
@@ -143,7 +147,9 @@ def repair(catalog: Catalog, findings: Findings, spec: IndexSpec) -> None:
         kinds = {damage.kind: damage for damage in findings.damages if damage.segment == number}
         if "ann" in kinds:
             catalog.drop_ann_file(number)
-        if kinds.keys() == {"ann"}:
+        if "columns" in kinds:
+            collect.drop(catalog.database, number)
+        if kinds.keys() <= {"ann", "columns"}:
             continue
         if not _contents_of(catalog, number):
             _drop_segment(catalog, number)

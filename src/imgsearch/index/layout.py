@@ -15,6 +15,8 @@ NAME = ".imgsearch"
 GENERATION = "generation-"
 """Begins the names of the folders in which indexes are made anew beside the one in use."""
 CATALOGUE = "catalog.sqlite"
+FOLDERS = ("vectors", "faiss", "columns")
+"""Of a data folder: segments, and what is derived from them and the catalogue."""
 
 # As mount tables name them. The hosts': folders that a virtual machine is lent, without shared memory either.
 _SERVERS = (
@@ -90,7 +92,7 @@ def check_files(data: str) -> None:
 
     Everything else is opened by ``fs.open_own``, which refuses the same.
     """
-    folders = [os.path.join(data, name) for name in ("vectors", "faiss")]
+    folders = [os.path.join(data, name) for name in FOLDERS]
     folders += (
         [data] if index_of(data) != data else []
     )  # the index's own folder may be a link: its user chose it

@@ -186,10 +186,10 @@ class ImageIndex:
         fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
         views = self.snapshot.views(self.catalog, fast)
         self.scanned = sum(len(view.segment) - view.covered for view in views) if fast else 0
-        allowed = snapshot.mask_below(self.catalog, views, below) if below else None
-        if filters:
-            passing = snapshot.mask_where(self.catalog, views, filters)
-            allowed = [mask & other for mask, other in zip(passing, allowed or passing, strict=True)]
+        if below and (folders := snapshot.below(self.catalog, below)):
+            filters = (*filters, folders)
+        columns = self.snapshot.columns(self.catalog) if filters else {}
+        allowed = snapshot.mask_where(self.catalog, views, filters, columns) if filters else None
         return [self._nearest(views, query, k, dim, exact, allowed) for query in vectors]
 
     def _nearest(

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from imgsearch.fs import is_at_or_below
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.metadata.collect import column_files
+from imgsearch.index.metadata.columns import Columns, ColumnsError
+from imgsearch.index.metadata.columns import load as load_columns
+from imgsearch.index.metadata.file_filters import Below, Place
 from imgsearch.index.metadata.filters import Filter
+from imgsearch.index.metadata.passing import Masks, rows_passing
 from imgsearch.index.rows import AnnFile
 from imgsearch.index.segments import Segment, are_unit
 from imgsearch.types import IndexSpec
@@ -28,10 +32,11 @@ class Snapshot:
         self.problems: dict[str, str] = {}
         self._segments: dict[int, Segment] = {}
         self._codes: dict[str, rabitq.Codes] = {}
+        self._columns: dict[str, Columns] = {}
 
     def close(self) -> None:
         """Let go of every file."""
-        self._segments, self._codes = {}, {}
+        self._segments, self._codes, self._columns = {}, {}, {}
 
     def raise_nprobe(self, factor: int) -> None:
         """Let searches look into ``factor`` times as many inverted lists; only of the ANN files that are open now."""
@@ -62,7 +67,9 @@ class Snapshot:
         ann_files = catalog.ann_files()
         current = {file.name for file in ann_files.values()}
         self._codes = {name: loaded for name, loaded in self._codes.items() if name in current}
-        self.problems = {name: why for name, why in self.problems.items() if name in current}
+        self.problems = {
+            name: why for name, why in self.problems.items() if name in current or name.endswith(".columns")
+        }
         new = [
             file
             for file in ann_files.values()
@@ -75,6 +82,22 @@ class Snapshot:
             fits = file is not None and file.rows <= len(segment)
             views.append(ann.SegmentView(segment, self._codes.get(file.name) if file and fits else None))
         return views
+
+    def columns(self, catalog: Catalog) -> dict[int, Columns]:
+        """Return by segment the columns that filters read, as far as they can be used. Of the moment of ``catalog``."""
+        files, found, kept = column_files(catalog.database), {}, {}
+        for number, rows in catalog.segments():
+            file = files.get(number)
+            if file is None or file.rows > rows or file.name in self.problems:
+                continue
+            try:
+                kept[file.name] = self._columns.get(file.name) or load_columns(self.data, file)
+            except ColumnsError as error:
+                self.problems[file.name] = str(error)
+                continue
+            found[number] = kept[file.name]
+        self._columns = kept
+        return found
 
     def _load(self, file: AnnFile) -> None:
         path = os.path.join(self.data, "faiss", file.name)
@@ -92,41 +115,34 @@ class Snapshot:
 
 # Rows read at once: 16 MB of 2,048 dimensions.
 _BLOCK = 4096
-Masks = list[NDArray[np.bool_]]
-"""For each view of a search, (rows,): whether a row may be found."""
 
 
-def mask_below(catalog: Catalog, views: Sequence[ann.SegmentView], paths: Sequence[str]) -> Masks | None:
-    """Return the rows that have a file at or below one of some absolute paths; None if every root lies below one."""
-    masks = {view.segment.number: np.zeros(len(view.segment), bool) for view in views}
+def below(catalog: Catalog, paths: Sequence[str]) -> Below | None:
+    """Return the filter for files at or below one of some absolute paths; None if every root lies below one."""
     roots = catalog.roots()
     if all(any(is_at_or_below(root.path, path) for path in paths) for root in roots):
         return None
+    places = []
     for root in roots:
         for path in paths:
             if is_at_or_below(root.path, path):
-                pairs = catalog.rows_below(root.id)
+                places.append(Place(root.id, ""))
             elif is_at_or_below(path, root.path):
-                pairs = catalog.rows_below(root.id, os.path.relpath(path, root.path))
-            else:
-                continue
-            found = np.array(pairs, np.int64).reshape(-1, 2)
-            for number, mask in masks.items():
-                rows = found[found[:, 0] == number, 1]
-                mask[rows[rows < len(mask)]] = True
-    return list(masks.values())
+                inside = os.path.relpath(path, root.path)
+                file = catalog.file(root.id, inside)
+                places.append(Place(root.id, inside, file.id if file else 0))
+    return Below(tuple(places), tuple(paths))
 
 
-def mask_where(catalog: Catalog, views: Sequence[ann.SegmentView], filters: Sequence[Filter]) -> Masks:
-    """Return the rows of the pictures that pass all of some filters."""
-    found = np.array(catalog.rows_where(filters), np.int64).reshape(-1, 2)
-    masks = []
-    for view in views:
-        mask = np.zeros(len(view.segment), bool)
-        rows = found[found[:, 0] == view.segment.number, 1]
-        mask[rows[rows < len(mask)]] = True
-        masks.append(mask)
-    return masks
+def mask_where(
+    catalog: Catalog,
+    views: Sequence[ann.SegmentView],
+    filters: Sequence[Filter],
+    columns: dict[int, Columns],
+) -> Masks:
+    """Return the rows of the pictures that pass all of some filters; ``columns`` are those of ``Snapshot.columns``."""
+    segments = [(view.segment.number, len(view.segment)) for view in views]
+    return rows_passing(catalog.database, segments, filters, columns)
 
 
 def mask_live(catalog: Catalog, views: Sequence[ann.SegmentView], allowed: Masks | None = None) -> Masks:

@@ -20,6 +20,7 @@ from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageEr
 from imgsearch.fs import FileLock, LockHeld, make_folder, storage_error
 from imgsearch.index import generations, manifest
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.metadata.collect import column_files
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState, NewContent
 from imgsearch.index.segments import Segment, SegmentWriter, row_crc, rows_per_segment
@@ -125,6 +126,7 @@ class IndexWriter:
             generations.drop_older(self.folder, self.data)
         segments = {number for number, _ in self.catalog.segments()}
         names = {one.name for one in self.catalog.ann_files().values()}
+        names |= {one.name for one in column_files(self.catalog.database).values()}
         generations.clear_away(self.data, segments, names)
 
     def publish(self) -> None:

@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
 from imgsearch.errors import InputError, UsageError
-from imgsearch.index.metadata.filters import Camera, Filter, Has, Keyword, Lens, Rated, Shape, Taken
+from imgsearch.index.metadata.file_filters import Named, Screenshot, Typed
+from imgsearch.index.metadata.filters import (
+    SHAPES,
+    Camera,
+    Filter,
+    Has,
+    Keyword,
+    Lens,
+    Rated,
+    Shape,
+    Sized,
+    Taken,
+)
+from imgsearch.media.formats import FORMATS
 from imgsearch.search.dates import Interval, read_date
 from imgsearch.text import Message, Option
 
-NAMES = ("after", "before", "on", "camera", "lens", "rating", "keyword", "shape", "has")
+NAMES = (
+    *(
+        "after",
+        "before",
+        "on",
+        "camera",
+        "lens",
+        "rating",
+        "keyword",
+        "shape",
+        "has",
+        "type",
+        "name",
+        "min_size",
+    ),
+    *("screenshots", *SHAPES),
+)
 """What ``filters_of`` takes."""
+_MEGAPIXELS = re.compile(r"(\d{1,6}(?:\.\d+)?) ?mp?", re.IGNORECASE | re.ASCII)
+_SIDES = re.compile(r"(\d{1,7}) ?[x×] ?(\d{1,7})", re.IGNORECASE | re.ASCII)
+_SOLD_AS = 0.97
+"""A camera that is sold with 20 megapixels has 19.96 million pixels, one with 61 has 60.2."""
 
 
 def filters_of(
@@ -24,8 +58,20 @@ def filters_of(
     keyword: Sequence[str] | None = None,
     shape: str | None = None,
     has: Sequence[str] | None = None,
+    type: str | None = None,
+    name: str | None = None,
+    min_size: str | None = None,
+    screenshots: bool | None = None,
+    landscape: bool = False,
+    portrait: bool = False,
+    square: bool = False,
+    panorama: bool = False,
 ) -> tuple[Filter, ...]:
-    """Return the filters that the options ask for. Raises UsageError that names the option."""
+    """Return the filters that the options ask for. Raises UsageError that names the option.
+
+    ``type`` are names of types and extensions, with commas between them; ``name`` is a pattern; ``min_size`` is 12mp or
+    2000x1000, whichever side is which; ``screenshots`` says whether only these are found, or none of them.
+    """
 
     found: list[Filter] = []
     start, end = _begin("after", after), _begin("before", before)
@@ -38,19 +84,33 @@ def filters_of(
     if on is not None:
         interval = _interval("on", on)
         found.append(Taken(interval.start, interval.end))
-    for name, kind, value in (("camera", Camera, camera), ("lens", Lens, lens)):
-        if value is not None:
-            found.append(kind(_text(name, value)))
+    if camera is not None:
+        found.append(Camera(_text("camera", camera)))
+    if lens is not None:
+        found.append(Lens(_text("lens", lens)))
     found += [Keyword(_text("keyword", word)) for word in keyword or ()]
-    for name, make in (
+    if type is not None:
+        found.append(_typed(type))
+    if min_size is not None:
+        found.append(_sized(min_size))
+    if screenshots is not None:
+        found.append(Screenshot(screenshots))
+    if landscape and portrait:
+        raise UsageError(
+            Option("landscape"), " and ", Option("portrait"), " exclude each other; give one of them"
+        )
+    flags = {"landscape": landscape, "portrait": portrait, "square": square, "panorama": panorama}
+    found += [Shape(flag) for flag, given in flags.items() if given]
+    for option, make in (
         ("rating", lambda: [] if rating is None else [Rated(rating)]),
         ("shape", lambda: [] if shape is None else [Shape(shape)]),
+        ("name", lambda: [] if name is None else [Named(name)]),
         ("has", lambda: [Has(fact) for fact in has or ()]),
     ):
         try:
             found += make()
         except UsageError as error:
-            raise UsageError(Message(Option(name), ": ", error.as_message)) from error
+            raise UsageError(Message(Option(option), ": ", error.as_message)) from error
     return tuple(found)
 
 
@@ -69,3 +129,39 @@ def _text(option: str, text: str) -> str:
     if not text.strip():
         raise UsageError(Option(option), ": the name is empty")
     return text.strip()
+
+
+def _typed(text: str) -> Typed:
+    """Read names of types: any extension of a format stands for all of them."""
+    names = [name.strip().removeprefix(".").casefold() for name in text.split(",") if name.strip()]
+    extensions: list[str] = []
+    for name in names:
+        known = [kind.extensions.split() for kind in FORMATS]
+        same = [
+            kind
+            for kind, row in zip(known, FORMATS, strict=True)
+            if name in kind or name == row.name.casefold()
+        ]
+        if not same:
+            usual = ", ".join(kind[0] for kind in known)
+            raise UsageError(Option("type"), f": {name}: there is no such type; these are: {usual}")
+        extensions += same[0]
+    if not names:
+        raise UsageError(Option("type"), ": the name is empty")
+    return Typed(tuple(dict.fromkeys(extensions)), tuple(dict.fromkeys(names)))
+
+
+def _sized(text: str) -> Sized:
+    """Read a size: megapixels, as cameras are sold by, or two sides in pixels."""
+    given = text.strip()
+    if found := _MEGAPIXELS.fullmatch(given):
+        megapixels = float(found[1])
+        if 0 < megapixels <= 100_000:
+            return Sized(round(megapixels * 1_000_000 * _SOLD_AS), name=f"{megapixels:g} megapixels")
+    elif found := _SIDES.fullmatch(given):
+        shorter, longer = sorted((int(found[1]), int(found[2])))
+        if shorter:
+            return Sized(longer=longer, shorter=shorter, name=f"{longer} × {shorter} pixels")
+    raise UsageError(
+        Option("min_size", text), ": not a size; write megapixels or sides in pixels, as in 12mp or 2000x1000"
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from imgsearch import deep
 from imgsearch.errors import UsageError
 from imgsearch.fs import is_at_or_below
+from imgsearch.index.metadata.file_filters import Named, Typed
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.text import Option
 from imgsearch.types import Hit, Record
@@ -55,7 +56,8 @@ def hits_of(
 ) -> list[Hit]:
     """Apply the thresholds and name each picture by its best path.
 
-    That is the one asked about, else one that exists; where a search is confined to folders, always one in them.
+    That is the one asked about, else one that exists; where folders, names or types confine a search, one that they
+    leave.
     """
     options = options or SearchOptions()
     if own is not None:
@@ -67,7 +69,7 @@ def hits_of(
             continue
         if options.within is not None and hits and score < _floor(hits[0].score, options.within):
             continue
-        inside, outside = _split(record.paths, options.below)
+        inside, outside = _split(record.paths, options)
         existing = [path for path in inside if deep.exists(path)]
         paths = sorted(existing or inside, key=lambda path: path != own)
         paths += [path for path in outside if deep.exists(path)]
@@ -87,9 +89,15 @@ def hits_of(
     return hits
 
 
-def _split(paths: Sequence[str], below: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return which paths lie in the folders that a search is confined to, all of them if it is not, and the others."""
-    inside = [path for path in paths if not below or any(is_at_or_below(path, folder) for folder in below)]
+def _split(paths: Sequence[str], options: SearchOptions) -> tuple[list[str], list[str]]:
+    """Return which paths a search is confined to, by folder and name; all of them if it is not; and the others."""
+    below, named = options.below, [one for one in options.filters if isinstance(one, Named | Typed)]
+    inside = [
+        path
+        for path in paths
+        if (not below or any(is_at_or_below(path, folder) for folder in below))
+        and all(one.fits(path) for one in named)
+    ]
     return inside or list(paths), [path for path in paths if inside and path not in inside]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imgsearch.errors import UsageError
+from imgsearch.index.metadata import collect
+from imgsearch.index.metadata.file_filters import Named, Screenshot, Typed
 from imgsearch.index.metadata.filters import (
     FACTS,
     SHAPES,
@@ -19,10 +23,13 @@ from imgsearch.index.metadata.filters import (
     Has,
     Keyword,
     Lens,
+    Near,
     Rated,
     Shape,
+    Sized,
     Taken,
 )
+from imgsearch.index.metadata.globe import km_between
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState
 from imgsearch.index.writer import IndexWriter
@@ -54,7 +61,26 @@ METADATA = st.builds(
     st.sampled_from(["", "t"]),
     st.lists(st.sampled_from(WORDS), unique=True, max_size=2),
 )
-SIZES = st.sampled_from([(0, 0), (100, 100), (100, 99), (150, 100), (100, 150), (300, 100)])
+SIZES = st.sampled_from([(0, 0), (100, 100), (100, 99), (150, 100), (100, 150), (300, 100), (1080, 1920)])
+NAMES = st.sampled_from(["IMG_1.JPG", "img_2.heic", "Screenshot 1.png", "SCREEN.png", "Ä.jpg", "none"])
+FILES = st.lists(
+    st.tuples(st.sampled_from(["", "b", "b/c", "bc"]), NAMES), min_size=1, max_size=2, unique=True
+)
+BELOW = st.lists(st.sampled_from(["", "b", "b/c", "bc", "b/0IMG_1.JPG", "b/1img_2.heic"]), max_size=2)
+Image = tuple[Metadata, tuple[int, int], list[tuple[str, str]]]
+IMAGES = st.tuples(METADATA, SIZES, FILES)
+GLOBS = [
+    "*img*",
+    "?img_?.jpg",
+    "*.JPG",
+    "0*",
+    "*[ä1].*",
+    "*_2.*",
+    "nothing",
+    "*",
+    "1screenshot 1.png",
+    "*sc*e*n*",
+]
 FILTERS = st.lists(
     st.one_of(
         st.builds(
@@ -68,28 +94,35 @@ FILTERS = st.lists(
         st.builds(Keyword, st.sampled_from(["SEA", "ärger", "ca"])),
         st.builds(Shape, st.sampled_from(sorted(SHAPES))),
         st.builds(Has, st.sampled_from(sorted(FACTS))),
+        st.builds(Near, st.just(48.0), st.just(48.5), st.sampled_from([1.0, 100.0])),
+        st.builds(
+            Sized, st.sampled_from([0, 10_000]), st.sampled_from([0, 100, 150]), st.sampled_from([0, 100])
+        ),
+        st.builds(Named, st.sampled_from(GLOBS)),
+        st.sampled_from([Typed(("jpg", "jpeg"), ("jpg",)), Typed(("heic", "png"), ("heic", "png"))]),
+        st.builds(Screenshot, st.booleans()),
     ),
     min_size=1,
     max_size=3,
 )
 
 
-def passes(filter: Filter, known: Metadata, size: tuple[int, int]) -> bool:
-    """Whether an image passes a filter, by looking at it."""
+def passes(filter: Filter, known: Metadata, size: tuple[int, int], name: str) -> bool:
+    """Whether an image, with a file of some name, passes a filter, by looking at it."""
     width, height = size
     match filter:
         case Taken(start, end):
             taken = known.taken
             return taken is not None and (start is None or taken >= start) and (end is None or taken < end)
-        case Camera(name):
-            return name.casefold() in f"{known.make} {known.model}".casefold()
-        case Lens(name):
-            return name.casefold() in known.lens.casefold()
+        case Camera(part):
+            return part.casefold() in f"{known.make} {known.model}".casefold()
+        case Lens(part):
+            return part.casefold() in known.lens.casefold()
         case Rated(least):
             return known.rating is not None and known.rating >= least
         case Keyword(word):
             return word.casefold() in [keyword.casefold() for keyword in known.keywords]
-        case Shape(name):
+        case Shape(shape):
             return (
                 width > 0
                 and {
@@ -97,8 +130,10 @@ def passes(filter: Filter, known: Metadata, size: tuple[int, int]) -> bool:
                     "portrait": width < height,
                     "square": abs(width - height) * 50 <= height,
                     "panorama": max(size) >= 2 * min(size),
-                }[name]
+                }[shape]
             )
+        case Sized(pixels, longer, shorter):
+            return width > 0 and width * height >= pixels and max(size) >= longer and min(size) >= shorter
         case Has(fact):
             return {
                 "date": known.taken_from not in ("", "file"),
@@ -108,38 +143,105 @@ def passes(filter: Filter, known: Metadata, size: tuple[int, int]) -> bool:
                 "title": bool(known.title),
                 "keywords": bool(known.keywords),
             }[fact]
+        case Near(latitude, longitude, km):
+            there = known.latitude, known.longitude
+            return None not in there and km_between(latitude, longitude, *there) <= km  # type: ignore[arg-type]
+        case Named(glob):
+            return fnmatchcase(name.casefold(), glob.casefold())
+        case Typed(extensions):
+            return any(name.casefold().endswith(f".{extension}") for extension in extensions)
+        case Screenshot(wanted):
+            screen = "screenshot" in name.casefold() or (name.endswith(".png") and size == (1080, 1920))
+            return wanted == (screen and not known.make and not known.model)
     raise AssertionError(filter)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(images=st.lists(st.tuples(METADATA, SIZES), min_size=1, max_size=12), filters=FILTERS)
+def found(image: Image, number: int, filters: list[Filter], below: list[str]) -> bool:
+    """Whether an image passes all filters, with one of its files in one of the folders."""
+    known, size, files = image
+    return any(
+        (
+            not below
+            or any(f"{folder}/{number}{name}".lstrip("/").startswith(f"{top}/".lstrip("/")) for top in below)
+            or f"{folder}/{number}{name}".lstrip("/") in below
+        )
+        and all(passes(filter, known, size, f"{number}{name}") for filter in filters)
+        for folder, name in files
+    )
+
+
+def states(root: int, number: int, image: Image) -> list[FileState]:
+    """Return the files of an image as a writer commits them."""
+    known, _, files = image
+    return [
+        FileState(
+            root,
+            SourceFile("/pictures", f"{folder}/{number}{name}".lstrip("/"), 1, 1),
+            sha(number),
+            metadata=known,
+        )
+        for folder, name in files
+    ]
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    images=st.lists(IMAGES, min_size=1, max_size=12),
+    later=st.lists(IMAGES, max_size=6),
+    filters=FILTERS,
+    below=BELOW,
+    columns=st.booleans(),
+)
 def test_a_filtered_search_equals_brute_force(
     tmp_path_factory: pytest.TempPathFactory,
-    images: list[tuple[Metadata, tuple[int, int]]],
+    images: list[Image],
+    later: list[Image],
     filters: list[Filter],
+    below: list[str],
+    columns: bool,
 ) -> None:
-    """As many hits as exist come back, in order of their scores, and each passes all of the filters."""
-    folder = tmp_path_factory.mktemp("filters")
-    vectors = unit(len(images), 1)
-    with IndexWriter(str(folder), spec()) as writer:
+    """As many hits as exist come back, best first, and each passes all filters: by SQL, by columns, and by both.
+
+    ``columns`` are made of the first images; then some of these become others, and more are added.
+    """
+    folder = str(tmp_path_factory.mktemp("filters"))
+    with IndexWriter(folder, spec()) as writer:
         root = writer.catalog.put_root("/pictures", {})
-        contents = [(sha(number), 0, *size) for number, (_, size) in enumerate(images)]
-        states = [
-            FileState(root, SourceFile("/pictures", f"{number}.jpg", 1, 1), sha(number), metadata=known)
-            for number, (known, _) in enumerate(images)
-        ]
-        writer.commit(contents, vectors, states)
+
+        def commit(some: list[Image], first: int) -> None:
+            contents = [(sha(number), 0, *image[1]) for number, image in enumerate(some, first)]
+            files = [
+                state for number, image in enumerate(some, first) for state in states(root, number, image)
+            ]
+            writer.commit(contents, unit(first + len(some), 1)[first:], files)
+
+        commit(images, 0)
+        if columns:
+            collect.build(writer.catalog.database, writer.data, 1, len(images))
+        commit(later[len(later) // 2 :], len(images))
+        changed = later[: len(later) // 2][: len(images)]
+        for number, image in enumerate(changed):
+            writer.catalog.drop_files(
+                [file.id for file in writer.catalog.files(root) if file.content == sha(number)]
+            )
+            writer.commit([], unit(0, 1), states(root, number, image))
+        every = [*images, *later[len(later) // 2 :]]
+        every[: len(changed)] = [(now[0], was[1], now[2]) for now, was in zip(changed, images, strict=False)]
     asked = unit(1, 2)
-    with ImageIndex(str(folder)) as index:
-        found = index.search(asked, len(images), filters=filters)[0]
-        everything = index.search(asked, len(images))[0]
+    with ImageIndex(folder) as index:
+        confined = [os.path.join("/pictures", path).rstrip("/") for path in below]
+        hits = index.search(asked, len(every), filters=filters, below=confined)[0]
+        everything = index.search(asked, len(every))[0]
+        assert bool(index.snapshot.columns(index.catalog)) == columns
+        assert not index.snapshot.problems
+    numbers = {sha(number): number for number in range(len(every))}
     expected = [
         record.sha256
         for record, _ in everything
-        if all(passes(filter, *images[int(record.paths[0].split("/")[-1][:-4])]) for filter in filters)
+        if found(every[numbers[record.sha256]], numbers[record.sha256], filters, below)
     ]
-    assert [record.sha256 for record, _ in found] == expected
-    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+    assert [record.sha256 for record, _ in hits] == expected
+    assert [score for _, score in hits] == sorted((score for _, score in hits), reverse=True)
 
 
 @given(FILTERS)

@@ -22,7 +22,10 @@ from imgsearch.errors import ImgsearchError, IndexMismatch
 from imgsearch.index import database, manifest, segments
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.database import MIGRATIONS, Database
+from imgsearch.index.metadata import passing
+from imgsearch.index.metadata.file_filters import Below, Place
 from imgsearch.index.reader import ImageIndex
+from imgsearch.index.rows import pair_row
 from imgsearch.index.writer import IndexWriter
 from support import fakes
 from support.cli import imgsearch
@@ -385,8 +388,9 @@ def test_the_frequent_questions_are_answered_by_indexes(tmp_path: Path) -> None:
         assert len(list(catalog.files(root))) == 39
         assert len(list(catalog.files(root, "7.jpg"))) == 1
         assert catalog.records([(1, 7)])
-        assert len(catalog.rows_below(root)) == 39
-        assert len(catalog.rows_below(root, "7.jpg")) == 1
+        for path, count in (("", 39), ("7.jpg", 1)):
+            below = Below((Place(root, path),), ())
+            assert len(list(passing.ask(catalog.database, pair_row, "segment, row", [below]))) == count
         assert catalog.deleted_rows(1).tolist() == [2]
         assert len(catalog.live_rows(1, 0, 100)) == 39
         assert len(catalog.live_rows(1, 0, 100, before=0.0)) == 40

@@ -1,5 +1,7 @@
 """Keeps the ANN files up to date: which segments need codes, and a thread that makes them while others work.
 
+At the end it has the columns made that filters read, too.
+
 An ANN file is written beside, made durable, renamed, and only then registered in the catalogue; a search uses
 what is registered and scans the rest, so that it never waits for a build.
 """
@@ -16,6 +18,7 @@ from imgsearch.fs import make_folder, put_in_place, storage_error, sync_file
 from imgsearch.index.ann import rabitq
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.metadata import collect
 from imgsearch.index.rows import AnnFile
 from imgsearch.index.segments import Segment
 from imgsearch.text import Message
@@ -179,6 +182,9 @@ class AnnBuilder:
                         break
                     build(catalog, self.data, self.spec, wanted, self._stop)
                     made += 1
+                if not growing:  # it takes the catalogue to itself
+                    for segment, rows in collect.due(catalog.database, self.data):
+                        collect.build(catalog.database, self.data, segment, rows)
         except ImgsearchError as error:
             # Searches go on without it. Every commit tries again, and one line is enough.
             if str(error) != self._last_error:

@@ -1,21 +1,35 @@
-"""What confines a search to some of the images: each filter renders itself to SQL, to words and to JSON."""
+"""What confines a search to some of the images: each filter renders itself to SQL, to a mask, to words and to JSON.
+
+Which images pass is said twice, for the catalogue and for the columns made of it; a test proves that both say the same.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from imgsearch.errors import UsageError
 from imgsearch.index.metadata import milliseconds
-from imgsearch.index.metadata.globe import EARTH_RADIUS_KM
+from imgsearch.index.metadata.columns import UNKNOWN, UNRATED, Columns, Mask
+from imgsearch.index.metadata.globe import EARTH_RADIUS_KM, km_from
 
 SHAPES = {
     "landscape": "content.width > content.height",
     "portrait": "content.width < content.height",
     "square": "abs(content.width - content.height) * 50 <= content.height",
     "panorama": "max(content.width, content.height) >= 2 * min(content.width, content.height)",
+}
+_SHAPED: dict[str, Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]] = {
+    "landscape": lambda width, height: width > height,
+    "portrait": lambda width, height: width < height,
+    "square": lambda width, height: np.abs(width - height) * 50 <= height,
+    "panorama": lambda width, height: np.maximum(width, height) >= 2 * np.minimum(width, height),
 }
 """The shapes of images; a square's sides differ by 2 % at most, and a panorama is twice as long as wide, or more."""
 FACTS = {
@@ -29,14 +43,20 @@ FACTS = {
 """What an image may tell of itself."""
 
 Condition = tuple[str, tuple[object, ...]]
-"""An expression over the tables ``content`` and ``metadata``, and its values."""
+"""An expression over the tables ``content`` and ``metadata``, for some filters ``file``, and its values."""
 
 
 class Filter(Protocol):
-    """One thing that an image has to be to be found."""
+    """One thing that an image, or its file, has to be to be found; of several files one has to be all of it."""
+
+    of_files: ClassVar[bool]
+    """Whether it is about files: then it has a condition over ``file``, and a mask of files."""
 
     def condition(self) -> Condition:
         """Return what SQLite is asked."""
+
+    def passing(self, columns: Columns) -> Mask:
+        """Return which images, or files, of the columns pass."""
 
     def sentence(self) -> str:
         """Return it as a person reads it, to stand behind a comma."""
@@ -49,6 +69,8 @@ class Filter(Protocol):
 class Taken:
     """Taken from ``start`` on, and before ``end``, by the clock where it was taken; None is open."""
 
+    of_files: ClassVar[bool] = False
+
     start: datetime | None
     end: datetime | None
 
@@ -58,6 +80,16 @@ class Taken:
         given = [(sign, milliseconds(moment)) for sign, moment in bounds if moment is not None]
         texts = ["metadata.taken IS NOT NULL", *(f"metadata.taken {sign} ?" for sign, _ in given)]
         return " AND ".join(texts), tuple(number for _, number in given)
+
+    def passing(self, columns: Columns) -> Mask:
+        """Compare the dates."""
+        taken = columns["taken"]
+        mask = taken != UNKNOWN
+        if self.start is not None:
+            mask &= taken >= milliseconds(self.start)
+        if self.end is not None:
+            mask &= taken < milliseconds(self.end)
+        return np.asarray(mask)
 
     def sentence(self) -> str:
         """Say the days."""
@@ -78,11 +110,18 @@ class Taken:
 class Camera:
     """Taken with a camera of whose make and model ``name`` is a part, whatever its case."""
 
+    of_files: ClassVar[bool] = False
+
     name: str
 
     def condition(self) -> Condition:
         """Look for the part."""
         return "instr(casefold(metadata.make || ' ' || metadata.model), casefold(?)) > 0", (self.name,)
+
+    def passing(self, columns: Columns) -> Mask:
+        """Look for the part in each camera's name."""
+        part = self.name.casefold()
+        return columns.where("camera", lambda camera: part in " ".join(camera).casefold())
 
     def sentence(self) -> str:
         """Name the camera."""
@@ -97,11 +136,18 @@ class Camera:
 class Lens:
     """Taken with a lens of whose name ``name`` is a part, whatever its case."""
 
+    of_files: ClassVar[bool] = False
+
     name: str
 
     def condition(self) -> Condition:
         """Look for the part."""
         return "instr(casefold(metadata.lens), casefold(?)) > 0", (self.name,)
+
+    def passing(self, columns: Columns) -> Mask:
+        """Look for the part in each lens's name."""
+        part = self.name.casefold()
+        return columns.where("lens", lambda lens: part in lens.casefold())
 
     def sentence(self) -> str:
         """Name the lens."""
@@ -116,6 +162,8 @@ class Lens:
 class Rated:
     """Of ``least`` stars or more."""
 
+    of_files: ClassVar[bool] = False
+
     least: int
 
     def __post_init__(self) -> None:
@@ -126,6 +174,10 @@ class Rated:
     def condition(self) -> Condition:
         """Compare the stars; an image that nobody has rated is not found."""
         return "metadata.rating >= ?", (self.least,)
+
+    def passing(self, columns: Columns) -> Mask:
+        """Compare the stars."""
+        return np.asarray(columns["rating"] >= self.least)
 
     def sentence(self) -> str:
         """Say the stars."""
@@ -140,12 +192,19 @@ class Rated:
 class Keyword:
     """With ``word`` among its keywords, whatever its case."""
 
+    of_files: ClassVar[bool] = False
+
     word: str
 
     def condition(self) -> Condition:
         """Compare it with each of them."""
         each = "SELECT 1 FROM json_each(metadata.keywords) WHERE casefold(value) = casefold(?)"
         return f"metadata.keywords <> '' AND EXISTS ({each})", (self.word,)
+
+    def passing(self, columns: Columns) -> Mask:
+        """Compare it with each keyword."""
+        word = self.word.casefold()
+        return columns.any_of("keyword_image", columns.where("keyword", lambda keyword: keyword == word))
 
     def sentence(self) -> str:
         """Name the keyword."""
@@ -160,6 +219,8 @@ class Keyword:
 class Shape:
     """Of one of SHAPES."""
 
+    of_files: ClassVar[bool] = False
+
     name: str
 
     def __post_init__(self) -> None:
@@ -171,6 +232,11 @@ class Shape:
         """Compare the sides; an image whose size nobody knows is not found."""
         return f"content.width > 0 AND {SHAPES[self.name]}", ()
 
+    def passing(self, columns: Columns) -> Mask:
+        """Compare the sides."""
+        width, height = columns["width"].astype(np.int64), columns["height"].astype(np.int64)
+        return np.asarray((width > 0) & _SHAPED[self.name](width, height))
+
     def sentence(self) -> str:
         """Name the shape."""
         return f"of the shape {self.name}"
@@ -181,8 +247,44 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Sized:
+    """Of ``pixels`` or more, with sides of ``longer`` and ``shorter`` or more; ``name`` is how somebody has put it."""
+
+    pixels: int = 0
+    longer: int = 0
+    shorter: int = 0
+    name: str = ""
+
+    of_files: ClassVar[bool] = False
+
+    def condition(self) -> Condition:
+        """Compare the sides; an image whose size nobody knows is not found."""
+        return (
+            "content.width > 0 AND content.width * content.height >= ? "
+            "AND max(content.width, content.height) >= ? AND min(content.width, content.height) >= ?",
+            (self.pixels, self.longer, self.shorter),
+        )
+
+    def passing(self, columns: Columns) -> Mask:
+        """Compare the sides."""
+        width, height = columns["width"].astype(np.int64), columns["height"].astype(np.int64)
+        sides = (np.maximum(width, height) >= self.longer) & (np.minimum(width, height) >= self.shorter)
+        return np.asarray((width > 0) & (width * height >= self.pixels) & sides)
+
+    def sentence(self) -> str:
+        """Say the size."""
+        return f"of {self.name} or more"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the size."""
+        return {"min_size": self.name}
+
+
+@dataclass(frozen=True, slots=True)
 class Has:
     """That tells one of FACTS of itself."""
+
+    of_files: ClassVar[bool] = False
 
     fact: str
 
@@ -194,6 +296,21 @@ class Has:
     def condition(self) -> Condition:
         """Ask whether it is there."""
         return FACTS[self.fact], ()
+
+    def passing(self, columns: Columns) -> Mask:
+        """Tell whether it is there."""
+        match self.fact:
+            case "date":
+                return np.asarray(columns["dated"] != 0)
+            case "gps":
+                return np.asarray(~np.isnan(columns["latitude"]))
+            case "camera":
+                return columns.where("camera", lambda camera: camera[1])
+            case "rating":
+                return np.asarray(columns["rating"] != UNRATED)
+            case "title":
+                return np.asarray(columns["titled"] != 0)
+        return columns.any_of("keyword_image", np.ones(len(columns["keyword"]), bool))
 
     def sentence(self) -> str:
         """Name what is to be there."""
@@ -207,6 +324,8 @@ class Has:
 @dataclass(frozen=True, slots=True)
 class Near:
     """Taken at most ``km`` kilometres from a place, given in degrees; ``name`` is what the place is called."""
+
+    of_files: ClassVar[bool] = False
 
     latitude: float
     longitude: float
@@ -227,6 +346,10 @@ class Near:
         texts, values = _box(self.latitude, self.longitude, self.km / EARTH_RADIUS_KM)
         distance = "km_between(metadata.latitude, metadata.longitude, ?, ?) <= ?"
         return f"{texts} AND {distance}", (*values, self.latitude, self.longitude, self.km)
+
+    def passing(self, columns: Columns) -> Mask:
+        """Compare the distances; one that is not a number is none."""
+        return km_from(self.latitude, self.longitude, columns["latitude"], columns["longitude"]) <= self.km
 
     def sentence(self) -> str:
         """Say how far from where."""

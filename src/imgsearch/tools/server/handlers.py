@@ -16,6 +16,7 @@ from imgsearch.client.protocol import model_spec_from_json
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
+from imgsearch.index.metadata.filters import SHAPES
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import CachedEncoder, SearchKind, SearchRequest, answer, image_to_read
 from imgsearch.search.examples import ReadImage
@@ -39,6 +40,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "remember": (bool,),
     "stacks": (bool,),
     "rating": (int,),
+    **dict.fromkeys(("screenshots", *SHAPES), (bool,)),
 }
 
 
@@ -87,9 +89,9 @@ class Handlers:
     def query(self, data: Any, image: ReadImage | None = None) -> dict[str, Any]:
         """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
 
-        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks,
-        after, before, on,
-        camera, lens, rating, keyword and has (lists), shape, model, device, dtype, remember. The file of ``image`` is
+        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks, after, before,
+        on, camera, lens, rating, keyword and has (lists), shape, type, name, min_size, screenshots, landscape, portrait,
+        square and panorama (true or false), model, device, dtype, remember. The file of ``image`` is
         read here, unless it comes along.
         """
         return self._answer("query", data, image)
@@ -239,13 +241,17 @@ def _search_options(fields: Mapping[str, Any]) -> SearchOptions:
     if not isinstance(below, list):
         raise UsageError("in: give a list of paths")
     given = {name: fields[name] for name in _OPTIONS if name in fields and name != "in"}
-    chosen: dict[str, Any] = {name: _text(fields, name) for name in NAMES if name not in ("rating", *_LISTS)}
+    chosen: dict[str, Any] = {
+        name: fields[name] if name in _KINDS else _text(fields, name)
+        for name in NAMES
+        if name in fields and name not in _LISTS
+    }
     for name in _LISTS:
         words = fields.get(name, [])
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UsageError(f"{name}: give a list of texts")
         chosen[name] = words
-    filters = filters_of(**chosen, rating=fields.get("rating"))
+    filters = filters_of(**chosen)
     return SearchOptions(**given, below=tuple(_absolute("in", path) for path in below), filters=filters)
 
 
