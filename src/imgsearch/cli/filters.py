@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imgsearch.cli.help import ADVANCED, SEARCH
+from imgsearch.cli.help import FILTERS, SEARCH
 from imgsearch.errors import UsageError
 
 After = Annotated[
@@ -18,11 +18,11 @@ After = Annotated[
         "--after",
         metavar="DATE",
         help="Taken from then on: 2024, 2024-07, last month",
-        rich_help_panel=ADVANCED,
+        rich_help_panel=FILTERS,
     ),
 ]
 Before = Annotated[
-    str | None, typer.Option("--before", metavar="DATE", help="Taken before then", rich_help_panel=ADVANCED)
+    str | None, typer.Option("--before", metavar="DATE", help="Taken before then", rich_help_panel=FILTERS)
 ]
 On = Annotated[
     str | None,
@@ -35,11 +35,11 @@ On = Annotated[
 ]
 CameraName = Annotated[
     str | None,
-    typer.Option("--camera", metavar="NAME", help="Part of the camera's name", rich_help_panel=ADVANCED),
+    typer.Option("--camera", metavar="NAME", help="Part of the camera's name", rich_help_panel=FILTERS),
 ]
 LensName = Annotated[
     str | None,
-    typer.Option("--lens", metavar="NAME", help="Part of the lens's name", rich_help_panel=ADVANCED),
+    typer.Option("--lens", metavar="NAME", help="Part of the lens's name", rich_help_panel=FILTERS),
 ]
 
 
@@ -56,17 +56,17 @@ def _stars(text: str) -> int:
 Rating = Annotated[
     int | None,
     typer.Option(
-        "--rating", metavar="N", help="At least so many stars", parser=_stars, rich_help_panel=ADVANCED
+        "--rating", metavar="N", help="At least so many stars", parser=_stars, rich_help_panel=FILTERS
     ),
 ]
 KeywordName = Annotated[
     list[str] | None,
-    typer.Option("--keyword", metavar="WORD", help="With this keyword", rich_help_panel=ADVANCED),
+    typer.Option("--keyword", metavar="WORD", help="With this keyword", rich_help_panel=FILTERS),
 ]
 ShapeName = Annotated[
     str | None,
     typer.Option(
-        "--shape", metavar="NAME", help="landscape, portrait, square or panorama", rich_help_panel=ADVANCED
+        "--shape", metavar="NAME", help="landscape, portrait, square or panorama", rich_help_panel=FILTERS
     ),
 ]
 HasFact = Annotated[
@@ -75,31 +75,29 @@ HasFact = Annotated[
         "--has",
         metavar="WHAT",
         help="date, gps, camera, rating, title or keywords",
-        rich_help_panel=ADVANCED,
+        rich_help_panel=FILTERS,
     ),
 ]
 
 TypeName = Annotated[
     str | None,
-    typer.Option("--type", metavar="TYPES", help="Of these types, as in jpg,heic", rich_help_panel=ADVANCED),
+    typer.Option("--type", metavar="TYPES", help="Of these types, as in jpg,heic", rich_help_panel=FILTERS),
 ]
 NamePattern = Annotated[
     str | None,
     typer.Option(
-        "--name", metavar="GLOB", help='With such a file name, as in "IMG_*"', rich_help_panel=ADVANCED
+        "--name", metavar="GLOB", help='With such a file name, as in "IMG_*"', rich_help_panel=FILTERS
     ),
 ]
 MinSize = Annotated[
     str | None,
     typer.Option(
-        "--min-size", metavar="SIZE", help="At least so large: 12mp, 2000x1000", rich_help_panel=ADVANCED
+        "--min-size", metavar="SIZE", help="At least so large: 12mp, 2000x1000", rich_help_panel=FILTERS
     ),
 ]
 Screenshots = Annotated[
     bool | None,
-    typer.Option(
-        "--screenshots/--no-screenshots", help="Only screenshots, or none", rich_help_panel=ADVANCED
-    ),
+    typer.Option("--screenshots/--no-screenshots", help="Only screenshots, or none", rich_help_panel=FILTERS),
 ]
 _SHAPES = {
     "landscape": "Wider than high",
@@ -123,7 +121,7 @@ OPTIONS: dict[str, Any] = {
     "min_size": MinSize,
     "screenshots": Screenshots,
     **{
-        name: Annotated[bool | None, typer.Option(f"--{name}", help=told, rich_help_panel=ADVANCED)]
+        name: Annotated[bool | None, typer.Option(f"--{name}", help=told, rich_help_panel=FILTERS)]
         for name, told in _SHAPES.items()
     },
 }

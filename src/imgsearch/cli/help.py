@@ -2,7 +2,8 @@
 
 All of it comes from the commands themselves. A command's docstring gives the summary (its first line), the examples
 (the paragraph that begins with "Examples:") and notes; ``rich_help_panel`` gives the group of a command or an option.
-Options in the group ``ADVANCED`` are only named, unless they are few or ``--help-all`` was given. The default of an
+Options in the group ``ADVANCED`` are only named, unless they are few or ``--help-all`` was given, and beside them those
+of ``FILTERS`` are only counted. The default of an
 option is told in one form; ``show_default`` holds it where it is not the value itself.
 """
 
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 SEARCH, LIBRARY, UPKEEP, EXPERTS = "Search", "Library", "Upkeep", "Experts"
 GROUPS = (SEARCH, LIBRARY, UPKEEP, EXPERTS)
 """The groups of commands, in the order in which they are shown."""
-ARGUMENTS, OPTIONS, MODEL, OUTPUT, ADVANCED = "Arguments", "Options", "Model", "Output", "Advanced"
-"""Groups of options that several commands have. The first two are shown first, the last two last."""
+ARGUMENTS, OPTIONS, MODEL = "Arguments", "Options", "Model"
+OUTPUT, FILTERS, ADVANCED = "Output", "Filters", "Advanced"
+"""Groups of options that several commands have. The first two are shown first, the last three last."""
 
 _LEAST_COLUMNS, _MOST_COLUMNS = 50, 100  # longer lines are hard to read, on however wide a terminal
 _FEW = 4
@@ -120,7 +122,7 @@ def page(ctx: Context) -> Page:
     for option in given:
         if isinstance(option, TyperOption) and "--help-all" not in option.opts:  # named where it is of use
             groups.setdefault(_group(option, ctx), []).append(_entry(option))
-    last = {name: groups.pop(name, []) for name in (OUTPUT, ADVANCED)}
+    last = {name: groups.pop(name, []) for name in (OUTPUT, FILTERS, ADVANCED)}
     return Page(
         ctx.command_path,
         summary,
@@ -146,16 +148,17 @@ def advanced(ctx: Context) -> Page:
     """Return the page of what the screens of a program's commands leave out: rare options, variables, files, codes."""
     users: dict[Entry, list[str]] = {}
     for below in contexts(ctx):
-        for entry in page(below).groups.get(ADVANCED, ()):
+        groups = page(below).groups
+        for entry in (*groups.get(FILTERS, ()), *groups.get(ADVANCED, ())):
             users.setdefault(entry, []).append(str(below.info_name))
-    groups: dict[str, list[Entry]] = {"Several commands": []}
+    found: dict[str, list[Entry]] = {"Several commands": []}
     for entry, names in users.items():
         if len(names) > 1:
-            groups["Several commands"].append(Entry(entry.name, f"{entry.text} [{', '.join(names)}]"))
+            found["Several commands"].append(Entry(entry.name, f"{entry.text} [{', '.join(names)}]"))
         else:
-            groups.setdefault(f"{ctx.command_path} {names[0]}", []).append(entry)
+            found.setdefault(f"{ctx.command_path} {names[0]}", []).append(entry)
     name, summary = f"{ctx.command_path} help advanced", "Rarely used options, and what all commands share."
-    return Page(name, summary, groups=groups | COMMON)
+    return Page(name, summary, groups=found | COMMON)
 
 
 def text(ctx: Context, *, everything: bool = False) -> str:
@@ -173,8 +176,9 @@ def screen(page: Page, width: int, *, everything: bool = False, bold: bool = Fal
     style = _bold if bold and _may_style() else str
     groups = dict(page.groups)
     named = [] if everything or len(groups.get(ADVANCED, ())) <= _FEW else groups.pop(ADVANCED)
-    names = [entry.name for entries in groups.values() for entry in entries]
-    column = min(max(map(len, names), default=0), _NAME_COLUMNS) + 2
+    filters = groups.pop(FILTERS, []) if named else []
+    shown = [entry.name for entries in groups.values() for entry in entries]
+    column = min(max(map(len, shown), default=0), _NAME_COLUMNS) + 2
     parts = [_filled(page.summary, width)]
     if page.usage:
         lines = [_filled(page.usage, width, first=f"{style('Usage:')} ", rest=" " * 7)]
@@ -187,9 +191,9 @@ def screen(page: Page, width: int, *, everything: bool = False, bold: bool = Fal
         parts.append("\n".join([style(f"{name}:"), *_table(entries, column, width)]))
     if named:
         heading = f"{style(ADVANCED)} (see: {page.name} --help-all):"
-        # No-break spaces keep an option and its value on one line.
-        whole = "  ".join(entry.name.replace(" ", "\N{NO-BREAK SPACE}") for entry in named)
-        parts.append(f"{heading}\n{_filled(whole, width, '  ', '  ')}".replace("\N{NO-BREAK SPACE}", " "))
+        names = [entry.name.split(" ")[0].rstrip(",") for entry in (*filters, *named)]  # without values
+        names[: len(filters)] = [f"{len(filters)} filters ({names[0]} …)"] if filters else []
+        parts.append(f"{heading}\n{_filled(' '.join(names), width, '  ', '  ')}")
     parts += [_filled(paragraph, width) for paragraph in page.closing]
     return "\n\n".join(parts) + "\n"
 

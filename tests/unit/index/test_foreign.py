@@ -64,7 +64,7 @@ COMMANDS = {
     "remove": ("remove", "GALLERY/red.png"),
     "repair": ("verify", "--repair"),
 }
-FOLDERS = ("vectors", "faiss", "generation-0002")
+FOLDERS = ("vectors", "faiss", "columns", "generation-0002")
 FILES = (
     "writer.lock",
     "manifest.json",

@@ -160,7 +160,7 @@ class Screenshot:
 
     def sentence(self) -> str:
         """Say which."""
-        return "that is a screenshot" if self.wanted else "that is no screenshot"
+        return "that is a screenshot" if self.wanted else "that is not a screenshot"
 
     def as_json(self) -> dict[str, Any]:
         """Say which."""
