@@ -52,6 +52,7 @@ ONLY_IN = {
     "uvicorn": {"tools/server/daemon"},
     "h11": {"tools/server/daemon"},
     "tqdm": {"cli/output"},
+    "tomlkit": {"cli/config"},
 }
 
 

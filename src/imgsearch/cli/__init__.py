@@ -10,7 +10,7 @@ import typer
 from imgsearch import __version__, startup
 from imgsearch.cli import options as common
 from imgsearch.cli import output
-from imgsearch.cli.commands import answer, index, learn, maintain, models, search, transfer
+from imgsearch.cli.commands import answer, index, learn, maintain, models, search, settings, transfer
 from imgsearch.cli.parsing import Group
 
 HELP = """Search your images by describing what is in them.
@@ -40,6 +40,7 @@ for register in (
     transfer.register,
     models.register,
     maintain.register_serve,
+    settings.register,
     learn.register_eval,
     learn.register_train,
 ):

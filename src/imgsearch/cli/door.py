@@ -22,6 +22,7 @@ ALIASES = {
     "info": "status",
     "ls": "list",
     "rm": "remove",
+    "saved": "save",
     "search": "query",
     "update": "index",
 }
@@ -32,7 +33,9 @@ MISSING = {
     "web": "there is no web page yet; to search over HTTP: imgsearch serve --http",
 }
 """Commands that somebody may expect → what there is instead."""
-WORDS = frozenset({"doctors", "expert", "queer", "remote", "server", "statue", "statues", "trail", "trains"})
+WORDS = frozenset(
+    {"confit", "doctors", "expert", "queer", "remote", "server", "statue", "statues", "trail", "trains"}
+)
 """What people search for, though it is spelled nearly like a command."""
 
 

@@ -73,6 +73,10 @@ COMMON = {
             "Index and downloaded models (macOS: ~/Library/Application Support/imgsearch)",
         ),
         Entry("~/.cache/imgsearch", "What can be computed again (macOS: ~/Library/Caches/imgsearch)"),
+        Entry(
+            "~/.config/imgsearch/config.toml",
+            "Defaults of options, and saved queries (see: imgsearch help config; macOS: as the first)",
+        ),
         Entry(".imgsearchignore", "In an indexed folder: files and folders to skip, as in .gitignore"),
     ],
     "Exit codes": [

@@ -13,9 +13,11 @@ import typer
 
 from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
+from imgsearch.cli.parsing import set_in_file
 from imgsearch.errors import ImgsearchError, InputError, UsageError, exhausted
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.startup import INTERRUPTED
+from imgsearch.text import Message
 from imgsearch.types import DETAIL, MIN_PIXELS, MOST_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
 
 P = ParamSpec("P")
@@ -171,7 +173,7 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
             output.settings.yes = yes
             code = command(*args, **kwargs)
         except ImgsearchError as error:
-            output.error(error.as_message)
+            output.error(Message(error.as_message, set_in_file(error.as_message)))
             code = error.exit_code
         except KeyboardInterrupt as stopped:  # with a line where there is more to tell
             output.error(

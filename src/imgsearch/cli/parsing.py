@@ -16,9 +16,9 @@ from typer._click.core import ParameterSource
 from typer._click.globals import get_current_context
 from typer.core import TyperCommand, TyperGroup
 
-from imgsearch.cli import door, help, output
+from imgsearch.cli import config, door, help, output
 from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.text import Message
+from imgsearch.text import Message, Option, display_path
 
 SYNONYMS = {
     "--count": "--limit",
@@ -43,6 +43,8 @@ class Command(TyperCommand):
     """A command that refuses what it has no use for."""
 
     allow_extra_args = True  # refused here, where they are known one by one
+    takes_defaults = True
+    """Whether the config file sets the defaults of its options."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the command's help screen."""
@@ -50,6 +52,19 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words after the command's name. Raises UsageError, or an error of Typer's, which Group explains."""
+        failure = None
+        if self.takes_defaults and not ctx.resilient_parsing:
+            try:
+                ctx.default_map = config.defaults(ctx)
+            except UsageError as error:
+                failure = error
+        rest = self.parse_words(ctx, args)
+        if failure:  # not before: --help has been answered by now
+            raise failure
+        return rest
+
+    def parse_words(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse words with the defaults of the context. Raises as ``parse_args`` does."""
         try:
             rest = super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -62,6 +77,12 @@ class Command(TyperCommand):
                 f"unexpected argument '{rest[0]}': imgsearch {self.name} {only}; {see(self.name)}"
             )
         return rest
+
+
+class PlainCommand(Command):
+    """A command that works whatever the config file holds, so that it can be corrected."""
+
+    takes_defaults = False
 
 
 class Group(TyperGroup):
@@ -186,7 +207,42 @@ def _bad_value(what: str, error: click.BadParameter) -> str:
     return f"{given}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
+def parsed(option: Any, value: Any) -> Any:
+    """Return a value as an option reads it when it is typed. Raises UsageError that tells why it can't be."""
+    try:
+        return option.process_value(None, value)
+    except click.BadParameter as error:
+        raise UsageError(_bad_value("", error).strip()) from error
+
+
 def is_typed(name: str) -> bool:
     """Return whether an option of the command that runs was typed, by its name in Python; not so from Python."""
+    return _source(name) is ParameterSource.COMMANDLINE
+
+
+def is_typed_in(context: Any, name: str) -> bool:
+    """Return whether an option was typed, of a command that does not run yet, by its context."""
+    return bool(context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
+
+
+def typed_options() -> dict[Any, Any]:
+    """Return the options of the command that runs that were typed, with their values."""
+    context = get_current_context()
+    return {
+        option: context.params[option.name]
+        for option in context.command.params
+        if option.param_type_name == "option" and is_typed(str(option.name))
+    }
+
+
+def set_in_file(message: Message) -> str:
+    """Return where the option that an error names was set, as a note behind it; "" if not in the config file."""
+    named = (part.name for part in message.parts if isinstance(part, Option))
+    if any(_source(name) is ParameterSource.DEFAULT_MAP for name in named):
+        return f" (set in {display_path(config.config_path())})"
+    return ""
+
+
+def _source(name: str) -> ParameterSource | None:
     context = get_current_context(silent=True)
-    return context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    return context.get_parameter_source(name) if context else None

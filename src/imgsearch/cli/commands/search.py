@@ -19,6 +19,7 @@ from imgsearch.cli.examples import AllowPrivate, image_files
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
 from imgsearch.cli.numbers import last_answer_of, picked, places
 from imgsearch.cli.parsing import Command
+from imgsearch.cli.saved import QueryCommand
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.layout import find_index
@@ -118,7 +119,7 @@ Less = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(filters.filtered(query)))
+    app.command(cls=QueryCommand, rich_help_panel=SEARCH)(common.handled(filters.filtered(query)))
     app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(filters.filtered(similar)))
 
 

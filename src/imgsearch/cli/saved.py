@@ -1,0 +1,128 @@
+"""Saved queries: what `@name` among the words of a query stands for, words and options.
+
+They are in the user's config file, where they may be edited. An option that is typed beside the name wins; one that may
+be repeated is added.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from imgsearch.cli import config
+from imgsearch.cli.door import nearest
+from imgsearch.cli.parsing import Command, is_typed_in
+from imgsearch.errors import UsageError
+
+SHIPPED: dict[str, dict[str, Any]] = {
+    "documents": {config.QUERY: "a scanned document, a letter or a form"},
+    "receipts": {config.QUERY: "a receipt or invoice"},
+    "screenshots": {config.QUERY: "a screenshot of a computer or phone"},
+    "whiteboards": {config.QUERY: "handwriting on a whiteboard"},
+}
+"""Those that everybody has; one of the user's with the same name takes its place."""
+NAME = re.compile(r"[^\W\d_][\w-]{0,63}")
+_AMONG_WORDS = re.compile(rf"(?<!\S)@({NAME.pattern})(?!\S)")
+
+
+class QueryCommand(Command):
+    """The command that searches by words: `@name` among them brings words and options of a saved query."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words after the command's name, those of saved queries in place of their names."""
+        rest = super().parse_args(ctx, list(args))
+        words = ctx.params.get("words")
+        if ctx.resilient_parsing or not words or ctx.params["literal"]:
+            return rest
+        expanded, saved = expand(words)
+        if not saved:
+            return rest
+        options = config.options_of(self)
+        implied: dict[str, Any] = {}
+        for query in saved:
+            for key, value in options_in(query):
+                option = options[key]
+                given = config.as_typed(option, value)
+                if option.multiple:
+                    implied[str(option.name)] = [*implied.get(str(option.name), []), *given]
+                else:
+                    implied.setdefault(str(option.name), given)
+        ctx.default_map = {**ctx.default_map, **implied}
+        rest = self.parse_words(ctx, list(args))
+        for option in options.values():
+            name = str(option.name)
+            if option.multiple and name in implied and is_typed_in(ctx, name):
+                ctx.params[name] = list(dict.fromkeys([*implied[name], *ctx.params[name]]))
+        ctx.params["words"] = expanded
+        return rest
+
+
+def all_saved() -> dict[str, Mapping[str, Any]]:
+    """Return every saved query by its name: its words under "query", and its options. Raises UsageError."""
+    return dict(sorted({**SHIPPED, **config.saved_queries()}.items()))
+
+
+def expand(words: Sequence[str]) -> tuple[list[str], list[Mapping[str, Any]]]:
+    """Return words with those of saved queries in place of their names, and these queries.
+
+    Raises UsageError for a name that nobody has saved, and for a query of several parts that does not come first.
+    """
+    found: list[str] = []
+    queries: list[Mapping[str, Any]] = []
+    for word in words:
+        # Every second piece is a name; the path of a file may hold anything.
+        pieces = [word] if not word.startswith("@") and os.path.exists(word) else _AMONG_WORDS.split(word)
+        for number, piece in enumerate(pieces):
+            if number % 2 == 0:
+                found += [piece] if piece.strip() or len(pieces) == 1 else []
+                continue
+            query = _saved(piece)
+            inside = words_in(query)
+            if found and _is_combined(inside):
+                raise UsageError(f"@{piece} has several parts, so a query has to begin with it")
+            found += inside
+            queries.append(query)
+    return found, queries
+
+
+def _saved(name: str) -> Mapping[str, Any]:
+    known = all_saved()
+    if name not in known:
+        near = nearest(name, known)
+        hint = f"did you mean @{near}?" if near else "they are listed by: imgsearch save."
+        raise UsageError(
+            f"@{name}: there is no saved query of this name; {hint} To search for the word itself: --literal"
+        )
+    return known[name]
+
+
+def _is_combined(words: Sequence[str]) -> bool:
+    from imgsearch.search.question import is_combined
+
+    return is_combined(words)
+
+
+def words_in(query: Mapping[str, Any]) -> list[str]:
+    """Return the words of a saved query."""
+    words = query.get(config.QUERY, [])
+    return [words] if isinstance(words, str) else list(words)
+
+
+def options_in(query: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the options of a saved query and their values."""
+    for key, value in query.items():
+        if key != config.QUERY:
+            yield key, value
+
+
+def spelled(query: Mapping[str, Any]) -> str:
+    """Return a saved query as it would be typed after `imgsearch query`."""
+    shown = [shlex.join(words) if len(words := words_in(query)) > 1 else "".join(words)]
+    for key, value in options_in(query):
+        flag = f"--{'no-' if value is False else ''}{key}" if len(key) > 1 else f"-{key}"
+        for item in value if isinstance(value, list) else [value]:
+            shown.append(flag if isinstance(item, bool) else f"{flag} {shlex.quote(str(item))}")
+    return " ".join(shown)
