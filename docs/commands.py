@@ -26,7 +26,8 @@ EVERYWHERE = ("-q, --quiet", "-v, --verbose", "-h, --help")
 """Options that all commands have; they are told once."""
 
 NOT_RUN = {
-    f"imgsearch {name}" for name in ("demo", "download", "serve", "relocate", "import", "eval", "train")
+    f"imgsearch {name}"
+    for name in ("demo", "download", "serve", "watch", "relocate", "import", "eval", "train")
 }
 """What needs minutes, a network or files of its own: a text block, which the test of the pages does not execute."""
 

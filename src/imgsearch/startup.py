@@ -119,3 +119,58 @@ class StopSignals:
         self.number = self.number or number
         if self._then:
             self._then(number)
+
+
+class StopByInterrupt:
+    """Makes of SIGTERM, SIGHUP and Ctrl-C in a block a KeyboardInterrupt, which lets work end as it should.
+
+    Where that takes longer than some seconds, as in a pass of a model, which nothing can interrupt, the process ends
+    there. ``number`` is the first signal that came, 0 before.
+    """
+
+    def __init__(self, seconds: float, last: Callable[[int], None]) -> None:
+        """Call ``last`` with the signal before the process is ended after ``seconds``."""
+        self.number = 0
+        self._seconds, self._last = seconds, last
+        self._ended = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code for the signal that came."""
+        return INTERRUPTED if self.number == signal.SIGINT else 0
+
+    def __enter__(self) -> Self:
+        """Begin; in the main thread only."""
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        # Written to as soon as a signal comes; a handler only runs when the main thread is back in Python.
+        self._before_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._take)
+        threading.Thread(target=self._wait, name="stop", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let signals do what they did before."""
+        self._ended.set()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._before_fd)
+        os.close(self._writer)  # the thread closes the other end
+
+    def _take(self, number: int, frame: object) -> None:
+        self.number = self.number or number
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # whoever puts Ctrl-C off for a moment puts this off too
+
+    def _wait(self) -> None:
+        """End the process if a signal has come and the block goes on."""
+        while (data := os.read(self._reader, 1)) and data[0] not in self._before:
+            pass
+        if data and not self._ended.wait(self._seconds):
+            self.number = self.number or data[0]
+            self._last(self.number)
+            os._exit(self.exit_code)
+        os.close(self._reader)

@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from imgsearch.cli import app
-from imgsearch.cli.spelling import COMMANDS, FLAGS, command, flag, spelled
+from imgsearch.cli.spelling import COMMANDS, FLAGS, MINUTES, command, flag, spelled
 from imgsearch.errors import rebuild_call, repair_hint
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.roots import WalkOverrides
@@ -88,9 +88,7 @@ def test_every_option_that_the_library_names_has_a_flag() -> None:
     }
     flags = {opt for cmd in GROUP.commands.values() for p in cmd.params for opt in p.opts}
     assert len(named) > 20
-    assert {
-        flag(name) for name in named - {"pixels", "idle_seconds"}
-    } <= flags  # these two have spellings of their own
+    assert {flag(name) for name in named - {"pixels", *MINUTES}} | set(MINUTES.values()) <= flags
 
 
 def test_the_command_line_speaks_of_flags(tmp_path: Path) -> None:

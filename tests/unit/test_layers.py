@@ -53,6 +53,7 @@ ONLY_IN = {
     "h11": {"tools/server/daemon"},
     "tqdm": {"cli/output"},
     "tomlkit": {"cli/config"},
+    "watchfiles": {"tools/watch/changes"},
 }
 
 

@@ -28,6 +28,7 @@ SPELLS = re.compile(rf"(?<![\w-])--[a-z]|\bimgsearch ({'|'.join(COMMANDS)})\b")
 
 ABOUT_THE_COMMAND_LINE = {
     "installation.py": "the commands of pip, uv and pipx: other programs than our own",
+    "tools/watch/units.py": "the commands of systemd and launchd",
     "tools/training/export.py": "the model card is a page for people, and shows them the command",
 }
 

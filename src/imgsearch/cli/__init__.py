@@ -10,7 +10,7 @@ import typer
 from imgsearch import __version__, startup
 from imgsearch.cli import options as common
 from imgsearch.cli import output
-from imgsearch.cli.commands import answer, index, learn, maintain, models, search, settings, transfer
+from imgsearch.cli.commands import answer, current, index, learn, maintain, models, search, settings, transfer
 from imgsearch.cli.parsing import Group
 
 HELP = """Search your images by describing what is in them.
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 for register in (
     index.register,
+    current.register,
     search.register,
     answer.register,
     maintain.register,

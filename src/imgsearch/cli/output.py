@@ -135,6 +135,11 @@ def line(text: str) -> None:
     _write([printable(spelled(text)).encode() + b"\n"])
 
 
+def document(text: str) -> None:
+    """Write the contents of a text file to stdout, as they are."""
+    _write([text.encode()])
+
+
 def json_line(data: Mapping[str, Any]) -> None:
     """Write one JSON object as a line to stdout."""
     _write([json.dumps(data).encode() + b"\n"])

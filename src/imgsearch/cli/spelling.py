@@ -37,6 +37,8 @@ FLAGS = {
     "pixels": "--max-pixels",
 }
 """Option → its flag, where that is not --its-name."""
+MINUTES = {"every_seconds": "--every", "idle_seconds": "--unload-after"}
+"""Option in seconds → its flag, which takes minutes."""
 PLAIN = {
     "download": ("name",),
     "index_pictures": ("paths",),
@@ -95,8 +97,8 @@ def _flags(name: str, value: Any) -> Iterator[str]:
         yield f"--detail {named}" if named else f"--max-pixels {value.max_pixels}"
     elif name == "pixels":
         yield f"--detail {value}"
-    elif name == "idle_seconds":
-        yield f"--unload-after {value / 60:g}"  # minutes
+    elif name in MINUTES:
+        yield f"{MINUTES[name]} {value / 60:g}"
     elif isinstance(value, bool):
         yield flag(name) if value else flag(f"no_{name}")
     elif isinstance(value, tuple | list):
