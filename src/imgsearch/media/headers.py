@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO, NamedTuple
 
 from imgsearch.errors import PictureError
@@ -196,8 +196,19 @@ def _section(stream: BinaryIO, at: int) -> tuple[int, int]:
     return at + 4, at + 4 + struct.unpack(">I", stream.read(4))[0]
 
 
-def _resources(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield number and contents of Photoshop's image resources, as far as they can be read."""
+IPTC, EXIF, XMP = 1028, 1058, 1060
+
+
+def photoshop_metadata(stream: BinaryIO) -> dict[int, bytes]:
+    """Return the contents of the resources IPTC, EXIF and XMP of a Photoshop file, those that are there."""
+    colours = _section(stream, 26)
+    return dict(_resources(stream, *_section(stream, colours[1]), (IPTC, EXIF, XMP)))
+
+
+def _resources(
+    stream: BinaryIO, at: int, end: int, numbers: Collection[int] = (_ICC, _VERSION_INFO)
+) -> Iterator[tuple[int, bytes]]:
+    """Yield number and contents of Photoshop's image resources of these numbers, as far as they can be read."""
     for _ in range(_MAX_BOXES):
         stream.seek(at)
         head = stream.read(7)
@@ -211,7 +222,7 @@ def _resources(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[int, bytes
             return
         count = struct.unpack(">I", size)[0]
         at = stream.tell() + count + count % 2
-        if count <= colour.MAX_PROFILE and number in (_ICC, _VERSION_INFO):
+        if count <= colour.MAX_PROFILE and number in numbers:
             yield number, stream.read(count)
 
 

@@ -33,7 +33,7 @@ from PIL import (
 )
 
 from imgsearch.errors import PictureError
-from imgsearch.media import colour
+from imgsearch.media import colour, headers
 from imgsearch.media.headers import Header, read_header
 from imgsearch.media.jpeg2000 import Codestream
 from imgsearch.media.limits import DECODING, Cost
@@ -75,7 +75,7 @@ _SIDEWAYS = frozenset({5, 6, 7, 8})
 _WORTH_REDUCING = 0.8
 """An image is reduced to this share of its sides, or less, before its colours are converted."""
 _ANIMATED = frozenset({"AVIF", "GIF", "WEBP"})
-_WITH_METADATA = frozenset({"AVIF", "WEBP"})
+_WITH_METADATA = frozenset({"AVIF", "PSD", "WEBP"})
 """The formats here whose metadata Pillow finds."""
 _MAX_EMPTY_FRAMES = 100
 LEAST_ROWS = 0.75
@@ -200,6 +200,11 @@ def metadata(stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
     """Return what EXIF and XMP tell, or raise what ``decode`` would raise for the header."""
     if format not in _WITH_METADATA:
         return NO_METADATA
+    if format == "PSD":
+        blocks = headers.photoshop_metadata(stream)
+        exif = Image.Exif()
+        exif.load(blocks.get(headers.EXIF, b""))
+        return merged(exif, blocks.get(headers.XMP), blocks.get(headers.IPTC))
     with opened(read_header(stream, format).stream, format, max_pixels) as image:
         return merged(image.getexif(), image.info.get("xmp"))
 

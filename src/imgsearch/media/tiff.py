@@ -6,6 +6,7 @@ import logging
 import math
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -113,16 +114,22 @@ def metadata(stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
     stream.seek(0)
     exif = Image.Exif()
     exif.load_from_fp(stream)
-    iptc = _block(exif, _IPTC) or in_photoshop(_block(exif, _PHOTOSHOP))
-    return merged(exif, _block(exif, _XMP), iptc)
+    xmp = exif.get(_XMP)
+    iptc = _iptc(stream) if _IPTC in exif or _PHOTOSHOP in exif else b""
+    return merged(exif, xmp if isinstance(xmp, bytes) else None, iptc)
 
 
-def _block(exif: Image.Exif, tag: int) -> bytes:
-    """Return a tag that holds a block of bytes; some programs declare IPTC's as numbers of 32 bits."""
-    value = exif.get(tag, b"")
-    if isinstance(value, tuple) and all(isinstance(number, int) for number in value):
-        return b"".join(number.to_bytes(4, (exif.endian == "<" and "little") or "big") for number in value)
-    return value if isinstance(value, bytes) else b""
+def _iptc(stream: BinaryIO) -> bytes:
+    """Return the records of IPTC; b"" if there are none.
+
+    By tifffile, since some programs declare them as numbers of 32 bits, of which Pillow's EXIF keeps the first.
+    """
+    records: object = b""
+    stream.seek(0)
+    with suppress(Exception), _opened(stream) as file:  # bytes of anybody; EXIF is read without it
+        tags = _pages(file, 1)[0][0].tags
+        records = tags.valueof(_IPTC) or in_photoshop(tags.valueof(_PHOTOSHOP) or b"")
+    return records if isinstance(records, bytes) else b""
 
 
 def _opened(stream: BinaryIO) -> TiffFile:

@@ -31,6 +31,14 @@ _NAMESPACES = {
     "http://ns.google.com/photos/1.0/camera/": "GCamera",
     "http://ns.adobe.com/lightroom/1.0/": "lr",
 }
+_UTF16 = (
+    (b"\xfe\xff", "utf-16-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\0<\0", "utf-16-be"),
+    (b"<\0?\0", "utf-16-le"),
+    (b"<\0x\0", "utf-16-le"),
+)
+"""How a packet in UTF-16 begins, with a byte order mark or without."""
 _MAX_ELEMENTS = 50_000
 _DATES = ("exif:DateTimeOriginal", "photoshop:DateCreated", "exif:DateTimeDigitized", "xmp:CreateDate")
 
@@ -73,7 +81,7 @@ def _properties(packet: bytes | str) -> dict[str, list[str]]:
     from defusedxml.ElementTree import fromstring
 
     if isinstance(packet, bytes):
-        packet = packet.strip(b"\0 \t\r\n")
+        packet = _decoded(packet)
     properties: dict[str, list[str]] = defaultdict(list)
     root: Element = fromstring(packet, forbid_dtd=True)
     for count, node in enumerate(root.iter(f"{_RDF}Description")):
@@ -86,6 +94,14 @@ def _properties(packet: bytes | str) -> dict[str, list[str]]:
             if name := _name(child.tag):
                 properties[name] += _texts(child)
     return properties
+
+
+def _decoded(packet: bytes) -> bytes | str:
+    """Return a packet without what fills its block; one in UTF-16 as text, for a zero is half a character there."""
+    for start, coding in _UTF16:
+        if packet.startswith(start):
+            return packet.decode(coding, "replace").strip("\ufeff\0 \t\r\n")
+    return packet.strip(b"\0 \t\r\n")
 
 
 def _name(tag: str) -> str:
