@@ -11,7 +11,7 @@ import json
 import operator
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from imgsearch.index import hashes, metadata
 from imgsearch.index.database import Database, Kind
+from imgsearch.index.metadata import fulltext
 from imgsearch.index.rows import (
     EMBEDDING_STAYS,
     FILE_COLUMNS,
@@ -72,9 +73,16 @@ class Catalog:
         """The database file."""
         return self.database.path
 
-    def transaction(self, kind: Kind = "IMMEDIATE") -> AbstractContextManager[sqlite3.Connection]:
-        """Run a block in one transaction: all of it, or nothing. ``DEFERRED`` gives a reader one snapshot."""
-        return self.database.transaction(kind)
+    @contextmanager
+    def transaction(self, kind: Kind = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """Run a block in one transaction: all of it, or nothing. ``DEFERRED`` gives a reader one snapshot.
+
+        A writer's ends with making the full text right.
+        """
+        with self.database.transaction(kind) as db:
+            yield db
+            if kind == "IMMEDIATE":
+                fulltext.make_due(self.database)
 
     def close(self) -> None:
         """Close the connection."""

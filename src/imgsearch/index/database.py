@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
 from imgsearch.fs import check_handles
 from imgsearch.index.layout import CATALOGUE, check_files, index_of
-from imgsearch.index.metadata import columns, named
-from imgsearch.index.metadata.globe import km_between
+from imgsearch.index.metadata import columns, fulltext, named
+from imgsearch.index.metadata.globe import distance
 from imgsearch.text import Call, error_line
 
 _NOW = "CAST(strftime('%s', 'now') AS INTEGER)"
@@ -184,6 +184,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             crc INTEGER NOT NULL                 -- crc32 of the decoded pixels
         )""",
         *columns.SCHEMA,
+        *fulltext.SCHEMA,
     ),
 )
 
@@ -200,6 +201,7 @@ _READ_AS_IT_IS = {
             '' AS description, '' AS keywords, '' AS software, '' AS burst WHERE 0""",
         "CREATE TEMP VIEW hash AS SELECT 0 AS content, x'' AS bits, 0 AS crc WHERE 0",
         *columns.EMPTY,
+        *fulltext.EMPTY,
     ),
 }
 
@@ -231,19 +233,16 @@ def _schema(version: int) -> tuple[dict[_Thing, str], dict[_Thing, list[str]]]:
     made: dict[_Thing, str] = {}
     added: dict[_Thing, list[str]] = {}
     for statement in itertools.chain.from_iterable(MIGRATIONS[:version]):
-        verb, kind, name = statement.split()[:3]
+        verb, kind, name = statement.replace(" VIRTUAL ", " ", 1).split()[:3]
         if verb == "CREATE":
             made[kind, name] = _plain(statement)
         elif verb == "ALTER":  # TABLE name ADD COLUMN column
             added.setdefault((kind, name), []).append(f", {_plain(statement.split(maxsplit=5)[5])}")
         elif verb == "DROP":
             del made[kind, name]
+    if ("TABLE", "words") in made:
+        made.update({("TABLE", sql.split("'")[1]): _plain(sql) for sql in fulltext.SHADOWS})
     return made, added
-
-
-def _distance(*places: float | None) -> float | None:
-    known = [number for number in places if number is not None]
-    return km_between(*known) if len(known) == 4 else None
 
 
 def sqlite_version() -> str:
@@ -336,9 +335,9 @@ class Database:
         connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
         # SQLite's own lower() knows ASCII alone.
         connection.create_function("casefold", 1, lambda text: str(text).casefold(), deterministic=True)
-        connection.create_function("km_between", 4, _distance, deterministic=True)
         for name, function in named.FUNCTIONS.items():
             connection.create_function(name, -1, function, deterministic=True)
+        connection.create_function("km_between", 4, distance, deterministic=True)
         return connection
 
     def _goes_on_for_ever(self) -> bool:

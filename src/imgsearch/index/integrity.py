@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 import zlib
@@ -17,7 +18,7 @@ from imgsearch.fs import open_own
 from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
-from imgsearch.index.metadata import collect
+from imgsearch.index.metadata import collect, fulltext
 from imgsearch.index.rows import LOST, AnnFile, pair_row, triple_row
 from imgsearch.index.segments import (
     HEADER_BYTES,
@@ -244,6 +245,8 @@ def _wrong_counters(catalog: Catalog) -> list[str]:
         ask(pair_row, _SHOULD_BE_DELETED) != ask(pair_row, counted)
     ):
         wrong.append("which embeddings belong to deleted images")
+    if not fulltext.is_right(catalog.database):
+        wrong.append("the words of names and titles")
     return wrong
 
 
@@ -327,6 +330,7 @@ def _recount(catalog: Catalog) -> None:
                 "(SELECT 1 FROM content WHERE segment = ?1 AND content.row = every.row)",
                 (number, rows),
             )
+        fulltext.make_anew(catalog.database)
 
 
 def _lost_file(root: int, folder: bytes, path: bytes) -> LostFile:
@@ -334,13 +338,9 @@ def _lost_file(root: int, folder: bytes, path: bytes) -> LostFile:
 
 
 def _parts(ids: Iterable[int]) -> Iterator[list[int]]:
-    part: list[int] = []
-    for id in ids:
-        part.append(id)
-        if len(part) == _AT_ONCE:
-            yield part
-            part = []
-    yield part
+    rest = iter(ids)
+    while part := list(itertools.islice(rest, _AT_ONCE)):
+        yield part
 
 
 # ---- what is read of the segments

@@ -20,6 +20,7 @@ from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageEr
 from imgsearch.fs import FileLock, LockHeld, make_folder, storage_error
 from imgsearch.index import generations, manifest
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.metadata import fulltext
 from imgsearch.index.metadata.collect import column_files
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileState, NewContent
@@ -117,8 +118,20 @@ class IndexWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the index and let the next writer in."""
-        self.close()
+        """Close the index, with its full text complete if nothing has failed, and let the next writer in."""
+        try:
+            if kind is None:
+                self.make_words()
+        finally:
+            self.close()
+
+    def make_words(self, advance: Callable[[int], None] = lambda images: None) -> None:
+        """Make the full text of the images that are due again, some in a transaction; what can't be stored waits."""
+        with suppress(StorageError):
+            while due := fulltext.count_due(self.catalog.database):
+                with self.catalog.transaction():
+                    pass  # which ends with making some
+                advance(due - fulltext.count_due(self.catalog.database))
 
     def clear_away(self) -> None:
         """Remove what a killed writer left: files that the catalogue does not name, generations out of use."""

@@ -23,7 +23,7 @@ from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
 from imgsearch.indexing.hashes import hash_missing
-from imgsearch.indexing.metadata import read_missing
+from imgsearch.indexing.metadata import make_words, read_missing
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
@@ -91,6 +91,7 @@ class Ingest:
             for some in _in_parts(self.plan.to_refresh, _REFRESHED_AT_ONCE):
                 self.writer.catalog.refresh_files(some)
             read_missing(self.writer, self.root_ids, self.reporter)
+            make_words(self.writer, self.reporter)
             if self.plan.to_do:
                 self._embed_all(load)
             self._commit()

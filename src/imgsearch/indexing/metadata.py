@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from imgsearch.files import source_file
 from imgsearch.files.open import open_regular
 from imgsearch.index import metadata
+from imgsearch.index.metadata import fulltext
 from imgsearch.index.rows import FileRow, FileState
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.decode import read_metadata
@@ -46,6 +47,18 @@ def read_missing(writer: IndexWriter, roots: Mapping[str, int], reporter: Report
     if not metadata.count_missing(catalog.database):
         with catalog.transaction() as db:
             metadata.set_complete(db)
+
+
+def make_words(writer: IndexWriter, reporter: Reporter) -> None:
+    """Make the full text of the images that an older imgsearch has indexed, or that a killed run has left."""
+    total = fulltext.count_due(writer.catalog.database)
+    if total > fulltext.AT_ONCE:  # else it is done in a moment
+        reporter.start(total, "images' names read")
+    try:
+        writer.make_words(reporter.advance)
+    finally:
+        if total > fulltext.AT_ONCE:
+            reporter.stop()
 
 
 def _state(root: str, id: int, row: FileRow) -> FileState | None:

@@ -32,3 +32,9 @@ def km_from(
     width = np.sin(np.radians(longitudes - longitude) / 2) ** 2
     square = height + math.cos(south) * np.cos(north) * width
     return np.asarray(2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(1.0, np.sqrt(square))))
+
+
+def distance(*places: float | None) -> float | None:
+    """Return ``km_between`` of two places; None, as SQL has it, if one of their degrees is."""
+    known = [number for number in places if number is not None]
+    return km_between(*known) if len(known) == 4 else None
