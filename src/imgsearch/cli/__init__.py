@@ -10,7 +10,18 @@ import typer
 from imgsearch import __version__, startup
 from imgsearch.cli import options as common
 from imgsearch.cli import output
-from imgsearch.cli.commands import answer, current, index, learn, maintain, models, search, settings, transfer
+from imgsearch.cli.commands import (
+    answer,
+    current,
+    index,
+    learn,
+    listing,
+    maintain,
+    models,
+    search,
+    settings,
+    transfer,
+)
 from imgsearch.cli.parsing import Group
 
 HELP = """Search your images by describing what is in them.
@@ -34,6 +45,7 @@ app = typer.Typer(
 )
 for register in (
     index.register,
+    listing.register,
     current.register,
     search.register,
     answer.register,

@@ -138,6 +138,10 @@ Instruction = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
+Offset = Annotated[
+    int,
+    typer.Option("--offset", metavar="N", help="Leave out the first N results", rich_help_panel=ADVANCED),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON Lines", rich_help_panel=OUTPUT)]
 Nul = Annotated[
     bool, typer.Option("-0", help="Print only paths, separated by NUL (for xargs -0)", rich_help_panel=OUTPUT)
@@ -151,6 +155,16 @@ Yes = Annotated[bool, typer.Option("-y", "--yes", help="Don't ask for confirmati
 HelpAll = Annotated[
     bool, typer.Option("--help-all", help="Show this help with all options", is_eager=True, callback=show_all)
 ]
+
+
+def count(given: str | int) -> int:
+    """Read a number of results, or all; the default is one already. Raises UsageError."""
+    if str(given).strip().lower() == "all":
+        return sys.maxsize
+    try:
+        return int(given)
+    except ValueError:
+        raise UsageError(f"--limit {given}: not a whole number, nor all") from None
 
 
 def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, None]:

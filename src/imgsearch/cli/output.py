@@ -185,7 +185,7 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
         line(f"# {question}")
     # Numbers are for a person, who may give them to the next command.
     numbered = question is None and sys.stdout.isatty()
-    for hit in found:
+    for place, hit in enumerate(found, 1):
         notes = ""
         if hit.copies:
             notes += f"  (+{plural(len(hit.copies), 'copy', 'copies')})"
@@ -194,7 +194,7 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
                 notes += f"  (+{plural(count, *name)})"
         if hit.missing:
             notes += "  (missing now)"
-        number = f"{hit.rank:>{len(str(len(found)))}}  " if numbered else ""
+        number = f"{place:>{len(str(len(found)))}}  " if numbered else ""
         line(f"{number}{hit.score:7.4f}  {hit.path}{notes}")
 
 

@@ -118,6 +118,16 @@ class Catalog:
         sql = f"SELECT count(*) FROM file WHERE root = ? AND {where}"
         return self.database.query(int, sql, root, *values)[0]
 
+    def files_by_id(self, ids: Sequence[int]) -> dict[int, tuple[str, FileRow]]:
+        """Return files with the paths of their roots, by their ids; at most a few hundred at a time."""
+        columns = ", ".join(f"file.{name}" for name in FILE_COLUMNS.split(", "))
+        sql = (
+            f"SELECT root.path, {columns} FROM file JOIN root ON root.id = file.root "
+            f"WHERE file.id IN ({', '.join('?' * len(ids))})"
+        )
+        found = self.database.query(lambda root, *file: (os.fsdecode(root), file_row(*file)), sql, *ids)
+        return {file.id: (root, file) for root, file in found}
+
     def named_otherwise(self, root: int, below: str, extensions: Collection[str]) -> list[str]:
         """Return the paths of a root's files, at or ``below`` a path of it, that end in none of ``extensions``.
 

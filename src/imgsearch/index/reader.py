@@ -15,6 +15,7 @@ from imgsearch.index import manifest, snapshot
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.metadata.filters import Filter
+from imgsearch.index.metadata.found import FoundFiles, found_files
 from imgsearch.index.rows import VectorLocation
 from imgsearch.index.segments import Rows, SegmentMissing, are_unit, row_crc, segment_name
 from imgsearch.index.snapshot import Snapshot
@@ -231,6 +232,21 @@ class ImageIndex:
             if len(nearest.row) < wanted:
                 exact = True  # the shortlists hold no more
             wanted, shortlist = min(4 * wanted, total), 4 * shortlist
+
+    def files(
+        self, filters: Sequence[Filter] = (), below: Sequence[str] = (), counted_by: Sequence[str] = ()
+    ) -> list[FoundFiles]:
+        """Return the indexed files that pass all ``filters`` and lie at or ``below`` one of some absolute paths.
+
+        They can be counted by those things that ``counted_by`` names.
+        """
+
+        def work() -> list[FoundFiles]:
+            folders = snapshot.below(self.catalog, below) if below else None
+            wanted = (*filters, folders) if folders else filters
+            return found_files(self.catalog.database, wanted, self.snapshot.columns(self.catalog), counted_by)
+
+        return self._in_snapshot(work)
 
     def effective_shortlist_factor(self) -> int:
         """Return by how much shortlists are longer than usual, as measuring recall has found it right."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,11 +11,11 @@ import numpy as np
 
 from imgsearch import deep
 from imgsearch.client import load_encoder
-from imgsearch.errors import InputError, UsageError
+from imgsearch.errors import InputError
 from imgsearch.index import side_db
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model.conventions import check_length, choose_instruction
-from imgsearch.names import known_as, owner_of
+from imgsearch.names import known_as
 from imgsearch.search.compose import SAMPLE, combined
 from imgsearch.search.examples import (
     ReadImage,
@@ -26,11 +25,13 @@ from imgsearch.search.examples import (
     stored_vector,
 )
 from imgsearch.search.feedback import Feedback, refined
+from imgsearch.search.filtering import below_of
 from imgsearch.search.hits import SearchOptions, hits_of
+from imgsearch.search.order import arranged
 from imgsearch.search.question import Part, is_address
-from imgsearch.search.stacks import find_stacked
+from imgsearch.search.stacks import MOST, find_stacked
 from imgsearch.spec import choose_spec
-from imgsearch.text import Option, display_path, is_blank
+from imgsearch.text import display_path, is_blank
 from imgsearch.types import (
     RGB,
     Hit,
@@ -128,8 +129,7 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
         vectors = _example(index, request.image, encoder)
         return Answer(_like(index, request.image, vectors, options), Feedback(vectors, of_image=True))
     vectors = _embedded(index, encoder, [Input(request.text or None, request.image)])
-    hits = _stacked(index, vectors, options) if options.stacks else _plain(index, vectors, options)
-    return Answer(hits, Feedback(vectors, not request.text))
+    return Answer(_nearest(index, vectors, options), Feedback(vectors, not request.text))
 
 
 def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
@@ -160,7 +160,7 @@ def image_to_read(index: ImageIndex, request: SearchRequest) -> str | None:
 def _check_options(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     options = request.options
     index.check_dim(options.dim)
-    options = replace(options, below=tuple(_below(index, path) for path in options.below))
+    options = replace(options, below=tuple(below_of(index, path) for path in options.below))
     image = request.image
     if isinstance(image, str) and deep.isdir(image):
         raise InputError(f"{display_path(image)} is a folder; give the path of an image")
@@ -175,9 +175,7 @@ def query(
     Raises InputError (empty or too long a text), IndexDamaged, UsageError.
     """
     vectors = _embedded(index, encoder, questions)
-    if options and options.stacks:
-        return [_stacked(index, vector[None], options) for vector in vectors]
-    return [hits_of(found, options) for found in _search(index, vectors, options)]
+    return [_nearest(index, vector[None], options or SearchOptions()) for vector in vectors]
 
 
 def _embedded(index: ImageIndex, encoder: QueryEncoder, questions: Sequence[Input]) -> Vectors:
@@ -189,12 +187,19 @@ def _embedded(index: ImageIndex, encoder: QueryEncoder, questions: Sequence[Inpu
     return encoder.embed(inputs)
 
 
-def _plain(index: ImageIndex, vectors: Vectors, options: SearchOptions) -> list[Hit]:
-    return hits_of(_search(index, vectors, options)[0], options)
+def _nearest(index: ImageIndex, vectors: Vectors, options: SearchOptions) -> list[Hit]:
+    def find(n: int) -> list[Hit]:
+        return hits_of(_search(index, vectors, replace(options, n=n))[0], options)
+
+    return _listed(index, find, options)
 
 
-def _stacked(index: ImageIndex, vectors: Vectors, options: SearchOptions) -> list[Hit]:
-    return find_stacked(index, lambda n: _plain(index, vectors, replace(options, n=n)), options.n)
+def _listed(index: ImageIndex, find: Callable[[int], list[Hit]], options: SearchOptions) -> list[Hit]:
+    """Return the hits that the options ask for; ``find`` returns so many of the best."""
+    wanted = options.n + options.offset
+    stacks = options.stacks and wanted <= MOST
+    hits = find_stacked(index, find, wanted) if stacks else find(wanted)
+    return arranged(index, hits[options.offset :], options.sort)
 
 
 def similar(
@@ -236,7 +241,7 @@ def _like(
     def find(n: int) -> list[Hit]:
         return hits_of(_found_with(index, vectors, own, replace(options, n=n)), options, own)[:n]
 
-    return find_stacked(index, find, options.n) if options.stacks else find(options.n)
+    return _listed(index, find, options)
 
 
 def _found_with(
@@ -303,7 +308,7 @@ def _without(
         hits = _search(index, vectors, replace(options, n=n + pages))[0]
         return hits_of([hit for hit in hits if hit[0].sha256 not in left_out], options)[:n]
 
-    return find_stacked(index, find, options.n) if options.stacks else find(options.n)
+    return _listed(index, find, options)
 
 
 def _input(index: ImageIndex, part: Part) -> Input:
@@ -311,30 +316,6 @@ def _input(index: ImageIndex, part: Part) -> Input:
         pixels = read_picture(part.image, index.spec.pixels)
         return Input(image=pixels, instruction=index.spec.document_prompt)
     return Input(part.text, instruction=choose_instruction(None, default=index.spec.query_prompt))
-
-
-def _below(index: ImageIndex, given: str) -> str:
-    """Return the absolute path by which the index knows a file or folder that a search is confined to.
-
-    One that is known need not be there: its drive may be unmounted now. Raises UsageError for what is not there and
-    not known, and for what is outside of the index's folders.
-    """
-    path = os.path.expanduser(given)
-    roots = index.catalog.roots()
-    place = known_as(path, roots, index.catalog)
-    if place.known:
-        return place.path
-    if not owner_of(place.path, roots):
-        names = ", ".join(display_path(root.path) for root in roots[:10]) + (", …" if len(roots) > 10 else "")
-        shown = display_path(os.path.abspath(path))
-        if place.path != os.path.abspath(path):
-            shown = f"{shown} leads to {display_path(place.path)}, which"
-        raise UsageError(
-            Option("below"), f": {shown} is not in an indexed folder; these are: {names or 'none'}"
-        )
-    if not deep.lexists(path):
-        raise UsageError(Option("below"), f": {display_path(given)} does not exist")
-    return place.path
 
 
 def _search(

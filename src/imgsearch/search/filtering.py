@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+from imgsearch import deep
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.metadata.file_filters import Named, Screenshot, Typed
 from imgsearch.index.metadata.filters import (
@@ -21,8 +24,12 @@ from imgsearch.index.metadata.filters import (
     Taken,
 )
 from imgsearch.media.formats import FORMATS
+from imgsearch.names import known_as, owner_of
 from imgsearch.search.dates import Interval, read_date
-from imgsearch.text import Message, Option
+from imgsearch.text import Message, Option, display_path
+
+if TYPE_CHECKING:
+    from imgsearch.index.reader import ImageIndex
 
 NAMES = (
     *(
@@ -165,3 +172,27 @@ def _sized(text: str) -> Sized:
     raise UsageError(
         Option("min_size", text), ": not a size; write megapixels or sides in pixels, as in 12mp or 2000x1000"
     )
+
+
+def below_of(index: ImageIndex, given: str) -> str:
+    """Return the absolute path by which the index knows a file or folder that a search is confined to.
+
+    One that is known need not be there: its drive may be unmounted now. Raises UsageError for what is not there and
+    not known, and for what is outside of the index's folders.
+    """
+    path = os.path.expanduser(given)
+    roots = index.catalog.roots()
+    place = known_as(path, roots, index.catalog)
+    if place.known:
+        return place.path
+    if not owner_of(place.path, roots):
+        names = ", ".join(display_path(root.path) for root in roots[:10]) + (", …" if len(roots) > 10 else "")
+        shown = display_path(os.path.abspath(path))
+        if place.path != os.path.abspath(path):
+            shown = f"{shown} leads to {display_path(place.path)}, which"
+        raise UsageError(
+            Option("below"), f": {shown} is not in an indexed folder; these are: {names or 'none'}"
+        )
+    if not deep.lexists(path):
+        raise UsageError(Option("below"), f": {display_path(given)} does not exist")
+    return place.path

@@ -11,6 +11,7 @@ from imgsearch.errors import UsageError
 from imgsearch.fs import is_at_or_below
 from imgsearch.index.metadata.file_filters import Named, Typed
 from imgsearch.index.metadata.filters import Filter
+from imgsearch.search.order import SORTS
 from imgsearch.text import Option
 from imgsearch.types import Hit, Record
 
@@ -23,7 +24,8 @@ class SearchOptions:
     that much of it. ``dim`` searches a Matryoshka prefix. ``exact`` asks for the full scan. ``below`` are absolute
     paths: only pictures with a file at or below one of them are found. ``include_examples`` also finds the images that
     a query of several parts is made of. Only pictures that pass all of ``filters`` are found. With ``stacks``, those
-    that show the same stand behind the best of them and count as one hit.
+    that show the same stand behind the best of them and count as one hit. The best ``offset`` hits are left out; the
+    others stand in the order of ``sort``, one of SORTS.
     """
 
     n: int = 10
@@ -35,11 +37,17 @@ class SearchOptions:
     include_examples: bool = False
     filters: tuple[Filter, ...] = ()
     stacks: bool = False
+    sort: str = "score"
+    offset: int = 0
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
         if self.n < 1:
             raise UsageError(Option("n", self.n), ": ask for at least one image")
+        if self.offset < 0:
+            raise UsageError(Option("offset", self.offset), ": must be 0 or more")
+        if self.sort not in SORTS:
+            raise UsageError(Option("sort", self.sort), f": choose one of {', '.join(SORTS)}")
         if self.min_score is not None and math.isnan(self.min_score):
             raise UsageError(
                 Option("min_score", self.min_score),

@@ -1,4 +1,4 @@
-"""The commands that keep an index: index, status, list, show, remove."""
+"""The commands that keep an index: index, status, show, remove."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta, timezone
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -21,7 +20,7 @@ from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
 from imgsearch.index.rows import LOST
-from imgsearch.text import Call, Message, display_path, format_bytes, plural
+from imgsearch.text import Call, Message, format_bytes, plural
 from imgsearch.types import path_json, paths_json
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(index, asks=True))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(status))
-    app.command("list", cls=Command, rich_help_panel=LIBRARY)(common.handled(list_files))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(show))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(remove, asks=True))
 
@@ -305,42 +303,6 @@ def status(
     return 0
 
 
-def list_files(
-    path: Annotated[
-        str | None, typer.Argument(metavar="PATH", help="List only this file, or the files in this folder")
-    ] = None,
-    json: common.Json = False,
-    nul: common.Nul = False,
-    index: common.IndexFolder = None,
-) -> int:
-    """List the indexed images.
-
-    Examples:
-      imgsearch list
-      imgsearch list ~/Pictures/2024
-    """
-    from imgsearch.tools.maintenance.status import indexed_files
-
-    if json and nul:
-        raise UsageError("--json and -0 are two forms of the same list; give one of them")
-    if path == "":
-        raise UsageError("the path is empty; leave it out to list all images")
-    found = indexed_files(find_index(index), path)
-    first = next(found, None)
-    if first is None:
-        output.ProgressReporter().say(
-            f"not in the index: {display_path(path)}" if path else "the index holds no images"
-        )
-        return 1
-    files = chain([first], found)
-    if json:
-        for file in files:
-            output.json_line({**path_json(file.path), "bytes": file.size, "modified": file.mtime_ns / 1e9})
-    else:
-        output.paths((file.path for file in files), nul=nul)
-    return 0
-
-
 def show(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="An indexed image; 3: number 3 of the last search")
@@ -385,8 +347,9 @@ def _facts(found: Shown) -> Iterator[tuple[str, str]]:
             "takeout": ", by Google Takeout",
         }
         yield "taken", f"{known.taken:%Y-%m-%d %H:%M:%S}{zone}{by.get(known.taken_from, '')}"
-    camera = known.model if known.model.startswith(known.make) else f"{known.make} {known.model}".strip()
-    for name, text in (("camera", camera), ("lens", known.lens)):
+    from imgsearch.index.metadata import camera_name
+
+    for name, text in (("camera", camera_name(known.make, known.model)), ("lens", known.lens)):
         if text:
             yield name, text
     if known.latitude is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -40,7 +40,20 @@ if TYPE_CHECKING:
 Count = Annotated[
     int,
     typer.Option(
-        "-k", "-n", "--limit", "--top", metavar="N", help="Number of results", rich_help_panel=SEARCH
+        *("-k", "-n", "--limit", "--top"),
+        metavar="N",
+        help="Number of results, or all",
+        parser=common.count,
+        rich_help_panel=SEARCH,
+    ),
+]
+Sort = Annotated[
+    Literal["score", "newest", "oldest", "path"],
+    typer.Option(
+        "--sort",
+        metavar="BY",
+        help="Order of the -k best results: score, newest, oldest or path",
+        rich_help_panel=ADVANCED,
     ),
 ]
 MinScore = Annotated[
@@ -71,7 +84,7 @@ Below = Annotated[
 Paths = Annotated[
     bool, typer.Option("--paths", help="Print only paths, one per line", rich_help_panel=OUTPUT)
 ]
-Literal = Annotated[
+TakenLiterally = Annotated[
     bool,
     typer.Option("--literal", help="Take all words as they are, also + and -", rich_help_panel=ADVANCED),
 ]
@@ -166,11 +179,13 @@ def query(
     model: common.ModelFolder = None,
     device: common.SearchDevice = "auto",
     dtype: common.SearchDtype = "auto",
-    literal: Literal = False,
+    literal: TakenLiterally = False,
     include_examples: IncludeExamples = False,
     more: More = None,
     less: Less = None,
     stacks: Stacks = None,
+    sort: Sort = "score",
+    offset: common.Offset = 0,
     allow_private: AllowPrivate = False,
     no_remember: NoRemember = False,
     refresh: current.Refresh = False,
@@ -209,6 +224,8 @@ def query(
             given,
             *(json, paths, nul, index, model, device, dtype),
             stacks=stacks,
+            sort=sort,
+            offset=offset,
             refresh=refresh,
             no_remember=no_remember,
             allow_private=allow_private,
@@ -230,7 +247,9 @@ def query(
         given = {**given, **dates}
     chosen = filters_of(**given)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
-    options = replace(options, stacks=output.for_person(style) if stacks is None else stacks)
+    options = replace(
+        options, stacks=output.for_person(style) if stacks is None else stacks, sort=sort, offset=offset
+    )
     parts = _parts(words if combined else (), reporter)
     images = [part.image for part in parts] if parts else [image] if image else []
     choice = common.model_choice(model, device=device, dtype=dtype)
@@ -337,6 +356,8 @@ def similar(
     include_examples: IncludeExamples = False,
     no_remember: NoRemember = False,
     stacks: Stacks = None,
+    sort: Sort = "score",
+    offset: common.Offset = 0,
     refresh: current.Refresh = False,
     allow_private: AllowPrivate = False,
 ) -> int:
@@ -365,7 +386,9 @@ def similar(
     folders = tuple(below or ())
     chosen = filters_of(**given)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
-    options = replace(options, stacks=output.for_person(style) if stacks is None else stacks)
+    options = replace(
+        options, stacks=output.for_person(style) if stacks is None else stacks, sort=sort, offset=offset
+    )
     choice = common.model_choice(model, device=device, dtype=dtype)
     kept = KeptModel()
     if refresh:
@@ -435,21 +458,21 @@ def _tell_of_stacks(hits: Sequence[Hit], asked: bool | None, reporter: output.Pr
 def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder) -> str:
     """Return why a search found nothing."""
     from imgsearch.search import answer
+    from imgsearch.search.filtering import below_of
+    from imgsearch.search.listing import why_empty
 
     options = request.options
-    everything = replace(options, n=1, min_score=None, within=None)
-    for best in answer(opened, replace(request, options=everything), encoder):
-        score = f"the best score is {best.score:.4f} ({best.path}), below --min-score {options.min_score:g}"
+    best = replace(options, n=1, min_score=None, within=None, offset=0, sort="score", stacks=False)
+    for hit in answer(opened, replace(request, options=best), encoder):
+        if options.min_score is None or hit.score >= options.min_score:
+            return f"no more results: there are {options.offset} at most"
+        score = f"the best score is {hit.score:.4f} ({hit.path}), below --min-score {options.min_score:g}"
         return f"nothing found: {score}"
-    for chosen in options.filters:
-        alone = replace(options, n=1, min_score=None, within=None, filters=(chosen,))
-        if not answer(opened, replace(request, options=alone), encoder):
-            return f"nothing found: no image {chosen.sentence()} is indexed{_undated(opened)}"
-    if options.filters:
-        sentences = " and ".join(chosen.sentence() for chosen in options.filters)
-        return f"nothing found: no image is {sentences}" if len(options.filters) > 1 else "nothing found"
-    where = " or ".join(options.below)
-    return f"nothing found: no image in {where} is indexed" if where else "nothing found"
+    below = [below_of(opened, path) for path in options.below]
+    reason = why_empty(opened, options.filters, below)
+    return (
+        f"nothing found: {reason}{_undated(opened) if options.filters else ''}" if reason else "nothing found"
+    )
 
 
 def _undated(opened: ImageIndex) -> str:

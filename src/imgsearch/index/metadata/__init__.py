@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from imgsearch.index.rows import FILE_COLUMNS, FileRow, FileState, file_row
+from imgsearch.index.rows import FILE_COLUMNS, FileRow, FileState, file_row, pair_row
 from imgsearch.types import Metadata
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from imgsearch.index.database import Database
 
+_AT_ONCE = 500
 _EPOCH = datetime(1970, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
 _COLUMNS = (
@@ -53,6 +54,24 @@ def get(database: Database, sha256: bytes) -> Metadata | None:
     """Return what is known of a content; None if nobody has looked yet."""
     rows = database.query(_row, f"SELECT {_COLUMNS} FROM metadata WHERE sha256 = ?", sha256)
     return rows[0] if rows else None
+
+
+def dates(database: Database, contents: Sequence[int]) -> dict[int, int]:
+    """Return by content id when images were taken, as the table has it; those without a date are left out."""
+    found: dict[int, int] = {}
+    for start in range(0, len(contents), _AT_ONCE):
+        some = contents[start : start + _AT_ONCE]
+        sql = (
+            "SELECT content.id, taken FROM content JOIN metadata USING (sha256) "
+            f"WHERE taken IS NOT NULL AND content.id IN ({', '.join('?' * len(some))})"
+        )
+        found |= dict(database.query(pair_row, sql, *some))
+    return found
+
+
+def camera_name(make: str, model: str) -> str:
+    """Return what a camera is called; "" if nobody tells."""
+    return model if model.startswith(make) else f"{make} {model}".strip()
 
 
 def counts(database: Database) -> dict[str, int]:

@@ -13,6 +13,7 @@ from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileRow, Root
 from imgsearch.names import known_as
+from imgsearch.search.listing import IndexedFile
 from imgsearch.types import IndexSpec
 
 
@@ -101,15 +102,6 @@ def _covered(index: ImageIndex) -> int:
         except OSError:
             pass  # it is gone: the next run makes it again
     return covered
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedFile:
-    """A file that is indexed: its absolute path, and its size in bytes and mtime (ns) when it was."""
-
-    path: str
-    size: int
-    mtime_ns: int
 
 
 def indexed_files(folder: str, below: str | None = None) -> Iterator[IndexedFile]:

@@ -28,11 +28,12 @@ from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
 from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, PixelBudget, Silent
 
-_OPTIONS = ("n", "min_score", "within", "dim", "exact", "in", "stacks")
+_OPTIONS = ("n", "min_score", "within", "dim", "exact", "in", "stacks", "sort", "offset")
 _LISTS = ("keyword", "has")
 _MODEL = ("model", "device", "dtype")
 _KINDS: dict[str, tuple[type, ...]] = {
     "n": (int,),
+    "offset": (int,),
     "min_score": (int, float),
     "within": (int, float),
     "dim": (int,),
@@ -89,10 +90,10 @@ class Handlers:
     def query(self, data: Any, image: ReadImage | None = None) -> dict[str, Any]:
         """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
 
-        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks, after,
-        before, on, camera, lens, rating, keyword and has (lists), shape, type, name, min_size, screenshots,
-        landscape, portrait, square and panorama (true or false), model, device, dtype, remember. The file of
-        ``image`` is read here, unless it comes along.
+        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks, sort,
+        offset, after, before, on, camera, lens, rating, keyword and has (lists), shape, type, name, min_size,
+        screenshots, landscape, portrait, square and panorama (true or false), model, device, dtype, remember. The
+        file of ``image`` is read here, unless it comes along.
         """
         return self._answer("query", data, image)
 
@@ -240,6 +241,7 @@ def _search_options(fields: Mapping[str, Any]) -> SearchOptions:
     below = fields.get("in", [])
     if not isinstance(below, list):
         raise UsageError("in: give a list of paths")
+    _text(fields, "sort")
     given = {name: fields[name] for name in _OPTIONS if name in fields and name != "in"}
     chosen: dict[str, Any] = {
         name: fields[name] if name in _KINDS else _text(fields, name)

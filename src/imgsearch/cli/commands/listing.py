@@ -1,0 +1,172 @@
+"""The commands that list and count indexed images without a query: list and facets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from imgsearch.cli import filters, output
+from imgsearch.cli import options as common
+from imgsearch.cli.help import LIBRARY, OUTPUT, SEARCH
+from imgsearch.cli.parsing import Command
+from imgsearch.errors import UsageError
+from imgsearch.index.layout import find_index
+from imgsearch.text import display_path
+from imgsearch.types import path_json
+
+if TYPE_CHECKING:
+    # The others import them on use: they load NumPy.
+    from imgsearch.index.metadata.filters import Filter
+    from imgsearch.index.reader import ImageIndex
+
+Where = Annotated[
+    str | None, typer.Argument(metavar="PATH", help="Only this file, or the files in this folder")
+]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        *("-k", "-n", "--limit", "--top"),
+        metavar="N",
+        help="Number of images (default: all)",
+        parser=common.count,
+        rich_help_panel=SEARCH,
+    ),
+]
+Sort = Annotated[
+    Literal["newest", "oldest", "path"] | None,
+    typer.Option(
+        "--sort",
+        metavar="BY",
+        help="newest, oldest or path (default: path; newest if another option chooses images)",
+        rich_help_panel=SEARCH,
+    ),
+]
+_SHOWN = 10  # lines of one kind
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("list", cls=Command, rich_help_panel=LIBRARY)(common.handled(filters.filtered(list_images)))
+    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(filters.filtered(facets)))
+
+
+def list_images(
+    path: Where = None,
+    n: Count = None,
+    sort: Sort = None,
+    offset: common.Offset = 0,
+    given: filters.Given = filters.NONE,
+    json: common.Json = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Print only paths, as is usual here", rich_help_panel=OUTPUT)
+    ] = False,
+    nul: common.Nul = False,
+    index: common.IndexFolder = None,
+) -> int:
+    """List the indexed images.
+
+    Examples:
+      imgsearch list
+      imgsearch list ~/Pictures/2024
+      imgsearch list --on 2024-07 --camera X-T5    # newest first
+    """
+    if json and (paths or nul):
+        other = "--paths" if paths else "-0"
+        raise UsageError(f"--json and {other} are two forms of the same list; give one of them")
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.search.filtering import filters_of
+    from imgsearch.search.listing import ListOptions
+    from imgsearch.search.listing import list_images as listed
+    from imgsearch.tools.maintenance.status import indexed_files
+
+    chosen = filters_of(**given)
+    options = ListOptions(chosen, (), sort or "newest", n, offset)
+    _check(path)
+    folder = find_index(index)
+    with ImageIndex(folder) as opened:
+        below = _below(opened, path)
+        everything = options == ListOptions() and sort is None
+        found = indexed_files(folder, path) if everything else listed(opened, replace(options, below=below))
+        first = next(found, None)
+        if first is None:
+            output.ProgressReporter().say(_nothing(opened, chosen, below, offset))
+            return 1
+        files = chain([first], found)
+        if json:
+            for file in files:
+                output.json_line(
+                    {**path_json(file.path), "bytes": file.size, "modified": file.mtime_ns / 1e9}
+                )
+        else:
+            output.paths((file.path for file in files), nul=nul)
+    return 0
+
+
+def facets(
+    path: Where = None,
+    given: filters.Given = filters.NONE,
+    json: common.Json = False,
+    index: common.IndexFolder = None,
+) -> int:
+    """Count the indexed images by year, camera, folder and type.
+
+    Examples:
+      imgsearch facets
+      imgsearch facets --camera X-T5 --after 2023
+
+    A folder is one at the top of an indexed folder.
+    """
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.search.filtering import filters_of
+    from imgsearch.search.listing import count_facets, ordered
+
+    chosen = filters_of(**given)
+    _check(path)
+    with ImageIndex(find_index(index)) as opened:
+        below = _below(opened, path)
+        found = count_facets(opened, chosen, below)
+        if not found.images:
+            output.ProgressReporter().say(_nothing(opened, chosen, below))
+            return 1
+    if json:
+        output.json_line(found.as_json())
+        return 0
+    output.line(f"images   {found.images:>9,}")
+    years = sorted(found.years.items(), key=lambda item: -(item[0] or 0))
+    for name, counts in (
+        ("year", [(str(year or "unknown"), count) for year, count in years]),
+        ("camera", [(camera or "unknown", count) for camera, count in ordered(found.cameras)]),
+        ("folder", ordered(found.folders)),
+        ("type", [(kind or "unknown", count) for kind, count in ordered(found.types)]),
+    ):
+        for place, (value, count) in enumerate(counts[:_SHOWN]):
+            output.line(f"{name if not place else '':<8} {count:>9,}  {value}")
+        if len(counts) > _SHOWN:
+            rest = counts[_SHOWN:]
+            output.line(f"{'':<8} {sum(count for _, count in rest):>9,}  in {len(rest)} others (all: --json)")
+    return 0
+
+
+def _check(path: str | None) -> None:
+    if path == "":
+        raise UsageError("the path is empty; leave it out for all images")
+
+
+def _below(opened: ImageIndex, path: str | None) -> tuple[str, ...]:
+    """Return the path by which the index knows a file or folder; nothing without one."""
+    from imgsearch.names import known_as
+
+    return () if path is None else (known_as(path, opened.catalog.roots(), opened.catalog).path,)
+
+
+def _nothing(opened: ImageIndex, chosen: Sequence[Filter], below: Sequence[str], offset: int = 0) -> str:
+    """Return why there is nothing to list."""
+    from imgsearch.search.listing import why_empty
+
+    if below and not chosen and not offset:
+        return f"not in the index: {display_path(below[0])}"
+    return why_empty(opened, chosen, below) or f"no more images: there are {offset:,} at most"

@@ -1,0 +1,150 @@
+"""Filters without a query: the files that pass, newest first, and their counts by year, camera, folder and type."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from imgsearch.errors import UsageError
+from imgsearch.index.metadata import camera_name
+from imgsearch.index.metadata.columns import UNKNOWN
+from imgsearch.index.metadata.filters import Filter
+from imgsearch.index.metadata.found import FoundFiles
+from imgsearch.index.reader import ImageIndex
+from imgsearch.media.formats import FORMATS
+from imgsearch.text import Option, display_path
+from imgsearch.types import path_json
+
+SORTS = ("newest", "oldest", "path")
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedFile:
+    """A file that is indexed: its absolute path, and its size in bytes and mtime (ns) when it was."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """Which files are listed: those that pass all ``filters``, below one of some absolute paths.
+
+    They stand in the order of ``sort``, one of SORTS; of these, ``n`` at most (None: all) behind the first ``offset``.
+    Files without a date come last, and those of the same time in the order in which they were indexed.
+    """
+
+    filters: tuple[Filter, ...] = ()
+    below: tuple[str, ...] = ()
+    sort: str = "newest"
+    n: int | None = None
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what can't be meant."""
+        if self.n is not None and self.n < 1:
+            raise UsageError(Option("n", self.n), ": ask for at least one image")
+        if self.offset < 0:
+            raise UsageError(Option("offset", self.offset), ": must be 0 or more")
+        if self.sort not in SORTS:
+            raise UsageError(Option("sort", self.sort), f": choose one of {', '.join(SORTS)}")
+
+
+def list_images(index: ImageIndex, options: ListOptions) -> Iterator[IndexedFile]:
+    """Yield the indexed files that the options ask for. No file is opened, and missing ones are listed too."""
+    found = index.files(options.filters, options.below)
+    ids = np.concatenate([files.ids for files in found])
+    last = None if options.n is None else options.offset + options.n
+    if options.sort == "path":
+        names = [(os.fsencode(file.path), file) for file in _files(index, ids.tolist())]
+        yield from (file for _, file in sorted(names, key=lambda named: named[0])[options.offset : last])
+        return
+    taken = np.concatenate([files.taken for files in found])
+    time = -taken if options.sort == "newest" else taken
+    order = np.lexsort((ids, time, taken == UNKNOWN))[options.offset : last]
+    yield from _files(index, ids[order].tolist())
+
+
+def _files(index: ImageIndex, ids: Sequence[int]) -> Iterator[IndexedFile]:
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        files = index.catalog.files_by_id(some)
+        yield from (
+            IndexedFile(os.path.join(root, file.path), file.size, file.mtime_ns)
+            for root, file in (files[id] for id in some if id in files)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """How many ``images`` there are, as files, and how many of them by year (None: unknown), camera, folder and type.
+
+    A folder is one of those at the top of an indexed folder, by its absolute path; "" is an unknown camera.
+    """
+
+    images: int
+    years: Counter[int | None]
+    cameras: Counter[str]
+    folders: Counter[str]
+    types: Counter[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it: lists of objects, years from the newest, all others from the most frequent."""
+        years = sorted(self.years.items(), key=lambda item: -(item[0] or 0))
+        return {
+            "images": self.images,
+            "year": [{"year": year, "images": count} for year, count in years],
+            "camera": [{"camera": name or None, "images": count} for name, count in ordered(self.cameras)],
+            "folder": [{**path_json(path), "images": count} for path, count in ordered(self.folders)],
+            "type": [{"type": name or None, "images": count} for name, count in ordered(self.types)],
+        }
+
+
+def ordered(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Return counts from the largest, equal ones by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def count_facets(index: ImageIndex, filters: Sequence[Filter] = (), below: Sequence[str] = ()) -> Facets:
+    """Count the indexed files that pass all of some filters and lie below one of some absolute paths."""
+    found = index.files(filters, below, ("camera", "folder", "type"))
+    roots = {root.id: root.path for root in index.catalog.roots()}
+    known = {extension: row.extensions.split()[0] for row in FORMATS for extension in row.extensions.split()}
+    cameras, folders, types = Counter[str](), Counter[str](), Counter[str]()
+    years = Counter[int | None]()
+    for files in found:
+        years += files.years()
+        for (make, model), count in files.counts("camera").items():
+            cameras[camera_name(make, model)] += count
+        for (root, folder), count in files.counts("folder").items():
+            folders[os.path.join(roots.get(root, ""), folder.split("/")[0]).rstrip("/") or "/"] += count
+        for extension, count in files.counts("type").items():
+            types[known.get(extension, extension)] += count
+    return Facets(sum(len(files.chosen) for files in found), years, cameras, folders, types)
+
+
+def why_empty(index: ImageIndex, filters: Sequence[Filter], below: Sequence[str] = ()) -> str:
+    """Return which of some filters no indexed image passes, or that none passes all; "" if one does."""
+    where = " or ".join(map(display_path, below))
+    if _any(index.files(filters, below)):
+        return ""
+    if not _any(index.files()):
+        return "the index holds no images"
+    for one in filters:
+        if not _any(index.files([one])):
+            return f"no image {one.sentence()} is indexed"
+    if below and not _any(index.files((), below)):
+        return f"no image in {where} is indexed"
+    every = [one.sentence() for one in filters] + ([f"in {where}"] if below else [])
+    return f"no image passes all filters: {'; '.join(every)}"
+
+
+def _any(found: Sequence[FoundFiles]) -> bool:
+    return any(len(files.chosen) for files in found)
