@@ -107,11 +107,11 @@ def test_an_option_is_told_with_all_that_is_to_know() -> None:
     """A default, a repetition and a negation are told in one form; further spellings are kept for the reference."""
     entries = {
         entry.name: entry
-        for ctx in COMMANDS.values()
+        for ctx in sorted(COMMANDS.values(), key=lambda ctx: ctx.info_name == "query")
         for group in page(ctx).groups.values()
         for entry in group
     }
-    assert entries["-k, --limit N"].text == "Number of results (default: 10)"
+    assert entries["-k, --limit N"].text == "Number of results, or all (default: 10)"
     assert entries["-k, --limit N"].full == "-k, -n, --limit, --top N"
     assert entries["--in FOLDER"].text.endswith("(repeatable)")
     assert entries["--out DIR"].text.endswith(("(required)", ")"))

@@ -179,7 +179,8 @@ def screen(page: Page, width: int, *, everything: bool = False, bold: bool = Fal
     """
     style = _bold if bold and _may_style() else str
     groups = dict(page.groups)
-    named = [] if everything or len(groups.get(ADVANCED, ())) <= _FEW else groups.pop(ADVANCED)
+    rare = [*groups.get(FILTERS, ()), *groups.get(ADVANCED, ())]
+    named = [] if everything or len(rare) <= _FEW else groups.pop(ADVANCED)
     filters = groups.pop(FILTERS, []) if named else []
     shown = [entry.name for entries in groups.values() for entry in entries]
     column = min(max(map(len, shown), default=0), _NAME_COLUMNS) + 2

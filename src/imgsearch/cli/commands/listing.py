@@ -31,7 +31,8 @@ Count = Annotated[
     typer.Option(
         *("-k", "-n", "--limit", "--top"),
         metavar="N",
-        help="Number of images (default: all)",
+        help="Number of results, or all",
+        show_default="all",
         parser=common.count,
         rich_help_panel=SEARCH,
     ),
@@ -112,7 +113,7 @@ def facets(
     json: common.Json = False,
     index: common.IndexFolder = None,
 ) -> int:
-    """Count the indexed images by year, camera, folder and type.
+    """Count images by year, camera, folder and type.
 
     Examples:
       imgsearch facets
