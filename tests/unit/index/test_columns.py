@@ -172,3 +172,16 @@ def test_columns_are_made_when_enough_has_changed(folder: str, monkeypatch: pyte
         AnnBuilder(writer.data, writer.spec).finish()
         assert file_of(folder).name != before
         assert writer.catalog.database.query(int, "SELECT count(*) FROM stale") == [0]
+
+
+def test_what_is_stale_may_become_stale_again(tmp_path: Path) -> None:
+    """An image whose columns no longer tell the truth can change once more, by a file that is known already."""
+    known = SourceFile("/p", "a.jpg", 1, 1)
+    with IndexWriter(str(tmp_path), spec()) as writer:
+        root = writer.catalog.put_root("/p", {})
+        writer.commit([(sha("a"), 0, 9, 9)], unit(1, 1), [FileState(root, known, sha("a"))])
+        writer.catalog.database.connection.execute("INSERT INTO columns VALUES (1, 1, 'x', 1, 1)")
+        for _ in range(2):
+            writer.commit([], unit(0, 1), [FileState(root, known, None, "truncated")])
+            writer.commit([], unit(0, 1), [FileState(root, known, sha("a"))])
+        assert writer.catalog.database.connection.execute("SELECT * FROM stale").fetchall() == [(1, 0)]

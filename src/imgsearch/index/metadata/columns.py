@@ -30,31 +30,31 @@ SCHEMA = (
         bytes INTEGER NOT NULL,
         crc INTEGER NOT NULL                 -- crc32 of the file's head, which has those of its parts
     )""",
-    # Rows of which the columns no longer tell the truth.
+    # Rows of which the columns no longer tell the truth. ON CONFLICT: a statement's own OR overrules that of a trigger.
     """CREATE TABLE stale (
         segment INTEGER NOT NULL REFERENCES columns (segment) ON DELETE CASCADE,
         row INTEGER NOT NULL,
         PRIMARY KEY (segment, row)
     ) WITHOUT ROWID""",
     """CREATE TRIGGER stale_by_content AFTER UPDATE OF files, segment, row ON content BEGIN
-        INSERT OR IGNORE INTO stale
-            SELECT segment, OLD.row FROM columns WHERE segment = OLD.segment AND rows > OLD.row;
+        INSERT INTO stale
+            SELECT segment, OLD.row FROM columns WHERE segment = OLD.segment AND rows > OLD.row ON CONFLICT DO NOTHING;
     END""",
     """CREATE TRIGGER stale_by_loss AFTER DELETE ON content BEGIN
-        INSERT OR IGNORE INTO stale
-            SELECT segment, OLD.row FROM columns WHERE segment = OLD.segment AND rows > OLD.row;
+        INSERT INTO stale
+            SELECT segment, OLD.row FROM columns WHERE segment = OLD.segment AND rows > OLD.row ON CONFLICT DO NOTHING;
     END""",
     """CREATE TRIGGER stale_by_metadata AFTER INSERT ON metadata BEGIN
-        INSERT OR IGNORE INTO stale SELECT segment, row FROM content JOIN columns USING (segment)
-            WHERE sha256 = NEW.sha256 AND rows > row;
+        INSERT INTO stale SELECT segment, row FROM content JOIN columns USING (segment)
+            WHERE sha256 = NEW.sha256 AND rows > row ON CONFLICT DO NOTHING;
     END""",
     """CREATE TRIGGER stale_by_update AFTER UPDATE ON metadata BEGIN
-        INSERT OR IGNORE INTO stale SELECT segment, row FROM content JOIN columns USING (segment)
-            WHERE sha256 = NEW.sha256 AND rows > row;
+        INSERT INTO stale SELECT segment, row FROM content JOIN columns USING (segment)
+            WHERE sha256 = NEW.sha256 AND rows > row ON CONFLICT DO NOTHING;
     END""",
     """CREATE TRIGGER stale_by_name AFTER UPDATE OF root, path ON file BEGIN
-        INSERT OR IGNORE INTO stale SELECT segment, row FROM content JOIN columns USING (segment)
-            WHERE sha256 = NEW.content AND rows > row;
+        INSERT INTO stale SELECT segment, row FROM content JOIN columns USING (segment)
+            WHERE sha256 = NEW.content AND rows > row ON CONFLICT DO NOTHING;
     END""",
 )
 """Of the catalogue: which columns belong to it, and what has changed since they were made."""
