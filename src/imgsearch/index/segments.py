@@ -215,14 +215,17 @@ class Segment:
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
             raise _damaged(self.path, f"has no embedding {rows.min() if rows.min() < 0 else rows.max()}")
         width, descriptor = 2 * self.dim, self._descriptor
-        offsets = (HEADER_BYTES + rows * width).tolist()
+        # Rows that lie behind each other are read in one go.
+        firsts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        lengths = (np.diff(firsts, append=len(rows)) * width).tolist()
+        runs = list(zip((HEADER_BYTES + rows[firsts] * width).tolist(), lengths, strict=True))
         try:
-            if hasattr(os, "posix_fadvise") and len(offsets) > 1:
+            if hasattr(os, "posix_fadvise") and len(runs) > 1:
                 # All of them are asked for before the first is waited for: 500 cold rows in 7 ms instead of 106.
-                for offset in offsets:
-                    os.posix_fadvise(descriptor, offset, width, os.POSIX_FADV_WILLNEED)
+                for offset, length in runs:
+                    os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
             return self._whole(
-                b"".join([os.pread(descriptor, width, offset) for offset in offsets]), len(offsets)
+                b"".join([os.pread(descriptor, length, offset) for offset, length in runs]), len(rows)
             )
         except OSError as error:
             raise _damaged(self.path, f"can't be read ({error_line(error)})") from error
