@@ -75,6 +75,8 @@ def home(tmp_path: Path, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch) 
         path = tmp_path / "Pictures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         scene(number).save(path)
+    (tmp_path / "Downloads").mkdir()
+    shutil.copy(tmp_path / "Pictures" / "lake.jpg", tmp_path / "Downloads" / "lake.jpg")
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     return tmp_path
 
@@ -104,7 +106,7 @@ def failure(command: str) -> str | None:
 def test_every_command_of_a_page_works(page: str, home: Path) -> None:
     """A page's commands, run in order in the home of a reader with an index, all end with exit code 0."""
     if page != "README.md":  # which indexes the photos itself
-        imgsearch("index", home / "Pictures")
+        imgsearch("index", home / "Pictures", home / "Downloads")
     assert {command: told for command in commands(page) if (told := failure(command))} == {}
 
 

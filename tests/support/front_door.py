@@ -96,7 +96,7 @@ TYPED = (
     Typed("open", 2, ("IMAGE is missing", "imgsearch help open"), ONE_LINE),
     Typed("open 1 99", 2, ("number",), ONE_LINE),
     Typed("open window", 2, ("imgsearch query open window",), ONE_LINE),
-    Typed("duplicates", 2, ("imgsearch query duplicates",), ONE_LINE),
+    Typed("duplicates", 1, ("no duplicates found",), ONE_LINE),
     Typed("undo", 2, ("imgsearch index PATH", "imgsearch query undo"), ONE_LINE),
     # Options.
     Typed("query cat --open", 2, ("unknown option --open", "imgsearch help query"), ("--dtype", *ONE_LINE)),

@@ -13,6 +13,7 @@ from imgsearch.cli import output
 from imgsearch.cli.commands import (
     answer,
     current,
+    duplicates,
     index,
     learn,
     listing,
@@ -49,6 +50,7 @@ for register in (
     current.register,
     search.register,
     answer.register,
+    duplicates.register,
     maintain.register,
     transfer.register,
     models.register,

@@ -28,7 +28,6 @@ ALIASES = {
 }
 """Other names of commands, as other programs have them."""
 MISSING = {
-    "duplicates": "duplicates can't be listed yet; results show how many copies an image has",
     "undo": "there is no undo; what was removed comes back with: imgsearch index PATH",
     "web": "there is no web page yet; to search over HTTP: imgsearch serve --http",
 }

@@ -35,6 +35,7 @@ FLAGS = {
     "learning_rate": "--lr",
     "n": "--limit",
     "pixels": "--max-pixels",
+    "references": "--reference",
 }
 """Option → its flag, where that is not --its-name."""
 MINUTES = {"every_seconds": "--every", "idle_seconds": "--unload-after"}

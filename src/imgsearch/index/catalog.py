@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _DAY = 86_400.0
 _MOST_AT_ONCE = 10 * _DAY
 """Seconds by which retained rows age at most from one run to the next: no clock is believed further than that."""
+_AT_ONCE = 500  # values of one statement
 _END_OF_TIME = 1e11  # seconds since 1970: the year 5138
 
 
@@ -155,6 +156,15 @@ class Catalog:
             page,
         )
         return rows[0] if rows else None
+
+    def places(self, contents: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return by content id (segment, row) of some contents."""
+        found: dict[int, tuple[int, int]] = {}
+        for some in (contents[first : first + _AT_ONCE] for first in range(0, len(contents), _AT_ONCE)):
+            sql = f"SELECT id, segment, row FROM content WHERE id IN ({', '.join('?' * len(some))})"
+            rows = self.database.query(triple_row, sql, *some)
+            found |= {id: (segment, row) for id, segment, row in rows}
+        return found
 
     def segments(self) -> list[tuple[int, int]]:
         """Return (number, committed rows) of every segment, in order; the last one takes the next row."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,58 @@ def shots(database: Database, contents: Sequence[int]) -> dict[int, Shot]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class HashedPicture:
+    """A picture that is alone in its file, as it is stored, with its hash; ``taken`` as a Shot has it."""
+
+    content: int
+    sha256: bytes
+    width: int
+    height: int
+    bits: bytes
+    crc: int
+    taken: int | None
+    camera: str
+    burst: str
+
+
+def hashed_pictures(database: Database) -> Iterator[HashedPicture]:
+    """Yield every picture that has a file, and a hash, and is the only one in it, in the order of content ids."""
+    return database.stream(
+        _hashed_row,
+        "SELECT content.id, content.sha256, width, height, bits, hash.crc, "
+        "CASE WHEN taken_from <> 'file' THEN taken END, model, burst FROM hash "
+        "CROSS JOIN content ON content.id = hash.content LEFT JOIN metadata USING (sha256) "
+        "WHERE files > 0 AND page = 0 "
+        "AND NOT EXISTS (SELECT 1 FROM content AS other WHERE other.sha256 = content.sha256 AND other.page = 1) "
+        "ORDER BY content.id",
+    )
+
+
+def copied(database: Database) -> list[bytes]:
+    """Return the sha256 of the contents that several files have, ascending."""
+    sql = "SELECT DISTINCT sha256 FROM content WHERE files > 1 ORDER BY sha256"
+    return database.query(bytes, sql)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFile:
+    """A file of a content: its absolute path, size in bytes and mtime (ns) when it was indexed."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+def files_of(database: Database, sha256: bytes) -> list[ContentFile]:
+    """Return the files of a content, by their paths."""
+    sql = (
+        "SELECT root.path, file.path, size, mtime_ns FROM file JOIN root ON root.id = file.root "
+        "WHERE content = ? ORDER BY root.path, file.path"
+    )
+    return database.query(_file_of_row, sql, sha256)
+
+
 def count_missing(database: Database) -> int:
     """Return how many pictures that have a file have no hash."""
     sql = "SELECT count(*) FROM content WHERE files > 0 AND id NOT IN (SELECT content FROM hash)"
@@ -67,6 +120,30 @@ def missing(database: Database, root: int, after: int, limit: int) -> list[FileR
     """Return at most ``limit`` files of a root, from above an id, that have a picture without a hash."""
     sql = f"SELECT {FILE_COLUMNS} FROM file WHERE root = ? AND id > ? AND {_MISSING} ORDER BY id LIMIT ?"
     return database.query(file_row, sql, root, after, limit)
+
+
+def _file_of_row(root: bytes, path: bytes, size: int, mtime_ns: int) -> ContentFile:
+    if b"\0" in path or path[:1] in (b"", b"/") or b"/../" in b"/%b/" % path:
+        raise ValueError("a path that leads out of its folder")
+    return ContentFile(os.fsdecode(os.path.join(root, path)), int(size), int(mtime_ns))
+
+
+def _hashed_row(
+    content: int,
+    sha256: bytes,
+    width: int,
+    height: int,
+    bits: bytes,
+    crc: int,
+    taken: int | None,
+    camera: str | None,
+    burst: str | None,
+) -> HashedPicture:
+    if len(bits) != HASH_BYTES:
+        raise ValueError("a hash of the wrong length")
+    time = None if taken is None else int(taken)
+    told = time, str(camera or ""), str(burst or "")
+    return HashedPicture(int(content), bytes(sha256), int(width), int(height), bytes(bits), int(crc), *told)
 
 
 def _shot_row(

@@ -7,6 +7,7 @@ imagehash calls dhash and dhash_vertical, and the two that say "brighter", hold 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,32 +73,42 @@ LEAST_TEXTURE = BITS // 8
 """Images with fewer neighbours that differ are too plain to be told apart by these."""
 
 
-def _orders() -> NDArray[np.intp]:
-    """Return (8, 512): which of the stored bits are those of the image in each orientation."""
-
-    def mirrored(maps: NDArray[np.intp]) -> NDArray[np.intp]:
-        right, below, left, above = maps
-        return np.stack([left[:, ::-1], below[:, ::-1], right[:, ::-1], above[:, ::-1]])
-
-    def transposed(maps: NDArray[np.intp]) -> NDArray[np.intp]:
-        right, below, left, above = maps
-        return np.stack([below.T, right.T, above.T, left.T])
-
-    upright = np.arange(2 * BITS).reshape(4, SIDE, SIDE)
-    both = transposed(mirrored(transposed(mirrored(upright))))
-    half = [upright, mirrored(upright), both, mirrored(both)]
-    quarter = [transposed(mirrored(maps)) for maps in half]
-    return np.stack([maps[:2].ravel() for maps in (*half, *quarter)])
-
-
-_ORDERS = _orders()
-
-
 def codes(bits: Bits, orientation: int = 0) -> Codes:
     """Return (n, 64): the hashes that images, known by theirs, would have in one of ORIENTATIONS."""
     if orientation == 0:
         return np.ascontiguousarray(bits[:, : BITS // 8])
-    return np.packbits(np.unpackbits(bits, axis=1)[:, _ORDERS[orientation]], axis=1)
+    maps = list(np.unpackbits(bits, axis=1).reshape(-1, 4, SIDE, SIDE).swapaxes(0, 1))
+    for step in _STEPS[orientation]:
+        maps = step(maps)
+    turned = np.stack(maps[:2], axis=1).reshape(len(bits), BITS)
+    return np.ascontiguousarray(np.packbits(turned, axis=1))
+
+
+_Maps = list[NDArray[np.uint8]]
+"""Where pixels are brighter than their neighbours: to the right, below, to the left, above; (n, 16, 16) each."""
+
+
+def _mirrored(maps: _Maps) -> _Maps:
+    right, below, left, above = (some[:, :, ::-1] for some in maps)
+    return [left, below, right, above]
+
+
+def _transposed(maps: _Maps) -> _Maps:
+    right, below, left, above = (some.swapaxes(1, 2) for some in maps)
+    return [below, right, above, left]
+
+
+_QUARTER = (_mirrored, _transposed)
+_STEPS: tuple[tuple[Callable[[_Maps], _Maps], ...], ...] = (
+    (),
+    (_mirrored,),
+    _QUARTER * 2,
+    (*_QUARTER * 2, _mirrored),
+    _QUARTER,
+    (_transposed,),
+    _QUARTER * 3,
+    (*_QUARTER * 2, _transposed),
+)
 
 
 def distances(some: Codes, others: Codes) -> NDArray[np.int64]:

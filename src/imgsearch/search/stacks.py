@@ -88,13 +88,16 @@ def by_pixels(stack: Stack, new: Candidate) -> str:
 def by_time_and_look(stack: Stack, new: Candidate) -> str:
     """Of one burst are images that one camera took within seconds of each other, and that look alike.
 
-    The look is compared with that of the best one, so that no chain leads away from it.
+    The look is compared with that of the best one, so that no chain leads away from it. The same pixels at the same
+    moment are a copy.
     """
-    in_time = new.session is not None and new.session == stack.best.session
-    return "burst" if in_time and new.cosine(stack.best.place) >= BURST_COSINE else ""
+    best = stack.best
+    in_time = new.session is not None and new.session == best.session
+    copy = new.shot.taken == best.shot.taken and best.place in new.near
+    return "burst" if in_time and not copy and new.cosine(best.place) >= BURST_COSINE else ""
 
 
-RULES = (by_capture_id, by_name_and_time, by_pixels, by_time_and_look)
+RULES = (by_capture_id, by_name_and_time, by_time_and_look, by_pixels)
 """Each returns one of types.STACKED_BY, or "" where it does not hold; the first that does counts."""
 
 
