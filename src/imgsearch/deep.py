@@ -71,6 +71,18 @@ def scandir(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
         os.close(folder)
 
 
+def identity(path: str) -> tuple[int, int] | None:
+    """Return what tells a file or folder from every other one, whatever it is called; None if it is not there.
+
+    (st_dev, st_ino): the same through links, mounts and other spellings.
+    """
+    try:
+        status = stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
 def is_readable(path: str) -> bool:
     """Whether this process may read a file."""
     if _fits(path):

@@ -105,6 +105,10 @@ class Mounts:
         except (OSError, ValueError):
             return False
 
+    def below(self, folder: str) -> Iterator[str]:
+        """Yield the absolute paths below a folder at which something is mounted."""
+        return (point for point in self._points if fs.is_below(point, folder))
+
     def other_names(self, path: str) -> Iterator[str]:
         """Yield the other absolute paths at which what lies at an absolute real path is shown, as by a bind mount."""
         mount = self._find(path)

@@ -108,7 +108,7 @@ def _literal(path: str) -> str:
 def _working_folder() -> str:
     """Return the current folder by the name that the shell shows, if that is true, else by its real one."""
     shown = os.environ.get("PWD", "")
-    if os.path.isabs(shown) and (there := _identity(shown)) and there == _identity(os.curdir):
+    if os.path.isabs(shown) and (there := deep.identity(shown)) and there == deep.identity(os.curdir):
         return shown
     return os.getcwd()
 
@@ -118,11 +118,11 @@ def _by_identity(readings: Sequence[str], roots: Sequence[Root], catalog: Catalo
     folders: dict[tuple[int, int], str] = {}
     for root in roots:
         for folder in _with_those_above(root.path):
-            if identity := _identity(folder):
+            if identity := deep.identity(folder):
                 folders.setdefault(identity, folder)
     for reading in readings:
         for folder in _with_those_above(reading):
-            known = (identity := _identity(folder)) and folders.get(identity)
+            known = (identity := deep.identity(folder)) and folders.get(identity)
             if known:
                 inside = os.path.relpath(reading, folder).split(os.sep) if folder != reading else []
                 yield _respelled(known, inside, roots, catalog)
@@ -142,13 +142,13 @@ def _respelled(folder: str, names: Sequence[str], roots: Sequence[Root], catalog
 
 def _same(folder: str, path: str) -> Iterator[str]:
     """Yield the entries of a folder that are the same file or folder as ``path`` is, in the order of their names."""
-    identity = _identity(path)
+    identity = deep.identity(path)
     try:
         names = sorted(os.listdir(folder)) if identity else []
     except OSError:
         return
     for name in names:
-        if _identity(entry := os.path.join(folder, name)) == identity:
+        if deep.identity(entry := os.path.join(folder, name)) == identity:
             yield entry
 
 
@@ -157,12 +157,3 @@ def _with_those_above(path: str) -> Iterator[str]:
     yield path
     while path != os.sep:
         yield (path := os.path.dirname(path))
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Return what tells a file or folder from every other one, whatever it is called; None if it is not there."""
-    try:
-        status = deep.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino

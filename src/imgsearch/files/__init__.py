@@ -4,7 +4,7 @@ from imgsearch.files.identity import source_file
 from imgsearch.files.kinds import LINK, OTHER, RAW, described, kind_of
 from imgsearch.files.open import check_root, open_source
 from imgsearch.files.reached import Reached
-from imgsearch.files.walk import NOT_MOUNTED, Walk, WalkOptions
+from imgsearch.files.walk import NOT_MOUNTED, Walk, WalkOptions, in_order, in_turn
 
 __all__ = [
     "LINK",
@@ -16,6 +16,8 @@ __all__ = [
     "WalkOptions",
     "check_root",
     "described",
+    "in_order",
+    "in_turn",
     "kind_of",
     "open_source",
     "source_file",

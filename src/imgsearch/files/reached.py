@@ -1,4 +1,16 @@
-"""What the walks of one run have reached: by identity, so that no file or folder is reached by two names."""
+"""Which of its names a file or folder goes by, where links and mounts give it several.
+
+The one rule. Of the names of one file, or one folder, the first of these counts:
+
+1. the name that was asked for: of a root, or of a single file (`ASKED_FOR`);
+2. its own: no link and no mount lies between its root and it (`OWN`);
+3. the one that the index knows, in what a run does not walk (`KNOWN`);
+4. the one that the walks of a run come to first (`FIRST`).
+
+So no file is indexed twice, and no name depends on whether an earlier run walked the same: walks take own names before
+those behind links and mounts (`walk.in_turn`), always in the same order. Hard links are files of their own, by own
+names.
+"""
 
 from __future__ import annotations
 
@@ -7,63 +19,83 @@ from collections.abc import Callable, Iterable
 
 from imgsearch import deep
 
-Identity = tuple[int, int]
-"""(st_dev, st_ino): the same for every name of a file or folder, through links, mounts and other spellings."""
+ASKED_FOR = "it was asked for by this name"
+OWN = "no link and no mount leads to this name"
+KNOWN = "the index knows it by this name"
+FIRST = "it was reached by this name first"
 
 
 class Reached:
-    """The files and folders that the walks of one run have reached, each with the one name that it goes by."""
+    """The files and folders that the walks of one run have reached, by the names that count."""
 
-    def __init__(self, known: Callable[[], Iterable[str]] = tuple) -> None:
-        """Begin with none. ``known`` gives the names that the index has for what the run may not come to."""
-        self._names: dict[Identity, str] = {}
-        self._known: Callable[[], Iterable[str]] | None = known
+    def __init__(
+        self,
+        asked_for: Iterable[str] = (),
+        known: Callable[[], Iterable[str]] = tuple,
+        *,
+        remember_files: bool = True,
+    ) -> None:
+        """Begin with the absolute paths that were asked for.
 
-    def add(self, path: str) -> None:
-        """Let what is at an absolute path, if anything is, go by this name."""
-        try:
-            self._names.setdefault(_identity(deep.stat(path)), path)
-        except (OSError, ValueError):
-            pass
-
-    def file(self, status: os.stat_result, path: str, *, behind: bool) -> bool:
-        """Return whether a file is to be taken by this name; ``behind`` a link it is only if it has no other.
-
-        Else it always is, so that hard links are files of their own.
+        ``known`` gives those that the index knows in what the run does not walk, when something turns up behind a link
+        or mount. Without ``remember_files`` those that are reached are not kept: where no walk follows links, none is
+        reached again, but through its folder.
         """
-        return self._name(status, path, behind) == path or not behind
+        self._names: dict[str, dict[tuple[int, int], str]] = {
+            reason: {} for reason in (ASKED_FOR, OWN, KNOWN, FIRST)
+        }
+        self._known: Callable[[], Iterable[str]] | None = known
+        self._remember_files = remember_files
+        self._put(ASKED_FOR, asked_for)
 
-    def folder(self, status: os.stat_result, path: str, *, behind: bool) -> bool:
-        """Return whether a folder is to be entered by this name: it is by one, and ``behind`` a link by no other."""
-        name = self._name(status, path, behind)
-        if name == path:
-            return True
-        if not behind and os.path.realpath(name) != name:
-            self._names[_identity(status)] = path  # its own name, and until now it was known through a link
-            return True
+    def file(self, status: os.stat_result, path: str, *, behind: bool) -> tuple[bool, str]:
+        """Return whether a file goes by this name, which lies ``behind`` a link or mount or not, and why or why not."""
+        name, reason = self._name(status, path, behind, remember=self._remember_files)
+        if name != path and not behind and not _same_entry(name, path):
+            return True, OWN  # a hard link
+        return name == path, reason
+
+    def folder(self, status: os.stat_result, path: str, *, behind: bool) -> tuple[bool, str]:
+        """Return whether a folder goes by this name, as ``file`` does."""
+        name, reason = self._name(status, path, behind, remember=True)
         # There are file systems that give all their folders one number.
-        return not _list_the_same(name, path)
+        return name == path or not _list_the_same(name, path), reason
 
-    def _name(self, status: os.stat_result, path: str, behind: bool) -> str:
+    def _name(self, status: os.stat_result, path: str, behind: bool, *, remember: bool) -> tuple[str, str]:
+        """Return the name that counts, and why it does."""
         if behind and self._known:
             known, self._known = self._known(), None
-            for other in known:
-                self.add(other)
-        return self._names.setdefault(_identity(status), path)
+            self._put(KNOWN, known)
+        identity = status.st_dev, status.st_ino
+        for reason in (ASKED_FOR, OWN, KNOWN, FIRST) if behind else (ASKED_FOR, OWN):
+            if (name := self._names[reason].get(identity)) is not None:
+                return name, reason
+        reason = FIRST if behind else OWN
+        if remember:
+            self._names[reason][identity] = path
+        return path, reason
+
+    def _put(self, reason: str, paths: Iterable[str]) -> None:
+        for path in paths:
+            if identity := deep.identity(path):
+                self._names[reason].setdefault(identity, path)
 
 
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino
+def _same_entry(one: str, other: str) -> bool:
+    """Return whether two paths of one file are one entry of one folder, which two hard links are not."""
+    folder, name = os.path.split(one)
+    other_folder, other_name = os.path.split(other)
+    return name == other_name and deep.identity(folder) == deep.identity(other_folder)
 
 
 def _list_the_same(one: str, other: str) -> bool:
     """Return whether two folders hold the same names; not, if one can't be listed."""
     try:
-        return _names(one) == _names(other)
+        return _entries(one) == _entries(other)
     except OSError:
         return False
 
 
-def _names(folder: str) -> set[str]:
+def _entries(folder: str) -> set[str]:
     with deep.scandir(folder) as entries:
         return {entry.name for entry in entries}

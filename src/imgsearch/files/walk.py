@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -63,16 +63,16 @@ class _Folder:
 
 
 class Walk:
-    """The candidate files below a folder: iterate it once, then ask what it could not see.
+    """The candidate files below a folder: iterate it once, then ask what it could not see. `in_turn` iterates several.
 
     Yields SourceFile in the order of their path components as bytes; files reached through symbolic links
     and on mounts come after all others. ``root`` is an absolute real path. ``extensions`` are lower case with the dot.
     ``subpath`` (a folder or file relative to the root) restricts what is yielded and changes nothing else:
-    excludes and ignore files above it still apply. ``skip`` are absolute folders, roots of their own, that
-    are not entered, nor links into them. What ``reached`` has by another name, in this walk or in one that shares it,
-    is not reached again: no folder is entered twice, and what is behind a link is yielded once. Real files are always
-    yielded, so hard links are files of their own. ``named`` is asked about each file (relative) of another extension:
-    whether it is taken all the same. ``mounts`` is the mount table, which walks of one run may share.
+    excludes and ignore files above it still apply. With ``single`` it is all that the root stands for: a file in it.
+    ``skip`` are absolute folders, roots of their own, that are not entered, nor links into them. ``reached``, which
+    walks of one run share, decides which name of a file or folder counts. ``named`` is asked about each file (relative)
+    of another extension: whether it is taken all the same. ``mounts`` is the mount table, which walks of one run may
+    share.
 
     Raises UsageError for an invalid pattern in the options. A folder that can't be listed, or whose ignore file can't
     be used, stands in ``left_alone`` instead.
@@ -85,6 +85,7 @@ class Walk:
         extensions: Collection[str],
         *,
         subpath: str = "",
+        single: bool = False,
         skip: Collection[str] = (),
         reached: Reached | None = None,
         named: Callable[[str], bool] = lambda path: False,
@@ -107,6 +108,7 @@ class Walk:
         """Whether the walk ran to its end."""
         self._extensions = frozenset(extensions)
         self._subpath = "" if subpath in ("", ".") else os.path.normpath(subpath)
+        self._single = single
         self._skip = frozenset(skip) - {root}
         self._reached = reached or Reached()
         self._named = named
@@ -119,26 +121,45 @@ class Walk:
         self._left_out_folders: list[
             str
         ] = []  # folders that were left out, so nothing is known of their files
-        self._links: deque[tuple[str, _Folder]] = deque()
+        self._begun = False
+        self._links: list[tuple[str, _Folder]] = []  # and mounts, of which the next round begins
         self._mounts = mounts or Mounts()
         self._own: Drive | None = None
         self._devices_now: dict[str, int | None] = {}
 
     def __iter__(self) -> Iterator[SourceFile]:
-        """Walk; the stack is our own, so that no depth of folders is too deep."""
-        stack: list[tuple[str, str, _Folder]] = []
+        """Walk to the end."""
+        return (source for _, source in in_turn([self]))
+
+    def round(self) -> Iterator[SourceFile]:
+        """Walk what no link and no mount leads to; then, with each call, what is behind those found in the one before.
+
+        The last round makes the walk ``complete``.
+        """
+        links, self._links = sorted(self._links, key=lambda link: in_order(link[0])), []
+        if not self._begun:
+            self._begun = True
+            yield from self._visit(self._begin())
+        for link in links:
+            yield from self._visit(self._resolve(*link))
+        if not self._links:
+            self._end()
+
+    def _begin(self) -> list[tuple[str, str, _Folder]]:
+        """Enter the root; return its entries."""
         try:
             self._own = self._mounts.drive(self.root)
             above = self._rules_above()
-            stack = [] if above is None else self._enter("", above, linked=False)
+            return [] if above is None else self._enter("", above, linked=False)
         except OSError as error:
             self.left_alone[""] = _unlisted(error)
         except IgnoreFileError as error:
             self.left_alone[""] = _unruled(error)
-        while stack or self._links:
-            if not stack:
-                stack += self._resolve(*self._links.popleft())
-                continue
+        return []
+
+    def _visit(self, stack: list[tuple[str, str, _Folder]]) -> Iterator[SourceFile]:
+        """Walk what ``_enter`` returned; the stack is our own, so that no depth of folders is too deep."""
+        while stack:
             kind, path, parent = stack.pop()
             try:
                 if kind == "folder":
@@ -153,6 +174,8 @@ class Walk:
             except OSError as error:
                 if kind != "link":  # links that lead round in circles are nobody's loss
                     self.left_alone[path if kind == "folder" else parent.path] = _unlisted(error)
+
+    def _end(self) -> None:
         for path in self._left_out_folders:
             if _parent(path) not in self._non_empty and deep.holds_files(self._absolute(path)):
                 self._mark_non_empty(_parent(path))
@@ -201,7 +224,7 @@ class Walk:
         if len(absolute) > deep.LONGEST // 4 and len(os.fsencode(absolute)) > deep.LONGEST:
             self.left_alone[path] = f"its path is longer than {deep.LONGEST:,} bytes"
             return []
-        if not self._reached.folder(deep.stat(absolute), absolute, behind=linked):
+        if not self._single and not self._reached.folder(deep.stat(absolute), absolute, behind=linked)[0]:
             return []
         device = self._device(os.path.realpath(absolute) if linked else absolute)
         with deep.scandir(absolute) as entries:
@@ -262,9 +285,7 @@ class Walk:
         if status is None or not stat.S_ISREG(status.st_mode):
             self.other_files[kind_of(path)] += 1
             return None
-        behind_link = through_link or parent.linked
-        follow = self.options.follow_symlinks
-        if follow and not self._reached.file(status, self._absolute(path), behind=behind_link):
+        if not self._reached.file(status, self._absolute(path), behind=through_link or parent.linked)[0]:
             return None
         device = parent.device
         if through_link:
@@ -331,6 +352,24 @@ class Walk:
 
     def _absolute(self, path: str) -> str:
         return os.path.join(self.root, path) if path else self.root
+
+
+def in_order(path: str) -> list[bytes]:
+    """Return what paths are sorted by to be in walking order."""
+    return os.fsencode(path).split(b"/")
+
+
+def in_turn(walks: Collection[Walk]) -> Iterator[tuple[Walk, SourceFile]]:
+    """Walk several folders to the end; yield each file with its walk.
+
+    In all of them what no link and no mount leads to comes first, then what is behind those found so far, and so on: in
+    what order names are reached depends on the disk alone, not on which parts of a root the walks are of.
+    """
+    while walks:
+        for walk in walks:
+            for source in walk.round():
+                yield walk, source
+        walks = [walk for walk in walks if not walk.complete]
 
 
 def _unlisted(error: OSError) -> str:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from imgsearch import deep
-from imgsearch.files import NOT_MOUNTED, RAW, Reached, Walk, kind_of
+from imgsearch.files import NOT_MOUNTED, RAW, Reached, Walk, in_turn, kind_of
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing.roots import PlannedRoot, Scope
 from imgsearch.mounts import Drive, Mounts
-from imgsearch.names import owner_of
+from imgsearch.names import owner_of, single_files
 from imgsearch.types import Reporter, Silent, SourceFile
 
 
@@ -79,10 +79,12 @@ def make_plan(
     reporter.start(0, "images found")
     known_roots = {root.path: root for root in catalog.roots()} if catalog else {}
     owned = scope.elsewhere.union(*(root.owned_paths() for root in scope.roots))
-    reached = Reached(partial(_known_names, scope, catalog) if catalog else tuple)
-    for folder in (*(root.path for root in scope.roots if not root.single_files), *scope.elsewhere):
-        reached.add(folder)
-    non_empty = _NonEmpty(scope.requested)
+    reached = Reached(
+        [*(path for root in scope.roots for path in sorted(root.owned_paths())), *sorted(scope.elsewhere)],
+        partial(_known_names, scope, catalog) if catalog else tuple,
+        remember_files=any(root.options.follow_symlinks for root in scope.roots),
+    )
+    parts: dict[Walk, _Part] = {}
     for root in scope.roots:
         known = _KnownFiles(catalog, known_roots.get(root.path), root)
         # Not only those inside: a link may lead into any other root.
@@ -94,36 +96,33 @@ def make_plan(
                 root.options,
                 extensions,
                 subpath=subpath,
+                single=bool(root.single_files),
                 skip=skip,
                 reached=reached,
                 named=others,
                 mounts=mounts,
             )
-            seen: set[int] = set()
-            devices: Counter[tuple[int, int]] = Counter()
-            for source in walk:
-                reporter.advance(where=root.path)
-                non_empty.add(os.path.join(root.path, source.path))
-                row = known.file(source.path)
-                if row:
-                    seen.add(row.id)
-                    devices[row.device, source.device] += 1
-                _sort_in(plan, source, row, retry, reread)
-            plan.other_files += walk.other_files
-            plan.copies.update(root.absolute(folder) for folder in walk.copies)
-            plan.left_alone.update(
-                (root.absolute(folder), reason) for folder, reason in walk.left_alone.items()
-            )
-            # Counting is quick: where all that was known is still there, it need not be read once more.
-            look = prune and known.count(subpath) != len(seen)
-            missing = [row for row in known.files(subpath) if row.id not in seen] if look else []
-            for row, gone, reason in _judge(missing, walk, root.drive, mounts, devices, prune_empty):
-                if gone:
-                    plan.to_prune.append(row.id)
-                else:
-                    plan.kept[reason] += 1
+            parts[walk] = _Part(root, subpath, known)
+    non_empty = _NonEmpty(scope.requested)
+    for walk, source in in_turn(parts):
+        reporter.advance(where=walk.root)
+        non_empty.add(os.path.join(walk.root, source.path))
+        row = parts[walk].saw(source)
+        _sort_in(plan, source, row, retry, reread)
+    for walk, part in parts.items():
+        plan.other_files += walk.other_files
+        plan.copies.update(part.root.absolute(folder) for folder in walk.copies)
+        plan.left_alone.update(
+            (part.root.absolute(folder), reason) for folder, reason in walk.left_alone.items()
+        )
+        missing = part.missing() if prune else []
+        for row, gone, reason in _judge(missing, walk, part.root.drive, mounts, part.devices, prune_empty):
+            if gone:
+                plan.to_prune.append(row.id)
+            else:
+                plan.kept[reason] += 1
     if prune and catalog and plan.to_do:
-        plan.to_prune += _known_through_links(plan.to_do, scope, catalog)
+        plan.to_prune += _have_own_names(plan.to_do, scope, catalog, mounts)
     _leave_out_empty(plan, non_empty, scope, catalog)
     reporter.stop()
     return plan
@@ -162,35 +161,60 @@ def _judge(
         yield row, *walk.is_gone(row.path, row.device, prune_empty, same)
 
 
-def _parts(scope: Scope, catalog: Catalog) -> Iterator[tuple[Root, tuple[str, ...]]]:
-    """Yield the known roots of which the run does not walk all, with the parts that it walks."""
-    parts = {root.path: root.subpaths for root in scope.roots}
-    yield from ((root, walked) for root in catalog.roots() if "" not in (walked := parts.get(root.path, ())))
+def _known_elsewhere(scope: Scope, catalog: Catalog) -> Iterator[tuple[Root, Callable[[str], bool]]]:
+    """Yield the known roots of which the run does not walk all, each with what tells whether it walks a path in it."""
+    parts: dict[str, set[str]] = {}
+    for planned in scope.roots:
+        parts.setdefault(planned.path, set()).update(planned.subpaths)
+        if outer := planned.split_from:
+            parts.setdefault(outer.path, set()).add(os.path.relpath(planned.path, outer.path))
+    for root in catalog.roots():
+        walked = parts.get(root.path, set())
+        if "" not in walked:
+            yield root, partial(_is_in, walked)
+
+
+def _is_in(parts: Collection[str], path: str) -> bool:
+    """Whether a relative path is, or lies in, one of some others."""
+    while path and path not in parts:
+        path = os.path.dirname(path)
+    return bool(path)
 
 
 def _known_names(scope: Scope, catalog: Catalog) -> Iterator[str]:
-    """Yield the paths of the known files, and of their folders, of the roots of which the run does not walk all."""
-    folders: set[str] = set()
-    for root, _ in _parts(scope, catalog):
+    """Yield the paths of the files, and of their folders, that the index knows in what the run does not walk."""
+    for root, is_walked in _known_elsewhere(scope, catalog):
+        folders: set[str] = set()
+        whole = not single_files(root)  # the folder of single files is not the root's
         for row in catalog.files(root.id):
+            if is_walked(row.path):
+                continue
             yield (path := os.path.join(root.path, row.path))
-            while (path := os.path.dirname(path)) not in folders and is_at_or_below(path, root.path):
+            while whole and path != root.path and (path := os.path.dirname(path)) not in folders:
                 folders.add(path)
                 yield path
 
 
-def _known_through_links(sources: Collection[SourceFile], scope: Scope, catalog: Catalog) -> Iterator[int]:
-    """Yield the row ids of files that were known through a link, in what the run does not walk, by another name.
+def _have_own_names(
+    found: Collection[SourceFile], scope: Scope, catalog: Catalog, mounts: Mounts
+) -> Iterator[int]:
+    """Yield the row ids of files that are known behind a link or mount, in what the run does not walk.
 
-    Those ``sources`` are these files by their own names, and from now on they go by them.
+    Those that were ``found`` are these files by names that count more: `files.reached` has the rule.
     """
-    own = {os.path.join(source.root, source.path) for source in sources}
-    for root, walked in _parts(scope, catalog):
-        for row in catalog.files(root.id) if root.options.get("follow_symlinks") else ():
-            path = os.path.join(root.path, row.path)
-            real = os.path.realpath(path)
-            if real != path and real in own and not any(is_at_or_below(row.path, part) for part in walked):
-                yield row.id
+    behind: dict[tuple[int, int], int] = {}
+    for root, is_walked in _known_elsewhere(scope, catalog):
+        points = {os.path.relpath(point, root.path) for point in mounts.below(root.path)}
+        for below in [""] if root.options.get("follow_symlinks") else points:
+            for row in catalog.files(root.id, below):
+                path = os.path.join(root.path, row.path)
+                is_behind = _is_in(points, row.path) or os.path.realpath(path) != path
+                if is_behind and not is_walked(row.path) and (identity := deep.identity(path)):
+                    behind[identity] = row.id
+    for source in found if behind else ():
+        identity = deep.identity(os.path.join(source.root, source.path))
+        if identity and (row_id := behind.pop(identity, None)) is not None:
+            yield row_id
 
 
 def _sort_in(
@@ -266,6 +290,35 @@ class _KnownFiles:
         if path != row.path or row.device in devices:
             row = replace(row, path=path, device=devices.get(row.device, row.device))
         return replace(row, inode=0, ctime_ns=0) if self.root.moved else row
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A part of a root that is walked, and what the walk has seen of what is known there.
+
+    ``devices`` counts the files by those that they had and have.
+    """
+
+    root: PlannedRoot
+    subpath: str
+    known: _KnownFiles
+    seen: set[int] = field(default_factory=set)
+    devices: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    def saw(self, source: SourceFile) -> FileRow | None:
+        """Take note of a file that is there; return what is known of it."""
+        row = self.known.file(source.path)
+        if row:
+            self.seen.add(row.id)
+            self.devices[row.device, source.device] += 1
+        return row
+
+    def missing(self) -> list[FileRow]:
+        """Return the known files that were not seen."""
+        # Counting is quick: where all that was known is still there, it need not be read once more.
+        if self.known.count(self.subpath) == len(self.seen):
+            return []
+        return [row for row in self.known.files(self.subpath) if row.id not in self.seen]
 
 
 class _Named:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from imgsearch import deep
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
-from imgsearch.files import WalkOptions, check_root
+from imgsearch.files import WalkOptions, check_root, in_order
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Root
@@ -316,10 +316,10 @@ def owned_paths(root: Root) -> set[str]:
 
 
 def _outermost(parts: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts that lie in none of the others."""
+    """Return the parts that lie in none of the others, in walking order."""
     return tuple(
         part
-        for part in sorted(set(parts))
+        for part in sorted(set(parts), key=in_order)
         if not any(other == "" or is_below(part, other) for other in parts if other != part)
     )
 

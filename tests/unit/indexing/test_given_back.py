@@ -110,6 +110,38 @@ def test_what_was_behind_a_link_is_known_by_its_real_name_once_that_is_indexed(
     given_back(folder, fake_model)
 
 
+def test_a_file_by_itself_takes_nothing_else_of_its_folder_from_a_link(
+    folder: str, tmp_path: Path, photos: Path, fake_model: FakeModel
+) -> None:
+    """A file of a linked folder that is indexed by itself goes by its own name, all others by that behind the link."""
+    paint(tmp_path / "ext" / "trip" / "white.png", "white")
+    link_a_folder(photos)
+    run(folder, tmp_path / "ext" / "trip" / "red.png")
+    run(folder, photos, walk=FOLLOW)
+    assert indexed(folder, tmp_path) == {
+        "photos/blue.png",
+        "photos/trip/white.png",
+        "photos/trip/day/green.png",
+        "ext/trip/red.png",
+    }
+    given_back(folder, fake_model)
+
+
+def test_a_name_that_is_excluded_now_gives_way_to_another_in_the_same_run(
+    folder: str, tmp_path: Path, photos: Path, fake_model: FakeModel
+) -> None:
+    """A file that two links lead to goes by the second as soon as the first is excluded, in a run of this part too."""
+    (photos / "sub").mkdir()
+    for name in ("a", "b"):
+        (photos / "sub" / name).symlink_to("../../ext/trip/day")
+    run(folder, photos, walk=FOLLOW)
+    assert indexed(folder, photos) == {"blue.png", "sub/a/green.png"}
+    (photos / "sub" / ".imgsearchignore").write_text("a/\n")
+    run(folder, photos / "sub")
+    assert indexed(folder, photos) == {"blue.png", "sub/b/green.png"}
+    given_back(folder, fake_model)
+
+
 def test_an_image_behind_a_link_whose_drive_is_away_keeps_its_vector(
     folder: str, photos: Path, fake_model: FakeModel
 ) -> None:
@@ -241,6 +273,38 @@ def test_a_mount_of_a_folder_of_another_root_stays_that_ones(
     run(folder, tmp_path / "two")
     assert indexed(folder, tmp_path) == {"one/sub/red.png", "two/blue.png"}
     given_back(folder, fake_model)
+
+
+def test_what_was_behind_a_mount_goes_by_its_own_name_once_that_is_indexed(
+    folder: str, tmp_path: Path, binds: Binds, fake_model: FakeModel
+) -> None:
+    """A folder that was known by a mount is known once when a run of another root finds it without one."""
+    paint(tmp_path / "one" / "blue.png", "blue")
+    paint(tmp_path / "two" / "sub" / "red.png", "red")
+    binds.put(tmp_path / "two" / "sub", tmp_path / "one" / "mnt")
+    run(folder, tmp_path / "one")
+    assert indexed(folder, tmp_path) == {"one/blue.png", "one/mnt/red.png"}
+    run(folder, tmp_path / "two")
+    assert indexed(folder, tmp_path) == {"one/blue.png", "two/sub/red.png"}
+    given_back(folder, fake_model)
+    changes_nothing(folder, tmp_path / "one")
+
+
+def test_a_file_by_itself_on_a_mount_keeps_the_name_that_was_asked_for(
+    folder: str, tmp_path: Path, binds: Binds, fake_model: FakeModel
+) -> None:
+    """It does so when its folder is indexed by another name; a hard link is a file of its own, as ever."""
+    for name in ("red", "blue"):
+        paint(tmp_path / "top" / "real" / f"{name}.png", name)
+    binds.put(tmp_path / "top" / "real", tmp_path / "alias")
+    run(folder, tmp_path / "alias" / "red.png")
+    run(folder, tmp_path / "top")
+    assert indexed(folder, tmp_path) == {"alias/red.png", "top/real/blue.png"}
+    given_back(folder, fake_model)
+    os.link(tmp_path / "top" / "real" / "red.png", tmp_path / "top" / "red.png")
+    run(folder)
+    assert indexed(folder, tmp_path) == {"alias/red.png", "top/real/blue.png", "top/red.png"}
+    changes_nothing(folder)
 
 
 class Folding:
