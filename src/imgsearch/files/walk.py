@@ -26,6 +26,7 @@ from imgsearch.files.ignore import (
 from imgsearch.files.kinds import LINK, extension, kind_of
 from imgsearch.files.reached import Reached
 from imgsearch.files.sidecars import sidecars_among, sidecars_of, state_of
+from imgsearch.fs import is_at_or_below
 from imgsearch.mounts import Drive, Mounts
 from imgsearch.text import Message, Option, display_path, error_line
 from imgsearch.types import SourceFile
@@ -225,6 +226,7 @@ class Walk:
             self.left_alone[path] = f"its path is longer than {deep.LONGEST:,} bytes"
             return []
         if not self._single and not self._reached.folder(deep.stat(absolute), absolute, behind=linked)[0]:
+            self._left_out_folders.append(path)
             return []
         device = self._device(os.path.realpath(absolute) if linked else absolute)
         with deep.scandir(absolute) as entries:
@@ -270,7 +272,8 @@ class Walk:
     def _resolve(self, path: str, parent: _Folder) -> list[tuple[str, str, _Folder]]:
         """Return what a symbolic link or a mount stands for, as an entry to visit; nothing where it is a root's."""
         real = os.path.realpath(self._absolute(path))
-        if any(real == root or real.startswith(os.path.join(root, "")) for root in self._skip):
+        owners = (root for root in (*self._skip, self.root) if is_at_or_below(real, root))
+        if max(owners, key=len, default=self.root) != self.root:
             return []
         if not deep.isdir(real):
             return [("link", path, parent)]

@@ -150,8 +150,16 @@ RED = dict.fromkeys(("top/x.png", "top/y.png", "top/a/x.png", "top/a/y.png"), "r
             ),
             [(["top/a"], True), (["top/l"], False)],
         ),
+        (
+            Tree(RED, {"top/l": ("out", False)}, {"top/alias": "top", "top/b/alias": "top"}),
+            [(["top/b", "out"], True), (["top"], True)],
+        ),
     ],
-    ids=["a file of a linked folder by itself", "a folder that is mounted in itself"],
+    ids=[
+        "a file of a linked folder by itself",
+        "a folder that is mounted in itself",
+        "a root below that is only a mount of it",
+    ],
 )
 def test_what_is_shown_of_a_tree_can_be_given_back(
     tree: Tree, runs: Sequence[tuple[list[str], bool | None]]

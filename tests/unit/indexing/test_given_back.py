@@ -290,6 +290,20 @@ def test_what_was_behind_a_mount_goes_by_its_own_name_once_that_is_indexed(
     changes_nothing(folder, tmp_path / "one")
 
 
+def test_a_mount_stays_indexed_when_a_folder_around_its_root_becomes_one(
+    folder: str, tmp_path: Path, binds: Binds, fake_model: FakeModel
+) -> None:
+    """What is mounted in a root is that root's, also if it lies in another one."""
+    paint(tmp_path / "drive" / "red.png", "red")
+    paint(tmp_path / "top" / "sub" / "blue.png", "blue")
+    paint(tmp_path / "top" / "green.png", "green")
+    binds.put(tmp_path / "drive", tmp_path / "top" / "sub" / "mnt")
+    run(folder, tmp_path / "top" / "sub")
+    run(folder, tmp_path / "top")
+    assert indexed(folder, tmp_path) == {"top/green.png", "top/sub/blue.png", "top/sub/mnt/red.png"}
+    given_back(folder, fake_model)
+
+
 def test_a_file_by_itself_on_a_mount_keeps_the_name_that_was_asked_for(
     folder: str, tmp_path: Path, binds: Binds, fake_model: FakeModel
 ) -> None:
