@@ -7,9 +7,9 @@ The one rule. Of the names of one file, or one folder, the first of these counts
 3. the one that the index knows, in what a run does not walk (`KNOWN`);
 4. the one that the walks of a run come to first (`FIRST`).
 
-So no file is indexed twice, and no name depends on whether an earlier run walked the same: walks take own names before
-those behind links and mounts (`walk.in_turn`), always in the same order. Hard links are files of their own, by own
-names.
+And a name counts only if those of the folders on its way do. So no file is indexed twice, and no name depends on what
+an earlier run found in the same folders: walks take own names before those behind links and mounts (`walk.in_turn`),
+always in the same order. Hard links are files of their own, by own names.
 """
 
 from __future__ import annotations
@@ -37,16 +37,18 @@ class Reached:
     ) -> None:
         """Begin with the absolute paths that were asked for.
 
-        ``known`` gives those that the index knows in what the run does not walk, when something turns up behind a link
-        or mount. Without ``remember_files`` those that are reached are not kept: where no walk follows links, none is
-        reached again, but through its folder.
+        ``known`` gives those that the index knows in what the run does not walk, each folder before what lies in it,
+        when something turns up behind a link or mount. Without ``remember_files`` those that are reached are not kept:
+        where no walk follows links, none is reached again, but through its folder.
         """
         self._names: dict[str, dict[tuple[int, int], str]] = {
             reason: {} for reason in (ASKED_FOR, OWN, KNOWN, FIRST)
         }
         self._known: Callable[[], Iterable[str]] | None = known
         self._remember_files = remember_files
-        self._put(ASKED_FOR, asked_for)
+        for path in asked_for:
+            if identity := deep.identity(path):
+                self._names[ASKED_FOR].setdefault(identity, path)
 
     def file(self, status: os.stat_result, path: str, *, behind: bool) -> tuple[bool, str]:
         """Return whether a file goes by this name, which lies ``behind`` a link or mount or not, and why or why not."""
@@ -65,7 +67,7 @@ class Reached:
         """Return the name that counts, and why it does."""
         if behind and self._known:
             known, self._known = self._known(), None
-            self._put(KNOWN, known)
+            self._put_known(known)
         identity = status.st_dev, status.st_ino
         for reason in (ASKED_FOR, OWN, KNOWN, FIRST) if behind else (ASKED_FOR, OWN):
             if (name := self._names[reason].get(identity)) is not None:
@@ -75,10 +77,23 @@ class Reached:
             self._names[reason][identity] = path
         return path, reason
 
-    def _put(self, reason: str, paths: Iterable[str]) -> None:
+    def gives_way(self, path: str) -> bool:
+        """Return whether a folder that the index knows by this name goes by one that counts more."""
+        return self._gives_way(path, deep.identity(path))
+
+    def _gives_way(self, path: str, identity: tuple[int, int] | None) -> bool:
+        names = (self._names[reason].get(identity, path) for reason in (ASKED_FOR, OWN)) if identity else ()
+        return any(name != path and _list_the_same(name, path) for name in names)
+
+    def _put_known(self, paths: Iterable[str]) -> None:
+        """Take names of files and folders that count unless they give way, or the folder that they lie in does."""
+        given_way: set[str] = set()
         for path in paths:
-            if identity := deep.identity(path):
-                self._names[reason].setdefault(identity, path)
+            identity = deep.identity(path)
+            if os.path.dirname(path) in given_way or self._gives_way(path, identity):
+                given_way.add(path)
+            elif identity:
+                self._names[KNOWN].setdefault(identity, path)
 
 
 def _same_entry(one: str, other: str) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 from imgsearch import deep
 from imgsearch.files import NOT_MOUNTED, RAW, Reached, Walk, in_turn, kind_of
@@ -79,9 +79,10 @@ def make_plan(
     reporter.start(0, "images found")
     known_roots = {root.path: root for root in catalog.roots()} if catalog else {}
     owned = scope.elsewhere.union(*(root.owned_paths() for root in scope.roots))
+    elsewhere = _Elsewhere(scope, catalog) if catalog else None
     reached = Reached(
         [*(path for root in scope.roots for path in sorted(root.owned_paths())), *sorted(scope.elsewhere)],
-        partial(_known_names, scope, catalog) if catalog else tuple,
+        elsewhere.names if elsewhere else tuple,
         remember_files=any(root.options.follow_symlinks for root in scope.roots),
     )
     parts: dict[Walk, _Part] = {}
@@ -121,8 +122,8 @@ def make_plan(
                 plan.to_prune.append(row.id)
             else:
                 plan.kept[reason] += 1
-    if prune and catalog and plan.to_do:
-        plan.to_prune += _have_own_names(plan.to_do, scope, catalog, mounts)
+    if prune and elsewhere and plan.to_do:
+        plan.to_prune += elsewhere.given_way(plan.to_do, reached, mounts)
     _leave_out_empty(plan, non_empty, scope, catalog)
     reporter.stop()
     return plan
@@ -161,60 +162,79 @@ def _judge(
         yield row, *walk.is_gone(row.path, row.device, prune_empty, same)
 
 
-def _known_elsewhere(scope: Scope, catalog: Catalog) -> Iterator[tuple[Root, Callable[[str], bool]]]:
-    """Yield the known roots of which the run does not walk all, each with what tells whether it walks a path in it."""
-    parts: dict[str, set[str]] = {}
-    for planned in scope.roots:
-        parts.setdefault(planned.path, set()).update(planned.subpaths)
-        if outer := planned.split_from:
-            parts.setdefault(outer.path, set()).add(os.path.relpath(planned.path, outer.path))
-    for root in catalog.roots():
-        walked = parts.get(root.path, set())
-        if "" not in walked:
-            yield root, partial(_is_in, walked)
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """What the index knows in what a run does not walk, and which of its names count: `files.reached` has the rule."""
+
+    scope: Scope
+    catalog: Catalog
+
+    def names(self) -> Iterator[str]:
+        """Yield the absolute paths of the files and, before what lies in them, of their folders."""
+        for root, is_walked in self._roots():
+            # The folder of single files is not the root's.
+            folders = {""} if single_files(root) else set[str]()
+            for row in self.catalog.files(root.id):
+                if is_walked(row.path):
+                    continue
+                for folder in reversed(_folders_of(row.path)):
+                    if folder not in folders:
+                        folders.add(folder)
+                        yield os.path.join(root.path, folder) if folder else root.path
+                yield os.path.join(root.path, row.path)
+
+    def given_way(self, found: Collection[SourceFile], reached: Reached, mounts: Mounts) -> Iterator[int]:
+        """Yield the row ids of files behind a link or mount that go by other names from now on.
+
+        Those that were ``found``, and those in a folder that has another name: it shows the file, or leaves it out.
+        """
+        behind: dict[tuple[int, int], int] = {}
+        for root, is_walked in self._roots():
+            points = {os.path.relpath(point, root.path) for point in mounts.below(root.path)}
+            gives_way = cache(partial(_gives_way, root, reached))
+            for below in [""] if root.options.get("follow_symlinks") else points:
+                for row in self.catalog.files(root.id, below):
+                    path = os.path.join(root.path, row.path)
+                    is_behind = _is_in(points, row.path) or os.path.realpath(path) != path
+                    if not is_behind or is_walked(row.path):
+                        continue
+                    if any(map(gives_way, _folders_of(row.path))):
+                        yield row.id
+                    elif identity := deep.identity(path):
+                        behind[identity] = row.id
+        for source in found if behind else ():
+            identity = deep.identity(os.path.join(source.root, source.path))
+            if identity and (row_id := behind.pop(identity, None)) is not None:
+                yield row_id
+
+    def _roots(self) -> Iterator[tuple[Root, Callable[[str], bool]]]:
+        """Yield the known roots of which not all is walked, each with what tells whether a path in it is."""
+        parts: dict[str, set[str]] = {}
+        for planned in self.scope.roots:
+            parts.setdefault(planned.path, set()).update(planned.subpaths)
+            if outer := planned.split_from:
+                parts.setdefault(outer.path, set()).add(os.path.relpath(planned.path, outer.path))
+        for root in self.catalog.roots():
+            walked = parts.get(root.path, set())
+            if "" not in walked:
+                yield root, partial(_is_in, walked)
+
+
+def _gives_way(root: Root, reached: Reached, folder: str) -> bool:
+    return bool(folder) and reached.gives_way(os.path.join(root.path, folder))
+
+
+def _folders_of(path: str) -> list[str]:
+    """Return the folders that a relative path lies in, the nearest first and "", the root, last."""
+    folders = []
+    while path:
+        folders.append(path := os.path.dirname(path))
+    return folders
 
 
 def _is_in(parts: Collection[str], path: str) -> bool:
     """Whether a relative path is, or lies in, one of some others."""
-    while path and path not in parts:
-        path = os.path.dirname(path)
-    return bool(path)
-
-
-def _known_names(scope: Scope, catalog: Catalog) -> Iterator[str]:
-    """Yield the paths of the files, and of their folders, that the index knows in what the run does not walk."""
-    for root, is_walked in _known_elsewhere(scope, catalog):
-        folders: set[str] = set()
-        whole = not single_files(root)  # the folder of single files is not the root's
-        for row in catalog.files(root.id):
-            if is_walked(row.path):
-                continue
-            yield (path := os.path.join(root.path, row.path))
-            while whole and path != root.path and (path := os.path.dirname(path)) not in folders:
-                folders.add(path)
-                yield path
-
-
-def _have_own_names(
-    found: Collection[SourceFile], scope: Scope, catalog: Catalog, mounts: Mounts
-) -> Iterator[int]:
-    """Yield the row ids of files that are known behind a link or mount, in what the run does not walk.
-
-    Those that were ``found`` are these files by names that count more: `files.reached` has the rule.
-    """
-    behind: dict[tuple[int, int], int] = {}
-    for root, is_walked in _known_elsewhere(scope, catalog):
-        points = {os.path.relpath(point, root.path) for point in mounts.below(root.path)}
-        for below in [""] if root.options.get("follow_symlinks") else points:
-            for row in catalog.files(root.id, below):
-                path = os.path.join(root.path, row.path)
-                is_behind = _is_in(points, row.path) or os.path.realpath(path) != path
-                if is_behind and not is_walked(row.path) and (identity := deep.identity(path)):
-                    behind[identity] = row.id
-    for source in found if behind else ():
-        identity = deep.identity(os.path.join(source.root, source.path))
-        if identity and (row_id := behind.pop(identity, None)) is not None:
-            yield row_id
+    return path in parts or any(folder in parts for folder in _folders_of(path))
 
 
 def _sort_in(

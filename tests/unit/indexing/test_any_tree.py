@@ -154,11 +154,20 @@ RED = dict.fromkeys(("top/x.png", "top/y.png", "top/a/x.png", "top/a/y.png"), "r
             Tree(RED, {"top/l": ("out", False)}, {"top/alias": "top", "top/b/alias": "top"}),
             [(["top/b", "out"], True), (["top"], True)],
         ),
+        (
+            Tree(
+                {"top/x.png": "red", "out/y.png": "red"},
+                {"top/a/l": ("out", False), "out/d/l": ("top", False)},
+                {},
+            ),
+            [(["top/a"], True), (["top/a/l"], True)],
+        ),
     ],
     ids=[
         "a file of a linked folder by itself",
         "a folder that is mounted in itself",
         "a root below that is only a mount of it",
+        "a linked folder that becomes a root and has links",
     ],
 )
 def test_what_is_shown_of_a_tree_can_be_given_back(
