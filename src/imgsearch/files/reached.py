@@ -23,6 +23,8 @@ ASKED_FOR = "it was asked for by this name"
 OWN = "no link and no mount leads to this name"
 KNOWN = "the index knows it by this name"
 FIRST = "it was reached by this name first"
+_RANKS = (ASKED_FOR, OWN, KNOWN, FIRST)
+_OWN_RANKS = (ASKED_FOR, OWN)
 
 
 class Reached:
@@ -41,9 +43,7 @@ class Reached:
         when something turns up behind a link or mount. Without ``remember_files`` those that are reached are not kept:
         where no walk follows links, none is reached again, but through its folder.
         """
-        self._names: dict[str, dict[tuple[int, int], str]] = {
-            reason: {} for reason in (ASKED_FOR, OWN, KNOWN, FIRST)
-        }
+        self._names: dict[str, dict[tuple[int, int], str]] = {reason: {} for reason in _RANKS}
         self._known: Callable[[], Iterable[str]] | None = known
         self._remember_files = remember_files
         for path in asked_for:
@@ -69,9 +69,9 @@ class Reached:
             known, self._known = self._known(), None
             self._put_known(known)
         identity = status.st_dev, status.st_ino
-        for reason in (ASKED_FOR, OWN, KNOWN, FIRST) if behind else (ASKED_FOR, OWN):
-            if (name := self._names[reason].get(identity)) is not None:
-                return name, reason
+        for reason in _RANKS if behind else _OWN_RANKS:
+            if identity in self._names[reason]:
+                return self._names[reason][identity], reason
         reason = FIRST if behind else OWN
         if remember:
             self._names[reason][identity] = path
@@ -82,7 +82,7 @@ class Reached:
         return self._gives_way(path, deep.identity(path))
 
     def _gives_way(self, path: str, identity: tuple[int, int] | None) -> bool:
-        names = (self._names[reason].get(identity, path) for reason in (ASKED_FOR, OWN)) if identity else ()
+        names = (self._names[reason].get(identity, path) for reason in _OWN_RANKS) if identity else ()
         return any(name != path and _list_the_same(name, path) for name in names)
 
     def _put_known(self, paths: Iterable[str]) -> None:

@@ -282,17 +282,18 @@ class Walk:
         return [("folder", path, _Folder(parent.path, parent.device, parent.rules, linked=True, sidecars={}))]
 
     def _file(self, path: str, parent: _Folder, *, through_link: bool) -> SourceFile | None:
-        """Return the entry as a SourceFile if it is a regular file to be taken by its name and not yet yielded."""
+        """Return the entry as a SourceFile if it is a regular file that goes by this name."""
         candidate = extension(path) in self._extensions or self._named(path)
-        status = deep.stat(self._absolute(path), follow_symlinks=through_link) if candidate else None
+        absolute = self._absolute(path)
+        status = deep.stat(absolute, follow_symlinks=through_link) if candidate else None
         if status is None or not stat.S_ISREG(status.st_mode):
             self.other_files[kind_of(path)] += 1
             return None
-        if not self._reached.file(status, self._absolute(path), behind=through_link or parent.linked)[0]:
+        if not self._reached.file(status, absolute, behind=through_link or parent.linked)[0]:
             return None
         device = parent.device
         if through_link:
-            device = self._device(os.path.dirname(os.path.realpath(self._absolute(path))))
+            device = self._device(os.path.dirname(os.path.realpath(absolute)))
         folder, _, name = path.rpartition("/")
         sidecars = sidecars_of(name, parent.sidecars) if folder == parent.path else ()
         state = state_of(self._absolute(folder), sidecars) if sidecars else 0
