@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 
 from imgsearch import deep
 
-ASKED_FOR = "it was asked for by this name"
+ASKED_FOR = "it was given by this name"
 OWN = "no link and no mount leads to this name"
 KNOWN = "the index knows it by this name"
 FIRST = "it was reached by this name first"
