@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from imgsearch.cli import output
 from support import fakes
@@ -70,6 +71,18 @@ def test_several_numbers_are_several_examples(index: str) -> None:
     assert not {first, second} & set(found)
     search(index, "red")
     assert names(imgsearch("similar", "1-2", "--json")) == found
+
+
+def test_a_page_is_the_example_that_was_shown(index: str, tmp_path: Path) -> None:
+    """Of a file with several pages `similar` takes the page that was found, not the first."""
+    colours = [Image.new("RGB", (64, 48), fakes.COLOURS[name]) for name in ("white", "yellow", "black")]
+    colours[0].save(tmp_path / "photos" / "pages.tif", save_all=True, append_images=colours[1:])
+    paint(tmp_path / "photos" / "dark.png", (10, 10, 10))
+    run(index, tmp_path / "photos")
+    assert search(index, "black")[:2] == ["pages", "dark"]
+    done = imgsearch("similar", "1", "--json")
+    assert names(done)[:2] == ["pages", "dark"]
+    assert done.err == f"1: {tmp_path / 'photos' / 'pages.tif'}, page 3\n"
 
 
 def test_similar_is_a_last_answer_too(index: str) -> None:
