@@ -196,6 +196,14 @@ def test_setting_keeps_comments_and_order(file: Path) -> None:
     assert shown("query.limit") == [(20, "file")]
 
 
+def test_a_word_for_a_number_stays_a_word(file: Path) -> None:
+    """`all` is kept as it was typed, numbers as numbers."""
+    for key, value in (("query.limit", "all"), ("query.min-score", "0.5"), ("query.rating", "4")):
+        assert imgsearch("config", key, value).code == 0
+    assert file.read_text() == '[query]\nlimit = "all"\nmin-score = 0.5\nrating = 4\n'
+    assert imgsearch("config").code == 0
+
+
 def test_a_new_file_is_private_and_a_link_is_followed(file: Path, tmp_path: Path) -> None:
     """A file that is kept elsewhere stays there."""
     target = tmp_path / "dotfiles.toml"

@@ -65,6 +65,9 @@ def test_a_saved_query_is_used_by_name(index: str, file: Path) -> None:
     expected = {"query": "blue", "shape": "portrait", "limit": 1, "after": "30 years ago"}
     assert kept(file) == {"portraits": expected}
     assert found(index, "@portraits") == ["tall-blue"]
+    save("everything", "blue", "-k", "all")
+    assert kept(file)["everything"] == {"query": "blue", "limit": "all"}
+    assert len(found(index, "@everything")) == 6
     assert imgsearch("@portraits", "--index", index, "--paths").lines[0].endswith("tall-blue.png")
 
 

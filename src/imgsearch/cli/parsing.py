@@ -213,6 +213,8 @@ def parsed(option: Any, value: Any) -> Any:
         return option.process_value(None, value)
     except click.BadParameter as error:
         raise UsageError(_bad_value("", error).strip()) from error
+    except UsageError as error:  # of a parser of ours, which names the flag
+        raise UsageError(str(error).removeprefix(f"{_named(option)} ")) from error
 
 
 def is_typed(name: str) -> bool:

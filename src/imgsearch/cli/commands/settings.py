@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json as encoding
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -126,6 +127,8 @@ def _checked(words: list[str], typed: Mapping[Any, Any]) -> dict[str, Any]:
             value = _absolute(value)
         elif option.name == "below":
             value = [_absolute(folder) for folder in value]
+        elif value == sys.maxsize:
+            value = "all"  # as it was typed
         found[file.names_of(option)[0]] = value
     return found
 
@@ -244,7 +247,8 @@ def _set(program: Any, key: str, words: list[str]) -> None:
         if len(words) > 1:
             raise UsageError(f"{key}: give one value, in quotes if it has spaces")
         read = _read(key, option, words[0])
-        value = read if isinstance(read, int | float) else words[0]
+        # What reads as a number, but was not typed as one, is a word such as "all".
+        value = read if isinstance(read, int | float) and str(read) == words[0] else words[0]
     else:
         _read(key, option, words)
     file.change((table, _in_file(option, table) or name), value)
