@@ -6,8 +6,8 @@ visible. WAL with synchronous=FULL; paths are stored as the bytes that the file 
 
 from __future__ import annotations
 
+import functools
 import itertools
-import json
 import operator
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.index import hashes, metadata
-from imgsearch.index.database import Database, Kind
+from imgsearch.index.database import PORTABLE, Database, Kind
+from imgsearch.index.layout import base_of
 from imgsearch.index.metadata import fulltext
 from imgsearch.index.rows import (
     EMBEDDING_STAYS,
@@ -38,6 +39,8 @@ from imgsearch.index.rows import (
     record_row,
     root_row,
     skipped_row,
+    stored_options,
+    stored_path,
     stored_picture_row,
     triple_row,
 )
@@ -70,6 +73,11 @@ class Catalog:
         return self.database.folder
 
     @property
+    def base(self) -> str:
+        """The folder that a portable index is in, and its roots with it; "" for any other index."""
+        return self.database.base
+
+    @property
     def path(self) -> str:
         """The database file."""
         return self.database.path
@@ -99,7 +107,8 @@ class Catalog:
 
     def roots(self) -> list[Root]:
         """Return the known roots in the order in which they were added."""
-        return self.database.query(root_row, "SELECT id, path, options, mount, drive FROM root ORDER BY id")
+        make = functools.partial(root_row, base=self.base)
+        return self.database.query(make, "SELECT id, path, options, mount, drive FROM root ORDER BY id")
 
     def file(self, root: int, path: str) -> FileRow | None:
         """Return what is known of the file at ``path`` below a root, or None."""
@@ -325,24 +334,51 @@ class Catalog:
         """Add a root, or bring its options, mount point and drive up to date; return its id.
 
         ``devices`` gives by the devices that its files have those that they have from now on; the others stay.
-        With another drive, what tells its files from others of the same size and time is unknown from now on.
+        With another drive, what tells its files from others of the same size and time is unknown from now on. Raises
+        UsageError for a root that a portable index can't have.
         """
+        stored = stored_path(path, self.base)
+        mount = os.sep if self.base else mount  # it may be mounted anywhere
         with self.transaction() as db:
             db.execute(
                 f"UPDATE file SET {_NOT_TOLD_APART} WHERE root = "
-                "(SELECT id FROM root WHERE path = ? AND drive <> ?)",
-                (os.fsencode(path), drive),
+                "(SELECT id FROM main.root WHERE path = ? AND drive <> ?)",
+                (stored, drive),
             )
             row = db.execute(
-                "INSERT INTO root (path, options, mount, drive) VALUES (?, ?, ?, ?) "
+                "INSERT INTO main.root (path, options, mount, drive) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (path) DO UPDATE SET options = excluded.options, mount = excluded.mount, "
                 "drive = excluded.drive RETURNING id",
-                (os.fsencode(path), json.dumps(options, sort_keys=True), os.fsencode(mount), drive),
+                (stored, stored_options(options, self.base), os.fsencode(mount), drive),
             ).fetchone()
             if devices:
                 case, values = _renumbered(devices)
                 db.execute(f"UPDATE file SET device = {case} WHERE root = ?", (*values, row[0]))
         return int(row[0])
+
+    def make_portable(self) -> None:
+        """Store roots relative to the folder that the index is in from now on.
+
+        Raises UsageError if one of them is elsewhere.
+        """
+        if self.base:
+            return
+        base, roots = base_of(self.folder), self.roots()
+        with self.transaction() as db:
+            db.executemany(
+                "UPDATE root SET path = ?, options = ?, mount = ? WHERE id = ?",
+                [
+                    (
+                        stored_path(root.path, base),
+                        stored_options(root.options, base),
+                        os.fsencode(os.sep),
+                        root.id,
+                    )
+                    for root in roots
+                ],
+            )
+            db.execute("INSERT INTO meta (key, value) VALUES (?, '1')", (PORTABLE,))
+        self.database.show_absolute()
 
     def put_meta(self, key: str, value: str) -> None:
         """Keep a remark about the index itself."""
@@ -463,7 +499,7 @@ class Catalog:
     def drop_root(self, id: int) -> None:
         """Forget a root; its files must have been dropped before."""
         with self.transaction() as db:
-            db.execute("DELETE FROM root WHERE id = ?", (id,))
+            db.execute("DELETE FROM main.root WHERE id = ?", (id,))
 
     def move_roots(self, moved: Sequence[Root], *, copied: bool, forget: int | None = None) -> None:
         """Give roots, known by their ids, other paths, options, mount points and drives: all or, killed, none.
@@ -478,20 +514,20 @@ class Catalog:
                 )
             # First out of each other's way: /a may become /a/b while /a/b becomes something else.
             db.executemany(
-                "UPDATE root SET path = ? WHERE id = ?", ((b"%d" % root.id, root.id) for root in moved)
+                "UPDATE main.root SET path = ? WHERE id = ?", ((b"%d" % root.id, root.id) for root in moved)
             )
             db.executemany(
-                "UPDATE root SET path = ?, options = ?, mount = ?, drive = ? WHERE id = ?",
-                (
+                "UPDATE main.root SET path = ?, options = ?, mount = ?, drive = ? WHERE id = ?",
+                [
                     (
-                        os.fsencode(root.path),
-                        json.dumps(root.options, sort_keys=True),
-                        os.fsencode(root.mount),
+                        stored_path(root.path, self.base),
+                        stored_options(root.options, self.base),
+                        os.fsencode(os.sep if self.base else root.mount),
                         root.drive,
                         root.id,
                     )
                     for root in moved
-                ),
+                ],
             )
             if forget is not None:
                 db.executemany(

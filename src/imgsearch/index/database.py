@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
 from imgsearch.fs import check_handles
-from imgsearch.index.layout import CATALOGUE, check_files, index_of
+from imgsearch.index.layout import CATALOGUE, base_of, check_files, index_of
 from imgsearch.index.metadata import columns, fulltext, named
 from imgsearch.index.metadata.globe import distance
 from imgsearch.text import Call, error_line
@@ -206,6 +206,9 @@ _READ_AS_IT_IS = {
 }
 
 
+PORTABLE = "portable"
+"""The key in ``meta`` that says of an index that its roots are stored relative to the folder that it is in."""
+
 # Rows of a stream fetched at once.
 _FETCHED = 1000
 # No value in it is longer; SQLite would take a gigabyte.
@@ -260,6 +263,8 @@ class Database:
         """
         self.folder = folder
         self.path = os.path.join(folder, CATALOGUE)
+        self.base = ""
+        """The folder that a portable index is in, and its roots with it; "" for any other index."""
         self._turn, self._steps = threading.RLock(), 0
         check_files(folder)
         if not create and not os.path.exists(self.path):
@@ -295,6 +300,22 @@ class Database:
             # it would be lost with it in a power cut: it is made durable in the database first.
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         self._migrate(write, create)
+        if self.connection.execute("SELECT 1 FROM meta WHERE key = ?", (PORTABLE,)).fetchone():
+            self.show_absolute()
+
+    def show_absolute(self) -> None:
+        """Let all that is read be of absolute roots, though they are stored relative to ``base``.
+
+        This view is the connection's own. What is written goes to ``main.root``.
+        """
+        self.base = base_of(self.folder)
+        base = os.fsencode(self.base)
+        inside = base.rstrip(b"/") + b"/"
+        self.connection.execute("PRAGMA temp_store = MEMORY")
+        self.connection.execute(
+            f"CREATE TEMP VIEW root AS SELECT id, CASE path WHEN x'2e' THEN x'{base.hex()}' "
+            f"ELSE CAST(x'{inside.hex()}' || path AS BLOB) END AS path, options, mount, drive FROM main.root"
+        )
 
     def _connect(self, write: bool) -> sqlite3.Connection:
         uri = "file:" + urllib.parse.quote(os.fsencode(self.path))

@@ -112,6 +112,11 @@ def index_of(data: str) -> str:
     return os.path.dirname(data) if os.path.basename(data).startswith(GENERATION) else data
 
 
+def base_of(data: str) -> str:
+    """Return the folder that a portable index is in, given the folder of its catalogue and vectors: a real path."""
+    return os.path.dirname(os.path.realpath(index_of(data)))
+
+
 class Kind(NamedTuple):
     """A file system: its ``name`` in the mount table ("" if nobody knows), whether it is one of a network, and why."""
 

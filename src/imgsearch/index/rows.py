@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imgsearch.errors import UsageError
 from imgsearch.fs import is_at_or_below
+from imgsearch.text import Option, display_path
 from imgsearch.types import Metadata, PixelHash, Record, SourceFile
 
 LOST = "embedding lost"
@@ -19,6 +21,8 @@ TRANSIENT = frozenset(
 )
 EMBEDDING_STAYS = "its earlier embedding stays"
 """Ends the detail of a file that has a content and could not be read again; before it stands the reason."""
+_FOLDERS = ("above", "anchor")
+"""A root's options that name a folder."""
 # Of the answers of `is_current`, those that are asked for by name.
 CHANGED, UNCHANGED = "changed", "same size and time"
 
@@ -28,7 +32,7 @@ class Root:
     """A folder that is kept indexed. ``mount`` is the mount point that it lay on: "/", or a drive's.
 
     ``options`` are the walk's options as the user gave them, by name. ``drive`` tells the drive that it lay on from
-    others; "" is unknown.
+    others; "" is unknown. ``base`` is the folder that a portable index is in, with which the root moves; else "".
     """
 
     id: int
@@ -36,6 +40,7 @@ class Root:
     options: dict[str, object]
     mount: str
     drive: str = ""
+    base: str = ""
 
 
 FILE_COLUMNS = "id, path, size, mtime_ns, device, content, error, detail, inode, ctime_ns, sidecars"
@@ -141,12 +146,36 @@ class FileState:
 # no path, no number or no JSON raises ValueError, TypeError, OverflowError or RecursionError.
 
 
-def root_row(id: int, path: bytes, options: str, mount: bytes, drive: str) -> Root:
-    """Read a row of the root table."""
+def root_row(id: int, path: bytes, options: str, mount: bytes, drive: str, base: str = "") -> Root:
+    """Read a row of the root table, of a portable index in the folder ``base``, else ""."""
     folder = _folder(os.fsdecode(path))
-    return Root(
-        int(id), folder, _options(json.loads(options), folder), _folder(os.fsdecode(mount)), str(drive)
-    )
+    known = _options(json.loads(options), folder, base)
+    return Root(int(id), folder, known, _folder(os.fsdecode(mount)), str(drive), base)
+
+
+def stored_path(path: str, base: str) -> bytes:
+    """Return an absolute folder as the root table has it: relative to ``base`` in a portable index.
+
+    Raises UsageError if it lies outside.
+    """
+    if not base:
+        return os.fsencode(path)
+    if not is_at_or_below(path, base):
+        raise UsageError(
+            f"{display_path(path)} is not in {display_path(base)}: a portable index holds only images in the folder "
+            "that it is in; use another index for others: ",
+            Option("folder", metavar="DIR"),
+        )
+    return os.fsencode(os.path.relpath(path, base))
+
+
+def stored_options(options: Mapping[str, object], base: str) -> str:
+    """Return a root's options as the root table has them. Raises UsageError as ``stored_path``."""
+    changed = dict(options)
+    for name in _FOLDERS:
+        if base and changed.get(name):
+            changed[name] = os.fsdecode(stored_path(str(changed[name]), base))
+    return json.dumps(changed, sort_keys=True)
 
 
 def _folder(path: str) -> str:
@@ -155,8 +184,11 @@ def _folder(path: str) -> str:
     return path
 
 
-def _options(options: Any, root: str) -> dict[str, object]:
-    """Check the options of the root ``root``; what is unknown stays, for a newer imgsearch may have written it."""
+def _options(options: Any, root: str, base: str) -> dict[str, object]:
+    """Check the options of the root ``root``, and make its folders absolute where they are relative to ``base``.
+
+    What is unknown stays, for a newer imgsearch may have written it.
+    """
     if not isinstance(options, dict):
         raise TypeError("its options are not named")
     names = {name: options.get(name, []) for name in ("exclude", "only")}
@@ -168,9 +200,11 @@ def _options(options: Any, root: str) -> dict[str, object]:
     for name in ("include_hidden", "follow_symlinks", "include_copies"):
         if not isinstance(options.get(name, False), bool):
             raise TypeError(f"{name} is neither true nor false")
-    for name in ("above", "anchor"):
+    for name in _FOLDERS:
         # A walk goes from there down to the root, and would never arrive from anywhere else.
         folder = options.get(name, "")
+        if base and folder:
+            options[name] = folder = os.path.normpath(os.path.join(base, folder))
         if folder != "" and not is_at_or_below(root, _folder(folder)):
             raise ValueError(f"{name} is not a folder above {root}")
     return dict(options)

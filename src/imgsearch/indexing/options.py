@@ -18,7 +18,8 @@ class IndexOptions:
 
     ``reread`` are paths below which every image is read again, whatever its size and time; ``retry`` does so with what
     was skipped, for whatever reason.
-    Without ``advise`` a run gives no advice on the choice of the model.
+    Without ``advise`` a run gives no advice on the choice of the model. ``portable`` makes an index that can be moved
+    together with its images: it is in a folder that all of its roots are in, or are.
     """
 
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -32,6 +33,7 @@ class IndexOptions:
     rebuild: bool = False
     dry_run: bool = False
     advise: bool = True
+    portable: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for impossible figures."""

@@ -66,6 +66,8 @@ def place_of(root: Root, mounts: Mounts, samples: Samples, *, rebuild: bool = Fa
         drive = None
     if drive is None:
         return Place("away", reason=f"{path} is not there now (a drive that is not mounted?): {consequence}")
+    if root.base:
+        return _beside_its_index(root, drive, mounts, consequence)
     at_same_point = drive.point == root.mount
     named = bool(drive.name and root.drive)
     if (named and drive.name == root.drive) or (at_same_point and not named and drive.point == os.sep):
@@ -87,6 +89,18 @@ def place_of(root: Root, mounts: Mounts, samples: Samples, *, rebuild: bool = Fa
     away = f"{path} was on a drive of its own, and nothing is mounted at {display_path(root.mount)} now"
     what_now = "mount the drive and index again, or, if this folder has taken its place: "
     return Place("away", drive, Message(f"{away}: {consequence}; {what_now}", accept))
+
+
+def _beside_its_index(root: Root, drive: Drive, mounts: Mounts, consequence: str) -> Place:
+    """Find out where the files of a portable index are: on its own drive, wherever that is mounted."""
+    try:
+        home = mounts.drive(root.base).point
+    except OSError:
+        home = ""
+    if drive.point != home:
+        other = f"{display_path(root.path)} is on another drive than its index now, mounted at"
+        return Place("away", drive, f"{other} {display_path(drive.point)}: {consequence}")
+    return Place("same" if drive.name == root.drive else "moved", drive)
 
 
 def devices_now(root: Root, place: Place, own: Drive) -> dict[int, int]:

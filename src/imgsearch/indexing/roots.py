@@ -16,7 +16,8 @@ from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root, in_order
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.rows import Root
+from imgsearch.index.layout import base_of
+from imgsearch.index.rows import Root, stored_path
 from imgsearch.indexing.places import Samples, devices_now, place_of
 from imgsearch.mounts import UNKNOWN, Drive, Mounts
 from imgsearch.names import known_as, owner_of, single_files
@@ -144,6 +145,22 @@ def resolve_scope(
     covered = {root.path for root in present}
     others = (root for root in roots if root.path not in covered)
     return Scope(tuple(present), requested, frozenset().union(*map(owned_paths, others)))
+
+
+def check_portable(scope: Scope, index: str, mounts: Mounts) -> None:
+    """Refuse roots that the portable index in the folder ``index`` can't have: UsageError.
+
+    These lie outside of the folder that the index is in, or on another drive than it.
+    """
+    base = base_of(os.path.abspath(index))
+    for root in scope.roots:
+        stored_path(root.path, base)
+        if root.drive.point != mounts.drive(base).point:
+            raise UsageError(
+                f"{display_path(root.path)} is on another drive than the index in {display_path(index)}, which would "
+                "move without it; use another index for it: ",
+                Option("folder", metavar="DIR"),
+            )
 
 
 def _requested(

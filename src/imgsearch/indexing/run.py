@@ -35,7 +35,7 @@ from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.places import samples_of
 from imgsearch.indexing.plan import Plan, make_plan
-from imgsearch.indexing.roots import Scope, resolve_scope, with_reread
+from imgsearch.indexing.roots import Scope, check_portable, resolve_scope, with_reread
 from imgsearch.media import formats
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
@@ -98,6 +98,8 @@ def index_pictures(
             samples=base.samples,
         )
         options = replace(options, reread=reread)
+        if options.portable or base.portable:
+            check_portable(scope, folder, base.mounts)
         plan = _plan(scope, base, options, reporter)
         _require_pictures(plan, reporter)
         _say_plan(plan, options, folder, base.spec, reporter)
@@ -122,7 +124,7 @@ def index_pictures(
             # Only with a model in memory is an index made, or does an old one give way.
             encoder = load()
             _advise(encoder, checkpoint, folder, base, options, reporter)
-        with _open_writer(base, folder, spec, options.rebuild, reporter) as writer:
+        with _open_writer(base, folder, spec, options, reporter) as writer:
             result = Ingest(writer, plan, options, reporter).carry_out(load)
     result.seconds = time.monotonic() - started
     return result
@@ -136,7 +138,7 @@ class _Baseline:
     ``spec`` and ``catalog`` and, unless it is a dry run, a ``writer``, which holds the lock. For a new index there is
     none of these; ``unfinished`` is the spec and data folder of a rebuild that was interrupted, ``named`` are the
     files, by root, that aren't called like images and are in an index that is replaced. ``replaced`` are some of its
-    images by root. ``mounts`` is what is mounted.
+    images by root. ``portable`` says that the index is. ``mounts`` is what is mounted.
     """
 
     model: ModelOptions
@@ -147,6 +149,7 @@ class _Baseline:
     unfinished: tuple[IndexSpec, str] | None = None
     named: Mapping[str, Collection[str]] = field(default_factory=dict)
     replaced: Mapping[str, Mapping[int, Sequence[FileRow]]] = field(default_factory=dict)
+    portable: bool = False
     mounts: Mounts = field(default_factory=Mounts)
 
     def samples(self, root: Root) -> Mapping[int, Sequence[FileRow]]:
@@ -177,7 +180,12 @@ def _open_baseline(
     model = check_options(index.folder, index.spec, options.model, go_on, anew)
     if writer is not None:
         writer.move_model(model)
-    return _Baseline(options.model, index.catalog.roots(), index.spec, index.catalog, writer)
+        if options.portable:
+            writer.catalog.make_portable()
+    portable = bool(index.catalog.base)
+    return _Baseline(
+        options.model, index.catalog.roots(), index.spec, index.catalog, writer, portable=portable
+    )
 
 
 def _call(paths: Sequence[str], folder: str, options: IndexOptions) -> Call:
@@ -194,6 +202,7 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
     roots: list[Root] = []
     named: dict[str, list[str]] = {}
     replaced: dict[str, dict[int, list[FileRow]]] = {}
+    portable = False
     unfinished = generations.unfinished(folder)
     # An interrupted rebuild is resumed with its own settings, unless others are asked for.
     unchanged = model == ModelOptions(device=model.device, dtype=model.dtype, force_model=model.force_model)
@@ -202,13 +211,13 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
     try:
         # The catalogue alone: the vectors may be what is damaged.
         with closing(Catalog(generations.in_use(folder) or folder)) as catalog:
-            roots = catalog.roots()
+            roots, portable = catalog.roots(), bool(catalog.base)
             for root in roots:
                 named[root.path] = catalog.named_otherwise(root.id, "", formats.EXTENSIONS)
                 replaced[root.path] = samples_of(root, catalog)
     except (IndexDamaged, IndexMismatch, StorageError):
         pass  # the paths that were asked for are all there is to go by
-    return _Baseline(model, roots, unfinished=unfinished, named=named, replaced=replaced)
+    return _Baseline(model, roots, unfinished=unfinished, named=named, replaced=replaced, portable=portable)
 
 
 def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Reporter) -> Plan:
@@ -278,13 +287,15 @@ def _advise(
 
 @contextmanager
 def _open_writer(
-    base: _Baseline, folder: str, spec: IndexSpec, rebuild: bool, reporter: Reporter
+    base: _Baseline, folder: str, spec: IndexSpec, options: IndexOptions, reporter: Reporter
 ) -> Iterator[IndexWriter]:
     """Give the writer of a refresh, or open that of a new index, which replaces the one that was there in the end."""
     if base.writer:
         yield base.writer
         return
-    with IndexWriter(folder, spec, rebuild=rebuild) as writer:
+    with IndexWriter(folder, spec, rebuild=options.rebuild) as writer:
+        if options.portable or base.portable:
+            writer.catalog.make_portable()
         for root in base.roots:
             # A root on a drive that is not mounted now is indexed when it is back.
             writer.catalog.put_root(root.path, root.options, root.mount, root.drive)

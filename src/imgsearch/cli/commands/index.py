@@ -18,7 +18,7 @@ from imgsearch.cli.numbers import picked
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
 from imgsearch.errors import UsageError
-from imgsearch.index.layout import find_index
+from imgsearch.index.layout import NAME, find_index
 from imgsearch.index.rows import LOST
 from imgsearch.text import Call, Message, format_bytes, plural
 from imgsearch.types import path_json, paths_json
@@ -131,6 +131,14 @@ def index(
         bool,
         typer.Option("--retry", help="Read skipped files again", rich_help_panel=ADVANCED),
     ] = False,
+    portable: Annotated[
+        bool,
+        typer.Option(
+            "--portable",
+            help="Keep the index in FOLDER/.imgsearch; folder and index can be moved together",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = False,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -185,8 +193,9 @@ def index(
         retry=retry,
         rebuild=rebuild,
         dry_run=dry_run,
+        portable=portable,
     )
-    folder = find_index(index)
+    folder = _portable_index(paths or []) if portable and index is None else find_index(index)
     result = index_pictures(paths or [], folder, options, reporter)
     if json:
         output.json_line(result.as_json())
@@ -199,6 +208,16 @@ def index(
     if stats:
         reporter.say(result.timing())
     return 0
+
+
+def _portable_index(paths: Sequence[str]) -> str:
+    """Return the folder of the portable index of some paths. Raises UsageError unless it is one folder."""
+    if len(paths) != 1 or not os.path.isdir(paths[0]):
+        raise UsageError(
+            "--portable takes one folder, which gets the index: imgsearch index FOLDER --portable; "
+            "or give the index's folder with --index DIR"
+        )
+    return os.path.join(os.path.realpath(paths[0]), NAME)
 
 
 def _batch_size(text: str) -> int | None:
@@ -263,7 +282,9 @@ def status(
             }
         )
         return 0
-    output.line(f"index      {state.folder}, {format_bytes(state.bytes_on_disk)}, made {_day(state.created)}")
+    portable = ", portable" if any(root.base for root in state.roots) else ""
+    size = format_bytes(state.bytes_on_disk)
+    output.line(f"index      {state.folder}, {size}, made {_day(state.created)}{portable}")
     output.line(f"images     {plural(state.files, 'file')}, {state.contents:,} distinct")
     if state.contents:
         output.line(f"metadata   {_known(state)}")
