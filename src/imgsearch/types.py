@@ -363,7 +363,7 @@ class Hit:
     """One answer to a question. ``score`` is the exact cosine of the stored vector with the question's.
 
     ``content`` is the id of its content. Where hits that show the same are stacked, ``stack`` are those behind this
-    one, best first.
+    one, best first. ``index`` is the folder of its index where several are searched, else "".
     """
 
     rank: int
@@ -376,6 +376,7 @@ class Hit:
     height: int
     content: int = field(default=0, compare=False)
     stack: tuple[Stacked, ...] | None = None
+    index: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
@@ -385,7 +386,9 @@ class Hit:
             **path_json(self.path),
             **paths_json(self.copies, "copies"),
         }
-        del told["content"], told["stack"]
+        del told["content"], told["stack"], told["index"]
+        if self.index:
+            told |= path_json(self.index, "index")
         return told if self.stack is None else {**told, "stack": [one.as_json() for one in self.stack]}
 
 

@@ -35,6 +35,16 @@ IndexFolder = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
+IndexFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        show_default="$IMGSEARCH_INDEX, else .imgsearch in this folder or above, else your data folder",
+        help="Folder of the index; may be repeated to search several indexes together",
+        rich_help_panel=ADVANCED,
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(

@@ -54,7 +54,8 @@ class QueryCommand(Command):
         rest = self.parse_words(ctx, list(args))
         for option in options.values():
             name = str(option.name)
-            if option.multiple and name in implied and is_typed_in(ctx, name):
+            added = option.multiple and name != "index"  # one index is searched instead of another
+            if added and name in implied and is_typed_in(ctx, name):
                 ctx.params[name] = list(dict.fromkeys([*implied[name], *ctx.params[name]]))
         ctx.params["words"] = expanded
         return rest

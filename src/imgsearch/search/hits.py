@@ -75,7 +75,7 @@ def hits_of(
     for record, score in found:
         if options.min_score is not None and score < options.min_score:
             continue
-        if options.within is not None and hits and score < _floor(hits[0].score, options.within):
+        if options.within is not None and hits and score < floor(hits[0].score, options.within):
             continue
         inside, outside = _split(record.paths, options)
         existing = [path for path in inside if deep.exists(path)]
@@ -109,5 +109,6 @@ def _split(paths: Sequence[str], options: SearchOptions) -> tuple[list[str], lis
     return inside or list(paths), [path for path in paths if inside and path not in inside]
 
 
-def _floor(best: float, within: float) -> float:
+def floor(best: float, within: float) -> float:
+    """Return the lowest score that is within so many percent of the best one."""
     return best - abs(best) * within / 100

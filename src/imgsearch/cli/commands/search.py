@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from imgsearch.cli import door, filters, output
+from imgsearch.cli import door, filters, output, several
 from imgsearch.cli import options as common
 from imgsearch.cli.commands import current
 from imgsearch.cli.examples import AllowPrivate, image_files
@@ -175,7 +175,7 @@ def query(
     json: common.Json = False,
     paths: Paths = False,
     nul: common.Nul = False,
-    index: common.IndexFolder = None,
+    index: common.IndexFolders = None,
     model: common.ModelFolder = None,
     device: common.SearchDevice = "auto",
     dtype: common.SearchDtype = "auto",
@@ -202,9 +202,13 @@ def query(
 
     reporter = output.ProgressReporter()
     words = words or []
-    last = _last(words, image, index) if more or less else None
+    named = several.distinct(index)
+    if len(named) > 1 and (more or less):
+        raise UsageError("--more and --less refine the search of one index; give one --index")
+    where = named[0] if named else None
+    last = _last(words, image, where) if more or less else None
     if last is not None:
-        index, below, given = last.index, below or list(last.below), {**last.filters, **given}
+        where, below, given = last.index, below or list(last.below), {**last.filters, **given}
     combined = image is None and not literal and is_combined(words)
     if not (combined or literal):
         door.check_words(words)
@@ -255,17 +259,29 @@ def query(
     choice = common.model_choice(model, device=device, dtype=dtype)
     kept = KeptModel()
     if refresh:
-        current.refresh(index, choice, kept, reporter)
+        for one in named or (where,):
+            current.refresh(one, choice, kept, reporter)
+
+    def request_of(files: Sequence[str], refines: Feedback | None = None) -> SearchRequest:
+        # For "-" this is what all lines have in common.
+        with_files = zip(parts, files, strict=True) if parts else ()
+        asked = tuple(replace(part, image=file) for part, file in with_files)
+        return SearchRequest("query", text, files[0] if image else image, options, asked, refines)
+
+    def encoder_of(opened: ImageIndex, request: SearchRequest) -> CachedEncoder:
+        return _encoder(opened, request, choice, kept, reporter, cache=not no_remember)
+
+    if len(named) > 1:
+        lines = _lines() if text == "-" else None
+        search = (images, request_of, encoder_of, lines, style, reporter)
+        return several.search(named, *search, allow_private=allow_private)
     with (
-        _opened(index) as opened,
+        _opened(where) as opened,
         image_files(images, reporter, allow_private=allow_private) as files,
     ):
         refines = _judged(opened, last, more or (), less or ()) if last else None
-        # For "-" this is what all lines have in common.
-        if parts:
-            parts = tuple(replace(part, image=file) for part, file in zip(parts, files, strict=True))
-        request = SearchRequest("query", text, files[0] if image else image, options, parts, refines)
-        encoder = _encoder(opened, request, choice, kept, reporter, cache=not no_remember)
+        request = request_of(files, refines)
+        encoder = encoder_of(opened, request)
         if text != "-":
             answered, failed = ask(opened, request, encoder), False
             if not no_remember:
@@ -349,7 +365,7 @@ def similar(
     json: common.Json = False,
     paths: Paths = False,
     nul: common.Nul = False,
-    index: common.IndexFolder = None,
+    index: common.IndexFolders = None,
     model: common.ModelFolder = None,
     device: common.SearchDevice = "auto",
     dtype: common.SearchDtype = "auto",
@@ -374,7 +390,8 @@ def similar(
     for name in image:
         door.check_image(name)
     reporter = output.ProgressReporter()
-    examples, index = picked(image, index, reporter)
+    named = several.distinct(index)
+    examples, where = picked(image, named[0] if named else None, reporter)
     reporter.wait("Searching")
     from imgsearch.client import KeptModel
     from imgsearch.search import SearchRequest, ask
@@ -392,19 +409,29 @@ def similar(
     choice = common.model_choice(model, device=device, dtype=dtype)
     kept = KeptModel()
     if refresh:
-        current.refresh(index, choice, kept, reporter)
+        for one in named or (where,):
+            current.refresh(one, choice, kept, reporter)
     images = [path for path, _ in examples]
-    with _opened(index) as opened, image_files(images, reporter, allow_private=allow_private) as files:
+
+    def request_of(files: Sequence[str]) -> SearchRequest:
         (_, page), *others = examples
         parts = tuple(Part(image=file, page=page) for file, (_, page) in zip(files, examples, strict=True))
         if others:
-            request = SearchRequest("similar", options=options, parts=parts)
-        elif page:
-            options = replace(options, include_examples=True)  # as a single file is in its own answer
-            request = SearchRequest("similar", options=options, parts=parts)
-        else:
-            request = SearchRequest("similar", image=files[0], options=options)
-        encoder = _encoder(opened, request, choice, kept, reporter)
+            return SearchRequest("similar", options=options, parts=parts)
+        if page:
+            own = replace(options, include_examples=True)  # as a single file is in its own answer
+            return SearchRequest("similar", options=own, parts=parts)
+        return SearchRequest("similar", image=files[0], options=options)
+
+    def encoder_of(opened: ImageIndex, request: SearchRequest) -> CachedEncoder:
+        return _encoder(opened, request, choice, kept, reporter)
+
+    if len(named) > 1:
+        search = (images, request_of, encoder_of, None, style, reporter)
+        return several.search(named, *search, allow_private=allow_private)
+    with _opened(where) as opened, image_files(images, reporter, allow_private=allow_private) as files:
+        request = request_of(files)
+        encoder = encoder_of(opened, request)
         answered = ask(opened, request, encoder)
         if not no_remember:
             _remember(opened, answered, folders, given)

@@ -1,0 +1,127 @@
+"""Several indexes searched together: each is asked, and the answers become one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from imgsearch.errors import FolderError, UsageError
+from imgsearch.index.reader import ImageIndex
+from imgsearch.search import SearchRequest, ask
+from imgsearch.search.examples import stored_vector
+from imgsearch.search.hits import SearchOptions, floor
+from imgsearch.types import Hit, Input, QueryEncoder, Vectors
+
+Group = list[int]
+"""The places of indexes whose scores can be compared."""
+
+_RANK_OFFSET = 60
+"""Of reciprocal rank fusion, as its authors chose it: the first places count for little more than those after them."""
+
+
+def groups(indexes: Sequence[ImageIndex]) -> list[Group]:
+    """Return which indexes agree in model, dimension and prompts, so that their scores mean the same."""
+    found: dict[tuple[object, ...], Group] = {}
+    for number, index in enumerate(indexes):
+        spec = index.spec
+        key = (spec.fingerprint, spec.dim, spec.query_prompt, spec.document_prompt)
+        found.setdefault(key, []).append(number)
+    return list(found.values())
+
+
+def ask_all(
+    indexes: Sequence[ImageIndex], request: SearchRequest, encoders: Sequence[QueryEncoder]
+) -> list[Hit]:
+    """Return the hits of all indexes for a request, best first, each with its index; ``encoders`` is one each.
+
+    They are ordered by score where the indexes' scores can be compared, else by their ranks among those of the same
+    group. A file that is in several indexes is one hit. An index without the folders that the search is confined to has
+    no part in it. Raises as ``ask`` does.
+    """
+    options = request.options
+    answers: list[list[Hit]] = []
+    refused: list[UsageError] = []
+    for group in groups(indexes):
+        hits: list[Hit] = []
+        texts: dict[tuple[str | None, str | None], Vectors] = {}
+        example = _example([indexes[number] for number in group], request)
+        for number in group:
+            shared = _Shared(encoders[number], texts, example)
+            try:
+                found = ask(indexes[number], request, shared).hits
+            except UsageError as error:
+                if error.option != "below":
+                    raise
+                refused.append(error)
+                continue
+            hits += [replace(hit, index=indexes[number].folder) for hit in found]
+        answers.append(_by_score(hits, options))
+    if len(refused) == len(indexes):
+        raise refused[0]
+    merged = answers[0] if len(answers) == 1 else _by_rank(answers)
+    return [replace(hit, rank=rank) for rank, hit in enumerate(merged[: options.n], start=1)]
+
+
+def _by_score(hits: Sequence[Hit], options: SearchOptions) -> list[Hit]:
+    """Return the hits of indexes whose scores can be compared as one answer."""
+    ordered = _distinct(sorted(hits, key=lambda hit: -hit.score))
+    if options.within is not None and ordered:
+        least = floor(ordered[0].score, options.within)
+        ordered = [hit for hit in ordered if hit.score >= least]
+    return ordered
+
+
+def _by_rank(answers: Sequence[Sequence[Hit]]) -> list[Hit]:
+    """Return several answers as one, by reciprocal ranks: their scores say nothing of each other."""
+    ranked = [(1 / (_RANK_OFFSET + rank), hit) for hits in answers for rank, hit in enumerate(hits, start=1)]
+    fused: dict[tuple[str, int], float] = {}
+    for value, hit in ranked:
+        fused[hit.path, hit.page] = fused.get((hit.path, hit.page), 0.0) + value
+    ranked.sort(key=lambda item: -fused[item[1].path, item[1].page])
+    return _distinct([hit for _, hit in ranked])
+
+
+def _distinct(hits: Sequence[Hit]) -> list[Hit]:
+    """Return the hits without those of a page of a file that came before."""
+    return list({(hit.path, hit.page): hit for hit in reversed(hits)}.values())[::-1]
+
+
+def _example(indexes: Sequence[ImageIndex], request: SearchRequest) -> Vectors | None:
+    """Return the vector of the image that others are to be like, if one of some comparable indexes has it stored."""
+    if request.kind != "similar" or not isinstance(request.image, str):
+        return None
+    for index in indexes:
+        try:
+            vector = stored_vector(index, request.image)
+        except FolderError:
+            continue
+        if vector is not None:
+            return vector
+    return None
+
+
+class _Shared:
+    """An encoder of one of several indexes that agree: what was embedded, or is stored, for one serves all."""
+
+    def __init__(
+        self,
+        encoder: QueryEncoder,
+        texts: dict[tuple[str | None, str | None], Vectors],
+        example: Vectors | None,
+    ) -> None:
+        self._encoder, self._texts, self._example = encoder, texts, example
+
+    def embed(self, inputs: Sequence[Input]) -> Vectors:
+        """Return one row an input, as the encoder does."""
+        return np.concatenate([self._row(item) for item in inputs])
+
+    def _row(self, item: Input) -> Vectors:
+        if item.image is not None:
+            known = None if item.text else self._example
+            return self._encoder.embed([item]) if known is None else known
+        key = item.text, item.instruction
+        if key not in self._texts:
+            self._texts[key] = self._encoder.embed([item])
+        return self._texts[key]
