@@ -242,10 +242,11 @@ Row = tuple[int, str, str, str]
 
 def _texts(database: Database, ids: str, *values: object) -> Iterator[Row]:
     """Yield what the table should hold of the contents whose ids a statement selects; nothing of one without files."""
+    # Roots as they are stored: the folder that a portable index is in may be called anything tomorrow.
     sql = (
         f"WITH wanted AS ({ids}) SELECT wanted.id, root.path, file.path, title, description, keywords FROM wanted "
         "CROSS JOIN content USING (id) CROSS JOIN file ON file.content = content.sha256 "
-        "CROSS JOIN root ON root.id = file.root LEFT JOIN metadata USING (sha256) "
+        "CROSS JOIN main.root AS root ON root.id = file.root LEFT JOIN metadata USING (sha256) "
         "ORDER BY wanted.id, root.path, file.path"
     )
     rows = database.stream(_named, sql, *values)
@@ -265,7 +266,7 @@ def _named(
         int(id),
         _joined([title or "", description or ""]),
         _joined(map(str, words)),
-        [n for n in names if n],
+        [n for n in names if n not in ("", os.curdir)],
     )
 
 
