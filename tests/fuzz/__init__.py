@@ -11,12 +11,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz import decoders, foreign, requests
+from fuzz import addresses, decoders, foreign, metadata, requests
 
 Case = Callable[[random.Random, Path], None]
 
 TARGETS: dict[str, Case] = {
+    "addresses": addresses.case,
     "decoders": decoders.case,
     "foreign": foreign.case,
+    "metadata": metadata.case,
     "requests": requests.case,
 }

@@ -55,7 +55,9 @@ class WebServer:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
 
     @property
     def port(self) -> int:
@@ -76,8 +78,12 @@ class WebServer:
         )
         return asked
 
-    def __enter__(self) -> WebServer:
+    def start(self) -> None:
+        """Answer from now on, until the block or the process ends."""
         self._thread.start()
+
+    def __enter__(self) -> WebServer:
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
