@@ -179,10 +179,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         END""",
         # What is kept of an image's pixels, where they were decoded since there is this table.
         """CREATE TABLE hash (
-            content INTEGER PRIMARY KEY REFERENCES content (id) ON DELETE CASCADE,
+            content INTEGER PRIMARY KEY,         -- content.id
             bits BLOB NOT NULL,                  -- difference hashes, 128 bytes
             crc INTEGER NOT NULL                 -- crc32 of the decoded pixels
         )""",
+        """CREATE TRIGGER hash_forgotten AFTER DELETE ON content BEGIN
+            DELETE FROM hash WHERE content = OLD.id;
+        END""",
         *columns.SCHEMA,
         *fulltext.SCHEMA,
     ),
