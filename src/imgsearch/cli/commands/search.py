@@ -195,6 +195,7 @@ def query(
     Examples:
       imgsearch query red car at night
       imgsearch query horse + stripes - saddle     # added and taken away
+      imgsearch query 2:dog + https://…/pool.jpg   # the dog counts twice
       imgsearch query same place in winter --image ~/Pictures/lake.jpg
       imgsearch query receipts --in ~/Pictures/2024 -k 50 --paths > receipts.txt
     """
