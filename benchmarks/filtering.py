@@ -93,7 +93,7 @@ def kinds(rows: int) -> dict[str, dict[str, object]]:
         "name, 100": {"name": "0005000*.?p*g"},
         "screenshots, none": {"screenshots": True},
         "has gps, third": {"has": ["gps"]},
-        "all at once": {"after": since(rows // 2), "camera": "common", "portrait": True, "type": "jpg"},
+        "all at once": {"after": since(rows // 2), "camera": "common", "landscape": True, "type": "jpg"},
         "folder, half": {},
         "folder, 1000": {},
     }

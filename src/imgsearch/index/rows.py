@@ -69,6 +69,15 @@ class FileRow:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexedFile:
+    """A file that is indexed: its absolute path, and its size in bytes and mtime (ns) when it was."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class VectorLocation:
     """Where a content's vector lies, with the crc32 of its bytes."""
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from imgsearch.types import RGB, PixelHash
+
+if TYPE_CHECKING:
+    # The others import it on use: a search compares hashes and has no pixels.
+    from PIL import Image
 
 SIDE = 16
 BITS = 2 * SIDE * SIDE
@@ -45,6 +49,8 @@ def pixel_hash(pixels: RGB) -> PixelHash:
 
 def reduced(pixels: RGB) -> Image.Image:
     """Return an image averaged over squares of pixels, as long as neither side gets below 128."""
+    from PIL import Image
+
     image = Image.fromarray(pixels)
     factor = min(image.size) // _REDUCED
     return image.reduce(factor) if factor > 1 else image
@@ -56,6 +62,8 @@ def difference_bits(image: Image.Image) -> bytes:
     They say where the pixel to the right is brighter, that below, where it is darker, and that below.
     """
     grey = image.convert("L")
+    from PIL import Image
+
     across = np.asarray(grey.resize((SIDE + 1, SIDE), Image.Resampling.LANCZOS))
     down = np.asarray(grey.resize((SIDE, SIDE + 1), Image.Resampling.LANCZOS))
     maps = (

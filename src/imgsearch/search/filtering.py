@@ -23,13 +23,12 @@ from imgsearch.index.metadata.filters import (
     Sized,
     Taken,
 )
-from imgsearch.media.formats import FORMATS
 from imgsearch.names import known_as, owner_of
-from imgsearch.search.dates import Interval, read_date
 from imgsearch.text import Message, Option, display_path
 
 if TYPE_CHECKING:
     from imgsearch.index.reader import ImageIndex
+    from imgsearch.search.dates import Interval
 
 NAMES = (
     *(
@@ -126,6 +125,8 @@ def _begin(option: str, text: str | None) -> datetime | None:
 
 
 def _interval(option: str, text: str) -> Interval:
+    from imgsearch.search.dates import read_date  # on use: its patterns take some milliseconds
+
     try:
         return read_date(text, datetime.now())
     except InputError as error:
@@ -140,6 +141,8 @@ def _text(option: str, text: str) -> str:
 
 def _typed(text: str) -> Typed:
     """Read names of types: any extension of a format stands for all of them."""
+    from imgsearch.media.formats import FORMATS
+
     names = [name.strip().removeprefix(".").casefold() for name in text.split(",") if name.strip()]
     extensions: list[str] = []
     for name in names:

@@ -16,21 +16,13 @@ from imgsearch.index.metadata.columns import UNKNOWN
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.metadata.found import FoundFiles
 from imgsearch.index.reader import ImageIndex
+from imgsearch.index.rows import IndexedFile
 from imgsearch.media.formats import FORMATS
 from imgsearch.text import Option, display_path
 from imgsearch.types import path_json
 
 SORTS = ("newest", "oldest", "path")
 _AT_ONCE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedFile:
-    """A file that is indexed: its absolute path, and its size in bytes and mtime (ns) when it was."""
-
-    path: str
-    size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     # The others import them on use: they load NumPy.
     from imgsearch.index.metadata.filters import Filter
     from imgsearch.index.reader import ImageIndex
+    from imgsearch.index.rows import IndexedFile
 
 Where = Annotated[
     str | None, typer.Argument(metavar="PATH", help="Only this file, or the files in this folder")
@@ -78,33 +79,55 @@ def list_images(
     if json and (paths or nul):
         other = "--paths" if paths else "-0"
         raise UsageError(f"--json and {other} are two forms of the same list; give one of them")
-    from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.filtering import filters_of
-    from imgsearch.search.listing import ListOptions
-    from imgsearch.search.listing import list_images as listed
+    _check(path)
+    if given or n is not None or sort or offset:
+        return _list_chosen(path, n, sort, offset, given, json, nul, index)
     from imgsearch.tools.maintenance.status import indexed_files
 
-    chosen = filters_of(**given)
-    options = ListOptions(chosen, (), sort or "newest", n, offset)
-    _check(path)
-    folder = find_index(index)
-    with ImageIndex(folder) as opened:
-        below = _below(opened, path)
-        everything = options == ListOptions() and sort is None
-        found = indexed_files(folder, path) if everything else listed(opened, replace(options, below=below))
-        first = next(found, None)
-        if first is None:
-            output.ProgressReporter().say(_nothing(opened, chosen, below, offset))
-            return 1
-        files = chain([first], found)
-        if json:
-            for file in files:
-                output.json_line(
-                    {**path_json(file.path), "bytes": file.size, "modified": file.mtime_ns / 1e9}
-                )
-        else:
-            output.paths((file.path for file in files), nul=nul)
+    found = indexed_files(find_index(index), path)
+    if not _print(found, json, nul):
+        output.ProgressReporter().say(
+            f"not in the index: {display_path(path)}" if path else "the index holds no images"
+        )
+        return 1
     return 0
+
+
+def _list_chosen(
+    path: str | None,
+    n: int | None,
+    sort: Literal["newest", "oldest", "path"] | None,
+    offset: int,
+    given: filters.Given,
+    json: bool,
+    nul: bool,
+    index: str | None,
+) -> int:
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.search.filtering import filters_of
+    from imgsearch.search.listing import ListOptions, list_images
+
+    options = ListOptions(filters_of(**given), (), sort or "newest", n, offset)
+    with ImageIndex(find_index(index)) as opened:
+        options = replace(options, below=_below(opened, path))
+        if not _print(list_images(opened, options), json, nul):
+            output.ProgressReporter().say(_nothing(opened, options.filters, options.below, offset))
+            return 1
+    return 0
+
+
+def _print(found: Iterator[IndexedFile], json: bool, nul: bool) -> bool:
+    """Print files as they come; return whether there were any."""
+    first = next(found, None)
+    if first is None:
+        return False
+    files = chain([first], found)
+    if json:
+        for file in files:
+            output.json_line({**path_json(file.path), "bytes": file.size, "modified": file.mtime_ns / 1e9})
+    else:
+        output.paths((file.path for file in files), nul=nul)
+    return True
 
 
 def facets(
@@ -168,6 +191,4 @@ def _nothing(opened: ImageIndex, chosen: Sequence[Filter], below: Sequence[str],
     """Return why there is nothing to list."""
     from imgsearch.search.listing import why_empty
 
-    if below and not chosen and not offset:
-        return f"not in the index: {display_path(below[0])}"
     return why_empty(opened, chosen, below) or f"no more images: there are {offset:,} at most"

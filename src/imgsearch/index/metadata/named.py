@@ -8,13 +8,13 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-_SAID = re.compile(
+_SAID = (
     r"screen[ _-]?(shot|cap|clip)|bildschirm(foto|aufnahme)|capture d.?[eé]cran|captura de (pantalla|tela|ecr[aã])"
     r"|schermata|schermafbeelding|sk[aä]rm(avbild|klipp|bild)|zrzut ekranu|снимок экрана"
     r"|スクリーンショット|屏幕截图|屏幕快照|截屏|螢幕截圖"
 )
 """How systems call a screenshot in file names, titles and the names of programs; folded."""
-_PROGRAMS = re.compile(r"\b(flameshot|spectacle|sharex|greenshot|lightshot|shutter|snagit|scrot|ksnip)\b")
+_PROGRAMS = r"\b(flameshot|spectacle|sharex|greenshot|lightshot|shutter|snagit|scrot|ksnip)\b"
 _SIZES = (
     "1280x720 1280x800 1366x768 1440x900 1536x864 1600x900 1680x1050 1920x1080 1920x1200 2048x1152 2160x1440 "
     "2256x1504 2304x1440 2560x1080 2560x1440 2560x1600 2880x1620 2880x1800 2880x1920 3000x2000 3024x1964 "
@@ -59,9 +59,7 @@ def is_screenshot(name: str, camera: str, told: str, width: int, height: int) ->
     """
     if camera.strip():
         return False
-    if _SAID.search(name) or (
-        told.strip() and (_SAID.search(folded(told)) or _PROGRAMS.search(folded(told)))
-    ):
+    if re.search(_SAID, name) or (told.strip() and re.search(f"{_SAID}|{_PROGRAMS}", folded(told))):
         return True
     return file_type(name) == "png" and (min(width, height), max(width, height)) in _SCREENS
 

@@ -11,9 +11,8 @@ from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index import generations, metadata, side_db
 from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import FileRow, Root
+from imgsearch.index.rows import FileRow, IndexedFile, Root
 from imgsearch.names import known_as
-from imgsearch.search.listing import IndexedFile
 from imgsearch.types import IndexSpec
 
 
