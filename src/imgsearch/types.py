@@ -359,11 +359,33 @@ class Stacked:
 
 
 @dataclass(frozen=True, slots=True)
+class Why:
+    """What carried a hit: its score beside those of all images, and what else was asked for and matched.
+
+    ``floor`` is what an image scores on average, ``spread`` the standard deviation. ``stands_out`` is None where
+    nobody can tell.
+    """
+
+    floor: float
+    spread: float
+    spreads: float
+    stands_out: bool | None
+    matched: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it, with four decimal places."""
+        told = asdict(self)
+        rounded = {name: round(told[name], 4) for name in ("floor", "spread", "spreads")}
+        return {**told, **rounded, "matched": list(self.matched)}
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One answer to a question. ``score`` is the exact cosine of the stored vector with the question's.
 
     ``content`` is the id of its content. Where hits that show the same are stacked, ``stack`` are those behind this
-    one, best first. ``index`` is the folder of its index where several are searched, else "".
+    one, best first. ``index`` is the folder of its index where several are searched, else "". ``why`` is given where
+    an explanation is asked for.
     """
 
     rank: int
@@ -377,6 +399,7 @@ class Hit:
     content: int = field(default=0, compare=False)
     stack: tuple[Stacked, ...] | None = None
     index: str = ""
+    why: Why | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
@@ -386,10 +409,12 @@ class Hit:
             **path_json(self.path),
             **paths_json(self.copies, "copies"),
         }
-        del told["content"], told["stack"], told["index"]
+        del told["content"], told["stack"], told["index"], told["why"]
         if self.index:
             told |= path_json(self.index, "index")
-        return told if self.stack is None else {**told, "stack": [one.as_json() for one in self.stack]}
+        if self.stack is not None:
+            told["stack"] = [one.as_json() for one in self.stack]
+        return told if self.why is None else {**told, "why": self.why.as_json()}
 
 
 class Reporter(Protocol):

@@ -26,7 +26,7 @@ from imgsearch.text import (
     printable,
     shell_quoted,
 )
-from imgsearch.types import Hit
+from imgsearch.types import Hit, Why
 
 _LINE_EVERY_SECONDS = 5.0
 _DRAWN_EVERY_SECONDS = 0.1  # as often as tqdm draws
@@ -196,6 +196,16 @@ def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
             notes += "  (missing now)"
         number = f"{place:>{len(str(len(found)))}}  " if numbered else ""
         line(f"{number}{hit.score:7.4f}  {hit.path}{notes}")
+        if hit.why is not None:
+            line(f"{' ' * len(number)}         {_why(hit.why)}")
+
+
+def _why(why: Why) -> str:
+    """Return what carried a hit, in words."""
+    side = "above" if why.spreads >= 0 else "below"
+    chance = f"{abs(why.spreads):.1f} spreads {side} chance ({why.floor:.2f} ± {why.spread:.2f})"
+    near = {True: "", False: ", no closer than others by chance", None: ""}[why.stands_out]
+    return "; ".join([chance + near, *why.matched])
 
 
 def error(message: str) -> None:

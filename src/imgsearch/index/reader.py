@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError, UsageError, repair_hint
-from imgsearch.index import manifest, snapshot
+from imgsearch.index import manifest, side_db, snapshot
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.metadata.filters import Filter
@@ -41,8 +41,9 @@ class ImageIndex:
     """A directory of vectors and rows, open for reading.
 
     ``folder`` is the index, ``data`` the folder in it where catalogue, vectors and ANN files lie; ``spec``
-    says what it was made with, ``catalog`` which files it knows. After a search, ``strategy`` says how it was done, and
-    ``scanned`` how many vectors no ANN file covered. ``shortlist_factor`` is how many times the usual number of
+    says what it was made with, ``catalog`` which files it knows. After a search, ``strategy`` says how it was done,
+    ``scanned`` how many vectors no ANN file covered, ``searched`` how many a filter left (None without one), and
+    ``tail`` are the scores of the nearest ones, best first. ``shortlist_factor`` is how many times the usual number of
     vectors are compared exactly where codes are used; None leaves it to the catalogue. Use it as a context manager.
     """
 
@@ -59,6 +60,9 @@ class ImageIndex:
         self.folder = os.path.abspath(folder)
         self.strategy: ann.SearchStrategy | None = None
         self.scanned = 0
+        self.searched: int | None = None
+        self.tail: NDArray[np.float64] = np.zeros(0)
+        self._background: tuple[str, int, Vectors] | None = None
         self._write = write
         self._stamp = manifest.stamp(self.folder)
         if generation:
@@ -150,13 +154,15 @@ class ImageIndex:
         exact: bool = False,
         below: Sequence[str] = (),
         filters: Sequence[Filter] = (),
+        tail: int = 0,
     ) -> list[list[tuple[Record, float]]]:
         """Return for each of ``vectors`` (n, dim) float32 the at most ``k`` nearest pictures, best first.
 
         The figure beside a record is the exact cosine with the stored row; equal ones stand in the order in
         which they were indexed. ``dim`` searches a Matryoshka prefix, ``exact`` compares every row, ``below``
         finds only pictures with a file at or below one of these absolute paths, ``filters`` only those that pass all
-        of them. Raises UsageError for a dim that the index does not have, IndexDamaged if a hit's row does not match
+        of them. So many scores as ``tail`` says are known afterwards, of the last of the vectors, if there are so
+        many. Raises UsageError for a dim that the index does not have, IndexDamaged if a hit's row does not match
         its checksum.
         """
         self.check_dim(dim)
@@ -166,7 +172,7 @@ class ImageIndex:
             )
         if k < 1 or not len(vectors):
             return [[] for _ in vectors]
-        return self._in_snapshot(lambda: self._search(vectors, k, dim, exact, below, filters))
+        return self._in_snapshot(lambda: self._search(vectors, k, dim, exact, below, filters, tail))
 
     def check_dim(self, dim: int | None) -> None:
         """Raise UsageError for a Matryoshka dimension that the index can't be searched at."""
@@ -183,6 +189,7 @@ class ImageIndex:
         exact: bool,
         below: Sequence[str],
         filters: Sequence[Filter],
+        tail: int,
     ) -> list[list[tuple[Record, float]]]:
         fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
         views = self.snapshot.views(self.catalog, fast)
@@ -191,7 +198,8 @@ class ImageIndex:
             filters = (*filters, folders)
         columns = self.snapshot.columns(self.catalog) if filters else {}
         allowed = snapshot.mask_where(self.catalog, views, filters, columns) if filters else None
-        return [self._nearest(views, query, k, dim, exact, allowed) for query in vectors]
+        self.searched = None if allowed is None else sum(int(mask.sum()) for mask in allowed)
+        return [self._nearest(views, query, k, dim, exact, allowed, tail) for query in vectors]
 
     def _nearest(
         self,
@@ -201,14 +209,16 @@ class ImageIndex:
         dim: int | None,
         exact: bool,
         allowed: list[NDArray[np.bool_]] | None,
+        tail: int,
     ) -> list[tuple[Record, float]]:
         """Widen the search until there are k pictures with files, and nothing left out may tie with the last one."""
         total = sum(len(view.segment) for view in views)
         k = min(k, total)
         if not k:
             self.strategy = ann.SearchStrategy("exact", "there is nothing to search")
+            self.tail = np.zeros(0)
             return []
-        wanted, live_only, unit_only = k + _SPARE, False, False
+        wanted, live_only, unit_only = max(k + _SPARE, tail), False, False
         shortlist = ann.shortlist_for(k, self.spec.dim, total) * self.effective_shortlist_factor()
         while True:
             nearest = ann.nearest(
@@ -223,6 +233,7 @@ class ImageIndex:
                 self._check_rows(views, nearest, rows, bad[:_CHECKED])
                 allowed, unit_only = snapshot.mask_unit(views, allowed), True
                 continue
+            self.tail = np.sort(cosines)[::-1]
             hits, certain = self._hits(views, nearest, cosines, rows, k)
             if certain or (len(nearest.row) < wanted and nearest.strategy.name != "codes") or wanted >= total:
                 return hits
@@ -314,6 +325,33 @@ class ImageIndex:
             taken = np.array([places[contents[place]][1] for place in here])
             found[here] = self.snapshot.segment(number, rows.get(number, 0)).take(taken)
         return found
+
+    def background(self, count: int) -> Vectors:
+        """Return at most ``count`` stored vectors, (n, dim) float32, to be read only, as ``sample`` does.
+
+        They are kept, in memory and beside the index, until there are a tenth more or fewer rows than there were.
+        """
+        return self._in_snapshot(lambda: self._kept_sample(count))
+
+    @property
+    def rows(self) -> int:
+        """How many vectors are stored, those of deleted images among them."""
+        return sum(rows for _, rows in self.catalog.segments())
+
+    def _kept_sample(self, count: int) -> Vectors:
+        rows = self.rows
+        # A generation, a rebuilt index and another sample have other names.
+        name = f"{os.path.relpath(self.data, self.folder)} {self.created} {self.spec.dim} {count}"
+        if self._background is None:
+            self._background = side_db.cached_sample(self.folder, name, self.spec.dim)
+        if not (
+            self._background and self._background[0] == name and abs(rows - self._background[1]) <= 0.1 * rows
+        ):
+            stored = self._sample(count)
+            self._background = (name, rows, stored)
+            if rows > count:  # else it is read as quickly from the index
+                side_db.cache_sample(self.folder, name, rows, stored)
+        return self._background[2]
 
     def sample(self, count: int) -> Vectors:
         """Return at most ``count`` stored vectors, evenly spread over all rows: (n, dim) float32; deleted ones too.

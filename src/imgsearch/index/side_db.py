@@ -1,4 +1,4 @@
-"""queries.sqlite beside an index, for what may be lost: query cache, run log, advice given; best effort, private."""
+"""queries.sqlite beside an index, for what may be lost: query cache, run log, advice, a sample; private."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS question (key BLOB PRIMARY KEY, at REAL NOT NULL, vector BLOB NOT NULL, "
     "crc INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS question_at ON question (at)",
+    # Vectors of the index that every query is compared with; there is one sample.
+    "CREATE TABLE IF NOT EXISTS sample (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, vectors BLOB NOT NULL, "
+    "crc INTEGER NOT NULL)",
 )
 
 
@@ -143,6 +146,35 @@ def cache_vector(folder: str, query: CachedQuery, vector: Vectors) -> None:
             "DELETE FROM question WHERE at < (SELECT at FROM question ORDER BY at DESC LIMIT 1 OFFSET ?)",
             (MAX_CACHED_QUERIES - 1,),
         )
+
+    write(folder, work)
+
+
+def cached_sample(folder: str, name: str, dim: int) -> tuple[str, int, Vectors] | None:
+    """Return the sample of a name: the name, of how many rows it was taken, and its vectors, (n, dim) float32."""
+    row = read(
+        folder,
+        lambda db: db.execute("SELECT rows, vectors, crc FROM sample WHERE name = ?", (name,)).fetchone(),
+    )
+    if (
+        not row
+        or not isinstance(row[0], int)
+        or not isinstance(row[1], bytes)
+        or zlib.crc32(row[1]) != row[2]
+    ):
+        return None
+    if len(row[1]) % (2 * dim):
+        return None
+    return name, row[0], np.frombuffer(row[1], "<f2").astype(np.float32).reshape(-1, dim)
+
+
+def cache_sample(folder: str, name: str, rows: int, vectors: Vectors) -> None:
+    """Keep a sample of stored vectors, taken of so many ``rows``, in place of the one before."""
+    data = vectors.astype("<f2").tobytes()
+
+    def work(db: Connection) -> None:
+        db.execute("DELETE FROM sample")
+        db.execute("INSERT INTO sample VALUES (?, ?, ?, ?)", (name, rows, data, zlib.crc32(data)))
 
     write(folder, work)
 

@@ -17,6 +17,8 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.model.conventions import check_length, choose_instruction
 from imgsearch.names import known_as
 from imgsearch.search.compose import SAMPLE, combined
+from imgsearch.search.cut import TAIL, Cut
+from imgsearch.search.end import end
 from imgsearch.search.examples import (
     ReadImage,
     content_by_path,
@@ -101,10 +103,15 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """The hits for a request, best first, and what they were compared with, by which a later request can refine it."""
+    """The hits for a request, best first, and what they were compared with, by which a later request can refine it.
+
+    ``cut`` is where the answer ends, if that was asked for; then ``nearest`` are the best three behind that.
+    """
 
     hits: list[Hit]
     asked: Feedback
+    cut: Cut | None = None
+    nearest: tuple[Hit, ...] = ()
 
 
 def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> list[Hit]:
@@ -120,16 +127,23 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
     request = check_request(index, request)
     options = request.options
     if request.refines:
-        return Answer(_refined(index, request.refines, options), request.refines)
-    if request.parts:
+        asked, unwanted = request.refines, {content for content, _ in request.refines.less}
+        vectors = refined(index, asked)
+        hits = _without(index, vectors, unwanted, options)
+    elif request.parts:
         vectors, contents = _sum(index, request.parts, encoder)
+        asked = Feedback(vectors, all(part.image for part in request.parts))
         hits = _without(index, vectors, {found for found in contents if found}, options)
-        return Answer(hits, Feedback(vectors, all(part.image for part in request.parts)))
-    if isinstance(request.image, str | ReadImage):
+    elif isinstance(request.image, str | ReadImage):
         vectors = _example(index, request.image, encoder)
-        return Answer(_like(index, request.image, vectors, options), Feedback(vectors, of_image=True))
-    vectors = _embedded(index, encoder, [Input(request.text or None, request.image)])
-    return Answer(_nearest(index, vectors, options), Feedback(vectors, not request.text))
+        asked = Feedback(vectors, of_image=True)
+        hits = _like(index, request.image, vectors, options)
+    else:
+        vectors = _embedded(index, encoder, [Input(request.text or None, request.image)])
+        asked = Feedback(vectors, not request.text)
+        hits = _nearest(index, vectors, options)
+    ended = end(index, vectors, hits, options, of_image=asked.of_image)
+    return Answer(ended.hits, asked, ended.cut, ended.nearest)
 
 
 def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
@@ -175,7 +189,12 @@ def query(
     Raises InputError (empty or too long a text), IndexDamaged, UsageError.
     """
     vectors = _embedded(index, encoder, questions)
-    return [_nearest(index, vector[None], options or SearchOptions()) for vector in vectors]
+    options = options or SearchOptions()
+    answers = []
+    for asked, vector in zip(questions, vectors[:, None], strict=True):
+        hits = _nearest(index, vector, options)
+        answers.append(end(index, vector, hits, options, of_image=not asked.text).hits)
+    return answers
 
 
 def _embedded(index: ImageIndex, encoder: QueryEncoder, questions: Sequence[Input]) -> Vectors:
@@ -215,7 +234,10 @@ def similar(
     version before had it, is accepted for one more version.)
     Raises FolderError (no such file), InputError (no picture), IndexDamaged, UsageError.
     """
-    return _like(index, path, _example(index, path, encoder), options)
+    options = options or SearchOptions()
+    vectors = _example(index, path, encoder)
+    hits = _like(index, path, vectors, options)
+    return end(index, vectors, hits, options, of_image=True).hits
 
 
 def _example(
@@ -230,13 +252,10 @@ def _example(
     return vectors
 
 
-def _like(
-    index: ImageIndex, path: str | ReadImage, vectors: Vectors, options: SearchOptions | None
-) -> list[Hit]:
+def _like(index: ImageIndex, path: str | ReadImage, vectors: Vectors, options: SearchOptions) -> list[Hit]:
     """Return the pictures nearest to an example by its vector, itself first if it is indexed."""
     name = path.path if isinstance(path, ReadImage) else path
     own = known_as(name, index.catalog.roots(), index.catalog).path
-    options = options or SearchOptions()
 
     def find(n: int) -> list[Hit]:
         return hits_of(_found_with(index, vectors, own, replace(options, n=n)), options, own)[:n]
@@ -269,7 +288,8 @@ def combine(
     """
     options = options or SearchOptions()
     vectors, contents = _sum(index, parts, encoder)
-    return _without(index, vectors, {content for content in contents if content}, options)
+    hits = _without(index, vectors, {content for content in contents if content}, options)
+    return end(index, vectors, hits, options, of_image=all(part.image for part in parts)).hits
 
 
 def _sum(
@@ -290,11 +310,6 @@ def _sum(
     of_images = [bool(part.image) for part in parts]
     sample = index.sample(SAMPLE) if len(set(of_images)) > 1 else vectors[:0]
     return combined(vectors, [part.weight for part in parts], of_images, sample), contents
-
-
-def _refined(index: ImageIndex, feedback: Feedback, options: SearchOptions) -> list[Hit]:
-    """Return the pictures nearest to a query as its feedback refines it, without those that are not wanted."""
-    return _without(index, refined(index, feedback), {content for content, _ in feedback.less}, options)
 
 
 def _without(
@@ -329,6 +344,7 @@ def _search(
         exact=options.exact,
         below=options.below,
         filters=options.filters,
+        tail=TAIL if options.explain or options.cut != "off" else 0,
     )
 
 

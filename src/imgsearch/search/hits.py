@@ -15,6 +15,8 @@ from imgsearch.search.order import SORTS
 from imgsearch.text import Option
 from imgsearch.types import Hit, Record
 
+CUTS = ("auto", "off")
+
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
@@ -26,6 +28,8 @@ class SearchOptions:
     a query of several parts is made of. Only pictures that pass all of ``filters`` are found. With ``stacks``, those
     that show the same stand behind the best of them and count as one hit. The best ``offset`` hits are left out; the
     others stand in the order of ``sort``, one of SORTS.
+    With ``cut`` "auto" an answer ends where chance begins (see ``search.cut``). With ``explain`` each hit tells why it
+    is one.
     """
 
     n: int = 10
@@ -39,6 +43,8 @@ class SearchOptions:
     stacks: bool = False
     sort: str = "score"
     offset: int = 0
+    cut: str = "off"
+    explain: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -55,6 +61,8 @@ class SearchOptions:
             )
         if self.within is not None and not 0 <= self.within <= 100:
             raise UsageError(Option("within", self.within), ": must be a percentage from 0 to 100")
+        if self.cut not in CUTS:
+            raise UsageError(Option("cut", self.cut), f": choose {' or '.join(CUTS)}")
         if "" in self.below:
             raise UsageError(Option("below"), ": the path is empty")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from imgsearch.cli import door, filters, output, several
+from imgsearch.cli import door, ending, filters, output, several
 from imgsearch.cli import options as common
 from imgsearch.cli.commands import current
 from imgsearch.cli.examples import AllowPrivate, image_files
@@ -186,6 +186,9 @@ def query(
     stacks: Stacks = None,
     sort: Sort = "score",
     offset: common.Offset = 0,
+    cut: ending.CutName = None,
+    everything: ending.All = False,
+    explain: ending.Explain = False,
     allow_private: AllowPrivate = False,
     no_remember: NoRemember = False,
     refresh: current.Refresh = False,
@@ -231,6 +234,9 @@ def query(
             stacks=stacks,
             sort=sort,
             offset=offset,
+            cut=cut,
+            everything=everything,
+            explain=explain,
             refresh=refresh,
             no_remember=no_remember,
             allow_private=allow_private,
@@ -255,6 +261,8 @@ def query(
     options = replace(
         options, stacks=output.for_person(style) if stacks is None else stacks, sort=sort, offset=offset
     )
+    end = ending.cut_for(cut, everything, style, options, several=text == "-" or len(named) > 1)
+    options = replace(options, cut=end, explain=explain)
     parts = _parts(words if combined else (), reporter)
     images = [part.image for part in parts] if parts else [image] if image else []
     choice = common.model_choice(model, device=device, dtype=dtype)
@@ -285,13 +293,9 @@ def query(
         encoder = encoder_of(opened, request)
         if text != "-":
             answered, failed = ask(opened, request, encoder), False
+            found = _show(opened, answered, request, encoder, style, stacks, reporter)
             if not no_remember:
                 _remember(opened, answered, folders, given)
-            output.hits(answered.hits, style)
-            _tell_of_stacks(answered.hits, stacks, reporter)
-            found = bool(answered.hits)
-            if not found:
-                reporter.say(_nothing(opened, request, encoder))
         else:
             found = failed = False
             request = check_request(opened, request)
@@ -375,6 +379,9 @@ def similar(
     stacks: Stacks = None,
     sort: Sort = "score",
     offset: common.Offset = 0,
+    cut: ending.CutName = None,
+    everything: ending.All = False,
+    explain: ending.Explain = False,
     refresh: current.Refresh = False,
     allow_private: AllowPrivate = False,
 ) -> int:
@@ -407,6 +414,8 @@ def similar(
     options = replace(
         options, stacks=output.for_person(style) if stacks is None else stacks, sort=sort, offset=offset
     )
+    end = ending.cut_for(cut, everything, style, options, several=len(named) > 1)
+    options = replace(options, cut=end, explain=explain)
     choice = common.model_choice(model, device=device, dtype=dtype)
     kept = KeptModel()
     if refresh:
@@ -434,14 +443,28 @@ def similar(
         request = request_of(files)
         encoder = encoder_of(opened, request)
         answered = ask(opened, request, encoder)
+        found = _show(opened, answered, request, encoder, style, stacks, reporter)
         if not no_remember:
             _remember(opened, answered, folders, given)
-        output.hits(answered.hits, style)
-        _tell_of_stacks(answered.hits, stacks, reporter)
-        if not answered.hits:
-            reporter.say(_nothing(opened, request, encoder))
         _advise(opened, reporter)
-    return 0 if answered.hits else 1
+    return 0 if found else 1
+
+
+def _show(
+    opened: ImageIndex,
+    answered: Answer,
+    request: SearchRequest,
+    encoder: CachedEncoder,
+    style: str,
+    stacks: bool | None,
+    reporter: output.ProgressReporter,
+) -> bool:
+    """Write an answer, and what is to be said of it; return whether anything was found."""
+    ending.show(answered, style, request.options.n, reporter)
+    _tell_of_stacks(answered.hits, stacks, reporter)
+    if not (answered.hits or answered.nearest):
+        reporter.say(_nothing(opened, request, encoder))
+    return bool(answered.hits)
 
 
 def _remember(opened: ImageIndex, answered: Answer, folders: Sequence[str], given: filters.Given) -> None:
@@ -449,7 +472,9 @@ def _remember(opened: ImageIndex, answered: Answer, folders: Sequence[str], give
     from imgsearch.search.remembered import LastAnswer, remember
 
     below = tuple(os.path.abspath(os.path.expanduser(folder)) for folder in folders)
-    remember(LastAnswer.of(opened, answered, below, given))
+    # Without a hit, the nearest images may be what was shown.
+    shown = replace(answered, hits=answered.hits or list(answered.nearest))
+    remember(LastAnswer.of(opened, shown, below, given))
 
 
 def _last(words: Sequence[str], image: str | None, index: str | None) -> LastAnswer:
@@ -490,7 +515,7 @@ def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder)
     from imgsearch.search.listing import why_empty
 
     options = request.options
-    best = replace(options, n=1, min_score=None, within=None, offset=0, sort="score", stacks=False)
+    best = replace(options, n=1, min_score=None, within=None, offset=0, sort="score", stacks=False, cut="off")
     for hit in answer(opened, replace(request, options=best), encoder):
         if options.min_score is None or hit.score >= options.min_score:
             return f"no more results: there are {options.offset} at most"

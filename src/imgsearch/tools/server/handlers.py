@@ -18,7 +18,7 @@ from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
 from imgsearch.index.metadata.filters import SHAPES
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import CachedEncoder, SearchKind, SearchRequest, answer, image_to_read
+from imgsearch.search import Answer, CachedEncoder, SearchKind, SearchRequest, ask, image_to_read
 from imgsearch.search.examples import ReadImage
 from imgsearch.search.filtering import NAMES, filters_of
 from imgsearch.search.hits import SearchOptions
@@ -26,9 +26,11 @@ from imgsearch.search.question import is_address
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
-from imgsearch.types import Hit, ImageEncoder, Input, ModelOptions, Notify, PixelBudget, Silent
+from imgsearch.types import ImageEncoder, Input, ModelOptions, Notify, PixelBudget, Silent
 
-_OPTIONS = ("n", "min_score", "within", "dim", "exact", "in", "stacks", "sort", "offset")
+_OPTIONS = (
+    *("n", "min_score", "within", "dim", "exact", "in", "stacks", "sort", "offset", "explain", "cut"),
+)
 _LISTS = ("keyword", "has")
 _MODEL = ("model", "device", "dtype")
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -40,6 +42,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "exact": (bool,),
     "remember": (bool,),
     "stacks": (bool,),
+    "explain": (bool,),
     "rating": (int,),
     **dict.fromkeys(("screenshots", *SHAPES), (bool,)),
 }
@@ -91,7 +94,7 @@ class Handlers:
         """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
 
         The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks, sort,
-        offset, after, before, on, camera, lens, rating, keyword and has (lists), shape, type, name, min_size,
+        offset, explain, cut ("auto"), after, before, on, camera, lens, rating, keyword and has (lists), shape, type, name, min_size,
         screenshots, landscape, portrait, square and panorama (true or false), model, device, dtype, remember. The
         file of ``image`` is read here, unless it comes along.
         """
@@ -119,14 +122,17 @@ class Handlers:
             request = replace(request, image=image)
         options, cache = _model_options(fields), fields.get("remember", True)
 
-        def work(index: ImageIndex) -> list[Hit]:
+        def work(index: ImageIndex) -> Answer:
             with ExitStack() as stack:
                 load = self._loader(index, options, kind, stack)
-                return answer(index, request, CachedEncoder(index, options, load, cache=cache))
+                return ask(index, request, CachedEncoder(index, options, load, cache=cache))
 
         with self._collect_notices() as notices:
-            hits = self._indexes.use(_path(fields, "index") or self._index, work)
-        found: dict[str, Any] = {"hits": [hit.as_json() for hit in hits]}
+            answered = self._indexes.use(_path(fields, "index") or self._index, work)
+        found: dict[str, Any] = {"hits": [hit.as_json() for hit in answered.hits]}
+        if answered.cut is not None:
+            found["cut"] = answered.cut.as_json()
+            found["nearest"] = [hit.as_json() for hit in answered.nearest]
         return found | ({"notices": notices} if notices else {})
 
     def warm_up(self) -> None:
@@ -242,6 +248,7 @@ def _search_options(fields: Mapping[str, Any]) -> SearchOptions:
     if not isinstance(below, list):
         raise UsageError("in: give a list of paths")
     _text(fields, "sort")
+    _text(fields, "cut")
     given = {name: fields[name] for name in _OPTIONS if name in fields and name != "in"}
     chosen: dict[str, Any] = {
         name: fields[name] if name in _KINDS else _text(fields, name)

@@ -1,0 +1,81 @@
+"""Ends an answer where chance begins, and tells of each hit what carried it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from imgsearch.index import hashes, metadata
+from imgsearch.index.metadata.filters import Filter, Taken
+from imgsearch.index.reader import ImageIndex
+from imgsearch.search.cut import Background, Cut, background_of, find_cut
+from imgsearch.search.hits import SearchOptions
+from imgsearch.types import Hit, Vectors, Why
+
+_OFFERED = 3
+_MOST = 1000
+"""So many places of an answer are judged, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The hits that are left, and the cut if one was asked for. ``nearest`` are the best of those that are not."""
+
+    hits: list[Hit]
+    cut: Cut | None = None
+    nearest: tuple[Hit, ...] = ()
+
+
+def end(
+    index: ImageIndex, vectors: Vectors, hits: list[Hit], options: SearchOptions, *, of_image: bool
+) -> Ended:
+    """Return what is left of an answer, found by the query's vector (1, dim) in the last search of the index.
+
+    ``of_image``: the query has no words.
+    """
+    if options.cut == "off" and not options.explain:
+        return Ended(hits)
+    background = background_of(index, vectors, options.dim)
+    cut = find_cut(index.tail[:_MOST], background, index.searched, of_image=of_image)
+    if options.explain:
+        hits = _explained(index, hits, cut, background, options.filters)
+    if options.cut == "off":
+        return Ended(hits)
+    left = [hit for hit in hits if _stands_out(hit, cut)]
+    rest = sorted((hit for hit in hits if not _stands_out(hit, cut)), key=lambda hit: -hit.score)
+    if rest and (left or not options.offset):
+        cut = replace(cut, count=len(left) + options.offset, more=False)
+    return Ended(left, cut, tuple(rest[:_OFFERED]))
+
+
+def _stands_out(hit: Hit, cut: Cut) -> bool:
+    return hit.score >= cut.score
+
+
+def _explained(
+    index: ImageIndex, hits: Sequence[Hit], cut: Cut, background: Background, filters: Sequence[Filter]
+) -> list[Hit]:
+    floor, spread = background.floor, background.spread
+    dates = _dates(index, hits) if any(isinstance(chosen, Taken) for chosen in filters) else {}
+    explained = []
+    for hit in hits:
+        matched = [
+            f"taken {dates[hit.content]}"
+            if isinstance(chosen, Taken) and hit.content in dates
+            else chosen.sentence()
+            for chosen in filters
+        ]
+        spreads = (hit.score - floor) / spread if spread > 0 else 0.0
+        stands_out = _stands_out(hit, cut) if cut.judged else None
+        explained.append(replace(hit, why=Why(floor, spread, spreads, stands_out, tuple(matched))))
+    return explained
+
+
+def _dates(index: ImageIndex, hits: Sequence[Hit]) -> dict[int, str]:
+    """Return by content the day and time at which images were taken, where that is known."""
+    shots = hashes.shots(index.catalog.database, [hit.content for hit in hits])
+    return {
+        content: f"{metadata.moment(shot.taken):%Y-%m-%d %H:%M}"
+        for content, shot in shots.items()
+        if shot.taken is not None
+    }
