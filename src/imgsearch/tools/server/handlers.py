@@ -94,9 +94,9 @@ class Handlers:
         """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
 
         The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks, sort,
-        offset, explain, cut ("auto"), after, before, on, camera, lens, rating, keyword and has (lists), shape, type, name, min_size,
-        screenshots, landscape, portrait, square and panorama (true or false), model, device, dtype, remember. The
-        file of ``image`` is read here, unless it comes along.
+        offset, explain, cut ("auto"), after, before, on, camera, lens, rating, keyword and has (lists), shape, type,
+        name, min_size, screenshots, landscape, portrait, square and panorama (true or false), model, device, dtype,
+        remember. The file of ``image`` is read here, unless it comes along.
         """
         return self._answer("query", data, image)
 
