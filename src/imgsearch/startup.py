@@ -70,6 +70,17 @@ def uncollected(module: str) -> Iterator[None]:
             gc.enable()
 
 
+def collect() -> None:
+    """Free all that nothing refers to any more but in a circle, also of what ``uncollected`` has put aside.
+
+    Errors that an import has caught are such circles. They hold the frames of whoever imported, and these what they
+    have loaded since: a model, once it is unloaded, would stay in memory.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 def leave(code: object) -> None:
     """End at once after a command that has loaded torch for our own forward, or that leaves threads at work.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.startup import uncollected
+from imgsearch.startup import collect, uncollected
 from imgsearch.text import Message
 from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, ModelSpec, Notify, Reporter
 
@@ -99,6 +99,7 @@ class KeptModel:
             return False
         device = self._encoder.runtime.device
         self._encoder = self._model_spec = None
+        collect()
         if device.partition(":")[0] != "cpu":
             from imgsearch.model.batching import release  # on use: it loads NumPy
 

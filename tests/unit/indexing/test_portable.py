@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsearch.errors import UsageError
+from imgsearch.errors import IndexDamaged, UsageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing import places
 from imgsearch.indexing.edit import relocate, remove_paths
@@ -254,6 +254,17 @@ def test_names_of_any_bytes_move(fake_model: FakeModel, tmp_path: Path) -> None:
     assert [os.fsencode(file.path) for file in indexed_files(f"{moved}/ix")] == [
         os.fsencode(tmp_path) + b"/m\xf8ved/ph\xffto's/red.png"
     ]
+
+
+@pytest.mark.parametrize("path", [b"..", b"../..", b"a/../..", b"/etc", b"a//b", b"./a", b"a/", b""])
+def test_a_root_that_leads_out_of_the_folder_is_damage(drive: Path, path: bytes) -> None:
+    """Somebody else's portable index can't have anything outside of its folder indexed."""
+    db = sqlite3.connect(drive / ".imgsearch" / "catalog.sqlite")
+    with db:
+        db.execute("UPDATE root SET path = ?", (path,))
+    db.close()
+    with pytest.raises(IndexDamaged):
+        run(drive / ".imgsearch")
 
 
 _READ_ONLY = """
