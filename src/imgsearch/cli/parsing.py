@@ -227,16 +227,6 @@ def is_typed_in(context: Any, name: str) -> bool:
     return bool(context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
 
 
-def typed_options() -> dict[Any, Any]:
-    """Return the options of the command that runs that were typed, with their values."""
-    context = get_current_context()
-    return {
-        option: context.params[option.name]
-        for option in context.command.params
-        if option.param_type_name == "option" and is_typed(str(option.name))
-    }
-
-
 def set_in_file(message: Message) -> str:
     """Return where the option that an error names was set, as a note behind it; "" if not in the config file."""
     named = (part.name for part in message.parts if isinstance(part, Option))

@@ -24,6 +24,10 @@ SHIPPED: dict[str, dict[str, Any]] = {
     "whiteboards": {config.QUERY: "handwriting on a whiteboard"},
 }
 """Those that everybody has; one of the user's with the same name takes its place."""
+OF_THE_MOMENT = frozenset(
+    {"device", "dtype", "index", "json", "model", "no_remember", "nul", "paths", "refresh"}
+)
+"""Options of query that a saved query does not hold, besides those that can't be set."""
 NAME = re.compile(r"[^\W\d_][\w-]{0,63}")
 _AMONG_WORDS = re.compile(rf"(?<!\S)@({NAME.pattern})(?!\S)")
 
@@ -59,6 +63,32 @@ class QueryCommand(Command):
                 ctx.params[name] = list(dict.fromkeys([*implied[name], *ctx.params[name]]))
         ctx.params["words"] = expanded
         return rest
+
+
+class SaveCommand(Command):
+    """The command that saves a query: it takes query's options too, and finds those that were typed in ``ctx.obj``.
+
+    They are the very objects of that command, since making them again would cost every command its time.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the command's own parameters and the options of query that a saved query can hold."""
+        return [*super().get_params(ctx), *self._of_query(ctx)]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command with its own parameters alone."""
+        given = {option: ctx.params.pop(option.name) for option in self._of_query(ctx)}
+        ctx.obj = {option: value for option, value in given.items() if is_typed_in(ctx, str(option.name))}
+        return super().invoke(ctx)
+
+    def _of_query(self, ctx: Any) -> list[Any]:
+        own = {param.name for param in self.params}
+        options = config.options_of(ctx.parent.command.commands["query"])
+        return [
+            option
+            for option in dict.fromkeys(options.values())
+            if option.name not in OF_THE_MOMENT and option.name not in own
+        ]
 
 
 def all_saved() -> dict[str, Mapping[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json as encoding
 import os
 import sys
@@ -12,59 +11,30 @@ from typing import Annotated, Any
 import typer
 
 from imgsearch.cli import config as file
-from imgsearch.cli import door, filters, output, saved
+from imgsearch.cli import door, output, saved
 from imgsearch.cli import options as common
-from imgsearch.cli.commands.search import query
 from imgsearch.cli.help import SEARCH, UPKEEP
-from imgsearch.cli.parsing import Command, PlainCommand, parsed, typed_options
+from imgsearch.cli.parsing import PlainCommand, parsed
+from imgsearch.cli.saved import SaveCommand
 from imgsearch.errors import UsageError
 from imgsearch.text import display_path
 
-_NOT_SAVED = frozenset(
-    {
-        "allow_private",
-        "device",
-        "dtype",
-        "index",
-        "json",
-        "less",
-        "model",
-        "more",
-        "no_remember",
-        "nul",
-        "paths",
-        "refresh",
-        "words",
-    }
-)
-"""Parameters of query that are of the moment: what a saved query does not hold."""
-_OWN = frozenset({"delete", "quiet", "verbose"})
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(_with_query_options(save)))
+    app.command(cls=SaveCommand, rich_help_panel=SEARCH)(common.handled(save))
     app.command("config", cls=PlainCommand, rich_help_panel=UPKEEP)(common.handled(configure))
 
 
-def _with_query_options(command: Any) -> Any:
-    """Give a command the options of query that a saved query can hold, in place of its ``options``."""
-    parameters = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
-    for parameter in inspect.signature(filters.filtered(query), eval_str=True).parameters.values():
-        if parameter.name not in _NOT_SAVED:
-            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
-    command.__signature__ = inspect.Signature(parameters)
-    return command
-
-
 def save(
+    ctx: typer.Context,
     saved_as: Annotated[
         str | None, typer.Argument(metavar="NAME", help="What to call the query; without: list them all")
     ] = None,
     words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", help="What to search for")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the saved query NAME")] = False,
-    **options: Any,
 ) -> int:
     """Save a query and its filters under a name.
 
@@ -76,7 +46,7 @@ def save(
     """
     reporter = output.ProgressReporter()
     name = saved_as and saved_as.removeprefix("@")
-    typed = {option: value for option, value in typed_options().items() if option.name not in _OWN}
+    typed: dict[Any, Any] = ctx.obj
     if delete:
         if name is None or words or typed:
             raise UsageError(
@@ -92,7 +62,7 @@ def save(
         return 0
     if not saved.NAME.fullmatch(name):
         raise UsageError(f"{name}: a name is one word of letters, digits, - and _, and begins with a letter")
-    if not words and options.get("image") is None:
+    if not words and not any(option.name == "image" for option in typed):
         raise UsageError(f"the words are missing, as in: imgsearch save {name} a receipt or invoice")
     new, before = _checked(words or [], typed), saved.all_saved().get(name)
     file.change((file.SAVED, name), new)
