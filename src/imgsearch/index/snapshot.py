@@ -33,6 +33,7 @@ class Snapshot:
         self._segments: dict[int, Segment] = {}
         self._codes: dict[str, rabitq.Codes] = {}
         self._columns: dict[str, Columns] = {}
+        self._bad_columns: set[str] = set()
 
     def close(self) -> None:
         """Let go of every file."""
@@ -67,9 +68,7 @@ class Snapshot:
         ann_files = catalog.ann_files()
         current = {file.name for file in ann_files.values()}
         self._codes = {name: loaded for name, loaded in self._codes.items() if name in current}
-        self.problems = {
-            name: why for name, why in self.problems.items() if name in current or name.endswith(".columns")
-        }
+        self.problems = {name: why for name, why in self.problems.items() if name in current}
         new = [
             file
             for file in ann_files.values()
@@ -88,12 +87,12 @@ class Snapshot:
         files, found, kept = column_files(catalog.database), {}, {}
         for number, rows in catalog.segments():
             file = files.get(number)
-            if file is None or file.rows > rows or file.name in self.problems:
+            if file is None or file.rows > rows or file.name in self._bad_columns:
                 continue
             try:
                 kept[file.name] = self._columns.get(file.name) or load_columns(self.data, file)
-            except ColumnsError as error:
-                self.problems[file.name] = str(error)
+            except ColumnsError:
+                self._bad_columns.add(file.name)
                 continue
             found[number] = kept[file.name]
         self._columns = kept

@@ -45,8 +45,8 @@ def by_command_line(kind: str, asked: dict[str, Any]) -> Any:
     """Return the hits that the command line prints for a request, or its error."""
     words: list[object] = [asked.get("text", "") if kind == "query" else asked.get("image", "")]
     for name, value in asked.items():
-        if name in ("exact", "stacks"):
-            words += [f"--{name}"] if value else []
+        if isinstance(value, bool):
+            words += [f"--{name}" if value else f"--no-{name}"]
         elif name == "in":
             words += [word for path in value for word in ("--in", path)]
         elif name != "text" and not (name == "image" and kind == "similar"):
@@ -85,6 +85,12 @@ def placed(asked: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
         ("query", {"text": "red", "stacks": True}),
         ("query", {"text": "red", "in": ["pictures/sub"]}),
         ("query", {"text": "red", "in": ["pictures/../pictures/sub", "pictures/red.png"]}),
+        ("query", {"text": "red", "n": 3, "sort": "path", "offset": 1}),
+        ("query", {"text": "red", "type": "png,jpg", "name": "*R*", "screenshots": False, "landscape": True}),
+        (
+            "similar",
+            {"image": "pictures/red.png", "sort": "oldest", "min_size": "10x8", "screenshots": False},
+        ),
         ("query", {"text": "red", "image": "new.png"}),
         ("query", {"image": "new.png"}),
         ("query", {"text": " ", "image": "new.png"}),
@@ -123,6 +129,12 @@ def test_both_doors_give_the_same_hits(
             {"text": "red", "in": ["elsewhere"], "image": "gone.png"},
             "is not in an indexed folder",
         ),
+        ("query", {"text": "red", "sort": "best"}, "--sort best: choose one of score, newest, oldest, path"),
+        ("query", {"text": "red", "offset": -1}, "--offset -1: must be 0 or more"),
+        ("query", {"text": "red", "type": "xyz"}, "--type: xyz: there is no such type"),
+        ("query", {"text": "red", "min_size": "big"}, "--min-size big: not a size"),
+        ("query", {"text": "red", "name": "a/b"}, "--name: a/b: a file name has no slash"),
+        ("query", {"text": "red", "landscape": True, "portrait": True}, "exclude each other"),
         ("query", {"text": "red", "image": "gone.png"}, "no such file"),
         ("query", {"text": "red", "image": "pictures/note.jpg"}, "note.jpg"),
         ("query", {"text": "red", "image": "pictures"}, "pictures"),
@@ -149,6 +161,22 @@ def test_both_doors_refuse_with_the_same_words(
     assert message in refusal
     assert refusal == by_command_line(kind, asked)
     assert fake_model.loads == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"landscape": "yes"}, "landscape: 'yes' is not true or false"),
+        ({"screenshots": 1}, "screenshots: 1 is not true or false"),
+        ({"sort": 3}, "sort: 3 is not text"),
+        ({"type": ["jpg"]}, r"type: \['jpg'\] is not text"),
+        ({"offset": 1.5}, "offset: 1.5 is not a number"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused(server: Handlers, asked: dict[str, Any], message: str) -> None:
+    """What only a program can get wrong, as a text where there is to be true or false, is named."""
+    with pytest.raises(ImgsearchError, match=message):
+        server.query({"text": "red", **asked})
 
 
 def test_an_empty_path_is_no_picture(server: Handlers) -> None:
