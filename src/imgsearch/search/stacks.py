@@ -36,7 +36,7 @@ class Candidate:
 
     ``place`` is its place among the hits, ``cosine`` gives the cosine of its vector with that of another place, and
     ``near`` are the places before it with nearly the same pixels. Hits of one ``session`` followed each other within
-    seconds; None is unknown.
+    seconds; None is unknown. ``stems`` are its files' folders and names, as ``stem_of`` makes them.
     """
 
     place: int
@@ -45,12 +45,7 @@ class Candidate:
     cosine: Callable[[int], float]
     near: frozenset[int]
     session: int | None
-
-    @property
-    def stems(self) -> set[tuple[str, str]]:
-        """Its files' folders and names, without ending and without what programs add to an edited copy's."""
-        split = (os.path.split(path) for path in (self.hit.path, *self.hit.copies))
-        return {(folder, stem_of(name)) for folder, name in split}
+    stems: frozenset[tuple[str, str]]
 
 
 @dataclass(slots=True)
@@ -76,7 +71,7 @@ def by_capture_id(stack: Stack, new: Candidate) -> str:
 
 def by_name_and_time(stack: Stack, new: Candidate) -> str:
     """One shot are files of one folder and one name, but for the ending, that were taken at the same time."""
-    same = bool(stack.best.stems & new.stems) and _apart(stack.best, new) <= SAME_SECONDS
+    same = _apart(stack.best, new) <= SAME_SECONDS and bool(stack.best.stems & new.stems)
     return "version" if same else ""
 
 
@@ -150,10 +145,21 @@ def _candidates(index: ImageIndex, hits: Sequence[Hit]) -> list[Candidate]:
     look = _Looks(index, known)
     return [
         Candidate(
-            place, hit, shot, look.cosine_with(place), near.get(place, frozenset()), sessions.get(place)
+            place=place,
+            hit=hit,
+            shot=shot,
+            cosine=look.cosine_with(place),
+            near=near.get(place, frozenset()),
+            session=sessions.get(place),
+            stems=_stems(hit),
         )
         for place, (hit, shot) in enumerate(zip(hits, known, strict=True))
     ]
+
+
+def _stems(hit: Hit) -> frozenset[tuple[str, str]]:
+    split = (os.path.split(path) for path in (hit.path, *hit.copies))
+    return frozenset((folder, stem_of(name)) for folder, name in split)
 
 
 def _near(shots: Sequence[Shot]) -> Mapping[int, frozenset[int]]:
