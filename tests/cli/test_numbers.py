@@ -238,6 +238,28 @@ def test_more_keeps_the_folder_and_the_filters(index: str, tmp_path: Path) -> No
     assert names(imgsearch("query", "--more", "1", "--json")) == ["tall"]
 
 
+@pytest.mark.parametrize("changed", [{"fingerprint": "0" * 64}, {"query": "AACAPw=="}])
+def test_feedback_on_an_index_that_was_made_again_is_refused(
+    index: str, state: Path, changed: dict[str, str]
+) -> None:
+    """The query's embedding fits no index of another model or length; `similar` still works."""
+    search(index, "red")
+    state.write_text(json.dumps(json.loads(state.read_text()) | changed))
+    done = imgsearch("query", "--more", "1")
+    assert done.code == 2
+    assert "the index was made again with other settings since the last search; search again" in done.err
+    assert imgsearch("similar", "1").code == 0
+
+
+def test_a_name_that_is_not_utf_8_is_remembered(index: str, tmp_path: Path) -> None:
+    """The bytes of a name survive."""
+    odd = os.fsencode(tmp_path / "photos") + b"/\xff.png"
+    os.rename(tmp_path / "photos" / "red.png", odd)
+    run(index, tmp_path / "photos")
+    search(index, "red")
+    assert imgsearch("similar", "1", "-0", "-n", "1").out == odd + b"\0"
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

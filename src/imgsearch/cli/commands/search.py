@@ -490,8 +490,9 @@ def _judged(opened: ImageIndex, last: LastAnswer, more: Sequence[str], less: Seq
     """Return the last query with the images that --more and --less name. Raises UsageError and InputError."""
     from imgsearch.search.examples import content_of
 
-    if last.fingerprint != opened.spec.fingerprint:
-        raise InputError("the index was made again with another model since the last search; search again")
+    made_with = (last.fingerprint, last.asked.query.shape[1])
+    if made_with != (opened.spec.fingerprint, opened.spec.dim):
+        raise InputError("the index was made again with other settings since the last search; search again")
     liked, disliked = ([place for text in texts for place in places(text, last)] for texts in (more, less))
     if both := {*liked} & {*disliked}:
         raise UsageError(f"{min(both) + 1}: give it to --more or to --less, not to both")
