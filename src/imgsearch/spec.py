@@ -12,7 +12,7 @@ from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, conventions_of, processor_budget, punctuated
 from imgsearch.model.locate import fetch_checkpoint
-from imgsearch.text import Call, Option
+from imgsearch.text import Call, Option, display_path
 from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
 
 
@@ -111,7 +111,7 @@ def checkpoint_for(
         if os.path.isabs(model) and not os.path.isdir(model):
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
                 raise CheckpointError(
-                    f"the index was made with the model in {model}, which is not there now; give its folder with ",
+                    f"the index was made with the model in {display_path(model)}, which is not there now; give its folder with ",
                     Option("model", metavar="DIR"),
                 )
             model = None
@@ -120,8 +120,8 @@ def checkpoint_for(
     found = checkpoint.fingerprint
     if found != spec.fingerprint:
         raise IndexMismatch(
-            f"the index was made with {spec.model} ({spec.fingerprint[:8]}); the model in {checkpoint.folder} is "
-            f"another one ({found[:8]}). Give the right one with ",
+            f"the index was made with {display_path(spec.model)} ({spec.fingerprint[:8]}); the model in "
+            f"{checkpoint.folder} is another one ({found[:8]}). Give the right one with ",
             Option("model", metavar="DIR"),
             ", or rebuild the index with: ",
             rebuild_call(folder, model=checkpoint.name),

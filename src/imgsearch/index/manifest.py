@@ -99,6 +99,9 @@ def parse(raw: bytes | str, folder: str) -> tuple[IndexSpec, str]:
         raise _damaged(folder) from error
 
 
+_LONGEST_PATH, _LONGEST_NAME = 4096, 1000
+
+
 def _number(value: object, least: int, most: int) -> int:
     """Return an integer of JSON that is within bounds. Raises TypeError or ValueError."""
     if type(value) is not int:
@@ -116,10 +119,11 @@ def _text(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    """Return a string of JSON that can be a path. Raises TypeError or ValueError."""
-    if "\0" in _text(value):
-        raise ValueError("a NUL is in no path")
-    return _text(value)
+    """Return a string of JSON that can be a model's name or folder. Raises TypeError or ValueError."""
+    name = _text(value)
+    if "\0" in name or len(name) > (_LONGEST_PATH if os.path.isabs(name) else _LONGEST_NAME):
+        raise ValueError("no name or path is like that")
+    return name
 
 
 def stamp(folder: str) -> tuple[int, int]:

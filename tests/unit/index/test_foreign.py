@@ -297,6 +297,8 @@ def test_a_manifest_of_any_shape_is_one_line(tmp_path: Path, text: str) -> None:
         ("model", 7),
         ("model", None),
         ("model", "a\0b"),
+        ("model", "[" * 5000),
+        ("model", "/" + "a" * 5000),
         ("fingerprint", "00"),
         ("prompts", []),
         ("prompts", {"query": 1, "document": ""}),
