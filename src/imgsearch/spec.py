@@ -111,7 +111,8 @@ def checkpoint_for(
         if os.path.isabs(model) and not os.path.isdir(model):
             if not os.environ.get("IMGSEARCH_MODEL_DIR"):
                 raise CheckpointError(
-                    f"the index was made with the model in {display_path(model)}, which is not there now; give its folder with ",
+                    f"the index was made with the model in {display_path(model)}, which is not there now; "
+                    "give its folder with ",
                     Option("model", metavar="DIR"),
                 )
             model = None
