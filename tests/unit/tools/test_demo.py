@@ -59,6 +59,26 @@ def test_the_demo_finds_what_it_asks_for_and_shows_it(first_run: tuple[Path, Don
 
 
 @pytest.mark.slow("embeds 300 pictures")
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("three white stars on blue", 8),
+        ("a large yellow triangle on purple", 8),
+        ("an elephant in the snow", 0),
+        ("purple cross on green", 0),
+    ],
+)
+def test_an_answer_of_the_gallery_ends_where_chance_begins(
+    first_run: tuple[Path, Done], text: str, right: int
+) -> None:
+    """With --cut auto the eight right images are found with few others, and of what is not drawn, none."""
+    index = first_run[0] / ".imgsearch"
+    done = imgsearch("query", text, "--cut", "auto", "-k", "40", "--index", index, "--model", "demo")
+    assert done.code == (0 if right else 1)
+    assert right <= len(done.lines) <= 2 * right
+
+
+@pytest.mark.slow("embeds 300 pictures")
 def test_a_second_demo_draws_the_same_gallery_and_embeds_nothing(first_run: tuple[Path, Done]) -> None:
     """The pictures are drawn anew with the same bytes, so that their vectors are known."""
     again = imgsearch("demo", "--out", str(first_run[0]))

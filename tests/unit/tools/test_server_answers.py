@@ -83,6 +83,8 @@ def placed(asked: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
         ("query", {"text": "red", "within": 20, "exact": True}),
         ("query", {"text": "red", "dim": 3}),
         ("query", {"text": "red", "stacks": True}),
+        ("query", {"text": "red", "cut": "auto"}),
+        ("query", {"text": "red", "explain": True, "n": 3}),
         ("query", {"text": "red", "in": ["pictures/sub"]}),
         ("query", {"text": "red", "in": ["pictures/../pictures/sub", "pictures/red.png"]}),
         ("query", {"text": "red", "n": 3, "sort": "path", "offset": 1}),
@@ -130,6 +132,7 @@ def test_both_doors_give_the_same_hits(
             "is not in an indexed folder",
         ),
         ("query", {"text": "red", "sort": "best"}, "--sort best: choose one of score, newest, oldest, path"),
+        ("query", {"text": "red", "cut": "0.4"}, "--cut 0.4: choose auto or off"),
         ("query", {"text": "red", "offset": -1}, "--offset -1: must be 0 or more"),
         ("query", {"text": "red", "type": "xyz"}, "--type: xyz: there is no such type"),
         ("query", {"text": "red", "min_size": "big"}, "--min-size big: not a size"),
@@ -185,3 +188,11 @@ def test_an_empty_path_is_no_picture(server: Handlers) -> None:
         done = imgsearch(*words)
         assert (done.code, done.out) == (2, b"")
         assert "the path is empty" in done.err
+
+
+def test_the_answer_tells_where_it_ends_only_if_that_is_asked(server: Handlers) -> None:
+    """With "cut": "auto" it has the fields cut and nearest; of so small an index that nothing is judged."""
+    answered = server.query({"text": "red", "cut": "auto"})
+    assert answered["cut"] == {"count": 0, "score": None, "more": True, "expected": 0.0, "judged": False}
+    assert answered["nearest"] == []
+    assert set(server.query({"text": "red"})) == {"hits"}
