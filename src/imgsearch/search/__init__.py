@@ -142,7 +142,8 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
         vectors = _embedded(index, encoder, [Input(request.text or None, request.image)])
         asked = Feedback(vectors, not request.text)
         hits = _nearest(index, vectors, options)
-    ended = end(index, vectors, hits, options, of_image=asked.of_image)
+    words = request.text or " ".join(part.text for part in request.parts if part.weight > 0)
+    ended = end(index, vectors, hits, options, of_image=asked.of_image, text=words)
     return Answer(ended.hits, asked, ended.cut, ended.nearest)
 
 
@@ -193,7 +194,7 @@ def query(
     answers = []
     for asked, vector in zip(questions, vectors[:, None], strict=True):
         hits = _nearest(index, vector, options)
-        answers.append(end(index, vector, hits, options, of_image=not asked.text).hits)
+        answers.append(end(index, vector, hits, options, of_image=not asked.text, text=asked.text or "").hits)
     return answers
 
 

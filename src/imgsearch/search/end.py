@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from imgsearch.index import hashes, metadata
+from imgsearch.index.metadata import fulltext
 from imgsearch.index.metadata.filters import Filter, Taken
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search.cut import Background, Cut, background_of, find_cut
@@ -27,18 +28,25 @@ class Ended:
 
 
 def end(
-    index: ImageIndex, vectors: Vectors, hits: list[Hit], options: SearchOptions, *, of_image: bool
+    index: ImageIndex,
+    vectors: Vectors,
+    hits: list[Hit],
+    options: SearchOptions,
+    *,
+    of_image: bool,
+    text: str = "",
 ) -> Ended:
     """Return what is left of an answer, found by the query's vector (1, dim) in the last search of the index.
 
-    ``of_image``: the query has no words.
+    ``of_image``: the query has no words; ``text`` are those that names, titles and keywords may have. Raises
+    IndexDamaged.
     """
     if options.cut == "off" and not options.explain:
         return Ended(hits)
     background = background_of(index, vectors, options.dim)
     cut = find_cut(index.tail[:_MOST], background, index.searched, of_image=of_image)
     if options.explain:
-        hits = _explained(index, hits, cut, background, options.filters)
+        hits = _explained(index, hits, cut, background, options.filters, text)
     if options.cut == "off":
         return Ended(hits)
     left = [hit for hit in hits if _stands_out(hit, cut)]
@@ -53,10 +61,17 @@ def _stands_out(hit: Hit, cut: Cut) -> bool:
 
 
 def _explained(
-    index: ImageIndex, hits: Sequence[Hit], cut: Cut, background: Background, filters: Sequence[Filter]
+    index: ImageIndex,
+    hits: Sequence[Hit],
+    cut: Cut,
+    background: Background,
+    filters: Sequence[Filter],
+    text: str,
 ) -> list[Hit]:
     floor, spread = background.floor, background.spread
     dates = _dates(index, hits) if any(isinstance(chosen, Taken) for chosen in filters) else {}
+    words = fulltext.words_of(text)
+    named = fulltext.matched(index.catalog.database, {hit.content for hit in hits}, words) if words else {}
     explained = []
     for hit in hits:
         matched = [
@@ -65,6 +80,7 @@ def _explained(
             else chosen.sentence()
             for chosen in filters
         ]
+        matched += [f"{field}: {', '.join(found)}" for field, found in named.get(hit.content, {}).items()]
         spreads = (hit.score - floor) / spread if spread > 0 else 0.0
         stands_out = _stands_out(hit, cut) if cut.judged else None
         explained.append(replace(hit, why=Why(floor, spread, spreads, stands_out, tuple(matched))))

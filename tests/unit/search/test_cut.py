@@ -193,7 +193,15 @@ def test_each_hit_tells_how_far_above_chance_it_is(index: Path, fake_model: Fake
         assert hit.why is not None
         assert hit.why.spreads == pytest.approx((hit.score - hit.why.floor) / hit.why.spread)
         assert hit.why.stands_out == ("red" in hit.path)
-        assert hit.why.matched == (Shape("square").sentence(),)
+        assert hit.why.matched[0] == Shape("square").sentence()
+
+
+def test_an_explanation_names_the_words_that_a_name_has(index: Path, fake_model: FakeModel) -> None:
+    """The images called red0 to red3 were also found by their names."""
+    options = SearchOptions(n=5, explain=True)
+    with ImageIndex(str(index)) as opened:
+        hits = ask(opened, SearchRequest("query", "red", options=options), fake_model.encoder()).hits
+    assert [hit.why.matched for hit in hits if hit.why] == [("name: red",)] * 4 + [()]
 
 
 def test_an_unknown_cut_is_refused() -> None:
