@@ -93,6 +93,22 @@ def test_thresholds_hold_for_the_whole_answer(two: tuple[Path, Path]) -> None:
     assert len(names(search(two, "query", "red", "-k", 2))) == 2
 
 
+def test_order_and_offset_hold_for_the_whole_answer(two: tuple[Path, Path], tmp_path: Path) -> None:
+    """--offset leaves out the best of all, and --sort orders what is shown, as in one index with all the photos."""
+    for number, path in enumerate(sorted(tmp_path.glob("[ab]/*.png"))):
+        os.utime(path, (1e9 + 1e7 * (number * 3 % 4),) * 2)
+    for index in two:
+        search((index,), "query", "red", "--refresh")
+    run(tmp_path / "all", tmp_path / "a", tmp_path / "b")
+    for flags in (["--offset", 1, "-k", 2], ["--sort", "newest"], ["--sort", "path", "--offset", 1]):
+        together, alone = (
+            search(which, "query", "red", *flags).objects for which in (two, (tmp_path / "all",))
+        )
+        assert [(hit["rank"], hit["path"]) for hit in together] == [
+            (hit["rank"], hit["path"]) for hit in alone
+        ]
+
+
 def test_a_folder_that_only_one_index_knows(two: tuple[Path, Path], tmp_path: Path) -> None:
     """--in confines the search to the indexes that have the folder; one that none has is an error."""
     assert set(names(search(two, "query", "red", "--in", tmp_path / "b"))) == {"pink", "orange"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from imgsearch.index import metadata
@@ -14,17 +14,27 @@ SORTS = ("score", "newest", "oldest", "path")
 
 
 def arranged(index: ImageIndex, hits: Sequence[Hit], sort: str) -> list[Hit]:
-    """Return hits in another order, with their ranks anew; those without a date stand behind the others."""
+    """Return hits of an index in another order, with their ranks anew; those without a date are the last."""
+    return arranged_all({"": index}, hits, sort)
+
+
+def arranged_all(indexes: Mapping[str, ImageIndex], hits: Sequence[Hit], sort: str) -> list[Hit]:
+    """Return hits of some indexes, which they name, in another order, as ``arranged`` does."""
     if sort == "score" or not hits:
         return list(hits)
     first = min(hit.rank for hit in hits)
     if sort == "path":
         ordered = sorted(hits, key=lambda hit: os.fsencode(hit.path))
     else:
-        taken = metadata.dates(index.catalog.database, [hit.content for hit in hits])
+        taken = {
+            (name, content): time
+            for name, index in indexes.items()
+            for content, time in metadata.dates(
+                index.catalog.database, [hit.content for hit in hits if hit.index == name]
+            ).items()
+        }
         sign = -1 if sort == "newest" else 1
-        dated = sorted(
-            (hit for hit in hits if hit.content in taken), key=lambda hit: sign * taken[hit.content]
-        )
-        ordered = dated + [hit for hit in hits if hit.content not in taken]
+        dated = [hit for hit in hits if (hit.index, hit.content) in taken]
+        dated.sort(key=lambda hit: sign * taken[hit.index, hit.content])
+        ordered = dated + [hit for hit in hits if (hit.index, hit.content) not in taken]
     return [replace(hit, rank=rank) for rank, hit in enumerate(ordered, first)]

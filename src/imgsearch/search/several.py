@@ -12,6 +12,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, ask
 from imgsearch.search.examples import stored_vector
 from imgsearch.search.hits import SearchOptions, floor
+from imgsearch.search.order import arranged_all
 from imgsearch.types import Hit, Input, QueryEncoder, Vectors
 
 Group = list[int]
@@ -41,6 +42,8 @@ def ask_all(
     no part in it. Raises as ``ask`` does.
     """
     options = request.options
+    end = options.n + options.offset
+    request = replace(request, options=replace(options, n=end, offset=0, sort="score"))
     answers: list[list[Hit]] = []
     refused: list[UsageError] = []
     for group in groups(indexes):
@@ -61,7 +64,8 @@ def ask_all(
     if len(refused) == len(indexes):
         raise refused[0]
     merged = answers[0] if len(answers) == 1 else _by_rank(answers)
-    return [replace(hit, rank=rank) for rank, hit in enumerate(merged[: options.n], start=1)]
+    ranked = [replace(hit, rank=rank) for rank, hit in enumerate(merged[:end], start=1)]
+    return arranged_all({index.folder: index for index in indexes}, ranked[options.offset :], options.sort)
 
 
 def _by_score(hits: Sequence[Hit], options: SearchOptions) -> list[Hit]:
