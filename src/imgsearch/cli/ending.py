@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,14 +54,20 @@ def cut_for(
     return "auto" if output.for_person(style) and not (everything or limited or several) else "off"
 
 
-def show(answered: Answer, style: str, n: int, reporter: output.ProgressReporter) -> None:
-    """Write the hits of an answer, and tell a person where it ends.
+def show(
+    answered: Answer,
+    style: str,
+    n: int,
+    reporter: output.ProgressReporter,
+    read: Mapping[str, object] | None = None,
+) -> None:
+    """Write the hits of an answer, with what was ``read`` out of the query, and tell a person where it ends.
 
     If nothing stands out, a person gets the nearest images, and a program nothing.
     """
     cut, hits, person = answered.cut, answered.hits, output.for_person(style)
     if hits or not answered.nearest:
-        output.hits(hits, style)
+        output.hits(hits, style, read=read)
         if hits and person and cut is not None and cut.judged:
             reporter.say(_told(cut.count, cut.more, len(hits), ends=len(hits) == n or bool(answered.nearest)))
     elif person:

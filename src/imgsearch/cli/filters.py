@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imgsearch.cli.help import FILTERS, SEARCH
 from imgsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgsearch.index.metadata.filters import Filter
+    from imgsearch.types import Reporter
 
 After = Annotated[
     str | None,
@@ -95,6 +99,18 @@ MinSize = Annotated[
         "--min-size", metavar="SIZE", help="At least so large: 12mp, 2000x1000", rich_help_panel=FILTERS
     ),
 ]
+NearPlace = Annotated[
+    str | None,
+    typer.Option(
+        "--near", metavar="PLACE", help="Taken near there: Lisbon, or 48.85,2.35", rich_help_panel=FILTERS
+    ),
+]
+WithinKm = Annotated[
+    float | None,
+    typer.Option(
+        "--within-km", metavar="KM", help="How far from --near; 25 if not given", rich_help_panel=FILTERS
+    ),
+]
 Screenshots = Annotated[
     bool | None,
     typer.Option("--screenshots/--no-screenshots", help="Only screenshots, or none", rich_help_panel=FILTERS),
@@ -119,6 +135,8 @@ OPTIONS: dict[str, Any] = {
     "type": TypeName,
     "name": NamePattern,
     "min_size": MinSize,
+    "near": NearPlace,
+    "within_km": WithinKm,
     "screenshots": Screenshots,
     **{
         name: Annotated[bool | None, typer.Option(f"--{name}", help=told, rich_help_panel=FILTERS)]
@@ -129,6 +147,18 @@ OPTIONS: dict[str, Any] = {
 Given = dict[str, Any]
 """The filters that somebody has typed: value by the name of the option."""
 NONE: Given = {}
+
+
+def chosen(given: Given, reporter: Reporter) -> tuple[Filter, ...]:
+    """Return the filters that were typed, and tell which town is meant where one is named: there may be several."""
+    from imgsearch.index.metadata.filters import Near
+    from imgsearch.search.filtering import filters_of
+
+    found = filters_of(**given)
+    for one in found:
+        if isinstance(one, Near) and one.name and one.name != given["near"]:
+            reporter.say(f"images {one.sentence()}")
+    return found
 
 
 def filtered(command: Callable[..., int]) -> Callable[..., int]:

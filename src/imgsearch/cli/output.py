@@ -165,17 +165,25 @@ _STACKS = {
 """What is said of the images behind a hit, of one and of several, by the reason."""
 
 
-def hits(found: Sequence[Hit], style: str, question: str | None = None) -> None:
+def hits(
+    found: Sequence[Hit],
+    style: str,
+    question: str | None = None,
+    read: Mapping[str, object] | None = None,
+) -> None:
     """Write the hits of one question to stdout.
 
     ``style``: "text", "json" (JSON Lines, a hit a line), "paths" (a path a line), "nul" (paths, each ended by
-    a NUL byte). ``question`` is given where several are answered in one run.
+    a NUL byte). ``question`` is given where several are answered in one run, ``read`` where filters were
+    read out of it.
     """
     if style == "json":
         for hit in found:
             data = hit.as_json()
             if question is not None:
                 data["query"] = question
+            if read is not None:
+                data["read"] = dict(read)
             json_line(data)
         return
     if style in ("paths", "nul"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -14,6 +15,7 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError, UsageErr
 from imgsearch.index import manifest, side_db, snapshot
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.metadata import fulltext
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.metadata.found import FoundFiles, found_files
 from imgsearch.index.rows import VectorLocation
@@ -31,8 +33,9 @@ _SPARE = 32
 _LENGTH = 2.0**-10
 _CLOSE = 2e-6
 _TRIES = 8
-# Rows that are no unit vectors whose checksums are compared at once.
+# Rows whose checksums are compared at once.
 _CHECKED = 200
+_BY_WORDS = ann.SearchStrategy("exact", "found by their words")
 SHORTLIST = "shortlist"
 """The key under which a catalogue keeps by how much this index's shortlists are to be longer."""
 
@@ -194,12 +197,69 @@ class ImageIndex:
         fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
         views = self.snapshot.views(self.catalog, fast)
         self.scanned = sum(len(view.segment) - view.covered for view in views) if fast else 0
+        allowed = self._allowed(views, below, filters)
+        self.searched = None if allowed is None else sum(int(mask.sum()) for mask in allowed)
+        return [self._nearest(views, query, k, dim, exact, allowed, tail) for query in vectors]
+
+    def _allowed(
+        self, views: list[ann.SegmentView], below: Sequence[str], filters: Sequence[Filter]
+    ) -> list[NDArray[np.bool_]] | None:
+        """Return which rows may be found; None if all of them may."""
         if below and (folders := snapshot.below(self.catalog, below)):
             filters = (*filters, folders)
         columns = self.snapshot.columns(self.catalog) if filters else {}
-        allowed = snapshot.mask_where(self.catalog, views, filters, columns) if filters else None
-        self.searched = None if allowed is None else sum(int(mask.sum()) for mask in allowed)
-        return [self._nearest(views, query, k, dim, exact, allowed, tail) for query in vectors]
+        return snapshot.mask_where(self.catalog, views, filters, columns) if filters else None
+
+    def search_words(
+        self,
+        vector: Vectors,
+        words: Sequence[str],
+        k: int,
+        dim: int | None = None,
+        *,
+        below: Sequence[str] = (),
+        filters: Sequence[Filter] = (),
+    ) -> list[tuple[Record, float]]:
+        """Return the at most ``k`` pictures in whose names, titles and keywords some words stand, best first.
+
+        ``words`` are folded (``metadata.fulltext.words_of``). The figure beside a record is the exact cosine with
+        ``vector`` (dim,) float32; it has no say in the order. For the rest, and what is raised, see ``search``.
+        """
+        return self._in_snapshot(lambda: self._search_words(vector, words, k, dim, below, filters))
+
+    def _search_words(
+        self,
+        vector: Vectors,
+        words: Sequence[str],
+        k: int,
+        dim: int | None,
+        below: Sequence[str],
+        filters: Sequence[Filter],
+    ) -> list[tuple[Record, float]]:
+        views = self.snapshot.views(self.catalog, fast=False)
+        allowed = self._allowed(views, below, filters)
+        numbers = {view.segment.number: number for number, view in enumerate(views)}
+        places: list[tuple[int, int]] = []
+        with closing(fulltext.find(self.catalog.database, words)) as rows:
+            for segment, row in rows:
+                view = numbers.get(segment, -1)
+                if 0 <= row < len(views[view].segment) and (allowed is None or allowed[view][row]):
+                    places.append((view, row))
+                if len(places) == k:
+                    break
+        found: list[tuple[Record, float]] = []
+        for some in (places[at : at + _CHECKED] for at in range(0, len(places), _CHECKED)):
+            view_of, row_of = np.array(some, np.int64).T
+            nearest = ann.NearestRows(np.zeros(len(some), np.float32), view_of, row_of, _BY_WORDS)
+            cosines, stored = ann.cosines(views, nearest, vector, dim)
+            named = [(views[view].segment.number, row) for view, row in some]
+            records = self.catalog.records(named)
+            for place, cosine, vector_stored in zip(named, cosines, stored, strict=True):
+                if place in records and are_unit(vector_stored[None])[0]:
+                    record, crc = records[place]
+                    self.check_row(vector_stored, crc, *place)
+                    found.append((record, float(cosine)))
+        return found
 
     def _nearest(
         self,

@@ -13,6 +13,7 @@ from imgsearch import deep
 from imgsearch.client import load_encoder
 from imgsearch.errors import InputError
 from imgsearch.index import side_db
+from imgsearch.index.metadata.fulltext import words_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model.conventions import check_length, choose_instruction
 from imgsearch.names import known_as
@@ -28,6 +29,7 @@ from imgsearch.search.examples import (
 )
 from imgsearch.search.feedback import Feedback, refined
 from imgsearch.search.filtering import below_of
+from imgsearch.search.fusion import DEPTH, fused
 from imgsearch.search.hits import SearchOptions, hits_of
 from imgsearch.search.order import arranged
 from imgsearch.search.question import Part, is_address
@@ -125,7 +127,7 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
     Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` does.
     """
     request = check_request(index, request)
-    options = request.options
+    options, text = request.options, ""
     if request.refines:
         asked, unwanted = request.refines, {content for content, _ in request.refines.less}
         vectors = refined(index, asked)
@@ -133,7 +135,8 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
     elif request.parts:
         vectors, contents = _sum(index, request.parts, encoder)
         asked = Feedback(vectors, all(part.image for part in request.parts))
-        hits = _without(index, vectors, {found for found in contents if found}, options)
+        text = " ".join(part.text for part in request.parts if part.weight > 0)
+        hits = _without(index, vectors, {found for found in contents if found}, options, text)
     elif isinstance(request.image, str | ReadImage):
         vectors = _example(index, request.image, encoder)
         asked = Feedback(vectors, of_image=True)
@@ -141,9 +144,9 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
     else:
         vectors = _embedded(index, encoder, [Input(request.text or None, request.image)])
         asked = Feedback(vectors, not request.text)
-        hits = _nearest(index, vectors, options)
-    words = request.text or " ".join(part.text for part in request.parts if part.weight > 0)
-    ended = end(index, vectors, hits, options, of_image=asked.of_image, text=words)
+        text = request.text or ""
+        hits = _nearest(index, vectors, options, text)
+    ended = end(index, vectors, hits, options, text, of_image=asked.of_image)
     return Answer(ended.hits, asked, ended.cut, ended.nearest)
 
 
@@ -193,8 +196,8 @@ def query(
     options = options or SearchOptions()
     answers = []
     for asked, vector in zip(questions, vectors[:, None], strict=True):
-        hits = _nearest(index, vector, options)
-        answers.append(end(index, vector, hits, options, of_image=not asked.text, text=asked.text or "").hits)
+        hits = _nearest(index, vector, options, asked.text or "")
+        answers.append(end(index, vector, hits, options, asked.text or "", of_image=not asked.text).hits)
     return answers
 
 
@@ -207,11 +210,29 @@ def _embedded(index: ImageIndex, encoder: QueryEncoder, questions: Sequence[Inpu
     return encoder.embed(inputs)
 
 
-def _nearest(index: ImageIndex, vectors: Vectors, options: SearchOptions) -> list[Hit]:
+def _nearest(index: ImageIndex, vectors: Vectors, options: SearchOptions, text: str) -> list[Hit]:
     def find(n: int) -> list[Hit]:
-        return hits_of(_search(index, vectors, replace(options, n=n))[0], options)
+        return hits_of(_with_names(index, vectors, replace(options, n=n), text), options)
 
     return _listed(index, find, options)
+
+
+def _with_names(
+    index: ImageIndex, vectors: Vectors, options: SearchOptions, text: str
+) -> list[tuple[Record, float]]:
+    """Return what is nearest to a vector (1, dim); if the options ask for it, mixed with what has a text's words."""
+    words = words_of(text) if options.names else ()
+    if not words:
+        return _search(index, vectors, options)[0]
+    depth = max(options.n, DEPTH)
+    near = _search(index, vectors, replace(options, n=depth))[0]
+    vector = np.asarray(vectors[0], np.float32)
+    named = index.search_words(
+        vector, words, depth, options.dim, below=options.below, filters=options.filters
+    )
+    known = {record.id: (record, score) for record, score in (*named, *near)}
+    near_ids, named_ids = ([record.id for record, _ in found] for found in (near, named))
+    return [known[id] for id in fused([(1.0, near_ids), (options.names, named_ids)])[: options.n]]
 
 
 def _listed(index: ImageIndex, find: Callable[[int], list[Hit]], options: SearchOptions) -> list[Hit]:
@@ -314,14 +335,14 @@ def _sum(
 
 
 def _without(
-    index: ImageIndex, vectors: Vectors, contents: Collection[bytes], options: SearchOptions
+    index: ImageIndex, vectors: Vectors, contents: Collection[bytes], options: SearchOptions, text: str = ""
 ) -> list[Hit]:
     """Return the pictures nearest to a vector, without some ``contents`` unless the options include examples."""
     left_out = () if options.include_examples else contents
     pages = sum(len(index.catalog.pages(content)) for content in left_out)
 
     def find(n: int) -> list[Hit]:
-        hits = _search(index, vectors, replace(options, n=n + pages))[0]
+        hits = _with_names(index, vectors, replace(options, n=n + pages), text)
         return hits_of([hit for hit in hits if hit[0].sha256 not in left_out], options)[:n]
 
     return _listed(index, find, options)

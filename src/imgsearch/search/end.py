@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imgsearch.index import hashes, metadata
-from imgsearch.index.metadata import fulltext
 from imgsearch.index.metadata.filters import Filter, Taken
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search.cut import Background, Cut, background_of, find_cut
+from imgsearch.search.fusion import matched_words
 from imgsearch.search.hits import SearchOptions
 from imgsearch.types import Hit, Vectors, Why
 
@@ -32,25 +32,26 @@ def end(
     vectors: Vectors,
     hits: list[Hit],
     options: SearchOptions,
+    text: str = "",
     *,
     of_image: bool,
-    text: str = "",
 ) -> Ended:
     """Return what is left of an answer, found by the query's vector (1, dim) in the last search of the index.
 
-    ``of_image``: the query has no words; ``text`` are those that names, titles and keywords may have. Raises
-    IndexDamaged.
+    ``text`` are its words; where names have a say, a hit in whose names they stand is none by chance. ``of_image``: the
+    query has no words. Raises IndexDamaged.
     """
     if options.cut == "off" and not options.explain:
         return Ended(hits)
     background = background_of(index, vectors, options.dim)
     cut = find_cut(index.tail[:_MOST], background, index.searched, of_image=of_image)
+    words = dict(zip((hit.content for hit in hits), matched_words(index, hits, text), strict=True))
     if options.explain:
-        hits = _explained(index, hits, cut, background, options.filters, text)
+        hits = _explained(index, hits, cut, background, options.filters, words)
     if options.cut == "off":
         return Ended(hits)
-    left = [hit for hit in hits if _stands_out(hit, cut)]
-    rest = sorted((hit for hit in hits if not _stands_out(hit, cut)), key=lambda hit: -hit.score)
+    left = [hit for hit in hits if _stands_out(hit, cut) or (options.names and words[hit.content])]
+    rest = sorted((hit for hit in hits if hit not in left), key=lambda hit: -hit.score)
     if rest and (left or not options.offset):
         cut = replace(cut, count=len(left) + options.offset, more=False)
     return Ended(left, cut, tuple(rest[:_OFFERED]))
@@ -66,12 +67,10 @@ def _explained(
     cut: Cut,
     background: Background,
     filters: Sequence[Filter],
-    text: str,
+    words: Mapping[int, Mapping[str, Sequence[str]]],
 ) -> list[Hit]:
     floor, spread = background.floor, background.spread
     dates = _dates(index, hits) if any(isinstance(chosen, Taken) for chosen in filters) else {}
-    words = fulltext.words_of(text)
-    named = fulltext.matched(index.catalog.database, {hit.content for hit in hits}, words) if words else {}
     explained = []
     for hit in hits:
         matched = [
@@ -80,7 +79,7 @@ def _explained(
             else chosen.sentence()
             for chosen in filters
         ]
-        matched += [f"{field}: {', '.join(found)}" for field, found in named.get(hit.content, {}).items()]
+        matched += [f"{field}: {', '.join(found)}" for field, found in words[hit.content].items()]
         spreads = (hit.score - floor) / spread if spread > 0 else 0.0
         stands_out = _stands_out(hit, cut) if cut.judged else None
         explained.append(replace(hit, why=Why(floor, spread, spreads, stands_out, tuple(matched))))

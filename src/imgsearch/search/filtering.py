@@ -18,6 +18,7 @@ from imgsearch.index.metadata.filters import (
     Has,
     Keyword,
     Lens,
+    Near,
     Rated,
     Shape,
     Sized,
@@ -44,6 +45,8 @@ NAMES = (
         "type",
         "name",
         "min_size",
+        "near",
+        "within_km",
     ),
     *("screenshots", *SHAPES),
 )
@@ -67,6 +70,8 @@ def filters_of(
     type: str | None = None,
     name: str | None = None,
     min_size: str | None = None,
+    near: str | None = None,
+    within_km: float | None = None,
     screenshots: bool | None = None,
     landscape: bool = False,
     portrait: bool = False,
@@ -76,7 +81,8 @@ def filters_of(
     """Return the filters that the options ask for. Raises UsageError that names the option.
 
     ``type`` are names of types and extensions, with commas between them; ``name`` is a pattern; ``min_size`` is 12mp or
-    2000x1000, whichever side is which; ``screenshots`` says whether only these are found, or none of them.
+    2000x1000, whichever side is which; ``near`` is what ``places.find_place`` reads, with ``within_km`` the kilometres
+    around it; ``screenshots`` says whether only these are found, or none of them.
     """
 
     found: list[Filter] = []
@@ -99,6 +105,12 @@ def filters_of(
         found.append(_typed(type))
     if min_size is not None:
         found.append(_sized(min_size))
+    if near is not None:
+        found.append(_near(near, within_km))
+    elif within_km is not None:
+        raise UsageError(
+            Option("within_km", within_km), ": around which place? Give it with ", Option("near")
+        )
     if screenshots is not None:
         found.append(Screenshot(screenshots))
     if landscape and portrait:
@@ -137,6 +149,19 @@ def _text(option: str, text: str) -> str:
     if not text.strip():
         raise UsageError(Option(option), ": the name is empty")
     return text.strip()
+
+
+def _near(text: str, km: float | None) -> Near:
+    from imgsearch.search.places import DEFAULT_KM, find_place
+
+    try:
+        place = find_place(text)
+    except InputError as error:
+        raise UsageError(Message(Option("near"), ": ", error.as_message)) from error
+    try:
+        return Near(place.latitude, place.longitude, DEFAULT_KM if km is None else km, place.name)
+    except UsageError as error:
+        raise UsageError(Message(Option("within_km"), ": ", error.as_message)) from error
 
 
 def _typed(text: str) -> Typed:

@@ -27,7 +27,8 @@ class SearchOptions:
     paths: only pictures with a file at or below one of them are found. ``include_examples`` also finds the images that
     a query of several parts is made of. Only pictures that pass all of ``filters`` are found. With ``stacks``, those
     that show the same stand behind the best of them and count as one hit. The best ``offset`` hits are left out; the
-    others stand in the order of ``sort``, one of SORTS.
+    others stand in the order of ``sort``, one of SORTS. ``names`` is how much the ranks of names, titles and keywords
+    weigh, in which the words of a query stand, against those of what images show; 0 leaves them out.
     With ``cut`` "auto" an answer ends where chance begins (see ``search.cut``). With ``explain`` each hit tells why it
     is one.
     """
@@ -45,6 +46,7 @@ class SearchOptions:
     offset: int = 0
     cut: str = "off"
     explain: bool = False
+    names: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -63,6 +65,8 @@ class SearchOptions:
             raise UsageError(Option("within", self.within), ": must be a percentage from 0 to 100")
         if self.cut not in CUTS:
             raise UsageError(Option("cut", self.cut), f": choose {' or '.join(CUTS)}")
+        if not (self.names >= 0 and math.isfinite(self.names)):
+            raise UsageError(Option("names", self.names), ": must be a number above 0; 0 leaves names out")
         if "" in self.below:
             raise UsageError(Option("below"), ": the path is empty")
 
@@ -80,10 +84,11 @@ def hits_of(
         # Pictures that tie with the asked one in score stand behind it.
         found = sorted(found, key=lambda hit: (-hit[1], own not in hit[0].paths))
     hits: list[Hit] = []
+    best = max((score for _, score in found), default=0.0)  # by names, it need not be the first
     for record, score in found:
         if options.min_score is not None and score < options.min_score:
             continue
-        if options.within is not None and hits and score < floor(hits[0].score, options.within):
+        if options.within is not None and score < floor(best, options.within):
             continue
         inside, outside = _split(record.paths, options)
         existing = [path for path in inside if deep.exists(path)]

@@ -104,10 +104,10 @@ def _list_chosen(
     index: str | None,
 ) -> int:
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.filtering import filters_of
     from imgsearch.search.listing import ListOptions, list_images
 
-    options = ListOptions(filters_of(**given), (), sort or "newest", n, offset)
+    chosen = filters.chosen(given, output.ProgressReporter())
+    options = ListOptions(chosen, (), sort or "newest", n, offset)
     with ImageIndex(find_index(index)) as opened:
         options = replace(options, below=_below(opened, path))
         if not _print(list_images(opened, options), json, nul):
@@ -145,10 +145,9 @@ def facets(
     A folder is one at the top of an indexed folder.
     """
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.filtering import filters_of
     from imgsearch.search.listing import count_facets, ordered
 
-    chosen = filters_of(**given)
+    chosen = filters.chosen(given, output.ProgressReporter())
     _check(path)
     with ImageIndex(find_index(index)) as opened:
         below = _below(opened, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -87,6 +87,16 @@ Paths = Annotated[
 TakenLiterally = Annotated[
     bool,
     typer.Option("--literal", help="Take all words as they are, also + and -", rich_help_panel=ADVANCED),
+]
+Names = Annotated[
+    float,
+    typer.Option(
+        "--names",
+        metavar="W",
+        help="Also look for the words in names, titles and keywords, and let these count so much, as in 1; 0: not",
+        show_default=False,
+        rich_help_panel=ADVANCED,
+    ),
 ]
 IncludeExamples = Annotated[
     bool,
@@ -181,6 +191,7 @@ def query(
     dtype: common.SearchDtype = "auto",
     literal: TakenLiterally = False,
     include_examples: IncludeExamples = False,
+    names: Names = 0.0,
     more: More = None,
     less: Less = None,
     stacks: Stacks = None,
@@ -248,18 +259,22 @@ def query(
         reporter.wait("Searching")
     from imgsearch.client import KeptModel
     from imgsearch.search import SearchRequest, answer, ask, check_request
-    from imgsearch.search.filtering import filters_of
     from imgsearch.search.hits import SearchOptions
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
-    if not (combined or literal or text == "-" or last or given.keys() & {"after", "before", "on"}):
-        text, dates = _dated(text, reporter)
-        given = {**given, **dates}
-    chosen = filters_of(**given)
+    read: filters.Given = {}
+    if not (combined or literal or text == "-" or last):
+        text, read = _read(text, given, reporter)
+        given = {**given, **read}
+    chosen = filters.chosen(given, reporter)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
     options = replace(
-        options, stacks=output.for_person(style) if stacks is None else stacks, sort=sort, offset=offset
+        options,
+        stacks=output.for_person(style) if stacks is None else stacks,
+        sort=sort,
+        offset=offset,
+        names=names,
     )
     end = ending.cut_for(cut, everything, style, options, several=text == "-" or len(named) > 1)
     options = replace(options, cut=end, explain=explain)
@@ -293,7 +308,8 @@ def query(
         encoder = encoder_of(opened, request)
         if text != "-":
             answered, failed = ask(opened, request, encoder), False
-            found = _show(opened, answered, request, encoder, style, stacks, reporter)
+            told = {"text": text, **read} if read else None
+            found = _show(opened, answered, request, encoder, style, stacks, reporter, told)
             if not no_remember:
                 _remember(opened, answered, folders, given)
         else:
@@ -315,16 +331,28 @@ def query(
     return 2 if failed else 0 if found else 1
 
 
-def _dated(text: str, reporter: output.ProgressReporter) -> tuple[str, filters.Given]:
-    """Take out of a query the date that it is about, and have it as filters; say so, and how to undo it."""
-    from imgsearch.search.dates import date_in
+def _read(text: str, given: filters.Given, reporter: output.ProgressReporter) -> tuple[str, filters.Given]:
+    """Take out of a query the date and place that it is about, and have them as filters; say so, and how to undo it.
 
-    found = date_in(text, datetime.now())
-    if found is None or not found.rest:
-        return text, {}
-    reporter.say(f'searching for "{found.rest}", taken {found.interval}; to search for all words: --literal')
-    ends = {"after": found.interval.start, "before": found.interval.end}
-    return found.rest, {name: end.date().isoformat() for name, end in ends.items() if end}
+    What was typed as an option is not read.
+    """
+    from imgsearch.search.dates import date_in
+    from imgsearch.search.places import DEFAULT_KM, place_in
+
+    read: filters.Given = {}
+    told = []
+    if not given.keys() & {"after", "before", "on"} and (date := date_in(text, datetime.now())) and date.rest:
+        text = date.rest
+        ends = {"after": date.interval.start, "before": date.interval.end}
+        read |= {name: end.date().isoformat() for name, end in ends.items() if end}
+        told.append(f"taken {date.interval}")
+    if not given.keys() & {"near", "within_km"} and (place := place_in(text)):
+        text = place.rest
+        read |= {"near": place.place.name}
+        told.append(f"taken within {DEFAULT_KM:g} km of {place.place.name}")
+    if read:
+        reporter.say(f'searching for "{text}", {", ".join(told)}; to search for all words: --literal')
+    return text, read
 
 
 def _lines() -> Iterator[tuple[int, str]]:
@@ -403,13 +431,12 @@ def similar(
     reporter.wait("Searching")
     from imgsearch.client import KeptModel
     from imgsearch.search import SearchRequest, ask
-    from imgsearch.search.filtering import filters_of
     from imgsearch.search.hits import SearchOptions
     from imgsearch.search.question import Part
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
-    chosen = filters_of(**given)
+    chosen = filters.chosen(given, reporter)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
     options = replace(
         options, stacks=output.for_person(style) if stacks is None else stacks, sort=sort, offset=offset
@@ -458,9 +485,13 @@ def _show(
     style: str,
     stacks: bool | None,
     reporter: output.ProgressReporter,
+    read: Mapping[str, object] | None = None,
 ) -> bool:
-    """Write an answer, and what is to be said of it; return whether anything was found."""
-    ending.show(answered, style, request.options.n, reporter)
+    """Write an answer, and what is to be said of it; return whether anything was found.
+
+    ``read`` is what was read out of the query, and the text that is left.
+    """
+    ending.show(answered, style, request.options.n, reporter, read)
     _tell_of_stacks(answered.hits, stacks, reporter)
     if not (answered.hits or answered.nearest):
         reporter.say(_nothing(opened, request, encoder))

@@ -16,7 +16,7 @@ import json
 import operator
 import os
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from imgsearch.errors import IndexDamaged, repair_hint
@@ -117,7 +117,7 @@ def words_of(query: str) -> tuple[str, ...]:
     return tuple(itertools.islice(dict.fromkeys(words), _MOST_WORDS))
 
 
-def find(database: Database, words: Sequence[str]) -> Iterator[tuple[int, int]]:
+def find(database: Database, words: Sequence[str]) -> Generator[tuple[int, int], None, None]:
     """Yield (segment, row) of the images that have files and one of some folded words, best first.
 
     They are ranked by BM25: many and rare words count. Raises IndexDamaged, which tells how to repair it.

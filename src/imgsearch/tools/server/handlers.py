@@ -29,7 +29,20 @@ from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
 from imgsearch.types import ImageEncoder, Input, ModelOptions, Notify, PixelBudget, Silent
 
 _OPTIONS = (
-    *("n", "min_score", "within", "dim", "exact", "in", "stacks", "sort", "offset", "explain", "cut"),
+    *(
+        "n",
+        "min_score",
+        "within",
+        "dim",
+        "exact",
+        "in",
+        "stacks",
+        "sort",
+        "offset",
+        "explain",
+        "cut",
+        "names",
+    ),
 )
 _LISTS = ("keyword", "has")
 _MODEL = ("model", "device", "dtype")
@@ -38,6 +51,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "offset": (int,),
     "min_score": (int, float),
     "within": (int, float),
+    "within_km": (int, float),
+    "names": (int, float),
     "dim": (int,),
     "exact": (bool,),
     "remember": (bool,),
@@ -95,7 +110,8 @@ class Handlers:
 
         The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks, sort,
         offset, explain, cut ("auto"), after, before, on, camera, lens, rating, keyword and has (lists), shape, type,
-        name, min_size, screenshots, landscape, portrait, square and panorama (true or false), model, device, dtype,
+        name, min_size, near, within_km, screenshots, landscape, portrait, square and panorama (true or false), names,
+        model, device, dtype,
         remember. The file of ``image`` is read here, unless it comes along.
         """
         return self._answer("query", data, image)
