@@ -67,6 +67,7 @@ MESSAGES = EVERYWHERE | {
 
 ALLOWED = {
     ("index/manifest.py", "imported vectors of dim "): "hashed: other words were another index",
+    ("index/metadata/fulltext.py", "picture pictures"): "words that queries may have",
     ("indexing/decode.py", "holds no picture"): "a reason by which the catalogue counts skipped files",
     ("indexing/ingest.py", "no finite vector"): "the same",
     ("model/image.py", "empty picture"): "the same",

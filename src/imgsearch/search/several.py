@@ -11,15 +11,13 @@ from imgsearch.errors import FolderError, UsageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, ask
 from imgsearch.search.examples import stored_vector
+from imgsearch.search.fusion import fused
 from imgsearch.search.hits import SearchOptions, floor
 from imgsearch.search.order import arranged_all
 from imgsearch.types import Hit, Input, QueryEncoder, Vectors
 
 Group = list[int]
 """The places of indexes whose scores can be compared."""
-
-_RANK_OFFSET = 60
-"""Of reciprocal rank fusion, as its authors chose it: the first places count for little more than those after them."""
 
 
 def groups(indexes: Sequence[ImageIndex]) -> list[Group]:
@@ -38,8 +36,8 @@ def ask_all(
     """Return the hits of all indexes for a request, best first, each with its index; ``encoders`` is one each.
 
     They are ordered by score where the indexes' scores can be compared, else by their ranks among those of the same
-    group. A file that is in several indexes is one hit. An index without the folders that the search is confined to has
-    no part in it. Raises as ``ask`` does.
+    group; by their ranks in each index where names have a say in these. A file that is in several indexes is one hit.
+    An index without the folders that the search is confined to has no part in it. Raises as ``ask`` does.
     """
     options = request.options
     end = options.n + options.offset
@@ -59,8 +57,13 @@ def ask_all(
                     raise
                 refused.append(error)
                 continue
-            hits += [replace(hit, index=indexes[number].folder) for hit in found]
-        answers.append(_by_score(hits, options))
+            here = [replace(hit, index=indexes[number].folder) for hit in found]
+            if options.names:
+                answers.append(here)
+            else:
+                hits += here
+        if not options.names:
+            answers.append(_by_score(hits, options))
     if len(refused) == len(indexes):
         raise refused[0]
     merged = answers[0] if len(answers) == 1 else _by_rank(answers)
@@ -79,12 +82,10 @@ def _by_score(hits: Sequence[Hit], options: SearchOptions) -> list[Hit]:
 
 def _by_rank(answers: Sequence[Sequence[Hit]]) -> list[Hit]:
     """Return several answers as one, by reciprocal ranks: their scores say nothing of each other."""
-    ranked = [(1 / (_RANK_OFFSET + rank), hit) for hits in answers for rank, hit in enumerate(hits, start=1)]
-    fused: dict[tuple[str, int], float] = {}
-    for value, hit in ranked:
-        fused[hit.path, hit.page] = fused.get((hit.path, hit.page), 0.0) + value
-    ranked.sort(key=lambda item: -fused[item[1].path, item[1].page])
-    return _distinct([hit for _, hit in ranked])
+    known = {(hit.path, hit.page): hit for hits in reversed(answers) for hit in reversed(hits)}
+    return [
+        known[page] for page in fused([(1.0, [(hit.path, hit.page) for hit in hits]) for hits in answers])
+    ]
 
 
 def _distinct(hits: Sequence[Hit]) -> list[Hit]:

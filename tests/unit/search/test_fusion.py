@@ -16,6 +16,7 @@ from imgsearch.search import SearchRequest, answer, query
 from imgsearch.search.fusion import K, fused, matched_words
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.question import Part
+from imgsearch.search.several import ask_all
 from imgsearch.types import Input
 from support import fakes
 from support.fakes import FakeModel, paint, run
@@ -134,3 +135,15 @@ def test_a_weight_is_a_number_from_0_on(weight: float) -> None:
     """What can't be a weight is refused, with the option's name."""
     with pytest.raises(UsageError, match=r"^names"):
         SearchOptions(names=weight)
+
+
+def test_names_have_their_say_over_several_indexes(index: str, fake_model: FakeModel, tmp_path: Path) -> None:
+    """An image that its index puts first for its name is among the first of all, whatever its score."""
+    paint(tmp_path / "other" / "d.png", "red")
+    run(tmp_path / "second", tmp_path / "other")
+    request = SearchRequest("query", "red", options=SearchOptions(names=5.0))
+    with ImageIndex(index) as one, ImageIndex(str(tmp_path / "second")) as two:
+        hits = ask_all([one, two], request, [fake_model.encoder()] * 2)
+        plain = ask_all([one, two], SearchRequest("query", "red"), [fake_model.encoder()] * 2)
+    assert {Path(hit.path).stem for hit in hits[:2]} == {"red boat", "d"}
+    assert "red boat" not in {Path(hit.path).stem for hit in plain[:2]}
