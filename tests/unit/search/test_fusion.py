@@ -147,3 +147,24 @@ def test_names_have_their_say_over_several_indexes(index: str, fake_model: FakeM
         plain = ask_all([one, two], SearchRequest("query", "red"), [fake_model.encoder()] * 2)
     assert {Path(hit.path).stem for hit in hits[:2]} == {"red boat", "d"}
     assert "red boat" not in {Path(hit.path).stem for hit in plain[:2]}
+
+
+def test_a_cut_keeps_what_is_called_so_and_explain_tells_it(fake_model: FakeModel, tmp_path: Path) -> None:
+    """An image that stands out by its name alone is not cut off, and the words that matched are told."""
+    for number in range(60):
+        paint(tmp_path / "photos" / f"{number}.png", (number, 250 - number, 4 * number))
+    paint(tmp_path / "photos" / "red boat.png", "green")
+    run(tmp_path / "ix", tmp_path / "photos")
+    named = found_with_why(
+        str(tmp_path / "ix"), fake_model, SearchOptions(names=5.0, cut="auto", explain=True)
+    )
+    assert named["red boat"] == ("name: red, boat",)
+    plain = found_with_why(str(tmp_path / "ix"), fake_model, SearchOptions(cut="auto", explain=True))
+    assert "red boat" not in plain
+
+
+def found_with_why(index: str, fake_model: FakeModel, options: SearchOptions) -> dict[str, tuple[str, ...]]:
+    """Return what matched of the hits for "red boat", by their names."""
+    with ImageIndex(index) as opened:
+        hits = answer(opened, SearchRequest("query", "red boat", options=options), fake_model.encoder())
+    return {Path(hit.path).stem: hit.why.matched for hit in hits if hit.why}
