@@ -27,7 +27,7 @@ GROUP = typer.main.get_command(app)
         ("--foo", "unknown option --foo; see: imgsearch help"),
         ("query cat --limit", "--limit needs a value; see: imgsearch help query"),
         ("query cat --json=1", "--json takes no value; see: imgsearch help query"),
-        ("query cat --limit five", "--limit five: not a whole number"),
+        ("query cat --limit five", "--limit five: not a whole number, nor all"),
         ("query cat --min-score high", "--min-score high: not a number"),
         ("query cat --within a%", "--within a%: not a number of percent"),
         ("query cat --device gpu", "--device gpu: choose one of auto, cuda, mps, cpu"),
