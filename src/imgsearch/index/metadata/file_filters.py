@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import UsageError
-from imgsearch.fs import is_at_or_below
 from imgsearch.index.metadata.columns import Columns, ColumnsError, Mask
 from imgsearch.index.metadata.filters import Condition
 from imgsearch.index.metadata.named import CAMERA, TOLD, file_name, file_type, folded, matcher
@@ -52,11 +51,13 @@ class Below:
 
     def passing(self, columns: Columns) -> Mask:
         """Compare the folders, and ids where a file is meant."""
-        folders = [(place.root, place.path) for place in self.places if not place.file]
+        folders = {(place.root, place.path) for place in self.places if not place.file}
 
         def holds(folder: tuple[int, str]) -> bool:
             root, path = folder
-            return any(root == other and (not top or is_at_or_below(path, top)) for other, top in folders)
+            while path and (root, path) not in folders:
+                path = os.path.dirname(path)
+            return (root, path) in folders
 
         mask = columns.where("folder", holds)
         for place in self.places:
@@ -167,6 +168,15 @@ class Screenshot:
         return {"screenshots": self.wanted}
 
 
+def _places(names: bytes, part: bytes) -> list[int]:
+    """Return where a part begins in all names, in the order of the names; one place for each at least."""
+    places, place = [], names.find(part)
+    while place >= 0:
+        places.append(place)
+        place = names.find(part, place + 1)
+    return places
+
+
 _LITERAL = re.compile(r"[^*?\[\]]*")
 
 
@@ -191,10 +201,12 @@ def _matching(names: bytes, ends: NDArray[np.int64], glob: str) -> Mask:
     if middle == "*":
         mask[found] = True
         return mask
-    if inner := _LITERAL.fullmatch(middle.strip("*")):
+    inner = middle.strip("*")
+    if inner and _LITERAL.fullmatch(inner):
         # Most patterns say only what a name holds: there a search through all of them at once comes first.
-        places = [hit.start() for hit in re.finditer(re.escape(inner.group().encode()), names)]
-        found = np.intersect1d(found, np.searchsorted(ends, places, side="right"))
+        holding = np.zeros(len(ends), bool)
+        holding[np.searchsorted(ends, _places(names, inner.encode()), side="right")] = True
+        found = found[holding[found]]
     matches = matcher(glob)
     for number in found.tolist():
         mask[number] = matches(names[starts[number] : ends[number]].decode()) is not None

@@ -25,11 +25,11 @@ SHAPES = {
     "square": "abs(content.width - content.height) * 50 <= content.height",
     "panorama": "max(content.width, content.height) >= 2 * min(content.width, content.height)",
 }
-_SHAPED: dict[str, Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]] = {
+_SHAPED: dict[str, Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.bool_]]] = {
     "landscape": lambda width, height: width > height,
     "portrait": lambda width, height: width < height,
-    "square": lambda width, height: np.abs(width - height) * 50 <= height,
-    "panorama": lambda width, height: np.maximum(width, height) >= 2 * np.minimum(width, height),
+    "square": lambda width, height: np.abs(width - height) <= height // 50,
+    "panorama": lambda width, height: np.maximum(width, height) // 2 >= np.minimum(width, height),
 }
 """The shapes of images; a square's sides differ by 2 % at most, and a panorama is twice as long as wide, or more."""
 FACTS = {
@@ -84,9 +84,7 @@ class Taken:
     def passing(self, columns: Columns) -> Mask:
         """Compare the dates."""
         taken = columns["taken"]
-        mask = taken != UNKNOWN
-        if self.start is not None:
-            mask &= taken >= milliseconds(self.start)
+        mask = taken >= (UNKNOWN + 1 if self.start is None else milliseconds(self.start))
         if self.end is not None:
             mask &= taken < milliseconds(self.end)
         return np.asarray(mask)
@@ -234,7 +232,7 @@ class Shape:
 
     def passing(self, columns: Columns) -> Mask:
         """Compare the sides."""
-        width, height = columns["width"].astype(np.int64), columns["height"].astype(np.int64)
+        width, height = columns["width"], columns["height"]
         return np.asarray((width > 0) & _SHAPED[self.name](width, height))
 
     def sentence(self) -> str:
@@ -267,9 +265,13 @@ class Sized:
 
     def passing(self, columns: Columns) -> Mask:
         """Compare the sides."""
-        width, height = columns["width"].astype(np.int64), columns["height"].astype(np.int64)
-        sides = (np.maximum(width, height) >= self.longer) & (np.minimum(width, height) >= self.shorter)
-        return np.asarray((width > 0) & (width * height >= self.pixels) & sides)
+        width, height = columns["width"], columns["height"]
+        mask = width > 0
+        if self.pixels:
+            mask &= width.astype(np.int64) * height >= self.pixels
+        if self.longer:
+            mask &= (np.maximum(width, height) >= self.longer) & (np.minimum(width, height) >= self.shorter)
+        return np.asarray(mask)
 
     def sentence(self) -> str:
         """Say the size."""
