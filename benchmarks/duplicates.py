@@ -6,6 +6,8 @@ eight orientations are joined by 16 bands in minutes, since few images that are 
 
     python benchmarks/duplicates.py [--scenes 120]        precision and recall by kind, with the demo model
     python benchmarks/duplicates.py --million [N]         seconds and memory of the join over N synthetic hashes
+    python benchmarks/duplicates.py --hash                what a hash costs beside decoding and the model's resizing
+    python benchmarks/duplicates.py --stacks [--scenes 60]    processor time of an answer without and with stacks
 
 The first prints for each kind how many versions were drawn and how many stand in the group of their original, then the
 pairs in one group that show something else ("wrong"), among them look-alikes: other scenes of the same ground and
@@ -15,23 +17,32 @@ colours, plain colours, and texts in the same layout.
 from __future__ import annotations
 
 import argparse
+import functools
+import io
+import itertools
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance
 
+from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
-from imgsearch.media.pixelhash import difference_bits
+from imgsearch.media.formats import load_pictures
+from imgsearch.media.pixelhash import difference_bits, pixel_hash
+from imgsearch.search import similar
+from imgsearch.search.hits import SearchOptions
 from imgsearch.tools.maintenance.duplicates import find_duplicates
 from imgsearch.tools.maintenance.near import near_pairs
-from imgsearch.types import ModelOptions
+from imgsearch.types import DEFAULT_BUDGET, ModelOptions
 
 TURNS = {
     "rotated 90": Image.Transpose.ROTATE_270,
@@ -217,11 +228,70 @@ def million(count: int) -> None:
     print(f"{count:,} hashes: {len(one):,} pairs in {took}, {memory:.1f} GB at most")
 
 
+def median_ms(work: Callable[[], object], times: int = 15) -> float:
+    """Return the median of this thread's processor time, in milliseconds."""
+    taken = []
+    for _ in range(times):
+        began = time.thread_time()
+        work()
+        taken.append(time.thread_time() - began)
+    return 1000 * statistics.median(taken)
+
+
+def cost() -> None:
+    """Print by format and size what decoding, resizing for the model and hashing take."""
+    drawn = Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    for kind, size in itertools.product(("JPEG", "PNG", "WEBP"), ((1600, 1200), (4000, 3000))):
+        file = io.BytesIO()
+        drawn.resize(size, Image.Resampling.BICUBIC).save(file, kind)
+
+        def load(data: bytes = file.getvalue(), name: str = f"a.{kind}") -> np.ndarray:
+            return next(iter(load_pictures(io.BytesIO(data), name, DEFAULT_BUDGET))).pixels
+
+        pixels = load()
+        decoding, hashing = median_ms(load), median_ms(lambda pixels=pixels: pixel_hash(pixels))
+        resizing = median_ms(
+            lambda pixels=pixels: Image.fromarray(pixels).resize((240, 240), Image.Resampling.BICUBIC)
+        )
+        share = hashing / (decoding + resizing)
+        print(
+            f"{kind:<5}{size}: decode {decoding:.1f} ms, resize {resizing:.1f} ms, hash {hashing:.2f} ms ({share:.1%})"
+        )
+
+
+def stacks(scenes: int) -> None:
+    """Print what an answer of ten and of fifty takes without stacks and with them, in turns."""
+    with tempfile.TemporaryDirectory() as where:
+        photos, folder = Path(where, "photos"), os.path.join(where, "ix")
+        photos.mkdir()
+        draw_collection(photos, scenes)
+        index_pictures([str(photos)], folder, IndexOptions(model=ModelOptions(model="demo")))
+        with ImageIndex(folder) as index:
+            for n in (10, 50):
+                taken: dict[bool, list[float]] = {False: [], True: []}
+                for stacked in (False, True) * 15:
+                    options, example = SearchOptions(n=n, stacks=stacked), str(photos / "s0008.jpg")
+                    # An indexed example needs no model.
+                    answer = functools.partial(similar, index, example, lambda: None, options)  # type: ignore[arg-type]
+                    taken[stacked].append(median_ms(answer, 1))
+                plain, piled = (statistics.median(taken[stacked]) for stacked in (False, True))
+                print(f"{n} hits: {plain:.1f} ms, stacked {piled:.1f} ms")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=120)
     parser.add_argument("--million", type=int, nargs="?", const=1_000_000)
+    parser.add_argument("--hash", action="store_true")
+    parser.add_argument("--stacks", action="store_true")
     asked = parser.parse_args()
-    million(asked.million) if asked.million else evaluate(asked.scenes)
+    if asked.million:
+        million(asked.million)
+    elif asked.hash:
+        cost()
+    elif asked.stacks:
+        stacks(asked.scenes)
+    else:
+        evaluate(asked.scenes)
