@@ -73,7 +73,7 @@ def list_images(
 
     Examples:
       imgsearch list
-      imgsearch list ~/Pictures/2024
+      imgsearch list ~/Downloads
       imgsearch list --on 2024-07 --camera X-T5    # newest first
     """
     if json and (paths or nul):

@@ -13,27 +13,29 @@ from imgsearch.tools.maintenance.duplicates import REASONS, RELATIONS, Group, Me
 from imgsearch.types import is_utf8
 
 
-def check_script(path: str) -> None:
+def check_script(script: str) -> None:
     """Raise UsageError where a script can't be written: something is there already, or the folder is not."""
-    if os.path.lexists(path):
-        raise UsageError(Option("script"), f": {display_path(path)} is there already; name a new file")
-    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.lexists(script):
+        raise UsageError(Option("script"), f": {display_path(script)} is there already; name a new file")
+    folder = os.path.dirname(os.path.abspath(script))
     if not os.path.isdir(folder):
         raise UsageError(Option("script"), f": the folder {display_path(folder)} does not exist")
 
 
-def write_script(path: str, groups: Sequence[Group]) -> None:
+def write_script(script: str, groups: Sequence[Group]) -> None:
     """Write a script that deletes nothing until somebody takes comment signs away, to a new file of mode 0600.
 
     Raises UsageError as ``check_script`` does, and StorageError.
     """
-    check_script(path)
+    check_script(script)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(
+            script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in _lines(groups))
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise storage_error(error, script) from error
 
 
 def shell_word(path: str) -> str:
