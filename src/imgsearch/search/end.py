@@ -45,13 +45,18 @@ def end(
         return Ended(hits)
     background = background_of(index, vectors, options.dim)
     cut = find_cut(index.tail[:_MOST], background, index.searched, of_image=of_image)
-    words = dict(zip((hit.content for hit in hits), matched_words(index, hits, text), strict=True))
+    told = matched_words(index, hits, text) if options.explain or options.names else [{} for _ in hits]
+    words = dict(zip((hit.content for hit in hits), told, strict=True))
     if options.explain:
         hits = _explained(index, hits, cut, background, options.filters, words)
     if options.cut == "off":
         return Ended(hits)
-    left = [hit for hit in hits if _stands_out(hit, cut) or (options.names and words[hit.content])]
-    rest = sorted((hit for hit in hits if hit not in left), key=lambda hit: -hit.score)
+    left: list[Hit] = []
+    rest: list[Hit] = []
+    for hit in hits:
+        near = _stands_out(hit, cut) or (options.names and words[hit.content])
+        (left if near else rest).append(hit)
+    rest.sort(key=lambda hit: -hit.score)
     if rest and (left or not options.offset):
         cut = replace(cut, count=len(left) + options.offset, more=False)
     return Ended(left, cut, tuple(rest[:_OFFERED]))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from imgsearch.errors import UsageError
 from imgsearch.index import side_db
+from imgsearch.index.metadata import fulltext
 from imgsearch.index.metadata.filters import Shape
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, ask, query, similar
@@ -202,6 +203,18 @@ def test_an_explanation_names_the_words_that_a_name_has(index: Path, fake_model:
     with ImageIndex(str(index)) as opened:
         hits = ask(opened, SearchRequest("query", "red", options=options), fake_model.encoder()).hits
     assert [hit.why.matched for hit in hits if hit.why] == [("name: red",)] * 4 + [()]
+
+
+def test_any_number_of_hits_can_be_explained(
+    index: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite takes only so many values at once, and all hits are explained anyway."""
+    monkeypatch.setattr(fulltext, "AT_ONCE", 7)
+    options = SearchOptions(n=124, explain=True)
+    with ImageIndex(str(index)) as opened:
+        hits = ask(opened, SearchRequest("query", "red", options=options), fake_model.encoder()).hits
+    assert len(hits) == 124
+    assert sum("name: red" in hit.why.matched for hit in hits if hit.why) == 4
 
 
 def test_an_unknown_cut_is_refused() -> None:

@@ -142,12 +142,14 @@ def matched(
 
     A content and a field without any are left out. Raises IndexDamaged.
     """
-    sql = f"SELECT rowid, {', '.join(FIELDS)} FROM words WHERE rowid IN ({', '.join('?' * len(contents))})"
     found: dict[int, dict[str, list[str]]] = {}
-    for id, *texts in database.query(lambda *row: row, sql, *contents):
-        for field, text in zip(FIELDS, texts, strict=True):
-            if here := [word for word in words if word in str(text)]:
-                found.setdefault(int(id), {})[field] = here
+    ids = list(contents)
+    for some in (ids[first : first + AT_ONCE] for first in range(0, len(ids), AT_ONCE)):
+        sql = f"SELECT rowid, {', '.join(FIELDS)} FROM words WHERE rowid IN ({', '.join('?' * len(some))})"
+        for id, *texts in database.query(lambda *row: row, sql, *some):
+            for field, text in zip(FIELDS, texts, strict=True):
+                if here := [word for word in words if word in str(text)]:
+                    found.setdefault(int(id), {})[field] = here
     return found
 
 
