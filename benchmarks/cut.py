@@ -1,7 +1,7 @@
 """Whether an answer ends where it should: 0, 1, 5 and 50 right images among 2,000, asked for by words and by an image.
 
 Theory: images that have nothing to do with a query lie around it by a power law, so that what is right stands out from
-the law that the rest follows (search/cut.py). Near misses do not follow it: an image that shares a colour or a shape
+the law that the rest follows (search/ranking/cut.py). Near misses do not follow it: an image that shares a colour or a shape
 with what is wanted is near for a reason. So collections of three kinds are drawn: "apart", in which no wrong image
 shares colour, shape or lettering with what is wanted; "random", as scenes fall; and "misses", the same with 40 images
 that miss in one attribute.
@@ -38,8 +38,8 @@ from captions import caption
 from imgsearch.client import load_encoder
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, ask
-from imgsearch.search.cut import SAMPLE, TAIL, Background, find_cut
 from imgsearch.search.hits import SearchOptions
+from imgsearch.search.ranking.cut import SAMPLE, TAIL, Background, find_cut
 from imgsearch.spec import choose_spec
 from imgsearch.tools.demo.render import render
 from imgsearch.tools.demo.scene import KINDS, Scene, alternatives, draw_scene

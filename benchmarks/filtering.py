@@ -176,7 +176,7 @@ def searches(folder: str, rows: int, sql: bool) -> dict[str, dict[str, float]]:
     """Return by filter how many images pass, and milliseconds."""
     from imgsearch.index import snapshot
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.filtering import filters_of
+    from imgsearch.search.language.filtering import filters_of
 
     found: dict[str, dict[str, float]] = {}
     pictures = os.path.join(os.path.dirname(folder), "pictures")

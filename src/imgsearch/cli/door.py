@@ -134,7 +134,7 @@ def is_address(word: str) -> bool:
     """Return whether a word is an address on the web."""
     if "://" not in word:
         return False
-    from imgsearch.search.question import is_address
+    from imgsearch.search.language.question import is_address
 
     return is_address(word)
 

@@ -152,7 +152,7 @@ NONE: Given = {}
 def chosen(given: Given, reporter: Reporter) -> tuple[Filter, ...]:
     """Return the filters that were typed, and tell which town is meant where one is named: there may be several."""
     from imgsearch.index.metadata.filters import Near
-    from imgsearch.search.filtering import filters_of
+    from imgsearch.search.language.filtering import filters_of
 
     found = filters_of(**given)
     for one in found:

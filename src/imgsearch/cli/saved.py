@@ -131,7 +131,7 @@ def _saved(name: str) -> Mapping[str, Any]:
 
 
 def _is_combined(words: Sequence[str]) -> bool:
-    from imgsearch.search.question import is_combined
+    from imgsearch.search.language.question import is_combined
 
     return is_combined(words)
 

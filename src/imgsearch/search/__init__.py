@@ -17,9 +17,6 @@ from imgsearch.index.metadata.fulltext import words_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model.conventions import check_length, choose_instruction
 from imgsearch.names import known_as
-from imgsearch.search.compose import SAMPLE, combined
-from imgsearch.search.cut import TAIL, Cut
-from imgsearch.search.end import end
 from imgsearch.search.examples import (
     ReadImage,
     content_by_path,
@@ -27,13 +24,16 @@ from imgsearch.search.examples import (
     read_picture,
     stored_vector,
 )
-from imgsearch.search.feedback import Feedback, refined
-from imgsearch.search.filtering import below_of
-from imgsearch.search.fusion import DEPTH, fused
 from imgsearch.search.hits import SearchOptions, hits_of
-from imgsearch.search.order import arranged
-from imgsearch.search.question import Part, is_address
-from imgsearch.search.stacks import MOST, find_stacked
+from imgsearch.search.language.filtering import below_of
+from imgsearch.search.language.question import Part, is_address
+from imgsearch.search.ranking.compose import SAMPLE, combined
+from imgsearch.search.ranking.cut import TAIL, Cut
+from imgsearch.search.ranking.end import end
+from imgsearch.search.ranking.feedback import Feedback, refined
+from imgsearch.search.ranking.fusion import DEPTH, fused
+from imgsearch.search.ranking.order import arranged
+from imgsearch.search.ranking.stacks import MOST, find_stacked
 from imgsearch.spec import choose_spec
 from imgsearch.text import display_path, is_blank
 from imgsearch.types import (

@@ -11,7 +11,7 @@ from imgsearch.errors import UsageError
 from imgsearch.fs import is_at_or_below
 from imgsearch.index.metadata.file_filters import Named, Typed
 from imgsearch.index.metadata.filters import Filter
-from imgsearch.search.order import SORTS
+from imgsearch.search.ranking.order import SORTS
 from imgsearch.text import Option
 from imgsearch.types import Hit, Record
 

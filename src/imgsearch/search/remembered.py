@@ -19,8 +19,8 @@ import numpy as np
 from imgsearch.fs import atomic_write, make_folder, open_own
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import Answer
-from imgsearch.search.feedback import Feedback, Page
-from imgsearch.search.filtering import NAMES
+from imgsearch.search.language.filtering import NAMES
+from imgsearch.search.ranking.feedback import Feedback, Page
 
 MAX_HITS = 1_000
 """So many of an answer's images are remembered."""

@@ -11,9 +11,9 @@ from imgsearch.errors import FolderError, UsageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, ask
 from imgsearch.search.examples import stored_vector
-from imgsearch.search.fusion import fused
 from imgsearch.search.hits import SearchOptions, floor
-from imgsearch.search.order import arranged_all
+from imgsearch.search.ranking.fusion import fused
+from imgsearch.search.ranking.order import arranged_all
 from imgsearch.types import Hit, Input, QueryEncoder, Vectors
 
 Group = list[int]

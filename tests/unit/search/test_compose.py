@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from imgsearch.errors import InputError
-from imgsearch.search.compose import combined
+from imgsearch.search.ranking.compose import combined
 
 NONE = np.zeros((0, 8), np.float32)
 

@@ -17,8 +17,8 @@ from imgsearch.index.metadata import fulltext
 from imgsearch.index.metadata.filters import Shape
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, ask, query, similar
-from imgsearch.search.cut import FEWEST, TAIL, Background, Cut, find_cut
 from imgsearch.search.hits import SearchOptions
+from imgsearch.search.ranking.cut import FEWEST, TAIL, Background, Cut, find_cut
 from imgsearch.types import Input
 from support import fakes
 from support.fakes import FakeModel, run

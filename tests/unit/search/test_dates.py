@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.errors import InputError
-from imgsearch.search.dates import Interval, date_in, read_date
+from imgsearch.search.language.dates import Interval, date_in, read_date
 
 NOW = datetime(2026, 11, 29, 12, 30)  # a Sunday
 MOMENTS = st.datetimes(datetime(1000, 1, 1), datetime(9990, 12, 31))

@@ -11,7 +11,7 @@ import pytest
 
 from imgsearch.errors import InputError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search.feedback import Feedback, Page, refined
+from imgsearch.search.ranking.feedback import Feedback, Page, refined
 from imgsearch.types import Vectors
 from support import fakes
 from support.fakes import FakeModel, run

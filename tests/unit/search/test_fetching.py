@@ -14,7 +14,7 @@ import pytest
 from imgsearch.errors import InputError
 from imgsearch.search import SearchRequest, fetching
 from imgsearch.search.fetching import FetchLimits, fetch, is_public
-from imgsearch.search.question import Part
+from imgsearch.search.language.question import Part
 from support.web_server import CERTIFICATE, WebServer, ok, redirect
 
 PUBLIC = "93.184.216.34"

@@ -13,9 +13,9 @@ from imgsearch.errors import UsageError
 from imgsearch.index.metadata.filters import Has
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, answer, query
-from imgsearch.search.fusion import K, fused, matched_words
 from imgsearch.search.hits import SearchOptions
-from imgsearch.search.question import Part
+from imgsearch.search.language.question import Part
+from imgsearch.search.ranking.fusion import K, fused, matched_words
 from imgsearch.search.several import ask_all
 from imgsearch.types import Input
 from support import fakes

@@ -7,8 +7,8 @@ from datetime import datetime
 import pytest
 
 from imgsearch.errors import InputError
-from imgsearch.search import dates
-from imgsearch.search.dates import date_in, read_date
+from imgsearch.search.language import dates
+from imgsearch.search.language.dates import date_in, read_date
 
 NOW = datetime(2026, 11, 29, 13, 0)
 installed = pytest.mark.skipif(

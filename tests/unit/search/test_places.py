@@ -11,8 +11,8 @@ import pytest
 
 from imgsearch.errors import InputError, MissingExtra, UsageError
 from imgsearch.index.metadata.filters import Near
-from imgsearch.search.filtering import filters_of
-from imgsearch.search.places import find_place, gazetteer, place_in
+from imgsearch.search.language.filtering import filters_of
+from imgsearch.search.language.places import find_place, gazetteer, place_in
 from support import gazetteer as drawn
 
 few_towns = drawn.few_towns

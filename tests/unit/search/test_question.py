@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsearch.errors import InputError
-from imgsearch.search.question import Part, parse_question
+from imgsearch.search.language.question import Part, parse_question
 
 
 @pytest.mark.parametrize(

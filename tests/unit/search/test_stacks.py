@@ -14,7 +14,7 @@ from PIL import Image
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, answer
 from imgsearch.search.hits import SearchOptions
-from imgsearch.search.stacks import stem_of
+from imgsearch.search.ranking.stacks import stem_of
 from imgsearch.types import Hit
 from support import fakes
 from support.fakes import FakeModel, run

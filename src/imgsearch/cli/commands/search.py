@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from imgsearch.client import KeptModel
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search import Answer, CachedEncoder, SearchRequest
-    from imgsearch.search.feedback import Feedback
-    from imgsearch.search.question import Part
+    from imgsearch.search.language.question import Part
+    from imgsearch.search.ranking.feedback import Feedback
     from imgsearch.search.remembered import LastAnswer
 
 Count = Annotated[
@@ -213,7 +213,7 @@ def query(
       imgsearch query same place in winter --image ~/Pictures/lake.jpg
       imgsearch query receipts --in ~/Pictures/2024 -k 50 --paths > receipts.txt
     """
-    from imgsearch.search.question import is_combined
+    from imgsearch.search.language.question import is_combined
 
     reporter = output.ProgressReporter()
     words = words or []
@@ -336,8 +336,8 @@ def _read(text: str, given: filters.Given, reporter: output.ProgressReporter) ->
 
     What was typed as an option is not read.
     """
-    from imgsearch.search.dates import date_in
-    from imgsearch.search.places import DEFAULT_KM, place_in
+    from imgsearch.search.language.dates import date_in
+    from imgsearch.search.language.places import DEFAULT_KM, place_in
 
     read: filters.Given = {}
     told = []
@@ -432,7 +432,7 @@ def similar(
     from imgsearch.client import KeptModel
     from imgsearch.search import SearchRequest, ask
     from imgsearch.search.hits import SearchOptions
-    from imgsearch.search.question import Part
+    from imgsearch.search.language.question import Part
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
@@ -543,7 +543,7 @@ def _tell_of_stacks(hits: Sequence[Hit], asked: bool | None, reporter: output.Pr
 def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder) -> str:
     """Return why a search found nothing."""
     from imgsearch.search import answer
-    from imgsearch.search.filtering import below_of
+    from imgsearch.search.language.filtering import below_of
     from imgsearch.search.listing import why_empty
 
     options = request.options
@@ -571,7 +571,7 @@ def _undated(opened: ImageIndex) -> str:
 
 def _parts(words: Sequence[str], reporter: output.ProgressReporter) -> tuple[Part, ...]:
     """Return the parts of a query, none without words, and say them. Raises InputError."""
-    from imgsearch.search.question import parse_question, spelled
+    from imgsearch.search.language.question import parse_question, spelled
 
     parts = parse_question(words) if words else ()
     if parts:

@@ -75,8 +75,8 @@ def save(
 
 def _checked(words: list[str], typed: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a query as it is saved, its paths absolute. Raises UsageError and InputError for one that can't work."""
-    from imgsearch.search.filtering import NAMES, filters_of
-    from imgsearch.search.question import is_combined, parse_question
+    from imgsearch.search.language.filtering import NAMES, filters_of
+    from imgsearch.search.language.question import is_combined, parse_question
 
     given = {str(option.name): value for option, value in typed.items()}
     for word in " ".join([*words, given.get("image") or ""]).split():

@@ -20,9 +20,9 @@ from imgsearch.index.metadata.filters import SHAPES
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import Answer, CachedEncoder, SearchKind, SearchRequest, ask, image_to_read
 from imgsearch.search.examples import ReadImage
-from imgsearch.search.filtering import NAMES, filters_of
 from imgsearch.search.hits import SearchOptions
-from imgsearch.search.question import is_address
+from imgsearch.search.language.filtering import NAMES, filters_of
+from imgsearch.search.language.question import is_address
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool

@@ -29,7 +29,7 @@ from imgsearch.text import Message, Option, display_path
 
 if TYPE_CHECKING:
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.dates import Interval
+    from imgsearch.search.language.dates import Interval
 
 NAMES = (
     *(
@@ -137,7 +137,7 @@ def _begin(option: str, text: str | None) -> datetime | None:
 
 
 def _interval(option: str, text: str) -> Interval:
-    from imgsearch.search.dates import read_date  # on use: its patterns take some milliseconds
+    from imgsearch.search.language.dates import read_date  # on use: its patterns take some milliseconds
 
     try:
         return read_date(text, datetime.now())
@@ -152,7 +152,7 @@ def _text(option: str, text: str) -> str:
 
 
 def _near(text: str, km: float | None) -> Near:
-    from imgsearch.search.places import DEFAULT_KM, find_place
+    from imgsearch.search.language.places import DEFAULT_KM, find_place
 
     try:
         place = find_place(text)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from imgsearch.index import hashes, metadata
 from imgsearch.index.metadata.filters import Filter, Taken
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search.cut import Background, Cut, background_of, find_cut
-from imgsearch.search.fusion import matched_words
 from imgsearch.search.hits import SearchOptions
+from imgsearch.search.ranking.cut import Background, Cut, background_of, find_cut
+from imgsearch.search.ranking.fusion import matched_words
 from imgsearch.types import Hit, Vectors, Why
 
 _OFFERED = 3

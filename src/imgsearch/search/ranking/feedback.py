@@ -13,7 +13,7 @@ import numpy as np
 
 from imgsearch.errors import InputError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search.compose import SAMPLE, combined
+from imgsearch.search.ranking.compose import SAMPLE, combined
 from imgsearch.types import Vectors
 
 QUERY, MORE, LESS = 1.0, 0.75, -0.15

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from imgsearch.errors import InputError
 from imgsearch.index.metadata.fulltext import fold
-from imgsearch.search.places import gazetteer
-from imgsearch.search.places.gazetteer import Place
+from imgsearch.search.language.places import gazetteer
+from imgsearch.search.language.places.gazetteer import Place
 from imgsearch.text import is_blank
 
 DEFAULT_KM = 25.0
