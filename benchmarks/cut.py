@@ -1,10 +1,10 @@
 """Whether an answer ends where it should: 0, 1, 5 and 50 right images among 2,000, asked for by words and by an image.
 
-Theory: images that have nothing to do with a query lie around it by a power law, so that what is right stands out from
-the law that the rest follows (search/ranking/cut.py). Near misses do not follow it: an image that shares a colour or a
-shape with what is wanted is near for a reason. So collections of three kinds are drawn: "apart", in which no wrong image
-shares colour, shape or lettering with what is wanted; "random", as scenes fall; and "misses", the same with 40 images
-that miss in one attribute.
+Theory: images that have nothing to do with a query lie around it by a power law, so that what is right stands out
+from the law that the rest follows (search/ranking/cut.py). Near misses do not follow it: an image that shares a
+colour or a shape with what is wanted is near for a reason. So collections of three kinds are drawn: "apart", in which
+no wrong image shares colour, shape or lettering with what is wanted; "random", as scenes fall; and "misses", the same
+with 40 images that miss in one attribute.
 
     python benchmarks/cut.py [--queries 48] [--scratch DIR] [--seed 2] [--sizes 2000]
     python benchmarks/cut.py --cost 100000 --scratch DIR
