@@ -133,7 +133,7 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
         vectors = refined(index, asked)
         hits = _without(index, vectors, unwanted, options)
     elif request.parts:
-        vectors, contents = _sum(index, request.parts, encoder)
+        vectors, contents = _sum(index, request.parts, encoder, options.instruction)
         asked = Feedback(vectors, all(part.image for part in request.parts))
         text = " ".join(part.text for part in request.parts if part.weight > 0)
         hits = _without(index, vectors, {found for found in contents if found}, options, text)
@@ -142,7 +142,7 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
         asked = Feedback(vectors, of_image=True)
         hits = _like(index, request.image, vectors, options)
     else:
-        vectors = _embedded(index, encoder, [Input(request.text or None, request.image)])
+        vectors = _embedded(index, encoder, [Input(request.text or None, request.image)], options.instruction)
         asked = Feedback(vectors, not request.text)
         text = request.text or ""
         hits = _nearest(index, vectors, options, text)
@@ -192,8 +192,8 @@ def query(
 
     Raises InputError (empty or too long a text), IndexDamaged, UsageError.
     """
-    vectors = _embedded(index, encoder, questions)
     options = options or SearchOptions()
+    vectors = _embedded(index, encoder, questions, options.instruction)
     answers = []
     for asked, vector in zip(questions, vectors[:, None], strict=True):
         hits = _nearest(index, vector, options, asked.text or "")
@@ -201,10 +201,12 @@ def query(
     return answers
 
 
-def _embedded(index: ImageIndex, encoder: QueryEncoder, questions: Sequence[Input]) -> Vectors:
+def _embedded(
+    index: ImageIndex, encoder: QueryEncoder, questions: Sequence[Input], instruction: str | None
+) -> Vectors:
     prompt = index.spec.query_prompt
     inputs = [
-        replace(asked, instruction=choose_instruction(asked.instruction, default=prompt))
+        replace(asked, instruction=choose_instruction(asked.instruction, instruction, default=prompt))
         for asked in questions
     ]
     return encoder.embed(inputs)
@@ -309,13 +311,13 @@ def combine(
     Scores are cosines with that sum. Raises as ``similar`` does, and InputError for parts that cancel each other out.
     """
     options = options or SearchOptions()
-    vectors, contents = _sum(index, parts, encoder)
+    vectors, contents = _sum(index, parts, encoder, options.instruction)
     hits = _without(index, vectors, {content for content in contents if content}, options)
     return end(index, vectors, hits, options, of_image=all(part.image for part in parts)).hits
 
 
 def _sum(
-    index: ImageIndex, parts: Sequence[Part], encoder: QueryEncoder
+    index: ImageIndex, parts: Sequence[Part], encoder: QueryEncoder, instruction: str | None
 ) -> tuple[Vectors, list[bytes | None]]:
     """Return the vector (1, dim) of a query's parts, and the content of each that is an image."""
     contents = [content_of(index, part.image) if part.image else None for part in parts]
@@ -325,7 +327,9 @@ def _sum(
     ]
     new = [number for number, vector in enumerate(found) if vector is None]
     for number, vector in zip(
-        new, encoder.embed([_input(index, parts[number]) for number in new]) if new else (), strict=True
+        new,
+        encoder.embed([_input(index, parts[number], instruction) for number in new]) if new else (),
+        strict=True,
     ):
         found[number] = vector[None]
     vectors = np.concatenate([vector for vector in found if vector is not None], dtype=np.float32)
@@ -348,11 +352,11 @@ def _without(
     return _listed(index, find, options)
 
 
-def _input(index: ImageIndex, part: Part) -> Input:
+def _input(index: ImageIndex, part: Part, instruction: str | None) -> Input:
     if part.image:
         pixels = read_picture(part.image, index.spec.pixels)
         return Input(image=pixels, instruction=index.spec.document_prompt)
-    return Input(part.text, instruction=choose_instruction(None, default=index.spec.query_prompt))
+    return Input(part.text, instruction=choose_instruction(instruction, default=index.spec.query_prompt))
 
 
 def _search(

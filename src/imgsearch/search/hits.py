@@ -11,6 +11,7 @@ from imgsearch.errors import UsageError
 from imgsearch.fs import is_at_or_below
 from imgsearch.index.metadata.file_filters import Named, Typed
 from imgsearch.index.metadata.filters import Filter
+from imgsearch.model.conventions import check_length
 from imgsearch.search.ranking.order import SORTS
 from imgsearch.text import Option
 from imgsearch.types import Hit, Record
@@ -29,6 +30,7 @@ class SearchOptions:
     that show the same stand behind the best of them and count as one hit. The best ``offset`` hits are left out; the
     others stand in the order of ``sort``, one of SORTS. ``names`` is how much the ranks of names, titles and keywords
     weigh, in which the words of a query stand, against those of what images show; 0 leaves them out.
+    ``instruction`` is what the model is told about the words of a query, in place of the index's own; "" is nothing.
     With ``cut`` "auto" an answer ends where chance begins (see ``search.cut``). With ``explain`` each hit tells why it
     is one.
     """
@@ -47,6 +49,7 @@ class SearchOptions:
     cut: str = "off"
     explain: bool = False
     names: float = 0.0
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -67,6 +70,8 @@ class SearchOptions:
             raise UsageError(Option("cut", self.cut), f": choose {' or '.join(CUTS)}")
         if not (self.names >= 0 and math.isfinite(self.names)):
             raise UsageError(Option("names", self.names), ": must be a number above 0; 0 leaves names out")
+        if self.instruction:
+            check_length(self.instruction)
         if "" in self.below:
             raise UsageError(Option("below"), ": the path is empty")
 

@@ -15,6 +15,7 @@ from imgsearch.errors import InputError, UsageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import CachedEncoder, SearchRequest, answer, check_request, query, similar
 from imgsearch.search.hits import SearchOptions
+from imgsearch.search.language.question import Part
 from imgsearch.tools.maintenance.status import IndexedFile, indexed_files, read_status
 from imgsearch.types import Input, ModelOptions, Vectors
 from support import fakes
@@ -52,6 +53,21 @@ def test_an_instruction_that_is_given_is_used(folder: str, given: str | None, us
         query(index, recorder, [Input(text="red", instruction=given)])
         expected = index.spec.query_prompt if given is None else used
     assert [item.instruction for item in recorder.inputs] == [expected]
+
+
+@pytest.mark.parametrize("given", ["", "Find the logo."])
+def test_an_instruction_of_a_search_is_for_its_words(folder: str, gallery: Path, given: str) -> None:
+    """An instruction steers the words of a query, alone or as a part; an example keeps that of the index's images."""
+    new = str(paint(gallery.parent / "new.png", (9, 99, 9)))
+    options = SearchOptions(instruction=given)
+    with ImageIndex(folder) as index:
+        words, parts = Recorder(index.spec.dim), Recorder(index.spec.dim)
+        answer(index, SearchRequest("query", "red", options=options), words)
+        both = Part("red", weight=2.0), Part(image=new)
+        answer(index, SearchRequest("query", options=options, parts=both), parts)
+        of_images = index.spec.document_prompt
+    assert [item.instruction for item in words.inputs] == [given]
+    assert [item.instruction for item in parts.inputs] == [given, of_images]
 
 
 @pytest.mark.parametrize("cache", [True, False])

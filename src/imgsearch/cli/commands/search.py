@@ -123,6 +123,16 @@ NoRemember = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
+Steering = Annotated[
+    str | None,
+    typer.Option(
+        "--instruction",
+        metavar="TEXT",
+        show_default="the index's",
+        help="Instruction to the model, for the words of this query alone",
+        rich_help_panel=ADVANCED,
+    ),
+]
 More = Annotated[
     list[str] | None,
     typer.Option(
@@ -192,6 +202,7 @@ def query(
     literal: TakenLiterally = False,
     include_examples: IncludeExamples = False,
     names: Names = 0.0,
+    instruction: Steering = None,
     more: More = None,
     less: Less = None,
     stacks: Stacks = None,
@@ -275,6 +286,7 @@ def query(
         sort=sort,
         offset=offset,
         names=names,
+        instruction=instruction and common.as_text(instruction, "--instruction", "leave it out"),
     )
     end = ending.cut_for(cut, everything, style, options, several=text == "-" or len(named) > 1)
     options = replace(options, cut=end, explain=explain)

@@ -42,6 +42,7 @@ _OPTIONS = (
         "explain",
         "cut",
         "names",
+        "instruction",
     ),
 )
 _LISTS = ("keyword", "has")
@@ -111,8 +112,7 @@ class Handlers:
         The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks, sort,
         offset, explain, cut ("auto"), after, before, on, camera, lens, rating, keyword and has (lists), shape, type,
         name, min_size, near, within_km, screenshots, landscape, portrait, square and panorama (true or false), names,
-        model, device, dtype,
-        remember. The file of ``image`` is read here, unless it comes along.
+        instruction, model, device, dtype, remember. The file of ``image`` is read here, unless it comes along.
         """
         return self._answer("query", data, image)
 
@@ -265,6 +265,7 @@ def _search_options(fields: Mapping[str, Any]) -> SearchOptions:
         raise UsageError("in: give a list of paths")
     _text(fields, "sort")
     _text(fields, "cut")
+    _text(fields, "instruction")
     given = {name: fields[name] for name in _OPTIONS if name in fields and name != "in"}
     chosen: dict[str, Any] = {
         name: fields[name] if name in _KINDS else _text(fields, name)
