@@ -72,6 +72,16 @@ def test_a_person_is_offered_the_nearest_where_nothing_stands_out(index: Path, p
     assert again.lines[0].split()[-1] == shown.lines[0].split()[-1]
 
 
+def test_an_example_alone_is_no_answer(index: Path, photos: Path, person: None) -> None:
+    """Where nothing but the example stands out, a person gets it and the nearest images, which have numbers too."""
+    shown = imgsearch("similar", photos / "noise000.png", "--no-stacks", "--index", index)
+    assert (shown.code, len(shown.lines)) == (0, 4)
+    assert "nothing else stands out. Nearest, but not near (--all shows more):" in shown.err
+    assert shown.lines[0].endswith("noise000.png")
+    third = shown.lines[2].split()[-1]
+    assert imgsearch("show", "3", "--index", index).lines[0] == third
+
+
 def test_pipes_are_not_cut_unless_they_ask(index: Path) -> None:
     """A pipe and --json get ten lines as ever; with --cut auto what stands out, and nothing where nothing does."""
     for more in ((), ("--json",), ("--paths",)):

@@ -36,6 +36,9 @@ Explain = Annotated[
     bool, typer.Option("--explain", help="Show for each result what carried it", rich_help_panel=ADVANCED)
 ]
 
+_ITSELF = 0.9999
+"""The cosine of an image with itself, but for the rounding of what is stored."""
+
 
 def cut_for(
     asked: str | None, everything: bool, style: str, options: SearchOptions, *, several: bool = False
@@ -66,7 +69,11 @@ def show(
     If nothing stands out, a person gets the nearest images, and a program nothing.
     """
     cut, hits, person = answered.cut, answered.hits, output.for_person(style)
-    if hits or not answered.nearest:
+    if person and only_the_example(answered):
+        output.hits(hits, style, read=read)
+        reporter.say("nothing else stands out. Nearest, but not near (--all shows more):")
+        output.hits(answered.nearest, style, first=2)
+    elif hits or not answered.nearest:
         output.hits(hits, style, read=read)
         if hits and person and cut is not None and cut.judged:
             reporter.say(_told(cut.count, cut.more, len(hits), ends=len(hits) == n or bool(answered.nearest)))
@@ -76,6 +83,12 @@ def show(
         output.hits(answered.nearest, style)
     else:
         reporter.say("nothing found: the nearest images are no closer than chance (--all shows them)")
+
+
+def only_the_example(answered: Answer) -> bool:
+    """Return whether all that stands out from what was compared with an image is that image, which helps nobody."""
+    itself = len(answered.hits) == 1 and answered.hits[0].score >= _ITSELF
+    return itself and answered.asked.of_image and bool(answered.nearest)
 
 
 def _told(count: int, more: bool, shown: int, *, ends: bool) -> str:

@@ -170,8 +170,9 @@ def hits(
     style: str,
     question: str | None = None,
     read: Mapping[str, object] | None = None,
+    first: int = 1,
 ) -> None:
-    """Write the hits of one question to stdout.
+    """Write the hits of one question to stdout, numbered from ``first`` for a person.
 
     ``style``: "text", "json" (JSON Lines, a hit a line), "paths" (a path a line), "nul" (paths, each ended by
     a NUL byte). ``question`` is given where several are answered in one run, ``read`` where filters were
@@ -193,7 +194,8 @@ def hits(
         line(f"# {question}")
     # Numbers are for a person, who may give them to the next command.
     numbered = question is None and sys.stdout.isatty()
-    for place, hit in enumerate(found, 1):
+    width = len(str(first + len(found) - 1))
+    for place, hit in enumerate(found, first):
         notes = ""
         if hit.copies:
             notes += f"  (+{plural(len(hit.copies), 'copy', 'copies')})"
@@ -202,7 +204,7 @@ def hits(
                 notes += f"  (+{plural(count, *name)})"
         if hit.missing:
             notes += "  (missing now)"
-        number = f"{place:>{len(str(len(found)))}}  " if numbered else ""
+        number = f"{place:>{width}}  " if numbered else ""
         line(f"{number}{hit.score:7.4f}  {hit.path}{notes}")
         if hit.why is not None:
             line(f"{' ' * len(number)}         {_why(hit.why)}")

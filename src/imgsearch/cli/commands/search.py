@@ -515,8 +515,9 @@ def _remember(opened: ImageIndex, answered: Answer, folders: Sequence[str], give
     from imgsearch.search.remembered import LastAnswer, remember
 
     below = tuple(os.path.abspath(os.path.expanduser(folder)) for folder in folders)
-    # Without a hit, the nearest images may be what was shown.
-    shown = replace(answered, hits=answered.hits or list(answered.nearest))
+    # Without a hit, or with none but the example, the nearest images were shown too.
+    more = answered.nearest if not answered.hits or ending.only_the_example(answered) else ()
+    shown = replace(answered, hits=[*answered.hits, *more])
     remember(LastAnswer.of(opened, shown, below, given))
 
 
