@@ -143,7 +143,7 @@ OPTIONS: dict[str, Any] = {
         for name, told in _SHAPES.items()
     },
 }
-"""What ``search.filtering.filters_of`` takes, as options."""
+"""What ``search.language.filtering.filters_of`` takes, as options."""
 Given = dict[str, Any]
 """The filters that somebody has typed: value by the name of the option."""
 NONE: Given = {}

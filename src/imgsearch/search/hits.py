@@ -31,7 +31,7 @@ class SearchOptions:
     others stand in the order of ``sort``, one of SORTS. ``names`` is how much the ranks of names, titles and keywords
     weigh, in which the words of a query stand, against those of what images show; 0 leaves them out.
     ``instruction`` is what the model is told about the words of a query, in place of the index's own; "" is nothing.
-    With ``cut`` "auto" an answer ends where chance begins (see ``search.cut``). With ``explain`` each hit tells why it
+    With ``cut`` "auto" an answer ends where chance begins (see ``ranking.cut``). With ``explain`` each hit tells why it
     is one.
     """
 
