@@ -177,7 +177,7 @@ class StopByInterrupt:
         signal.raise_signal(signal.SIGINT)  # whoever puts Ctrl-C off for a moment puts this off too
 
     def _wait(self) -> None:
-        """End the process if a signal has come and the block goes on."""
+        """End the process if a signal has come and the block continues."""
         while (data := os.read(self._reader, 1)) and data[0] not in self._before:
             pass
         if data and not self._ended.wait(self._seconds):

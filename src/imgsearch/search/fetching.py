@@ -1,7 +1,7 @@
 """An image by its address: fetched with limits, and never from this machine or its local network.
 
-http.client does what is needed and nothing by itself: it follows no redirects, keeps no cookies, unpacks nothing, and
-uses no proxy of the environment, behind which nobody could check where a name leads to.
+http.client does what is needed and no more: it follows no redirects, keeps no cookies, unpacks nothing, and uses no
+proxy of the environment, behind which nobody could check where a name leads to.
 """
 
 from __future__ import annotations

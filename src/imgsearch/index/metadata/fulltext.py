@@ -190,7 +190,7 @@ def make_due(database: Database, most: int = AT_ONCE) -> None:
 
 
 def make_anew(database: Database) -> None:
-    """Make the table anew, and note that all words are due. In a transaction of the writer."""
+    """Make the table again, and note that all words are due. In a transaction of the writer."""
     for statement in (
         # FTS5 drops no table whose version it does not know.
         "DELETE FROM words_config",

@@ -29,7 +29,7 @@ so near to words: it expects too many there."""
 SINGLE_BY_CHANCE = {"words": 0.8, "images": 0.3}
 """How many images may be expected by chance as near as a single hit."""
 _BEHIND = 1.5
-"""The law is fitted behind this many times the place: a place is not judged by itself."""
+"""The law is fitted behind this many times the place: no place is part of what it is judged by."""
 _FIRST = 10
 """The first rank that it is fitted to: those before it scatter."""
 _SPAN = 1000

@@ -14,7 +14,7 @@ SORTS = ("score", "newest", "oldest", "path")
 
 
 def arranged(index: ImageIndex, hits: Sequence[Hit], sort: str) -> list[Hit]:
-    """Return hits of an index in another order, with their ranks anew; those without a date are the last."""
+    """Return hits of an index in another order, ranked by it; those without a date are the last."""
     return arranged_all({"": index}, hits, sort)
 
 

@@ -124,7 +124,7 @@ def find_stacked(index: ImageIndex, find: Callable[[int], list[Hit]], n: int) ->
 
 
 def stacked(index: ImageIndex, hits: Sequence[Hit], n: int) -> list[Hit]:
-    """Return the best hits of the first ``n`` stacks, of hits in the order of their rank, which they are given anew."""
+    """Return the best hits of the first ``n`` stacks, of hits in the order of their rank, ranked again."""
     stacks: list[Stack] = []
     for candidate in _candidates(index, hits):
         for stack in stacks:

@@ -39,7 +39,7 @@ def write_script(script: str, groups: Sequence[Group]) -> None:
 
 
 def shell_word(path: str) -> str:
-    """Return a path as one word of bash on one line: a name may hold a line break, behind which no comment goes on."""
+    """Return a path as one word of bash on one line: a comment would end at a line break in a name."""
     if is_utf8(path) and printable(path) == path:
         return shlex.quote(path)
     plain = (
