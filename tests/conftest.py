@@ -46,7 +46,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 # `pytest -m quick` is the loop at the desk: every test but those of the rooms below, those that start a process
 # (in their own code, their fixtures' or a helper's), and those marked slow, each with its reason:
 #     @pytest.mark.slow("measures memory, in processes of its own")
-SLOW_ROOMS = ("faults", "parity")
+SLOW_ROOMS = ("faults", "parity", "web")
 STARTS_PROCESSES = {"subprocess", "fork", "running"}  # the last one is support.serving's server
 
 

@@ -1,0 +1,2 @@
+// Stub: the views without a query.
+export function start() {}

@@ -1,0 +1,177 @@
+"""Fixtures of the tests in a browser: the system's Chromium, a page that must stay free of errors, and axe.
+
+Where no Chromium is, these tests are skipped and say so. One browser serves all tests of a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.page_api import PageApi
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_TIMEOUT_MS = 15_000  # of one expectation; a shared machine may stall
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium: the one that IMGSEARCH_CHROMIUM names, else one on the PATH."""
+    named = os.environ.get("IMGSEARCH_CHROMIUM")
+    return named if named else next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Start the system's Chromium once; nothing is downloaded."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium found: install it (Debian: apt install chromium) or set IMGSEARCH_CHROMIUM")
+    arguments = ["--disable-gpu", "--disable-dev-shm-usage"]
+    if os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # Chromium does not start as root with it
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield started
+        started.close()
+
+
+@dataclass
+class Trouble:
+    """What went wrong in a page: errors on its console, exceptions, violations of its security policy."""
+
+    found: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
+
+    def allow(self, pattern: str) -> None:
+        """Expect errors that a regular expression finds: a server that is stopped makes some."""
+        self.allowed.append(pattern)
+
+    def unexpected(self) -> list[str]:
+        """Return the errors that no pattern allows."""
+        return [one for one in self.found if not any(re.search(pattern, one) for pattern in self.allowed)]
+
+    def watch(self, page: Page) -> None:
+        """Note all errors of a page."""
+        page.on(
+            "console",
+            lambda message: (
+                self.found.append(f"console: {message.text}") if message.type == "error" else None
+            ),
+        )
+        page.on("pageerror", lambda error: self.found.append(f"exception: {error}"))
+        page.expose_function("imgsearchViolated", lambda text: self.found.append(f"policy: {text}"))
+        page.add_init_script(
+            "addEventListener('securitypolicyviolation', (event) => imgsearchViolated("
+            "`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`))"
+        )
+
+
+@pytest.fixture
+def trouble() -> Trouble:
+    """Collect what goes wrong in the test's page."""
+    return Trouble()
+
+
+@pytest.fixture
+def api() -> PageApi:
+    """Answer the page's requests with drawn images."""
+    return PageApi()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Open a context of a desk's size; what it kept is gone after the test."""
+    made = browser.new_context(viewport=DESK, reduced_motion="reduce", locale="en-GB")
+    made.set_default_timeout(_TIMEOUT_MS)
+    made.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, api: PageApi, trouble: Trouble) -> Iterator[Page]:
+    """Open a page that fails the test on an error in it."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=_TIMEOUT_MS)
+    made = context.new_page()
+    trouble.watch(made)
+    api.serve(made)
+    yield made
+    assert trouble.unexpected() == []
+
+
+@dataclass
+class App:
+    """The page of imgsearch in a browser's page."""
+
+    page: Page
+    base: str
+
+    def open(self, query: str = "") -> Page:
+        """Open it at an address's query string."""
+        self.page.goto(self.base + query)
+        return self.page
+
+
+@pytest.fixture
+def app(page: Page, api: PageApi) -> App:
+    """Return the page of imgsearch, not yet opened."""
+    return App(page, api.base)
+
+
+class Axe:
+    """axe-core in a context of its own, in which its script is let past the page's policy."""
+
+    def __init__(self, browser: Browser, api: PageApi) -> None:
+        self._browser, self._api = browser, api
+        self._contexts: list[BrowserContext] = []
+
+    def open(self, query: str = "", **options: Any) -> Page:
+        """Open the page at an address's query string, in a context with more options."""
+        context = self._browser.new_context(
+            **{"viewport": DESK, "bypass_csp": True, "reduced_motion": "reduce", **options}
+        )
+        context.set_default_timeout(_TIMEOUT_MS)
+        self._contexts.append(context)
+        page = context.new_page()
+        self._api.serve(page)
+        page.goto(self._api.base + query)
+        return page
+
+    def serious(self, page: Page) -> list[str]:
+        """Return what is serious or critical on a page: rule, help and the first elements."""
+        from axe_playwright_python.sync_playwright import Axe as Script
+
+        found = Script().run(page).response["violations"]
+        return [
+            f"{one['impact']} {one['id']}: {one['help']}: "
+            + "; ".join(node["html"][:160] for node in one["nodes"][:3])
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for context in self._contexts:
+            context.close()
+
+
+@pytest.fixture
+def axe(browser: Browser, api: PageApi) -> Iterator[Axe]:
+    """Return axe-core, which looks for what keeps people out of the page."""
+    pytest.importorskip("axe_playwright_python", reason="the package axe-playwright-python is not installed")
+    made = Axe(browser, api)
+    yield made
+    made.close()
