@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,16 +25,14 @@ from imgsearch.search import SearchKind
 from imgsearch.search.examples import read_image
 from imgsearch.text import Call
 from imgsearch.tools.server.handlers import Handlers
+from imgsearch.tools.server.requests import TooLong, json_response, read_body, read_json, run_in
 
-_JSON_BYTES = 2**20
 _QUESTION_BYTES = 128 * 2**20  # one picture of 5 million pixels as patches
 _BATCH_SLOTS = 2  # that are held in memory at a time: one is computed while the next one arrives
-_PART_SECONDS = 60.0  # for the next piece of a request; a client that was stopped must not hold the others up
 _IDLE_CHECK_SECONDS = 1.0
 _AT_ONCE = 64  # requests of a kind; more are told to come again
 _IMAGE_THREADS = 2  # that read and decode the images of questions
 _IMAGE_SLOTS = 4  # such images in memory at a time
-T = TypeVar("T")
 
 
 class OnlyOwner:
@@ -53,7 +50,7 @@ class OnlyOwner:
         message = (
             "missing or wrong token; send the one from the server's token file: Authorization: Bearer TOKEN"
         )
-        refused = _json_response(protocol.error_json(UsageError(message)), 401)
+        refused = json_response(protocol.error_json(UsageError(message)), 401)
         refused.headers["connection"] = "close"
         await refused(scope, receive, send)
 
@@ -79,20 +76,6 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
     batch_slots = asyncio.Semaphore(_BATCH_SLOTS)
     image_slots = asyncio.Semaphore(_IMAGE_SLOTS)
 
-    async def run_in(request: Request, pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
-        """Return what ``work`` gives; what a client has hung up on is not begun. The request has been read."""
-        doing = asyncio.get_running_loop().run_in_executor(pool, work, *args)
-        hung_up = asyncio.ensure_future(request.receive())
-        try:
-            either: tuple[asyncio.Future[Any], ...] = (doing, hung_up)
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not doing.done():
-                raise ClientDisconnect
-            return doing.result()
-        finally:
-            hung_up.cancel()
-            doing.cancel()
-
     def counted(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         at_once = 0
 
@@ -110,20 +93,20 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
         return count
 
     async def status(request: Request) -> Response:
-        return _json_response(handlers.status())
+        return json_response(handlers.status())
 
     async def load(request: Request) -> Response:
         _same_version(request)
-        return _json_response(await run_in(request, questions, handlers.load, await _read_json(request)))
+        return json_response(await run_in(request, questions, handlers.load, await read_json(request)))
 
     async def embed(request: Request) -> Response:
         _same_version(request)
         if request.headers.get(protocol.INPUTS_HEADER) == "1":
-            message = await _read_body(request, _QUESTION_BYTES)
+            message = await read_body(request, _QUESTION_BYTES)
             answer = await run_in(request, questions, handlers.embed, message)
         else:
             async with batch_slots:
-                message = await _read_body(request, protocol.MAX_MESSAGE_BYTES)
+                message = await read_body(request, protocol.MAX_MESSAGE_BYTES)
                 answer = await run_in(request, batches, handlers.embed, message)
         return Response(answer, media_type="application/octet-stream")
 
@@ -134,15 +117,15 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
         return await search(request, "similar", handlers.similar)
 
     async def search(request: Request, kind: SearchKind, answer: Callable[..., dict[str, Any]]) -> Response:
-        data = await _read_json(request)
+        data = await read_json(request)
         if not isinstance(data, dict) or data.get("image") is None:
-            return _json_response(await run_in(request, questions, answer, data))
+            return json_response(await run_in(request, questions, answer, data))
         file = await run_in(request, questions, handlers.image_to_read, kind, data)
         if file is None:
-            return _json_response(await run_in(request, questions, answer, data))
+            return json_response(await run_in(request, questions, answer, data))
         async with image_slots:
             image = await run_in(request, images, read_image, *file)
-            return _json_response(await run_in(request, questions, answer, data, image))
+            return json_response(await run_in(request, questions, answer, data, image))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -172,7 +155,7 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
         middleware=[Middleware(OnlyOwner, socket_path=socket_path, token=token)],
         exception_handlers={
             _OtherVersion: _other_version,
-            _TooLong: _too_long,
+            TooLong: _too_long,
             ImgsearchError: _bad_request,
             HTTPException: _not_found,
             ClientDisconnect: _disconnected,
@@ -184,17 +167,8 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
     return app
 
 
-class _TooLong(UsageError):
-    """A request is longer than it may be."""
-
-
 class _OtherVersion(UsageError):
     """A client of another version: it has to do without this server."""
-
-
-def _json_response(data: Any, status: int = 200) -> Response:
-    """Return JSON in ASCII: names of files may hold what is no UTF-8."""
-    return Response(json.dumps(data), status, media_type="application/json")
 
 
 def _run_logged(work: Callable[[], None]) -> None:
@@ -208,26 +182,26 @@ def _run_logged(work: Callable[[], None]) -> None:
 def _bad_request(request: Request, error: Exception) -> Response:
     """Answer with what the user can mend."""
     assert isinstance(error, ImgsearchError)
-    return _json_response(protocol.error_json(error, {"below": "in"}), 400)
+    return json_response(protocol.error_json(error, {"below": "in"}), 400)
 
 
 def _other_version(request: Request, error: Exception) -> Response:
     """Answer so that the client does without this server."""
-    return _json_response({"error": {"kind": "version", "message": str(error)}}, 409)
+    return json_response({"error": {"kind": "version", "message": str(error)}}, 409)
 
 
 def _busy() -> Response:
     """Answer that there is too much to do; imgsearch's own commands wait and ask again."""
     error = {"kind": "busy", "message": "the server is busy; try again"}
-    answer = _json_response({"error": error}, 503)
+    answer = json_response({"error": error}, 503)
     answer.headers["retry-after"] = "1"
     return answer
 
 
 def _too_long(request: Request, error: Exception) -> Response:
     """Answer that the request is too long; its rest is not read."""
-    assert isinstance(error, _TooLong)
-    answer = _json_response(protocol.error_json(error), 413)
+    assert isinstance(error, TooLong)
+    answer = json_response(protocol.error_json(error), 413)
     answer.headers["connection"] = "close"
     return answer
 
@@ -236,7 +210,7 @@ def _not_found(request: Request, error: Exception) -> Response:
     """Answer that there is no such path, or not by this method."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    answer = _json_response(protocol.error_json(UsageError(message)), error.status_code)
+    answer = json_response(protocol.error_json(UsageError(message)), error.status_code)
     answer.headers.update(error.headers or {})
     return answer
 
@@ -249,9 +223,9 @@ def _disconnected(request: Request, error: Exception) -> Response:
 def _bug(request: Request, error: Exception) -> Response:
     """Answer with the bare fact; the traceback goes where the server was started. What has run out is told as that."""
     if spent := exhausted(error):
-        return _json_response(protocol.error_json(spent), 500)
+        return json_response(protocol.error_json(spent), 500)
     traceback.print_exception(error, file=sys.stderr)
-    return _json_response(
+    return json_response(
         {"error": {"kind": "bug", "message": "internal error: this is a bug in imgsearch"}}, 500
     )
 
@@ -264,32 +238,3 @@ def _same_version(request: Request) -> None:
             Call("serve"),
             "'",
         )
-
-
-async def _read_json(request: Request) -> Any:
-    try:
-        return json.loads(await _read_body(request, _JSON_BYTES), parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"the request is not valid JSON ({error})") from error
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-async def _read_body(request: Request, most: int) -> bytes:
-    """Read a request's body; UsageError as soon as it is longer than ``most`` bytes, or does not come."""
-    parts: list[bytes] = []
-    length = 0
-    stream = aiter(request.stream())
-    while True:
-        try:
-            part = await asyncio.wait_for(anext(stream), _PART_SECONDS)
-        except StopAsyncIteration:
-            return b"".join(parts)
-        except TimeoutError as error:
-            raise UsageError("the request is incomplete: the rest did not arrive") from error
-        parts.append(part)
-        length += len(part)
-        if length > most:
-            raise _TooLong(f"the request is longer than {most:,} bytes")
