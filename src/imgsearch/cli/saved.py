@@ -10,12 +10,15 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgsearch.cli import config
 from imgsearch.cli.door import nearest
-from imgsearch.cli.parsing import Command, is_typed_in
+from imgsearch.cli.parsing import Command, is_typed_in, parsed
 from imgsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgsearch.tools.server.saved import SavedQueries
 
 SHIPPED: dict[str, dict[str, Any]] = {
     "documents": {config.QUERY: "a scanned document, a letter or a form"},
@@ -134,6 +137,32 @@ def _is_combined(words: Sequence[str]) -> bool:
     from imgsearch.search.language.question import is_combined
 
     return is_combined(words)
+
+
+def for_programs(program: Any) -> SavedQueries:
+    """Return the saved queries for a server, which knows neither the config file nor flags; ``program`` has the command
+    whose options they hold.
+    """
+    from imgsearch.tools.server.saved import SavedQueries
+
+    def expanded(words: Sequence[str]) -> tuple[list[str], Mapping[str, Any]]:
+        found, queries = expand(words)
+        if not queries:
+            return found, {}
+        for problem in config.problems(program, {config.SAVED: config.saved_queries()}):
+            raise UsageError(config.explained(problem))
+        options = config.options_of(program.commands["query"])
+        implied: dict[str, Any] = {}
+        for key, value in (item for query in queries for item in options_in(query)):
+            option = options[key]
+            name, given = str(option.name), parsed(option, config.as_typed(option, value))
+            if option.multiple:
+                implied[name] = [*implied.get(name, []), *given]
+            else:
+                implied.setdefault(name, given)
+        return found, implied
+
+    return SavedQueries(expanded, lambda: {name: spelled(query) for name, query in all_saved().items()})
 
 
 def words_in(query: Mapping[str, Any]) -> list[str]:

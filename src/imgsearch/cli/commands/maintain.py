@@ -15,6 +15,7 @@ from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.cli.help import UPKEEP
 from imgsearch.cli.parsing import Command
+from imgsearch.cli.saved import for_programs
 from imgsearch.cli.spelling import index_flag, spelled
 from imgsearch.errors import MissingExtra, UsageError
 from imgsearch.index.layout import find_index
@@ -294,6 +295,7 @@ def _say_recall(measured: RecallReport, kept: bool, flag: str) -> None:
 
 
 def serve(
+    ctx: typer.Context,
     index: common.IndexFolder = None,
     http: Annotated[
         bool, typer.Option("--http", help="Also serve HTTP on 127.0.0.1 (requires the access token)")
@@ -320,6 +322,7 @@ def serve(
 
     Your other commands use it automatically while it runs. Ctrl-C stops it.
     """
+    program = ctx.parent.command if ctx.parent else None
     # First of all: a signal that comes while the server is still starting ends it as cleanly as any later one.
     with startup.StopSignals() as signals:
         for library in ("starlette", "uvicorn"):
@@ -336,6 +339,7 @@ def serve(
             idle_seconds=unload_after * 60,
             index=index,
             warm=not no_warm,
+            saved=for_programs(program),
         )
         serve(options, reporter, signals=signals)
         # A batch that is still in work is nobody's any more; Python would wait for its thread.

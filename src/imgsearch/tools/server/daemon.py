@@ -28,6 +28,7 @@ from imgsearch.startup import StopSignals
 from imgsearch.text import Option, error_line
 from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
+from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
 from imgsearch.types import Reporter
 
 _TCP_CONNECTIONS = 16
@@ -42,13 +43,15 @@ _LONGEST_PATH = 103  # bytes of a Unix socket's address on macOS; Linux takes 10
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
     """How to serve: ``port`` of loopback HTTP (None: no HTTP, 0: any that is free), ``idle_seconds`` until the model
-    is let go, ``index`` where a request names none, ``warm`` whether its model is loaded at once.
+    is let go, ``index`` where a request names none, ``warm`` whether its model is loaded at once, ``saved`` the queries
+    that `@name` in a request stands for.
     """
 
     port: int | None = None
     idle_seconds: float = 900.0
     index: str | None = None
     warm: bool = True
+    saved: SavedQueries = NO_SAVED
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
