@@ -182,7 +182,7 @@ def test_lines_on_stdin_are_not_remembered(index: str, state: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "{", "[]", '{"version": 1}', '{"version": 99}', "[" * 100_000, '{"version": 1, "query": "§"}'],
+    ["", "{", "[]", '{"version": 2}', '{"version": 99}', "[" * 100_000, '{"version": 2, "asked": "§"}'],
 )
 def test_a_damaged_memory_is_none(index: str, state: Path, damage: str) -> None:
     """Whatever the file holds, the search works and a number is refused in one line."""
@@ -238,9 +238,12 @@ def test_more_keeps_the_folder_and_the_filters(index: str, tmp_path: Path) -> No
     assert names(imgsearch("query", "--more", "1", "--json")) == ["tall"]
 
 
-@pytest.mark.parametrize("changed", [{"fingerprint": "0" * 64}, {"query": "AACAPw=="}])
+SHORT = {"query": "AACAPw==", "of_image": False, "more": [], "less": []}
+
+
+@pytest.mark.parametrize("changed", [{"fingerprint": "0" * 64}, {"asked": SHORT}], ids=["model", "length"])
 def test_feedback_on_an_index_that_was_made_again_is_refused(
-    index: str, state: Path, changed: dict[str, str]
+    index: str, state: Path, changed: dict[str, object]
 ) -> None:
     """The query's embedding fits no index of another model or length; `similar` still works."""
     search(index, "red")

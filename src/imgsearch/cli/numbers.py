@@ -34,10 +34,11 @@ def picked(
 ) -> tuple[list[tuple[str, int]], str | None]:
     """Return what words name, files or images of the last answer, as (path, page), and the index to ask.
 
-    That is the one of the last answer where its images are meant and no other is named. Which image a number stands
-    for is said. Raises InputError and UsageError as ``last_answer_of`` and ``places`` do.
+    That is the one of the first image of the last answer where one is meant and no index is named. Which image a number
+    stands for is said. Raises InputError and UsageError as ``last_answer_of`` and ``places`` do.
     """
     last, found, said = None, list[tuple[str, int]](), list[str]()
+    where = index if is_typed("index") else None
     for word in words:
         if _RANGES.fullmatch(word) and os.path.lexists(word):
             said.append(f"{word}: taken as the file of this name in this folder, not as a number")
@@ -46,12 +47,13 @@ def picked(
             continue
         last = last or last_answer_of(index)
         for place in places(word, last):
-            path, page = last.hits[place]
-            said.append(f"{place + 1}: {path}" + (f", page {page + 1}" if page else ""))
-            found.append((path, page))
+            hit = last.hits[place]
+            said.append(f"{place + 1}: {hit.path}" + (f", page {hit.page + 1}" if hit.page else ""))
+            found.append((hit.path, hit.page))
+            where = where or hit.index
     for line in said:
         reporter.say(line)
-    return found, last.index if last else index
+    return found, where or index
 
 
 def last_answer_of(index: str | None) -> LastAnswer:
@@ -64,9 +66,10 @@ def last_answer_of(index: str | None) -> LastAnswer:
             "a number means an image of the last search, and no search is remembered; "
             "search first: imgsearch query red car at night"
         )
-    if index is not None and is_typed("index") and os.path.realpath(find_index(index)) != last.index:
+    known = {last.index, *last.indexes} - {""}
+    if index is not None and is_typed("index") and os.path.realpath(find_index(index)) not in known:
         raise InputError(
-            f"a number means an image of the last search, and that was in another index, {last.index}; "
+            f"a number means an image of the last search, and that was in another index, {', '.join(sorted(known))}; "
             "leave out --index, or search in the other one first"
         )
     return last

@@ -234,7 +234,8 @@ def query(
     where = named[0] if named else None
     last = _last(words, image, where) if more or less else None
     if last is not None:
-        where, below, given = last.index, below or list(last.below), {**last.filters, **given}
+        where = where or last.index
+        below, given = below or list(last.below), {**last.filters, **given}
     combined = image is None and not literal and is_combined(words)
     if not (combined or literal):
         door.check_words(words)
@@ -522,18 +523,28 @@ def _remember(opened: ImageIndex, answered: Answer, folders: Sequence[str], give
 
 
 def _last(words: Sequence[str], image: str | None, index: str | None) -> LastAnswer:
-    """Return the answer that --more and --less refine. Raises UsageError where something else is searched for too."""
+    """Return the answer that --more and --less refine.
+
+    Raises UsageError where something else is searched for too, InputError where the last answer was to no single query.
+    """
     if words or image is not None:
         raise UsageError(
             "--more and --less refine the last search; leave out the words, as in: imgsearch query --more 1,4"
         )
-    return last_answer_of(index)
+    last = last_answer_of(index)
+    if last.asked is None:
+        raise InputError(
+            "--more and --less refine the last search, and the last numbers are not those of one query in one index; "
+            "search first: imgsearch query red car at night"
+        )
+    return last
 
 
 def _judged(opened: ImageIndex, last: LastAnswer, more: Sequence[str], less: Sequence[str]) -> Feedback:
     """Return the last query with the images that --more and --less name. Raises UsageError and InputError."""
     from imgsearch.search.examples import content_of
 
+    assert last.asked is not None  # _last has seen to that
     made_with = (last.fingerprint, last.asked.query.shape[1])
     if made_with != (opened.spec.fingerprint, opened.spec.dim):
         raise InputError("the index was made again with other settings since the last search; search again")
@@ -541,7 +552,7 @@ def _judged(opened: ImageIndex, last: LastAnswer, more: Sequence[str], less: Seq
     if both := {*liked} & {*disliked}:
         raise UsageError(f"{min(both) + 1}: give it to --more or to --less, not to both")
     wanted, unwanted = (
-        tuple((content_of(opened, path), page) for path, page in (last.hits[place] for place in chosen))
+        tuple((content_of(opened, hit.path), hit.page) for hit in (last.hits[place] for place in chosen))
         for chosen in (liked, disliked)
     )
     return last.asked.adding(wanted, unwanted)
