@@ -233,6 +233,11 @@ class Catalog:
         found = self.records(rows) if rows else {}
         return [found[row][0] for row in rows if row in found]
 
+    def contents_from(self, first: bytes) -> list[bytes]:
+        """Return the sha256 of the contents that have a file, as far as they begin with ``first``: a byte or more."""
+        sql = "SELECT DISTINCT sha256 FROM content WHERE sha256 >= ?1 AND sha256 < ?2 AND files > 0"
+        return self.database.query(bytes, sql, first, first + b"\xff" * 32)
+
     def errors(self) -> Iterator[tuple[str, str, str]]:
         """Yield (absolute path, reason, detail) of every file that was skipped, or indexed with something missing.
 

@@ -60,6 +60,7 @@ Kind = Literal[
     "vectors",
     "ann",
     "columns",
+    "thumbnail",
 ]
 
 

@@ -16,7 +16,7 @@ from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.metadata import MAX_BLOCK, with_sidecars
 from imgsearch.media.pixelhash import pixel_hash
-from imgsearch.types import RGB, Metadata, Patches, PixelBudget, PixelHash, Skipped, SourceFile
+from imgsearch.types import RGB, Metadata, Patches, Picture, PixelBudget, PixelHash, Skipped, SourceFile
 
 _HEAD_BYTES = 64  # of a file, as far as its format shows
 
@@ -59,6 +59,10 @@ def is_image(path: str) -> bool:
         return formats.is_supported(file.read(_HEAD_BYTES), path)
 
 
+def ignore(sha256: bytes, picture: Picture) -> None:
+    """Do nothing with a picture that was decoded."""
+
+
 def decode_ahead(
     sources: Iterable[SourceFile],
     prepare: Callable[[RGB], Patches] | None,
@@ -67,16 +71,18 @@ def decode_ahead(
     max_megapixels: float,
     ahead: int,
     decoding: Callable[[SourceFile], AbstractContextManager[None]] = lambda source: nullcontext(),
+    seen: Callable[[bytes, Picture], None] = ignore,
 ) -> Generator[Decoded | Hashed | Skipped, None, None]:
     """Yield each file decoded, or skipped with the reason, in order, at most ``ahead`` in memory.
 
     ``is_known`` says whether a content's sha256 needs no decoding; it is called from several threads. Without
     ``prepare`` files are only read and hashed. A file is in work during the block that ``decoding`` gives for it.
+    ``seen`` gets every picture that is decoded, with its file's sha256, in the thread that has decoded it; no error.
     """
 
     def work(source: SourceFile) -> Decoded | Hashed | Skipped:
         with decoding(source):
-            return _decode(source, prepare, is_known, budget, max_megapixels)
+            return _decode(source, prepare, is_known, budget, max_megapixels, seen)
 
     return look_ahead(work, sources, ahead)
 
@@ -94,6 +100,7 @@ def _decode(
     is_known: Callable[[bytes], bool],
     budget: PixelBudget,
     max_megapixels: float,
+    seen: Callable[[bytes, Picture], None],
 ) -> Decoded | Hashed | Skipped:
     try:
         path = os.path.join(source.root, source.path)
@@ -104,21 +111,15 @@ def _decode(
             known = is_known(opened.sha256)
             if known or prepare is None:
                 return Hashed(source, opened.sha256, known, read_metadata(source, opened.stream))
-            pages = tuple(
-                Page(
-                    picture.page,
-                    picture.width,
-                    picture.height,
-                    prepare(picture.pixels),
-                    pixel_hash(picture.pixels),
-                    picture.note,
-                )
-                for picture in formats.load_pictures(
-                    opened.stream, source.path, budget, max_megapixels=max_megapixels
-                )
-            )
+            pages = []
+            for picture in formats.load_pictures(
+                opened.stream, source.path, budget, max_megapixels=max_megapixels
+            ):
+                patches, hash = prepare(picture.pixels), pixel_hash(picture.pixels)
+                pages.append(Page(picture.page, picture.width, picture.height, patches, hash, picture.note))
+                seen(opened.sha256, picture)
             if not pages:
                 return Skipped(source, "holds no picture")
-            return Decoded(source, opened.sha256, pages, read_metadata(source, opened.stream))
+            return Decoded(source, opened.sha256, tuple(pages), read_metadata(source, opened.stream))
     except PictureError as error:
         return Skipped(source, error.reason, error.detail)

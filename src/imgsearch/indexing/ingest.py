@@ -21,12 +21,13 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
-from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead
+from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead, ignore
 from imgsearch.indexing.hashes import hash_missing
 from imgsearch.indexing.metadata import make_words, read_missing
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
+from imgsearch.indexing.thumbs import ThumbMaker
 from imgsearch.text import Call, Message, display_path, plural
 from imgsearch.types import (
     MAX_MEGAPIXELS,
@@ -79,6 +80,8 @@ class Ingest:
         self.uncommitted = _Uncommitted()
         self.committed_at = time.monotonic()
         self.builder = AnnBuilder(writer.data, writer.spec, reporter)
+        limit = options.max_megapixels or MAX_MEGAPIXELS
+        self.thumbs = ThumbMaker(writer, limit) if options.thumbs else None
 
     def carry_out(self, load: Callable[[], ImageEncoder]) -> IndexResult:
         """Embed what is to do, commit as it goes, and prune at the end.
@@ -100,6 +103,9 @@ class Ingest:
                 hash_missing(self.writer, self.root_ids, reread, limit, self.reporter)
             self._prune()
             tidy(self.writer, self.builder, self.reporter, before=self.writer.retained_before())
+            if self.thumbs:
+                self.thumbs.make_missing(self.root_ids, self.reporter)
+                self.result.thumbnails = self.thumbs.made
         finally:
             self.note.close()
             self.builder.stop()
@@ -226,9 +232,10 @@ class Ingest:
         if prepare is None:
             yield from decode_ahead(to_do, *how, ahead)
             return
+        seen = self.thumbs.keep if self.thumbs else ignore
         suspects = [source for source in to_do if self.note.is_suspect(source)]
-        yield from decode_ahead(suspects, *how, 1, self.note.decoding)
-        yield from decode_ahead(to_do[len(suspects) :], *how, ahead, self.note.decoding)
+        yield from decode_ahead(suspects, *how, 1, self.note.decoding, seen)
+        yield from decode_ahead(to_do[len(suspects) :], *how, ahead, self.note.decoding, seen)
 
     def _size(self, encoder: ImageEncoder) -> int:
         """Return how many pictures make a batch."""

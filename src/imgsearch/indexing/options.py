@@ -19,7 +19,8 @@ class IndexOptions:
     ``reread`` are paths below which every image is read again, whatever its size and time; ``retry`` does so with what
     was skipped, for whatever reason.
     Without ``advise`` a run gives no advice on the choice of the model. ``portable`` makes an index that can be moved
-    together with its images: it is in a folder that all of its roots are in, or are.
+    together with its images: it is in a folder that all of its roots are in, or are. With ``thumbs`` small thumbnails
+    are kept of all images.
     """
 
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -34,6 +35,7 @@ class IndexOptions:
     dry_run: bool = False
     advise: bool = True
     portable: bool = False
+    thumbs: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for impossible figures."""
@@ -54,7 +56,8 @@ class IndexResult:
     pruned.
 
     Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for images; the rest went into the walk,
-    loading and committing. ``batch`` tells how many images the model took at a time, and why.
+    loading and committing. ``batch`` tells how many images the model took at a time, and why. ``thumbnails`` counts
+    those that were made, None if none were asked for.
     """
 
     indexed: int = 0
@@ -72,6 +75,7 @@ class IndexResult:
     embedding: float = 0.0
     waiting: float = 0.0
     batch: str = ""
+    thumbnails: int | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return the run as the command line prints it as JSON: every image found is counted once.
@@ -90,6 +94,7 @@ class IndexResult:
             "to_prune": self.to_prune,
             "not_read": dict(self.not_read),
             "left_alone": [{**path_json(path), "reason": reason} for path, reason in self.left_alone.items()],
+            **({} if self.thumbnails is None else {"thumbnails": self.thumbnails}),
         }
 
     def summary(self, folder: str | None = None) -> Message:
@@ -109,6 +114,8 @@ class IndexResult:
             parts.append(f"{self.unchanged_errors:,} skipped earlier")
         if self.pruned:
             parts.append(f"{self.pruned:,} deleted")
+        if self.thumbnails:
+            parts.append(f"{plural(self.thumbnails, 'thumbnail')} made")
         if self.left_alone:
             parts.append(f"{plural(len(self.left_alone), 'folder')} left alone")
         return Message(Message.joined(", ", parts), f"; {format_duration(self.seconds)}")

@@ -139,6 +139,13 @@ def index(
             rich_help_panel=ADVANCED,
         ),
     ] = False,
+    thumbs: Annotated[
+        bool,
+        typer.Option(
+            "--thumbs",
+            help="Also make thumbnails, 10 kB and 10 ms for each image",
+        ),
+    ] = False,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -194,6 +201,7 @@ def index(
         rebuild=rebuild,
         dry_run=dry_run,
         portable=portable,
+        thumbs=thumbs,
     )
     folder = _portable_index(paths or []) if portable and index is None else find_index(index)
     result = index_pictures(paths or [], folder, options, reporter)
@@ -279,6 +287,7 @@ def status(
                 "rebuilding": state.rebuilding,
                 "server": asdict(state.server) if state.server else None,
                 "known": state.known,
+                "thumbnails": {"images": state.thumbnails.files, "bytes": state.thumbnails.bytes},
             }
         )
         return 0
@@ -293,6 +302,9 @@ def status(
         output.line(
             f"deleted    {_deleted(state)}; to reclaim the space now: imgsearch compact --all{index_flag(folder)}"
         )
+    if state.thumbnails.files:
+        size = format_bytes(state.thumbnails.bytes)
+        output.line(f"thumbnails {state.thumbnails.files:,}, {size}")
     if state.rebuilding:
         output.line(
             f"rebuild    started but not complete; to continue: imgsearch index --rebuild{index_flag(folder)}"

@@ -182,6 +182,8 @@ def compact(
             parts.append("an unfinished rebuild deleted")
         if done.catalogue:
             parts.append("the catalogue rewritten")
+        if done.thumbnails:
+            parts.append(f"{plural(done.thumbnails, 'thumbnail')} deleted")
         reporter.say("; ".join(parts))
     else:
         reporter.say("nothing to compact")

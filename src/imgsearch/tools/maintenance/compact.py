@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from imgsearch.errors import StorageError
 from imgsearch.index import generations
 from imgsearch.index.ann.builder import AnnBuilder
+from imgsearch.index.thumbs import ThumbStore
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.ingest import tidy
 from imgsearch.text import Message, format_bytes
@@ -22,7 +23,8 @@ _FREE_SHARE = 0.25
 class CompactionReport:
     """What was given up: ``vectors`` of segments, an unfinished ``rebuild``, free pages of the ``catalogue``.
 
-    ``given_back`` is in bytes, ``left`` counts vectors of pictures that are gone and too few to be worth it.
+    ``thumbnails`` counts those that were deleted. ``given_back`` is in bytes, ``left`` counts vectors of pictures that
+    are gone and too few to be worth it.
     """
 
     vectors: Compaction
@@ -30,18 +32,19 @@ class CompactionReport:
     catalogue: bool = False
     given_back: int = 0
     left: int = 0
+    thumbnails: int = 0
 
     def __bool__(self) -> bool:
         """Whether there was anything to do."""
-        return bool(self.vectors.segments or self.rebuild or self.catalogue)
+        return bool(self.vectors.segments or self.rebuild or self.catalogue or self.thumbnails)
 
 
 def compact_index(
     folder: str, everything: bool = False, reporter: Reporter | None = None
 ) -> CompactionReport:
-    """Reclaim the disk space of the embeddings of deleted images, also of those that are retained.
+    """Reclaim the disk space of the embeddings of deleted images, also of those that are retained; and thumbnails'.
 
-    That is of segments of which a quarter is deleted; with ``everything``, of all segments, and an unfinished
+    Embeddings in segments of which a quarter is deleted; with ``everything``, in all segments, and an unfinished
     rebuild is deleted. It may be interrupted at any time; what was done stays done. Raises IndexMissing,
     IndexLocked, IndexDamaged, StorageError (no disk space for the embeddings that are written again).
     """
@@ -55,10 +58,11 @@ def compact_index(
         finally:
             builder.stop()
         vacuumed = _vacuum(writer, reporter)
+        thumbnails = ThumbStore(writer.folder).tidy(writer.catalog.contents_from).files
         left = sum(writer.catalog.deleted_counts().values())
     # Once more when all is closed, and the catalogue's log with it.
     given_back = before - writer.index.bytes_on_disk()
-    return CompactionReport(done, rebuild, vacuumed, max(0, given_back), left)
+    return CompactionReport(done, rebuild, vacuumed, max(0, given_back), left, thumbnails)
 
 
 def _vacuum(writer: IndexWriter, reporter: Reporter) -> bool:

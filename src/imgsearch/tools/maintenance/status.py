@@ -12,6 +12,7 @@ from imgsearch.index import generations, metadata, side_db
 from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileRow, IndexedFile, Root
+from imgsearch.index.thumbs import ThumbStore, Used
 from imgsearch.names import known_as
 from imgsearch.types import IndexSpec
 
@@ -25,7 +26,8 @@ class Status:
     ``vectors`` are all stored rows, ``deleted`` those of pictures that are gone, of which ``retained`` are kept in case
     the files come back; ``covered`` are those that ANN files make fast to search. ``rebuilding`` says that
     an index that is to take this one's place was begun. ``server`` is this user's running server, if there is one.
-    ``known`` counts the distinct pictures that have a "date" of their own, a "place" and a "camera".
+    ``known`` counts the distinct pictures that have a "date" of their own, a "place" and a "camera". ``thumbnails`` is
+    how many are kept, and how large they are.
     """
 
     folder: str
@@ -44,6 +46,7 @@ class Status:
     rebuilding: bool
     server: ServerState | None
     known: dict[str, int]
+    thumbnails: Used
 
     @property
     def identity(self) -> IndexSpec:
@@ -87,6 +90,7 @@ def read_status(folder: str) -> Status:
             rebuilding=generations.unfinished(index.folder) is not None,
             server=find_server(),
             known=metadata.counts(index.catalog.database),
+            thumbnails=ThumbStore(index.folder).used(),
         )
 
 

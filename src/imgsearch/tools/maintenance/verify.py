@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from imgsearch import deep
@@ -33,6 +33,7 @@ from imgsearch.index.integrity import (
 )
 from imgsearch.index.layout import CATALOGUE
 from imgsearch.index.segments import HEADER_BYTES, header_says
+from imgsearch.index.thumbs import ThumbStore
 from imgsearch.index.writer import IndexWriter, lock_index
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
@@ -185,6 +186,10 @@ def _check(folder: str, reporter: Reporter, write: bool = False) -> IntegrityRep
             report.repairable = False
             cost = f"{damage.what}: its {_stored(report.data):,} embeddings can no longer be matched to their images"
             report.damages[number] = Damage("catalogue", damage.path, cost)
+    report.damages += [
+        Damage("thumbnail", path, "is damaged; it is made again when it is needed")
+        for path in ThumbStore(folder).damaged()
+    ]
     report.seconds = time.monotonic() - began
     return report
 
@@ -257,7 +262,11 @@ def _repair(report: IntegrityReport) -> None:
         copy = generations.manifest_copy(report.folder)
         assert copy is not None  # else it would not be repairable
         manifest.put(report.folder, copy[0])
-    rest = Findings([damage for damage in report.damages if damage.kind != "manifest"])
+    for damage in report.damages:
+        if damage.kind == "thumbnail":
+            with suppress(OSError):  # it is gone, or nobody's to delete
+                os.unlink(damage.path)
+    rest = Findings([damage for damage in report.damages if damage.kind not in ("manifest", "thumbnail")])
     if rest.damages:
         spec = manifest.read(report.folder)
         with closing(Catalog(report.data, write=True)) as catalog:
