@@ -42,6 +42,17 @@ const ICONS = {
   crop: "M7 3v14h14M3 7h14v14",
   calendar: "M4 6h16v14H4zM4 10h16M8 3v4M16 3v4",
   place: "M12 21c4-5 6-8 6-11a6 6 0 1 0-12 0c0 3 2 6 6 11zM12 10h.01",
+  check: "M5 12.5l4.5 4.5L19 7.5",
+  stack: "M4 9h12v11H4zM8 9V4h12v12h-4",
+  copies: "M8 8h12v12H8zM16 8V4H4v12h4",
+  copy: "M8 8h12v12H8zM16 8V4H4v12h4",
+  similar: "M4 4h7v7H4zM13 13h7v7h-7zM13 4h7v7h-7zM4 13h7v7H4z",
+  folder: "M3 6h6l2 3h10v10H3z",
+  download: "M12 4v11M7 11l5 5 5-5M5 20h14",
+  info: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM12 11v5M12 8h.01",
+  zoom: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l4.5 4.5M11 8v6M8 11h6",
+  shuffle: "M3 7h4l10 10h4M3 17h4l3-3M14 10l3-3h4M18 4l3 3-3 3M18 14l3 3-3 3",
+  back: "M15 6l-6 6 6 6",
   saved: "M6 4h12v16l-6-4-6 4z",
 };
 

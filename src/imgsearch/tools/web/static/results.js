@@ -1,12 +1,50 @@
-// Stub: the results of a query.
-import { byId, el } from "./dom.js";
-import { thumb } from "./api.js";
+// The answer to a query: hits from the best on, those behind the cut dimmed or left out.
 
-export function show(answer) {
-  byId("content").replaceChildren(
-    ...answer.hits.map((hit) => el("figure", { class: "hit" }, el("img", { src: thumb(hit.key), alt: hit.name, width: 160 }), el("figcaption", { text: hit.name }))),
-  );
+import { byId, el, plural } from "./dom.js";
+import * as stage from "./stage.js";
+import { Hits } from "./source.js";
+import { current } from "./state.js";
+
+let source = null;
+let at = { score: null, hide: false };
+
+/** Show an answer of api/search; `fetchMore(offset)` → a promise of the next one. */
+export function show(answer, fetchMore) {
+  const floor = answer.scores?.floor ?? Math.min(0, ...answer.hits.map((hit) => hit.score));
+  const top = Math.max(floor, ...answer.hits.map((hit) => hit.score ?? floor));
+  const next = async (offset) => {
+    const more = await fetchMore(offset);
+    return { tiles: more.hits, more: more.more };
+  };
+  source = new Hits(answer.hits, answer.more, next, { unique: true });
+  source.sectionsOf = sections;
+  source.rebuild();
+  if (!answer.hits.length) return stage.put({ node: el("div"), source });
+  stage.putGrid(source, { label: "Results", kind: "results", scale: () => ({ floor, top }), below });
 }
-export function cut() {}
-export function busy() {}
-export function failed() {}
+
+const below = (tile) => at.score !== null && tile.score < at.score && !tile.member;
+
+function sections(tiles) {
+  const whole = [{ start: 0, count: tiles.length }];
+  if (at.score === null || current().sort !== "score") return whole;
+  const first = tiles.findIndex(below);
+  if (first < 0) return whole;
+  const rest = tiles.length - first;
+  return [{ start: 0, count: first }, { start: first, count: rest, heading: "Below the cut", note: `${plural(rest, "image")}${source.more ? " or more" : ""}` }];
+}
+
+/** Dim the hits whose score is below the cut, or leave them out; null: there is no cut. */
+export function cut(score, hide = false) {
+  if (at.score === score && at.hide === hide) return;
+  at = { score, hide };
+  if (!source) return;
+  source.keep = hide ? (tile) => !below(tile) : null;
+  source.rebuild();
+}
+
+/** A new answer is on its way, and slow: what is shown is the last one's. */
+export const busy = () => byId("content").classList.add("is-busy");
+
+/** The query failed; what was shown stays. */
+export const failed = () => byId("content").classList.remove("is-busy");
