@@ -346,16 +346,21 @@ STACKED_BY = ("burst", "version", "alike")
 
 @dataclass(frozen=True, slots=True)
 class Stacked:
-    """An image that stands behind a hit, for one of the reasons in STACKED_BY."""
+    """An image that stands behind a hit, for one of the reasons in STACKED_BY; the other fields are those of a Hit."""
 
     path: str
     page: int
     score: float
     reason: str
+    width: int = field(default=0, compare=False)
+    height: int = field(default=0, compare=False)
+    content: int = field(default=0, compare=False)
+    sha256: bytes = field(default=b"", compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
-        return {**asdict(self), "score": round(self.score, 6), **path_json(self.path)}
+        told = {"page": self.page, "score": round(self.score, 6), "reason": self.reason}
+        return {**path_json(self.path), **told}
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,9 +388,9 @@ class Why:
 class Hit:
     """One answer to a question. ``score`` is the exact cosine of the stored vector with the question's.
 
-    ``content`` is the id of its content. Where hits that show the same are stacked, ``stack`` are those behind this
-    one, best first. ``index`` is the folder of its index where several are searched, else "". ``why`` is given where
-    an explanation is asked for.
+    ``content`` is the id of its content, ``sha256`` the hash of its file's bytes. Where hits that show the same are
+    stacked, ``stack`` are those behind this one, best first. ``index`` is the folder of its index where several are
+    searched, else "". ``why`` is given where an explanation is asked for.
     """
 
     rank: int
@@ -397,6 +402,7 @@ class Hit:
     width: int
     height: int
     content: int = field(default=0, compare=False)
+    sha256: bytes = field(default=b"", compare=False)
     stack: tuple[Stacked, ...] | None = None
     index: str = ""
     why: Why | None = None
@@ -409,7 +415,7 @@ class Hit:
             **path_json(self.path),
             **paths_json(self.copies, "copies"),
         }
-        del told["content"], told["stack"], told["index"], told["why"]
+        del told["content"], told["sha256"], told["stack"], told["index"], told["why"]
         if self.index:
             told |= path_json(self.index, "index")
         if self.stack is not None:

@@ -115,7 +115,7 @@ def test_options_that_contradict_each_other_are_refused(index: Path) -> None:
     assert "--all does not; give one of them" in both.err
     unknown = imgsearch("query", "red", "--cut", "0.4", "--index", index)
     assert unknown.code == 2
-    assert "--cut 0.4: choose auto or off" in unknown.err
+    assert "--cut 0.4: choose one of auto, mark, off" in unknown.err
 
 
 def test_an_explanation_stands_below_each_result(index: Path) -> None:

@@ -28,9 +28,9 @@ from imgsearch.search.hits import SearchOptions, hits_of
 from imgsearch.search.language.filtering import below_of
 from imgsearch.search.language.question import Part, is_address
 from imgsearch.search.ranking.compose import SAMPLE, combined
-from imgsearch.search.ranking.cut import TAIL, Cut
+from imgsearch.search.ranking.cut import TAIL, Background, Cut
 from imgsearch.search.ranking.end import end
-from imgsearch.search.ranking.feedback import Feedback, refined
+from imgsearch.search.ranking.feedback import Feedback, Page, refined
 from imgsearch.search.ranking.fusion import DEPTH, fused
 from imgsearch.search.ranking.order import arranged
 from imgsearch.search.ranking.stacks import MOST, find_stacked
@@ -60,7 +60,8 @@ class SearchRequest:
     A "query" has a ``text``, an ``image``, or both, and finds what they describe; "similar" has an ``image`` alone
     and finds what looks like it. ``image`` is the path of a picture file, or that file as it has been
     read; for a query it may be only the pixels. A query of several ``parts``, as ``question.parse_question`` returns
-    them, has neither; nor has one that ``refines`` an earlier one.
+    them, has neither; nor has one that ``refines`` an earlier one. ``more`` and ``less`` are indexed images that count
+    with the query and against it, and are no hits themselves if they count against it.
     """
 
     kind: SearchKind
@@ -69,6 +70,8 @@ class SearchRequest:
     options: SearchOptions = _EVERY
     parts: tuple[Part, ...] = ()
     refines: Feedback | None = None
+    more: tuple[Page, ...] = ()
+    less: tuple[Page, ...] = ()
 
     def __post_init__(self) -> None:
         """Leave out a byte order mark before the text.
@@ -108,12 +111,14 @@ class Answer:
     """The hits for a request, best first, and what they were compared with, by which a later request can refine it.
 
     ``cut`` is where the answer ends, if that was asked for; then ``nearest`` are the best three behind that.
+    ``background`` is what chance scores, if a cut or an explanation was asked for.
     """
 
     hits: list[Hit]
     asked: Feedback
     cut: Cut | None = None
     nearest: tuple[Hit, ...] = ()
+    background: Background | None = None
 
 
 def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> list[Hit]:
@@ -127,27 +132,43 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
     Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` does.
     """
     request = check_request(index, request)
-    options, text = request.options, ""
-    if request.refines:
-        asked, unwanted = request.refines, {content for content, _ in request.refines.less}
+    options, text = request.options, _words_of(request)
+    asked, examples = _asked(index, request, encoder)
+    if request.more or request.less:
+        asked = asked.adding(request.more, request.less)
+    if asked.more or asked.less:
         vectors = refined(index, asked)
-        hits = _without(index, vectors, unwanted, options)
-    elif request.parts:
-        vectors, contents = _sum(index, request.parts, encoder, options.instruction)
-        asked = Feedback(vectors, all(part.image for part in request.parts))
-        text = " ".join(part.text for part in request.parts if part.weight > 0)
-        hits = _without(index, vectors, {found for found in contents if found}, options, text)
+        hits = _without(index, vectors, examples | {content for content, _ in asked.less}, options, text)
     elif isinstance(request.image, str | ReadImage):
-        vectors = _example(index, request.image, encoder)
-        asked = Feedback(vectors, of_image=True)
+        vectors = asked.query
         hits = _like(index, request.image, vectors, options)
     else:
-        vectors = _embedded(index, encoder, [Input(request.text or None, request.image)], options.instruction)
-        asked = Feedback(vectors, not request.text)
-        text = request.text or ""
-        hits = _nearest(index, vectors, options, text)
+        vectors = asked.query
+        hits = _without(index, vectors, examples, options, text)
     ended = end(index, vectors, hits, options, text, of_image=asked.of_image)
-    return Answer(ended.hits, asked, ended.cut, ended.nearest)
+    return Answer(ended.hits, asked, ended.cut, ended.nearest, ended.background)
+
+
+def _words_of(request: SearchRequest) -> str:
+    """Return the words that a request looks for."""
+    if request.parts:
+        return " ".join(part.text for part in request.parts if part.weight > 0)
+    return request.text or ""
+
+
+def _asked(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> tuple[Feedback, set[bytes]]:
+    """Return what a request asks for, and the contents of its examples."""
+    if request.refines:
+        return request.refines, set()
+    if request.parts:
+        vectors, contents = _sum(index, request.parts, encoder, request.options.instruction)
+        of_image = all(part.is_image for part in request.parts)
+        return Feedback(vectors, of_image), {content for content in contents if content}
+    if isinstance(request.image, str | ReadImage):
+        return Feedback(_example(index, request.image, encoder), of_image=True), set()
+    inputs = [Input(request.text or None, request.image)]
+    vectors = _embedded(index, encoder, inputs, request.options.instruction)
+    return Feedback(vectors, not request.text), set()
 
 
 def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
@@ -313,18 +334,21 @@ def combine(
     options = options or SearchOptions()
     vectors, contents = _sum(index, parts, encoder, options.instruction)
     hits = _without(index, vectors, {content for content in contents if content}, options)
-    return end(index, vectors, hits, options, of_image=all(part.image for part in parts)).hits
+    return end(index, vectors, hits, options, of_image=all(part.is_image for part in parts)).hits
 
 
 def _sum(
     index: ImageIndex, parts: Sequence[Part], encoder: QueryEncoder, instruction: str | None
 ) -> tuple[Vectors, list[bytes | None]]:
     """Return the vector (1, dim) of a query's parts, and the content of each that is an image."""
-    contents = [content_of(index, part.image) if part.image else None for part in parts]
+    contents = [part.content or (content_of(index, part.image) if part.image else None) for part in parts]
     found = [
-        index.vector(content, part.page) if content else None
+        index.vector(content, part.page) if content else part.vector
         for content, part in zip(contents, parts, strict=True)
     ]
+    for vector, part in zip(found, parts, strict=True):
+        if vector is None and part.content:
+            raise InputError("one of the images is no longer indexed; search again")
     new = [number for number, vector in enumerate(found) if vector is None]
     for number, vector in zip(
         new,
@@ -333,7 +357,7 @@ def _sum(
     ):
         found[number] = vector[None]
     vectors = np.concatenate([vector for vector in found if vector is not None], dtype=np.float32)
-    of_images = [bool(part.image) for part in parts]
+    of_images = [part.is_image for part in parts]
     sample = index.sample(SAMPLE) if len(set(of_images)) > 1 else vectors[:0]
     return combined(vectors, [part.weight for part in parts], of_images, sample), contents
 

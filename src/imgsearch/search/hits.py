@@ -16,7 +16,7 @@ from imgsearch.search.ranking.order import SORTS
 from imgsearch.text import Option
 from imgsearch.types import Hit, Record
 
-CUTS = ("auto", "off")
+CUTS = ("auto", "mark", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class SearchOptions:
     others stand in the order of ``sort``, one of SORTS. ``names`` is how much the ranks of names, titles and keywords
     weigh, in which the words of a query stand, against those of what images show; 0 leaves them out.
     ``instruction`` is what the model is told about the words of a query, in place of the index's own; "" is nothing.
-    With ``cut`` "auto" an answer ends where chance begins (see ``ranking.cut``). With ``explain`` each hit tells why it
-    is one.
+    With ``cut`` "auto" an answer ends where chance begins (see ``ranking.cut``); with "mark" it tells where that is,
+    and leaves nothing out. With ``explain`` each hit tells why it is one.
     """
 
     n: int = 10
@@ -67,7 +67,7 @@ class SearchOptions:
         if self.within is not None and not 0 <= self.within <= 100:
             raise UsageError(Option("within", self.within), ": must be a percentage from 0 to 100")
         if self.cut not in CUTS:
-            raise UsageError(Option("cut", self.cut), f": choose {' or '.join(CUTS)}")
+            raise UsageError(Option("cut", self.cut), f": choose one of {', '.join(CUTS)}")
         if not (self.names >= 0 and math.isfinite(self.names)):
             raise UsageError(Option("names", self.names), ": must be a number above 0; 0 leaves names out")
         if self.instruction:
@@ -110,6 +110,7 @@ def hits_of(
                 width=record.width,
                 height=record.height,
                 content=record.id,
+                sha256=record.sha256,
             )
         )
     return hits

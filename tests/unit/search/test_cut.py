@@ -219,7 +219,7 @@ def test_any_number_of_hits_can_be_explained(
 
 def test_an_unknown_cut_is_refused() -> None:
     """The error names the values that there are."""
-    with pytest.raises(UsageError, match="choose auto or off"):
+    with pytest.raises(UsageError, match="choose one of auto, mark, off"):
         SearchOptions(cut="0.4")
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import ImgsearchError
-from imgsearch.tools.server import handlers
+from imgsearch.tools.server import resources
 from imgsearch.tools.server.handlers import Handlers
+from imgsearch.tools.server.resources import Resources
 from support import fakes
 from support.cli import imgsearch
 from support.fakes import FakeModel, paint, run
@@ -35,10 +36,10 @@ def server(fake_model: FakeModel, gallery: Path, tmp_path: Path, monkeypatch: py
     run(folder, gallery)
     (gallery / "note.jpg").write_text("no picture")
     paint(tmp_path / "new.png", "orange")
-    monkeypatch.setattr(handlers, "LoadedModel", Loaded)
+    monkeypatch.setattr(resources, "LoadedModel", Loaded)
     monkeypatch.setenv("IMGSEARCH_INDEX", folder)
     monkeypatch.chdir(tmp_path)
-    return Handlers(folder, 60, print)
+    return Handlers(Resources(folder, 60, print))
 
 
 def by_command_line(kind: str, asked: dict[str, Any]) -> Any:
@@ -133,7 +134,7 @@ def test_both_doors_give_the_same_hits(
             "is not in an indexed folder",
         ),
         ("query", {"text": "red", "sort": "best"}, "--sort best: choose one of score, newest, oldest, path"),
-        ("query", {"text": "red", "cut": "0.4"}, "--cut 0.4: choose auto or off"),
+        ("query", {"text": "red", "cut": "0.4"}, "--cut 0.4: choose one of auto, mark, off"),
         ("query", {"text": "red", "offset": -1}, "--offset -1: must be 0 or more"),
         ("query", {"text": "red", "type": "xyz"}, "--type: xyz: there is no such type"),
         ("query", {"text": "red", "min_size": "big"}, "--min-size big: not a size"),

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from imgsearch.client import KeptModel
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search import Answer, CachedEncoder, SearchRequest
-    from imgsearch.search.language.question import Part
+    from imgsearch.search.language.read import Reading
     from imgsearch.search.ranking.feedback import Feedback
     from imgsearch.search.remembered import LastAnswer
 
@@ -272,13 +271,15 @@ def query(
     from imgsearch.client import KeptModel
     from imgsearch.search import SearchRequest, answer, ask, check_request
     from imgsearch.search.hits import SearchOptions
+    from imgsearch.search.language.read import read_query
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
-    read: filters.Given = {}
-    if not (combined or literal or text == "-" or last):
-        text, read = _read(text, given, reporter)
-        given = {**given, **read}
+    as_it_is = literal or text == "-" or last is not None
+    reading = read_query(words if combined else [text], given, literal=as_it_is, whole=not combined)
+    _tell(reading, words, reporter)
+    text, parts, read = reading.text, reading.parts, reading.filters
+    given = {**given, **read}
     chosen = filters.chosen(given, reporter)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
     options = replace(
@@ -291,7 +292,6 @@ def query(
     )
     end = ending.cut_for(cut, everything, style, options, several=text == "-" or len(named) > 1)
     options = replace(options, cut=end, explain=explain)
-    parts = _parts(words if combined else (), reporter)
     images = [part.image for part in parts] if parts else [image] if image else []
     choice = common.model_choice(model, device=device, dtype=dtype)
     kept = KeptModel()
@@ -342,30 +342,6 @@ def query(
                 reporter.say("nothing found")
         _advise(opened, reporter)
     return 2 if failed else 0 if found else 1
-
-
-def _read(text: str, given: filters.Given, reporter: output.ProgressReporter) -> tuple[str, filters.Given]:
-    """Take out of a query the date and place that it is about, and have them as filters; say so, and how to undo it.
-
-    What was typed as an option is not read.
-    """
-    from imgsearch.search.language.dates import date_in
-    from imgsearch.search.language.places import DEFAULT_KM, place_in
-
-    read: filters.Given = {}
-    told = []
-    if not given.keys() & {"after", "before", "on"} and (date := date_in(text, datetime.now())) and date.rest:
-        text = date.rest
-        ends = {"after": date.interval.start, "before": date.interval.end}
-        read |= {name: end.date().isoformat() for name, end in ends.items() if end}
-        told.append(f"taken {date.interval}")
-    if not given.keys() & {"near", "within_km"} and (place := place_in(text)):
-        text = place.rest
-        read |= {"near": place.place.name}
-        told.append(f"taken within {DEFAULT_KM:g} km of {place.place.name}")
-    if read:
-        reporter.say(f'searching for "{text}", {", ".join(told)}; to search for all words: --literal')
-    return text, read
 
 
 def _lines() -> Iterator[tuple[int, str]]:
@@ -593,16 +569,17 @@ def _undated(opened: ImageIndex) -> str:
     return f"; not all images have been read for that: imgsearch index{index_flag(opened.folder)}"
 
 
-def _parts(words: Sequence[str], reporter: output.ProgressReporter) -> tuple[Part, ...]:
-    """Return the parts of a query, none without words, and say them. Raises InputError."""
-    from imgsearch.search.language.question import parse_question, spelled
+def _tell(reading: Reading, words: Sequence[str], reporter: output.ProgressReporter) -> None:
+    """Say how a query was understood, and how to undo it."""
+    from imgsearch.search.language.question import spelled
 
-    parts = parse_question(words) if words else ()
-    if parts:
+    if reading.parts:
         # A single argument may be a sentence with a dash.
         undo = "; to search for the words as they are: --literal" if len(words) == 1 else ""
-        reporter.say(f"searching for {spelled(parts)}{undo}")
-    return parts
+        reporter.say(f"searching for {spelled(reading.parts)}{undo}")
+    if reading.read:
+        told = ", ".join(one.label for one in reading.read)
+        reporter.say(f'searching for "{reading.text}", {told}; to search for all words: --literal')
 
 
 def _advise(opened: ImageIndex, reporter: output.ProgressReporter) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from imgsearch.errors import InputError
 from imgsearch.text import display_path, is_blank
+from imgsearch.types import Vectors
 
 STDIN = "-"
 _SIGNS = {"+": 1.0, "-": -1.0, "\N{MINUS SIGN}": -1.0}
@@ -22,23 +23,33 @@ MAX_PARTS = 32
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a question: a text, or an image by its path, its address, or "-" for standard input.
+    """One part of a question: a text or an image.
 
-    ``weight`` is negative for what is taken away. ``page`` counts in an image file of several, from 0.
+    The image is given by its path, its address, or "-" for standard input; or as ``content``, the sha256 of an indexed
+    file's bytes; or as ``vector``, (1, dim) float32, if it was embedded before. ``weight`` is negative for what is
+    taken away. ``page`` counts in an image file of several, from 0.
     """
 
     text: str = ""
     image: str = ""
     weight: float = 1.0
     page: int = 0
+    content: bytes = b""
+    vector: Vectors | None = field(default=None, compare=False)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image, however that is given."""
+        return bool(self.image or self.content) or self.vector is not None
 
 
-def parse_question(words: Sequence[str], *, literal: bool = False) -> tuple[Part, ...]:
+def parse_question(words: Sequence[str], *, literal: bool = False, relative: bool = True) -> tuple[Part, ...]:
     """Return the parts of a question, as a shell or a line gives its words.
 
     "horse + stripes - saddle" has three parts: a plus or minus counts where it stands alone between blanks. "2:dog"
     weighs twice where there is another part. A part that is the path of a file, or an address, is an image; a path that
-    is written as one, with a slash, has to exist. With ``literal`` everything is one text.
+    is written as one, with a slash, has to exist; without ``relative`` only an absolute path is one. With ``literal``
+    everything is one text.
 
     Raises InputError for a part that is missing or has no weight that counts, and for a question that adds nothing.
     """
@@ -47,14 +58,14 @@ def parse_question(words: Sequence[str], *, literal: bool = False) -> tuple[Part
         return (Part(_text(text)),)
     parts: list[Part] = []
     sign, current = 1.0, list[str]()
-    tokens = [token for word in words for token in _tokens(word)]
+    tokens = [token for word in words for token in _tokens(word, relative)]
     operator = ""
     for token in tokens:
         # Where an image is due, "-" alone is the one on standard input: "dog + -".
         if token in _SIGNS and (current or not operator):
             if not current:
                 raise InputError(f"{token}: there is nothing before it; a query starts with what to find")
-            parts.append(_part(current, sign, weighted=True))
+            parts.append(_part(current, sign, weighted=True, relative=relative))
             sign, current, operator = _SIGNS[token], [], token
         elif token in _SIGNS and token != STDIN:
             raise InputError(f"{operator} {token}: something is missing between the two")
@@ -68,7 +79,7 @@ def parse_question(words: Sequence[str], *, literal: bool = False) -> tuple[Part
             if operator
             else "the query is empty; describe what is in the image"
         )
-    parts.append(_part(current, sign, weighted=bool(operator)))
+    parts.append(_part(current, sign, weighted=bool(operator), relative=relative))
     if len(parts) > MAX_PARTS:
         raise InputError(f"a query has at most {MAX_PARTS} parts, and this one has {len(parts)}")
     if all(part.weight < 0 for part in parts):
@@ -76,9 +87,13 @@ def parse_question(words: Sequence[str], *, literal: bool = False) -> tuple[Part
     return tuple(parts)
 
 
-def _tokens(word: str) -> list[str]:
+def _is_there(text: str, relative: bool) -> bool:
+    return (relative or os.path.isabs(text)) and os.path.exists(text)
+
+
+def _tokens(word: str, relative: bool = True) -> list[str]:
     """Return a word of the shell as it is if it is a path, else split at the operators that stand alone in it."""
-    if os.path.exists(word) or not re.search(r"(?:^|\s)[+\-\N{MINUS SIGN}](?:\s|$)", word):
+    if _is_there(word, relative) or not re.search(r"(?:^|\s)[+\-\N{MINUS SIGN}](?:\s|$)", word):
         return [word]
     return [
         token
@@ -87,10 +102,10 @@ def _tokens(word: str) -> list[str]:
     ]
 
 
-def _part(words: Sequence[str], sign: float, *, weighted: bool) -> Part:
+def _part(words: Sequence[str], sign: float, *, weighted: bool, relative: bool) -> Part:
     text, weight = " ".join(words).strip(), 1.0
     found = _WEIGHT.fullmatch(text) if weighted else None
-    if found and not os.path.exists(text):
+    if found and not _is_there(text, relative):
         weight, text = _weight(found[1]), found[2].strip()
         if not text:
             raise InputError(f"{found[1]}: there is nothing behind the weight")
@@ -98,9 +113,9 @@ def _part(words: Sequence[str], sign: float, *, weighted: bool) -> Part:
     if text == STDIN or is_address(text):
         return replace(part, image=text)
     path = os.path.expanduser(text)
-    if os.path.isfile(path):
+    if _is_there(path, relative) and os.path.isfile(path):
         return replace(part, image=path)
-    if _is_written_as_path(text):
+    if _is_written_as_path(text) and (relative or os.path.isabs(path)):
         if os.path.isdir(path):
             raise InputError(f"{display_path(text)} is a folder; give the path of an image")
         raise InputError(f"{display_path(text)}: no such file")
@@ -122,12 +137,12 @@ def is_address(text: str) -> bool:
     return bool(_ADDRESS.fullmatch(text))
 
 
-def is_combined(words: Sequence[str]) -> bool:
+def is_combined(words: Sequence[str], *, relative: bool = True) -> bool:
     """Whether words have several parts: a plus or minus stands alone among them, or in one of them.
 
     A minus alone means the queries on standard input.
     """
-    tokens = [token for word in words for token in _tokens(word)]
+    tokens = [token for word in words for token in _tokens(word, relative)]
     return tokens != [STDIN] and any(token in _SIGNS for token in tokens)
 
 

@@ -20,11 +20,15 @@ _MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The hits that are left, and the cut if one was asked for. ``nearest`` are the best of those that are not."""
+    """The hits that are left, and the cut if one was asked for. ``nearest`` are the best of those that are not.
+
+    ``background`` is what chance scores, if a cut or an explanation was asked for.
+    """
 
     hits: list[Hit]
     cut: Cut | None = None
     nearest: tuple[Hit, ...] = ()
+    background: Background | None = None
 
 
 def end(
@@ -50,7 +54,9 @@ def end(
     if options.explain:
         hits = _explained(index, hits, cut, background, options.filters, words)
     if options.cut == "off":
-        return Ended(hits)
+        return Ended(hits, background=background)
+    if options.cut == "mark":
+        return Ended(hits, cut, background=background)
     left: list[Hit] = []
     rest: list[Hit] = []
     for hit in hits:
@@ -59,7 +65,7 @@ def end(
     rest.sort(key=lambda hit: -hit.score)
     if rest and (left or not options.offset):
         cut = replace(cut, count=len(left) + options.offset, more=False)
-    return Ended(left, cut, tuple(rest[:_OFFERED]))
+    return Ended(left, cut, tuple(rest[:_OFFERED]), background)
 
 
 def _stands_out(hit: Hit, cut: Cut) -> bool:

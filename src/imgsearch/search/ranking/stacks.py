@@ -57,9 +57,11 @@ class Stack:
 
     def as_hit(self, rank: int) -> Hit:
         """Return the best hit with the others behind it."""
-        behind = (
-            Stacked(other.hit.path, other.hit.page, other.hit.score, reason) for other, reason in self.others
-        )
+        behind = []
+        for other, reason in self.others:
+            hit = other.hit
+            shape = (hit.width, hit.height)
+            behind.append(Stacked(hit.path, hit.page, hit.score, reason, *shape, hit.content, hit.sha256))
         return replace(self.best.hit, rank=rank, stack=tuple(behind))
 
 

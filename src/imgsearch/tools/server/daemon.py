@@ -28,6 +28,7 @@ from imgsearch.startup import StopSignals
 from imgsearch.text import Option, error_line
 from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
+from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
 from imgsearch.types import Reporter
 
@@ -79,7 +80,8 @@ def serve(
         # From before the socket is there until it is gone.
         signals = signals or stack.enter_context(StopSignals())
         stack.enter_context(_lock(address))
-        handlers = Handlers(options.index, options.idle_seconds, reporter.say)
+        resources = Resources(options.index, options.idle_seconds, reporter.say)
+        handlers = Handlers(resources)
         sockets = [stack.enter_context(_unix_socket(address))]
         token = None
         if options.port is not None:

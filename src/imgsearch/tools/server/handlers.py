@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from imgsearch.client import protocol
 from imgsearch.client.connection import ServerState
 from imgsearch.client.protocol import model_spec_from_json
-from imgsearch.errors import ImgsearchError, UsageError
-from imgsearch.index import side_db
-from imgsearch.index.layout import find_index
+from imgsearch.errors import UsageError
 from imgsearch.index.metadata.filters import SHAPES
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import Answer, CachedEncoder, SearchKind, SearchRequest, ask, image_to_read
+from imgsearch.search import SearchKind, SearchRequest, image_to_read
 from imgsearch.search.examples import ReadImage
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.language.filtering import NAMES, filters_of
 from imgsearch.search.language.question import is_address
-from imgsearch.spec import checkpoint_for
-from imgsearch.text import Message
-from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
-from imgsearch.types import ImageEncoder, Input, ModelOptions, Notify, PixelBudget, Silent
+from imgsearch.tools.server.resources import Resources
+from imgsearch.types import ModelOptions, PixelBudget
 
 _OPTIONS = (
     *(
@@ -65,21 +59,25 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 class Handlers:
-    """Answers requests. ``notify`` takes lines for whoever started the server."""
+    """Answers requests with the models and indexes of some resources."""
 
-    def __init__(self, index: str | None, idle_seconds: float, notify: Notify) -> None:
-        """Take the index to ask where a request names none, and the seconds after which the model is let go."""
-        self._index = find_index(index)
-        self._notify = notify
-        self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
-        self._models = ModelPool(lambda model_spec: LoadedModel(model_spec, self._note), idle_seconds)
-        self._indexes = IndexPool(idle_seconds)
+    def __init__(self, resources: Resources) -> None:
+        """Take what is shared with the other handlers of the server."""
+        self.resources = resources
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
 
+    def warm_up(self) -> None:
+        """Have the model of the default index in memory."""
+        self.resources.warm_up()
+
+    def release_idle(self) -> None:
+        """Unload what nobody has asked for in a while."""
+        self.resources.release_idle()
+
     def status(self) -> dict[str, Any]:
         """Return what ``ServerState`` holds."""
-        runtime = self._models.runtime
+        runtime = self.resources.models.runtime
         return asdict(
             ServerState(
                 pid=os.getpid(),
@@ -87,7 +85,7 @@ class Handlers:
                 since=self._since,
                 requests=self.requests,
                 http=self.http,
-                model=self._models.folder,
+                model=self.resources.models.folder,
                 device=runtime.device if runtime else None,
                 dtype=runtime.dtype if runtime else None,
             )
@@ -95,14 +93,14 @@ class Handlers:
 
     def load(self, data: Any) -> dict[str, Any]:
         """Load the model of a spec; return how it computes. Raises as loading it does."""
-        with self._models.use(model_spec_from_json(data)) as encoder:
+        with self.resources.models.use(model_spec_from_json(data)) as encoder:
             batch = {"batch_size": encoder.batch_size, "batch_reason": encoder.batch_reason}
             return {**asdict(encoder.runtime), "dim": encoder.dim, **batch}
 
     def embed(self, message: bytes) -> bytes:
         """Embed the inputs of a message; return the message with their vectors."""
         model_spec, inputs, batch_size = protocol.unpack_inputs(message)
-        with self._collect_notices() as notices, self._models.use(model_spec) as encoder:
+        with self.resources.collect_notices() as notices, self.resources.models.use(model_spec) as encoder:
             vectors = encoder.embed(inputs, batch_size=batch_size)
         return protocol.pack({"notices": notices}, {"vectors": vectors})
 
@@ -130,7 +128,7 @@ class Handlers:
             path = image_to_read(index, request)
             return None if path is None else (path, index.spec.pixels)
 
-        return self._indexes.use(_path(fields, "index") or self._index, work)
+        return self.resources.use_index(_path(fields, "index"), work)
 
     def _answer(self, kind: SearchKind, data: Any, image: ReadImage | None) -> dict[str, Any]:
         fields, request = _request(kind, data)
@@ -138,74 +136,13 @@ class Handlers:
             request = replace(request, image=image)
         options, cache = _model_options(fields), fields.get("remember", True)
 
-        def work(index: ImageIndex) -> Answer:
-            with ExitStack() as stack:
-                load = self._loader(index, options, kind, stack)
-                return ask(index, request, CachedEncoder(index, options, load, cache=cache))
-
-        with self._collect_notices() as notices:
-            answered = self._indexes.use(_path(fields, "index") or self._index, work)
+        with self.resources.collect_notices() as notices:
+            answered = self.resources.ask(_path(fields, "index"), request, options, cache=cache)
         found: dict[str, Any] = {"hits": [hit.as_json() for hit in answered.hits]}
         if answered.cut is not None:
             found["cut"] = answered.cut.as_json()
             found["nearest"] = [hit.as_json() for hit in answered.nearest]
         return found | ({"notices": notices} if notices else {})
-
-    def warm_up(self) -> None:
-        """Load the model of the default index and let it embed once, so that the first question finds all in memory.
-
-        Where there is no such index or model, say so: it may come.
-        """
-
-        def work(index: ImageIndex) -> None:
-            with ExitStack() as stack:
-                encoder = self._loader(index, ModelOptions(), None, stack)()
-                encoder.embed([Input(text="a photograph", instruction=index.spec.query_prompt)])
-                runtime = encoder.runtime
-                self._notify(
-                    f"{index.spec.model} is loaded ({runtime.device}, {runtime.dtype}): {runtime.reason}"
-                )
-
-        try:
-            self._indexes.use(self._index, work)
-        except ImgsearchError as error:
-            self._notify(Message("no model is loaded yet: ", error.as_message))
-
-    def release_idle(self) -> None:
-        """Let go of the model and the indexes if nobody has asked for long enough."""
-        self._indexes.close_idle()
-        if self._models.unload_idle():
-            self._notify("idle: the model was unloaded until the next query")
-
-    def _loader(
-        self, index: ImageIndex, options: ModelOptions, command: str | None, stack: ExitStack
-    ) -> Callable[[], ImageEncoder]:
-        """Return what gives the index's encoder, in use until ``stack`` is left; a run of ``command`` is logged."""
-
-        def load() -> ImageEncoder:
-            # Nobody watches here while gigabytes are fetched: the command line does that.
-            checkpoint = checkpoint_for(index.folder, index.spec, options, Silent(), download=False)
-            encoder = stack.enter_context(self._models.use(index.spec.model_spec(checkpoint.folder, options)))
-            if command:
-                side_db.record_run(index.folder, command, encoder.runtime)
-            return encoder
-
-        return load
-
-    @contextmanager
-    def _collect_notices(self) -> Iterator[list[str]]:
-        """Collect in a list what the model has to say to whoever asks in the block."""
-        notices: list[str] = []
-        asked = self._notices.set(notices)
-        try:
-            yield notices
-        finally:
-            self._notices.reset(asked)
-
-    def _note(self, line: str) -> None:
-        notices = self._notices.get()
-        if notices is not None:
-            notices.append(line)
 
 
 def _request(kind: SearchKind, data: Any) -> tuple[dict[str, Any], SearchRequest]:
