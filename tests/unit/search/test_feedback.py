@@ -11,6 +11,9 @@ import pytest
 
 from imgsearch.errors import InputError
 from imgsearch.index.reader import ImageIndex
+from imgsearch.search import SearchRequest, ask
+from imgsearch.search.hits import SearchOptions
+from imgsearch.search.language.question import Part
 from imgsearch.search.ranking.feedback import Feedback, Page, refined
 from imgsearch.types import Vectors
 from support import fakes
@@ -72,3 +75,44 @@ def test_an_image_that_left_the_index_is_refused(index: ImageIndex) -> None:
     """There is no stored vector of it any more."""
     with pytest.raises(InputError, match="no longer indexed"):
         refined(index, Feedback(fakes.vector(fakes.COLOURS["red"]), True, ((b"\0" * 32, 0),)))
+
+
+def test_a_request_counts_images_with_and_against_it(
+    index: ImageIndex, fake_model: FakeModel, page: dict[str, Page]
+) -> None:
+    """What is liked moves up, and what is not is no result."""
+    encoder = fake_model.encoder(fakes.DIM)
+    plain = ask(index, SearchRequest("query", "red", options=SearchOptions(n=5)), encoder).hits
+    judged = ask(
+        index,
+        SearchRequest("query", "red", options=SearchOptions(n=5), more=(page["blue"],), less=(page["red"],)),
+        encoder,
+    ).hits
+    assert Path(plain[0].path).stem == "red"
+    assert Path(judged[0].path).stem == "blue"
+    assert "red" not in {Path(hit.path).stem for hit in judged}
+
+
+def test_parts_may_be_indexed_images_or_embedded_ones(
+    index: ImageIndex, fake_model: FakeModel, page: dict[str, Page]
+) -> None:
+    """A part given by its content or its vector finds what the same image as a file finds."""
+    encoder = fake_model.encoder(fakes.DIM)
+    options = SearchOptions(n=5, include_examples=True)
+    content, number = page["blue"]
+    stored = index.vector(content, number)
+    assert stored is not None
+    by_content, by_vector = (
+        [hit.path for hit in ask(index, SearchRequest("query", options=options, parts=(part,)), encoder).hits]
+        for part in (Part(content=content), Part(vector=stored))
+    )
+    assert by_content == by_vector
+    assert Path(by_content[0]).stem == "blue"
+
+
+def test_an_image_that_is_no_longer_indexed_is_named_as_that(
+    index: ImageIndex, fake_model: FakeModel
+) -> None:
+    """A part by a content that the index does not hold is an error for a person."""
+    with pytest.raises(InputError, match="no longer indexed"):
+        ask(index, SearchRequest("query", parts=(Part(content=b"x" * 32),)), fake_model.encoder(fakes.DIM))

@@ -17,7 +17,7 @@ KINDS = ("date", "place")
 class Read:
     """What some words of a query mean beside what to look for.
 
-    ``kind`` is one of KINDS, ``label`` says it to a person ("taken July 2023"), ``filters`` is what ``filters_of``
+    ``kind`` is one of KINDS, ``label`` says it to a person ("taken 2023-07"), ``filters`` is what ``filters_of``
     takes.
     """
 
