@@ -67,7 +67,7 @@ def ask(to: str | tuple[str, int], path: str, body: bytes | None, **headers: str
     with socket.socket(family, socket.SOCK_STREAM) as connected:
         connected.settimeout(PATIENCE)
         connected.connect(to)
-        client = http.client.HTTPConnection("localhost")
+        client = http.client.HTTPConnection("localhost", None if isinstance(to, str) else to[1])
         client.sock = connected
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         client.request("GET" if body is None else "POST", path, body, named)

@@ -50,7 +50,7 @@ ONLY_IN = {
     "sentence_transformers": {"tools/evaluation/models", "tools/training/"},
     "typer": {"cli/"},
     "psutil": {"index/layout", "memory"},
-    "starlette": {"tools/server/"},
+    "starlette": {"tools/server/", "tools/web/"},
     "uvicorn": {"tools/server/daemon"},
     "h11": {"tools/server/daemon"},
     "tqdm": {"cli/output"},

@@ -22,6 +22,7 @@ from imgsearch.cli.commands import (
     search,
     settings,
     transfer,
+    web,
 )
 from imgsearch.cli.parsing import Group
 
@@ -51,6 +52,7 @@ for register in (
     search.register,
     answer.register,
     duplicates.register,
+    web.register,
     maintain.register,
     transfer.register,
     models.register,

@@ -29,7 +29,6 @@ ALIASES = {
 """Other names of commands, as other programs have them."""
 MISSING = {
     "undo": "there is no undo; what was removed comes back with: imgsearch index PATH",
-    "web": "there is no web page yet; to search over HTTP: imgsearch serve --http",
 }
 """Commands that somebody may expect → what there is instead."""
 WORDS = frozenset(

@@ -405,14 +405,22 @@ class CachedEncoder:
     """
 
     def __init__(
-        self, index: ImageIndex, choice: ModelOptions, load: Callable[[], QueryEncoder], *, cache: bool = True
+        self,
+        index: ImageIndex,
+        choice: ModelOptions,
+        load: Callable[[], QueryEncoder],
+        *,
+        cache: bool = True,
+        keep: bool = True,
     ) -> None:
         """Take an open index and what loads its model, which is called with the first query that needs it.
 
-        Without ``cache``, and with a model that the user names, nothing is looked up and nothing kept.
+        Without ``cache``, and with a model that the user names, nothing is looked up and nothing kept; without ``keep``
+        nothing is kept.
         """
         self._folder, self._spec, self._choice = index.folder, index.spec, choice
         self._cache = cache and choice.model is None
+        self._keep = keep
         self._model = functools.cache(load)
 
     def embed(self, inputs: Sequence[Input]) -> Vectors:
@@ -431,7 +439,7 @@ class CachedEncoder:
                 rows[number] = cached[0]
         if misses:
             rows[misses] = self._model().embed([inputs[number] for number in misses])
-        for number in misses:
+        for number in misses if self._keep else ():
             if (key := keys[number]) is not None:
                 side_db.cache_vector(self._folder, key, rows[number])
         return rows

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from imgsearch.client import protocol
 from imgsearch.errors import IndexDamaged
 from imgsearch.tools.server import app as app_module
+from imgsearch.tools.server import requests
 from imgsearch.tools.server.app import make_app
 
 SOCKET = "/run/serve.sock"
@@ -86,7 +87,10 @@ class Client:
             "method": method,
             "path": path,
             "query_string": b"",
-            "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
+            "headers": [
+                (name.encode(), value.encode())
+                for name, value in {"host": "127.0.0.1:7788", **(headers or {})}.items()
+            ],
             "server": self._server,
         }
         try:
@@ -238,7 +242,7 @@ def test_names_that_are_no_utf_8_arrive() -> None:
 
 def test_a_request_whose_rest_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that stops while it sends holds nobody up for longer than the time for a piece."""
-    monkeypatch.setattr(app_module, "_PART_SECONDS", 0.05)
+    monkeypatch.setattr(requests, "_PART_SECONDS", 0.05)
 
     async def work() -> None:
         app = make_app(Handlers(), SOCKET, None)  # type: ignore[arg-type]

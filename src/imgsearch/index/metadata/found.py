@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index.metadata.columns import UNKNOWN, Columns, ColumnsError
+from imgsearch.index.metadata.columns import UNKNOWN, UNRATED, Columns, ColumnsError
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.metadata.named import file_name, file_type
 from imgsearch.index.metadata.passing import ask, files_passing, fresh
@@ -57,6 +57,16 @@ class FoundFiles:
             counted[None] = unknown
         return counted
 
+    def ratings(self) -> Counter[int | None]:
+        """Count them by rating, -1 to 5; None is unknown."""
+        values, numbers = np.unique(self.columns["rating"][self._images], return_counts=True)
+        return Counter(
+            {
+                None if value == UNRATED else int(value): int(number)
+                for value, number in zip(values, numbers, strict=True)
+            }
+        )
+
     def counts(self, name: str) -> Counter[Any]:
         """Count them by "type", "camera" (make, model) or "folder" (root's id, path)."""
         texts = self.columns.texts(name)
@@ -83,7 +93,7 @@ def found_files(
     for number, columns, stale in fresh(database, known):
         try:
             files = FoundFiles(columns, np.flatnonzero(files_passing(columns, filters, stale)))
-            for part in ("file", "taken"):
+            for part in ("file", "taken", "rating"):
                 columns[part]
             for part in counted_by:
                 columns.texts(part)
@@ -102,12 +112,12 @@ def found_files(
 
 def _asked(database: Database, filters: Sequence[Filter], known: dict[int, Columns]) -> FoundFiles:
     """Return the files that the catalogue tells of, as columns of their own with an image for each file."""
-    what = "file.id, file.root, file.path, metadata.taken, metadata.make, metadata.model"
+    what = "file.id, file.root, file.path, metadata.taken, metadata.make, metadata.model, metadata.rating"
     rows = list(ask(database, _row, what, filters, known))
-    names = ("file", "taken", "folder", "type", "camera")
+    names = ("file", "taken", "folder", "type", "camera", "rating")
     values = dict(zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True))
     parts: dict[str, NDArray[Any]] = {"image": np.arange(len(rows))}
-    parts |= {name: np.array(values[name], np.int64) for name in ("file", "taken")}
+    parts |= {name: np.array(values[name], np.int64) for name in ("file", "taken", "rating")}
     for name in ("folder", "type", "camera"):
         texts = dict.fromkeys(values[name])
         numbers = {text: number for number, text in enumerate(texts)}
@@ -118,8 +128,16 @@ def _asked(database: Database, filters: Sequence[Filter], known: dict[int, Colum
 
 
 def _row(
-    id: int, root: int, path: bytes, taken: int | None, make: str | None, model: str | None
-) -> tuple[int, int, tuple[int, str], str, tuple[str, str]]:
+    id: int,
+    root: int,
+    path: bytes,
+    taken: int | None,
+    make: str | None,
+    model: str | None,
+    rating: int | None,
+) -> tuple[int, int, tuple[int, str], str, tuple[str, str], int]:
     folder = int(root), os.fsdecode(os.path.dirname(path))
     known = UNKNOWN if taken is None else int(taken)
-    return int(id), known, folder, file_type(file_name(path)), (str(make or ""), str(model or ""))
+    camera = (str(make or ""), str(model or ""))
+    stars = UNRATED if rating is None or not -1 <= rating <= 5 else int(rating)
+    return int(id), known, folder, file_type(file_name(path)), camera, stars

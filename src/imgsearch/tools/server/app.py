@@ -1,10 +1,9 @@
-"""The server's requests over HTTP: who may ask, how much, in which thread it is done, and errors as JSON."""
+"""The server's requests over HTTP: how much may be asked, in which thread it is done, and errors as JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,15 +16,16 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgsearch.client import protocol
 from imgsearch.errors import ImgsearchError, UsageError, exhausted
 from imgsearch.search import SearchKind
 from imgsearch.search.examples import read_image
 from imgsearch.text import Call
+from imgsearch.tools.server.guard import Guard, is_local
 from imgsearch.tools.server.handlers import Handlers
 from imgsearch.tools.server.requests import TooLong, json_response, read_body, read_json, run_in
+from imgsearch.tools.web.app import PATHS, Page
 
 _QUESTION_BYTES = 128 * 2**20  # one picture of 5 million pixels as patches
 _BATCH_SLOTS = 2  # that are held in memory at a time: one is computed while the next one arrives
@@ -35,42 +35,32 @@ _IMAGE_THREADS = 2  # that read and decode the images of questions
 _IMAGE_SLOTS = 4  # such images in memory at a time
 
 
-class OnlyOwner:
-    """Lets requests through the Unix socket pass, which nobody else can open, and others only with the token."""
-
-    def __init__(self, app: ASGIApp, socket_path: str, token: str | None) -> None:
-        """Take the path of the Unix socket, and the token of the TCP port if there is one."""
-        self._app, self._socket_path, self._token = app, socket_path, token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on, or answer 401."""
-        if scope["type"] != "http" or self._may(scope):
-            await self._app(scope, receive, send)
-            return
-        message = (
-            "missing or wrong token; send the one from the server's token file: Authorization: Bearer TOKEN"
-        )
-        refused = json_response(protocol.error_json(UsageError(message)), 401)
-        refused.headers["connection"] = "close"
-        await refused(scope, receive, send)
-
-    def _may(self, scope: Scope) -> bool:
-        # uvicorn gives a Unix socket's path and no port.
-        if scope.get("server") == (self._socket_path, None):
-            return True
-        scheme, _, shown = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
-        right = self._token is not None and secrets.compare_digest(shown.strip(), self._token.encode())
-        return right and scheme.lower() == b"bearer"
+OpenPort = Callable[[int | None], Awaitable[int]]
+"""Listens on a loopback port, the one that is asked for, unless the server does already; returns the port."""
 
 
-def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: bool = False) -> Starlette:
+async def _no_port(wanted: int | None) -> int:
+    raise UsageError("this server opens no port")
+
+
+def make_app(
+    handlers: Handlers,
+    socket_path: str,
+    token: str | None,
+    *,
+    warm: bool = False,
+    page: Page | None = None,
+    open_port: OpenPort = _no_port,
+) -> Starlette:
     """Return the application that answers by ``handlers``; with ``warm`` the default index's model is loaded at once.
+
+    ``page`` is the page in the browser, for which ``open_port`` opens the port if a link to it is asked for.
 
     Questions and batches of pictures are done in one thread each, in the order in which they come: a question waits
     for other questions and never for a whole batch, and torch keeps no team of threads a request. The image of a
     question is read and decoded beside, in threads of its own: it may take long, and nobody else waits for it.
     """
-    questions = ThreadPoolExecutor(1, "questions")
+    questions = page.questions if page else ThreadPoolExecutor(1, "questions")
     batches = ThreadPoolExecutor(1, "batches")
     images = ThreadPoolExecutor(_IMAGE_THREADS, "images")
     batch_slots = asyncio.Semaphore(_BATCH_SLOTS)
@@ -110,6 +100,17 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
                 answer = await run_in(request, batches, handlers.embed, message)
         return Response(answer, media_type="application/octet-stream")
 
+    async def web(request: Request) -> Response:
+        """Give a link that opens the page once, to whoever can ask through the Unix socket."""
+        _same_version(request)
+        data = await read_json(request)
+        if page is None or not isinstance(data, dict) or not is_local(request.scope, socket_path):
+            raise UsageError("a link to the page is given over the Unix socket alone")
+        wanted, index = data.get("port"), data.get("index")
+        if not isinstance(wanted, int | None) or not isinstance(index, str | None):
+            raise UsageError("port is a number, index a path")
+        return json_response({"link": page.new_link(await open_port(wanted), index)})
+
     async def query(request: Request) -> Response:
         return await search(request, "query", handlers.query)
 
@@ -135,12 +136,16 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
                 await asyncio.get_running_loop().run_in_executor(
                     questions, _run_logged, handlers.release_idle
                 )
+                if page:
+                    page.close_idle()
 
         if warm:
             questions.submit(_run_logged, handlers.warm_up)
         idle_checks = asyncio.create_task(release_idle())
         yield
         idle_checks.cancel()
+        if page:
+            page.close()
         for pool in (questions, batches, images):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -151,8 +156,10 @@ def make_app(handlers: Handlers, socket_path: str, token: str | None, *, warm: b
             Route("/embed", counted(embed), methods=["POST"]),
             Route("/query", counted(query), methods=["POST"]),
             Route("/similar", counted(similar), methods=["POST"]),
+            Route("/web", web, methods=["POST"]),
+            *(page.routes if page else ()),
         ],
-        middleware=[Middleware(OnlyOwner, socket_path=socket_path, token=token)],
+        middleware=[Middleware(Guard, socket_path=socket_path, token=token, open_paths=PATHS)],
         exception_handlers={
             _OtherVersion: _other_version,
             TooLong: _too_long,

@@ -10,7 +10,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,22 +30,41 @@ from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
+from imgsearch.tools.web.app import Page
 from imgsearch.types import Reporter
 
-_TCP_CONNECTIONS = 16
+_TCP_CONNECTIONS = 64  # of which a browser has six
 _BACKLOG = 2048  # connections that may wait to be taken
 _SILENT_SECONDS = 10.0  # until the first request of a TCP connection
+_STUCK_SECONDS = 60.0  # for which a client over TCP may take nothing of its answer
 _QUIET_SECONDS = 600  # a client may decode for long between two batches
 _SHUTDOWN_SECONDS = 10  # for requests in work when the server is stopped
 _HASTY_SECONDS = 1  # when somebody presses Ctrl-C and waits
 _LONGEST_PATH = 103  # bytes of a Unix socket's address on macOS; Linux takes 107
 
 
+PAGE_PORT = 7788
+"""The port of loopback on which the page is, or the next that is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageOptions:
+    """How to open the page in the browser.
+
+    ``port`` as in ``ServeOptions``, but that None is ``PAGE_PORT`` or one that is free. ``opened`` is called once with
+    the link, when it can be opened. ``spelled`` puts what errors tell to do into the words of who starts the server.
+    """
+
+    opened: Callable[[str], None]
+    port: int | None = None
+    spelled: Callable[[str], str] = str
+
+
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
     """How to serve: ``port`` of loopback HTTP (None: no HTTP, 0: any that is free), ``idle_seconds`` until the model
     is let go, ``index`` where a request names none, ``warm`` whether its model is loaded at once, ``saved`` the queries
-    that `@name` in a request stands for.
+    that `@name` in a request stands for. With ``page`` the page in the browser is opened.
     """
 
     port: int | None = None
@@ -53,6 +72,7 @@ class ServeOptions:
     index: str | None = None
     warm: bool = True
     saved: SavedQueries = NO_SAVED
+    page: PageOptions | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -84,18 +104,25 @@ def serve(
         handlers = Handlers(resources)
         sockets = [stack.enter_context(_unix_socket(address))]
         token = None
+        spelled = options.page.spelled if options.page else str
+        page = Page(resources, options.saved, options.idle_seconds, spelled)
+        ports = _Ports(handlers)
         if options.port is not None:
-            sockets.append(stack.enter_context(_tcp_socket(options.port)))
+            sockets.append(ports.listen(options.port))
             token = stack.enter_context(_token(address))
-            handlers.http = f"http://127.0.0.1:{sockets[-1].getsockname()[1]}"
             reporter.say(f"{handlers.http} (token file: {address.token})")
-        server = _Uvicorn(make_app(handlers, address.socket, token, warm=options.warm))
+        elif options.page:
+            sockets.append(ports.listen(options.page.port))
+        app = make_app(handlers, address.socket, token, warm=options.warm, page=page, open_port=ports.open)
+        server = ports.server = _Uvicorn(app)
         signals.hand_to(server.stop)
         if not server.should_exit:
             reporter.say(
                 f"process {os.getpid()} listens on {address.socket}; "
                 "your other imgsearch commands use it automatically"
             )
+            if options.page:
+                options.page.opened(page.new_link(ports.port, None))
             server.run(sockets)
     reporter.say("stopped")
 
@@ -117,6 +144,15 @@ class _Uvicorn(uvicorn.Server):
             )
         )
 
+    async def listen_too(self, listening: socket.socket) -> None:
+        """Take the connections of one more socket, as those of the first ones are taken."""
+
+        def protocol_of_one() -> _OwnersProtocol:
+            return _OwnersProtocol(self.config, self.server_state, self.lifespan.state)
+
+        loop = asyncio.get_running_loop()
+        self.servers.append(await loop.create_server(protocol_of_one, sock=listening))
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to whoever hands them to ``stop``: there must be no moment between two handlers."""
@@ -130,6 +166,35 @@ class _Uvicorn(uvicorn.Server):
             self.config.timeout_graceful_shutdown = _HASTY_SECONDS
 
 
+class _Ports:
+    """The server's one port of loopback: open from the start, or from when the page is asked for."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._opening = asyncio.Lock()
+        self.port = 0
+        self.server: _Uvicorn | None = None
+
+    def listen(self, wanted: int | None) -> socket.socket:
+        """Return a socket that listens on a port. Raises UsageError. uvicorn closes it at its end."""
+        listening = _tcp_socket(wanted)
+        self.port = listening.getsockname()[1]
+        self._handlers.http = f"http://127.0.0.1:{self.port}"
+        return listening
+
+    async def open(self, wanted: int | None) -> int:
+        """Return the port; listen on the one that is ``wanted`` before if there is none yet. Raises UsageError."""
+        assert self.server is not None
+        async with self._opening:
+            if not self.port:
+                await self.server.listen_too(self.listen(wanted))
+            elif wanted not in (None, 0, self.port):
+                raise UsageError(
+                    Option("port", wanted), f": the server that is running has its port already: {self.port}"
+                )
+            return self.port
+
+
 class _OwnersProtocol(H11Protocol):
     """HTTP that hangs up on any other user who got hold of the Unix socket, and on strangers who only hold the port.
 
@@ -138,6 +203,7 @@ class _OwnersProtocol(H11Protocol):
     """
 
     _over_tcp: ClassVar[dict[_OwnersProtocol, None]] = {}  # the oldest first
+    _stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -153,6 +219,8 @@ class _OwnersProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._over_tcp.pop(self, None)
+        if self._stuck is not None:
+            self._stuck.cancel()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -173,15 +241,36 @@ class _OwnersProtocol(H11Protocol):
         self.transport.close()
 
     def _has_place(self) -> bool:
-        """Whether there is a place for one more; the connection that has been silent for longest may lose its own."""
+        """Whether there is a place for one more; of those that ask nothing now, one may lose its own for it.
+
+        First the one that has been silent for longest, then the oldest whose answer has been given: a browser keeps
+        its connections, and makes new ones when it needs them.
+        """
         if len(self._over_tcp) < _TCP_CONNECTIONS:
             return True
-        oldest = next((other for other in self._over_tcp if other._is_silent()), None)
-        if oldest is None:
+        of_no_use = next((other for other in self._over_tcp if other._is_silent()), None)
+        of_no_use = of_no_use or next((other for other in self._over_tcp if other._is_idle()), None)
+        if of_no_use is None:
             return False
-        self._over_tcp.pop(oldest)
-        oldest.transport.abort()
+        self._over_tcp.pop(of_no_use)
+        of_no_use.transport.abort()
         return True
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def pause_writing(self) -> None:
+        """Wait for a client that takes its answer slowly; hang up on one over TCP that takes nothing of it any more."""
+        super().pause_writing()
+        if self in self._over_tcp:
+            self._stuck = self.loop.call_later(_STUCK_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on with the answer."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+        super().resume_writing()
 
     def _is_silent(self) -> bool:
         return not self.scope
@@ -248,23 +337,27 @@ def _unix_socket(address: Address) -> Iterator[socket.socket]:
         listening.close()
 
 
-@contextmanager
-def _tcp_socket(port: int) -> Iterator[socket.socket]:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _tcp_socket(port: int | None) -> socket.socket:
+    """Return a socket that listens on a port of loopback; for None on ``PAGE_PORT``, or one that is free.
+
+    Raises UsageError.
+    """
+    candidates = [port] if port is not None else [*range(PAGE_PORT, PAGE_PORT + 10), 0]
+    for candidate in candidates:
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            listening.bind(("127.0.0.1", port))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(("127.0.0.1", candidate))
             listening.listen()
+            return listening
         except OSError as error:
-            raise UsageError(
-                f"port {port}: {error_line(error)}; choose another with ",
-                Option("port", metavar="N"),
-                ", or 0 for any free port",
-            ) from error
-        yield listening
-    finally:
-        listening.close()
+            listening.close()
+            failure = error
+    raise UsageError(
+        f"port {port}: {error_line(failure)}; choose another with ",
+        Option("port", metavar="N"),
+        ", or 0 for any free port",
+    ) from failure
 
 
 @contextmanager

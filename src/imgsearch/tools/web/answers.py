@@ -1,0 +1,468 @@
+"""What the page is told: searches, lists, counts and single images, as its JSON has them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from imgsearch import deep
+from imgsearch.client import protocol
+from imgsearch.errors import InputError
+from imgsearch.index import metadata
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.rows import IndexedFile
+from imgsearch.search import Answer, CachedEncoder, SearchRequest, ask
+from imgsearch.search.hits import SearchOptions
+from imgsearch.search.language.filtering import NAMES
+from imgsearch.search.language.question import Part
+from imgsearch.search.language.read import read_query
+from imgsearch.search.listing import ListOptions, count_facets, list_images
+from imgsearch.search.ranking.cut import Background
+from imgsearch.search.ranking.order import SORTS
+from imgsearch.search.show import show
+from imgsearch.text import is_blank, printable
+from imgsearch.tools.server.pools import IndexPool
+from imgsearch.tools.server.resources import Resources
+from imgsearch.tools.server.saved import SavedQueries
+from imgsearch.tools.web import originals
+from imgsearch.tools.web.asked import MOST_HITS, MOST_OFFSET, Asked, Chosen
+from imgsearch.tools.web.keys import key_of, record_of, records_of
+from imgsearch.tools.web.uploads import Uploads
+from imgsearch.types import RGB, Hit, Input, ModelOptions, PixelBudget, Record, Stacked, Vectors
+
+_BINS = 60
+_AUTO = ModelOptions()
+
+
+class NeedsModel(Exception):
+    """A query can't be answered before the model has embedded some inputs."""
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        """Keep the inputs."""
+        super().__init__()
+        self.inputs = tuple(inputs)
+
+
+Embedded = Mapping[tuple[str | None, str | None], Vectors]
+"""(Text, instruction) of what was embedded for a query → its vector (1, dim)."""
+
+
+class Catalogues:
+    """Indexes that are open for the page alone. Safe to use from many threads.
+
+    What needs only the catalogue never waits for a query that is being embedded, or for a model that is being loaded;
+    neither does a query whose words are remembered.
+    """
+
+    def __init__(self, idle_seconds: float) -> None:
+        """Open nothing yet."""
+        self.searches = IndexPool(idle_seconds)
+        self.lists = IndexPool(idle_seconds)
+        self.single = IndexPool(idle_seconds)  # a look-up is not to wait for counts over a million files
+
+    def close_idle(self) -> None:
+        """Close the indexes if nobody has asked for long enough."""
+        for pool in (self.searches, self.lists, self.single):
+            pool.close_idle()
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers the page's requests for the index in ``folder``. Safe to use from many threads.
+
+    ``resources`` are what the server's other requests use, too.
+    """
+
+    folder: str
+    resources: Resources
+    catalogues: Catalogues
+    queries: SavedQueries
+
+    # ---- searching -------------------------------------------------------------------------------------------------
+
+    def search(self, data: Any, uploads: Uploads, embedded: Embedded) -> dict[str, Any]:
+        """Answer a query, by what was ``embedded`` for it.
+
+        Raises NeedsModel if that and what is remembered of earlier queries is not enough, NoImage for an example that
+        is gone, and what ``search.ask`` raises.
+        """
+        began = time.perf_counter()
+        asked = Asked(data)
+        n, offset = asked.count("n", 200, MOST_HITS, 1), asked.count("offset", 0, MOST_OFFSET)
+        sort = asked.text("sort", "score")
+        if sort not in SORTS:
+            raise InputError(f"sort: choose one of {', '.join(SORTS)}")
+        request, read, text = self._request(asked, uploads)
+        # In another order than that of the scores, the best are put in order together: else each stretch of them would
+        # be in an order of its own.
+        together = sort != "score"
+        options = replace(
+            request.options,
+            n=MOST_HITS if together else n + 1,
+            offset=0 if together else offset,
+            sort=sort,
+            stacks=asked.flag("stacks", True),
+            cut="mark",
+            explain=True,
+        )
+        request = replace(request, options=options)
+
+        def work(index: ImageIndex) -> tuple[Answer, int, dict[int, int]]:
+            encoder = CachedEncoder(index, _AUTO, lambda: _Known(embedded), keep=False)
+            answered = ask(index, request, encoder)
+            searched = index.searched
+            contents = [hit.content for hit in answered.hits]
+            return (
+                answered,
+                index.catalog.counts()[1] if searched is None else searched,
+                metadata.dates(index.catalog.database, contents),
+            )
+
+        answered, total, dates = self.catalogues.searches.use(self.folder, work)
+        hits = answered.hits[offset:] if together else answered.hits
+        return {
+            "hits": [_tile_of_hit(hit, dates) for hit in hits[:n]],
+            "more": len(hits) > n,
+            "total": total,
+            "cut": answered.cut.as_json() if answered.cut else None,
+            "scores": _histogram(answered.background, answered.hits),
+            "read": read,
+            "text": text,
+            "seconds": round(time.perf_counter() - began, 4),
+            "version": protocol.version(),
+        }
+
+    def _request(self, asked: Asked, uploads: Uploads) -> tuple[SearchRequest, list[dict[str, str]], str]:
+        """Return what is searched for, what was read out of the words, and the text that is left of them."""
+        words, chosen = asked.text("q"), asked.filters
+        unread = set(asked.texts("unread", 8))
+        read: list[dict[str, str]] = []
+        literal = asked.flag("literal")
+        if not literal and "saved" not in unread and not is_blank(words):
+            words, chosen, read = self._expanded(words, chosen)
+        parts: list[Part] = []
+        text = ""
+        if not is_blank(words):
+            reading = read_query([words], chosen.given, literal=literal, unread=unread, relative=False)
+            text = reading.text
+            for one in reading.read:
+                chosen = chosen.adding(one.filters)
+                read.append({"kind": one.kind, "label": printable(one.label)})
+            if reading.parts:
+                parts += reading.parts
+                read += [{"kind": "part", "label": printable(part.text)} for part in parts]
+            else:
+                parts.append(Part(text))
+        if any(part.image for part in parts):
+            raise InputError("paths and addresses are not read here; drop the image on the page")
+        parts += self._examples(asked, uploads)
+        more, less = (self._pages(asked.texts(name, 100)) for name in ("more", "less"))
+        if not parts and more:
+            # With nothing else to go by, what is liked is the query.
+            parts, more = [Part(content=content, page=page) for content, page in more], ()
+        if not any(part.weight > 0 for part in parts):
+            raise InputError(
+                "the query only excludes; add what to find" if parts or less else "the query is empty"
+            )
+        options = SearchOptions(filters=chosen.filters(), below=chosen.folders)
+        single = parts[0] if len(parts) == 1 and not parts[0].is_image else None
+        return (
+            SearchRequest(
+                "query",
+                single.text if single else None,
+                options=options,
+                parts=() if single else tuple(parts),
+                more=more,
+                less=less,
+            ),
+            read,
+            text,
+        )
+
+    def _expanded(self, words: str, chosen: Chosen) -> tuple[str, Chosen, list[dict[str, str]]]:
+        """Return words with those of saved queries in them, and the filters that these bring."""
+        expanded, options = self.queries.apply([words], {})
+        if expanded == [words]:
+            return words, chosen, []
+        given = {name: value for name, value in options.items() if name in NAMES}
+        folders = [os.path.abspath(os.path.expanduser(folder)) for folder in options.get("below") or ()]
+        chosen = Chosen(chosen.adding(given).given, chosen.folders or tuple(folders))
+        names = [word for word in words.split() if word.startswith("@")]
+        return " ".join(expanded), chosen, [{"kind": "saved", "label": printable(name)} for name in names]
+
+    def _examples(self, asked: Asked, uploads: Uploads) -> list[Part]:
+        found: list[Part] = []
+        for example in asked.objects("examples"):
+            weight = example.number("weight", 1.0, 1000)
+            if "upload" in example:
+                found.append(Part(weight=weight, vector=uploads.vector(example.text("upload"))))
+            else:
+                ((content, page),) = self._pages([example.text("image")])
+                found.append(Part(weight=weight, content=content, page=page))
+        return found
+
+    def _pages(self, keys: Sequence[str]) -> tuple[tuple[bytes, int], ...]:
+        if not keys:
+            return ()
+        records = self.catalogues.single.use(self.folder, lambda index: records_of(index, keys))
+        return tuple((record.sha256, record.page) for record in records)
+
+    def embed(self, inputs: Sequence[Input], *, remember: bool) -> Embedded:
+        """Embed inputs with the model, which is loaded if need be; with ``remember``, texts are known from then on.
+
+        Raises as loading the model and embedding do.
+        """
+
+        def work(index: ImageIndex) -> Vectors:
+            with self.resources.encoder(index, _AUTO, "query", cache=remember) as encoder:
+                return encoder.embed(inputs)
+
+        vectors = self.resources.use_index(self.folder, work)
+        return {_named_by(item): vector[None] for item, vector in zip(inputs, vectors, strict=True)}
+
+    def embed_image(self, pixels: RGB) -> Vectors:
+        """Return the vector (1, dim) of an image, (h, w, 3) uint8. Raises as ``embed`` does."""
+
+        def work(index: ImageIndex) -> Vectors:
+            with self.resources.encoder(index, _AUTO, "query", cache=False) as encoder:
+                return encoder.embed([Input(image=pixels, instruction=index.spec.document_prompt)])
+
+        return self.resources.use_index(self.folder, work)
+
+    def stored(self, sha256: bytes) -> Vectors | None:
+        """Return the vector (1, dim) that the index has for a file's bytes, if it has one."""
+        return self.catalogues.single.use(self.folder, lambda index: index.vector(sha256))
+
+    def budget(self) -> PixelBudget:
+        """Return the pixel budget of the index."""
+        return self.catalogues.single.use(self.folder, lambda index: index.spec.pixels)
+
+    # ---- the catalogue alone ---------------------------------------------------------------------------------------
+
+    def listed(self, data: Any) -> dict[str, Any]:
+        """List images without a query."""
+        asked = Asked(data)
+        chosen = asked.filters
+        n, offset = asked.count("n", 200, MOST_HITS, 1), asked.count("offset", 0, MOST_OFFSET)
+        sort = asked.text("sort", "newest")
+
+        def work(index: ImageIndex) -> dict[str, Any]:
+            filters, below = chosen.filters(), chosen.below(index)
+            listed = list_images(index, ListOptions(filters, below, sort, n, offset))
+            total = sum(len(found.chosen) for found in index.files(filters, below))
+            return {
+                "images": _tiles_of_files(index, list(listed)),
+                "total": total,
+                "version": protocol.version(),
+            }
+
+        return self.catalogues.lists.use(self.folder, work)
+
+    def facets(self, data: Any) -> dict[str, Any]:
+        """Count images by year, camera, folder, type and rating."""
+        chosen = Asked(data).filters
+
+        def work(index: ImageIndex) -> dict[str, Any]:
+            filters, below = chosen.filters(), chosen.below(index)
+            told = count_facets(index, filters, below).as_json()
+            for row in told["folder"]:
+                row["name"] = printable(row["path"])
+            ratings = sum((found.ratings() for found in index.files(filters, below)), Counter[int | None]())
+            told["rating"] = [
+                {"rating": rating, "images": count}
+                for rating, count in sorted(
+                    ratings.items(), key=lambda one: -2 if one[0] is None else one[0], reverse=True
+                )
+            ]
+            return told
+
+        return self.catalogues.lists.use(self.folder, work)
+
+    def record(self, key: str) -> Record:
+        """Return the image of a key. Raises NoImage."""
+        return self.catalogues.single.use(self.folder, lambda index: record_of(index, key))
+
+    def records(self, keys: Sequence[str]) -> list[Record]:
+        """Return the images of some keys, in order. Raises NoImage."""
+        return self.catalogues.single.use(self.folder, lambda index: records_of(index, keys))
+
+    def image(self, key: str) -> dict[str, Any]:
+        """Tell all that is known of an image."""
+
+        def work(index: ImageIndex) -> dict[str, Any]:
+            record = record_of(index, key)
+            path = next((path for path in record.paths if deep.exists(path)), record.paths[0])
+            told = show(index, path).as_json()
+            known = metadata.get(index.catalog.database, record.sha256)
+            return {
+                "key": key,
+                "path": printable(path),
+                "name": printable(os.path.basename(path)),
+                "folder": printable(os.path.dirname(path)),
+                **{name: told[name] for name in ("bytes", "modified", "missing", "pages", "taken")},
+                "page": record.page,
+                "width": record.width,
+                "height": record.height,
+                "camera": _shown(metadata.camera_name(known.make, known.model)) if known else None,
+                "lens": _shown(told["lens"]),
+                "place": _place(told["latitude"], told["longitude"]),
+                "latitude": told["latitude"],
+                "longitude": told["longitude"],
+                "rating": told["rating"],
+                "title": _shown(told["title"]),
+                "description": _shown(told["description"]),
+                "keywords": [printable(word) for word in told["keywords"]],
+                "copies": [printable(copy) for copy in record.paths if copy != path],
+                "original": None if record.page else originals.type_by_name(path),
+            }
+
+        return self.catalogues.single.use(self.folder, work)
+
+    def status(self) -> dict[str, Any]:
+        """Tell which index the page shows and whether its model is in memory."""
+
+        def work(index: ImageIndex) -> dict[str, Any]:
+            return {"images": index.catalog.counts()[1], "model": printable(index.spec.model)}
+
+        return {
+            "index": printable(self.folder),
+            **self.catalogues.single.use(self.folder, work),
+            "loaded": self.resources.models.folder is not None,
+            "version": protocol.version(),
+        }
+
+    def saved(self) -> dict[str, Any]:
+        """List the saved queries. Raises UsageError for a config file that can't be used."""
+        return {"saved": [{"name": name, "words": words} for name, words in self.queries.listed().items()]}
+
+
+class _Known:
+    """An encoder that knows what was embedded already, and nothing else."""
+
+    def __init__(self, embedded: Embedded) -> None:
+        self._embedded = embedded
+
+    def embed(self, inputs: Sequence[Input]) -> Vectors:
+        """Return the rows. Raises NeedsModel."""
+        if missing := [item for item in inputs if _named_by(item) not in self._embedded]:
+            raise NeedsModel(missing)
+        return np.concatenate([self._embedded[_named_by(item)] for item in inputs])
+
+
+def _named_by(item: Input) -> tuple[str | None, str | None]:
+    return item.text, item.instruction
+
+
+# ---- tiles -----------------------------------------------------------------------------------------------------------
+
+
+def _tile_of_hit(hit: Hit, dates: Mapping[int, int]) -> dict[str, Any]:
+    why = hit.why
+    return {
+        **_named(hit.content, hit.sha256, hit.path),
+        "width": hit.width,
+        "height": hit.height,
+        "page": hit.page,
+        "score": round(hit.score, 6),
+        "spreads": None if why is None else round(why.spreads, 4),
+        "stands_out": None if why is None else why.stands_out,
+        "matched": [] if why is None else [printable(line) for line in why.matched],
+        "copies": len(hit.copies),
+        "missing": hit.missing,
+        "taken": _iso(dates.get(hit.content)),
+        "stack": [_stacked(one) for one in hit.stack or ()],
+    }
+
+
+def _stacked(one: Stacked) -> dict[str, Any]:
+    return {
+        **_named(one.content, one.sha256, one.path),
+        "width": one.width,
+        "height": one.height,
+        "page": one.page,
+        "score": round(one.score, 6),
+        "reason": one.reason,
+    }
+
+
+def tile_of_record(record: Record, taken: int | None, path: str | None = None) -> dict[str, Any]:
+    """Return the tile of an image that no query has found; shown by ``path``, else by a file that is there."""
+    found = path or next((path for path in record.paths if deep.exists(path)), record.paths[0])
+    return {
+        **_named(record.id, record.sha256, found),
+        "width": record.width,
+        "height": record.height,
+        "page": record.page,
+        "spreads": None,
+        "stands_out": None,
+        "copies": len(record.paths) - 1,
+        "missing": not deep.exists(found),
+        "taken": _iso(taken),
+        "stack": [],
+    }
+
+
+def _tiles_of_files(index: ImageIndex, files: Sequence[IndexedFile]) -> list[dict[str, Any]]:
+    roots = index.catalog.roots()
+    records: list[tuple[Record, str]] = []
+    for file in files:
+        for root in roots:
+            if not file.path.startswith(os.path.join(root.path, "")):
+                continue
+            row = index.catalog.file(root.id, os.path.relpath(file.path, root.path))
+            if row is not None and row.content and (pages := index.catalog.pages(row.content)):
+                records.append((pages[0], file.path))
+                break
+    dates = metadata.dates(index.catalog.database, [record.id for record, _ in records])
+    return [tile_of_record(record, dates.get(record.id), path) for record, path in records]
+
+
+def _named(content: int, sha256: bytes, path: str) -> dict[str, Any]:
+    return {
+        "key": key_of(content, sha256),
+        "name": printable(os.path.basename(path)),
+        "folder": printable(os.path.dirname(path)),
+    }
+
+
+def _iso(taken: int | None) -> str | None:
+    if taken is None:
+        return None
+    try:
+        return metadata.moment(taken).isoformat(timespec="seconds")
+    except (OverflowError, ValueError):
+        return None
+
+
+def _shown(text: str | None) -> str | None:
+    return printable(text) if text else None
+
+
+def _place(latitude: float | None, longitude: float | None) -> str | None:
+    if latitude is None or longitude is None:
+        return None
+    north, east = "N" if latitude >= 0 else "S", "E" if longitude >= 0 else "W"
+    return f"{abs(latitude):.4f}° {north}, {abs(longitude):.4f}° {east}"
+
+
+def _histogram(background: Background | None, hits: Sequence[Hit]) -> dict[str, Any] | None:
+    """Return how many images score how much: by the sample, scaled to the index, and by the best hits themselves."""
+    if background is None or not len(background.scores):
+        return None
+    best = np.array([hit.score for hit in hits])
+    low, high = float(background.scores.min()), float(max(background.scores.max(), best.max(initial=-1.0)))
+    edges = np.linspace(low, max(high, low + 1e-6), _BINS + 1)
+    counts = np.histogram(background.scores, edges)[0] * (background.images / len(background.scores))
+    known = np.histogram(best, edges)[0]
+    return {
+        "floor": round(background.floor, 6),
+        "spread": round(background.spread, 6),
+        "edges": [round(float(edge), 6) for edge in edges],
+        "counts": [round(float(count), 2) for count in np.maximum(counts, known)],
+    }
