@@ -76,8 +76,9 @@ function drawCut(scored) {
   slider.addEventListener("change", () => change({ cut: round(Number(slider.value)) }, { replace: true }));
   const automatic = el("button", { class: "button is-plain", type: "button", text: "Automatic", on: { click: () => { slider.focus(); change({ cut: null }, { replace: true }); } } });
   const legend = el("span");
+  const chance = floor === null || floor === undefined ? null : el("span", { class: "cut-chance", text: "chance" });
   Object.assign(parts, { slider, automatic, at, bars, edges, x, legend });
-  return el("div", { class: "cut" }, drawing, slider, el("div", { class: "cut-legend" }, legend, automatic));
+  return el("div", { class: "cut" }, drawing, slider, el("div", { class: "cut-legend" }, legend, chance, automatic));
 }
 
 const round = (score) => Math.round(score * 10000) / 10000;
