@@ -57,6 +57,7 @@ class PageApi:
     gone: bool = False
     held: set[str] = field(default_factory=set)
     base: str = "http://127.0.0.1:7777/p/0123456789abcdefABCDEF/"
+    _thumbnails: dict[str, bytes] = field(default_factory=dict)
     _waiting: list[tuple[Route, str, Any]] = field(default_factory=list)
 
     def serve(self, page: Page) -> None:
@@ -212,15 +213,16 @@ class PageApi:
         return {"upload": f"upload-{len(self.asked['upload'])}", "width": 320, "height": 240}
 
     def _drawn(self, key: str) -> bytes:
-        image = next((one for one in self.images if one["key"] == key), self.images[0])
-        out = io.BytesIO()
-        size = (image["width"] // 8, image["height"] // 8)
-        gradient = Image.linear_gradient("L").resize(size)
-        flat = Image.new("RGB", size, image["colour"])
-        Image.composite(
-            flat, Image.new("RGB", size, (20, 20, 30)), gradient.point(lambda value: 255 - value // 2)
-        ).save(out, "WEBP")
-        return out.getvalue()
+        if key not in self._thumbnails:
+            image = next((one for one in self.images if one["key"] == key), self.images[0])
+            out = io.BytesIO()
+            size = (image["width"] // 40, image["height"] // 40)
+            shade = Image.linear_gradient("L").resize(size).point(lambda value: 255 - value // 2)
+            Image.composite(Image.new("RGB", size, image["colour"]), Image.new("RGB", size), shade).save(
+                out, "WEBP"
+            )
+            self._thumbnails[key] = out.getvalue()
+        return self._thumbnails[key]
 
 
 class Refused(Exception):

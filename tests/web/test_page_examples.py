@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from support.page_api import PageApi
-    from web.conftest import App
+    from web.conftest import App, Trouble
 
 PNG = encode(quadrants((320, 240)), ".png")
 
@@ -133,9 +133,9 @@ def test_an_image_that_the_browser_cannot_show_is_sent_whole(app: App, api: Page
     assert api.asked["upload"] == [{}]
 
 
-def test_what_the_server_refuses_is_said(app: App, api: PageApi, trouble: object) -> None:
+def test_what_the_server_refuses_is_said(app: App, api: PageApi, trouble: Trouble) -> None:
     """A file that is no image leaves the query as it was, and the reason is shown."""
-    trouble.allow("status of 400")  # type: ignore[attr-defined]
+    trouble.allow("status of 400")
 
     def refuse(body: Any) -> Any:
         raise Refused(400, "InputError", "not an image")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from support.page_api import PageApi
-    from web.conftest import App
+    from web.conftest import App, Trouble
 
 RED, BLUE = "IMG_1003.jpg", "IMG_1050.jpg"
 
@@ -103,8 +103,9 @@ def test_reload_keeps_everything_that_was_asked(app: App, api: PageApi) -> None:
     assert before["sort"] == "newest"
 
 
-def test_an_error_of_the_query_is_text_under_the_box(app: App, api: PageApi) -> None:
+def test_an_error_of_the_query_is_text_under_the_box(app: App, api: PageApi, trouble: Trouble) -> None:
     """What the language of queries refuses is said under the box, and what was found before stays."""
+    trouble.allow("status of 400")
 
     def refuse(body: Any) -> Any:
         if body["q"].startswith("-"):
@@ -149,7 +150,7 @@ def test_nothing_that_stands_out_is_said(app: App, api: PageApi) -> None:
 def test_no_image_that_passes_is_said(app: App, api: PageApi) -> None:
     """An answer without images says that the filters are the reason."""
     page = app.open("?q=red&on=1999")
-    expect(page.get_by_text("No images found")).to_be_visible()
+    expect(page.get_by_role("strong").filter(has_text="No images found")).to_be_visible()
     expect(page.get_by_text("No image passes these filters. Take one away above.")).to_be_visible()
 
 
@@ -231,8 +232,8 @@ def test_the_cut_is_moved_by_keys_and_reset(app: App) -> None:
     slider.focus()
     for _ in range(10):
         slider.press("ArrowRight")
-    expect(page.locator("#meter")).to_contain_text("at 0.48 or more")
-    expect(page).to_have_url(f"{app.base}?q=red&cut=0.4777")
+    expect(page.locator("#meter")).to_contain_text("9 images at 0.50 or more")
+    expect(page).to_have_url(f"{app.base}?q=red&cut=0.5")
     page.get_by_role("button", name="Automatic").click()
     expect(page.locator("#meter")).to_contain_text("14 images stand out")
     expect(page).to_have_url(f"{app.base}?q=red")

@@ -85,7 +85,7 @@ def test_a_hostile_name_is_text(app: App, api: PageApi, name: str) -> None:
     for image in api.images:
         image.update(name=name, camera=name, path=f"/home/me/{name}")
     api.saved = [{"name": name, "words": name}]
-    page = app.open("?q=red&camera=x")
+    page = app.open("?q=red")
     expect(page.locator("#content").get_by_role("img", name=name, exact=True).first).to_be_attached()
     expect(page.locator("#side").get_by_text(name, exact=True).first).to_be_attached()
     page.get_by_role("combobox").fill("@")

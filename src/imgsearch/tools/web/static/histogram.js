@@ -50,8 +50,10 @@ function draw() {
 function drawCut(scored) {
   const { edges, counts, floor } = answer.scores;
   const tops = scored.map((hit) => hit.score);
-  const low = Math.min(edges[0], ...tops);
-  const high = Math.max(edges.at(-1), ...tops);
+  const widest = Math.max(edges.at(-1), ...tops) - Math.min(edges[0], ...tops) || 1;
+  const step = 5 * 10 ** (Math.floor(Math.log10(widest)) - 2);
+  const low = Math.floor(Math.min(edges[0], ...tops) / step) * step;
+  const high = Math.ceil(Math.max(edges.at(-1), ...tops) / step) * step;
   const range = high - low || 1;
   const x = (score) => ((score - low) / range) * WIDTH;
   // The few that stand out are seen beside the many that do not: heights are logarithms.
@@ -70,7 +72,7 @@ function drawCut(scored) {
     at,
   );
   const cut = cutOf(current(), answer);
-  const slider = el("input", { type: "range", id: "cut", min: low, max: high, step: range / 200, "aria-label": "Cut: hide images that score less" });
+  const slider = el("input", { type: "range", id: "cut", min: round(low), max: round(high), step: round(step), "aria-label": "Cut: leave out images that score less" });
   slider.value = cut ?? low;
   slider.addEventListener("input", () => apply(Number(slider.value), true));
   slider.addEventListener("change", () => change({ cut: round(Number(slider.value)) }, { replace: true }));

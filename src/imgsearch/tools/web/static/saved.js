@@ -35,7 +35,7 @@ async function offer() {
   const begun = NAMED.exec(box.value.slice(0, box.selectionStart));
   if (!begun || document.activeElement !== box) return hide();
   const prefix = begun[2].toLowerCase();
-  offered = saved.filter(({ name }) => name.toLowerCase().startsWith(prefix));
+  offered = saved.filter(({ name }) => name.toLowerCase().startsWith(prefix) && name.toLowerCase() !== prefix);
   if (!offered.length) return hide();
   chosen = -1;
   list.replaceChildren(
@@ -73,7 +73,6 @@ function take(at) {
   box.setSelectionRange(before.length, before.length);
   hide();
   box.dispatchEvent(new Event("input", { bubbles: true }));
-  hide();
 }
 
 function press(event) {

@@ -184,8 +184,9 @@ function sayProblem(text, after = 0) {
 
 function sayNothing(answer) {
   const notice = byId("notice");
-  notice.hidden = answer.hits.length > 0;
-  if (!notice.hidden) {
+  if (answer.hits.length) notice.hidden = !current().lost;
+  else {
+    notice.hidden = false;
     notice.className = "notice is-large";
     const filtered = Object.keys(current().filters).length > 0 || (answer.read ?? []).some((one) => one.kind === "date" || one.kind === "place");
     notice.replaceChildren(
