@@ -52,7 +52,9 @@ _SHOWN = 10  # lines of one kind
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("list", cls=Command, rich_help_panel=LIBRARY)(common.handled(filters.filtered(list_images)))
+    app.command("list", cls=Command, rich_help_panel=LIBRARY)(
+        common.handled(filters.filtered(list_images), shows=True)
+    )
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(filters.filtered(facets)))
 
 
