@@ -15,18 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image
 
-import imgsearch
+from imgsearch.tools.web.static_files import FOLDER, POLICY
 from support.fakes import COLOURS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-STATIC = Path(imgsearch.__file__).parent / "tools" / "web" / "static"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
-)
+STATIC = Path(FOLDER)
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css",
@@ -131,7 +126,7 @@ class PageApi:
             "images": len(chosen),
             "year": [{"year": int(year), "images": images} for year, images in count("year")],
             "camera": [{"camera": camera, "images": images} for camera, images in count("camera")],
-            "folder": [{"path": path, "images": images} for path, images in count("path")],
+            "folder": [{"path": path, "name": path, "images": images} for path, images in count("path")],
             "type": [{"type": kind, "images": images} for kind, images in count("type")],
             "rating": [{"rating": rating, "images": images} for rating, images in count("rating")],
         }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.page_api import PageApi
+from support.page_site import Site, site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -175,3 +176,27 @@ def axe(browser: Browser, api: PageApi) -> Iterator[Axe]:
     made = Axe(browser, api)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Run the real server for drawn images, once; its one-time link has been opened."""
+    with site(tmp_path_factory.mktemp("site")) as found:
+        context = browser.new_context()
+        found.enter(context)
+        context.close()
+        yield found
+
+
+@pytest.fixture
+def live(browser: Browser, served: Site, trouble: Trouble) -> Iterator[App]:
+    """Return the page of the real server, not yet opened; an error in it fails the test."""
+    context = browser.new_context(
+        viewport=DESK, reduced_motion="reduce", storage_state=served.state, accept_downloads=True
+    )
+    context.set_default_timeout(_TIMEOUT_MS)
+    page = context.new_page()
+    trouble.watch(page)
+    yield App(page, served.base)
+    context.close()
+    assert trouble.unexpected() == []

@@ -12,9 +12,9 @@ const NARROW = matchMedia("(max-width: 820px)");
 const GROUPS = [
   { id: "year", title: "Year", filter: "on", value: (row) => (row.year === null ? null : String(row.year)), one: true },
   { id: "camera", title: "Camera", filter: "camera", value: (row) => row.camera, one: true },
-  { id: "folder", title: "Folder", filter: "in", value: (row) => row.path, name: folderName },
+  { id: "folder", title: "Folder", filter: "in", value: (row) => row.path, label: (row) => folderName(row.name) },
   { id: "type", title: "Type", filter: "type", value: (row) => row.type, commas: true },
-  { id: "rating", title: "Rating", filter: "rating", value: (row) => row.rating, name: stars, one: true },
+  { id: "rating", title: "Rating", filter: "rating", value: (row) => row.rating, label: (row) => stars(row.rating), one: true },
 ];
 
 const open = new Set(["year", "camera", "folder"]);
@@ -112,7 +112,11 @@ function drawGroup(group) {
   const found = rows(group);
   const chosen = chosenIn(group);
   const missing = chosen.filter((value) => !found.some((row) => group.value(row) === value));
-  const values = [...missing.map((value) => ({ value, images: 0 })), ...found.map((row) => ({ value: group.value(row), images: row.images }))];
+  const label = (row) => (group.label ?? group.value)(row);
+  const values = [
+    ...missing.map((value) => ({ value, label: group.id === "folder" ? folderName(value) : String(value), images: 0 })),
+    ...found.map((row) => ({ value: group.value(row), label: group.value(row) === null ? "" : label(row), images: row.images })),
+  ];
   if (!values.some(({ value }) => value !== null)) return null;
   const shown = all.has(group.id) ? values : values.filter(({ value }, at) => at < FEW || chosen.includes(value));
   const more = values.length - shown.length;
@@ -128,17 +132,16 @@ function drawGroup(group) {
   return details;
 }
 
-function drawValue(group, { value, images }, chosen) {
+function drawValue(group, { value, label, images }, chosen) {
   const count = el("span", { class: "facet-count", text: images.toLocaleString("en") });
   if (value === null) return el("div", { class: "facet-value muted" }, el("span", { class: "facet-name", text: "Unknown" }), count);
-  const name = (group.name ?? String)(value);
   return el(
     "button",
     {
       class: "facet-value", type: "button", title: String(value), "aria-pressed": chosen.includes(value) ? "true" : "false",
       dataset: { at: `${group.id}=${value}` }, on: { click: () => toggle(group, value) },
     },
-    el("span", { class: "facet-name" }, el("bdi", { text: name })),
+    el("span", { class: "facet-name" }, el("bdi", { text: label })),
     count,
   );
 }

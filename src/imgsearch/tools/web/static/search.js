@@ -144,6 +144,10 @@ async function run(state, typing) {
   } catch (error) {
     if (mine !== number || error.name === "AbortError") return;
     if (error.kind === undefined) throw error;
+    if (error.kind === "stale") {
+      run(state, false); // another window of this page has asked since
+      return;
+    }
     results.failed(error);
     if (error.kind !== "offline" && error.kind !== "session") sayProblem(error.message, typing ? PROBLEM_MS : 0);
   } finally {
