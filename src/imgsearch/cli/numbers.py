@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _RANGES = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*,?")
 
+_SAID = 10
+
 
 def is_number(word: str) -> bool:
     """Return whether a word means images of the last answer: "3", "3-5", "1,4", and no file has this name."""
@@ -51,8 +53,10 @@ def picked(
             said.append(f"{place + 1}: {hit.path}" + (f", page {hit.page + 1}" if hit.page else ""))
             found.append((hit.path, hit.page))
             where = where or hit.index
-    for line in said:
+    for line in said[:_SAID]:
         reporter.say(line)
+    if len(said) > _SAID:
+        reporter.say(f"and {len(said) - _SAID:,} more")
     return found, where or index
 
 

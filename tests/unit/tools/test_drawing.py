@@ -31,7 +31,6 @@ from imgsearch.tools.demo.scene import (
     alternatives,
     draw_scene,
 )
-from imgsearch.tools.demo.sheet import Cell, draw_contact_sheet
 
 kinds, seeds = st.sampled_from(KINDS), st.integers(0, 10_000)
 CORE = ("colour", "shape", "count", "ground")
@@ -187,22 +186,6 @@ def test_the_gallery_has_eight_right_answers_a_question(tmp_path: Path) -> None:
     assert len(drawn) == PICTURES == len(list((tmp_path / "pictures").iterdir()))
     for demo_query in (*QUERIES, EXAMPLE):
         assert sum(demo_query.matches(scene) for scene in drawn.values()) == RIGHT, demo_query.text
-
-
-def test_a_contact_sheet_marks_what_is_wrong(tmp_path: Path) -> None:
-    """Four results a row, each on a grey card; a wrong one has a red frame."""
-    for n in range(5):
-        Image.new("RGB", (90 + n, 120), (0, 0, 255)).save(tmp_path / f"{n}.png")
-    cells = [Cell(str(tmp_path / f"{n}.png"), n + 1, 0.9 - n / 100, n != 1) for n in range(5)]
-    draw_contact_sheet(str(tmp_path / "sheet.png"), "a query", cells)
-    sheet = Image.open(tmp_path / "sheet.png").convert("RGB")
-    assert sheet.size == (16 + 4 * 220, 64 + 2 * 250)
-    for number, (column, row) in enumerate([(0, 0), (1, 0), (2, 0), (3, 0), (0, 1)]):
-        left, top = 16 + 220 * column, 64 + 250 * row
-        red, green, _ = sheet.getpixel((left + 1, top + 102))
-        assert (red > 150 and green < 100) == (number == 1)
-        assert sheet.getpixel((left + 102, top + 102))[2] > 200  # the image in the middle of its card
-    assert sheet.getpixel((16 + 220 + 1, 64 + 250 + 102)) == (255, 255, 255)
 
 
 def test_colours_are_told_apart_by_their_shades() -> None:

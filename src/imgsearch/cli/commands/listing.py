@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -40,22 +39,11 @@ Count = Annotated[
     ),
 ]
 Sort = Annotated[
-    Literal["newest", "oldest", "path", "added", "random"] | None,
+    Literal["newest", "oldest", "path"] | None,
     typer.Option(
         "--sort",
         metavar="BY",
-        help="newest, oldest, path, added (last indexed first) or random (default: path; newest if another option "
-        "chooses images)",
-        rich_help_panel=SEARCH,
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        "--seed",
-        metavar="N",
-        help="With --sort random: the same order again for the same N",
-        show_default=False,
+        help="newest, oldest or path (default: path; newest if another option chooses images)",
         rich_help_panel=SEARCH,
     ),
 ]
@@ -64,9 +52,7 @@ _SHOWN = 10  # lines of one kind
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("list", cls=Command, rich_help_panel=LIBRARY)(
-        common.handled(filters.filtered(list_images), shows=True)
-    )
+    app.command("list", cls=Command, rich_help_panel=LIBRARY)(common.handled(filters.filtered(list_images)))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(filters.filtered(facets)))
 
 
@@ -74,7 +60,6 @@ def list_images(
     path: Where = None,
     n: Count = None,
     sort: Sort = None,
-    seed: Seed = None,
     offset: common.Offset = 0,
     given: filters.Given = filters.NONE,
     json: common.Json = False,
@@ -90,17 +75,13 @@ def list_images(
       imgsearch list
       imgsearch list ~/Downloads
       imgsearch list --on 2024-07 --camera X-T5    # newest first
-      imgsearch list --sort random -k 20
     """
     if json and (paths or nul):
         other = "--paths" if paths else "-0"
         raise UsageError(f"--json and {other} are two forms of the same list; give one of them")
     _check(path)
-    if seed is not None and sort != "random":
-        raise UsageError("--seed is of --sort random; give both")
     if given or n is not None or sort or offset:
-        seed = random.randrange(1 << 32) if seed is None else seed
-        return _list_chosen(path, n, sort, seed, offset, given, json, nul, index)
+        return _list_chosen(path, n, sort, offset, given, json, nul, index)
     from imgsearch.tools.maintenance.status import indexed_files
 
     found = indexed_files(find_index(index), path)
@@ -115,8 +96,7 @@ def list_images(
 def _list_chosen(
     path: str | None,
     n: int | None,
-    sort: str | None,
-    seed: int,
+    sort: Literal["newest", "oldest", "path"] | None,
     offset: int,
     given: filters.Given,
     json: bool,
@@ -127,7 +107,7 @@ def _list_chosen(
     from imgsearch.search.listing import ListOptions, list_images
 
     chosen = filters.chosen(given, output.ProgressReporter())
-    options = ListOptions(chosen, (), sort or "newest", n, offset, seed)
+    options = ListOptions(chosen, (), sort or "newest", n, offset)
     with ImageIndex(find_index(index)) as opened:
         options = replace(options, below=_below(opened, path))
         if not _print(list_images(opened, options), json, nul):
@@ -156,7 +136,7 @@ def facets(
     json: common.Json = False,
     index: common.IndexFolder = None,
 ) -> int:
-    """Count images by year, camera, folder, type and rating.
+    """Count images by year, camera, folder and type.
 
     Examples:
       imgsearch facets
@@ -165,7 +145,7 @@ def facets(
     A folder is one at the top of an indexed folder.
     """
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.listing import best_first, count_facets, ordered
+    from imgsearch.search.listing import count_facets, ordered
 
     chosen = filters.chosen(given, output.ProgressReporter())
     _check(path)
@@ -185,7 +165,6 @@ def facets(
         ("camera", [(camera or "unknown", count) for camera, count in ordered(found.cameras)]),
         ("folder", ordered(found.folders)),
         ("type", [(kind or "unknown", count) for kind, count in ordered(found.types)]),
-        ("rating", _stars(best_first(found.ratings))),
     ):
         for place, (value, count) in enumerate(counts[:_SHOWN]):
             output.line(f"{name if not place else '':<8} {count:>9,}  {value}")
@@ -193,14 +172,6 @@ def facets(
             rest = counts[_SHOWN:]
             output.line(f"{'':<8} {sum(count for _, count in rest):>9,}  in {len(rest)} others (all: --json)")
     return 0
-
-
-def _stars(counts: list[tuple[int | None, int]]) -> list[tuple[str, int]]:
-    """Return counts by rating as a person reads them; nothing where no image is rated."""
-    if all(stars is None for stars, _ in counts):
-        return []
-    names = {None: "unrated", -1: "rejected"}
-    return [(names.get(stars, str(stars)), count) for stars, count in counts]
 
 
 def _check(path: str | None) -> None:

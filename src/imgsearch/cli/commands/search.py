@@ -20,7 +20,6 @@ from imgsearch.cli.numbers import last_answer_of, picked, places
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.saved import QueryCommand
 from imgsearch.cli.spelling import index_flag
-from imgsearch.cli.terminal.hits import NOTHING, beside, scale_of
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.layout import find_index
 from imgsearch.lines import NotText, decode_line
@@ -152,8 +151,8 @@ Less = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=QueryCommand, rich_help_panel=SEARCH)(common.handled(filters.filtered(query), shows=True))
-    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(filters.filtered(similar), shows=True))
+    app.command(cls=QueryCommand, rich_help_panel=SEARCH)(common.handled(filters.filtered(query)))
+    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(filters.filtered(similar)))
 
 
 def _percent(text: str | None) -> float | None:
@@ -481,9 +480,7 @@ def _show(
 
     ``read`` is what was read out of the query, and the text that is left.
     """
-    shown = [*answered.hits, *answered.nearest]
-    also = beside({"": opened}, shown, scale_of(answered)) if output.for_person(style) else NOTHING
-    ending.show(answered, style, request.options.n, reporter, read, also)
+    ending.show(answered, style, request.options.n, reporter, read)
     _tell_of_stacks(answered.hits, stacks, reporter)
     if not (answered.hits or answered.nearest):
         reporter.say(_nothing(opened, request, encoder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,16 @@ from imgsearch.errors import StorageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
+from imgsearch.media.thumbnail import budget_of
 from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.search import query, similar
+from imgsearch.search.examples import read_picture
 from imgsearch.search.hits import SearchOptions
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Call, Message, Option, error_line
+from imgsearch.tools.collect.sheet import Cell, draw_contact_sheet
 from imgsearch.tools.demo.gallery import EXAMPLE, QUERIES, RIGHT, DemoQuery, draw_gallery
 from imgsearch.tools.demo.scene import Scene
-from imgsearch.tools.demo.sheet import Cell, draw_contact_sheet, write_page
 from imgsearch.types import Hit, Input, ModelOptions, Reporter, Silent
 
 
@@ -70,22 +73,30 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
     page = os.path.join(out, "results.html")
     for number, search in enumerate(_search(folder, scenes, options, reporter), start=1):
         cells = [
-            Cell(hit.path, hit.rank, hit.score, search.wanted.matches(scenes[hit.path]))
+            Cell(
+                read_picture(hit.path, budget_of("s")),
+                hit.rank,
+                hit.score,
+                right=search.wanted.matches(scenes[hit.path]),
+            )
             for hit in search.hits
         ]
-        marks.append([cell.right for cell in cells])
-        reporter.say(Message(f"{sum(marks[-1])} of {len(cells)} correct   ", search.command))
-        for cell in cells:
-            mark = "correct" if cell.right else "wrong"
-            reporter.detail(f"    {cell.score:.4f}  {os.path.relpath(cell.path)}  {mark}")
+        marks.append([bool(cell.right) for cell in cells])
+        note = f"{sum(marks[-1])} of {len(cells)} correct"
+        reporter.say(Message(f"{note}   ", search.command))
+        for hit, right in zip(search.hits, marks[-1], strict=True):
+            mark = "correct" if right else "wrong"
+            reporter.detail(f"    {hit.score:.4f}  {os.path.relpath(hit.path)}  {mark}")
         sheet = os.path.join(sheets, f"{number}-{'-'.join(search.wanted.text.split())}.png")
         try:
-            draw_contact_sheet(sheet, search.title, cells)
+            with open(sheet, "wb") as file:
+                # Drawn shapes have few colours.
+                draw_contact_sheet(file, "PNG", search.title, note, cells, few_colours=True)
         except OSError as error:
             raise _unwritable(sheet, error) from error
         sheets_drawn.append(sheet)
     try:
-        write_page(page, sheets_drawn)
+        _write_page(page, sheets_drawn)
     except OSError as error:
         raise _unwritable(page, error) from error
     return DemoResult(
@@ -95,6 +106,18 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
         first_correct=sum(row[0] for row in marks),
         page=page,
     )
+
+
+def _write_page(path: str, sheets: Sequence[str]) -> None:
+    """Write an HTML page that shows the contact sheets below each other. Raises OSError if it can't be written."""
+    folder = os.path.dirname(path)
+    images = "\n".join(f'<img src="{html.escape(os.path.relpath(sheet, folder))}">' for sheet in sheets)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(
+            "<!doctype html>\n<meta charset=utf-8>\n<title>Results of the demo</title>\n"
+            "<style>body { margin: 2em auto; max-width: 900px; } img { width: 100%; margin-bottom: 2em; }</style>\n"
+            f"{images}\n"
+        )
 
 
 def _unwritable(path: str, error: OSError) -> StorageError:
