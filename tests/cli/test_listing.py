@@ -157,6 +157,7 @@ def test_facets_count_files(index: str, tmp_path: Path) -> None:
             {"path": photos, "images": 1},
         ],
         "type": [{"type": "jpg", "images": 5}],
+        "rating": [{"rating": None, "images": 5}],
     }
     (found,) = imgsearch(
         "facets", "--json", "--camera", "x-t5", tmp_path / "photos" / "b", "--index", index
@@ -171,6 +172,57 @@ def test_facets_count_files(index: str, tmp_path: Path) -> None:
         f"folder           2  {photos}/2023\n"
         f"                 1  {photos}/b\n"
         "type             3  jpg\n"
+    )
+
+
+def test_the_last_indexed_come_first_by_added(index: str, tmp_path: Path) -> None:
+    """What a later run finds stands before all that was known, whatever its date."""
+    paint(tmp_path / "photos" / "late.png", "green")
+    run(index, tmp_path / "photos")
+    assert listed(index, "--sort", "added", "-k", "1") == ["late.png"]
+    assert sorted(listed(index, "--sort", "added")) == sorted(listed(index))
+    assert listed(index, "--sort", "added", "--camera", "x-t5")[-1] != "late.png"
+
+
+def test_a_random_order_is_the_same_for_the_same_seed(index: str) -> None:
+    """Every file is there once, pages of it fit together, and another seed has another order."""
+    orders = {tuple(listed(index, "--sort", "random", "--seed", seed)) for seed in range(12)}
+    assert len(orders) > 4
+    assert {tuple(sorted(order)) for order in orders} == {tuple(sorted(listed(index)))}
+    whole = listed(index, "--sort", "random", "--seed", "7")
+    parts = [listed(index, "--sort", "random", "--seed", "7", "-k", "2", "--offset", at) for at in (0, 2, 4)]
+    assert [name for part in parts for name in part] == whole
+    assert sorted(listed(index, "--sort", "random")) == sorted(whole)
+    done = imgsearch("list", "--seed", "7", "--index", index)
+    assert (done.code, done.err) == (2, "imgsearch: --seed is of --sort random; give both\n")
+
+
+def test_ratings_are_counted_where_there_are_any(index: str, tmp_path: Path) -> None:
+    """Stars from five down, rejected ones and those that nobody rated; no line of them without any."""
+    assert not any(line.startswith("rating") for line in imgsearch("facets", "--index", index).lines)
+    for name, stars in (("2023/july", 5), ("2023/august", 3), ("b/deep/may", -1)):
+        text = (
+            '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+            f'<rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="{stars}"/></rdf:RDF></x:xmpmeta>'
+        )
+        (tmp_path / "photos" / f"{name}.xmp").write_text(text)
+    run(index, tmp_path / "photos")
+    (found,) = imgsearch("facets", "--json", "--index", index).objects
+    assert found["rating"] == [
+        {"rating": 5, "images": 1},
+        {"rating": 3, "images": 1},
+        {"rating": -1, "images": 1},
+        {"rating": None, "images": 2},
+    ]
+    assert (
+        imgsearch("facets", "--index", index)
+        .out.decode()
+        .endswith(
+            "rating           1  5\n"
+            "                 1  3\n"
+            "                 1  rejected\n"
+            "                 2  unrated\n"
+        )
     )
 
 

@@ -291,9 +291,10 @@ def test_a_terminal_shows_the_numbers(
     output.hits(hits[:1], "text")
     assert capfd.readouterr().out == " 0.5000  /a/1.jpg\n"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
     output.hits(hits, "text")
     lines = capfd.readouterr().out.splitlines()
-    assert (lines[0], lines[-1]) == (" 1   0.5000  /a/1.jpg", "11   0.5000  /a/11.jpg")
+    assert (lines[0], lines[-1]) == (" 1  0.500  /a/1.jpg   1×1", "11  0.500  /a/11.jpg  1×1")
 
 
 @pytest.fixture

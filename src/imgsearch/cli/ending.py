@@ -9,6 +9,7 @@ import typer
 
 from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED
+from imgsearch.cli.terminal.hits import NOTHING, Beside
 from imgsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,24 +64,27 @@ def show(
     n: int,
     reporter: output.ProgressReporter,
     read: Mapping[str, object] | None = None,
+    beside: Beside = NOTHING,
 ) -> None:
     """Write the hits of an answer, with what was ``read`` out of the query, and tell a person where it ends.
+
+    ``beside`` is what a person is shown beside the hits.
 
     If nothing stands out, a person gets the nearest images, and a program nothing.
     """
     cut, hits, person = answered.cut, answered.hits, output.for_person(style)
     if person and only_the_example(answered):
-        output.hits(hits, style, read=read)
+        output.hits(hits, style, read=read, beside=beside)
         reporter.say("nothing else stands out. Nearest, but not near (--all shows more):")
-        output.hits(answered.nearest, style, first=2)
+        output.hits(answered.nearest, style, first=2, beside=beside)
     elif hits or not answered.nearest:
-        output.hits(hits, style, read=read)
+        output.hits(hits, style, read=read, beside=beside)
         if hits and person and cut is not None and cut.judged:
             reporter.say(_told(cut.count, cut.more, len(hits), ends=len(hits) == n or bool(answered.nearest)))
     elif person:
         nothing = "nothing more stands out" if cut is not None and cut.count else "nothing stands out"
         reporter.say(f"{nothing}. Nearest, but not near (--all shows more):")
-        output.hits(answered.nearest, style)
+        output.hits(answered.nearest, style, beside=beside)
     else:
         reporter.say("nothing found: the nearest images are no closer than chance (--all shows them)")
 

@@ -7,13 +7,14 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, Literal, ParamSpec
+from typing import Annotated, Any, Literal, ParamSpec, cast
 
 import typer
 
 from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
 from imgsearch.cli.parsing import set_in_file
+from imgsearch.cli.terminal.look import When
 from imgsearch.errors import ImgsearchError, InputError, UsageError, exhausted
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.startup import INTERRUPTED
@@ -167,6 +168,18 @@ HelpAll = Annotated[
 ]
 
 
+Color = Annotated[
+    When,
+    typer.Option(
+        "--color",
+        metavar="WHEN",
+        show_default=False,
+        help="Colours: auto (on a terminal), always (also in a pipe, with numbers and bars) or never",
+        rich_help_panel=ADVANCED,
+    ),
+]
+
+
 def count(given: str | int) -> int:
     """Read a number of results, or all; the default is one already. Raises UsageError."""
     if str(given).strip().lower() == "all":
@@ -177,10 +190,10 @@ def count(given: str | int) -> int:
         raise UsageError(f"--limit {given}: not a whole number, nor all") from None
 
 
-def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, None]:
+def handled(command: Callable[P, int], *, asks: bool = False, shows: bool = False) -> Callable[P, None]:
     """Make a function a command: add the options that all have, and turn its exit code or error into the process's.
 
-    ``asks``: it may ask the user something, which --yes answers.
+    ``asks``: it may ask the user something, which --yes answers. ``shows``: it prints images, in colours by --color.
 
     ImgsearchError: one line and its own code. Ctrl-C: 130. A closed pipe: silence, and the code that a shell shows
     for it. Anything else is a bug of ours and shows its traceback.
@@ -190,11 +203,12 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         quiet, verbose, yes = (bool(kwargs.pop(name, False)) for name in ("quiet", "verbose", "yes"))
         kwargs.pop("help_all", None)
+        color = cast(When, kwargs.pop("color", "auto"))
         try:
             if quiet and verbose:
                 raise UsageError("--quiet and --verbose contradict each other; give one of them")
             output.settings.level = output.QUIET if quiet else output.VERBOSE if verbose else output.NORMAL
-            output.settings.yes = yes
+            output.settings.yes, output.settings.color = yes, color
             code = command(*args, **kwargs)
         except ImgsearchError as error:
             output.error(Message(error.as_message, set_in_file(error.as_message)))
@@ -223,11 +237,17 @@ def handled(command: Callable[P, int], *, asks: bool = False) -> Callable[P, Non
             output.stop_waiting()
         raise typer.Exit(code)
 
-    added = {**({"yes": Yes} if asks else {}), "quiet": Quiet, "verbose": Verbose, "help_all": HelpAll}
+    added: dict[str, tuple[Any, object]] = {
+        **({"color": (Color, "auto")} if shows else {}),
+        **({"yes": (Yes, False)} if asks else {}),
+        "quiet": (Quiet, False),
+        "verbose": (Verbose, False),
+        "help_all": (HelpAll, False),
+    }
     signature = inspect.signature(command, eval_str=True)
     flags = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for name, kind in added.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in added.items()
     ]
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *flags])  # type: ignore[attr-defined]
     return run

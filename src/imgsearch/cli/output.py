@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgsearch.cli.spelling import spelled
+from imgsearch.cli.terminal import hits as drawn
+from imgsearch.cli.terminal.look import Look, When
+from imgsearch.cli.terminal.look import look as look_of
+from imgsearch.cli.terminal.rows import Row, Scale, Table
 from imgsearch.errors import StorageError
 from imgsearch.text import (
     Call,
@@ -22,11 +26,10 @@ from imgsearch.text import (
     format_bytes,
     format_duration,
     format_rate,
-    plural,
     printable,
     shell_quoted,
 )
-from imgsearch.types import Hit, Why
+from imgsearch.types import Hit
 
 _LINE_EVERY_SECONDS = 5.0
 _DRAWN_EVERY_SECONDS = 0.1  # as often as tqdm draws
@@ -35,10 +38,14 @@ QUIET, NORMAL, VERBOSE = range(3)
 
 @dataclass(slots=True)
 class Settings:
-    """How much is said on stderr, and whether questions are answered with yes: --quiet, --verbose, --yes."""
+    """How much is said on stderr, whether questions are answered with yes, and whether stdout is in colours.
+
+    These are --quiet and --verbose, --yes, --color.
+    """
 
     level: int = NORMAL
     yes: bool = False
+    color: When = "auto"
 
 
 settings = Settings()
@@ -51,8 +58,16 @@ def can_ask() -> bool:
 
 
 def for_person(style: str) -> bool:
-    """Return whether somebody reads an answer of this style, which has to be short, and not a program."""
-    return style == "text" and sys.stdout.isatty()
+    """Return whether somebody reads an answer of this style, which has to be short, and not a program.
+
+    With --color always stdout leads to a person also where it is no terminal, as to a pager.
+    """
+    return style == "text" and (sys.stdout.isatty() or settings.color == "always")
+
+
+def look() -> Look:
+    """Return what may be drawn on stdout."""
+    return look_of(settings.color)
 
 
 def _can_draw() -> bool:
@@ -157,26 +172,19 @@ def paths(found: Iterable[str], *, nul: bool) -> None:
     _write(os.fsencode(path) + end for path in found)
 
 
-_STACKS = {
-    "burst": ("in burst", "in burst"),
-    "version": ("other version", "other versions"),
-    "alike": ("near-duplicate", "near-duplicates"),
-}
-"""What is said of the images behind a hit, of one and of several, by the reason."""
-
-
 def hits(
     found: Sequence[Hit],
     style: str,
     question: str | None = None,
     read: Mapping[str, object] | None = None,
     first: int = 1,
+    beside: drawn.Beside = drawn.NOTHING,
 ) -> None:
     """Write the hits of one question to stdout, numbered from ``first`` for a person.
 
     ``style``: "text", "json" (JSON Lines, a hit a line), "paths" (a path a line), "nul" (paths, each ended by
     a NUL byte). ``question`` is given where several are answered in one run, ``read`` where filters were
-    read out of it.
+    read out of it, ``beside`` is what a person is shown besides.
     """
     if style == "json":
         for hit in found:
@@ -190,32 +198,29 @@ def hits(
     if style in ("paths", "nul"):
         paths((hit.path for hit in found), nul=style == "nul")
         return
+    if for_person(style):
+        heading(question)
+        rows([drawn.row_of(hit, beside) for hit in found], first, beside.scale)
+        return
     if question is not None:
         line(f"# {question}")
-    # Numbers are for a person, who may give them to the next command.
-    numbered = question is None and sys.stdout.isatty()
-    width = len(str(first + len(found) - 1))
-    for place, hit in enumerate(found, first):
-        notes = ""
-        if hit.copies:
-            notes += f"  (+{plural(len(hit.copies), 'copy', 'copies')})"
-        for reason, name in _STACKS.items():
-            if count := sum(other.reason == reason for other in hit.stack or ()):
-                notes += f"  (+{plural(count, *name)})"
-        if hit.missing:
-            notes += "  (missing now)"
-        number = f"{place:>{width}}  " if numbered else ""
-        line(f"{number}{hit.score:7.4f}  {hit.path}{notes}")
+    for hit in found:
+        notes = [*drawn.notes_of(hit), *(["missing now"] if hit.missing else [])]
+        line(f"{hit.score:7.4f}  {hit.path}{''.join(f'  ({note})' for note in notes)}")
         if hit.why is not None:
-            line(f"{' ' * len(number)}         {_why(hit.why)}")
+            line(f"         {drawn.why(hit.why)}")
 
 
-def _why(why: Why) -> str:
-    """Return what carried a hit, in words."""
-    side = "above" if why.spreads >= 0 else "below"
-    chance = f"{abs(why.spreads):.1f} spreads {side} chance ({why.floor:.2f} ± {why.spread:.2f})"
-    near = {True: "", False: ", no closer than others by chance", None: ""}[why.stands_out]
-    return "; ".join([chance + near, *why.matched])
+def heading(question: str | None) -> None:
+    """Write above the hits which of several questions they answer, for a person."""
+    if question is not None:
+        _write([look().styled(f"# {printable(question)}", "bold").encode() + b"\n"])
+
+
+def rows(found: Sequence[Row], first: int = 1, scale: Scale | None = None) -> None:
+    """Write rows for a person, numbered from ``first``; scores have bars if there is a ``scale``."""
+    table = Table(found, look(), first + len(found) - 1, scale)
+    _write(f"{one}\n".encode() for number, row in enumerate(found, first) for one in table.lines(row, number))
 
 
 def error(message: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
 from typing import Self, TypeVar
@@ -305,17 +305,23 @@ class ImageIndex:
             wanted, shortlist = min(4 * wanted, total), 4 * shortlist
 
     def files(
-        self, filters: Sequence[Filter] = (), below: Sequence[str] = (), counted_by: Sequence[str] = ()
+        self,
+        filters: Sequence[Filter] = (),
+        below: Sequence[str] = (),
+        counted_by: Sequence[str] = (),
+        among: Mapping[int, NDArray[np.bool_]] | None = None,
     ) -> list[FoundFiles]:
         """Return the indexed files that pass all ``filters`` and lie at or ``below`` one of some absolute paths.
 
-        They can be counted by those things that ``counted_by`` names.
+        They can be counted by those things that ``counted_by`` names. ``among`` leaves only the images in some rows: a
+        mask of rows for each segment that has any.
         """
 
         def work() -> list[FoundFiles]:
             folders = snapshot.below(self.catalog, below) if below else None
             wanted = (*filters, folders) if folders else filters
-            return found_files(self.catalog.database, wanted, self.snapshot.columns(self.catalog), counted_by)
+            columns = self.snapshot.columns(self.catalog)
+            return found_files(self.catalog.database, wanted, columns, counted_by, among)
 
         return self._in_snapshot(work)
 

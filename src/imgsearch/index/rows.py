@@ -11,7 +11,7 @@ from typing import Any
 from imgsearch.errors import UsageError
 from imgsearch.fs import is_at_or_below
 from imgsearch.text import Option, display_path
-from imgsearch.types import Metadata, PixelHash, Record, SourceFile
+from imgsearch.types import Metadata, PixelHash, Record, SourceFile, path_json
 
 LOST = "embedding lost"
 """Why a file has no content whose vector was damaged: a repair says so first, and then has it embedded again."""
@@ -75,6 +75,10 @@ class IndexedFile:
     path: str
     size: int
     mtime_ns: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it, with the time in seconds."""
+        return {**path_json(self.path), "bytes": self.size, "modified": self.mtime_ns / 1e9}
 
 
 @dataclass(frozen=True, slots=True)

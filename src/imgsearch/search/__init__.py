@@ -185,15 +185,18 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     return replace(request, image=image)
 
 
-def image_to_read(index: ImageIndex, request: SearchRequest) -> str | None:
-    """Return the path of the file that ``read_image`` has to read before a request can be answered, if there is one.
+def images_to_read(index: ImageIndex, request: SearchRequest) -> list[str]:
+    """Return the paths of the files that ``read_image`` has to read before a request can be answered.
 
     Reads none itself. Raises as ``check_request`` does.
     """
     image = _check_options(index, request).image
-    if not isinstance(image, str) or (request.kind == "similar" and content_by_path(index, image)):
-        return None
-    return image
+    paths = [part.image for part in request.parts if part.image]
+    if isinstance(image, str) and request.kind == "query":
+        return [image]  # the model gets it together with the words
+    if isinstance(image, str):
+        paths.append(image)
+    return [path for path in dict.fromkeys(paths) if not content_by_path(index, path)]
 
 
 def _check_options(index: ImageIndex, request: SearchRequest) -> SearchRequest:

@@ -1,4 +1,4 @@
-"""Filters without a query: the files that pass, newest first, and their counts by year, camera, folder and type."""
+"""Filters without a query: the files that pass, newest first, and their counts by year, camera and so on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgsearch.errors import UsageError
 from imgsearch.index.metadata import camera_name
@@ -21,7 +22,7 @@ from imgsearch.media.formats import FORMATS
 from imgsearch.text import Option, display_path
 from imgsearch.types import path_json
 
-SORTS = ("newest", "oldest", "path")
+SORTS = ("newest", "oldest", "path", "added", "random")
 _AT_ONCE = 500
 
 
@@ -30,7 +31,8 @@ class ListOptions:
     """Which files are listed: those that pass all ``filters``, below one of some absolute paths.
 
     They stand in the order of ``sort``, one of SORTS; of these, ``n`` at most (None: all) behind the first ``offset``.
-    Files without a date come last, and those of the same time in the order in which they were indexed.
+    Files without a date come last, and those of the same time in the order in which they were indexed. "added" is from
+    the one that was indexed last; "random" is the same order for the same ``seed``, also when others are indexed.
     """
 
     filters: tuple[Filter, ...] = ()
@@ -38,6 +40,7 @@ class ListOptions:
     sort: str = "newest"
     n: int | None = None
     offset: int = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise UsageError for what can't be meant."""
@@ -59,9 +62,32 @@ def list_images(index: ImageIndex, options: ListOptions) -> Iterator[IndexedFile
         yield from (file for _, file in sorted(names, key=lambda named: named[0])[options.offset : last])
         return
     taken = np.concatenate([files.taken for files in found])
-    time = -taken if options.sort == "newest" else taken
-    order = np.lexsort((ids, time, taken == UNKNOWN))[options.offset : last]
+    order = sorted_by(options.sort, ids, taken, options.seed)[options.offset : last]
     yield from _files(index, ids[order].tolist())
+
+
+def sorted_by(
+    sort: str, ids: NDArray[np.int64], taken: NDArray[np.int64], seed: int = 0
+) -> NDArray[np.int64]:
+    """Return (n,) in which order files stand, by ids and dates (n,) each, for one of SORTS but "path"."""
+    if sort == "added":
+        return np.argsort(-ids, kind="stable")
+    if sort == "random":
+        return np.argsort(_scattered(ids, seed), kind="stable")
+    time = -taken if sort == "newest" else taken
+    return np.lexsort((ids, time, taken == UNKNOWN))
+
+
+def _scattered(ids: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+    """Return (n,) a random number for each id: splitmix64 (Steele, Lea and Flood, 2014)."""
+    state = np.array([seed & (1 << 64) - 1], np.uint64)
+    for numbers in (ids.astype(np.uint64), np.uint64(0)):
+        with np.errstate(over="ignore"):
+            state = state + numbers + np.uint64(0x9E3779B97F4A7C15)
+            state = (state ^ state >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ state >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+            state = state ^ state >> np.uint64(31)
+    return state
 
 
 def _files(index: ImageIndex, ids: Sequence[int]) -> Iterator[IndexedFile]:
@@ -76,9 +102,10 @@ def _files(index: ImageIndex, ids: Sequence[int]) -> Iterator[IndexedFile]:
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """How many ``images`` there are, as files, and how many of them by year (None: unknown), camera, folder and type.
+    """How many ``images`` there are, as files, and how many of them by year, camera, folder, type and rating.
 
-    A folder is one of those at the top of an indexed folder, by its absolute path; "" is an unknown camera.
+    A folder is one of those at the top of an indexed folder, by its absolute path. What is not known is None of years
+    and ratings, and "" of cameras; a rating of -1 is "rejected".
     """
 
     images: int
@@ -86,6 +113,7 @@ class Facets:
     cameras: Counter[str]
     folders: Counter[str]
     types: Counter[str]
+    ratings: Counter[int | None]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it: lists of objects, years from the newest, all others from the most frequent."""
@@ -96,6 +124,7 @@ class Facets:
             "camera": [{"camera": name or None, "images": count} for name, count in ordered(self.cameras)],
             "folder": [{**path_json(path), "images": count} for path, count in ordered(self.folders)],
             "type": [{"type": name or None, "images": count} for name, count in ordered(self.types)],
+            "rating": [{"rating": stars, "images": count} for stars, count in best_first(self.ratings)],
         }
 
 
@@ -104,22 +133,28 @@ def ordered(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
+def best_first(ratings: Counter[int | None]) -> list[tuple[int | None, int]]:
+    """Return counts by rating from five stars down, the unrated last."""
+    return sorted(ratings.items(), key=lambda item: -2 if item[0] is None else item[0], reverse=True)
+
+
 def count_facets(index: ImageIndex, filters: Sequence[Filter] = (), below: Sequence[str] = ()) -> Facets:
     """Count the indexed files that pass all of some filters and lie below one of some absolute paths."""
     found = index.files(filters, below, ("camera", "folder", "type"))
     roots = {root.id: root.path for root in index.catalog.roots()}
     known = {extension: row.extensions.split()[0] for row in FORMATS for extension in row.extensions.split()}
     cameras, folders, types = Counter[str](), Counter[str](), Counter[str]()
-    years = Counter[int | None]()
+    years, ratings = Counter[int | None](), Counter[int | None]()
     for files in found:
         years += files.years()
+        ratings += files.ratings()
         for (make, model), count in files.counts("camera").items():
             cameras[camera_name(make, model)] += count
         for (root, folder), count in files.counts("folder").items():
             folders[os.path.join(roots.get(root, ""), folder.split("/")[0]).rstrip("/") or "/"] += count
         for extension, count in files.counts("type").items():
             types[known.get(extension, extension)] += count
-    return Facets(sum(len(files.chosen) for files in found), years, cameras, folders, types)
+    return Facets(sum(len(files.chosen) for files in found), years, cameras, folders, types, ratings)
 
 
 def why_empty(index: ImageIndex, filters: Sequence[Filter], below: Sequence[str] = ()) -> str:

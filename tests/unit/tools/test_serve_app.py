@@ -16,6 +16,7 @@ from imgsearch.client import protocol
 from imgsearch.errors import IndexDamaged
 from imgsearch.tools.server import app as app_module
 from imgsearch.tools.server import requests
+from imgsearch.tools.server.api import API
 from imgsearch.tools.server.app import make_app
 
 SOCKET = "/run/serve.sock"
@@ -46,8 +47,8 @@ class Handlers:
             return {}
         return {"hits": [1 / data["divisor"]]} if image is None else {"hits": [image]}
 
-    def image_to_read(self, kind: str, data: Any) -> tuple[str] | None:
-        return (data["image"],)
+    def images_to_read(self, kind: str, data: Any) -> list[tuple[str]]:
+        return [(data["image"],)]
 
     def status(self) -> dict[str, Any]:
         return {"pid": 1}
@@ -66,7 +67,7 @@ class Client:
     async def __call__(
         self, path: str, *parts: bytes, headers: dict[str, str] | None = None, method: str = "POST"
     ) -> tuple[int, bytes]:
-        """Send a request whose body comes in parts; return status and body of the answer."""
+        """Send a request whose body comes in parts; return status and body of the answer, without its versions."""
         self.read = 0
         sent: list[dict[str, Any]] = []
 
@@ -98,7 +99,17 @@ class Client:
         except ZeroDivisionError:
             pass  # starlette hands a bug on when it is answered
         self.headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+        return sent[0]["status"], self._unversioned(
+            b"".join(message.get("body", b"") for message in sent[1:])
+        )
+
+    def _unversioned(self, body: bytes) -> bytes:
+        """Return an answer without the versions that each has, errors too."""
+        if self.headers.get("content-type") != "application/json":
+            return body
+        data = json.loads(body)
+        assert (data.pop("version"), data.pop("api")) == (protocol.version(), API)
+        return json.dumps(data).encode()
 
 
 @asynccontextmanager

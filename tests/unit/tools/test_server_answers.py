@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import ImgsearchError
-from imgsearch.tools.server import resources
+from imgsearch.search.examples import read_image
+from imgsearch.search.hits import SearchOptions
+from imgsearch.search.language.filtering import NAMES
+from imgsearch.tools.server import api, resources, shapes
 from imgsearch.tools.server.handlers import Handlers
 from imgsearch.tools.server.resources import Resources
+from imgsearch.tools.server.saved import SavedQueries
 from support import fakes
 from support.cli import imgsearch
 from support.fakes import FakeModel, paint, run
@@ -203,3 +210,201 @@ def test_the_answer_tells_where_it_ends_only_if_that_is_asked(server: Handlers) 
     assert answered["cut"] == {"count": 0, "score": None, "more": True, "expected": 0.0, "judged": False}
     assert answered["nearest"] == []
     assert set(server.query({"text": "red"})) == {"hits"}
+
+
+# The whole language of the command.
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["red + blue"], {"text": "red + blue"}),
+        (["2:red", "-", "blue"], {"text": "2:red - blue"}),
+        (["--literal", "red + blue"], {"text": "red + blue", "literal": True}),
+        (["{}/pictures/red.png", "+", "blue"], {"text": "{}/pictures/red.png + blue"}),
+        (
+            ["{}/pictures/red.png", "+", "blue", "--include-examples"],
+            {"text": "{}/pictures/red.png + blue", "include_examples": True},
+        ),
+        (["{}/new.png", "-", "white"], {"text": "{}/new.png - white"}),
+        (["{}/pictures/red.png"], {"text": "{}/pictures/red.png"}),
+        (["red", "July 2023"], {"text": "red July 2023"}),
+        (["--literal", "red", "July 2023"], {"text": "red July 2023", "literal": True}),
+        (["red", "July 2023", "--after", "2000"], {"text": "red July 2023", "after": "2000"}),
+    ],
+    ids=str,
+)
+def test_the_words_mean_the_same_by_both_doors(
+    server: Handlers, tmp_path: Path, words: list[str], asked: dict[str, Any]
+) -> None:
+    """Signs, weights, images by absolute paths and dates among the words are read as by the command."""
+    asked = {**asked, "text": asked["text"].format(tmp_path)}
+    found = by_command_line_words([word.format(tmp_path) for word in words])
+    read = [read_image(*file) for file in server.images_to_read("query", asked)]
+    answered = server.query(asked, *read)
+    assert answered["hits"] == [{name: hit[name] for name in hit if name != "read"} for hit in found]
+
+
+def by_command_line_words(words: list[str]) -> Any:
+    """Return the hits that `query` prints for words."""
+    return imgsearch("query", "--json", *words).objects
+
+
+def test_what_was_read_out_of_the_words_is_told(server: Handlers, tmp_path: Path) -> None:
+    """The answer says which date was read, which parts there are, and which words are searched for."""
+    assert server.query({"text": "red July 2023"})["read"] == {
+        "text": "red",
+        "after": "2023-07-01",
+        "before": "2023-08-01",
+    }
+    image = str(tmp_path / "pictures" / "red.png")
+    assert server.query({"text": f"2:blue - {image}"})["read"] == {
+        "text": f'2 × "blue", without {image}',
+        "parts": [{"text": "blue", "weight": 2.0}, {"image": image, "weight": -1.0}],
+    }
+    assert "read" not in server.query({"text": "red July 2023", "literal": True})
+    assert "read" not in server.query({"text": "red"})
+
+
+def test_a_saved_query_brings_its_words_and_options(
+    server: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`@name` in a request is what the command line has saved; a field of the request wins."""
+    saved = SavedQueries(
+        lambda words: (["blue"], {"n": 1, "json": True, "type": "jpg"}), lambda: {"b": "blue"}
+    )
+    monkeypatch.setattr(server, "saved", saved)
+    answered = server.query({"text": "@b"})
+    assert [os.path.basename(hit["path"]) for hit in answered["hits"]] == ["blue.jpg"]
+    assert answered["read"] == {"text": "blue", "saved": ["@b"]}
+    assert os.path.basename(server.query({"text": "@b", "type": "png"})["hits"][0]["path"]) != "blue.jpg"
+
+
+def test_more_and_less_move_the_answer(server: Handlers, tmp_path: Path) -> None:
+    """An image in ``more`` draws the answer to it, and one in ``less`` is none of its results."""
+    places = {name: {"path": str(tmp_path / "pictures" / name)} for name in ("blue.jpg", "red.png")}
+    plain = [os.path.basename(hit["path"]) for hit in server.query({"text": "white"})["hits"]]
+    asked = {"text": "white", "more": [places["blue.jpg"]], "less": [places["red.png"]]}
+    moved = [os.path.basename(hit["path"]) for hit in server.query(asked)["hits"]]
+    assert moved.index("blue.jpg") < plain.index("blue.jpg") or plain.index("blue.jpg") == 1
+    assert "red.png" not in moved
+    assert "red.png" in plain
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"text": "red + -"}, "-: the server reads no image from stdin"),
+        ({"text": "red + https://example.org/a.jpg"}, "addresses are not fetched here"),
+        ({"text": "red + /nowhere/a.jpg"}, "/nowhere/a.jpg: no such file"),
+        ({"text": "- red"}, "there is nothing before it"),
+        ({"text": "red", "more": [{"path": "a.jpg"}]}, "more: path: give an absolute path"),
+        ({"text": "red", "more": [{"page": 1}]}, "more: path: is missing"),
+        ({"text": "red", "more": ["/a.jpg"]}, "more: a request is a JSON object"),
+        ({"text": "red", "literal": "yes"}, "literal: 'yes' is not true or false"),
+    ],
+    ids=str,
+)
+def test_words_that_cannot_be_answered_are_refused(
+    server: Handlers, asked: dict[str, Any], message: str
+) -> None:
+    """A part that leads nowhere, to the server's own stdin or to the network is refused by name."""
+    with pytest.raises(ImgsearchError, match=re.escape(message)):
+        server.query(asked)
+
+
+def test_a_file_beside_the_server_is_no_image_of_the_words(
+    server: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path among the words is words: the server's folder is nobody's business."""
+    monkeypatch.chdir(tmp_path)
+    assert server.query({"text": "new.png + red"})["read"]["parts"] == [
+        {"text": "new.png", "weight": 1.0},
+        {"text": "red", "weight": 1.0},
+    ]
+
+
+# Lists, counts and single images.
+
+
+def test_a_list_is_as_by_the_command(server: Handlers, tmp_path: Path) -> None:
+    """The files come in the order and with the fields of `list --json`, and with their number."""
+    printed = imgsearch("list", "--json", "--sort", "path", "--type", "png").objects
+    asked = {"sort": "path", "type": "png"}
+    assert server.listed(asked) == {"images": printed, "total": len(printed)}
+    assert server.listed({**asked, "n": 1, "offset": 1}) == {"images": printed[1:2], "total": len(printed)}
+    below = server.listed({"in": [str(tmp_path / "pictures" / "sub")]})
+    assert {os.path.basename(file["path"]) for file in below["images"]} == {"yellow.png", "white.png"}
+
+
+def test_counts_are_as_by_the_command(server: Handlers) -> None:
+    """Years, cameras, folders and types are counted as by `facets --json`."""
+    (printed,) = imgsearch("facets", "--json", "--type", "png").objects
+    assert server.counted({"type": "png"}) == printed
+
+
+def test_an_image_is_shown_as_by_the_command(server: Handlers, tmp_path: Path) -> None:
+    """What is known of an image has the fields of `show --json`."""
+    path = str(tmp_path / "pictures" / "red.png")
+    (printed,) = imgsearch("show", "--json", path).objects
+    assert server.shown({"image": path}) == printed
+
+
+@pytest.mark.parametrize(
+    ("address", "asked", "message"),
+    [
+        ("listed", {"n": 0}, "ask for at least one image"),
+        ("listed", {"sort": "score"}, "choose one of newest, oldest, path"),
+        ("listed", {"in": ["/nowhere"]}, "is not in an indexed folder"),
+        ("counted", {"rating": "many"}, "rating: 'many' is not a number"),
+        ("counted", {"n": 3}, "unknown fields: n"),
+        ("shown", {}, "image: is missing"),
+        ("shown", {"image": "/nowhere/a.jpg"}, "is not in the index"),
+        ("shown", [], "a request is a JSON object"),
+    ],
+    ids=str,
+)
+def test_what_is_no_list_or_image_is_refused(
+    server: Handlers, address: str, asked: Any, message: str
+) -> None:
+    """A request that can't be answered is refused with the reason."""
+    with pytest.raises(ImgsearchError, match=message):
+        getattr(server, address)(asked)
+
+
+@pytest.mark.parametrize(
+    ("address", "asked", "shape"),
+    [
+        ("query", {"text": "red - blue", "stacks": True, "explain": True, "cut": "auto"}, api.Found),
+        ("similar", {"image": "{}/pictures/red.png"}, api.Found),
+        ("listed", {}, api.Listed),
+        ("counted", {}, api.Counted),
+        ("shown", {"image": "{}/pictures/red.png"}, api.Shown),
+        ("status", None, api.State),
+    ],
+)
+def test_an_answer_is_of_its_type(
+    server: Handlers, tmp_path: Path, address: str, asked: dict[str, Any] | None, shape: type[Any]
+) -> None:
+    """What an address gives has the fields that its type names, no others, and of these kinds."""
+    if asked and "image" in asked:
+        asked = {**asked, "image": asked["image"].format(tmp_path)}
+    answered = api.versioned(getattr(server, address)(*([] if asked is None else [asked])))
+    jsonschema.validate(json.loads(json.dumps(answered)), closed(shapes.schema(shape)))
+
+
+def closed(schema: Any) -> Any:
+    """Return a schema that lets no other fields pass."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: closed(value) for name, value in schema.items()}
+    return {"additionalProperties": False, **inner} if schema.get("type") == "object" else inner
+
+
+def test_a_request_has_the_options_of_the_search() -> None:
+    """What the library can be told of a search has the same name in a request, and the filters have all of theirs."""
+    known = {field.attribute for field in shapes.fields(api.Search)}
+    assert {field.name for field in fields(SearchOptions)} - known == {"below", "filters"}
+    assert set(NAMES) <= {field.attribute for field in shapes.fields(api.Filters)}

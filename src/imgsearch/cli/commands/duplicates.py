@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(duplicates))
+    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(duplicates, shows=True))
 
 
 def duplicates(

@@ -143,7 +143,9 @@ def index(
         bool,
         typer.Option(
             "--thumbs",
-            help="Also make thumbnails, 10 kB and 10 ms for each image",
+            help="Also make the small thumbnails that previews and 'imgsearch web' show, about 10 kB and 10 ms each; "
+            "otherwise they are made when first shown",
+            rich_help_panel=ADVANCED,
         ),
     ] = False,
     rebuild: Annotated[

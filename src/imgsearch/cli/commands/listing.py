@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -39,11 +40,22 @@ Count = Annotated[
     ),
 ]
 Sort = Annotated[
-    Literal["newest", "oldest", "path"] | None,
+    Literal["newest", "oldest", "path", "added", "random"] | None,
     typer.Option(
         "--sort",
         metavar="BY",
-        help="newest, oldest or path (default: path; newest if another option chooses images)",
+        help="newest, oldest, path, added (last indexed first) or random (default: path; newest if another option "
+        "chooses images)",
+        rich_help_panel=SEARCH,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        help="With --sort random: the same order again for the same N",
+        show_default=False,
         rich_help_panel=SEARCH,
     ),
 ]
@@ -52,7 +64,9 @@ _SHOWN = 10  # lines of one kind
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command("list", cls=Command, rich_help_panel=LIBRARY)(common.handled(filters.filtered(list_images)))
+    app.command("list", cls=Command, rich_help_panel=LIBRARY)(
+        common.handled(filters.filtered(list_images), shows=True)
+    )
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(filters.filtered(facets)))
 
 
@@ -60,6 +74,7 @@ def list_images(
     path: Where = None,
     n: Count = None,
     sort: Sort = None,
+    seed: Seed = None,
     offset: common.Offset = 0,
     given: filters.Given = filters.NONE,
     json: common.Json = False,
@@ -75,13 +90,17 @@ def list_images(
       imgsearch list
       imgsearch list ~/Downloads
       imgsearch list --on 2024-07 --camera X-T5    # newest first
+      imgsearch list --sort random -k 20
     """
     if json and (paths or nul):
         other = "--paths" if paths else "-0"
         raise UsageError(f"--json and {other} are two forms of the same list; give one of them")
     _check(path)
+    if seed is not None and sort != "random":
+        raise UsageError("--seed is of --sort random; give both")
     if given or n is not None or sort or offset:
-        return _list_chosen(path, n, sort, offset, given, json, nul, index)
+        seed = random.randrange(1 << 32) if seed is None else seed
+        return _list_chosen(path, n, sort, seed, offset, given, json, nul, index)
     from imgsearch.tools.maintenance.status import indexed_files
 
     found = indexed_files(find_index(index), path)
@@ -96,7 +115,8 @@ def list_images(
 def _list_chosen(
     path: str | None,
     n: int | None,
-    sort: Literal["newest", "oldest", "path"] | None,
+    sort: str | None,
+    seed: int,
     offset: int,
     given: filters.Given,
     json: bool,
@@ -107,7 +127,7 @@ def _list_chosen(
     from imgsearch.search.listing import ListOptions, list_images
 
     chosen = filters.chosen(given, output.ProgressReporter())
-    options = ListOptions(chosen, (), sort or "newest", n, offset)
+    options = ListOptions(chosen, (), sort or "newest", n, offset, seed)
     with ImageIndex(find_index(index)) as opened:
         options = replace(options, below=_below(opened, path))
         if not _print(list_images(opened, options), json, nul):
@@ -136,7 +156,7 @@ def facets(
     json: common.Json = False,
     index: common.IndexFolder = None,
 ) -> int:
-    """Count images by year, camera, folder and type.
+    """Count images by year, camera, folder, type and rating.
 
     Examples:
       imgsearch facets
@@ -145,7 +165,7 @@ def facets(
     A folder is one at the top of an indexed folder.
     """
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.listing import count_facets, ordered
+    from imgsearch.search.listing import best_first, count_facets, ordered
 
     chosen = filters.chosen(given, output.ProgressReporter())
     _check(path)
@@ -165,6 +185,7 @@ def facets(
         ("camera", [(camera or "unknown", count) for camera, count in ordered(found.cameras)]),
         ("folder", ordered(found.folders)),
         ("type", [(kind or "unknown", count) for kind, count in ordered(found.types)]),
+        ("rating", _stars(best_first(found.ratings))),
     ):
         for place, (value, count) in enumerate(counts[:_SHOWN]):
             output.line(f"{name if not place else '':<8} {count:>9,}  {value}")
@@ -172,6 +193,14 @@ def facets(
             rest = counts[_SHOWN:]
             output.line(f"{'':<8} {sum(count for _, count in rest):>9,}  in {len(rest)} others (all: --json)")
     return 0
+
+
+def _stars(counts: list[tuple[int | None, int]]) -> list[tuple[str, int]]:
+    """Return counts by rating as a person reads them; nothing where no image is rated."""
+    if all(stars is None for stars, _ in counts):
+        return []
+    names = {None: "unrated", -1: "rejected"}
+    return [(names.get(stars, str(stars)), count) for stars, count in counts]
 
 
 def _check(path: str | None) -> None:

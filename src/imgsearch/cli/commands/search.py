@@ -20,6 +20,7 @@ from imgsearch.cli.numbers import last_answer_of, picked, places
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.saved import QueryCommand
 from imgsearch.cli.spelling import index_flag
+from imgsearch.cli.terminal.hits import NOTHING, beside, scale_of
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.layout import find_index
 from imgsearch.lines import NotText, decode_line
@@ -151,8 +152,8 @@ Less = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=QueryCommand, rich_help_panel=SEARCH)(common.handled(filters.filtered(query)))
-    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(filters.filtered(similar)))
+    app.command(cls=QueryCommand, rich_help_panel=SEARCH)(common.handled(filters.filtered(query), shows=True))
+    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(filters.filtered(similar), shows=True))
 
 
 def _percent(text: str | None) -> float | None:
@@ -480,7 +481,9 @@ def _show(
 
     ``read`` is what was read out of the query, and the text that is left.
     """
-    ending.show(answered, style, request.options.n, reporter, read)
+    shown = [*answered.hits, *answered.nearest]
+    also = beside({"": opened}, shown, scale_of(answered)) if output.for_person(style) else NOTHING
+    ending.show(answered, style, request.options.n, reporter, read, also)
     _tell_of_stacks(answered.hits, stacks, reporter)
     if not (answered.hits or answered.nearest):
         reporter.say(_nothing(opened, request, encoder))

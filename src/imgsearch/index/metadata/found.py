@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.index.metadata.columns import UNKNOWN, UNRATED, Columns, ColumnsError
+from imgsearch.index.metadata.columns import UNKNOWN, UNRATED, Columns, ColumnsError, Mask
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.metadata.named import file_name, file_type
 from imgsearch.index.metadata.passing import ask, files_passing, fresh
@@ -26,10 +26,14 @@ _LEAST, _MOST = -62_135_596_800_000, 253_402_300_800_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundFiles:
-    """Some of the files of columns: ``chosen`` (n,) are their places there. No file is among them twice."""
+    """Some of the files of columns: ``chosen`` (n,) are their places there. No file is among them twice.
+
+    ``segment`` is the one whose columns they are, 0 if the columns name it for each file.
+    """
 
     columns: Columns
     chosen: NDArray[np.int64]
+    segment: int = 0
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -40,6 +44,15 @@ class FoundFiles:
     def taken(self) -> NDArray[np.int64]:
         """When their images were taken, (n,): as in the catalogue, or UNKNOWN."""
         return np.asarray(self.columns["taken"][self._images])
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Where the vectors of their images lie: (n, 2), segment and row."""
+        if not self.segment:
+            named = self.columns["segment"][self.chosen], self.columns["row"][self.chosen]
+            return np.column_stack(named).astype(np.int64)
+        rows = self._images.astype(np.int64)
+        return np.column_stack((np.full(len(rows), self.segment, np.int64), rows))
 
     @property
     def _images(self) -> NDArray[np.int32]:
@@ -82,17 +95,22 @@ class FoundFiles:
 
 
 def found_files(
-    database: Database, filters: Sequence[Filter], known: dict[int, Columns], counted_by: Sequence[str] = ()
+    database: Database,
+    filters: Sequence[Filter],
+    known: dict[int, Columns],
+    counted_by: Sequence[str] = (),
+    among: Mapping[int, Mask] | None = None,
 ) -> list[FoundFiles]:
     """Return the files that pass all of some filters; ``known`` are columns by segment, as for ``rows_passing``.
 
-    What they are ``counted_by`` has been read then.
+    What they are ``counted_by`` has been read then. ``among`` leaves only those of the images in some rows: a mask of
+    rows for each segment that has any.
     """
     found: list[FoundFiles] = []
     seen = np.zeros(0, np.int64)
     for number, columns, stale in fresh(database, known):
         try:
-            files = FoundFiles(columns, np.flatnonzero(files_passing(columns, filters, stale)))
+            files = FoundFiles(columns, np.flatnonzero(files_passing(columns, filters, stale)), number)
             for part in ("file", "taken", "rating"):
                 columns[part]
             for part in counted_by:
@@ -102,22 +120,62 @@ def found_files(
             del known[number]
     found.append(_asked(database, filters, known))
     once = []
-    for files in found:
+    for files in found if among is None else (_only(files, among) for files in found):
         ids, first = np.unique(files.ids, return_index=True)  # a file of several pages is in it with each
         new = first[~np.isin(ids, seen, assume_unique=True)] if len(seen) and len(ids) else first
-        once.append(FoundFiles(files.columns, files.chosen[np.sort(new)]))
+        once.append(FoundFiles(files.columns, files.chosen[np.sort(new)], files.segment))
         seen = np.concatenate([seen, ids])
     return once
 
 
+def _only(files: FoundFiles, among: Mapping[int, Mask]) -> FoundFiles:
+    """Return those of the images in some rows."""
+    segments, rows = files.places.T
+    kept = np.zeros(len(rows), bool)
+    for number, mask in among.items():
+        here = np.flatnonzero((segments == number) & (rows < len(mask)))
+        kept[here] = mask[rows[here]]
+    return FoundFiles(files.columns, files.chosen[kept], files.segment)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundImages:
+    """Images, each once however many files it has: its first file's id, segment, row, and ``taken``; (n,) each.
+
+    They stand in the order of the ids: of which image was indexed first.
+    """
+
+    ids: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    taken: NDArray[np.int64]
+
+
+def images_of(found: Sequence[FoundFiles]) -> FoundImages:
+    """Return the images of some files; of one with several pages the first that is among them."""
+    ids = np.concatenate([files.ids for files in found])
+    places = np.concatenate([files.places for files in found])
+    taken = np.concatenate([files.taken for files in found])
+    order = np.argsort(ids, kind="stable")
+    place = (places[:, 0] << 32 | places[:, 1])[order]
+    _, first = np.unique(place, return_index=True)
+    order = order[np.sort(first)]
+    return FoundImages(ids[order], places[order, 0], places[order, 1], taken[order])
+
+
 def _asked(database: Database, filters: Sequence[Filter], known: dict[int, Columns]) -> FoundFiles:
     """Return the files that the catalogue tells of, as columns of their own with an image for each file."""
-    what = "file.id, file.root, file.path, metadata.taken, metadata.make, metadata.model, metadata.rating"
+    what = (
+        "file.id, file.root, file.path, metadata.taken, metadata.make, metadata.model, metadata.rating, "
+        "content.segment, content.row"
+    )
     rows = list(ask(database, _row, what, filters, known))
-    names = ("file", "taken", "folder", "type", "camera", "rating")
+    names = ("file", "taken", "folder", "type", "camera", "rating", "segment", "row")
     values = dict(zip(names, zip(*rows, strict=True) if rows else ((),) * len(names), strict=True))
     parts: dict[str, NDArray[Any]] = {"image": np.arange(len(rows))}
-    parts |= {name: np.array(values[name], np.int64) for name in ("file", "taken", "rating")}
+    parts |= {
+        name: np.array(values[name], np.int64) for name in ("file", "taken", "rating", "segment", "row")
+    }
     for name in ("folder", "type", "camera"):
         texts = dict.fromkeys(values[name])
         numbers = {text: number for number, text in enumerate(texts)}
@@ -135,9 +193,11 @@ def _row(
     make: str | None,
     model: str | None,
     rating: int | None,
-) -> tuple[int, int, tuple[int, str], str, tuple[str, str], int]:
+    *place: int,
+) -> tuple[int, int, tuple[int, str], str, tuple[str, str], int, int, int]:
     folder = int(root), os.fsdecode(os.path.dirname(path))
     known = UNKNOWN if taken is None else int(taken)
-    camera = (str(make or ""), str(model or ""))
     stars = UNRATED if rating is None or not -1 <= rating <= 5 else int(rating)
-    return int(id), known, folder, file_type(file_name(path)), camera, stars
+    segment, row = map(int, place)
+    told = (str(make or ""), str(model or ""))
+    return int(id), known, folder, file_type(file_name(path)), told, stars, segment, row

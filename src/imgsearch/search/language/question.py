@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgsearch.errors import InputError
@@ -43,29 +43,32 @@ class Part:
         return bool(self.image or self.content) or self.vector is not None
 
 
-def parse_question(words: Sequence[str], *, literal: bool = False, relative: bool = True) -> tuple[Part, ...]:
+def parse_question(
+    words: Sequence[str], *, literal: bool = False, relative: bool = True, files: bool = True
+) -> tuple[Part, ...]:
     """Return the parts of a question, as a shell or a line gives its words.
 
     "horse + stripes - saddle" has three parts: a plus or minus counts where it stands alone between blanks. "2:dog"
     weighs twice where there is another part. A part that is the path of a file, or an address, is an image; a path that
-    is written as one, with a slash, has to exist; without ``relative`` only an absolute path is one. With ``literal``
-    everything is one text.
+    is written as one, with a slash, has to exist; without ``relative`` only an absolute path is one, and without
+    ``files`` none is: the disk is not looked at. With ``literal`` everything is one text.
 
     Raises InputError for a part that is missing or has no weight that counts, and for a question that adds nothing.
     """
     if literal:
         text = " ".join(words)
         return (Part(_text(text)),)
+    is_path = _paths(relative, files)
     parts: list[Part] = []
     sign, current = 1.0, list[str]()
-    tokens = [token for word in words for token in _tokens(word, relative)]
+    tokens = [token for word in words for token in _tokens(word, is_path)]
     operator = ""
     for token in tokens:
         # Where an image is due, "-" alone is the one on standard input: "dog + -".
         if token in _SIGNS and (current or not operator):
             if not current:
                 raise InputError(f"{token}: there is nothing before it; a query starts with what to find")
-            parts.append(_part(current, sign, weighted=True, relative=relative))
+            parts.append(_part(current, sign, weighted=True, is_path=is_path))
             sign, current, operator = _SIGNS[token], [], token
         elif token in _SIGNS and token != STDIN:
             raise InputError(f"{operator} {token}: something is missing between the two")
@@ -79,7 +82,7 @@ def parse_question(words: Sequence[str], *, literal: bool = False, relative: boo
             if operator
             else "the query is empty; describe what is in the image"
         )
-    parts.append(_part(current, sign, weighted=bool(operator), relative=relative))
+    parts.append(_part(current, sign, weighted=bool(operator), is_path=is_path))
     if len(parts) > MAX_PARTS:
         raise InputError(f"a query has at most {MAX_PARTS} parts, and this one has {len(parts)}")
     if all(part.weight < 0 for part in parts):
@@ -87,13 +90,21 @@ def parse_question(words: Sequence[str], *, literal: bool = False, relative: boo
     return tuple(parts)
 
 
-def _is_there(text: str, relative: bool) -> bool:
-    return (relative or os.path.isabs(text)) and os.path.exists(text)
+IsPath = Callable[[str], bool]
+"""Whether a text may be the path of a file."""
 
 
-def _tokens(word: str, relative: bool = True) -> list[str]:
+def _paths(relative: bool, files: bool) -> IsPath:
+    return lambda text: files and (relative or os.path.isabs(text))
+
+
+def _is_there(text: str, is_path: IsPath) -> bool:
+    return is_path(text) and os.path.exists(text)
+
+
+def _tokens(word: str, is_path: IsPath) -> list[str]:
     """Return a word of the shell as it is if it is a path, else split at the operators that stand alone in it."""
-    if _is_there(word, relative) or not re.search(r"(?:^|\s)[+\-\N{MINUS SIGN}](?:\s|$)", word):
+    if _is_there(word, is_path) or not re.search(r"(?:^|\s)[+\-\N{MINUS SIGN}](?:\s|$)", word):
         return [word]
     return [
         token
@@ -102,10 +113,10 @@ def _tokens(word: str, relative: bool = True) -> list[str]:
     ]
 
 
-def _part(words: Sequence[str], sign: float, *, weighted: bool, relative: bool) -> Part:
+def _part(words: Sequence[str], sign: float, *, weighted: bool, is_path: IsPath) -> Part:
     text, weight = " ".join(words).strip(), 1.0
     found = _WEIGHT.fullmatch(text) if weighted else None
-    if found and not _is_there(text, relative):
+    if found and not _is_there(text, is_path):
         weight, text = _weight(found[1]), found[2].strip()
         if not text:
             raise InputError(f"{found[1]}: there is nothing behind the weight")
@@ -113,9 +124,9 @@ def _part(words: Sequence[str], sign: float, *, weighted: bool, relative: bool) 
     if text == STDIN or is_address(text):
         return replace(part, image=text)
     path = os.path.expanduser(text)
-    if _is_there(path, relative) and os.path.isfile(path):
+    if _is_there(path, is_path) and os.path.isfile(path):
         return replace(part, image=path)
-    if _is_written_as_path(text) and (relative or os.path.isabs(path)):
+    if _is_written_as_path(text) and is_path(path):
         if os.path.isdir(path):
             raise InputError(f"{display_path(text)} is a folder; give the path of an image")
         raise InputError(f"{display_path(text)}: no such file")
@@ -137,12 +148,12 @@ def is_address(text: str) -> bool:
     return bool(_ADDRESS.fullmatch(text))
 
 
-def is_combined(words: Sequence[str], *, relative: bool = True) -> bool:
+def is_combined(words: Sequence[str], *, relative: bool = True, files: bool = True) -> bool:
     """Whether words have several parts: a plus or minus stands alone among them, or in one of them.
 
     A minus alone means the queries on standard input.
     """
-    tokens = [token for word in words for token in _tokens(word, relative)]
+    tokens = [token for word in words for token in _tokens(word, _paths(relative, files))]
     return tokens != [STDIN] and any(token in _SIGNS for token in tokens)
 
 

@@ -52,6 +52,7 @@ def read_query(
     whole: bool = False,
     unread: Collection[str] = (),
     relative: bool = True,
+    files: bool = True,
 ) -> Reading:
     """Read a query, as a shell gives its words or a box its one line.
 
@@ -59,13 +60,13 @@ def read_query(
     becomes a filter, unless a filter of that kind was ``given`` (by the names of ``filters_of``) or the kind is one of
     ``unread``. With ``whole`` it has one part whatever stands in it, and with ``literal`` nothing is read out of that
     either. A part may be a file's path, without ``relative`` only an
-    absolute one. Raises InputError as ``parse_question`` does.
+    absolute one, without ``files`` none. Raises InputError as ``parse_question`` does.
     """
     text = " ".join(words)
     if literal:
         return Reading(text)
-    if not whole and is_combined(words, relative=relative):
-        return Reading("", parse_question(words, relative=relative))
+    if not whole and is_combined(words, relative=relative, files=files):
+        return Reading("", parse_question(words, relative=relative, files=files))
     read: list[Read] = []
     if "date" not in unread and not {"after", "before", "on"} & set(given):
         from imgsearch.search.language.dates import date_in  # on use: its patterns take some milliseconds

@@ -26,15 +26,20 @@ def arranged_all(indexes: Mapping[str, ImageIndex], hits: Sequence[Hit], sort: s
     if sort == "path":
         ordered = sorted(hits, key=lambda hit: os.fsencode(hit.path))
     else:
-        taken = {
-            (name, content): time
-            for name, index in indexes.items()
-            for content, time in metadata.dates(
-                index.catalog.database, [hit.content for hit in hits if hit.index == name]
-            ).items()
-        }
+        taken = dates_of(indexes, hits)
         sign = -1 if sort == "newest" else 1
         dated = [hit for hit in hits if (hit.index, hit.content) in taken]
         dated.sort(key=lambda hit: sign * taken[hit.index, hit.content])
         ordered = dated + [hit for hit in hits if (hit.index, hit.content) not in taken]
     return [replace(hit, rank=rank) for rank, hit in enumerate(ordered, first)]
+
+
+def dates_of(indexes: Mapping[str, ImageIndex], hits: Sequence[Hit]) -> dict[tuple[str, int], int]:
+    """Return when the images of hits were taken, as ``metadata.dates`` has it, by the hits' index and content."""
+    return {
+        (name, content): time
+        for name, index in indexes.items()
+        for content, time in metadata.dates(
+            index.catalog.database, [hit.content for hit in hits if hit.index == name]
+        ).items()
+    }

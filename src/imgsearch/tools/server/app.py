@@ -23,7 +23,7 @@ from imgsearch.search import SearchKind
 from imgsearch.search.examples import read_image
 from imgsearch.text import Call
 from imgsearch.tools.server.guard import Guard, is_local
-from imgsearch.tools.server.handlers import Handlers
+from imgsearch.tools.server.handlers import Handlers, may_name_images
 from imgsearch.tools.server.requests import TooLong, json_response, read_body, read_json, run_in
 from imgsearch.tools.web.app import PATHS, Page
 
@@ -119,14 +119,26 @@ def make_app(
 
     async def search(request: Request, kind: SearchKind, answer: Callable[..., dict[str, Any]]) -> Response:
         data = await read_json(request)
-        if not isinstance(data, dict) or data.get("image") is None:
+        if not may_name_images(data):
             return json_response(await run_in(request, questions, answer, data))
-        file = await run_in(request, questions, handlers.image_to_read, kind, data)
-        if file is None:
+        files = await run_in(request, questions, handlers.images_to_read, kind, data)
+        if not files:
             return json_response(await run_in(request, questions, answer, data))
         async with image_slots:
-            image = await run_in(request, images, read_image, *file)
-            return json_response(await run_in(request, questions, answer, data, image))
+            read = [await run_in(request, images, read_image, *file) for file in files]
+            return json_response(await run_in(request, questions, answer, data, *read))
+
+    async def from_catalogue(request: Request, answer: Callable[[Any], dict[str, Any]]) -> Response:
+        return json_response(await run_in(request, questions, answer, await read_json(request)))
+
+    async def list_images(request: Request) -> Response:
+        return await from_catalogue(request, handlers.listed)
+
+    async def facets(request: Request) -> Response:
+        return await from_catalogue(request, handlers.counted)
+
+    async def show(request: Request) -> Response:
+        return await from_catalogue(request, handlers.shown)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -156,6 +168,9 @@ def make_app(
             Route("/embed", counted(embed), methods=["POST"]),
             Route("/query", counted(query), methods=["POST"]),
             Route("/similar", counted(similar), methods=["POST"]),
+            Route("/list", counted(list_images), methods=["POST"]),
+            Route("/facets", counted(facets), methods=["POST"]),
+            Route("/show", counted(show), methods=["POST"]),
             Route("/web", web, methods=["POST"]),
             *(page.routes if page else ()),
         ],

@@ -26,6 +26,7 @@ from imgsearch.errors import ServerRunning, StorageError, UsageError
 from imgsearch.fs import FileLock, LockHeld
 from imgsearch.startup import StopSignals
 from imgsearch.text import Option, error_line
+from imgsearch.tools.server.api import versioned
 from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
 from imgsearch.tools.server.resources import Resources
@@ -101,7 +102,7 @@ def serve(
         signals = signals or stack.enter_context(StopSignals())
         stack.enter_context(_lock(address))
         resources = Resources(options.index, options.idle_seconds, reporter.say)
-        handlers = Handlers(resources)
+        handlers = Handlers(resources, options.saved)
         sockets = [stack.enter_context(_unix_socket(address))]
         token = None
         spelled = options.page.spelled if options.page else str
@@ -227,9 +228,8 @@ class _OwnersProtocol(H11Protocol):
         """Answer a request that is not HTTP; uvicorn calls this while it handles h11's error."""
         error = sys.exception()
         status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
-        body = json.dumps(
-            protocol.error_json(UsageError(f"the request is not valid HTTP ({error or msg})"))
-        ).encode()
+        refused = protocol.error_json(UsageError(f"the request is not valid HTTP ({error or msg})"))
+        body = json.dumps(versioned(refused)).encode()
         headers = [
             ("content-type", "application/json"),
             ("content-length", str(len(body))),

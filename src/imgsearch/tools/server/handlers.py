@@ -1,69 +1,48 @@
-"""What a server does for each request, whichever way it came: status, load, embed, query, similar."""
+"""What a server does for each request, whichever way it came: the work behind the addresses of ``api``."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from imgsearch.client import protocol
 from imgsearch.client.connection import ServerState
 from imgsearch.client.protocol import model_spec_from_json
-from imgsearch.errors import UsageError
-from imgsearch.index.metadata.filters import SHAPES
+from imgsearch.errors import InputError, UsageError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import SearchKind, SearchRequest, image_to_read
-from imgsearch.search.examples import ReadImage
+from imgsearch.search import Answer, SearchKind, SearchRequest, ask, images_to_read
+from imgsearch.search.examples import ReadImage, content_of
 from imgsearch.search.hits import SearchOptions
-from imgsearch.search.language.filtering import NAMES, filters_of
-from imgsearch.search.language.question import is_address
+from imgsearch.search.language.filtering import below_of, filters_of
+from imgsearch.search.language.question import STDIN, spelled
+from imgsearch.search.language.read import Reading, read_query
+from imgsearch.search.listing import ListOptions, count_facets, list_images
+from imgsearch.search.ranking.feedback import Page
+from imgsearch.search.show import show
+from imgsearch.text import display_path
+from imgsearch.tools.server import api, shapes
 from imgsearch.tools.server.resources import Resources
-from imgsearch.types import ModelOptions, PixelBudget
+from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
+from imgsearch.types import Input, PixelBudget, QueryEncoder
 
-_OPTIONS = (
-    *(
-        "n",
-        "min_score",
-        "within",
-        "dim",
-        "exact",
-        "in",
-        "stacks",
-        "sort",
-        "offset",
-        "explain",
-        "cut",
-        "names",
-        "instruction",
-    ),
-)
-_LISTS = ("keyword", "has")
-_MODEL = ("model", "device", "dtype")
-_KINDS: dict[str, tuple[type, ...]] = {
-    "n": (int,),
-    "offset": (int,),
-    "min_score": (int, float),
-    "within": (int, float),
-    "within_km": (int, float),
-    "names": (int, float),
-    "dim": (int,),
-    "exact": (bool,),
-    "remember": (bool,),
-    "stacks": (bool,),
-    "explain": (bool,),
-    "rating": (int,),
-    **dict.fromkeys(("screenshots", *SHAPES), (bool,)),
-}
+
+def may_name_images(data: Any) -> bool:
+    """Whether a request may need files that are not indexed; one that does not is answered at once."""
+    if not isinstance(data, dict):
+        return False
+    text = data.get("text")
+    return data.get("image") is not None or (isinstance(text, str) and ("/" in text or "@" in text))
 
 
 class Handlers:
     """Answers requests with the models and indexes of some resources."""
 
-    def __init__(self, resources: Resources) -> None:
-        """Take what is shared with the other handlers of the server."""
-        self.resources = resources
+    def __init__(self, resources: Resources, saved: SavedQueries = NO_SAVED) -> None:
+        """Take what is shared with the other handlers of the server, and the user's saved queries."""
+        self.resources, self.saved = resources, saved
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
 
@@ -102,42 +81,105 @@ class Handlers:
         model_spec, inputs, batch_size = protocol.unpack_inputs(message)
         with self.resources.collect_notices() as notices, self.resources.models.use(model_spec) as encoder:
             vectors = encoder.embed(inputs, batch_size=batch_size)
-        return protocol.pack({"notices": notices}, {"vectors": vectors})
+        return protocol.pack(api.versioned({"notices": notices}), {"vectors": vectors})
 
-    def query(self, data: Any, image: ReadImage | None = None) -> dict[str, Any]:
-        """Answer a question: ``text``, ``image`` (a path) or both, of the index in ``index``.
+    def query(self, data: Any, *read: ReadImage) -> dict[str, Any]:
+        """Answer ``api.Query`` with ``api.Found``; ``read`` are the images that ``images_to_read`` has named."""
+        asked, saved = self._query(data)
+        reading, request = self._request_of(asked)
+        found = self._answer(asked, request, read, cache=asked.remember)
+        if told := _told(reading, saved):
+            found["read"] = told
+        return found
 
-        The other fields, all optional, are: n, min_score, within, dim, exact, in (a list of paths), stacks, sort,
-        offset, explain, cut ("auto"), after, before, on, camera, lens, rating, keyword and has (lists), shape, type,
-        name, min_size, near, within_km, screenshots, landscape, portrait, square and panorama (true or false), names,
-        instruction, model, device, dtype, remember. The file of ``image`` is read here, unless it comes along.
+    def similar(self, data: Any, *read: ReadImage) -> dict[str, Any]:
+        """Answer ``api.Similar`` with ``api.Found``, as ``query`` does."""
+        asked = shapes.read(api.Similar, data)
+        return self._answer(asked, _similar_to(asked.image or "", asked), read)
+
+    def images_to_read(self, kind: SearchKind, data: Any) -> list[tuple[str, PixelBudget]]:
+        """Return the arguments of ``read_image`` for each file that has to be read before a request can be answered.
+
+        Raises as answering does.
         """
-        return self._answer("query", data, image)
+        asked: api.Search
+        if kind == "query":
+            asked = query = self._query(data)[0]
+            request = self._request_of(query)[1]
+        else:
+            asked = similar = shapes.read(api.Similar, data)
+            request = _similar_to(similar.image or "", similar)
+        if request.image is None and not any(part.image for part in request.parts):
+            return []
 
-    def similar(self, data: Any, image: ReadImage | None = None) -> dict[str, Any]:
-        """Answer with the pictures nearest to the one in ``image`` (a path); otherwise as ``query``, without
-        ``remember``.
-        """
-        return self._answer("similar", data, image)
+        def work(index: ImageIndex) -> list[tuple[str, PixelBudget]]:
+            return [(path, index.spec.pixels) for path in images_to_read(index, request)]
 
-    def image_to_read(self, kind: SearchKind, data: Any) -> tuple[str, PixelBudget] | None:
-        """Return the arguments of ``read_image`` where the answer to a request needs that; raises as answering does."""
-        fields, request = _request(kind, data)
+        return self.resources.use_index(asked.index, work)
 
-        def work(index: ImageIndex) -> tuple[str, PixelBudget] | None:
-            path = image_to_read(index, request)
-            return None if path is None else (path, index.spec.pixels)
+    def listed(self, data: Any) -> dict[str, Any]:
+        """Answer ``api.List`` with ``api.Listed``."""
+        asked = shapes.read(api.List, data)
 
-        return self.resources.use_index(_path(fields, "index"), work)
+        def work(index: ImageIndex) -> dict[str, Any]:
+            chosen, below = filters_of(**asked.given()), _below(index, asked)
+            options = ListOptions(chosen, below, asked.sort, asked.n, asked.offset)
+            return {
+                "images": [file.as_json() for file in list_images(index, options)],
+                "total": sum(len(files.chosen) for files in index.files(chosen, below)),
+            }
 
-    def _answer(self, kind: SearchKind, data: Any, image: ReadImage | None) -> dict[str, Any]:
-        fields, request = _request(kind, data)
-        if image is not None:
-            request = replace(request, image=image)
-        options, cache = _model_options(fields), fields.get("remember", True)
+        return self.resources.use_index(asked.index, work)
+
+    def counted(self, data: Any) -> dict[str, Any]:
+        """Answer ``api.Count`` with ``api.Counted``."""
+        asked = shapes.read(api.Count, data)
+
+        def work(index: ImageIndex) -> dict[str, Any]:
+            return count_facets(index, filters_of(**asked.given()), _below(index, asked)).as_json()
+
+        return self.resources.use_index(asked.index, work)
+
+    def shown(self, data: Any) -> dict[str, Any]:
+        """Answer ``api.Show`` with ``api.Shown``."""
+        asked = shapes.read(api.Show, data)
+        return self.resources.use_index(asked.index, lambda index: show(index, asked.image).as_json())
+
+    def _query(self, data: Any) -> tuple[api.Query, list[str]]:
+        """Return a request with its saved queries filled in, and what these are called."""
+        saved: list[str] = []
+        if isinstance(data, dict):
+            data, saved = self.saved.fill_in(data, _QUERY_FIELDS)
+        return shapes.read(api.Query, data), saved
+
+    def _request_of(self, asked: api.Query) -> tuple[Reading, SearchRequest]:
+        text = asked.text
+        if text and asked.image is None and not asked.literal and _is_image_file(text.strip()):
+            return Reading(""), _similar_to(text.strip(), asked)
+        whole = asked.image is not None  # the model gets both together, so that the words are one text
+        given = asked.given()
+        reading = read_query([text or ""], given, literal=asked.literal, whole=whole, relative=False)
+        options = _options(asked, {**given, **reading.filters})
+        if any(part.image == STDIN for part in reading.parts):
+            raise UsageError("-: the server reads no image from stdin; give an absolute path")
+        if reading.parts:
+            request = SearchRequest("query", options=options, parts=reading.parts)
+        else:
+            request = SearchRequest("query", reading.text if text is not None else None, asked.image, options)
+        return reading, request
+
+    def _answer(
+        self, asked: api.Search, request: SearchRequest, read: Sequence[ReadImage], *, cache: bool = True
+    ) -> dict[str, Any]:
+        def work(index: ImageIndex) -> Answer:
+            refined = request
+            if isinstance(asked, api.Query):
+                refined = replace(request, more=_pages(index, asked.more), less=_pages(index, asked.less))
+            with self.resources.encoder(index, asked.model_options(), request.kind, cache=cache) as encoder:
+                return ask(index, _with_images(index, refined, read, encoder), encoder)
 
         with self.resources.collect_notices() as notices:
-            answered = self.resources.ask(_path(fields, "index"), request, options, cache=cache)
+            answered = self.resources.use_index(asked.index, work)
         found: dict[str, Any] = {"hits": [hit.as_json() for hit in answered.hits]}
         if answered.cut is not None:
             found["cut"] = answered.cut.as_json()
@@ -145,82 +187,70 @@ class Handlers:
         return found | ({"notices": notices} if notices else {})
 
 
-def _request(kind: SearchKind, data: Any) -> tuple[dict[str, Any], SearchRequest]:
-    """Return the fields of a request, and what it asks for."""
-    own = ("text", "remember") if kind == "query" else ()
-    fields = _fields(data, "image", *_OPTIONS, *NAMES, *_MODEL, "index", *own)
-    text, image = _text(fields, "text"), _path(fields, "image")
-    return fields, SearchRequest(kind, text, image, _search_options(fields))
+_QUERY_FIELDS = frozenset(field.name for field in shapes.fields(api.Query))
 
 
-def _fields(data: Any, *names: str) -> dict[str, Any]:
-    """Return the fields of a request that are not null; UsageError for one that is unknown or of a wrong type."""
-    if not isinstance(data, dict):
-        raise UsageError("a request is a JSON object")
-    if unknown := sorted(set(data) - set(names)):
-        raise UsageError(f"unknown fields: {', '.join(unknown)}; known: {', '.join(sorted(names))}")
-    fields = {name: value for name, value in data.items() if value is not None}
-    for name, kinds in _KINDS.items():
-        value = fields.get(name)
-        if value is not None and (
-            not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
-        ):
-            raise UsageError(f"{name}: {value!r} is not {'true or false' if bool in kinds else 'a number'}")
-        if isinstance(value, int | float) and abs(value) > 1e12:
-            raise UsageError(f"{name}: the number is out of range")
-    return fields
+def _is_image_file(text: str) -> bool:
+    return os.path.isabs(path := os.path.expanduser(text)) and os.path.isfile(path)
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str | None:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise UsageError(f"{name}: {value!r} is not text")
-    return value
+def _similar_to(image: str, asked: api.Search) -> SearchRequest:
+    return SearchRequest("similar", image=os.path.expanduser(image), options=_options(asked, asked.given()))
 
 
-def _path(fields: Mapping[str, Any], name: str) -> str | None:
-    value = _text(fields, name)
-    if value is not None and is_address(value):
-        raise UsageError(f"{name}: the server fetches no addresses; download the image and give its path")
-    return None if value is None else _absolute(name, value)
+def _options(asked: api.Search, filters: Mapping[str, Any]) -> SearchOptions:
+    """Return the options of a request; each has the same name there."""
+    same = {field.name for field in fields(asked)} & {field.name for field in fields(SearchOptions)}
+    given = {name: getattr(asked, name) for name in same}
+    return SearchOptions(**given, below=tuple(asked.in_), filters=filters_of(**filters))
 
 
-def _absolute(name: str, path: Any) -> str:
-    if not isinstance(path, str) or not os.path.isabs(whole := os.path.expanduser(path)):
-        raise UsageError(f"{name}: give an absolute path (the server runs in another folder)")
-    try:
-        if b"\0" in os.fsencode(whole):
-            raise ValueError
-    except ValueError as error:  # UnicodeEncodeError is one
-        raise UsageError(f"{name}: a path can't have such characters") from error
-    return whole
+def _below(index: ImageIndex, asked: api.Filters) -> tuple[str, ...]:
+    return tuple(below_of(index, path) for path in asked.in_)
 
 
-def _search_options(fields: Mapping[str, Any]) -> SearchOptions:
-    below = fields.get("in", [])
-    if not isinstance(below, list):
-        raise UsageError("in: give a list of paths")
-    _text(fields, "sort")
-    _text(fields, "cut")
-    _text(fields, "instruction")
-    given = {name: fields[name] for name in _OPTIONS if name in fields and name != "in"}
-    chosen: dict[str, Any] = {
-        name: fields[name] if name in _KINDS else _text(fields, name)
-        for name in NAMES
-        if name in fields and name not in _LISTS
-    }
-    for name in _LISTS:
-        words = fields.get(name, [])
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise UsageError(f"{name}: give a list of texts")
-        chosen[name] = words
-    filters = filters_of(**chosen)
-    return SearchOptions(**given, below=tuple(_absolute("in", path) for path in below), filters=filters)
+def _pages(index: ImageIndex, places: Sequence[api.Place]) -> tuple[Page, ...]:
+    """Return indexed images by their contents. Raises InputError for one that is not indexed."""
+    found: list[Page] = []
+    for place in places:
+        content = content_of(index, place.path)
+        if index.vector(content, place.page) is None:
+            raise InputError(f"{display_path(place.path)} is not in the index")
+        found.append((content, place.page))
+    return tuple(found)
 
 
-def _model_options(fields: Mapping[str, Any]) -> ModelOptions:
-    return ModelOptions(
-        model=_text(fields, "model"),
-        device=_text(fields, "device") or "auto",
-        dtype=_text(fields, "dtype") or "auto",
-    )
+def _with_images(
+    index: ImageIndex, request: SearchRequest, read: Sequence[ReadImage], encoder: QueryEncoder
+) -> SearchRequest:
+    """Return a request with its images as they were read: that of the request, and those of its parts embedded."""
+    if not read:
+        return request
+    if not request.parts:
+        return replace(request, image=read[0])
+    by_path = {image.path: image for image in read}
+    parts = list(request.parts)
+    for place, part in enumerate(parts):
+        image = by_path.get(part.image)
+        if image is None:
+            continue
+        if index.vector(image.sha256) is not None:
+            parts[place] = replace(part, image="", content=image.sha256)
+        else:
+            vector = encoder.embed([Input(image=image.pixels, instruction=index.spec.document_prompt)])
+            parts[place] = replace(part, image="", vector=vector)
+    return replace(request, parts=tuple(parts))
+
+
+def _told(reading: Reading, saved: Sequence[str]) -> dict[str, Any] | None:
+    """Return ``api.Read``: what was read out of the words; None for nothing."""
+    if not (reading.parts or reading.read or saved):
+        return None
+    told: dict[str, Any] = {"text": reading.text, **reading.filters}
+    if reading.parts:
+        told["parts"] = [
+            {"image" if part.image else "text": part.image or part.text, "weight": part.weight}
+            for part in reading.parts
+        ]
+        told["text"] = spelled(reading.parts)
+    return told | ({"saved": list(saved)} if saved else {})

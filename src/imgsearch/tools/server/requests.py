@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from imgsearch.errors import UsageError
+from imgsearch.tools.server.api import versioned
 
 _JSON_BYTES = 2**20
 _PART_SECONDS = 60.0  # for the next piece of a request; a client that was stopped must not hold the others up
@@ -41,9 +42,9 @@ async def run_in(request: Request, pool: ThreadPoolExecutor, work: Callable[...,
         doing.cancel()
 
 
-def json_response(data: Any, status: int = 200) -> Response:
-    """Return JSON in ASCII: names of files may hold what is no UTF-8."""
-    return Response(json.dumps(data), status, media_type="application/json")
+def json_response(data: Mapping[str, Any], status: int = 200) -> Response:
+    """Return JSON with the versions that each answer has, in ASCII: names of files may hold what is no UTF-8."""
+    return Response(json.dumps(versioned(data)), status, media_type="application/json")
 
 
 async def read_json(request: Request) -> Any:

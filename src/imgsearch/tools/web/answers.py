@@ -15,8 +15,8 @@ from imgsearch import deep
 from imgsearch.client import protocol
 from imgsearch.errors import InputError
 from imgsearch.index import metadata
+from imgsearch.index.hashes import files_of
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import IndexedFile
 from imgsearch.search import Answer, CachedEncoder, SearchRequest, ask
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.language.filtering import NAMES
@@ -32,9 +32,12 @@ from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import SavedQueries
 from imgsearch.tools.web import originals
 from imgsearch.tools.web.asked import MOST_HITS, MOST_OFFSET, Asked, Chosen
+from imgsearch.tools.web.export import check_size
+from imgsearch.tools.web.groups import DuplicateGroups, told
 from imgsearch.tools.web.keys import key_of, record_of, records_of
+from imgsearch.tools.web.tiles import records_of_files, tile_of_hit, tile_of_record
 from imgsearch.tools.web.uploads import Uploads
-from imgsearch.types import RGB, Hit, Input, ModelOptions, PixelBudget, Record, Stacked, Vectors
+from imgsearch.types import RGB, Hit, Input, ModelOptions, PixelBudget, Record, Vectors
 
 _BINS = 60
 _AUTO = ModelOptions()
@@ -127,7 +130,7 @@ class Answers:
         answered, total, dates = self.catalogues.searches.use(self.folder, work)
         hits = answered.hits[offset:] if together else answered.hits
         return {
-            "hits": [_tile_of_hit(hit, dates) for hit in hits[:n]],
+            "hits": [tile_of_hit(hit, dates) for hit in hits[:n]],
             "more": len(hits) > n,
             "total": total,
             "cut": answered.cut.as_json() if answered.cut else None,
@@ -257,7 +260,7 @@ class Answers:
             listed = list_images(index, ListOptions(filters, below, sort, n, offset))
             total = sum(len(found.chosen) for found in index.files(filters, below))
             return {
-                "images": _tiles_of_files(index, list(listed)),
+                "images": _listed(index, [file.path for file in listed]),
                 "total": total,
                 "version": protocol.version(),
             }
@@ -292,37 +295,44 @@ class Answers:
         """Return the images of some keys, in order. Raises NoImage."""
         return self.catalogues.single.use(self.folder, lambda index: records_of(index, keys))
 
-    def image(self, key: str) -> dict[str, Any]:
-        """Tell all that is known of an image."""
+    def to_export(self, keys: Sequence[str]) -> list[Record]:
+        """Return the images of some keys, whose files are not too much for one download.
 
-        def work(index: ImageIndex) -> dict[str, Any]:
-            record = record_of(index, key)
-            path = next((path for path in record.paths if deep.exists(path)), record.paths[0])
-            told = show(index, path).as_json()
-            known = metadata.get(index.catalog.database, record.sha256)
-            return {
-                "key": key,
-                "path": printable(path),
-                "name": printable(os.path.basename(path)),
-                "folder": printable(os.path.dirname(path)),
-                **{name: told[name] for name in ("bytes", "modified", "missing", "pages", "taken")},
-                "page": record.page,
-                "width": record.width,
-                "height": record.height,
-                "camera": _shown(metadata.camera_name(known.make, known.model)) if known else None,
-                "lens": _shown(told["lens"]),
-                "place": _place(told["latitude"], told["longitude"]),
-                "latitude": told["latitude"],
-                "longitude": told["longitude"],
-                "rating": told["rating"],
-                "title": _shown(told["title"]),
-                "description": _shown(told["description"]),
-                "keywords": [printable(word) for word in told["keywords"]],
-                "copies": [printable(copy) for copy in record.paths if copy != path],
-                "original": None if record.page else originals.type_by_name(path),
-            }
+        Raises NoImage, and UsageError for too much.
+        """
+
+        def work(index: ImageIndex) -> list[Record]:
+            records = records_of(index, keys)
+            contents = {record.sha256 for record in records}
+            check_size(
+                [
+                    max((file.size for file in files_of(index.catalog.database, one)), default=0)
+                    for one in contents
+                ]
+            )
+            return records
 
         return self.catalogues.single.use(self.folder, work)
+
+    def image(self, key: str) -> dict[str, Any]:
+        """Tell all that is known of an image. Raises NoImage."""
+        return self.images([key])[0]
+
+    def images(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """Tell all that is known of some images, in order. Raises NoImage."""
+
+        def work(index: ImageIndex) -> list[dict[str, Any]]:
+            return [_told(index, record) for record in records_of(index, keys)]
+
+        return self.catalogues.single.use(self.folder, work)
+
+    def duplicates(self, data: Any, groups: DuplicateGroups) -> dict[str, Any]:
+        """List groups of images that show the same; nothing is deleted."""
+        asked = Asked(data)
+        n, offset = asked.count("n", 60, MOST_HITS, 1), asked.count("offset", 0, MOST_OFFSET)
+        found = groups.find(self.folder)
+        some = self.catalogues.single.use(self.folder, lambda index: told(index, found[offset : offset + n]))
+        return {"groups": some, "total": len(found), "version": protocol.version()}
 
     def status(self) -> dict[str, Any]:
         """Tell which index the page shows and whether its model is in memory."""
@@ -359,85 +369,42 @@ def _named_by(item: Input) -> tuple[str | None, str | None]:
     return item.text, item.instruction
 
 
-# ---- tiles -----------------------------------------------------------------------------------------------------------
+def _listed(index: ImageIndex, paths: Sequence[str]) -> list[dict[str, Any]]:
+    records = records_of_files(index, paths)
+    dates = metadata.dates(index.catalog.database, [record.id for record in records.values()])
+    return [
+        tile_of_record(record, dates.get(record.id), path)
+        for path in paths
+        if (record := records.get(path)) is not None
+    ]
 
 
-def _tile_of_hit(hit: Hit, dates: Mapping[int, int]) -> dict[str, Any]:
-    why = hit.why
+def _told(index: ImageIndex, record: Record) -> dict[str, Any]:
+    """Return all that is known of an image, as the page's JSON has it."""
+    path = next((path for path in record.paths if deep.exists(path)), record.paths[0])
+    told = show(index, path).as_json()
+    known = metadata.get(index.catalog.database, record.sha256)
     return {
-        **_named(hit.content, hit.sha256, hit.path),
-        "width": hit.width,
-        "height": hit.height,
-        "page": hit.page,
-        "score": round(hit.score, 6),
-        "spreads": None if why is None else round(why.spreads, 4),
-        "stands_out": None if why is None else why.stands_out,
-        "matched": [] if why is None else [printable(line) for line in why.matched],
-        "copies": len(hit.copies),
-        "missing": hit.missing,
-        "taken": _iso(dates.get(hit.content)),
-        "stack": [_stacked(one) for one in hit.stack or ()],
-    }
-
-
-def _stacked(one: Stacked) -> dict[str, Any]:
-    return {
-        **_named(one.content, one.sha256, one.path),
-        "width": one.width,
-        "height": one.height,
-        "page": one.page,
-        "score": round(one.score, 6),
-        "reason": one.reason,
-    }
-
-
-def tile_of_record(record: Record, taken: int | None, path: str | None = None) -> dict[str, Any]:
-    """Return the tile of an image that no query has found; shown by ``path``, else by a file that is there."""
-    found = path or next((path for path in record.paths if deep.exists(path)), record.paths[0])
-    return {
-        **_named(record.id, record.sha256, found),
-        "width": record.width,
-        "height": record.height,
-        "page": record.page,
-        "spreads": None,
-        "stands_out": None,
-        "copies": len(record.paths) - 1,
-        "missing": not deep.exists(found),
-        "taken": _iso(taken),
-        "stack": [],
-    }
-
-
-def _tiles_of_files(index: ImageIndex, files: Sequence[IndexedFile]) -> list[dict[str, Any]]:
-    roots = index.catalog.roots()
-    records: list[tuple[Record, str]] = []
-    for file in files:
-        for root in roots:
-            if not file.path.startswith(os.path.join(root.path, "")):
-                continue
-            row = index.catalog.file(root.id, os.path.relpath(file.path, root.path))
-            if row is not None and row.content and (pages := index.catalog.pages(row.content)):
-                records.append((pages[0], file.path))
-                break
-    dates = metadata.dates(index.catalog.database, [record.id for record, _ in records])
-    return [tile_of_record(record, dates.get(record.id), path) for record, path in records]
-
-
-def _named(content: int, sha256: bytes, path: str) -> dict[str, Any]:
-    return {
-        "key": key_of(content, sha256),
+        "key": key_of(record.id, record.sha256),
+        "path": printable(path),
         "name": printable(os.path.basename(path)),
         "folder": printable(os.path.dirname(path)),
+        **{name: told[name] for name in ("bytes", "modified", "missing", "pages", "taken")},
+        "page": record.page,
+        "width": record.width,
+        "height": record.height,
+        "camera": _shown(metadata.camera_name(known.make, known.model)) if known else None,
+        "lens": _shown(told["lens"]),
+        "place": _place(told["latitude"], told["longitude"]),
+        "latitude": told["latitude"],
+        "longitude": told["longitude"],
+        "rating": told["rating"],
+        "title": _shown(told["title"]),
+        "description": _shown(told["description"]),
+        "keywords": [printable(word) for word in told["keywords"]],
+        "copies": [printable(copy) for copy in record.paths if copy != path],
+        "original": None if record.page else originals.type_by_name(path),
     }
-
-
-def _iso(taken: int | None) -> str | None:
-    if taken is None:
-        return None
-    try:
-        return metadata.moment(taken).isoformat(timespec="seconds")
-    except (OverflowError, ValueError):
-        return None
 
 
 def _shown(text: str | None) -> str | None:

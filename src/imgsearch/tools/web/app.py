@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import escape
@@ -11,18 +11,22 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from imgsearch.errors import ImgsearchError
+from imgsearch import deep
+from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.search.thumbnails import thumbnail
 from imgsearch.text import Message, Option
+from imgsearch.tools import desktop
 from imgsearch.tools.server.guard import is_navigation, refusal
 from imgsearch.tools.server.requests import json_response, read_body, read_json, run_in
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
-from imgsearch.tools.web import originals
+from imgsearch.tools.web import export, originals
 from imgsearch.tools.web.answers import Answers, Catalogues, NeedsModel
+from imgsearch.tools.web.asked import MOST_KEYS, Asked
+from imgsearch.tools.web.groups import DuplicateGroups
 from imgsearch.tools.web.keys import NoImage
 from imgsearch.tools.web.originals import Changed
 from imgsearch.tools.web.sessions import Session, Sessions
@@ -33,11 +37,23 @@ from imgsearch.types import Vectors
 PATHS = ("/open/", "/p/")
 """How the paths of the page begin; whatever answers there asks for a link or a session."""
 COOKIE = "imgsearch"
-_THREADS = {"searches": 1, "lists": 1, "single": 2, "thumbs": 3, "originals": 2, "uploads": 2}
+_THREADS = {
+    "searches": 1,
+    "lists": 1,
+    "single": 2,
+    "thumbs": 3,
+    "originals": 2,
+    "uploads": 2,
+    "duplicates": 1,
+    "exports": 2,
+    "desktop": 1,
+}
 _AT_ONCE = 64  # requests of the page; a browser has six connections
 _UPLOADS_AT_ONCE = 3  # each up to 64 MB in memory
 _ORIGINALS_AT_ONCE = 4
+_EXPORTS_AT_ONCE = 2
 _UPLOAD_SECONDS = 120.0
+_ENDINGS = {"paths": "txt", "csv": "csv", "zip": "zip"}
 _IMMUTABLE = "private, max-age=31536000, immutable"
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-ancestors 'none'; sandbox"
 """An image alone in a window of the browser: nothing in it is carried out, whatever it may turn out to be."""
@@ -85,6 +101,8 @@ class Page:
         self._pools = {name: ThreadPoolExecutor(count, f"page {name}") for name, count in _THREADS.items()}
         self._upload_slots = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         self._original_slots = asyncio.Semaphore(_ORIGINALS_AT_ONCE)
+        self._export_slots = asyncio.Semaphore(_EXPORTS_AT_ONCE)
+        self._groups = DuplicateGroups()
         self._at_once = 0
 
     def close(self) -> None:
@@ -108,11 +126,14 @@ class Page:
             "search": self._search,
             "list": self._in("lists", lambda visit, data: visit.answers.listed(data)),
             "facets": self._in("lists", lambda visit, data: visit.answers.facets(data)),
+            "duplicates": self._in("duplicates", self._duplicates),
             "upload": self._upload,
+            "export": self._export,
+            "reveal": self._in("desktop", _reveal),
         }
         tells: dict[str, Answer] = {
             "": self._index,
-            "static/{name}": self._static,
+            "static/{name:path}": self._static,
             "api/image/{key}": self._image,
             "api/status": self._status,
             "api/saved": self._saved,
@@ -279,6 +300,33 @@ class Page:
     async def _saved(self, request: Request, visit: Visit) -> Response:
         return json_response(await run_in(request, self._pools["single"], visit.answers.saved))
 
+    def _duplicates(self, visit: Visit, data: Any) -> dict[str, Any]:
+        return visit.answers.duplicates(data, self._groups)
+
+    async def _export(self, request: Request, visit: Visit) -> Response:
+        """Send a selection: its paths, a table, or the files themselves."""
+        asked = Asked(await _read_json(request))
+        kind, keys = asked.text("as"), asked.texts("keys", MOST_KEYS)
+        if kind not in export.KINDS:
+            raise UsageError(f"as: choose one of {', '.join(export.KINDS)}")
+        headers = {"content-disposition": f'attachment; filename="imgsearch.{_ENDINGS[kind]}"'}
+        answers, pool = visit.answers, self._pools["single"]
+        if kind == "paths":
+            data = export.paths(await run_in(request, pool, answers.records, keys))
+        elif kind == "csv":
+            data = export.table(await run_in(request, pool, answers.images, keys))
+        else:
+            records = await run_in(request, pool, answers.to_export, keys)
+            return StreamingResponse(self._streamed(export.zipped(records)), 200, headers, export.KINDS[kind])
+        return Response(data, 200, headers, export.KINDS[kind])
+
+    async def _streamed(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield what threads make, a piece at a time: as fast as the browser takes it, and no more than that."""
+        loop, pool = asyncio.get_running_loop(), self._pools["exports"]
+        async with self._export_slots:
+            while (piece := await loop.run_in_executor(pool, next, pieces, None)) is not None:
+                yield piece
+
     # ---- images ----------------------------------------------------------------------------------------------------
 
     async def _thumb(self, request: Request, visit: Visit) -> Response:
@@ -305,6 +353,16 @@ class Page:
             data, kind = found
             headers = {"content-security-policy": _SANDBOX, "cache-control": "private, no-cache"}
             return Response(data, headers=headers, media_type=kind)
+
+
+def _reveal(visit: Visit, data: Any) -> dict[str, Any]:
+    """Show an image's file in the file manager of the desktop that the server runs on."""
+    record = visit.answers.record(Asked(data).text("key"))
+    path = next((path for path in record.paths if deep.exists(path)), None)
+    if path is None:
+        raise Changed("there is no file of this image any more")
+    desktop.reveal(path)
+    return {}
 
 
 def _rendered(data: bytes) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -63,18 +64,27 @@ class StaticFiles:
         return Response(body, headers=headers, media_type=file.type)
 
     def _file(self, name: str) -> StaticFile | None:
-        with os.scandir(self._folder) as entries:
-            entry = next((entry for entry in entries if entry.name == name), None)
         kind = _TYPES.get(os.path.splitext(name)[1])
-        if entry is None or kind is None or not entry.is_file(follow_symlinks=False):
+        if kind is None or name not in self._names():
             return None
-        found = entry.stat(follow_symlinks=False)
+        path = os.path.join(self._folder, name)
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode):
+            return None
         state = found.st_mtime_ns, found.st_size
         known = self._known.get(name)
         if known is None or known.state != state:
-            with open(entry.path, "rb") as file:
+            with open(path, "rb") as file:
                 plain = file.read()
             tag = f'"{hashlib.sha256(plain).hexdigest()[:32]}"'
             known = StaticFile(state, plain, gzip.compress(plain, 9, mtime=0), tag, kind)
             self._known[name] = known
         return known
+
+    def _names(self) -> set[str]:
+        """Return the files that there are, by their paths in the folder."""
+        return {
+            os.path.relpath(os.path.join(folder, name), self._folder)
+            for folder, _, names in os.walk(self._folder)
+            for name in names
+        }
