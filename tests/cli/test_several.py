@@ -143,15 +143,21 @@ def test_an_index_that_can_not_be_opened_is_named(two: tuple[Path, Path], tmp_pa
     assert done.out == b""
 
 
-def test_numbers_of_an_earlier_search_are_not_taken_for_this_one(
+def test_numbers_name_the_images_of_all_indexes(
     two: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a search of several indexes no results are remembered, rather than those of the search before."""
+    """A number is an image of whichever index has it, and that one is asked; there is no single query to refine."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    search(two[:1], "query", "red")
-    assert imgsearch("similar", "1", "--index", two[0]).code == 0
-    search(two, "query", "red")
-    assert "no search is remembered" in imgsearch("similar", "1", "--index", two[0]).err
+    found = search(two, "query", "red").objects
+    for number, hit in enumerate(found, 1):
+        done = imgsearch("similar", number, "--json")
+        assert done.err == f"{number}: {hit['path']}\n"
+        assert Path(done.objects[0]["path"]) == Path(hit["path"])
+        assert len(done.objects) == 2
+        search(two, "query", "red")
+    done = imgsearch("query", "--more", "1", "--index", two[0])
+    assert done.code == 2
+    assert "not those of one query in one index" in done.err
     done = imgsearch("query", "--more", "1", "--index", two[0], "--index", two[1])
     assert done.code == 2
     assert "give one --index" in done.err

@@ -46,31 +46,33 @@ def cut_for(
 ) -> str:
     """Return the ``cut`` of a search: as asked, else "auto" for a person who has set no limit of their own.
 
-    Not so for ``several`` queries or indexes: there would be several ends.
+    Not so for ``several`` queries or indexes: there would be several ends. A person sees in any case where chance
+    begins.
 
     Raises UsageError where two options contradict each other.
     """
     if everything and asked == "auto":
         raise UsageError("--cut auto ends the results early and --all does not; give one of them")
+    person = output.for_person(style)
     if asked is not None:
-        return asked
+        return "mark" if person and asked == "off" else asked
     limited = options.min_score is not None or options.within is not None
-    return "auto" if output.for_person(style) and not (everything or limited or several) else "off"
+    cut = not (everything or limited or several)
+    return ("auto" if cut else "mark") if person else "off"
 
 
 def show(
     answered: Answer,
     style: str,
-    n: int,
+    options: SearchOptions,
     reporter: output.ProgressReporter,
     read: Mapping[str, object] | None = None,
     beside: Beside = NOTHING,
 ) -> None:
     """Write the hits of an answer, with what was ``read`` out of the query, and tell a person where it ends.
 
-    ``beside`` is what a person is shown beside the hits.
-
-    If nothing stands out, a person gets the nearest images, and a program nothing.
+    If nothing stands out, a person gets the nearest images, and a program nothing. ``beside`` is what a person is
+    shown beside all of these.
     """
     cut, hits, person = answered.cut, answered.hits, output.for_person(style)
     if person and only_the_example(answered):
@@ -79,8 +81,9 @@ def show(
         output.hits(answered.nearest, style, first=2, beside=beside)
     elif hits or not answered.nearest:
         output.hits(hits, style, read=read, beside=beside)
-        if hits and person and cut is not None and cut.judged:
-            reporter.say(_told(cut.count, cut.more, len(hits), ends=len(hits) == n or bool(answered.nearest)))
+        if hits and person and cut is not None and cut.judged and options.cut == "auto":
+            ends = len(hits) == options.n or bool(answered.nearest)
+            reporter.say(_told(cut.count, cut.more, len(hits), ends=ends))
     elif person:
         nothing = "nothing more stands out" if cut is not None and cut.count else "nothing stands out"
         reporter.say(f"{nothing}. Nearest, but not near (--all shows more):")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgsearch.cli import output
 from imgsearch.cli.examples import image_files
-from imgsearch.errors import InputError, UsageError
+from imgsearch.cli.queries import answer_lines
+from imgsearch.cli.terminal.hits import NOTHING, Beside, beside
+from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
-from imgsearch.text import Message
+from imgsearch.types import Hit
 
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
@@ -37,18 +39,20 @@ def search(
     images: Sequence[str],
     request_of: Callable[[Sequence[str]], SearchRequest],
     encoder_of: Encoders,
-    lines: Iterator[tuple[int, str]] | None,
     style: str,
     reporter: output.ProgressReporter,
     *,
-    allow_private: bool,
+    lines: bool = False,
+    allow_private: bool = False,
+    remembers: bool = True,
 ) -> int:
-    """Print what all indexes find for a request, or for each of the ``lines``; return the exit code.
+    """Print what all indexes find for a request, or with ``lines`` for each line of stdin; return the exit code.
 
-    ``request_of`` makes the request of the files of its example ``images``.
+    ``request_of`` makes the request of the files of its example ``images``. ``remembers``: numbers name the hits
+    afterwards.
     """
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.remembered import forget
+    from imgsearch.search.remembered import LastAnswer, remember, remembered
     from imgsearch.search.several import ask_all, groups
 
     with ExitStack() as stack:
@@ -60,24 +64,24 @@ def search(
             )
         request = request_of(files)
         encoders = [encoder_of(one, request) for one in opened]
-        forget()  # numbers would be those of the search before
-        if lines is None:
-            hits = ask_all(opened, request, encoders)
-            output.hits(hits, style)
-            if not hits:
-                reporter.say("nothing found in any of the indexes")
-            return 0 if hits else 1
-        found = failed = False
-        for number, line in lines:
-            try:
-                hits = ask_all(opened, replace(request, text=line), encoders)
-            except InputError as error:
-                # One bad question must not cost the others their answers.
-                output.error(Message(f"line {number}: ", error.as_message))
-                failed = True
-                continue
-            output.hits(hits, style, line)
-            found = found or bool(hits)
-        if not found and not failed:
-            reporter.say("nothing found in any of the indexes")
-        return 2 if failed else 0 if found else 1
+
+        def find(request: SearchRequest) -> tuple[list[Hit], Beside]:
+            merged = ask_all(opened, request, encoders)
+            if not output.for_person(style):
+                return merged.hits, NOTHING
+            folders = {index.folder: index for index in opened}
+            return merged.hits, beside(folders, merged.hits, merged.background)
+
+        nothing = "nothing found in any of the indexes"
+        if lines:
+            keep = remembered if remembers else None
+            return answer_lines(
+                lambda line: find(replace(request, text=line)), style, nothing, reporter, keep
+            )
+        hits, also = find(request)
+        output.hits(hits, style, beside=also)
+        if remembers:
+            remember(LastAnswer(remembered(hits), len(hits)))
+        if not hits:
+            reporter.say(nothing)
+        return 0 if hits else 1

@@ -109,12 +109,6 @@ def remember(last: LastAnswer) -> None:
             file.write(data)
 
 
-def forget() -> None:
-    """Remember no answer; where that is not possible, do nothing."""
-    with suppress(OSError):
-        os.unlink(_path())
-
-
 def _path() -> str:
     import platformdirs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, ask
 from imgsearch.search.examples import stored_vector
 from imgsearch.search.hits import SearchOptions, floor
+from imgsearch.search.ranking.cut import Background
 from imgsearch.search.ranking.fusion import fused
 from imgsearch.search.ranking.order import arranged_all
 from imgsearch.types import Hit, Input, QueryEncoder, Vectors
@@ -30,9 +31,20 @@ def groups(indexes: Sequence[ImageIndex]) -> list[Group]:
     return list(found.values())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Merged:
+    """The hits of several indexes, and what chance scores in them.
+
+    That is known where an ``Answer`` has it and all scores can be compared; each index counts alike, however large.
+    """
+
+    hits: list[Hit]
+    background: Background | None = None
+
+
 def ask_all(
     indexes: Sequence[ImageIndex], request: SearchRequest, encoders: Sequence[QueryEncoder]
-) -> list[Hit]:
+) -> Merged:
     """Return the hits of all indexes for a request, best first, each with its index; ``encoders`` is one each.
 
     They are ordered by score where the indexes' scores can be compared, else by their ranks among those of the same
@@ -44,20 +56,23 @@ def ask_all(
     request = replace(request, options=replace(options, n=end, offset=0, sort="score"))
     answers: list[list[Hit]] = []
     refused: list[UsageError] = []
-    for group in groups(indexes):
+    backgrounds: list[Background] = []
+    comparable = groups(indexes)
+    for group in comparable:
         hits: list[Hit] = []
         texts: dict[tuple[str | None, str | None], Vectors] = {}
         example = _example([indexes[number] for number in group], request)
         for number in group:
             shared = _Shared(encoders[number], texts, example)
             try:
-                found = ask(indexes[number], request, shared).hits
+                answered = ask(indexes[number], request, shared)
             except UsageError as error:
                 if error.option != "below":
                     raise
                 refused.append(error)
                 continue
-            here = [replace(hit, index=indexes[number].folder) for hit in found]
+            here = [replace(hit, index=indexes[number].folder) for hit in answered.hits]
+            backgrounds += [answered.background] if answered.background else []
             if options.names:
                 answers.append(here)
             else:
@@ -68,7 +83,14 @@ def ask_all(
         raise refused[0]
     merged = answers[0] if len(answers) == 1 else _by_rank(answers)
     ranked = [replace(hit, rank=rank) for rank, hit in enumerate(merged[:end], start=1)]
-    return arranged_all({index.folder: index for index in indexes}, ranked[options.offset :], options.sort)
+    by_folder = {index.folder: index for index in indexes}
+    hits = arranged_all(by_folder, ranked[options.offset :], options.sort)
+    return Merged(hits, _together(backgrounds) if len(comparable) == 1 and backgrounds else None)
+
+
+def _together(backgrounds: Sequence[Background]) -> Background:
+    scores = np.sort(np.concatenate([one.scores for one in backgrounds]))[::-1]
+    return Background(scores, sum(one.images for one in backgrounds))
 
 
 def _by_score(hits: Sequence[Hit], options: SearchOptions) -> list[Hit]:

@@ -143,8 +143,8 @@ def test_names_have_their_say_over_several_indexes(index: str, fake_model: FakeM
     run(tmp_path / "second", tmp_path / "other")
     request = SearchRequest("query", "red", options=SearchOptions(names=5.0))
     with ImageIndex(index) as one, ImageIndex(str(tmp_path / "second")) as two:
-        hits = ask_all([one, two], request, [fake_model.encoder()] * 2)
-        plain = ask_all([one, two], SearchRequest("query", "red"), [fake_model.encoder()] * 2)
+        hits = ask_all([one, two], request, [fake_model.encoder()] * 2).hits
+        plain = ask_all([one, two], SearchRequest("query", "red"), [fake_model.encoder()] * 2).hits
     assert {Path(hit.path).stem for hit in hits[:2]} == {"red boat", "d"}
     assert "red boat" not in {Path(hit.path).stem for hit in plain[:2]}
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import count
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -18,15 +17,14 @@ from imgsearch.cli.examples import AllowPrivate, image_files
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
 from imgsearch.cli.numbers import last_answer_of, picked, places
 from imgsearch.cli.parsing import Command
+from imgsearch.cli.queries import answer_lines
 from imgsearch.cli.saved import QueryCommand
 from imgsearch.cli.spelling import index_flag
-from imgsearch.cli.terminal.hits import NOTHING, beside, scale_of
+from imgsearch.cli.terminal.hits import NOTHING, Beside, beside
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.layout import find_index
-from imgsearch.lines import NotText, decode_line
 from imgsearch.spec import checkpoint_for
-from imgsearch.text import Message, is_blank
-from imgsearch.types import MAX_TEXT_BYTES, Hit, ImageEncoder, ModelOptions
+from imgsearch.types import Hit, ImageEncoder, ModelOptions
 
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
@@ -270,9 +268,10 @@ def query(
     if text != "-":  # there the first query may take its time
         reporter.wait("Searching")
     from imgsearch.client import KeptModel
-    from imgsearch.search import SearchRequest, answer, ask, check_request
+    from imgsearch.search import SearchRequest, ask, check_request
     from imgsearch.search.hits import SearchOptions
     from imgsearch.search.language.read import read_query
+    from imgsearch.search.remembered import remembered
 
     style = _style(json, paths, nul)
     folders = tuple(below or ())
@@ -310,9 +309,9 @@ def query(
         return _encoder(opened, request, choice, kept, reporter, cache=not no_remember)
 
     if len(named) > 1:
-        lines = _lines() if text == "-" else None
-        search = (images, request_of, encoder_of, lines, style, reporter)
-        return several.search(named, *search, allow_private=allow_private)
+        search = (images, request_of, encoder_of, style, reporter)
+        lines, remembers = text == "-", not no_remember
+        return several.search(named, *search, lines=lines, allow_private=allow_private, remembers=remembers)
     with (
         _opened(where) as opened,
         image_files(images, reporter, allow_private=allow_private) as files,
@@ -321,54 +320,22 @@ def query(
         request = request_of(files, refines)
         encoder = encoder_of(opened, request)
         if text != "-":
-            answered, failed = ask(opened, request, encoder), False
+            answered = ask(opened, request, encoder)
             told = {"text": text, **read} if read else None
-            found = _show(opened, answered, request, encoder, style, stacks, reporter, told)
+            code = 0 if _show(opened, answered, request, encoder, style, stacks, reporter, told) else 1
             if not no_remember:
                 _remember(opened, answered, folders, given)
         else:
-            found = failed = False
             request = check_request(opened, request)
-            for number, line in _lines():
-                try:
-                    hits = answer(opened, replace(request, text=line), encoder)
-                except InputError as error:
-                    # One bad question must not cost the others their answers.
-                    output.error(Message(f"line {number}: ", error.as_message))
-                    failed = True
-                    continue
-                output.hits(hits, style, line)
-                found = found or bool(hits)
-            if not found and not failed:
-                reporter.say("nothing found")
+
+            def find(line: str) -> tuple[list[Hit], Beside]:
+                answered = ask(opened, replace(request, text=line), encoder)
+                return answered.hits, _beside(opened, answered, style)
+
+            keep = None if no_remember else partial(remembered, folder=opened.folder)
+            code = answer_lines(find, style, "nothing found", reporter, keep)
         _advise(opened, reporter)
-    return 2 if failed else 0 if found else 1
-
-
-def _lines() -> Iterator[tuple[int, str]]:
-    """Yield the queries on stdin with their line numbers as they come; blank lines are none.
-
-    One that is too long is yielded only so far that this shows, and before its rest is read.
-    """
-    asked = False
-    enough = MAX_TEXT_BYTES + 16  # also without a byte order mark
-    for number in count(1):
-        data = sys.stdin.buffer.readline(enough)
-        if not data:
-            break
-        cut = len(data) == enough and not data.endswith(b"\n")
-        try:
-            line = decode_line(data, number, errors="surrogateescape")
-        except NotText as error:
-            raise InputError(f"stdin, line {number}: {error}") from error
-        if not is_blank(line):
-            asked = True
-            yield number, line if cut else line.strip()
-        while cut:
-            data = sys.stdin.buffer.readline(enough)
-            cut = len(data) == enough and not data.endswith(b"\n")
-    if not asked:
-        raise InputError("no query on stdin; write one per line")
+    return code
 
 
 def similar(
@@ -454,8 +421,8 @@ def similar(
         return _encoder(opened, request, choice, kept, reporter)
 
     if len(named) > 1:
-        search = (images, request_of, encoder_of, None, style, reporter)
-        return several.search(named, *search, allow_private=allow_private)
+        search = (images, request_of, encoder_of, style, reporter)
+        return several.search(named, *search, allow_private=allow_private, remembers=not no_remember)
     with _opened(where) as opened, image_files(images, reporter, allow_private=allow_private) as files:
         request = request_of(files)
         encoder = encoder_of(opened, request)
@@ -481,13 +448,19 @@ def _show(
 
     ``read`` is what was read out of the query, and the text that is left.
     """
-    shown = [*answered.hits, *answered.nearest]
-    also = beside({"": opened}, shown, scale_of(answered)) if output.for_person(style) else NOTHING
-    ending.show(answered, style, request.options.n, reporter, read, also)
+    ending.show(answered, style, request.options, reporter, read, _beside(opened, answered, style))
     _tell_of_stacks(answered.hits, stacks, reporter)
     if not (answered.hits or answered.nearest):
         reporter.say(_nothing(opened, request, encoder))
     return bool(answered.hits)
+
+
+def _beside(opened: ImageIndex, answered: Answer, style: str) -> Beside:
+    """Return what a person is shown beside the hits of an answer."""
+    if not output.for_person(style):
+        return NOTHING
+    hits = [*answered.hits, *answered.nearest]
+    return beside({"": opened}, hits, answered.background, answered.cut)
 
 
 def _remember(opened: ImageIndex, answered: Answer, folders: Sequence[str], given: filters.Given) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import TYPE_CHECKING
 
 from imgsearch.cli.terminal.rows import Row, Scale
@@ -14,7 +15,7 @@ from imgsearch.types import Hit, Why
 if TYPE_CHECKING:
     # It is imported on use: it loads NumPy.
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search import Answer
+    from imgsearch.search.ranking.cut import Background, Cut
 
 STACKS = {
     "burst": ("in burst", "in burst"),
@@ -26,17 +27,29 @@ STACKS = {
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What a terminal shows beside hits: when they were ``taken``, by index and content, and the ``scale`` of bars."""
+    """What a terminal shows beside hits: when they were ``taken``, by index and content, and the ``scale`` of bars.
+
+    Hits that score less than ``least``, where chance begins, are shown as such.
+    """
 
     taken: Mapping[tuple[str, int], datetime] = field(default_factory=dict)
     scale: Scale | None = None
+    least: float = -inf
 
 
 NOTHING = Beside()
 
 
-def beside(indexes: Mapping[str, ImageIndex], hits: Sequence[Hit], scale: Scale | None = None) -> Beside:
-    """Return what is shown beside hits of some indexes, by the names that hits have for these."""
+def beside(
+    indexes: Mapping[str, ImageIndex],
+    hits: Sequence[Hit],
+    background: Background | None = None,
+    cut: Cut | None = None,
+) -> Beside:
+    """Return what is shown beside hits of some indexes, by the names that hits have for these.
+
+    ``background`` is what chance scores, and ``cut`` where chance begins, where that is known.
+    """
     from imgsearch.index.metadata import moment
     from imgsearch.search.ranking.order import dates_of
 
@@ -46,16 +59,9 @@ def beside(indexes: Mapping[str, ImageIndex], hits: Sequence[Hit], scale: Scale 
             taken[key] = moment(number)
         except OverflowError:  # no calendar has it
             continue
-    return Beside(taken, scale)
-
-
-def scale_of(answered: Answer) -> Scale | None:
-    """Return the scale of an answer's scores; None where nobody knows what chance scores."""
-    known = getattr(answered, "background", None)
-    if known is None:
-        return None
-    scores = [hit.score for hit in (*answered.hits, *answered.nearest)]
-    return Scale.of(scores, known.floor, known.spread)
+    scores = [hit.score for hit in hits]
+    scale = Scale.of(scores, background.floor, background.spread) if background else None
+    return Beside(taken, scale, cut.score if cut and cut.judged else -inf)
 
 
 def notes_of(hit: Hit) -> tuple[str, ...]:
@@ -78,6 +84,7 @@ def row_of(hit: Hit, also: Beside) -> Row:
         alert="missing now" if hit.missing else "",
         details=details,
         below=() if hit.why is None else (why(hit.why),),
+        far=hit.score < also.least,
     )
 
 

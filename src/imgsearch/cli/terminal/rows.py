@@ -57,7 +57,7 @@ class Row:
     """What is shown of an image: the ``path`` of its file, a ``score`` if there is one, and ``details`` in columns.
 
     ``label`` stands before the path, ``notes`` behind it; ``alert`` is a note of what is wrong. ``below`` are further
-    lines. The details that matter most come first.
+    lines. The details that matter most come first. ``far``: it is no closer than others by chance.
     """
 
     path: str
@@ -67,6 +67,7 @@ class Row:
     alert: str = ""
     details: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
+    far: bool = False
 
 
 class Table:
@@ -109,7 +110,9 @@ class Table:
         line = [f"{number:>{self._number}}"]
         if self._score:
             bar = self._scale.bar(row.score or 0.0, self._bar) if self._scale and self._bar else ""
-            line.append(f"{styled(bar, 'cyan')}{' ' if bar else ''}{_score(row):>{self._score}}")
+            line.append(
+                f"{styled(bar, 'dim' if row.far else 'cyan')}{' ' if bar else ''}{_score(row):>{self._score}}"
+            )
         if self._label:
             line.append(styled(row.label, "bold") + " " * (self._label - width(row.label)))
         note = _note(row)
