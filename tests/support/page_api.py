@@ -5,13 +5,15 @@ from __future__ import annotations
 import colorsys
 import io
 import json
+import random
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from PIL import Image
 
@@ -29,6 +31,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
+_CLUSTERS = 3
 Answer = Callable[[dict[str, Any]], Any]
 
 
@@ -40,7 +43,9 @@ class PageApi:
     which may raise a ``Refused``; one in ``held`` waits until ``release``.
     """
 
-    images: list[dict[str, Any]] = field(default_factory=lambda: [_image(number) for number in range(60)])
+    images: list[dict[str, Any]] = field(
+        default_factory=lambda: [drawn_image(number) for number in range(60)]
+    )
     asked: dict[str, list[Any]] = field(default_factory=dict)
     instead: dict[str, Answer] = field(default_factory=dict)
     saved: list[dict[str, Any]] = field(
@@ -82,9 +87,9 @@ class PageApi:
             self._api(route, path.removeprefix("api/"), parse_qs(address.query))
 
     def _api(self, route: Route, name: str, query: dict[str, list[str]]) -> None:
-        name = name.partition("/")[0] if name.startswith("image/") else name
+        name, _, key = name.partition("/")
         posted = route.request.headers.get("content-type") == "application/json"
-        body = json.loads(route.request.post_data or "null") if posted else query
+        body = json.loads(route.request.post_data or "null") if posted else {**query, "key": unquote(key)}
         self.asked.setdefault(name, []).append(body)
         if name in self.held:
             self._waiting.append((route, name, body))
@@ -100,7 +105,11 @@ class PageApi:
         except Refused as refused:
             status, said = refused.status, {"error": {"kind": refused.kind, "message": str(refused)}}
         try:
-            route.fulfill(status=status, json=said)
+            if isinstance(said, File):
+                headers = {"content-disposition": f'attachment; filename="{said.name}"'}
+                route.fulfill(body=said.body, headers=headers, content_type=said.kind)
+            else:
+                route.fulfill(status=status, json=said)
         except Exception as error:  # the page has dropped the request
             if "closed" not in str(error) and "handled" not in str(error) and "Invalid" not in str(error):
                 raise
@@ -190,6 +199,14 @@ class PageApi:
 
     def _list(self, body: Any) -> Any:
         chosen = self._passing(body.get("filters", {}))
+        if body.get("cluster") is not None:
+            chosen = chosen[body["cluster"] :: _CLUSTERS]
+        if body.get("sort", "newest") == "newest":
+            chosen.sort(key=lambda image: image["taken"], reverse=True)
+        elif body.get("sort") == "added":
+            chosen.reverse()
+        elif body.get("sort") == "random":
+            random.Random(body["seed"]).shuffle(chosen)
         first = body.get("offset", 0)
         return {
             "images": [_tile(image) for image in chosen[first : first + body.get("n", 200)]],
@@ -203,6 +220,72 @@ class PageApi:
             made.append({"month": month, "count": months[month], "offset": offset})
             offset += months[month]
         return {"months": made}
+
+    def _image(self, body: Any) -> Any:
+        key = body["key"]
+        image = next((one for one in self.images if one["key"] == key), None)
+        if image is None:
+            raise Refused(404, "UsageError", "no such image in the index")
+        known = {name: image[name] for name in ("name", "width", "height", "taken", "camera", "rating")}
+        return {
+            **known,
+            "path": f"{image['path']}/{image['name']}",
+            "folder": image["path"],
+            "bytes": 3_456_789,
+            "modified": "2023-07-01T12:00:00",
+            "pages": 1,
+            "lens": "XF 35mm f/2",
+            "place": "Nairobi, Kenya",
+            "latitude": -1.2833,
+            "longitude": 36.8167,
+            "title": None,
+            "description": None,
+            "keywords": ["safari", "<b>lion</b>"],
+            "copies": [],
+            "missing": False,
+            "original": "image/jpeg",
+        }
+
+    def _overview(self, body: Any) -> Any:
+        clusters = [
+            {
+                "id": number,
+                "name": name,
+                "count": len(self.images[number::_CLUSTERS]),
+                "images": [_tile(image) for image in self.images[number::_CLUSTERS][:6]],
+            }
+            for number, name in enumerate(("Beach", "Birthday cake", "<b>Cats</b>"))
+        ]
+        return {"state": "ready", "clusters": clusters, "images": len(self.images), "seconds": 0.1}
+
+    def _duplicates(self, body: Any) -> Any:
+        groups = [
+            {"reason": reason, "images": [_tile(image) for image in self.images[first : first + 2]]}
+            for first, reason in ((0, "The same image"), (2, "A burst"), (4, "A smaller copy"))
+        ]
+        return {"groups": groups[body["offset"] : body["offset"] + body["n"]], "total": len(groups)}
+
+    def _export(self, body: Any) -> Any:
+        chosen = {image["key"]: image for image in self.images}
+        paths = [f"{chosen[key]['path']}/{chosen[key]['name']}" for key in body["keys"]]
+        if body["as"] == "paths":
+            return File(
+                "paths.txt", "text/plain; charset=utf-8", "".join(f"{path}\n" for path in paths).encode()
+            )
+        if body["as"] == "csv":
+            rows = [
+                "path,width",
+                *(f'"{path}",{chosen[key]["width"]}' for key, path in zip(body["keys"], paths, strict=True)),
+            ]
+            return File("images.csv", "text/csv", "\r\n".join(rows).encode())
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as packed:
+            for key, path in zip(body["keys"], paths, strict=True):
+                packed.writestr(Path(path).name, self._drawn(key))
+        return File("images.zip", "application/zip", out.getvalue())
+
+    def _reveal(self, body: Any) -> Any:
+        return {}
 
     def _upload(self, body: Any) -> Any:
         return {"upload": f"upload-{len(self.asked['upload'])}", "width": 320, "height": 240}
@@ -228,7 +311,17 @@ class Refused(Exception):
         self.status, self.kind = status, kind
 
 
-def _image(number: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class File:
+    """A download: its name, its media type and its bytes."""
+
+    name: str
+    kind: str
+    body: bytes
+
+
+def drawn_image(number: int) -> dict[str, Any]:
+    """Return what the server knows of the image of a number."""
     hue = number * 0.618 % 1
     colour = tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, 0.9))
     year = str(2019 + number % 5)
@@ -255,7 +348,7 @@ def _tile(image: dict[str, Any]) -> dict[str, Any]:
         "page": 0,
         "spreads": None,
         "stands_out": None,
-        "copies": 0,
-        "missing": False,
-        "stack": [],
+        "copies": image.get("copies", 0),
+        "missing": image.get("missing", False),
+        "stack": image.get("stack", []),
     }

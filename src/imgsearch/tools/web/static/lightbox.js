@@ -124,7 +124,6 @@ class Lightbox {
     this.broken.hidden = true;
     this.image.hidden = false;
     this.sharp = false;
-    this.zoomed = null;
     // The small thumbnail is there already; the large one takes its place when it has come.
     this.image.src = thumb(tile.key);
     this.load(thumb(tile.key, "l"), tile);
@@ -196,7 +195,9 @@ class Lightbox {
     const { tile, stage } = this;
     if (!tile) return;
     const width = tile.width || 4, height = tile.height || 3, style = this.image.style;
-    const scale = Math.min(stage.clientWidth / width, stage.clientHeight / height, 2);
+    const edge = innerWidth > 820 ? 56 : 0; // where the arrows are
+    const scale = Math.min((stage.clientWidth - 2 * edge) / width, (stage.clientHeight - edge / 2) / height, 2);
+    this.zoomed = null;
     Object.assign(this, { scale, full: Math.max(1 / devicePixelRatio, scale * (scale >= 0.999 / devicePixelRatio ? 2 : 1)) });
     style.width = `${Math.round(width * scale)}px`;
     style.height = `${Math.round(height * scale)}px`;
