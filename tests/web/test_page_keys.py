@@ -21,6 +21,8 @@ def test_walk_by_the_keyboard_alone(app: App) -> None:
     """Search, go into the images, open one, select it, come back and search for similar ones without a mouse."""
     page = app.open()
     expect(page.get_by_role("grid", name="Timeline")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("grid", name="Timeline").get_by_role("link").first).to_be_focused()
     page.keyboard.press("/")
     page.keyboard.type("red")
     first = page.get_by_role("grid", name="Results").get_by_role("link", name="IMG_1003.jpg")

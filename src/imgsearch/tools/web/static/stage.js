@@ -12,6 +12,7 @@ let now = null; // {node, grid, source, end}
 let opening = false;
 let went = false; // by Back or Forward
 let address = null;
+let name = null; // of the view that comes
 const scrolled = new Map(); // address → how far it was scrolled when it was left
 
 history.scrollRestoration = "manual";
@@ -19,6 +20,9 @@ addEventListener("popstate", () => { went = true; });
 
 /** The grid that is shown, or null. */
 export const grid = () => now?.grid ?? null;
+
+/** The next view that is put into the page has this name; the style sheet goes by it. */
+export function expect(view) { name = view; }
 
 const here = () => format({ ...current(), open: null, cut: null });
 
@@ -34,6 +38,7 @@ export function put(view) {
   address = here();
   went = false;
   now = view;
+  document.body.dataset.view = name;
   byId("content").classList.remove("is-busy");
   byId("content").replaceChildren(view.node);
   view.grid?.arrange();

@@ -35,7 +35,7 @@ let shown = null;
 function route() {
   const state = current(), view = viewOf(state);
   drawTabs(view);
-  document.body.dataset.view = view === "overview" && state.cluster !== null ? "cluster" : view;
+  stage.expect(view === "overview" && state.cluster !== null ? "cluster" : view);
   if (view === "search") {
     shown = null;
   } else if (shown !== identity(state)) {
