@@ -45,13 +45,17 @@ export function askCrop(file) {
 function drawFrame(url, name) {
   let box = { ...WHOLE };
   const image = el("img", { src: url, alt: "", draggable: "false" });
-  const frame = el("div", { class: "crop-frame" }, image);
+  const veil = el("div", { class: "crop-veil" });
+  const frame = el("div", { class: "crop-frame" }, image, veil);
   const area = el("div", { class: "crop-box", tabindex: "0", role: "group" });
   const handles = Object.entries(CORNERS).map(([corner, label]) =>
     el("button", { class: "crop-handle", type: "button", "aria-label": `${label} corner of the crop`, dataset: { corner } }),
   );
   const stage = el("div", { class: "crop-stage" }, frame);
-  image.addEventListener("load", () => frame.append(area, ...handles));
+  image.addEventListener("load", () => {
+    veil.append(area);
+    frame.append(...handles);
+  });
   image.addEventListener("error", () => {
     const words = "This browser can't show the image. It is searched by as a whole.";
     stage.replaceChildren(el("p", { class: "crop-none" }, el("bdi", { text: name }), el("br"), words));

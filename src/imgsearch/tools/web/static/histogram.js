@@ -42,8 +42,10 @@ function draw() {
   const text = el("div", { class: "meter-text" });
   parts = { text, scored };
   meter.replaceChildren(text);
-  if (answer.scores?.counts?.length) meter.append(drawCut(scored));
   const state = current();
+  // Too few images to tell chance by have no picture of it either.
+  const judged = answer.cut?.judged !== false || state.cut !== null;
+  if (answer.scores?.counts?.length && judged) meter.append(drawCut(scored));
   apply(cutOf(state, answer), state.cut !== null);
 }
 

@@ -104,8 +104,8 @@ function body(state) {
 
 const key = (state) => JSON.stringify([state.view, body(state)]);
 
-// What is added or taken away has to be typed yet.
-const begun = (q) => q.replace(/(^|\s)[+\-\u2212]\s*$/u, "").trim();
+// What is added or taken away, or the name of a saved query, has to be typed yet.
+const begun = (q) => q.replace(/(^|\s)[+\-\u2212@]\s*$/u, "").trim();
 
 function follow(state, changed) {
   if (!changed) return;
@@ -130,6 +130,10 @@ async function run(state, typing) {
   const mine = ++number;
   const request = body(state);
   if (typing) request.q = begun(state.q);
+  if (!asks({ ...state, q: request.q })) {
+    stop();
+    return;
+  }
   const end = busy(results.busy);
   const began = performance.now();
   signal.addEventListener("abort", end);
