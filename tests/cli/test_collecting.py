@@ -119,6 +119,39 @@ def test_what_can_not_be_collected_is_one_line(found: list[Path], tmp_path: Path
 
 @pytest.mark.slow("starts the program that opens a file")
 @pytest.mark.skipif(sys.platform == "darwin", reason="the programs of a Linux desktop")
+def test_open_with_a_search_opens_what_it_prints(
+    found: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """query, similar and list print as ever and open the images, but for missing ones; with nothing found, nothing."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    (tmp_path / "bin").mkdir()
+    program, log = tmp_path / "bin" / "xdg-open", tmp_path / "log"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$1" >> {log}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    index = tmp_path / "ix"
+    for command, opened in (
+        (("query", "red", "-k", "2", "--paths"), found[:2]),
+        (("similar", found[0], "-k", "1", "--json"), found[:1]),
+        (("list", "--name", "lake.*"), found[1:]),
+        (("list", tmp_path / "photos" / "x"), found[1:2]),
+    ):
+        plain = imgsearch(*command, "--index", index)
+        done = imgsearch(*command, "--index", index, "--open")
+        assert (done.code, done.out) == (0, plain.out), done.err
+        assert sorted(log.read_text().splitlines()) == sorted(map(str, opened))
+        log.unlink()
+    found[0].unlink()
+    assert imgsearch("query", "red", "-k", "2", "--index", index, "--open").code == 0
+    assert log.read_text().splitlines() == [str(found[1])]
+    log.unlink()
+    assert imgsearch("query", "red", "--min-score", "2", "--index", index, "--open").code == 1
+    assert not log.exists()
+
+
+@pytest.mark.slow("starts the program that opens a file")
+@pytest.mark.skipif(sys.platform == "darwin", reason="the programs of a Linux desktop")
 def test_reveal_shows_the_folder_where_nobody_selects_files(
     found: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

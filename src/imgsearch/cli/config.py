@@ -35,7 +35,7 @@ QUERY = "query"
 """The key of a saved query's words."""
 ENVIRONMENT = {"index": "IMGSEARCH_INDEX", "model": "IMGSEARCH_MODEL_DIR"}
 """Option → the variable that wins over the file."""
-_NOT_SET = {"allow_private", "help", "help_all", "less", "more"}
+_NOT_SET = {"allow_private", "help", "help_all", "less", "more", "open_printed"}
 """Options that mean one call."""
 ADDRESS = "an address is fetched only when it is typed; save the image and give its path"
 """Why no address stands in the file."""

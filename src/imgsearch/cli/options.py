@@ -179,6 +179,11 @@ Color = Annotated[
     ),
 ]
 
+Open = Annotated[
+    bool,
+    typer.Option("--open", help="Also open the results in your image viewer", rich_help_panel=OUTPUT),
+]
+
 
 def count(given: str | int) -> int:
     """Read a number of results, or all; the default is one already. Raises UsageError."""
@@ -190,10 +195,13 @@ def count(given: str | int) -> int:
         raise UsageError(f"--limit {given}: not a whole number, nor all") from None
 
 
-def handled(command: Callable[P, int], *, asks: bool = False, shows: bool = False) -> Callable[P, None]:
+def handled(
+    command: Callable[P, int], *, asks: bool = False, shows: bool = False, opens: bool = False
+) -> Callable[P, None]:
     """Make a function a command: add the options that all have, and turn its exit code or error into the process's.
 
     ``asks``: it may ask the user something, which --yes answers. ``shows``: it prints images, in colours by --color.
+    ``opens``: it can also open what it prints, by --open.
 
     ImgsearchError: one line and its own code. Ctrl-C: 130. A closed pipe: silence, and the code that a shell shows
     for it. Anything else is a bug of ours and shows its traceback.
@@ -204,12 +212,16 @@ def handled(command: Callable[P, int], *, asks: bool = False, shows: bool = Fals
         quiet, verbose, yes = (bool(kwargs.pop(name, False)) for name in ("quiet", "verbose", "yes"))
         kwargs.pop("help_all", None)
         color = cast(When, kwargs.pop("color", "auto"))
+        to_open: list[str] | None = [] if kwargs.pop("open_printed", False) else None
         try:
             if quiet and verbose:
                 raise UsageError("--quiet and --verbose contradict each other; give one of them")
             output.settings.level = output.QUIET if quiet else output.VERBOSE if verbose else output.NORMAL
             output.settings.yes, output.settings.color = yes, color
+            output.settings.to_open = to_open
             code = command(*args, **kwargs)
+            if to_open:
+                _open(to_open)
         except ImgsearchError as error:
             output.error(Message(error.as_message, set_in_file(error.as_message)))
             code = error.exit_code
@@ -238,6 +250,7 @@ def handled(command: Callable[P, int], *, asks: bool = False, shows: bool = Fals
         raise typer.Exit(code)
 
     added: dict[str, tuple[Any, object]] = {
+        **({"open_printed": (Open, False)} if opens else {}),
         **({"color": (Color, "auto")} if shows else {}),
         **({"yes": (Yes, False)} if asks else {}),
         "quiet": (Quiet, False),
@@ -251,6 +264,17 @@ def handled(command: Callable[P, int], *, asks: bool = False, shows: bool = Fals
     ]
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *flags])  # type: ignore[attr-defined]
     return run
+
+
+def _open(images: list[str]) -> None:
+    """Open the first of the images that were printed, on the user's desktop. Raises DesktopError."""
+    from imgsearch import deep
+    from imgsearch.tools import desktop
+
+    there = [image for image in dict.fromkeys(images) if deep.exists(image)] or images[:1]
+    if len(there) > desktop.MAX_OPENED:
+        output.ProgressReporter().say(f"only the first {desktop.MAX_OPENED} images are opened")
+    desktop.open_files(there[: desktop.MAX_OPENED])
 
 
 def _have_a_folder() -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from imgsearch.cli.spelling import spelled
@@ -34,22 +35,31 @@ from imgsearch.types import Hit
 _LINE_EVERY_SECONDS = 5.0
 _DRAWN_EVERY_SECONDS = 0.1  # as often as tqdm draws
 QUIET, NORMAL, VERBOSE = range(3)
+_MOST_NOTED = 1_000
 
 
 @dataclass(slots=True)
 class Settings:
     """How much is said on stderr, whether questions are answered with yes, and whether stdout is in colours.
 
-    These are --quiet and --verbose, --yes, --color.
+    These are --quiet and --verbose, --yes, --color. With --open, ``to_open`` has the paths of the first images that
+    were printed; else it is None.
     """
 
     level: int = NORMAL
     yes: bool = False
     color: When = "auto"
+    to_open: list[str] | None = None
 
 
 settings = Settings()
 """Those of the command that runs; its flags set them before it begins."""
+
+
+def printed(images: Iterable[str]) -> None:
+    """Note the paths of images that are printed: --open opens the first of them."""
+    if settings.to_open is not None:
+        settings.to_open += islice(images, max(0, _MOST_NOTED - len(settings.to_open)))
 
 
 def can_ask() -> bool:
@@ -186,6 +196,7 @@ def hits(
     a NUL byte). ``question`` is given where several are answered in one run, ``read`` where filters were
     read out of it, ``beside`` is what a person is shown besides.
     """
+    printed(hit.path for hit in found)
     if style == "json":
         for hit in found:
             data = hit.as_json()

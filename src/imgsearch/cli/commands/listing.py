@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -65,7 +65,7 @@ _SHOWN = 10  # lines of one kind
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("list", cls=Command, rich_help_panel=LIBRARY)(
-        common.handled(filters.filtered(list_images), shows=True)
+        common.handled(filters.filtered(list_images), shows=True, opens=True)
     )
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(filters.filtered(facets)))
 
@@ -141,13 +141,19 @@ def _print(found: Iterator[IndexedFile], json: bool, nul: bool) -> bool:
     first = next(found, None)
     if first is None:
         return False
-    files = chain([first], found)
+    files = _noted(chain([first], found))
     if json:
         for file in files:
             output.json_line({**path_json(file.path), "bytes": file.size, "modified": file.mtime_ns / 1e9})
     else:
         output.paths((file.path for file in files), nul=nul)
     return True
+
+
+def _noted(files: Iterable[IndexedFile]) -> Iterator[IndexedFile]:
+    for file in files:
+        output.printed([file.path])
+        yield file
 
 
 def facets(

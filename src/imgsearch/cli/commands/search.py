@@ -150,8 +150,12 @@ Less = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=QueryCommand, rich_help_panel=SEARCH)(common.handled(filters.filtered(query), shows=True))
-    app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(filters.filtered(similar), shows=True))
+    app.command(cls=QueryCommand, rich_help_panel=SEARCH)(
+        common.handled(filters.filtered(query), shows=True, opens=True)
+    )
+    app.command(cls=Command, rich_help_panel=SEARCH)(
+        common.handled(filters.filtered(similar), shows=True, opens=True)
+    )
 
 
 def _percent(text: str | None) -> float | None:
