@@ -178,8 +178,9 @@ class Lightbox {
     if (tile.score === undefined || tile.score === null) return [];
     const known = tile.spreads !== null && tile.spreads !== undefined;
     const above = known ? `${Math.abs(tile.spreads).toFixed(1)} spreads ${tile.spreads < 0 ? "below" : "above"} chance` : null;
+    const matched = tile.matched?.length ? el("span", { class: "muted" }, tile.matched.join("; ")) : null;
     const said = tile.stands_out === true ? "It stands out from the rest." : tile.stands_out === false ? "It does not stand out from the rest." : null;
-    return [el("div", { class: "why" }, el("strong", {}, tile.score.toFixed(2)), el("div", {}, el("span", {}, above ?? "score"), said ? el("span", { class: "muted" }, said) : null))];
+    return [el("div", { class: "why" }, el("strong", {}, tile.score.toFixed(2)), el("div", {}, el("span", {}, above ?? "score"), said ? el("span", { class: "muted" }, said) : null, matched))];
   }
 
   toggleInfo(on = this.side.hidden) {
