@@ -20,7 +20,7 @@ from imgsearch.search.thumbnails import thumbnail
 from imgsearch.text import Message, Option
 from imgsearch.tools import desktop
 from imgsearch.tools.server.guard import is_navigation, refusal
-from imgsearch.tools.server.requests import json_response, read_body, read_json, run_in
+from imgsearch.tools.server.requests import TooLong, json_response, read_body, read_json, run_in
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
 from imgsearch.tools.web import export, originals
@@ -48,7 +48,6 @@ _THREADS = {
     "exports": 2,
     "desktop": 1,
 }
-_AT_ONCE = 64  # requests of the page; a browser has six connections
 _UPLOADS_AT_ONCE = 3  # each up to 64 MB in memory
 _ORIGINALS_AT_ONCE = 4
 _EXPORTS_AT_ONCE = 2
@@ -103,7 +102,6 @@ class Page:
         self._original_slots = asyncio.Semaphore(_ORIGINALS_AT_ONCE)
         self._export_slots = asyncio.Semaphore(_EXPORTS_AT_ONCE)
         self._groups = DuplicateGroups()
-        self._at_once = 0
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -192,16 +190,15 @@ class Page:
             # The guard has looked at the origin, if there is one; a browser sends one with every POST.
             if request.method == "POST" and "origin" not in request.headers:
                 return refusal(403, "forbidden", "the request has no Origin header")
-            if self._at_once >= _AT_ONCE:
-                return _error(503, "busy", "the server is busy; try again")
             visit = Visit(session, self._answers(session), self._uploads.setdefault(session, Uploads()))
-            self._at_once += 1
             try:
                 if request.method == "GET":
                     await read_body(
                         request, 0
                     )  # so that what comes next is word that the browser has hung up
                 return await answer(request, visit)
+            except TooLong:
+                raise
             except Overtaken as error:
                 return _error(409, "stale", str(error))
             except Changed as error:
@@ -210,8 +207,6 @@ class Page:
                 return _error(404, type(error).__name__, str(error))
             except ImgsearchError as error:
                 return _error(400, type(error).__name__, self._line(error))
-            finally:
-                self._at_once -= 1
 
         return guarded
 
