@@ -202,6 +202,16 @@ def test_counts_and_lists_follow_the_filters(browser: Browser) -> None:
     assert browser.post("api/list", {"filters": {"path": "/"}}).status == 400
 
 
+def test_the_timeline_counts_each_image_once(server: PageServer, browser: Browser) -> None:
+    """Months count the images, and their offsets lead into the list, newest first."""
+    months = browser.post("api/months", {}).json["months"]
+    assert sum(month["count"] for month in months) == 6
+    assert months[0]["offset"] == 0
+    first = browser.post("api/list", {"sort": "random", "seed": 5, "n": 3}).json
+    second = browser.post("api/list", {"sort": "random", "seed": 5, "n": 3, "offset": 3}).json
+    assert {tile["key"] for tile in first["images"] + second["images"]} == set(keys(server, browser).values())
+
+
 def test_an_image_is_told_and_shown(server: PageServer, browser: Browser) -> None:
     """All that is known of an image, its thumbnail, and the file itself, byte for byte."""
     key = keys(server, browser)["blue.png"]

@@ -79,7 +79,7 @@ def test_it_listens_on_loopback_only(server: PageServer) -> None:
     with contextlib.suppress(OSError):
         others |= {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
     for address in others - {"127.0.0.1", "127.0.1.1"}:
-        with pytest.raises(OSError, match=""):
+        with pytest.raises((ConnectionError, OSError)):
             socket.create_connection((address, server.port), 5)
 
 

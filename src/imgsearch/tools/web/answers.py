@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,11 @@ from imgsearch.search.hits import SearchOptions
 from imgsearch.search.language.filtering import NAMES
 from imgsearch.search.language.question import Part
 from imgsearch.search.language.read import read_query
-from imgsearch.search.listing import ListOptions, count_facets, list_images
+from imgsearch.search.listing import ListOptions, count_facets
 from imgsearch.search.ranking.cut import Background
 from imgsearch.search.ranking.order import SORTS
 from imgsearch.search.show import show
+from imgsearch.search.timeline import count_months, list_contents
 from imgsearch.text import is_blank, printable
 from imgsearch.tools.server.pools import IndexPool
 from imgsearch.tools.server.resources import Resources
@@ -35,7 +35,7 @@ from imgsearch.tools.web.asked import MOST_HITS, MOST_OFFSET, Asked, Chosen
 from imgsearch.tools.web.export import check_size
 from imgsearch.tools.web.groups import DuplicateGroups, told
 from imgsearch.tools.web.keys import key_of, record_of, records_of
-from imgsearch.tools.web.tiles import records_of_files, tile_of_hit, tile_of_record
+from imgsearch.tools.web.tiles import tile_of_hit, tile_of_record
 from imgsearch.tools.web.uploads import Uploads
 from imgsearch.types import RGB, Hit, Input, ModelOptions, PixelBudget, Record, Vectors
 
@@ -253,17 +253,29 @@ class Answers:
         asked = Asked(data)
         chosen = asked.filters
         n, offset = asked.count("n", 200, MOST_HITS, 1), asked.count("offset", 0, MOST_OFFSET)
-        sort = asked.text("sort", "newest")
+        options = ListOptions(
+            chosen.filters(),
+            (),
+            asked.text("sort", "newest"),
+            n,
+            offset,
+            asked.count("seed", 0, 2**53, -(2**53)),
+        )
 
         def work(index: ImageIndex) -> dict[str, Any]:
-            filters, below = chosen.filters(), chosen.below(index)
-            listed = list_images(index, ListOptions(filters, below, sort, n, offset))
-            total = sum(len(found.chosen) for found in index.files(filters, below))
-            return {
-                "images": _listed(index, [file.path for file in listed]),
-                "total": total,
-                "version": protocol.version(),
-            }
+            found = list_contents(index, replace(options, below=chosen.below(index)))
+            tiles = [tile_of_record(one.record, one.taken) for one in found.images]
+            return {"images": tiles, "total": found.total, "version": protocol.version()}
+
+        return self.catalogues.lists.use(self.folder, work)
+
+    def months(self, data: Any) -> dict[str, Any]:
+        """Count images by the month in which they were taken."""
+        chosen = Asked(data).filters
+
+        def work(index: ImageIndex) -> dict[str, Any]:
+            months = count_months(index, chosen.filters(), chosen.below(index))
+            return {"months": [asdict(month) for month in months], "version": protocol.version()}
 
         return self.catalogues.lists.use(self.folder, work)
 
@@ -276,13 +288,6 @@ class Answers:
             told = count_facets(index, filters, below).as_json()
             for row in told["folder"]:
                 row["name"] = printable(row["path"])
-            ratings = sum((found.ratings() for found in index.files(filters, below)), Counter[int | None]())
-            told["rating"] = [
-                {"rating": rating, "images": count}
-                for rating, count in sorted(
-                    ratings.items(), key=lambda one: -2 if one[0] is None else one[0], reverse=True
-                )
-            ]
             return told
 
         return self.catalogues.lists.use(self.folder, work)
@@ -367,16 +372,6 @@ class _Known:
 
 def _named_by(item: Input) -> tuple[str | None, str | None]:
     return item.text, item.instruction
-
-
-def _listed(index: ImageIndex, paths: Sequence[str]) -> list[dict[str, Any]]:
-    records = records_of_files(index, paths)
-    dates = metadata.dates(index.catalog.database, [record.id for record in records.values()])
-    return [
-        tile_of_record(record, dates.get(record.id), path)
-        for path in paths
-        if (record := records.get(path)) is not None
-    ]
 
 
 def _told(index: ImageIndex, record: Record) -> dict[str, Any]:

@@ -124,6 +124,7 @@ class Page:
             "search": self._search,
             "list": self._in("lists", lambda visit, data: visit.answers.listed(data)),
             "facets": self._in("lists", lambda visit, data: visit.answers.facets(data)),
+            "months": self._in("lists", lambda visit, data: visit.answers.months(data)),
             "duplicates": self._in("duplicates", self._duplicates),
             "upload": self._upload,
             "export": self._export,
