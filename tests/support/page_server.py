@@ -12,19 +12,19 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imgsearch.client.connection import Address
+from imgsearch.client.connection import Address, find_server
 from imgsearch.startup import StopSignals
 from imgsearch.tools.server import resources
 from imgsearch.tools.server.daemon import PageOptions, ServeOptions, serve
 from support import fakes
 from support.fakes import FakeModel, Notes
-from support.serving import PATIENCE
+from support.serving import PATIENCE, until
 
 NAVIGATION = {"sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 """What a browser says of an address that somebody has typed."""
@@ -78,14 +78,13 @@ class Browser:
 
 @dataclass
 class PageServer:
-    """A server that runs. ``link`` is the one-time link that it has opened."""
+    """A server that runs. ``link`` is the one-time link that it has opened, "" without a page."""
 
     address: Address
     link: str
     index: str
     notes: Notes
     model: FakeModel
-    stop: Any = field(default=None)
 
     @property
     def port(self) -> int:
@@ -142,7 +141,10 @@ class PageServer:
 
 @contextmanager
 def page_server(index: str, model: FakeModel, **options: Any) -> Iterator[PageServer]:
-    """Run the server of ``imgsearch web`` for an index during the block, with the fake model in memory."""
+    """Run the server of ``imgsearch web`` for an index during the block, with the fake model in memory.
+
+    ``options`` are further ones of ServeOptions; with ``page=None`` it is that of ``imgsearch serve``.
+    """
     signals, notes, links = StopSignals(), Notes(), list[str]()
     ready = threading.Event()
 
@@ -165,8 +167,11 @@ def page_server(index: str, model: FakeModel, **options: Any) -> Iterator[PageSe
         thread = threading.Thread(target=serve, args=(chosen, notes, address, signals), daemon=True)
         thread.start()
         try:
-            assert ready.wait(PATIENCE), notes.text
-            yield PageServer(address, links[0], index, notes, model)
+            if chosen.page:
+                assert ready.wait(PATIENCE), notes.text
+            else:
+                until(lambda: find_server(address))
+            yield PageServer(address, links[0] if links else "", index, notes, model)
         finally:
             signals._take(signal.SIGINT, None)
             thread.join(PATIENCE)

@@ -152,7 +152,7 @@ class Answers:
         parts: list[Part] = []
         text = ""
         if not is_blank(words):
-            reading = read_query([words], chosen.given, literal=literal, unread=unread, relative=False)
+            reading = read_query([words], chosen.given, literal=literal, unread=unread, files=False)
             text = reading.text
             for one in reading.read:
                 chosen = chosen.adding(one.filters)
