@@ -57,7 +57,7 @@ Sort = Annotated[
 MinScore = Annotated[
     float | None,
     typer.Option(
-        "--min-score", metavar="S", help="Drop results that score below this", rich_help_panel=SEARCH
+        "--min-score", metavar="S", help="Drop results that score below this", rich_help_panel=ADVANCED
     ),
 ]
 Within = Annotated[
