@@ -1,12 +1,12 @@
 // What stands in the page's content: one view at a time, with its grid, and the lightbox over it.
 
 import { ACTIONS } from "./actions.js";
-import { get } from "./api.js";
-import { byId, el } from "./dom.js";
+import { get } from "../page/api.js";
+import { byId, el } from "../page/dom.js";
 import { Grid } from "./grid.js";
 import * as lightbox from "./lightbox.js";
 import { Hits } from "./source.js";
-import { change, current, format } from "./state.js";
+import { change, current, format } from "../page/state.js";
 
 let now = null; // {node, grid, source, end}
 let opening = false;

@@ -1,6 +1,6 @@
 // The dialog in which an image is cropped before it is searched by: with the pointer, or with the arrow keys.
 
-import { el, icon } from "./dom.js";
+import { el, icon } from "../page/dom.js";
 
 const CORNERS = { nw: "Top left", ne: "Top right", sw: "Bottom left", se: "Bottom right" };
 const LEAST = 0.05; // of a side

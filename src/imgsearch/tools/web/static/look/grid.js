@@ -1,6 +1,6 @@
 // A grid of images in justified rows, of which only those in the window and around it are in the page.
 
-import { el, icon } from "./dom.js";
+import { el, icon } from "../page/dom.js";
 import { arrange, lastAt, places } from "./layout.js";
 import { selection } from "./selection.js";
 import { Tile } from "./tile.js";

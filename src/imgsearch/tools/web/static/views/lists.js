@@ -1,12 +1,12 @@
 // Everything without a query: by month with a scrubber, by folder, recently added, at random, one cluster.
 
-import { post, thumb } from "./api.js";
-import { el, icon, plural } from "./dom.js";
+import { post, thumb } from "../page/api.js";
+import { el, icon, plural } from "../page/dom.js";
 import { Scrubber } from "./scrubber.js";
-import { Pages } from "./source.js";
-import * as stage from "./stage.js";
-import { change, current, format } from "./state.js";
-import { monthOf } from "./tile.js";
+import { Pages } from "../look/source.js";
+import * as stage from "../look/stage.js";
+import { change, current, format } from "../page/state.js";
+import { monthOf } from "../look/tile.js";
 
 const PAGE = 200;
 let turn = 0; // of asking: an answer to an earlier view is dropped

@@ -1,9 +1,9 @@
 // The scores: how those of all images are spread, where chance ends, and a slider for the cut.
 
-import { byId, el, plural, svg } from "./dom.js";
-import * as results from "./results.js";
+import { byId, el, plural, svg } from "../page/dom.js";
+import * as results from "../look/results.js";
 import { onAnswer } from "./search.js";
-import { change, current, subscribe } from "./state.js";
+import { change, current, subscribe } from "../page/state.js";
 
 const WIDTH = 320;
 const HEIGHT = 44;

@@ -1,10 +1,10 @@
 // The box, and the one search that is under way: as somebody types, and whenever the address asks something else.
 
-import { post } from "./api.js";
-import { busy, onBack } from "./connection.js";
-import { announce, byId, el, icon, plural } from "./dom.js";
-import * as results from "./results.js";
-import { asks, change, current, subscribe } from "./state.js";
+import { post } from "../page/api.js";
+import { busy, onBack } from "../page/connection.js";
+import { announce, byId, el, icon, plural } from "../page/dom.js";
+import * as results from "../look/results.js";
+import { asks, change, current, subscribe } from "../page/state.js";
 
 const PAGE = 200; // hits that are asked for at a time
 const PAUSE_MS = [30, 300]; // between the last key and the search: short where answers come fast

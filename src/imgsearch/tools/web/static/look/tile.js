@@ -1,9 +1,9 @@
 // One image in a grid: its thumbnail, name, score, and what there is to say of it.
 
-import { thumb } from "./api.js";
-import { el, icon, plural } from "./dom.js";
+import { thumb } from "../page/api.js";
+import { el, icon, plural } from "../page/dom.js";
 import { selection } from "./selection.js";
-import { current, format } from "./state.js";
+import { current, format } from "../page/state.js";
 
 const MONTH = new Intl.DateTimeFormat("en", { month: "long", year: "numeric" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long", year: "numeric" });

@@ -1,9 +1,9 @@
 // The answer to a query: hits from the best on, those behind the cut dimmed or left out.
 
-import { byId, el, plural } from "./dom.js";
+import { byId, el, plural } from "../page/dom.js";
 import * as stage from "./stage.js";
 import { Hits } from "./source.js";
-import { current } from "./state.js";
+import { current } from "../page/state.js";
 
 let source = null;
 let at = { score: null, hide: false };

@@ -1,7 +1,7 @@
 // Saved queries, offered in the box behind an @.
 
-import { get } from "./api.js";
-import { byId, el } from "./dom.js";
+import { get } from "../page/api.js";
+import { byId, el } from "../page/dom.js";
 
 const NAMED = /(^|\s)@([^\s@]*)$/u;
 

@@ -1,9 +1,9 @@
 // The collection at a glance: its clusters, each with a name, six images and a count.
 
-import { el, plural } from "./dom.js";
+import { el, plural } from "../page/dom.js";
 import { card, first, heading, showCluster } from "./lists.js";
-import * as stage from "./stage.js";
-import { current } from "./state.js";
+import * as stage from "../look/stage.js";
+import { current } from "../page/state.js";
 
 const AGAIN = 600; // milliseconds between two looks at how far the computation is
 const names = new Map();

@@ -1,9 +1,9 @@
 // What can be done with one image, by a button on its tile, in the lightbox or by a key.
 
-import { get } from "./api.js";
-import { toast } from "./dom.js";
+import { get } from "../page/api.js";
+import { toast } from "../page/dom.js";
 import { copyText, reveal, selection } from "./selection.js";
-import { asks, change, current } from "./state.js";
+import { asks, change, current } from "../page/state.js";
 
 const MOST = 20; // examples in one query
 

@@ -1,8 +1,8 @@
 // Chips: what was read out of the query and which filters apply, each to be taken away.
 
-import { byId, el, icon } from "./dom.js";
+import { byId, el, icon } from "../page/dom.js";
 import { onAnswer } from "./search.js";
-import { change, current, subscribe } from "./state.js";
+import { change, current, subscribe } from "../page/state.js";
 
 const ICONS = { date: "calendar", place: "place", saved: "saved", part: "plus", minus: "minus", filter: "filter" };
 const SIGN = /(^|\s)([+\-\u2212])(?=\s|$)/u;

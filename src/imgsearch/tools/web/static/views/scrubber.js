@@ -1,7 +1,7 @@
 // The bar beside the timeline: years along its height, a handle that says the month, drag or arrow keys to go there.
 
-import { el } from "./dom.js";
-import { lastAt } from "./layout.js";
+import { el } from "../page/dom.js";
+import { lastAt } from "../look/layout.js";
 
 export class Scrubber {
   constructor() {

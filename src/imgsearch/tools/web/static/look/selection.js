@@ -1,7 +1,7 @@
 // Images that were ticked: kept while the page scrolls and searches, and exported together.
 
-import { download, post } from "./api.js";
-import { announce, byId, el, icon, plural, toast } from "./dom.js";
+import { download, post } from "../page/api.js";
+import { announce, byId, el, icon, plural, toast } from "../page/dom.js";
 
 const tiles = new Map();
 const listeners = new Set();

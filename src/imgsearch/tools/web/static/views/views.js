@@ -1,15 +1,15 @@
 // The views of the page without a query, their tabs, and the keys that work everywhere.
 
-import { ACTIONS } from "./actions.js";
-import { byId, el, toast } from "./dom.js";
+import { ACTIONS } from "../look/actions.js";
+import { byId, el, toast } from "../page/dom.js";
 import { showDuplicates } from "./duplicates.js";
-import { register, start as listen } from "./keys.js";
-import * as lightbox from "./lightbox.js";
+import { register, start as listen } from "../page/keys.js";
+import * as lightbox from "../look/lightbox.js";
 import { showFolders, showRandom, showRecent, showTimeline } from "./lists.js";
 import { showOverview } from "./overview.js";
-import { MOST, copyPaths, mountSelection, selection } from "./selection.js";
-import * as stage from "./stage.js";
-import { asks, change, current, format, subscribe } from "./state.js";
+import { MOST, copyPaths, mountSelection, selection } from "../look/selection.js";
+import * as stage from "../look/stage.js";
+import { asks, change, current, format, subscribe } from "../page/state.js";
 
 const VIEWS = [
   ["timeline", "Timeline", showTimeline, "t"],

@@ -1,9 +1,9 @@
 // Filters beside the images: what there is by year, camera, folder, type and rating, with counts that follow.
 
-import { post } from "./api.js";
-import { onBack } from "./connection.js";
-import { byId, el, icon } from "./dom.js";
-import { change, current, subscribe } from "./state.js";
+import { post } from "../page/api.js";
+import { onBack } from "../page/connection.js";
+import { byId, el, icon } from "../page/dom.js";
+import { change, current, subscribe } from "../page/state.js";
 
 const FEW = 7; // values of a group that are shown at first
 const NARROW = matchMedia("(max-width: 820px)");

@@ -1,11 +1,11 @@
 // Groups of images that are the same or nearly so, the best of each first. Nothing is deleted here.
 
-import { post } from "./api.js";
-import { el, icon, plural } from "./dom.js";
+import { post } from "../page/api.js";
+import { el, icon, plural } from "../page/dom.js";
 import { first, heading } from "./lists.js";
-import { copyText } from "./selection.js";
-import { Hits } from "./source.js";
-import * as stage from "./stage.js";
+import { copyText } from "../look/selection.js";
+import { Hits } from "../look/source.js";
+import * as stage from "../look/stage.js";
 
 const PAGE = 60;
 const COMMAND = "imgsearch duplicates --script review.sh";

@@ -1,10 +1,10 @@
 // Images in the query: dropped, pasted or picked, cropped and sent; shown as small images in the box's row.
 
-import { ApiError, thumb, upload } from "./api.js";
-import { busy } from "./connection.js";
+import { ApiError, thumb, upload } from "../page/api.js";
+import { busy } from "../page/connection.js";
 import { askCrop } from "./crop.js";
-import { byId, el, icon, toast } from "./dom.js";
-import { change, current, keepPreview, subscribe } from "./state.js";
+import { byId, el, icon, toast } from "../page/dom.js";
+import { change, current, keepPreview, subscribe } from "../page/state.js";
 
 const MOST = 8; // images in a query
 

@@ -1,10 +1,10 @@
 // One image, large: its neighbours by the arrow keys, what is known of it, and zoom to its pixels.
 
 import { ACTIONS } from "./actions.js";
-import { get, original, thumb } from "./api.js";
-import { announce, el, icon, plural } from "./dom.js";
+import { get, original, thumb } from "../page/api.js";
+import { announce, el, icon, plural } from "../page/dom.js";
 import { selection } from "./selection.js";
-import { change, current } from "./state.js";
+import { change, current } from "../page/state.js";
 import { dayOf } from "./tile.js";
 
 const LARGE = 1600; // the long side of a large thumbnail
