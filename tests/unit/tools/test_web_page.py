@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imgsearch import search
 from imgsearch.index import side_db
-from imgsearch.tools.web import app
+from imgsearch.search.ranking import stacks as stacks_module
+from imgsearch.tools.web import answers, app
 from support import fakes
 from support.fakes import paint
 from support.page_server import Browser, PageServer, indexed_gallery, page_server
@@ -99,6 +101,23 @@ def test_less_like_an_image_is_none_of_the_hits(server: PageServer, browser: Bro
     assert "red.png" not in [hit["name"] for hit in less["hits"]]
 
 
+@pytest.mark.parametrize(("n", "stacks"), [(1, True), (2, True), (4, False), (6, True)])
+def test_all_parts_of_an_answer_have_each_image_once(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, n: int, stacks: bool
+) -> None:
+    """Behind the images that are put into stacks the others follow, and none is left out or comes twice."""
+    for module in (answers, stacks_module, search):
+        monkeypatch.setattr(module, "MOST", 3)
+    names: list[str] = []
+    more = True
+    while more:
+        answer = browser.post("api/search", {"q": "red", "n": n, "offset": len(names), "stacks": stacks}).json
+        names += [hit["name"] for hit in answer["hits"]]
+        more = answer["more"]
+        assert len(names) <= 6
+    assert len(names) == len(set(names)) == 6
+
+
 def test_words_that_are_typed_are_not_remembered(server: PageServer, browser: Browser) -> None:
     """A query on the way is looked up and not stored; one that was sent is stored."""
 
@@ -129,8 +148,8 @@ def test_a_remembered_query_does_not_wait_for_the_model(
         return embed(self, inputs, *args, **options)
 
     monkeypatch.setattr(fakes.FakeEncoder, "embed", slow)
-    answers: list[Any] = []
-    waiting = threading.Thread(target=lambda: answers.append(browser.post("api/search", {"q": "brown"})))
+    given: list[Any] = []
+    waiting = threading.Thread(target=lambda: given.append(browser.post("api/search", {"q": "brown"})))
     waiting.start()
     try:
         assert begun.wait(60)
@@ -141,7 +160,7 @@ def test_a_remembered_query_does_not_wait_for_the_model(
     finally:
         held.set()
         waiting.join()
-    assert answers[0].status == 200
+    assert given[0].status == 200
 
 
 def test_a_query_that_was_overtaken_is_not_embedded(

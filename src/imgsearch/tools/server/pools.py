@@ -171,10 +171,16 @@ class IndexPool:
             return work(fresh)
 
     def close_idle(self) -> None:
-        """Let go of every index if none was asked for long enough, so that a drive can be taken away."""
-        with self._turn:
-            if self._clock() - self._used >= self._idle_seconds:
-                self._close()
+        """Let go of every index if none was asked for long enough, so that a drive can be taken away.
+
+        This waits for nobody: while an index is used, none is idle.
+        """
+        if self._turn.acquire(blocking=False):
+            try:
+                if self._clock() - self._used >= self._idle_seconds:
+                    self._close()
+            finally:
+                self._turn.release()
 
     def close(self) -> None:
         """Let go of every index."""

@@ -24,6 +24,7 @@ from imgsearch.search.language.read import read_query
 from imgsearch.search.listing import ListOptions, count_facets
 from imgsearch.search.ranking.cut import Background
 from imgsearch.search.ranking.order import SORTS
+from imgsearch.search.ranking.stacks import MOST
 from imgsearch.search.show import show
 from imgsearch.search.timeline import count_months, list_contents
 from imgsearch.text import is_blank, printable
@@ -37,7 +38,7 @@ from imgsearch.tools.web.groups import DuplicateGroups, told
 from imgsearch.tools.web.keys import key_of, record_of, records_of
 from imgsearch.tools.web.tiles import tile_of_hit, tile_of_record
 from imgsearch.tools.web.uploads import Uploads
-from imgsearch.types import RGB, Hit, Input, ModelOptions, PixelBudget, Record, Vectors
+from imgsearch.types import RGB, Hit, Input, ModelOptions, PixelBudget, QueryEncoder, Record, Vectors
 
 _BINS = 60
 _AUTO = ModelOptions()
@@ -102,13 +103,10 @@ class Answers:
         if sort not in SORTS:
             raise InputError(f"sort: choose one of {', '.join(SORTS)}")
         request, read, text = self._request(asked, uploads)
-        # In another order than that of the scores, the best are put in order together: else each stretch of them would
-        # be in an order of its own.
-        together = sort != "score"
         options = replace(
             request.options,
-            n=MOST_HITS if together else n + 1,
-            offset=0 if together else offset,
+            n=n + 1,
+            offset=offset,
             sort=sort,
             stacks=asked.flag("stacks", True),
             cut="mark",
@@ -118,17 +116,17 @@ class Answers:
 
         def work(index: ImageIndex) -> tuple[Answer, int, dict[int, int]]:
             encoder = CachedEncoder(index, _AUTO, lambda: _Known(embedded), keep=False)
-            answered = ask(index, request, encoder)
+            answered = _ask(index, request, encoder)
             searched = index.searched
-            contents = [hit.content for hit in answered.hits]
+            total = index.catalog.counts()[1] if searched is None else searched
             return (
                 answered,
-                index.catalog.counts()[1] if searched is None else searched,
-                metadata.dates(index.catalog.database, contents),
+                total,
+                metadata.dates(index.catalog.database, [hit.content for hit in answered.hits]),
             )
 
         answered, total, dates = self.catalogues.searches.use(self.folder, work)
-        hits = answered.hits[offset:] if together else answered.hits
+        hits = answered.hits
         return {
             "hits": [tile_of_hit(hit, dates) for hit in hits[:n]],
             "more": len(hits) > n,
@@ -355,6 +353,30 @@ class Answers:
     def saved(self) -> dict[str, Any]:
         """List the saved queries. Raises UsageError for a config file that can't be used."""
         return {"saved": [{"name": name, "words": words} for name, words in self.queries.listed().items()]}
+
+
+def _ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Answer:
+    """Answer a request whose options ask for any part of its hits, so that all parts together have each image once."""
+    options = request.options
+    n, offset = options.n, options.offset
+    if options.sort != "score":
+        # The best are put in order together: else each part would be in an order of its own.
+        answered = ask(index, replace(request, options=replace(options, n=MOST, offset=0)), encoder)
+        return replace(answered, hits=answered.hits[offset : offset + n])
+    if not options.stacks:
+        return ask(index, request, encoder)
+    if offset + n <= MOST:
+        answered = ask(index, request, encoder)
+        if len(answered.hits) == n:
+            return answered
+    # Only the best MOST images are stacked; those behind them follow one by one.
+    stacked = ask(index, replace(request, options=replace(options, n=MOST, offset=0)), encoder)
+    hits = stacked.hits[offset : offset + n]
+    if len(hits) < n:
+        behind = MOST + max(0, offset - len(stacked.hits))
+        single = replace(options, n=n - len(hits), offset=behind, stacks=False)
+        hits += ask(index, replace(request, options=single), encoder).hits
+    return replace(stacked, hits=hits)
 
 
 class _Known:
