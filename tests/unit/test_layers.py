@@ -55,6 +55,8 @@ ONLY_IN = {
     "h11": {"tools/server/daemon"},
     "tqdm": {"cli/output"},
     "tomlkit": {"cli/config"},
+    "mcp": {"tools/mcp/server"},
+    "anyio": {"tools/mcp/server"},
     "watchfiles": {"tools/watch/changes"},
 }
 

@@ -7,16 +7,18 @@ import os
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import ImgsearchError
+from imgsearch.search import listing
 from imgsearch.search.examples import read_image
-from imgsearch.search.hits import SearchOptions
+from imgsearch.search.hits import CUTS, SearchOptions
 from imgsearch.search.language.filtering import NAMES
+from imgsearch.search.ranking import order
 from imgsearch.tools.server import api, resources, shapes
 from imgsearch.tools.server.handlers import Handlers
 from imgsearch.tools.server.resources import Resources
@@ -375,7 +377,7 @@ def test_what_is_no_list_or_image_is_refused(
 @pytest.mark.parametrize(
     ("address", "asked", "shape"),
     [
-        ("query", {"text": "red - blue", "stacks": True, "explain": True, "cut": "auto"}, api.Found),
+        ("query", {"text": "red - blue", "stacks": True, "explain": True, "cut": "auto"}, api.FoundByWords),
         ("similar", {"image": "{}/pictures/red.png"}, api.Found),
         ("listed", {}, api.Listed),
         ("counted", {}, api.Counted),
@@ -407,4 +409,11 @@ def test_a_request_has_the_options_of_the_search() -> None:
     """What the library can be told of a search has the same name in a request, and the filters have all of theirs."""
     known = {field.attribute for field in shapes.fields(api.Search)}
     assert {field.name for field in fields(SearchOptions)} - known == {"below", "filters"}
+    kinds = {
+        shape: {field.name: get_args(field.kind) for field in shapes.fields(shape)}
+        for shape in (api.Search, api.List)
+    }
+    assert kinds[api.Search]["cut"] == CUTS
+    assert kinds[api.Search]["sort"] == order.SORTS
+    assert kinds[api.List]["sort"] == listing.SORTS
     assert set(NAMES) <= {field.attribute for field in shapes.fields(api.Filters)}

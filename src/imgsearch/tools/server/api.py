@@ -30,9 +30,6 @@ def versioned(data: Mapping[str, Any]) -> dict[str, Any]:
 class Filters:
     """Which images count: those that pass all of these."""
 
-    in_: Annotated[list[AbsolutePath], "In one of these folders, or one of these files"] = field(
-        default_factory=list
-    )
     after: Annotated[str | None, "Taken from then on: `2024`, `2024-07`, `last month`"] = None
     before: Annotated[str | None, "Taken before then"] = None
     on: Annotated[str | None, "Taken then"] = None
@@ -67,7 +64,16 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Confined(Filters):
+    """Which images count: those that pass all of these, in some folders."""
+
+    in_: Annotated[list[AbsolutePath], "In one of these folders, or one of these files"] = field(
+        default_factory=list
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
     """An image of the index, as an example."""
 
     path: Annotated[AbsolutePath, "Its path"]
@@ -75,7 +81,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search(Filters):
+class Search(Confined):
     """What all searches take, besides the filters."""
 
     index: Annotated[AbsolutePath | None, "The index's folder; not given: the server's own"] = None
@@ -86,7 +92,10 @@ class Search(Filters):
     )
     min_score: Annotated[float | None, "Leave out results that score below this (from -1 to 1)"] = None
     within: Annotated[float | None, "Leave out results that score so many percent below the best"] = None
-    cut: Annotated[Literal["off", "auto"], "`auto`: end where results are no closer than chance"] = "off"
+    cut: Annotated[
+        Literal["auto", "mark", "off"],
+        "`auto`: end where results are no closer than chance; `mark`: only tell where that is",
+    ] = "off"
     stacks: Annotated[bool, "Bursts and near-duplicates as one result"] = False
     explain: Annotated[bool, "Tell for each result what carried it (`why`)"] = False
     include_examples: Annotated[bool, "Also find the images that the query is made of"] = False
@@ -114,8 +123,8 @@ class Query(Search):
     text: Annotated[str | None, "The words, in the language of `imgsearch query`"] = None
     image: Annotated[AbsolutePath | None, "An image that the model is given together with the words"] = None
     literal: Annotated[bool, "Take all words as they are"] = False
-    more: Annotated[list[Place], "More like these images"] = field(default_factory=list)
-    less: Annotated[list[Place], "Away from these images"] = field(default_factory=list)
+    more: Annotated[list[Example], "More like these images"] = field(default_factory=list)
+    less: Annotated[list[Example], "Away from these images"] = field(default_factory=list)
     remember: Annotated[bool, "Use the query cache"] = True
 
 
@@ -127,17 +136,21 @@ class Similar(Search):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class List(Filters):
+class List(Confined):
     """The indexed files that pass the filters."""
 
     index: Annotated[AbsolutePath | None, "The index's folder; not given: the server's own"] = None
     n: Annotated[int, "At most so many files"] = 100
     offset: Annotated[int, "Leave out so many of the first files"] = 0
-    sort: Annotated[Literal["newest", "oldest", "path"], "The order"] = "newest"
+    sort: Annotated[
+        Literal["newest", "oldest", "path", "added", "random"],
+        "The order; `added`: from the one that was indexed last",
+    ] = "newest"
+    seed: Annotated[int, "Of a random order: the same number gives the same order"] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Count(Filters):
+class Count(Confined):
     """How many indexed files pass the filters."""
 
     index: Annotated[AbsolutePath | None, "The index's folder; not given: the server's own"] = None
@@ -231,12 +244,17 @@ class Found(Versioned):
     """The images that were found, best first."""
 
     hits: Annotated[list[FoundImage], "The results"]
-    read: NotRequired[Annotated[Read, "If anything was read out of the words; not with `literal`"]]
     cut: NotRequired[Annotated[Cut, "With `cut`"]]
     nearest: NotRequired[Annotated[list[FoundImage], "With `cut`: the best three behind the end"]]
     notices: NotRequired[
         Annotated[list[str], "What the user should know, as of a model that was slow to load"]
     ]
+
+
+class FoundByWords(Found):
+    """The same, with what was read out of the words."""
+
+    read: NotRequired[Annotated[Read, "If anything was read out of the words; not with `literal`"]]
 
 
 class ListedFile(TypedDict):
@@ -284,14 +302,22 @@ class TypeCount(TypedDict):
     images: Annotated[int, "Its files"]
 
 
+class RatingCount(TypedDict):
+    """How many files have a rating."""
+
+    rating: Annotated[int | None, "0 to 5 stars; -1: rejected; null: unknown"]
+    images: Annotated[int, "Its files"]
+
+
 class Counted(Versioned):
-    """How many files there are, and how many of them by year, camera, folder and type."""
+    """How many files there are, and how many of them by year, camera, folder, type and rating."""
 
     images: Annotated[int, "All files that pass the filters"]
     year: Annotated[list[YearCount], "By year, the newest first"]
     camera: Annotated[list[CameraCount], "By camera, the most frequent first"]
     folder: Annotated[list[FolderCount], "By folder, the most frequent first"]
     type: Annotated[list[TypeCount], "By type, the most frequent first"]
+    rating: Annotated[list[RatingCount], "By rating, the best first"]
 
 
 class Shown(Versioned):
@@ -368,7 +394,7 @@ class Address:
 
 
 ADDRESSES = (
-    Address("POST", "/query", "Search by words.", Found, Query, '{"text": "red car - night", "n": 3}'),
+    Address("POST", "/query", "Search by words.", FoundByWords, Query, '{"text": "red car - night", "n": 3}'),
     Address(
         "POST",
         "/similar",

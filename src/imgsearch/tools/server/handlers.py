@@ -84,7 +84,7 @@ class Handlers:
         return protocol.pack(api.versioned({"notices": notices}), {"vectors": vectors})
 
     def query(self, data: Any, *read: ReadImage) -> dict[str, Any]:
-        """Answer ``api.Query`` with ``api.Found``; ``read`` are the images that ``images_to_read`` has named."""
+        """Answer ``api.Query`` with ``api.FoundByWords``; ``read`` are the images that ``images_to_read`` has named."""
         asked, saved = self._query(data)
         reading, request = self._request_of(asked)
         found = self._answer(asked, request, read, cache=asked.remember)
@@ -123,7 +123,7 @@ class Handlers:
 
         def work(index: ImageIndex) -> dict[str, Any]:
             chosen, below = filters_of(**asked.given()), _below(index, asked)
-            options = ListOptions(chosen, below, asked.sort, asked.n, asked.offset)
+            options = ListOptions(chosen, below, asked.sort, asked.n, asked.offset, asked.seed)
             return {
                 "images": [file.as_json() for file in list_images(index, options)],
                 "total": sum(len(files.chosen) for files in index.files(chosen, below)),
@@ -205,11 +205,11 @@ def _options(asked: api.Search, filters: Mapping[str, Any]) -> SearchOptions:
     return SearchOptions(**given, below=tuple(asked.in_), filters=filters_of(**filters))
 
 
-def _below(index: ImageIndex, asked: api.Filters) -> tuple[str, ...]:
+def _below(index: ImageIndex, asked: api.Confined) -> tuple[str, ...]:
     return tuple(below_of(index, path) for path in asked.in_)
 
 
-def _pages(index: ImageIndex, places: Sequence[api.Place]) -> tuple[Page, ...]:
+def _pages(index: ImageIndex, places: Sequence[api.Example]) -> tuple[Page, ...]:
     """Return indexed images by their contents. Raises InputError for one that is not indexed."""
     found: list[Page] = []
     for place in places:

@@ -14,6 +14,7 @@ An underscore at the end of a name is for Python alone. Whether a value makes se
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import types
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from typing import (
 
 from imgsearch.errors import UsageError
 from imgsearch.search.language.question import is_address
+from imgsearch.text import Option
 
 T = TypeVar("T")
 AbsolutePath = NewType("AbsolutePath", str)
@@ -59,19 +61,22 @@ class Field:
 
 
 def fields(shape: type[Any]) -> Iterator[Field]:
-    """Yield the fields of a dataclass or a TypedDict in their order."""
+    """Yield the fields of a dataclass or a TypedDict in their order, its own before those of its bases."""
     known = {one.name: one for one in dataclasses.fields(shape)} if dataclasses.is_dataclass(shape) else {}
-    for attribute, hint in get_type_hints(shape, include_extras=True).items():
+    hints = get_type_hints(shape, include_extras=True)
+    own = [name for base in shape.__mro__ for name in inspect.get_annotations(base) if name in hints]
+    for attribute in dict.fromkeys([*own, *hints]):
+        hint = hints[attribute]
         optional = get_origin(hint) is NotRequired
         kind, meaning = _told(get_args(hint)[0] if optional else hint)
         kind, nullable = _without_none(kind)
         default: Any = None
-        if own := known.get(attribute):
+        if made := known.get(attribute):
             optional = True
-            if own.default_factory is not dataclasses.MISSING:
-                default = own.default_factory()
-            elif own.default is not dataclasses.MISSING:
-                default = own.default
+            if made.default_factory is not dataclasses.MISSING:
+                default = made.default_factory()
+            elif made.default is not dataclasses.MISSING:
+                default = made.default
             else:
                 optional = False
         yield Field(attribute.rstrip("_"), attribute, kind, meaning, not optional, nullable, default)
@@ -98,8 +103,13 @@ def _value(name: str, kind: Any, value: Any) -> Any:
     """Return a value as its kind has it. Raises UsageError for one of another kind."""
     if kind is AbsolutePath:
         return absolute(name, text(name, value))
-    if kind is str or get_origin(kind) is Literal:
+    if kind is str:
         return text(name, value)
+    if get_origin(kind) is Literal:
+        if text(name, value) not in (known := get_args(kind)):
+            choices = " or ".join(known) if len(known) == 2 else f"one of {', '.join(known)}"
+            raise UsageError(Option(name, value), f": choose {choices}")
+        return value
     if kind is bool:
         if not isinstance(value, bool):
             raise UsageError(f"{name}: {value!r} is not true or false")
