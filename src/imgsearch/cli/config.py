@@ -195,6 +195,8 @@ def as_typed(option: TyperOption, value: Any) -> Any:
         if not isinstance(value, bool):
             raise ValueError(f"{_shown(value)} is not true or false")
         return value
+    if isinstance(value, bool) and str(option.metavar).startswith("[="):
+        return "auto" if value else "off"
     if option.multiple:
         return [_one(item) for item in (value if isinstance(value, list) else [value])]
     if option.name == "image" and is_address(str(value)):

@@ -260,9 +260,10 @@ def _entry(option: TyperOption) -> Entry:
     short = [name for name in names if not name.startswith("--")]
     long = [name for name in names if name.startswith("--")]
     value = "" if option.is_flag or option.count else f" {option.metavar}"
-    return Entry(
-        ", ".join([*short[:1], *long[:1]]) + value, _text(option), ", ".join([*short, *long]) + value
-    )
+    shown, full = ", ".join([*short[:1], *long[:1]]), ", ".join([*short, *long])
+    if value.startswith(" [="):  # it may stand without
+        return Entry(shown, _text(option), full + value.lstrip())
+    return Entry(shown + value, _text(option), full + value)
 
 
 def _text(parameter: TyperArgument | TyperOption) -> str:

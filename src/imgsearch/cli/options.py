@@ -6,20 +6,24 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, ParamSpec, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, cast
 
 import typer
 
 from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
-from imgsearch.cli.parsing import set_in_file
+from imgsearch.cli.parsing import is_typed, set_in_file
 from imgsearch.cli.terminal.look import When
 from imgsearch.errors import ImgsearchError, InputError, UsageError, exhausted
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.startup import INTERRUPTED
 from imgsearch.text import Message
 from imgsearch.types import DETAIL, MIN_PIXELS, MOST_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
+
+if TYPE_CHECKING:
+    # It is imported on use: it draws.
+    from imgsearch.cli.terminal.preview.start import Preview as Started
 
 P = ParamSpec("P")
 
@@ -155,7 +159,8 @@ Offset = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON Lines", rich_help_panel=OUTPUT)]
 Nul = Annotated[
-    bool, typer.Option("-0", help="Print only paths, separated by NUL (for xargs -0)", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option("-0", help="Print only paths, separated by NUL (for xargs -0)", rich_help_panel=ADVANCED),
 ]
 Quiet = Annotated[
     bool,
@@ -168,6 +173,26 @@ HelpAll = Annotated[
 ]
 
 
+Preview = Annotated[
+    Literal["auto", "kitty", "iterm2", "sixel", "blocks", "off"] | None,
+    typer.Option(
+        *("-p", "--preview"),
+        metavar="[=HOW]",
+        show_default=False,
+        help="Show images; =kitty, =iterm2, =sixel, =blocks: in pipes too",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Columns = Annotated[
+    int | None,
+    typer.Option(
+        "--columns",
+        metavar="N",
+        help="With --preview: at most N images in a row",
+        show_default="as many as fit",
+        rich_help_panel=ADVANCED,
+    ),
+]
 Color = Annotated[
     When,
     typer.Option(
@@ -200,8 +225,8 @@ def handled(
 ) -> Callable[P, None]:
     """Make a function a command: add the options that all have, and turn its exit code or error into the process's.
 
-    ``asks``: it may ask the user something, which --yes answers. ``shows``: it prints images, in colours by --color.
-    ``opens``: it can also open what it prints, by --open.
+    ``asks``: it may ask the user something, which --yes answers. ``shows``: it prints images, in colours by --color,
+    and with thumbnails by --preview. ``opens``: it can also open what it prints, by --open.
 
     ImgsearchError: one line and its own code. Ctrl-C: 130. A closed pipe: silence, and the code that a shell shows
     for it. Anything else is a bug of ours and shows its traceback.
@@ -213,12 +238,14 @@ def handled(
         kwargs.pop("help_all", None)
         color = cast(When, kwargs.pop("color", "auto"))
         to_open: list[str] | None = [] if kwargs.pop("open_printed", False) else None
+        preview, columns = kwargs.pop("preview", None), kwargs.pop("columns", None)
         try:
             if quiet and verbose:
                 raise UsageError("--quiet and --verbose contradict each other; give one of them")
             output.settings.level = output.QUIET if quiet else output.VERBOSE if verbose else output.NORMAL
             output.settings.yes, output.settings.color = yes, color
             output.settings.to_open = to_open
+            output.settings.preview = _preview(cast(str | None, preview), cast(int | None, columns), kwargs)
             code = command(*args, **kwargs)
             if to_open:
                 _open(to_open)
@@ -251,7 +278,11 @@ def handled(
 
     added: dict[str, tuple[Any, object]] = {
         **({"open_printed": (Open, False)} if opens else {}),
-        **({"color": (Color, "auto")} if shows else {}),
+        **(
+            {"preview": (Preview, None), "columns": (Columns, None), "color": (Color, "auto")}
+            if shows
+            else {}
+        ),
         **({"yes": (Yes, False)} if asks else {}),
         "quiet": (Quiet, False),
         "verbose": (Verbose, False),
@@ -275,6 +306,30 @@ def _open(images: list[str]) -> None:
     if len(there) > desktop.MAX_OPENED:
         output.ProgressReporter().say(f"only the first {desktop.MAX_OPENED} images are opened")
     desktop.open_files(there[: desktop.MAX_OPENED])
+
+
+def _preview(asked: str | None, columns: int | None, others: Mapping[str, object]) -> Started | None:
+    """Return the preview that a command's options ask for, None for none. Raises UsageError and MissingExtra.
+
+    Where it is only set in the config file, what goes into a pipe or is data stays as it is.
+    """
+    if asked in (None, "off"):
+        return None
+    typed = is_typed("preview")
+    data = next((flag for name, flag in _DATA.items() if others.get(name)), None)
+    if data and typed:
+        raise UsageError(f"--preview shows images and {data} prints data; give one of them")
+    if data or not (typed or sys.stdout.isatty()):
+        return None
+    if columns is not None and columns < 1:
+        raise UsageError(f"--columns {columns}: a row has at least 1 image")
+    from imgsearch.cli.terminal.preview.start import begin
+
+    return begin(asked, columns, output.ProgressReporter().say)
+
+
+_DATA = {"json": "--json", "paths": "--paths", "nul": "-0"}
+"""Options whose output is for programs → their flags."""
 
 
 def _have_a_folder() -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgsearch.cli.spelling import spelled
 from imgsearch.cli.terminal import hits as drawn
@@ -32,6 +32,10 @@ from imgsearch.text import (
 )
 from imgsearch.types import Hit
 
+if TYPE_CHECKING:
+    # It is imported on use: it draws.
+    from imgsearch.cli.terminal.preview.start import Preview
+
 _LINE_EVERY_SECONDS = 5.0
 _DRAWN_EVERY_SECONDS = 0.1  # as often as tqdm draws
 QUIET, NORMAL, VERBOSE = range(3)
@@ -43,13 +47,15 @@ class Settings:
     """How much is said on stderr, whether questions are answered with yes, and whether stdout is in colours.
 
     These are --quiet and --verbose, --yes, --color. With --open, ``to_open`` has the paths of the first images that
-    were printed; else it is None.
+    were printed; else it is None. ``preview`` shows images, None where
+    none was asked for.
     """
 
     level: int = NORMAL
     yes: bool = False
     color: When = "auto"
     to_open: list[str] | None = None
+    preview: Preview | None = None
 
 
 settings = Settings()
@@ -70,9 +76,10 @@ def can_ask() -> bool:
 def for_person(style: str) -> bool:
     """Return whether somebody reads an answer of this style, which has to be short, and not a program.
 
-    With --color always stdout leads to a person also where it is no terminal, as to a pager.
+    With --color always, and with a preview, stdout leads to a person also where it is no terminal, as to a pager.
     """
-    return style == "text" and (sys.stdout.isatty() or settings.color == "always")
+    person = sys.stdout.isatty() or settings.color == "always" or settings.preview is not None
+    return style == "text" and person
 
 
 def look() -> Look:
@@ -229,9 +236,33 @@ def heading(question: str | None) -> None:
 
 
 def rows(found: Sequence[Row], first: int = 1, scale: Scale | None = None) -> None:
-    """Write rows for a person, numbered from ``first``; scores have bars if there is a ``scale``."""
+    """Write rows for a person, numbered from ``first``; scores have bars if there is a ``scale``.
+
+    With a preview, images take their place; what is told of each in further lines follows.
+    """
+    if settings.preview is not None and found:
+        _write_images(settings.preview.drawn(found, first, look()))
+        if not any(row.below for row in found):
+            return
     table = Table(found, look(), first + len(found) - 1, scale)
     _write(f"{one}\n".encode() for number, row in enumerate(found, first) for one in table.lines(row, number))
+
+
+def image(row: Row) -> None:
+    """Draw one image, where a preview was asked for."""
+    if settings.preview is not None:
+        _write_images(settings.preview.drawn_alone(row, look()))
+
+
+def _write_images(drawn: Iterable[str]) -> None:
+    """Write images as they are ready; one that Ctrl-C cuts off is ended, or the terminal would wait for its rest."""
+    try:
+        for text in drawn:
+            _write([text.encode()])
+    except KeyboardInterrupt:
+        with suppress(OSError, StorageError):
+            _write([b"\x1b\\\x1b[m\n"])
+        raise
 
 
 def error(message: str) -> None:

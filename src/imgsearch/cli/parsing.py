@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import typer
@@ -66,7 +66,7 @@ class Command(TyperCommand):
     def parse_words(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse words with the defaults of the context. Raises as ``parse_args`` does."""
         try:
-            rest = super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, _with_values(self.params, args))
         except click.UsageError as error:
             error.ctx = error.ctx or ctx  # the parser does not always tell which command's words it parsed
             raise
@@ -77,6 +77,38 @@ class Command(TyperCommand):
                 f"unexpected argument '{rest[0]}': imgsearch {self.name} {only}; {see(self.name)}"
             )
         return rest
+
+
+OPTIONAL = "auto"
+"""The value of an option that may stand without one: its metavar begins with ``[=``, and a value needs the ``=``."""
+
+
+def takes_optional(option: Any) -> bool:
+    """Return whether an option may stand without a value."""
+    return str(option.metavar).startswith("[=")
+
+
+def _with_values(params: Iterable[Any], args: Sequence[str]) -> list[str]:
+    """Return the words with a value for each option that stands without the one that it may have.
+
+    (The parser that Typer brings takes the next word for it.)
+    """
+    params = [param for param in params if param.param_type_name == "option"]
+    optional = {name: option.opts[-1] for option in params if takes_optional(option) for name in option.opts}
+    flags = {name[1:] for option in params if option.is_flag for name in option.opts if name[:2] != "--"}
+    if not optional:
+        return list(args)
+    end = args.index("--") if "--" in args else len(args)
+    found: list[str] = []
+    for word in args[:end]:
+        last = f"-{word[-1:]}"  # of several short ones in one word: -qp
+        if word in optional:
+            found.append(f"{optional[word]}={OPTIONAL}")
+        elif word[:1] == "-" and word[:2] != "--" and last in optional and flags.issuperset(word[1:-1]):
+            found += [word[:-1], f"{optional[last]}={OPTIONAL}"]
+        else:
+            found.append(word)
+    return [*found, *args[end:]]
 
 
 class PlainCommand(Command):

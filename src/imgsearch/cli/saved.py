@@ -28,7 +28,20 @@ SHIPPED: dict[str, dict[str, Any]] = {
 }
 """Those that everybody has; one of the user's with the same name takes its place."""
 OF_THE_MOMENT = frozenset(
-    {"color", "device", "dtype", "index", "json", "model", "no_remember", "nul", "paths", "refresh"}
+    {
+        "color",
+        "columns",
+        "device",
+        "dtype",
+        "index",
+        "json",
+        "model",
+        "no_remember",
+        "nul",
+        "paths",
+        "preview",
+        "refresh",
+    }
 )
 """Options of query that a saved query does not hold, besides those that can't be set."""
 NAME = re.compile(r"[^\W\d_][\w-]{0,63}")

@@ -17,6 +17,7 @@ from imgsearch.cli.help import ADVANCED, LIBRARY
 from imgsearch.cli.numbers import picked
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
+from imgsearch.cli.terminal.hits import row_of_known
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import NAME, find_index
 from imgsearch.index.rows import LOST
@@ -36,7 +37,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(index, asks=True))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(status))
-    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(show))
+    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(show, shows=True))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(remove, asks=True))
 
 
@@ -358,11 +359,13 @@ def show(
     chosen, index = picked([image], index, output.ProgressReporter())
     if len(chosen) > 1:
         raise UsageError(f"{image}: give one number")
-    with ImageIndex(find_index(index)) as opened:
+    folder = find_index(index)
+    with ImageIndex(folder) as opened:
         found = known_of(opened, chosen[0][0])
     if json:
         output.json_line(found.as_json())
         return 0
+    output.image(row_of_known(found, folder))
     output.line(found.path)
     for name, text in _facts(found):
         output.line(f"  {name:<12} {text}")

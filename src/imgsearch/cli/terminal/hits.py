@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from imgsearch.cli.terminal.rows import Row, Scale
 from imgsearch.text import plural
-from imgsearch.types import Hit, Why
+from imgsearch.types import Hit, Record, Why
 
 if TYPE_CHECKING:
     # It is imported on use: it loads NumPy.
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search.ranking.cut import Background, Cut
+    from imgsearch.search.show import Shown
 
 STACKS = {
     "burst": ("in burst", "in burst"),
@@ -29,12 +30,13 @@ STACKS = {
 class Beside:
     """What a terminal shows beside hits: when they were ``taken``, by index and content, and the ``scale`` of bars.
 
-    Hits that score less than ``least``, where chance begins, are shown as such.
+    Hits that score less than ``least``, where chance begins, are shown as such. ``folders`` are those of the indexes.
     """
 
     taken: Mapping[tuple[str, int], datetime] = field(default_factory=dict)
     scale: Scale | None = None
     least: float = -inf
+    folders: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING = Beside()
@@ -61,7 +63,8 @@ def beside(
             continue
     scores = [hit.score for hit in hits]
     scale = Scale.of(scores, background.floor, background.spread) if background else None
-    return Beside(taken, scale, cut.score if cut and cut.judged else -inf)
+    folders = {name: index.folder for name, index in indexes.items()}
+    return Beside(taken, scale, cut.score if cut and cut.judged else -inf, folders)
 
 
 def notes_of(hit: Hit) -> tuple[str, ...]:
@@ -77,6 +80,8 @@ def row_of(hit: Hit, also: Beside) -> Row:
     """Return the row of a hit."""
     page = (f"page {hit.page + 1}",) if hit.page else ()
     details = date(also.taken.get((hit.index, hit.content))), pixels(hit.width, hit.height)
+    paths = hit.path, *hit.copies
+    image = Record(hit.content, hit.sha256, hit.page, hit.width, hit.height, paths) if hit.sha256 else None
     return Row(
         hit.path,
         hit.score,
@@ -85,7 +90,17 @@ def row_of(hit: Hit, also: Beside) -> Row:
         details=details,
         below=() if hit.why is None else (why(hit.why),),
         far=hit.score < also.least,
+        image=image,
+        index=also.folders.get(hit.index, hit.index),
     )
+
+
+def row_of_known(found: Shown, index: str) -> Row:
+    """Return the row of an image of which the ``index`` in a folder has told all it knows."""
+    paths = found.path, *found.copies
+    known = found.sha256 and found.sizes
+    image = Record(0, bytes.fromhex(found.sha256), 0, *found.sizes[0], paths) if known else None
+    return Row(found.path, image=image, index=index)
 
 
 def date(taken: datetime | None) -> str:

@@ -6,6 +6,7 @@ import os
 import socket
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from urllib.parse import quote, quote_from_bytes
 
 from imgsearch.cli.terminal.cells import ELLIPSIS, cut, width
@@ -17,6 +18,13 @@ _LEAST = 8
 _LONGEST_LINK = 2083
 """Bytes of an address, of which VTE takes no more."""
 _LONGEST_EXTENSION = 6
+
+
+def here_and_home() -> tuple[str, str]:
+    """Return the current folder, "" if it is gone, and the home folder: from where paths are shown."""
+    with suppress(FileNotFoundError):
+        return os.getcwd(), os.path.expanduser("~")
+    return "", os.path.expanduser("~")
 
 
 def shown(path: str, here: str, home: str) -> str:

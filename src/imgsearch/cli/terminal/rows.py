@@ -6,17 +6,16 @@ then paths are shortened.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from imgsearch.cli.terminal.cells import width
 from imgsearch.cli.terminal.look import Look
-from imgsearch.cli.terminal.paths import linked, shortened, shown
+from imgsearch.cli.terminal.paths import here_and_home, linked, shortened, shown
 from imgsearch.text import printable
+from imgsearch.types import Record
 
 _LEAST_PATH = 30
 """Cells of a path that are worth more than details."""
@@ -58,6 +57,7 @@ class Row:
 
     ``label`` stands before the path, ``notes`` behind it; ``alert`` is a note of what is wrong. ``below`` are further
     lines. The details that matter most come first. ``far``: it is no closer than others by chance.
+    ``image`` is what the ``index``, a folder, knows of the file.
     """
 
     path: str
@@ -68,6 +68,8 @@ class Row:
     details: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
     far: bool = False
+    image: Record | None = None
+    index: str = ""
 
 
 class Table:
@@ -76,9 +78,7 @@ class Table:
     def __init__(self, rows: Sequence[Row], look: Look, last: int, scale: Scale | None = None) -> None:
         """Measure rows, of which the last has the number ``last``; scores have bars if there is a ``scale``."""
         self._look, self._scale = look, scale
-        self._home, self._here = os.path.expanduser("~"), ""
-        with suppress(FileNotFoundError):  # the folder that we are in may be gone
-            self._here = os.getcwd()
+        self._here, self._home = here_and_home()
         self._number = len(str(last))
         self._bar = (_BAR if look.columns >= _WIDE else _SHORT_BAR) if scale and look.bars else 0
         self._score = max(len(_score(row)) for row in rows) if rows else 0
