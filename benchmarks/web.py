@@ -1,10 +1,11 @@
 """What a person feels of `imgsearch web`: key press to painted hits, first paint, weight, scrolling, server memory.
 
 Theory: a remembered query costs no model: 30 ms of waiting for the next key, a search (3 to 10 ms at 100,000 rows),
-some 100 KB of JSON, and one drawing of 30 tiles: under 100 ms. With the model warm its forward comes on top, and 60 ms
-are left for all else. The page is some 30 small files over loopback: first paint within 300 ms, at most 150 KB. A grid that holds only what is in the window costs the same at 10,000 hits as at 100; "no dropped second" means that no
-two frames are more than a second apart, and a smooth scroll that most are 17 ms apart. The server's memory after 1,000
-thumbnails of 12 megapixels is bounded by its pool of four decoders, whatever their number.
+some 100 KB of JSON, and one drawing of 30 tiles: under 100 ms. With the model warm its forward comes on top, and 60
+ms are left for all else. The page is some 30 small files over loopback: first paint within 300 ms, at most 150 KB. A
+grid that holds only what is in the window costs the same at 10,000 hits as at 100; "no dropped second" means that no
+two frames are more than a second apart, and a smooth scroll that most are 17 ms apart. The server's memory after
+1,000 thumbnails of 12 megapixels is bounded by its pool of four decoders, whatever their number.
 
     python benchmarks/web.py [--rows 100000] [--photos 1000] [--work DIR] [--index DIR] [--size 1280x800]
         [--queries 12] [--speed 2500] [--seconds 30] [--chromium PATH] [--only keys,paint,scroll,memory]
@@ -322,8 +323,8 @@ def scroll(page: Any, address: str, name: str, speed: int, seconds: int) -> dict
     gaps = sorted(found["gaps"])
     middle, late = statistics.median(gaps), gaps[int(len(gaps) * 0.99)]
     print(
-        f"{'frames, ' + name:<58} {len(gaps) / seconds:>8,.0f} a second; gaps: median {middle:.0f} ms, 99 % {late:.0f} ms, "
-        f"longest {gaps[-1]:.0f} ms; {found['scrolled']:,.0f} pixels, at most {found['nodes']:,} elements"
+        f"{'frames, ' + name:<58} {len(gaps) / seconds:>8,.0f} a second; gaps: median {middle:.0f} ms, 99 % {late:.0f} "
+        f"ms, longest {gaps[-1]:.0f} ms; {found['scrolled']:,.0f} pixels, at most {found['nodes']:,} elements"
     )
     return {
         "frames": len(gaps),
