@@ -38,6 +38,7 @@ def browser() -> Iterator[Browser]:
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium found: install it (Debian: apt install chromium) or set IMGSEARCH_CHROMIUM")
+    sync_api.expect.set_options(timeout=_TIMEOUT_MS)
     arguments = ["--disable-gpu", "--disable-dev-shm-usage"]
     if os.geteuid() == 0:
         arguments.append("--no-sandbox")  # Chromium does not start as root with it
@@ -103,9 +104,6 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext, api: PageApi, trouble: Trouble) -> Iterator[Page]:
     """Open a page that fails the test on an error in it."""
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=_TIMEOUT_MS)
     made = context.new_page()
     trouble.watch(made)
     api.serve(made)

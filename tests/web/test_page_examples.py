@@ -74,7 +74,7 @@ def test_pasted_words_are_words(app: App) -> None:
     """Pasting text into the box is nothing special."""
     page = app.open()
     page.evaluate("navigator.clipboard.writeText('red')")
-    page.get_by_role("combobox").press("Control+V")
+    page.get_by_role("combobox", name="Search").press("Control+V")
     expect(page).to_have_url(f"{app.base}?q=red")
 
 

@@ -246,3 +246,13 @@ def test_another_query_has_its_own_cut(app: App) -> None:
     box(page).fill("blue")
     expect(page).to_have_url(f"{app.base}?q=blue")
     expect(page.locator("#meter")).to_contain_text("stand out")
+
+
+def test_results_have_another_order(app: App, api: PageApi) -> None:
+    """The order is chosen beside the count, kept in the address, and the choice keeps the focus."""
+    page = app.open("?q=red")
+    with page.expect_response("**/api/search"):
+        page.get_by_role("combobox", name="Order").select_option("Newest first")
+    assert api.asked["search"][-1]["sort"] == "newest"
+    expect(page).to_have_url(f"{app.base}?q=red&sort=newest")
+    expect(page.get_by_role("combobox", name="Order")).to_be_focused()

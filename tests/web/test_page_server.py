@@ -40,7 +40,7 @@ def test_a_server_that_is_gone_is_said_and_its_return_seen(app: App, api: PageAp
     page = app.open("?q=red")
     expect(page.locator("#content").get_by_role("img").first).to_have_attribute("alt", "IMG_1003.jpg")
     api.gone = True
-    page.get_by_role("combobox").fill("blue")
+    page.get_by_role("combobox", name="Search").fill("blue")
     banner = page.get_by_role("alert").filter(has_text="The server does not answer.")
     expect(banner).to_contain_text("imgsearch web")
     api.gone = False
@@ -88,6 +88,6 @@ def test_a_hostile_name_is_text(app: App, api: PageApi, name: str) -> None:
     page = app.open("?q=red")
     expect(page.locator("#content").get_by_role("img", name=name, exact=True).first).to_be_attached()
     expect(page.locator("#side").get_by_text(name, exact=True).first).to_be_attached()
-    page.get_by_role("combobox").fill("@")
+    page.get_by_role("combobox", name="Search").fill("@")
     expect(page.get_by_role("option").first).to_contain_text(f"@{name}")
     assert page.locator("img[src=x], [onerror]").count() == 0

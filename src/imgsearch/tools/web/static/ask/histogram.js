@@ -1,4 +1,4 @@
-// The scores: how those of all images are spread, where chance ends, and a slider for the cut.
+// Above the results: how many stand out, how scores are spread, a slider for the cut, and the order.
 
 import { byId, el, plural, svg } from "../page/dom.js";
 import * as results from "../look/results.js";
@@ -7,6 +7,7 @@ import { change, current, subscribe } from "../page/state.js";
 
 const WIDTH = 320;
 const HEIGHT = 44;
+const ORDERS = [["score", "Best match first"], ["newest", "Newest first"], ["oldest", "Oldest first"], ["path", "By path"]];
 
 let answer = null;
 let parts = null; // of the slider that is on the page
@@ -39,14 +40,23 @@ function draw() {
     meter.replaceChildren();
     return;
   }
-  const text = el("div", { class: "meter-text" });
+  const text = el("div");
   parts = { text, scored };
-  meter.replaceChildren(text);
+  const ordering = meter.querySelector("select") === document.activeElement;
+  meter.replaceChildren(el("div", { class: "meter-text" }, text, drawOrder()));
+  if (ordering) meter.querySelector("select").focus();
   const state = current();
   // Too few images to tell chance by have no picture of it either.
   const judged = answer.cut?.judged !== false || state.cut !== null;
   if (answer.scores?.counts?.length && judged) meter.append(drawCut(scored));
   apply(cutOf(state, answer), state.cut !== null);
+}
+
+function drawOrder() {
+  const order = el("select", { "aria-label": "Order", class: "order" }, ORDERS.map(([value, text]) => el("option", { value, text })));
+  order.value = current().sort;
+  order.addEventListener("change", () => change({ sort: order.value }));
+  return order;
 }
 
 function drawCut(scored) {
