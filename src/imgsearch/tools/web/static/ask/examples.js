@@ -38,7 +38,11 @@ function drop() {
     over?.remove();
     over = null;
   };
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+  // An image of the page itself that is dragged has "Files", too.
+  let own = false;
+  addEventListener("dragstart", () => (own = true));
+  addEventListener("dragend", () => (own = false));
+  const hasFiles = (event) => !own && event.dataTransfer?.types.includes("Files");
   addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault(); // else the browser would open the file instead of the page
