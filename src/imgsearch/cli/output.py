@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
 
 from imgsearch.cli.spelling import spelled
@@ -223,7 +223,7 @@ def hits(
     if question is not None:
         line(f"# {question}")
     for hit in found:
-        notes = [*drawn.notes_of(hit), *(["missing now"] if hit.missing else [])]
+        notes = [*drawn.notes_of(hit), *([drawn.MISSING] if hit.missing else [])]
         line(f"{hit.score:7.4f}  {hit.path}{''.join(f'  ({note})' for note in notes)}")
         if hit.why is not None:
             line(f"         {drawn.why(hit.why)}")
@@ -236,16 +236,26 @@ def heading(question: str | None) -> None:
 
 
 def rows(found: Sequence[Row], first: int = 1, scale: Scale | None = None) -> None:
-    """Write rows for a person, numbered from ``first``; scores have bars if there is a ``scale``.
+    """Write rows for a person, numbered from ``first``; scores have bars if there is a ``scale``."""
+    groups([found], first, scale)
 
-    With a preview, images take their place; what is told of each in further lines follows.
+
+def groups(found: Sequence[Sequence[Row]], first: int = 1, scale: Scale | None = None) -> None:
+    """Write groups of rows, with an empty line between them, as ``rows`` does; numbers go on from group to group.
+
+    With a preview, images take the place of rows; what is told of each in further lines follows.
     """
-    if settings.preview is not None and found:
-        _write_images(settings.preview.drawn(found, first, look()))
-        if not any(row.below for row in found):
-            return
-    table = Table(found, look(), first + len(found) - 1, scale)
-    _write(f"{one}\n".encode() for number, row in enumerate(found, first) for one in table.lines(row, number))
+    every = [row for group in found for row in group]
+    table = Table(every, look(), first + len(every) - 1, scale)
+    starts = accumulate(map(len, found), initial=first)
+    for group, start in zip(found, starts, strict=False):
+        if start > first:
+            line("")
+        if settings.preview is not None and group:
+            _write_images(settings.preview.drawn(group, start, look()))
+            if not any(row.below for row in group):
+                continue
+        _write(f"{one}\n".encode() for at, row in enumerate(group, start) for one in table.lines(row, at))
 
 
 def image(row: Row) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from imgsearch.errors import UsageError
@@ -70,11 +70,12 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class IndexedFile:
-    """A file that is indexed: its absolute path, and its size in bytes and mtime (ns) when it was."""
+    """A file that is indexed: its absolute path, its size in bytes and mtime (ns) when it was, its bytes' sha256."""
 
     path: str
     size: int
     mtime_ns: int
+    sha256: bytes = field(default=b"", compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the time in seconds."""

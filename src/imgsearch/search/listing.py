@@ -95,7 +95,7 @@ def _files(index: ImageIndex, ids: Sequence[int]) -> Iterator[IndexedFile]:
         some = ids[start : start + _AT_ONCE]
         files = index.catalog.files_by_id(some)
         yield from (
-            IndexedFile(os.path.join(root, file.path), file.size, file.mtime_ns)
+            IndexedFile(os.path.join(root, file.path), file.size, file.mtime_ns, file.content or b"")
             for root, file in (files[id] for id in some if id in files)
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +13,8 @@ from imgsearch.cli import output
 from imgsearch.cli.help import LIBRARY
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
+from imgsearch.cli.terminal.hits import pixels
+from imgsearch.cli.terminal.rows import Row
 from imgsearch.index.layout import find_index
 from imgsearch.text import format_bytes, plural
 
@@ -63,11 +67,14 @@ def duplicates(
     if script is not None:
         check_script(script)
     found = find_duplicates(folder, paths or (), references or (), reporter)
-    for number, group in enumerate(found.groups):
-        if json:
-            output.json_line(group.as_json())
-        else:
-            _show(group, first=number == 0)
+    if output.for_person("json" if json else "text"):
+        _show(found.groups, folder)
+    else:
+        for number, group in enumerate(found.groups):
+            if json:
+                output.json_line(group.as_json())
+            else:
+                _print(group, first=number == 0)
     spare = [file for group in found.groups for file in group.removable]
     if script is not None and spare:
         write_script(script, found.groups)
@@ -93,7 +100,29 @@ def duplicates(
     return 0 if spare else 1
 
 
-def _show(group: Group, *, first: bool) -> None:
+def _show(groups: Sequence[Group], folder: str) -> None:
+    """Show groups to a person, who may name their images by number afterwards."""
+    from imgsearch.search.remembered import MAX_HITS, LastAnswer, Remembered, remember
+
+    files = [file for group in groups for file in (group.keep, *group.others)]
+    output.groups([[_row(group, file) for file in (group.keep, *group.others)] for group in groups])
+    real = os.path.realpath(folder)
+    numbered = tuple(Remembered(file.path, 0, None, real) for file in files[:MAX_HITS])
+    if files:
+        remember(LastAnswer(numbered, len(files), real))
+
+
+def _row(group: Group, file: Member) -> Row:
+    from imgsearch.tools.maintenance.duplicates import REASONS, RELATIONS
+
+    kept = file is group.keep
+    what = REASONS[group.reason] if kept else RELATIONS[file.relation]
+    where = ", in a reference folder" if file.reference and not kept else ""
+    details = (what + where, pixels(file.width, file.height), format_bytes(file.bytes))
+    return Row(file.path, label="keep" if kept else "", details=details)
+
+
+def _print(group: Group, *, first: bool) -> None:
     from imgsearch.tools.maintenance.duplicates import REASONS, RELATIONS
 
     if not first:

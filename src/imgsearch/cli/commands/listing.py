@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -14,6 +15,7 @@ from imgsearch.cli import filters, output
 from imgsearch.cli import options as common
 from imgsearch.cli.help import LIBRARY, OUTPUT, SEARCH
 from imgsearch.cli.parsing import Command
+from imgsearch.cli.terminal.hits import rows_of_files
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
 from imgsearch.text import display_path
@@ -60,6 +62,7 @@ Seed = Annotated[
     ),
 ]
 _SHOWN = 10  # lines of one kind
+_AT_ONCE = 500
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +82,7 @@ def list_images(
     given: filters.Given = filters.NONE,
     json: common.Json = False,
     paths: Annotated[
-        bool, typer.Option("--paths", help="Print only paths, as is usual here", rich_help_panel=OUTPUT)
+        bool, typer.Option("--paths", help="Print only paths, as in a pipe", rich_help_panel=OUTPUT)
     ] = False,
     nul: common.Nul = False,
     index: common.IndexFolder = None,
@@ -95,16 +98,18 @@ def list_images(
     if json and (paths or nul):
         other = "--paths" if paths else "-0"
         raise UsageError(f"--json and {other} are two forms of the same list; give one of them")
+    style = "json" if json else "nul" if nul else "paths" if paths else "text"
     _check(path)
     if seed is not None and sort != "random":
         raise UsageError("--seed is of --sort random; give both")
     if given or n is not None or sort or offset:
         seed = random.randrange(1 << 32) if seed is None else seed
-        return _list_chosen(path, n, sort, seed, offset, given, json, nul, index)
+        return _list_chosen(path, n, sort, seed, offset, given, style, index)
     from imgsearch.tools.maintenance.status import indexed_files
 
-    found = indexed_files(find_index(index), path)
-    if not _print(found, json, nul):
+    folder = find_index(index)
+    found = indexed_files(folder, path)
+    if not _print(found, style, folder):
         output.ProgressReporter().say(
             f"not in the index: {display_path(path)}" if path else "the index holds no images"
         )
@@ -119,8 +124,7 @@ def _list_chosen(
     seed: int,
     offset: int,
     given: filters.Given,
-    json: bool,
-    nul: bool,
+    style: str,
     index: str | None,
 ) -> int:
     from imgsearch.index.reader import ImageIndex
@@ -130,23 +134,25 @@ def _list_chosen(
     options = ListOptions(chosen, (), sort or "newest", n, offset, seed)
     with ImageIndex(find_index(index)) as opened:
         options = replace(options, below=_below(opened, path))
-        if not _print(list_images(opened, options), json, nul):
+        if not _print(list_images(opened, options), style, opened.folder):
             output.ProgressReporter().say(_nothing(opened, options.filters, options.below, offset))
             return 1
     return 0
 
 
-def _print(found: Iterator[IndexedFile], json: bool, nul: bool) -> bool:
-    """Print files as they come; return whether there were any."""
+def _print(found: Iterator[IndexedFile], style: str, folder: str) -> bool:
+    """Print the files of the index in ``folder`` as they come; return whether there were any."""
     first = next(found, None)
     if first is None:
         return False
     files = _noted(chain([first], found))
-    if json:
+    if output.for_person(style):
+        _show(files, folder)
+    elif style == "json":
         for file in files:
             output.json_line({**path_json(file.path), "bytes": file.size, "modified": file.mtime_ns / 1e9})
     else:
-        output.paths((file.path for file in files), nul=nul)
+        output.paths((file.path for file in files), nul=style == "nul")
     return True
 
 
@@ -154,6 +160,23 @@ def _noted(files: Iterable[IndexedFile]) -> Iterator[IndexedFile]:
     for file in files:
         output.printed([file.path])
         yield file
+
+
+def _show(files: Iterator[IndexedFile], folder: str) -> None:
+    """Show files to a person, who may name them by their numbers afterwards."""
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.search.remembered import MAX_HITS, LastAnswer, Remembered, remember
+
+    shown, numbered, real = 0, list[Remembered](), os.path.realpath(folder)
+    try:
+        with ImageIndex(folder) as opened:
+            while some := list(islice(files, _AT_ONCE)):
+                output.rows(rows_of_files(opened, some), shown + 1)
+                shown += len(some)
+                room = MAX_HITS - len(numbered)
+                numbered += [Remembered(file.path, 0, None, real) for file in some[:room]]
+    finally:  # also of what Ctrl-C ends
+        remember(LastAnswer(tuple(numbered), shown, real))
 
 
 def facets(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from math import inf
 from typing import TYPE_CHECKING
 
+from imgsearch import deep
 from imgsearch.cli.terminal.rows import Row, Scale
 from imgsearch.text import plural
 from imgsearch.types import Hit, Record, Why
@@ -15,9 +15,11 @@ from imgsearch.types import Hit, Record, Why
 if TYPE_CHECKING:
     # It is imported on use: it loads NumPy.
     from imgsearch.index.reader import ImageIndex
+    from imgsearch.index.rows import IndexedFile
     from imgsearch.search.ranking.cut import Background, Cut
     from imgsearch.search.show import Shown
 
+MISSING = "missing now"
 STACKS = {
     "burst": ("in burst", "in burst"),
     "version": ("other version", "other versions"),
@@ -28,12 +30,13 @@ STACKS = {
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What a terminal shows beside hits: when they were ``taken``, by index and content, and the ``scale`` of bars.
+    """What a terminal shows beside hits: when they were ``taken``, and the ``scale`` of bars.
 
-    Hits that score less than ``least``, where chance begins, are shown as such. ``folders`` are those of the indexes.
+    The former is by index and content, in the milliseconds of ``index.metadata.moment``. Hits that score less than
+    ``least``, where chance begins, are shown as such. ``folders`` are those of the indexes.
     """
 
-    taken: Mapping[tuple[str, int], datetime] = field(default_factory=dict)
+    taken: Mapping[tuple[str, int], int] = field(default_factory=dict)
     scale: Scale | None = None
     least: float = -inf
     folders: Mapping[str, str] = field(default_factory=dict)
@@ -52,15 +55,9 @@ def beside(
 
     ``background`` is what chance scores, and ``cut`` where chance begins, where that is known.
     """
-    from imgsearch.index.metadata import moment
     from imgsearch.search.ranking.order import dates_of
 
-    taken: dict[tuple[str, int], datetime] = {}
-    for key, number in dates_of(indexes, hits).items():
-        try:
-            taken[key] = moment(number)
-        except OverflowError:  # no calendar has it
-            continue
+    taken = dates_of(indexes, hits)
     scores = [hit.score for hit in hits]
     scale = Scale.of(scores, background.floor, background.spread) if background else None
     folders = {name: index.folder for name, index in indexes.items()}
@@ -86,7 +83,7 @@ def row_of(hit: Hit, also: Beside) -> Row:
         hit.path,
         hit.score,
         notes=(*page, *notes_of(hit)),
-        alert="missing now" if hit.missing else "",
+        alert=MISSING if hit.missing else "",
         details=details,
         below=() if hit.why is None else (why(hit.why),),
         far=hit.score < also.least,
@@ -103,14 +100,36 @@ def row_of_known(found: Shown, index: str) -> Row:
     return Row(found.path, image=image, index=index)
 
 
-def date(taken: datetime | None) -> str:
-    """Return the day on which an image was taken; "" if nobody knows."""
-    return f"{taken:%Y-%m-%d}" if taken else ""
+def rows_of_files(index: ImageIndex, files: Sequence[IndexedFile]) -> list[Row]:
+    """Return the rows of indexed files, a few hundred at most."""
+    from imgsearch.index.metadata import sizes
+
+    known = sizes(index.catalog.database, [file.sha256 for file in files])
+    rows = []
+    for file in files:
+        width, height, taken = known.get(file.sha256, (0, 0, None))
+        alert = "" if deep.exists(file.path) else MISSING
+        image = Record(0, file.sha256, 0, width, height, (file.path,)) if width else None
+        details = date(taken), pixels(width, height)
+        rows.append(Row(file.path, alert=alert, details=details, image=image, index=index.folder))
+    return rows
+
+
+def date(taken: int | None) -> str:
+    """Return the day on which an image was taken, by its milliseconds; "" if nobody knows."""
+    from imgsearch.index.metadata import moment
+
+    if taken is None:
+        return ""
+    try:
+        return f"{moment(taken):%Y-%m-%d}"
+    except OverflowError:  # no calendar has it
+        return ""
 
 
 def pixels(width: int, height: int) -> str:
-    """Return a size in pixels."""
-    return f"{width}×{height}"
+    """Return a size in pixels; "" if nobody knows."""
+    return f"{width}×{height}" if width else ""
 
 
 def why(why: Why) -> str:

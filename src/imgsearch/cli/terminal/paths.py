@@ -58,7 +58,7 @@ def shortened(path: str, most: int) -> str:
         if fitting:
             limit = limits[fitting - 1]
             return "/".join([*(cut(folder, limit) if folder else "" for folder in kept), name])
-    before = f"{ELLIPSIS}/" if folders and most > _LEAST else ""
+    before = f"{ELLIPSIS}/" if folders and most > 3 else ""
     extension = os.path.splitext(name)[1]
     last = width(extension) + 1 if len(extension) <= _LONGEST_EXTENSION else 0
     return before + cut(name, most - width(before), last)

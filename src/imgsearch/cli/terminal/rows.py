@@ -6,6 +6,7 @@ then paths are shortened.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ _WIDE = 72
 _BAR, _SHORT_BAR = 8, 4
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _GAP = 2
-_CHANCE_SPREADS = 6.0
+_FULL_SPREADS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ class Scale:
         """Return the scale of an answer by its scores, and by the mean and the spread of what any image scores.
 
         The best score is a full bar, so that the bars of an answer can be compared with it. But chance alone brings the
-        best of 100,000 images more than four spreads above the floor, and if that were full, nothing found would look
-        like a match: a full bar is six spreads long at least.
+        best of 100,000 images more than four spreads above the floor, and if that were full, an answer of nothing but
+        chance would look like a match: a full bar is at least six spreads long, or as long as a score can be.
         """
-        return Scale(floor, max([floor + _CHANCE_SPREADS * spread, *scores]))
+        return Scale(floor, max([min(floor + _FULL_SPREADS * spread, 1.0), *scores]))
 
     def bar(self, score: float, cells: int) -> str:
         """Return the bar of a score, as many cells wide, to an eighth of a cell."""
@@ -128,7 +129,8 @@ class Table:
         # Two images that look the same here are told apart by all of their paths.
         below = (printable(row.path), *row.below) if path in self._twice else row.below
         for one in below:
-            yield f"{' ' * self._before}{styled(one, 'dim')}"
+            for part in textwrap.wrap(one, max(self._look.columns - self._before, 1), break_long_words=False):
+                yield f"{' ' * self._before}{styled(part, 'dim')}"
 
     def _shown(self, path: str) -> str:
         return shown(path, self._here, self._home)

@@ -69,6 +69,24 @@ def dates(database: Database, contents: Sequence[int]) -> dict[int, int]:
     return found
 
 
+def sizes(database: Database, contents: Sequence[bytes]) -> dict[bytes, tuple[int, int, int | None]]:
+    """Return by sha256 the width and height in pixels of contents, and when they were taken, as ``dates`` has it.
+
+    Of several pages that is the first; at most a few hundred at a time.
+    """
+    sql = (
+        "SELECT sha256, width, height, taken FROM content LEFT JOIN metadata USING (sha256) "
+        f"WHERE page = 0 AND sha256 IN ({', '.join('?' * len(contents))})"
+    )
+    return dict(database.query(_size_row, sql, *contents))
+
+
+def _size_row(
+    sha256: bytes, width: int, height: int, taken: int | None
+) -> tuple[bytes, tuple[int, int, int | None]]:
+    return bytes(sha256), (int(width), int(height), None if taken is None else int(taken))
+
+
 def camera_name(make: str, model: str) -> str:
     """Return what a camera is called; "" if nobody tells."""
     return model if model.startswith(make) else f"{make} {model}".strip()

@@ -118,7 +118,8 @@ def indexed_files(folder: str, below: str | None = None) -> Iterator[IndexedFile
             below = known_as(below, index.catalog.roots(), index.catalog).path
         for root, row in rows_below(index, below):
             if row.content is not None:
-                yield IndexedFile(os.path.join(root.path, row.path), row.size, row.mtime_ns)
+                path = os.path.join(root.path, row.path)
+                yield IndexedFile(path, row.size, row.mtime_ns, row.content)
 
 
 def rows_below(index: ImageIndex, below: str | None = None) -> Iterator[tuple[Root, FileRow]]:
