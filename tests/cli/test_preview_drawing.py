@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -176,6 +177,16 @@ def test_sixels_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         assert renderer(Choice(protocol))
     with pytest.raises(ImportError):
         renderer(Choice("sixel"))
+
+
+def test_sixels_begin_with_their_palette() -> None:
+    """All colours are set before the first pixel, since xterm draws what it has read with the colours so far."""
+    tile = renderer(Choice("sixel", cell=CELL)).tile(painted(400, 300), Box(20, 8))
+    palette, pixels = re.fullmatch(
+        r'\x1bP0;0;0q"1;1;200;150((?:#\d+;2;\d+;\d+;\d+)+)(.*)\x1b\\', tile.over
+    ).groups()  # type: ignore[union-attr]
+    assert ";" not in pixels
+    assert set(re.findall(r"#(\d+)", pixels)) == set(re.findall(r"#(\d+)", palette))
 
 
 def test_jpeg_and_png_are_whole_files() -> None:

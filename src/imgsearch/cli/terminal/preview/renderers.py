@@ -11,6 +11,7 @@ Sources: kitty graphics protocol (placement, Unicode placeholders), iTerm2 inlin
 from __future__ import annotations
 
 import io
+import re
 import secrets
 from base64 import standard_b64encode
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ _ROWS = (
 _FIRST_OF_256 = 16
 """The first 16 of 256 colours are the user's own; behind them are a cube of 6 × 6 × 6 and 24 greys."""
 _FIXED = 240
+_COLOUR = re.compile(r"#(\d+);2;\d+;\d+;\d+")
 _RESET = "\x1b[0m"
 _UPPER, _LOWER = "▀", "▄"
 
@@ -243,8 +245,20 @@ class _Sixel:
 
     def tile(self, image: Image.Image, box: Box) -> Tile:
         fit = _fit(image, box, self._cell)
-        over = self._encode(_resized(image, fit.width, fit.height))
+        over = _palette_first(self._encode(_resized(image, fit.width, fit.height)))
         return Tile(_blank(box), over=over, right=fit.right, down=fit.down)
+
+
+def _palette_first(sixels: str) -> str:
+    """Return sixels with all colours set at the beginning, and not where each is first used.
+
+    xterm draws while it reads, and what it has drawn before it knows a colour stays in another one.
+    """
+    begin = re.match(r'\x1bP[\d;]*q"[\d;]*', sixels)
+    assert begin, "the encoder tells the size first"
+    data = sixels[begin.end() :]
+    colours = "".join(found[0] for found in _COLOUR.finditer(data))
+    return begin[0] + colours + _COLOUR.sub(r"#\1", data)
 
 
 class _Blocks:
