@@ -1,4 +1,4 @@
-"""queries.sqlite beside an index, for what may be lost: query cache, run log, advice, a sample; private."""
+"""queries.sqlite beside an index, for what may be lost: query cache, run log, what takes long to make; private."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS question_at ON question (at)",
     # Vectors of the index that every query is compared with; there is one sample.
     "CREATE TABLE IF NOT EXISTS sample (name TEXT PRIMARY KEY, rows INTEGER NOT NULL, vectors BLOB NOT NULL, "
+    "crc INTEGER NOT NULL)",
+    # What takes long to make of the index: one of each name; `key` says of what exactly.
+    "CREATE TABLE IF NOT EXISTS made (name TEXT PRIMARY KEY, key TEXT NOT NULL, data BLOB NOT NULL, "
     "crc INTEGER NOT NULL)",
 )
 
@@ -177,6 +180,25 @@ def cache_sample(folder: str, name: str, rows: int, vectors: Vectors) -> None:
         db.execute("INSERT INTO sample VALUES (?, ?, ?, ?)", (name, rows, data, zlib.crc32(data)))
 
     write(folder, work)
+
+
+def cached_bytes(folder: str, name: str, key: str) -> bytes | None:
+    """Return what was kept under a name and is of this ``key``; None if there is none."""
+    row = read(
+        folder,
+        lambda db: db.execute(
+            "SELECT data, crc FROM made WHERE name = ? AND key = ?", (name, key)
+        ).fetchone(),
+    )
+    if not row or not isinstance(row[0], bytes) or zlib.crc32(row[0]) != row[1]:
+        return None
+    return row[0]
+
+
+def cache_bytes(folder: str, name: str, key: str, data: bytes) -> None:
+    """Keep something under a name in place of what was there; do nothing where that is not possible."""
+    row = (name, key, data, zlib.crc32(data))
+    write(folder, lambda db: db.execute("REPLACE INTO made VALUES (?, ?, ?, ?)", row))
 
 
 @dataclass(frozen=True, slots=True)

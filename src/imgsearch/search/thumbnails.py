@@ -14,14 +14,14 @@ from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.thumbnail import SIDES, budget_of, make_thumbnail
 from imgsearch.text import Call, Message, display_path
-from imgsearch.types import MAX_MEGAPIXELS, Picture, Record
+from imgsearch.types import MAX_MEGAPIXELS, Hit, Picture, Record
 
 SMALL, LARGE = "s", "l"
 """The sizes: long sides of 320 and 1,600 pixels, less where the image is smaller."""
 _AHEAD = 8
 
 
-def thumbnail(folder: str, image: Record, size: str = SMALL) -> bytes:
+def thumbnail(folder: str, image: Record | Hit, size: str = SMALL) -> bytes:
     """Return an image of the index in ``folder`` as WebP, upright, in one of the sizes.
 
     What is not in the store is made of the first of the image's files that still has the bytes that were indexed, and
@@ -47,11 +47,11 @@ def thumbnail(folder: str, image: Record, size: str = SMALL) -> bytes:
 
 
 def thumbnails(
-    folder: str, images: Iterable[Record], size: str = SMALL
+    folder: str, images: Iterable[Record | Hit], size: str = SMALL
 ) -> Generator[bytes | InputError, None, None]:
     """Yield the thumbnail of each image, in order, or why there is none; several are made at once."""
 
-    def work(image: Record) -> bytes | InputError:
+    def work(image: Record | Hit) -> bytes | InputError:
         try:
             return thumbnail(folder, image, size)
         except InputError as error:
@@ -87,10 +87,11 @@ def _alone(key: tuple[str, bytes, int, str]) -> Iterator[None]:
                 _making[key] = turn, waiting - 1
 
 
-def _decoded(folder: str, image: Record, size: str) -> Picture:
+def _decoded(folder: str, image: Record | Hit, size: str) -> Picture:
     """Return the image's pixels from the first of its files that can be used; else InputError."""
     error: InputError | None = None
-    for path in image.paths:
+    paths = image.paths if isinstance(image, Record) else (image.path, *image.copies)
+    for path in paths:
         try:
             return _decoded_from(folder, path, image, size)
         except PictureError as failure:
@@ -101,7 +102,7 @@ def _decoded(folder: str, image: Record, size: str) -> Picture:
     raise error or InputError("the index knows no file of this image")
 
 
-def _decoded_from(folder: str, path: str, image: Record, size: str) -> Picture:
+def _decoded_from(folder: str, path: str, image: Record | Hit, size: str) -> Picture:
     # What was indexed with a higher limit may be decoded again.
     limit = max(MAX_MEGAPIXELS, image.width * image.height / 1e6 + 1)
     with open_source(path, lambda stream: formats.recognise(stream, path)) as opened:
