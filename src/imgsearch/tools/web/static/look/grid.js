@@ -78,7 +78,7 @@ export class Grid {
   /** Put the rows into the page that are in the window and around it, and take out the others. */
   draw() {
     this.frame = 0;
-    if (!this.layout || !this.root.isConnected || document.hidden) return;
+    if (!this.layout || !this.root.isConnected) return;
     const { layout, source } = this, box = this.root.getBoundingClientRect(), margin = Math.max(500, innerHeight * 0.75);
     const now = performance.now(), speed = Math.abs(box.top - this.lastTop) / Math.max(1, now - this.lastTime);
     const fast = speed > FAST && now - this.lastTime < 200;
@@ -134,7 +134,6 @@ export class Grid {
       if (!given) continue;
       tile.fill(given, { scale, load, opened: Boolean(source.open?.has(given.key)) });
       tile.node.classList.toggle("is-below", Boolean(options.below?.(given)));
-      if (this.focusWanted === tile.index) this.focus(tile.index);
     }
   }
 
@@ -308,8 +307,7 @@ export class Grid {
 
   /** Move the focus to an image, into the window if it is not there. */
   focus(index) {
-    if (!this.layout?.rows) return;
-    this.focusWanted = null;
+    if (!this.layout?.rows || !this.root.isConnected) return;
     index = Math.max(0, Math.min(this.source.length - 1, index));
     this.active = index;
     this.show(index);

@@ -28,6 +28,7 @@ const here = () => format({ ...current(), open: null, cut: null });
 
 /** Put a view into the page: {node, grid, source, end}. The one before ends. */
 export function put(view) {
+  lightbox.close();
   if (now) {
     scrolled.set(address, scrollY);
     now.end?.();
@@ -73,16 +74,16 @@ export function follow() {
   const { open } = current();
   if (opening) return;
   if (!open) lightbox.close();
-  else if (lightbox.shown()?.key !== open) reopen();
+  else if (lightbox.shown()?.key !== open && address === here()) reopen(); // else the view that comes does
 }
 
 /** After a reload the address may name an image: among those that are shown if it is there, else alone. */
 async function reopen() {
   const key = current().open;
-  if (!key || lightbox.shown()?.key === key || !now?.source) return;
+  if (!key || lightbox.shown()?.key === key || !now) return;
   const { source, grid: under } = now;
-  await source.first;
-  let index = source.indexOf(key);
+  await source?.first;
+  const index = source?.indexOf(key) ?? -1;
   if (current().open !== key || now.source !== source) return;
   if (index >= 0) return lightbox.open(source, index, { closed: (last) => under.focus(last) });
   try {

@@ -21,7 +21,7 @@ function nothing({ filters }) {
   const clear = () => change({ filters: {} });
   if (Object.keys(filters).length) {
     stage.putNotice("No image passes these filters", el("button", { class: "button", type: "button", on: { click: clear } }, "Remove all filters"));
-  } else stage.putNotice("Nothing is indexed yet", el("span", {}, "Add a folder with ", el("code", {}, "imgsearch index FOLDER")));
+  } else stage.put({ node: el("div") }); // the page itself says that nothing is indexed yet
 }
 
 async function list(state, body, { label, head, kind = "list" }) {
