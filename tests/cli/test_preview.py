@@ -92,7 +92,7 @@ def test_the_word_behind_it_is_a_word_of_the_query(index: Path, alone: str) -> N
     assert imgsearch("query", "-qp", "red", "--index", index).out == plain.out
 
 
-def test_similar_list_and_show_draw_too(index: Path, tmp_path: Path) -> None:
+def test_similar_and_show_draw_too(index: Path, tmp_path: Path) -> None:
     """An example's neighbours are drawn as hits are, and show draws its image above what is known of it."""
     photos = tmp_path / "photos"
     similar = screen_of(
@@ -104,6 +104,34 @@ def test_similar_list_and_show_draw_too(index: Path, tmp_path: Path) -> None:
     assert top > 5
     middle = known.crop(26, 3, 8, top - 7)
     assert difference(middle, Image.new("RGB", (9, 9), COLOURS["green"])) < 6
+
+
+def test_list_draws_what_it_lists(index: Path) -> None:
+    """The images of a list are drawn in its order, and below each its name and folder."""
+    screen = screen_of(
+        imgsearch("list", "--sort", "path", "--preview=blocks", "--columns", 3, "--index", index)
+    )
+    for column, name in enumerate(("blue", "green", "red")):
+        assert difference(tile(screen, column), Image.new("RGB", (9, 9), COLOURS[name])) < 6
+    assert next(line for line in screen.text if "blue.png" in line).split()[:2] == ["1", "blue.png"]
+
+
+def test_duplicates_are_drawn_in_their_groups(index: Path, tmp_path: Path) -> None:
+    """Each group of duplicates has rows of its own, with what to keep first, and numbers that run on."""
+    photos = tmp_path / "photos"
+    for name in ("blue", "green"):
+        shutil.copy(photos / f"{name}.png", photos / f"{name}-copy.png")
+    run(index, photos)
+    screen = screen_of(imgsearch("duplicates", "--preview=blocks", "--columns", 3, "--index", index))
+    captions = [at for at, line in enumerate(screen.text) if ".png" in line]
+    assert [screen.text[at].split()[::2] for at in captions] == [["1", "2"], ["3", "4"]]
+    assert all(screen.text[at + 1].startswith("keep  ") for at in captions)
+    first, second = (tile(screen, 0, top) for top in (0, captions[0] + 3))
+    assert {difference(first, Image.new("RGB", (9, 9), COLOURS[name])) < 6 for name in ("blue", "green")} == {
+        True,
+        False,
+    }
+    assert difference(first, second) > 50
 
 
 def test_a_missing_file_has_a_frame(index: Path, tmp_path: Path) -> None:

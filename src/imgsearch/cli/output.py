@@ -249,7 +249,7 @@ def groups(found: Sequence[Sequence[Row]], first: int = 1, scale: Scale | None =
     table = Table(every, look(), first + len(every) - 1, scale)
     starts = accumulate(map(len, found), initial=first)
     for group, start in zip(found, starts, strict=False):
-        if start > first:
+        if start > first and settings.preview is None:  # images have one below them
             line("")
         if settings.preview is not None and group:
             _write_images(settings.preview.drawn(group, start, look()))

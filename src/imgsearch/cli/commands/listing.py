@@ -62,7 +62,7 @@ Seed = Annotated[
     ),
 ]
 _SHOWN = 10  # lines of one kind
-_AT_ONCE = 500
+_AT_ONCE = 480  # whole rows of a preview, for most numbers of columns
 
 
 def register(app: typer.Typer) -> None:

@@ -71,7 +71,7 @@ class Preview:
 
 
 def caption(row: Row, number: int, columns: int, look: Look) -> tuple[str, ...]:
-    """Return what stands below an image: its number and name; its score, what is to be noted, and its folder."""
+    """Return what stands below an image: its number and name; its score or first detail, notes, and its folder."""
     folder, name = os.path.split(shown(row.path, *here_and_home()))
     extension = os.path.splitext(name)[1]
     before = f"{number} "
@@ -81,9 +81,8 @@ def caption(row: Row, number: int, columns: int, look: Look) -> tuple[str, ...]:
     if look.links:
         name_shown = linked(name_shown, row.path)
     first = f"{before}{name_shown}" if text else cut(before.rstrip(), max(columns, 1))
-    score = "" if row.score is None else f"{row.score:.3f}"
-    notes = [note for note in (score, row.label, *row.notes) if note]
-    second = "  ".join([*notes, *([folder] if folder else [])])
+    score = "".join(row.details[:1]) if row.score is None else f"{row.score:.3f}"
+    second = "  ".join(part for part in (row.label, score, *row.notes, folder) if part)
     told = cut(second, columns)
     return (
         first + " " * max(0, columns - width(before) - width(text)),
