@@ -32,8 +32,8 @@ def mcp(ctx: typer.Context, index: common.IndexFolder = None) -> NoReturn:
       imgsearch mcp
       imgsearch mcp --index ~/Pictures/.imgsearch
 
-    The assistant's program starts it and speaks the Model Context Protocol with it over stdin and stdout. It can only
-    read, and only what is indexed. In that program's list of servers: {"command": "imgsearch", "args": ["mcp"]}.
+    The assistant's program starts it, and speaks the Model Context Protocol with it: set it up there with the command
+    imgsearch and the argument mcp. It can only read, and only what is indexed.
     """
     with startup.StopSignals() as signals:
         # Nothing is written that could be left half done, and nobody waits for a call after that.
