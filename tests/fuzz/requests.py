@@ -19,15 +19,39 @@ from imgsearch.client import protocol
 from imgsearch.tools.server import daemon
 from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
+from imgsearch.tools.server.resources import Resources
 from support import fakes
 from support.fakes import paint, run
 
-_FIELDS = ("text", "image", "n", "min_score", "within", "dim", "exact", "in", "index", "model", "device", "x")
-_VALUES: tuple[Any, ...] = (
-    *(None, True, -1, 0, 3, 1e300, 10**30, "", "red", "/etc/passwd", "\ud800", "a\0b"),
-    *([], ["/"], {}, "x" * 9999),
+_FIELDS = (
+    *("text", "image", "n", "min_score", "within", "dim", "exact", "in", "index", "model", "device", "x"),
+    *("more", "less", "literal", "sort", "seed", "offset", "after", "rating", "keyword"),
 )
-_PATHS = (b"/status", b"/query", b"/similar", b"/embed", b"/load", b"/", b"/query/", b"//", b"/%00", b"*")
+_VALUES: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        -1,
+        0,
+        3,
+        1e300,
+        10**30,
+        "",
+        "red",
+        "red + blue",
+        "- red",
+        "2:red - /etc/passwd",
+        "red July 2023",
+        "/etc/passwd",
+        "\ud800",
+        "a\0b",
+    ),
+    *([], ["/"], {}, [{"path": "/x"}], "x" * 9999),
+)
+_PATHS = (
+    *(b"/status", b"/query", b"/similar", b"/list", b"/facets", b"/show", b"/embed", b"/load"),
+    *(b"/", b"/query/", b"//", b"/%00", b"*"),
+)
 _METHODS = (b"GET", b"POST", b"POST", b"POST", b"PUT", b"HEAD", b"BREW")
 _HEADERS = (
     b"imgsearch-version: " + protocol.version().encode(),
@@ -53,7 +77,8 @@ def _server() -> str:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path := str(place / "serve.sock"))
     listening.listen()
-    app = make_app(Handlers(str(place / "index"), 60, lambda line: None), path, None)
+    resources = Resources(str(place / "index"), 60, lambda line: None)
+    app = make_app(Handlers(resources), path, None)
     threading.Thread(target=daemon._Uvicorn(app).run, args=([listening],), daemon=True).start()
     return path
 

@@ -40,6 +40,7 @@ from imgsearch.text import Option
 T = TypeVar("T")
 AbsolutePath = NewType("AbsolutePath", str)
 """A path that leads to the same file from any folder; ``~`` stands for the user's home."""
+_NOT_ABSOLUTE = "give an absolute path (the server runs in another folder)"
 _MOST = 1e12  # no number that can be meant is larger
 
 
@@ -124,6 +125,8 @@ def _value(name: str, kind: Any, value: Any) -> Any:
         (item,) = get_args(kind)
         if not isinstance(value, list) or (item is str and not all(isinstance(one, str) for one in value)):
             raise UsageError(f"{name}: give a list of {_NAMED.get(item, 'objects')}")
+        if item is AbsolutePath and not all(isinstance(one, str) for one in value):
+            raise UsageError(f"{name}: {_NOT_ABSOLUTE}")
         return [_value(name, item, one) for one in value]
     if dataclasses.is_dataclass(kind):
         assert isinstance(kind, type)
@@ -146,7 +149,7 @@ def absolute(name: str, path: str) -> str:
     if is_address(path):
         raise UsageError(f"{name}: the server fetches no addresses; download the image and give its path")
     if not os.path.isabs(whole := os.path.expanduser(path)):
-        raise UsageError(f"{name}: give an absolute path (the server runs in another folder)")
+        raise UsageError(f"{name}: {_NOT_ABSOLUTE}")
     try:
         if b"\0" in os.fsencode(whole):
             raise ValueError
