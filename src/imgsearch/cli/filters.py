@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imgsearch.cli import completion
 from imgsearch.cli.help import FILTERS, SEARCH
 from imgsearch.errors import UsageError
 
@@ -39,11 +40,23 @@ On = Annotated[
 ]
 CameraName = Annotated[
     str | None,
-    typer.Option("--camera", metavar="NAME", help="Part of the camera's name", rich_help_panel=FILTERS),
+    typer.Option(
+        "--camera",
+        metavar="NAME",
+        help="Part of the camera's name",
+        autocompletion=completion.cameras,
+        rich_help_panel=FILTERS,
+    ),
 ]
 LensName = Annotated[
     str | None,
-    typer.Option("--lens", metavar="NAME", help="Part of the lens's name", rich_help_panel=FILTERS),
+    typer.Option(
+        "--lens",
+        metavar="NAME",
+        help="Part of the lens's name",
+        autocompletion=completion.lenses,
+        rich_help_panel=FILTERS,
+    ),
 ]
 
 
@@ -65,12 +78,22 @@ Rating = Annotated[
 ]
 KeywordName = Annotated[
     list[str] | None,
-    typer.Option("--keyword", metavar="WORD", help="With this keyword", rich_help_panel=FILTERS),
+    typer.Option(
+        "--keyword",
+        metavar="WORD",
+        help="With this keyword",
+        autocompletion=completion.keywords,
+        rich_help_panel=FILTERS,
+    ),
 ]
 ShapeName = Annotated[
     str | None,
     typer.Option(
-        "--shape", metavar="NAME", help="landscape, portrait, square or panorama", rich_help_panel=FILTERS
+        "--shape",
+        metavar="NAME",
+        help="landscape, portrait, square or panorama",
+        autocompletion=completion.shapes,
+        rich_help_panel=FILTERS,
     ),
 ]
 HasFact = Annotated[
@@ -79,13 +102,20 @@ HasFact = Annotated[
         "--has",
         metavar="WHAT",
         help="date, gps, camera, rating, title or keywords",
+        autocompletion=completion.facts,
         rich_help_panel=FILTERS,
     ),
 ]
 
 TypeName = Annotated[
     str | None,
-    typer.Option("--type", metavar="TYPES", help="Of these types, as in jpg,heic", rich_help_panel=FILTERS),
+    typer.Option(
+        "--type",
+        metavar="TYPES",
+        help="Of these types, as in jpg,heic",
+        autocompletion=completion.types,
+        rich_help_panel=FILTERS,
+    ),
 ]
 NamePattern = Annotated[
     str | None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, cast
 
 import typer
 
-from imgsearch.cli import output
+from imgsearch.cli import completion, output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
 from imgsearch.cli.parsing import is_typed, set_in_file
 from imgsearch.cli.terminal.look import When
@@ -35,6 +35,7 @@ IndexFolder = Annotated[
     typer.Option(
         "--index",
         metavar="DIR",
+        autocompletion=completion.indexes,
         show_default="$IMGSEARCH_INDEX, else .imgsearch in this folder or above, else your data folder",
         help="Folder of the index",
         rich_help_panel=ADVANCED,
@@ -45,6 +46,7 @@ IndexFolders = Annotated[
     typer.Option(
         "--index",
         metavar="DIR",
+        autocompletion=completion.indexes,
         show_default="$IMGSEARCH_INDEX, else .imgsearch in this folder or above, else your data folder",
         help="Folder of the index; may be repeated to search several indexes together",
         rich_help_panel=ADVANCED,
@@ -55,6 +57,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|DIR",
+        autocompletion=completion.models,
         help="The model: a folder, a name on Hugging Face, or demo (small, included; knows only drawn shapes)",
         rich_help_panel=MODEL,
     ),

@@ -14,9 +14,10 @@ import typer
 from typer._click import exceptions as click
 from typer._click.core import ParameterSource
 from typer._click.globals import get_current_context
+from typer._click.shell_completion import CompletionItem
 from typer.core import TyperCommand, TyperGroup
 
-from imgsearch.cli import config, door, help, output
+from imgsearch.cli import completion, config, door, help, output
 from imgsearch.errors import ImgsearchError, UsageError
 from imgsearch.text import Message, Option, display_path
 
@@ -159,6 +160,11 @@ class Group(TyperGroup):
         yield from self.context_settings.get("help_option_names", ())
         for param in self.params:
             yield from param.opts
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that a word may become, or the saved queries."""
+        found = completion.first_words([*ctx._protected_args, *ctx.args], incomplete)
+        return [*map(CompletionItem, found)] or super().shell_complete(ctx, incomplete)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command of a name, which may be another program's."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from imgsearch.cli import door, ending, filters, output, several
+from imgsearch.cli import completion, door, ending, filters, output, several
 from imgsearch.cli import options as common
 from imgsearch.cli.commands import current
 from imgsearch.cli.examples import AllowPrivate, image_files
@@ -77,7 +77,13 @@ Exact = Annotated[
 ]
 Below = Annotated[
     list[str] | None,
-    typer.Option("--in", metavar="FOLDER", help="Search only in this folder", rich_help_panel=SEARCH),
+    typer.Option(
+        "--in",
+        metavar="FOLDER",
+        help="Search only in this folder",
+        autocompletion=completion.folders,
+        rich_help_panel=SEARCH,
+    ),
 ]
 Paths = Annotated[
     bool, typer.Option("--paths", help="Print only paths, one per line", rich_help_panel=OUTPUT)
@@ -175,7 +181,11 @@ def _style(json: bool, paths: bool, nul: bool) -> str:
 def query(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="WORDS", help="What to look for; - reads queries from stdin, one per line"),
+        typer.Argument(
+            metavar="WORDS",
+            help="What to look for; - reads queries from stdin, one per line",
+            autocompletion=completion.words,
+        ),
     ] = None,
     image: Annotated[
         str | None,

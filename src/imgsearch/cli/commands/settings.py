@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from imgsearch.cli import completion, door, output, saved
 from imgsearch.cli import config as file
-from imgsearch.cli import door, output, saved
 from imgsearch.cli import options as common
 from imgsearch.cli.help import SEARCH, UPKEEP
 from imgsearch.cli.parsing import PlainCommand, parsed
@@ -31,7 +31,12 @@ def register(app: typer.Typer) -> None:
 def save(
     ctx: typer.Context,
     saved_as: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="What to call the query; without: list them all")
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="What to call the query; without: list them all",
+            autocompletion=completion.saved_names,
+        ),
     ] = None,
     words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", help="What to search for")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the saved query NAME")] = False,
