@@ -18,6 +18,7 @@ from PIL import Image
 from imgsearch import search
 from imgsearch.index import side_db
 from imgsearch.search.ranking import stacks as stacks_module
+from imgsearch.tools import desktop
 from imgsearch.tools.web import answers, app
 from support import fakes
 from support.fakes import paint
@@ -132,6 +133,17 @@ def test_words_that_are_typed_are_not_remembered(server: PageServer, browser: Br
     assert remembered() == before
     browser.post("api/search", {"q": "pink"})
     assert remembered() == before + 1
+
+
+def test_the_next_part_of_typed_words_needs_no_model(server: PageServer, browser: Browser) -> None:
+    """Of words that are not remembered on the disk the vector stays in memory as long as the session."""
+    browser.post("api/search", {"q": "brown pink", "typing": True, "n": 2})
+    asked = server.model.asked
+    assert (
+        len(browser.post("api/search", {"q": "brown pink", "typing": True, "n": 2, "offset": 2}).json["hits"])
+        == 2
+    )
+    assert server.model.asked == asked
 
 
 def test_a_remembered_query_does_not_wait_for_the_model(
@@ -288,6 +300,30 @@ def test_a_selection_is_exported(server: PageServer, browser: Browser) -> None:
         assert archive.testzip() is None
         assert archive.namelist() == ["red.png", "blue.png"]
         assert archive.read("red.png") == Path(paths[0]).read_bytes()
+
+
+def test_an_image_is_shown_in_the_file_manager(
+    server: PageServer, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The desktop gets the path of the image, and the page only word that it has."""
+    shown: list[str] = []
+    monkeypatch.setattr(desktop, "reveal", shown.append)
+    key = keys(server, browser)["red.png"]
+    assert browser.post("api/reveal", {"key": key}).status == 200
+    assert [os.path.basename(path) for path in shown] == ["red.png"]
+
+
+def test_the_overview_has_clusters_that_can_be_listed(server: PageServer, browser: Browser) -> None:
+    """The clusters hold all images together, and each of them can be listed."""
+    answers: list[Any] = []
+    until(lambda: answers.append(browser.post("api/overview", {}).json) or answers[-1]["state"] == "ready")
+    overview = answers[-1]
+    assert overview["images"] == sum(cluster["count"] for cluster in overview["clusters"]) == 6
+    for cluster in overview["clusters"]:
+        listed = browser.post("api/list", {"cluster": cluster["id"]}).json
+        assert listed["total"] == cluster["count"]
+        assert {tile["key"] for tile in cluster["images"]} <= {tile["key"] for tile in listed["images"]}
+    assert browser.post("api/list", {"cluster": 1}).status == 400
 
 
 def test_duplicates_are_groups_of_tiles(browser: Browser) -> None:

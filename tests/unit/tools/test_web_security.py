@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from imgsearch.tools.server import daemon
@@ -465,6 +467,19 @@ def test_names_in_a_zip_stay_in_their_folder() -> None:
         assert not {"\\", ":", "\n"} & set(name)
         assert not name.startswith(".")
         assert name.casefold() != "con.png"
+
+
+@given(st.lists(st.text(max_size=40), max_size=8))
+def test_any_name_in_a_zip_is_safe(names: list[str]) -> None:
+    """Whatever files are called, their names in a ZIP are distinct, short, and of one part."""
+    taken: set[str] = set()
+    made = [unique_name("/folder/" + name, taken) for name in names]
+    assert len({name.casefold() for name in made}) == len(made)
+    for name in made:
+        assert 0 < len(name) < 200
+        assert name == os.path.basename(name)
+        assert not name.startswith(".")
+        assert name.isprintable() or not name.isascii()
 
 
 def test_a_table_holds_no_formula(browser: Browser) -> None:

@@ -64,13 +64,13 @@ def web(
         folder = find_index(index)
         manifest.load(folder)  # without an index there is nothing to show: better said here than on the page
 
-        def opened(link: str) -> None:
+        def opened(link: str, serving: bool = True) -> None:
             reporter.stop()
-            _show(link, reporter, browser=not no_browser)
+            _show(link, reporter, browser=not no_browser, serving=serving)
 
         link = _link_of_running(folder, port)
         if link is not None:
-            opened(link)
+            opened(link, serving=False)
             return 0
         from imgsearch.tools.server.daemon import PageOptions, ServeOptions, serve
 
@@ -109,20 +109,24 @@ def _link_of_running(folder: str, port: int | None) -> str | None:
         server.close()
 
 
-def _show(link: str, reporter: output.ProgressReporter, *, browser: bool) -> None:
-    """Print the link, and open it where there is a browser to see it in."""
+def _show(link: str, reporter: output.ProgressReporter, *, browser: bool, serving: bool) -> None:
+    """Print the link, and open it where there is a browser to see it in; ``serving``: until this command ends."""
+    remote = "SSH_CONNECTION" in os.environ
+    opening = browser and not remote and _has_display()
+    reporter.say("opening your browser; or open this link:" if opening else "open this link in your browser:")
     output.line(link)
     sys.stdout.flush()
-    if "SSH_CONNECTION" in os.environ:
-        port = link.split("/")[2].rpartition(":")[2]
-        *_, address, ssh_port = os.environ["SSH_CONNECTION"].split() or ["HOST", "22"]
-        other = "" if ssh_port == "22" else f" -p {ssh_port}"
-        reporter.say("you are logged in over SSH; to open the link on your own computer, first run there:")
-        reporter.say(f"  ssh -N{other} -L {port}:127.0.0.1:{port} {getpass.getuser()}@{address}")
-    elif browser and _has_display():
+    reporter.say("it works once, within ten minutes" + ("; Ctrl-C stops the page" if serving else ""))
+    if opening:
         # In a thread: whatever a browser does, the page is to be there.
         threading.Thread(target=_open, args=(link,), daemon=True).start()
-    reporter.say("the link works once, for ten minutes; for another one run: imgsearch web")
+    elif remote:
+        port = link.split("/")[2].rpartition(":")[2]
+        told = os.environ["SSH_CONNECTION"].split()  # the client's address and port, then the server's
+        address, ssh_port = told[2:] if len(told) == 4 else ("HOST", "22")
+        other = "" if ssh_port == "22" else f" -p {ssh_port}"
+        reporter.say("you are logged in over SSH: to open it on your own computer, run there first:")
+        reporter.say(f"  ssh -N{other} -L {port}:127.0.0.1:{port} {getpass.getuser()}@{address}")
 
 
 def _open(link: str) -> None:

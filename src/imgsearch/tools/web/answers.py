@@ -36,11 +36,14 @@ from imgsearch.tools.web.asked import MOST_HITS, MOST_OFFSET, Asked, Chosen
 from imgsearch.tools.web.export import check_size
 from imgsearch.tools.web.groups import DuplicateGroups, told
 from imgsearch.tools.web.keys import key_of, record_of, records_of
+from imgsearch.tools.web.overviews import Overviews
+from imgsearch.tools.web.overviews import told as clusters_told
 from imgsearch.tools.web.tiles import tile_of_hit, tile_of_record
 from imgsearch.tools.web.uploads import Uploads
 from imgsearch.types import RGB, Hit, Input, ModelOptions, PixelBudget, QueryEncoder, Record, Vectors
 
 _BINS = 60
+_PATIENCE = 0.5  # seconds that are waited for an overview before it is told how far it is
 _AUTO = ModelOptions()
 
 
@@ -53,8 +56,8 @@ class NeedsModel(Exception):
         self.inputs = tuple(inputs)
 
 
-Embedded = Mapping[tuple[str | None, str | None], Vectors]
-"""(Text, instruction) of what was embedded for a query → its vector (1, dim)."""
+Embedded = Mapping[tuple[str, int, str | None, str | None], Vectors]
+"""(Model's fingerprint, dim, text, instruction) → the vector (1, dim) that was embedded of it."""
 
 
 class Catalogues:
@@ -102,6 +105,7 @@ class Answers:
         sort = asked.text("sort", "score")
         if sort not in SORTS:
             raise InputError(f"sort: choose one of {', '.join(SORTS)}")
+        typing = asked.flag("typing")  # words on the way to others: nothing of them is kept on the disk
         request, read, text = self._request(asked, uploads)
         options = replace(
             request.options,
@@ -115,7 +119,7 @@ class Answers:
         request = replace(request, options=options)
 
         def work(index: ImageIndex) -> tuple[Answer, int, dict[int, int]]:
-            encoder = CachedEncoder(index, _AUTO, lambda: _Known(embedded), keep=False)
+            encoder = CachedEncoder(index, _AUTO, lambda: _Known(index, embedded), keep=not typing)
             answered = _ask(index, request, encoder)
             searched = index.searched
             total = index.catalog.counts()[1] if searched is None else searched
@@ -220,12 +224,14 @@ class Answers:
         Raises as loading the model and embedding do.
         """
 
-        def work(index: ImageIndex) -> Vectors:
+        def work(index: ImageIndex) -> Embedded:
             with self.resources.encoder(index, _AUTO, "query", cache=remember) as encoder:
-                return encoder.embed(inputs)
+                vectors = encoder.embed(inputs)
+            return {
+                _named_by(index, item): vector[None] for item, vector in zip(inputs, vectors, strict=True)
+            }
 
-        vectors = self.resources.use_index(self.folder, work)
-        return {_named_by(item): vector[None] for item, vector in zip(inputs, vectors, strict=True)}
+        return self.resources.use_index(self.folder, work)
 
     def embed_image(self, pixels: RGB) -> Vectors:
         """Return the vector (1, dim) of an image, (h, w, 3) uint8. Raises as ``embed`` does."""
@@ -246,8 +252,8 @@ class Answers:
 
     # ---- the catalogue alone ---------------------------------------------------------------------------------------
 
-    def listed(self, data: Any) -> dict[str, Any]:
-        """List images without a query."""
+    def listed(self, data: Any, overviews: Overviews) -> dict[str, Any]:
+        """List images without a query: all, or those of a cluster of the overview."""
         asked = Asked(data)
         chosen = asked.filters
         n, offset = asked.count("n", 200, MOST_HITS, 1), asked.count("offset", 0, MOST_OFFSET)
@@ -260,8 +266,12 @@ class Answers:
             asked.count("seed", 0, 2**53, -(2**53)),
         )
 
+        among = None
+        if "cluster" in asked:
+            among = overviews.rows(self.folder, asked.count("cluster", 0, 2**48 - 1))
+
         def work(index: ImageIndex) -> dict[str, Any]:
-            found = list_contents(index, replace(options, below=chosen.below(index)))
+            found = list_contents(index, replace(options, below=chosen.below(index)), among)
             tiles = [tile_of_record(one.record, one.taken) for one in found.images]
             return {"images": tiles, "total": found.total, "version": protocol.version()}
 
@@ -276,6 +286,20 @@ class Answers:
             return {"months": [asdict(month) for month in months], "version": protocol.version()}
 
         return self.catalogues.lists.use(self.folder, work)
+
+    def overview(self, overviews: Overviews) -> dict[str, Any]:
+        """Tell the clusters of the collection, or how far they are found."""
+        found = overviews.find(self.folder, _PATIENCE)
+        if found is None:
+            done, total = overviews.progress
+            return {"state": "computing", "done": done, "total": total}
+        clusters = self.catalogues.lists.use(self.folder, lambda index: clusters_told(index, found))
+        return {
+            "state": "ready",
+            "clusters": clusters,
+            "images": found.images,
+            "seconds": round(found.seconds, 3),
+        }
 
     def facets(self, data: Any) -> dict[str, Any]:
         """Count images by year, camera, folder, type and rating."""
@@ -382,18 +406,19 @@ def _ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> An
 class _Known:
     """An encoder that knows what was embedded already, and nothing else."""
 
-    def __init__(self, embedded: Embedded) -> None:
-        self._embedded = embedded
+    def __init__(self, index: ImageIndex, embedded: Embedded) -> None:
+        self._index, self._embedded = index, embedded
 
     def embed(self, inputs: Sequence[Input]) -> Vectors:
         """Return the rows. Raises NeedsModel."""
-        if missing := [item for item in inputs if _named_by(item) not in self._embedded]:
+        found = [self._embedded.get(_named_by(self._index, item)) for item in inputs]
+        if missing := [item for item, vector in zip(inputs, found, strict=True) if vector is None]:
             raise NeedsModel(missing)
-        return np.concatenate([self._embedded[_named_by(item)] for item in inputs])
+        return np.concatenate([vector for vector in found if vector is not None])
 
 
-def _named_by(item: Input) -> tuple[str | None, str | None]:
-    return item.text, item.instruction
+def _named_by(index: ImageIndex, item: Input) -> tuple[str, int, str | None, str | None]:
+    return index.spec.fingerprint, index.spec.dim, item.text, item.instruction
 
 
 def _told(index: ImageIndex, record: Record) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,6 +14,7 @@ from weakref import WeakKeyDictionary
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from imgsearch import deep
 from imgsearch.errors import ImgsearchError, UsageError
@@ -24,11 +26,12 @@ from imgsearch.tools.server.requests import TooLong, json_response, read_body, r
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
 from imgsearch.tools.web import export, originals
-from imgsearch.tools.web.answers import Answers, Catalogues, NeedsModel
+from imgsearch.tools.web.answers import Answers, Catalogues, Embedded, NeedsModel
 from imgsearch.tools.web.asked import MOST_KEYS, Asked
 from imgsearch.tools.web.groups import DuplicateGroups
 from imgsearch.tools.web.keys import NoImage
 from imgsearch.tools.web.originals import Changed
+from imgsearch.tools.web.overviews import Overviews
 from imgsearch.tools.web.sessions import Session, Sessions
 from imgsearch.tools.web.static_files import StaticFiles
 from imgsearch.tools.web.uploads import MOST_BYTES, Crop, Uploads, decode
@@ -45,13 +48,16 @@ _THREADS = {
     "originals": 2,
     "uploads": 2,
     "duplicates": 1,
+    "overview": 2,
     "exports": 2,
     "desktop": 1,
 }
 _UPLOADS_AT_ONCE = 3  # each up to 64 MB in memory
-_ORIGINALS_AT_ONCE = 4
+_ORIGINALS_AT_ONCE = 6  # each up to 64 MB in memory
+_PIECE = 1 << 18  # bytes that are handed on at a time
 _EXPORTS_AT_ONCE = 2
 _UPLOAD_SECONDS = 120.0
+_MOST_TYPED = 64  # vectors of a session's latest words
 _ENDINGS = {"paths": "txt", "csv": "csv", "zip": "zip"}
 _IMMUTABLE = "private, max-age=31536000, immutable"
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; frame-ancestors 'none'; sandbox"
@@ -67,13 +73,32 @@ class Overtaken(ImgsearchError):
     """A query that was typed is not answered, since more has been typed meanwhile."""
 
 
+@dataclass(slots=True)
+class Memory:
+    """What is in memory of a session: its uploads, and the vectors of what was typed last.
+
+    So the next part of an answer, and words that are typed again, wait for no model. Nothing of it is written down.
+    """
+
+    uploads: Uploads = field(default_factory=Uploads)
+    embedded: OrderedDict[tuple[str, int, str | None, str | None], Vectors] = field(
+        default_factory=OrderedDict
+    )
+
+    def add(self, embedded: Embedded) -> None:
+        """Keep some vectors; the oldest of too many go."""
+        self.embedded.update(embedded)
+        while len(self.embedded) > _MOST_TYPED:
+            self.embedded.popitem(last=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Who asks: the session, the answers for its index, and its uploads."""
+    """Who asks: the session, the answers for its index, and what is in memory of it."""
 
     session: Session
     answers: Answers
-    uploads: Uploads
+    memory: Memory
 
 
 class Page:
@@ -95,16 +120,18 @@ class Page:
         """The one thread in which the server's model embeds queries."""
         self._resources, self._queries, self._spelled = resources, queries, spelled
         self._catalogues = Catalogues(idle_seconds)
-        self._uploads: WeakKeyDictionary[Session, Uploads] = WeakKeyDictionary()
+        self._memories: WeakKeyDictionary[Session, Memory] = WeakKeyDictionary()
         self._files = StaticFiles()
         self._pools = {name: ThreadPoolExecutor(count, f"page {name}") for name, count in _THREADS.items()}
         self._upload_slots = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         self._original_slots = asyncio.Semaphore(_ORIGINALS_AT_ONCE)
         self._export_slots = asyncio.Semaphore(_EXPORTS_AT_ONCE)
         self._groups = DuplicateGroups()
+        self._overviews = Overviews(resources, self.questions)
 
     def close(self) -> None:
         """Begin nothing more."""
+        self._overviews.close()
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -122,7 +149,8 @@ class Page:
         """The page's paths."""
         asks: dict[str, Answer] = {
             "search": self._search,
-            "list": self._in("lists", lambda visit, data: visit.answers.listed(data)),
+            "list": self._list,
+            "overview": self._in("overview", lambda visit, data: visit.answers.overview(self._overviews)),
             "facets": self._in("lists", lambda visit, data: visit.answers.facets(data)),
             "months": self._in("lists", lambda visit, data: visit.answers.months(data)),
             "duplicates": self._in("duplicates", self._duplicates),
@@ -191,7 +219,7 @@ class Page:
             # The guard has looked at the origin, if there is one; a browser sends one with every POST.
             if request.method == "POST" and "origin" not in request.headers:
                 return refusal(403, "forbidden", "the request has no Origin header")
-            visit = Visit(session, self._answers(session), self._uploads.setdefault(session, Uploads()))
+            visit = Visit(session, self._answers(session), self._memories.setdefault(session, Memory()))
             try:
                 if request.method == "GET":
                     await read_body(
@@ -248,6 +276,14 @@ class Page:
 
         return answer
 
+    async def _list(self, request: Request, visit: Visit) -> Response:
+        """List images; those of a cluster beside the others, since the overview may have to be found first."""
+        data = await _read_json(request)
+        pool = "overview" if isinstance(data, dict) and data.get("cluster") is not None else "lists"
+        return json_response(
+            await run_in(request, self._pools[pool], visit.answers.listed, data, self._overviews)
+        )
+
     async def _search(self, request: Request, visit: Visit) -> Response:
         """Answer a query: by what is remembered at once, else when the model has embedded its words."""
         data = await _read_json(request)
@@ -256,18 +292,23 @@ class Page:
         if first:
             visit.session.typed += 1
         number = visit.session.typed
-        answers, uploads, pool = visit.answers, visit.uploads, self._pools["searches"]
+        answers, memory, pool = visit.answers, visit.memory, self._pools["searches"]
+        uploads = memory.uploads
 
-        def embed(needed: NeedsModel) -> Any:
+        def embed(needed: NeedsModel) -> Embedded:
             if typing and visit.session.typed != number:
                 raise Overtaken("more has been typed since")
             return answers.embed(needed.inputs, remember=not typing)
 
         try:
-            return json_response(await run_in(request, pool, answers.search, data, uploads, {}))
+            return json_response(
+                await run_in(request, pool, answers.search, data, uploads, dict(memory.embedded))
+            )
         except NeedsModel as needed:
-            embedded = await run_in(request, self.questions, embed, needed)
-        return json_response(await run_in(request, pool, answers.search, data, uploads, embedded))
+            memory.add(await run_in(request, self.questions, embed, needed))
+        return json_response(
+            await run_in(request, pool, answers.search, data, uploads, dict(memory.embedded))
+        )
 
     async def _upload(self, request: Request, visit: Visit) -> Response:
         """Embed an image that was dropped on the page; nothing but its vector is kept."""
@@ -283,7 +324,7 @@ class Page:
                 vector = await run_in(request, self._pools["single"], answers.stored, found.sha256)
             if vector is None:
                 vector = await run_in(request, self.questions, answers.embed_image, found.pixels)
-        token = visit.uploads.keep(vector)
+        token = visit.memory.uploads.keep(vector)
         return json_response({"upload": token, "width": found.width, "height": found.height})
 
     async def _image(self, request: Request, visit: Visit) -> Response:
@@ -341,14 +382,41 @@ class Page:
         def read() -> tuple[bytes, str] | None:
             return originals.original(visit.answers.record(request.path_params["key"]))
 
-        async with self._original_slots:
+        await self._original_slots.acquire()
+        try:
             found = await run_in(request, self._pools["originals"], read)
-            if found is None:
-                pool = self._pools["thumbs"]
-                return _rendered(await run_in(request, pool, self._make_thumb, visit, request, "l"))
-            data, kind = found
-            headers = {"content-security-policy": _SANDBOX, "cache-control": "private, no-cache"}
-            return Response(data, headers=headers, media_type=kind)
+        except BaseException:
+            self._original_slots.release()
+            raise
+        if found is None:
+            self._original_slots.release()
+            return _rendered(
+                await run_in(request, self._pools["thumbs"], self._make_thumb, visit, request, "l")
+            )
+        data, kind = found
+        headers = {"content-security-policy": _SANDBOX, "cache-control": "private, no-cache"}
+        return _Held(data, kind, headers, self._original_slots)
+
+
+class _Held(StreamingResponse):
+    """Bytes that are sent as fast as they are taken, and a slot that is free when they are no longer in memory."""
+
+    def __init__(self, data: bytes, kind: str, headers: dict[str, str], slot: asyncio.Semaphore) -> None:
+        self._slot = slot
+        pieces = (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+        super().__init__(_each(pieces), 200, headers | {"content-length": str(len(data))}, kind)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._slot.release()
+
+
+async def _each(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 def _reveal(visit: Visit, data: Any) -> dict[str, Any]:

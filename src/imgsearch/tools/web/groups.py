@@ -14,7 +14,8 @@ from imgsearch.text import printable
 from imgsearch.tools.maintenance.duplicates import REASONS, RELATIONS, Group, find_duplicates
 from imgsearch.tools.web.tiles import records_of_files, tile_of_record
 
-_Stamp = tuple[tuple[int, int], ...]
+Stamp = tuple[tuple[int, int], ...]
+"""What changes whenever a catalogue does."""
 
 
 class DuplicateGroups:
@@ -23,12 +24,12 @@ class DuplicateGroups:
     def __init__(self) -> None:
         """Find nothing yet."""
         self._turn = threading.Lock()
-        self._known: tuple[str, _Stamp, list[Group]] | None = None
+        self._known: tuple[str, Stamp, list[Group]] | None = None
 
     def find(self, folder: str) -> list[Group]:
         """Return the groups of an index, duplicates before bursts. Raises IndexMissing, IndexDamaged."""
         with self._turn:
-            stamp = _stamp(folder)
+            stamp = stamp_of(folder)
             if self._known is None or self._known[:2] != (folder, stamp):
                 self._known = None  # not both in memory
                 self._known = folder, stamp, find_duplicates(folder).groups
@@ -69,7 +70,7 @@ def _heading(group: Group) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _stamp(folder: str) -> _Stamp:
+def stamp_of(folder: str) -> Stamp:
     """Return what changes whenever the catalogue does."""
     _, data = load(folder)
     found = []
