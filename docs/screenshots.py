@@ -39,6 +39,7 @@ FOLDERS = (
     "2025/Drafts",
     "2026/Walks",
 )
+SIZES = ((960, 720), (720, 960), (800, 800), (1080, 720))
 MORE = 300  # images beside those of the demo
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 MAKE, MODEL, TAKEN, EXIF, OFFSET = 0x010F, 0x0110, 0x9003, 0x8769, 0x9011
@@ -59,21 +60,22 @@ def draw_photos(folder: Path) -> None:
     """Draw the collection: the demo's images and more, with dates, cameras, bursts, exports and copies."""
     chance = random.Random(18)
     drawn = folder.parent / "drawn"
-    drawn.mkdir()
-    images = [Image.open(path).convert("RGB") for path in sorted(draw_gallery(str(drawn)))]
-    images += [render(draw_scene(chance.choice(KINDS), chance), chance).convert("RGB") for _ in range(MORE)]
-    chance.shuffle(images)
+    drawn.mkdir(parents=True)
+    scenes = [scene for _, scene in sorted(draw_gallery(str(drawn)).items())]
+    scenes += [draw_scene(chance.choice(KINDS), chance) for _ in range(MORE)]
+    chance.shuffle(scenes)
     taken = datetime(2023, 3, 4, 9, 30)
-    for number, image in enumerate(images):
+    for number, scene in enumerate(scenes):
+        image = render(scene, chance, chance.choice(SIZES)).convert("RGB")
         taken += timedelta(hours=chance.expovariate(1 / 52))
-        place = folder / FOLDERS[min(len(FOLDERS) - 1, number * len(FOLDERS) // len(images))]
+        place = folder / FOLDERS[min(len(FOLDERS) - 1, number * len(FOLDERS) // len(scenes))]
         camera = chance.choice(CAMERAS)
         path = place / f"IMG_{4000 + number}.jpg"
         save(image, path, taken, camera)
         if number % 60 == 7:  # a burst
             for frame in range(1, 4):
                 moved = image.transform(
-                    image.size, Image.Transform.AFFINE, (1, 0, 3 * frame, 0, 1, 2 * frame)
+                    image.size, Image.Transform.AFFINE, (1, 0, 9 * frame, 0, 1, 6 * frame)
                 )
                 save(
                     moved,
@@ -83,7 +85,9 @@ def draw_photos(folder: Path) -> None:
                 )
         if number % 80 == 11:  # an export for the web
             small = image.resize((image.width * 3 // 4, image.height * 3 // 4))
-            small.save(place / f"IMG_{4000 + number}-web.jpg", quality=70)
+            export = place / f"IMG_{4000 + number}-web.jpg"
+            small.save(export, quality=70)
+            os.utime(export, (taken.timestamp(), taken.timestamp()))
         if number % 90 == 13:
             shutil.copy2(path, place / f"IMG_{4000 + number} copy.jpg")
     shutil.rmtree(drawn)
@@ -122,13 +126,20 @@ def served(home: Path) -> Iterator[str]:
         web.wait(20)
 
 
-def saved(page: Page, name: str) -> None:
-    """Keep what the page shows, once all images in sight are there."""
+RENAMED = """([home, shown]) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(home, shown)
+}"""
+
+
+def saved(page: Page, name: str, home: Path) -> None:
+    """Keep what the page shows, once all images in sight are there; the home is shown as /home/me."""
     page.wait_for_load_state("networkidle")
     page.wait_for_function(
         "[...document.images].every((one) => one.complete && one.naturalWidth)", timeout=60_000
     )
     page.evaluate("document.activeElement?.blur()")
+    page.evaluate(RENAMED, [str(home), "/home/me"])
     taken = page.screenshot(type="png", animations="disabled", caret="hide")
     path = PICTURES / f"{name}.webp"
     with tempfile.NamedTemporaryFile(suffix=".png") as file:
@@ -144,33 +155,33 @@ def asked(page: Page, base: str, query: str = QUERY) -> None:
     expect(page.get_by_role("grid").first).to_be_visible(timeout=60_000)
 
 
-def on_desk(page: Page, base: str) -> None:
+def on_desk(page: Page, base: str, home: Path) -> None:
     """The answer to a query in a window, light."""
     asked(page, base)
-    saved(page, "page")
+    saved(page, "page", home)
 
 
-def lightbox(page: Page, base: str) -> None:
+def lightbox(page: Page, base: str, home: Path) -> None:
     """One image, large, with what is known of it."""
     asked(page, base)
     page.get_by_role("grid").first.get_by_role("link").nth(1).click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    saved(page, "page-lightbox")
+    saved(page, "page-lightbox", home)
 
 
-def view(name: str) -> Callable[[Page, str], None]:
+def view(name: str) -> Callable[[Page, str, Path], None]:
     """A view that needs no query."""
 
-    def show(page: Page, base: str) -> None:
+    def show(page: Page, base: str, home: Path) -> None:
         page.goto(f"{base}?view={name}")
         page.wait_for_timeout(1500)  # the overview may be computed first
         expect(page.locator("main img").first).to_be_visible(timeout=120_000)
-        saved(page, f"page-{name}")
+        saved(page, f"page-{name}", home)
 
     return show
 
 
-def take(browser: Browser, link: str) -> None:
+def take(browser: Browser, link: str, home: Path) -> None:
     """Take all pictures."""
     desk = browser.new_context(viewport=DESK, reduced_motion="reduce", locale="en-GB")
     page = desk.new_page()
@@ -179,7 +190,7 @@ def take(browser: Browser, link: str) -> None:
     cookies = desk.cookies()
     time.sleep(1)  # the model is loaded meanwhile
     for one in (on_desk, lightbox, view("timeline"), view("overview"), view("duplicates")):
-        one(page, base)
+        one(page, base, home)
     dark = browser.new_context(viewport=DESK, color_scheme="dark", reduced_motion="reduce", locale="en-GB")
     phone = browser.new_context(
         viewport=PHONE, device_scale_factor=2, has_touch=True, reduced_motion="reduce", locale="en-GB"
@@ -188,7 +199,7 @@ def take(browser: Browser, link: str) -> None:
         context.add_cookies(cookies)  # type: ignore[arg-type]
         page = context.new_page()
         asked(page, base)
-        saved(page, name)
+        saved(page, name, home)
 
 
 def main() -> None:
@@ -202,7 +213,7 @@ def main() -> None:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         with served(home) as link, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path, args=arguments)
-            take(browser, link)
+            take(browser, link, home)
             browser.close()
 
 
