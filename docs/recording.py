@@ -23,11 +23,12 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-from support.terminal_pictures import GROUND, Screen  # noqa: E402
-from support.terminal_replies import run_on_terminal  # noqa: E402
 from terminal_picture import CELL, MARGIN, PICTURES, terminal_for  # noqa: E402
 
-WINDOW = 88, 27
+from support.terminal_pictures import GROUND, Screen  # noqa: E402
+from support.terminal_replies import run_on_terminal  # noqa: E402
+
+WINDOW = 88, 30
 TYPED, LEAST, LONGEST = 32, 80, 120  # milliseconds: of a key, of a frame of output, of a wait without any
 SCENES = [  # a command, and how long its answer is shown, in milliseconds
     ("imgsearch index shapes --model demo", 1200),

@@ -16,7 +16,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 NAME, KIND, ATTRIBUTES = b"\x1b[>q", b"\x1b[>c", b"\x1b[c"
@@ -231,6 +231,7 @@ def run_on_terminal(
     folder: str | None = None,
     interrupt_when: bytes | None = None,
     until: bytes | None = None,
+    watch: Callable[[bytes], None] | None = None,
     seconds: float = 120,
 ) -> Ran:
     """Run a program on a pseudo-terminal that answers as a recorded one; ``window`` is its columns and lines.
@@ -238,6 +239,7 @@ def run_on_terminal(
     It runs in ``folder``, if one is given.
 
     ``interrupt_when`` is what it writes when Ctrl-C is pressed, once; ``until`` what it writes before it is killed.
+    ``watch`` gets what it writes as it comes.
     """
     ours, theirs = os.openpty()
     columns, lines = window
@@ -255,7 +257,7 @@ def run_on_terminal(
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     written, asked, held, end = b"", [], b"", time.monotonic() + seconds
-    pending = b""
+    pending, shown = b"", 0
     while time.monotonic() < end:
         ready, _, _ = select.select([ours], [], [], 0.05)
         if not ready:
@@ -277,6 +279,9 @@ def run_on_terminal(
         if len(pending) - tail > 64 or b"\x1b" not in pending[at:]:
             tail = len(pending)
         written += pending[at:tail]
+        if watch is not None and len(written) > shown:
+            watch(written[shown:])
+            shown = len(written)
         pending = pending[tail:]
         if held:
             os.write(ours, held)
@@ -288,6 +293,8 @@ def run_on_terminal(
             os.write(ours, b"\x03")
             interrupt_when = None
     written += pending
+    if watch is not None and pending:
+        watch(pending)
     if process.poll() is None:
         process.kill()
     code = process.wait()
