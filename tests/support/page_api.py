@@ -89,7 +89,11 @@ class PageApi:
     def _api(self, route: Route, name: str, query: dict[str, list[str]]) -> None:
         name, _, key = name.partition("/")
         posted = route.request.headers.get("content-type") == "application/json"
-        body = json.loads(route.request.post_data or "null") if posted else {**query, "key": unquote(key)}
+        body = (
+            json.loads(route.request.post_data or "null")
+            if posted
+            else {**query, **({"key": unquote(key)} if key else {})}
+        )
         self.asked.setdefault(name, []).append(body)
         if name in self.held:
             self._waiting.append((route, name, body))

@@ -151,6 +151,7 @@ def test_what_the_server_refuses_is_said(app: App, api: PageApi, trouble: Troubl
 def test_images_are_added_and_taken_away(app: App, api: PageApi) -> None:
     """Each image of the query can count against it, and be removed."""
     page = app.open("?q=red&like=2-0000000000000001&more=3-0000000000000002")
+    expect(page.locator("#meter")).to_be_visible()
     with searched(page):
         page.get_by_role("button", name="Image 1: added").click()
     assert api.asked["search"][-1]["examples"] == [{"image": "2-0000000000000001", "weight": -1}]

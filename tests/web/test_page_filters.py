@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def test_a_filter_narrows_the_answer_and_the_other_counts(app: App, api: PageApi) -> None:
     """A chosen year filters the hits; cameras count that year, years count all."""
     page = app.open("?q=red")
+    expect(page.locator("#meter")).to_be_visible()
     with page.expect_response("**/api/search"):
         page.get_by_role("button", name="2021 12").click()
     assert api.asked["search"][-1]["filters"] == {"on": "2021"}
@@ -28,6 +29,7 @@ def test_a_filter_narrows_the_answer_and_the_other_counts(app: App, api: PageApi
 def test_a_chosen_value_is_chosen_away(app: App, api: PageApi) -> None:
     """Pressing a chosen value again removes its filter."""
     page = app.open("?q=red&on=2021")
+    expect(page.locator("#meter")).to_be_visible()
     with page.expect_response("**/api/search"):
         page.get_by_role("button", name="2021 12", pressed=True).click()
     assert api.asked["search"][-1]["filters"] == {}

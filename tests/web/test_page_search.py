@@ -194,6 +194,7 @@ def test_saved_queries_are_offered_behind_an_at(app: App) -> None:
 def test_a_date_that_was_read_can_be_searched_as_words(app: App, api: PageApi) -> None:
     """Taking the chip of a date away searches for it as words; the chip in its place undoes that."""
     page = app.open("?q=red+2021")
+    expect(page.locator("#meter")).to_be_visible()
     with page.expect_response("**/api/search"):
         page.get_by_role("button", name="Search for it as words instead: taken 2021").click()
     assert api.asked["search"][-1]["unread"] == ["date"]
@@ -216,6 +217,7 @@ def test_a_part_of_the_query_can_be_taken_away(app: App) -> None:
 def test_a_filter_can_be_taken_away(app: App, api: PageApi) -> None:
     """The chip of a filter removes it."""
     page = app.open("?q=red&camera=X-T5&in=%2Fhome%2Fme%2FPictures%2FWork")
+    expect(page.locator("#meter")).to_be_visible()
     with page.expect_response("**/api/search"):
         page.get_by_role("button", name="Remove the filter: X-T5").click()
     assert api.asked["search"][-1]["filters"] == {"in": ["/home/me/Pictures/Work"]}
@@ -251,6 +253,7 @@ def test_another_query_has_its_own_cut(app: App) -> None:
 def test_results_have_another_order(app: App, api: PageApi) -> None:
     """The order is chosen beside the count, kept in the address, and the choice keeps the focus."""
     page = app.open("?q=red")
+    expect(page.locator("#meter")).to_be_visible()
     with page.expect_response("**/api/search"):
         page.get_by_role("combobox", name="Order").select_option("Newest first")
     assert api.asked["search"][-1]["sort"] == "newest"
