@@ -21,6 +21,7 @@ import typer.main
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from imgsearch.cli.door import ALIASES
+from imgsearch.cli.terminal.look import takes_colour
 
 if TYPE_CHECKING:
     from typer._click import Context
@@ -311,7 +312,7 @@ def _filled(text: str, width: int, first: str = "", rest: str = "") -> str:
 
 
 def _may_style() -> bool:
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return takes_colour("auto", os.environ, terminal=True)  # for a pipe, Typer takes styles out
 
 
 def _bold(text: str) -> str:
