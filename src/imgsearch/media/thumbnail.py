@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 SIDES = {"s": 320, "l": 1600}
 """Size → pixels of a thumbnail's long side: "s" for grids, "l" to look at one image."""
-# Of 320 pixels method 2 takes half the time of Pillow's default and gives files of the same size.
-_QUALITY, _METHOD = 80, 2
+_QUALITY = 80
+# Method 4 is Pillow's default: it takes twice as long as 2, and saves 5 %. A large one is waited for, so it takes 0: half
+# the time of 2 for 10 % more bytes.
+_METHOD = {"s": 2, "l": 0}
 
 
 def budget_of(size: str) -> PixelBudget:
@@ -45,7 +47,7 @@ def make_thumbnail(pixels: RGB, size: str) -> bytes:
         to = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         image = image.resize(to, Image.Resampling.LANCZOS, reducing_gap=2.0)
     out = io.BytesIO()
-    image.save(out, "WEBP", quality=_QUALITY, method=_METHOD)
+    image.save(out, "WEBP", quality=_QUALITY, method=_METHOD[size])
     return out.getvalue()
 
 

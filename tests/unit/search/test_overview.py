@@ -111,6 +111,7 @@ def test_it_is_kept_and_needs_the_model_once(index: Path, fake_model: FakeModel)
     assert (again.clusters, again.seconds) == (first.clusters, first.seconds)
     assert [one.name for one in look(index, None, count=2).clusters] != []
     assert look(index, fake_model, count=3).named
+    assert look(index, fake_model).seconds == first.seconds
     assert (fake_model.loads, fake_model.asked) == (1, len(shipped_words()))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,12 +15,12 @@ from imgsearch.cli.parsing import Command
 from imgsearch.client import KeptModel
 from imgsearch.index.layout import find_index
 from imgsearch.spec import checkpoint_for
-from imgsearch.text import plural
-from imgsearch.types import ImageEncoder
+from imgsearch.text import plural, printable
+from imgsearch.types import ImageEncoder, Record
 
 if TYPE_CHECKING:
     # The other imports it on use: it loads NumPy.
-    from imgsearch.search.overview import Cluster, Overview
+    from imgsearch.search.overview import Overview
 
 
 def register(app: typer.Typer) -> None:
@@ -83,25 +82,27 @@ def overview(
 
 def _show(found: Overview, folder: str) -> None:
     """Print a line for each group, with the numbers by which the next command can name its images."""
+    from imgsearch.cli.terminal.cells import width
+    from imgsearch.cli.terminal.rows import Row
     from imgsearch.search.remembered import LastAnswer, Remembered, remember
 
     real = os.path.realpath(folder)
-    names = [cluster.name for cluster in found.clusters]
-    width = min(40, max(map(len, names)))
+    names = [printable(cluster.name) for cluster in found.clusters]
+    widest = min(40, max(map(width, names)))
     images: list[Remembered] = []
     for name, cluster in zip(names, found.clusters, strict=True):
-        first = len(images) + 1
-        images += [Remembered(path, page, None, real) for path, page in _files(cluster)]
-        last = len(images)
+        rows = [Row(_file(one), image=one, index=folder) for one in cluster.images if one.paths]
+        first, last = len(images) + 1, len(images) + len(rows)
+        images += [Remembered(row.path, row.image.page if row.image else 0, None, real) for row in rows]
         numbers = f"{first}-{last}" if last > first else f"{first}" if last == first else ""
-        output.line(f"{name:<{width}}  {cluster.count:>9,}  {numbers}".rstrip())
+        gap = " " * max(0, widest - width(name))
+        output.line(f"{name}{gap}  {cluster.count:>9,}  {numbers}".rstrip())
+        if output.settings.preview is not None:
+            output.rows(rows, first)
+            output.line("")
     remember(LastAnswer(tuple(images), len(images), real))
 
 
-def _files(cluster: Cluster) -> Sequence[tuple[str, int]]:
-    """Return a file of each image that is shown for a group, one that is there if there is one, with its page."""
-    return [
-        (next((path for path in image.paths if deep.exists(path)), image.paths[0]), image.page)
-        for image in cluster.images
-        if image.paths
-    ]
+def _file(image: Record) -> str:
+    """Return a file of an image, one that is there if there is one."""
+    return next((path for path in image.paths if deep.exists(path)), image.paths[0])

@@ -37,7 +37,8 @@ from imgsearch.search.overview.naming import (
 from imgsearch.text import Option
 from imgsearch.types import QueryEncoder, Record, Reporter, Silent, Vectors, path_json
 
-_KEPT = "overview"
+_KEPT, _KEPT_BY_COUNT = "overview", "overview of a given number"
+"""The names of the last one, and of the last one whose number of groups was given."""
 _VERSION = 1
 _CHANGED = 0.1
 """The share of images that may come or go before groups are found anew."""
@@ -113,17 +114,17 @@ def overview_of(
     if not images:
         return Overview((), 0, 0.0, False, {}, ())
     key = _key(index, count, words)
-    kept = _read(side_db.cached_bytes(index.folder, _KEPT, key), index.spec.dim)
-    known: Labels = {}
+    name = _KEPT if count is None else _KEPT_BY_COUNT
+    kept = _read(side_db.cached_bytes(index.folder, name, key), index.spec.dim)
     changed = False
     if kept is None or abs(images - kept.images) > _CHANGED * kept.images:
         began = time.monotonic()
         groups = group(index, count, reporter)
-        known, changed = groups.labels, True
         shown = tuple(_keys_of(index, places) for places in groups.shown)
-        names: tuple[str, ...] = ("",) * len(shown)
-        kept = _Kept(groups.centres, groups.directions, known, names, False, shown, images, 0.0)
-        kept = replace(kept, seconds=time.monotonic() - began)
+        unnamed = ("",) * len(shown), False
+        seconds = time.monotonic() - began
+        kept = _Kept(groups.centres, groups.directions, groups.labels, *unnamed, shown, images, seconds)
+        changed = True
     labels, counts = labels_of(index, kept.centres, kept.labels)
     changed = changed or {n: len(of) for n, of in labels.items()} != {
         n: len(of) for n, of in kept.labels.items()
@@ -134,7 +135,7 @@ def overview_of(
         if named is not None:
             kept, changed = replace(kept, names=tuple(name or "" for name in named), named=True), True
     if changed:
-        side_db.cache_bytes(index.folder, _KEPT, key, _written(kept))
+        side_db.cache_bytes(index.folder, name, key, _written(kept))
     return _overview(index, kept, counts)
 
 
