@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 SIDES = {"s": 320, "l": 1600}
 """Size → pixels of a thumbnail's long side: "s" for grids, "l" to look at one image."""
 _QUALITY = 80
-# Method 4 is Pillow's default: it takes twice as long as 2, and saves 5 %. A large one is waited for, so it takes 0: half
-# the time of 2 for 10 % more bytes.
+# Method 4 is Pillow's default: it takes twice as long as 2, and saves 5 %. A large one is waited for, so it takes 0:
+# half the time of 2 for 10 % more bytes.
 _METHOD = {"s": 2, "l": 0}
 
 
