@@ -12,6 +12,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,7 +119,9 @@ def man() -> str:
             out += [line for entries in own(command).values() for line in _tagged(entries)]
     for name, entries in shared().items():
         out += [f'.SH "{name.upper()}"', *_tagged(entries)]
-    return "\n".join(out) + "\n"
+    # A heading begins a paragraph already.
+    lines = [line for before, line in pairwise(["", *out]) if line != ".PP" or not before.startswith(".SH")]
+    return "\n".join(lines) + "\n"
 
 
 def _tagged(entries: Iterable[Entry]) -> Iterator[str]:

@@ -20,6 +20,11 @@ from support import ROOT
 pytestmark = [pytest.mark.slow("builds and installs the distribution"), pytest.mark.timeout(1200)]
 
 VERSION = imgsearch.__version__
+SHARED = (
+    "share/man/man1/imgsearch.1",
+    "share/applications/imgsearch.desktop",
+    "share/icons/hicolor/scalable/apps/imgsearch.svg",
+)
 
 
 def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -72,11 +77,11 @@ def source_files() -> set[str]:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """The package is there with its demo model and its types, and the man page; no tests, no benchmarks; under 8 MB."""
+    """The package with its demo model and its types, man page, desktop entry and icon; no tests; under 8 MB."""
     names = set(zipfile.ZipFile(wheel).namelist())
     info = f"imgsearch_vl-{VERSION}.dist-info/"
-    man = f"imgsearch_vl-{VERSION}.data/data/share/man/man1/imgsearch.1"
-    assert {name for name in names if not name.startswith(info)} == source_files() | {man}
+    shared = {f"imgsearch_vl-{VERSION}.data/data/{name}" for name in SHARED}
+    assert {name for name in names if not name.startswith(info)} == source_files() | shared
     assert {"imgsearch/py.typed", "imgsearch/tools/demo/checkpoint/model.safetensors"} <= names
     assert info + "licenses/LICENSE" in names
     assert wheel.stat().st_size < 8e6
@@ -94,11 +99,11 @@ def test_the_sdist_holds_all_that_its_tests_read(dist: Path) -> None:
 
 
 def test_the_installed_program_says_its_version_and_helps(environment: Path, tmp_path: Path) -> None:
-    """The command is called imgsearch, whatever the distribution's name, and so is its man page."""
+    """The command is called imgsearch, whatever the distribution's name, and so are man page and desktop entry."""
     program = environment / "bin" / "imgsearch"
     assert run(program, "--version", cwd=tmp_path).stdout == f"imgsearch {VERSION}\n"
     assert "query" in run(program, "--help", cwd=tmp_path).stdout
-    assert (environment / "share" / "man" / "man1" / "imgsearch.1").is_file()
+    assert [name for name in SHARED if not (environment / name).is_file()] == []
 
 
 def test_the_demo_runs_from_the_wheel_without_a_download(environment: Path, tmp_path: Path) -> None:
