@@ -79,7 +79,11 @@ export class Grid {
   draw() {
     this.frame = 0;
     if (!this.layout || !this.root.isConnected) return;
-    const { layout, source } = this, box = this.root.getBoundingClientRect(), margin = Math.max(500, innerHeight * 0.75);
+    const { layout, source } = this, box = this.root.getBoundingClientRect();
+    // What can be seen is drawn first, what is around it in the next frame.
+    const margin = this.begun ? Math.max(500, innerHeight * 0.75) : 60;
+    if (!this.begun) this.frame = requestAnimationFrame(() => this.draw());
+    this.begun = true;
     const now = performance.now(), speed = Math.abs(box.top - this.lastTop) / Math.max(1, now - this.lastTime);
     const fast = speed > FAST && now - this.lastTime < 200;
     [this.lastTop, this.lastTime] = [box.top, now];
