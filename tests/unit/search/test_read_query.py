@@ -8,7 +8,7 @@ import pytest
 
 from imgsearch.errors import InputError
 from imgsearch.search.language.question import Part
-from imgsearch.search.language.read import read_query
+from imgsearch.search.language.read import Reading, read_query
 
 
 def test_a_date_in_the_words_becomes_a_filter() -> None:
@@ -54,3 +54,9 @@ def test_what_only_excludes_is_an_error() -> None:
     """A query that only takes away is refused, as on the command line."""
     with pytest.raises(InputError, match=r"nothing before it|only excludes"):
         read_query(["- saddle"])
+
+
+@pytest.mark.parametrize("text", ["red + " * 2_000 + "blue", "red " * 3_000 + "July 2023"])
+def test_what_nobody_types_is_one_text(text: str) -> None:
+    """A query of more than 10,000 characters is taken as it is: reading it would take long."""
+    assert read_query([text]) == Reading(text)

@@ -11,6 +11,8 @@ from imgsearch.search.language.question import Part, is_combined, parse_question
 
 KINDS = ("date", "place")
 """What is read out of the words of a query, in this order."""
+_LONGEST = 10_000
+"""So many characters of a query are read; a longer one was not typed, and is one text: a megabyte would take 15 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def read_query(
     absolute one, without ``files`` none. Raises InputError as ``parse_question`` does.
     """
     text = " ".join(words)
-    if literal:
+    if literal or len(text) > _LONGEST:
         return Reading(text)
     if not whole and is_combined(words, relative=relative, files=files):
         return Reading("", parse_question(words, relative=relative, files=files))
