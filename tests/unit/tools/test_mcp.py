@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from PIL import Image
 from support import mcp_client
 from support.cli import imgsearch
 from support.fakes import install, paint, run
-from support.mcp_client import NOISE, WITH_FAKE, Connected, connected
+from support.mcp_client import NOISE, REAL, WITH_FAKE, Connected, connected
+from support.serving import running
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.png",
@@ -318,6 +320,25 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     assert (done.code, done.out) == (2, b"")
     assert "imgsearch mcp needs packages that are not installed" in done.err
     assert "[mcp]" in done.err
+
+
+@pytest.mark.slow("runs a server and the protocol with the demo model")
+def test_the_running_servers_model_is_used(tmp_path: Path) -> None:
+    """While a server runs, its model embeds the words, and the answers are those of the model itself."""
+    paint(tmp_path / "pictures" / "red.png", "red")
+    paint(tmp_path / "pictures" / "blue.png", "blue")
+    assert (
+        imgsearch("index", tmp_path / "pictures", "--index", tmp_path / "index", "--model", "demo").code == 0
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="is-") as short,  # a socket's path has to be
+        running(Path(short, "run"), "--no-warm", "--index", str(tmp_path / "index")) as server,
+        connected(tmp_path / "index", program=REAL, IMGSEARCH_RUNTIME_DIR=server.address.folder) as client,
+    ):
+        assert len(client.answer("search", text="a red picture", literal=True)["images"]) == 2
+        assert server.ask("/status")[1]["model"]
+        found = client.call("thumbnail", image="1").content[0]
+        assert isinstance(found, protocol.ImageContent)
 
 
 # The process, without the client.
