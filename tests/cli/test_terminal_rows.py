@@ -147,6 +147,8 @@ def test_what_is_shown_names_the_file(path: str) -> None:
     assert shown("/home/me/a.jpg", "/here", "/home/me") == "~/a.jpg"
     assert shown("/home/me2/a.jpg", "/home/me", "/home/me") == "/home/me2/a.jpg"
     assert shown("/here/~/a.jpg", "/here", "/home/me") == "./~/a.jpg"
+    assert shown("/home/me/Pictures/a.jpg", "/home/me/Pictures", "/home/me") == "a.jpg"
+    assert shown("/home/me/Pictures/a.jpg", "/home", "/home/me") == "~/Pictures/a.jpg"
 
 
 @given(NAMES, st.integers(1, 30))

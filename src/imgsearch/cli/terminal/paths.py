@@ -30,12 +30,13 @@ def here_and_home() -> tuple[str, str]:
 def shown(path: str, here: str, home: str) -> str:
     """Return an absolute path as a person reads it, on one line: from ``here`` if below that, ~/… if below ``home``.
 
-    Both are absolute, "" for none. What begins with neither / nor ~ lies below ``here``.
+    Both are absolute, "" for none; the deeper of them counts. What begins with neither / nor ~ lies below ``here``.
     """
-    if here and is_below(path, here):
+    at_home = home != "" and is_below(path, home)
+    if here and is_below(path, here) and not (at_home and is_below(home, here)):
         inside = printable(path[len(here.rstrip("/")) + 1 :])
         return f"./{inside}" if inside.startswith(("~", "-")) else inside
-    if home and is_below(path, home):
+    if at_home:
         return f"~/{printable(path[len(home.rstrip('/')) + 1 :])}"
     return printable(path)
 
