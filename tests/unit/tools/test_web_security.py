@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgsearch.tools.server import daemon
+from imgsearch.tools.server import daemon, peers
 from imgsearch.tools.web import app, uploads
 from imgsearch.tools.web.export import unique_name
 from imgsearch.tools.web.sessions import LINK_SECONDS, MOST_LINKS, MOST_SESSIONS, Sessions
@@ -160,6 +161,77 @@ def test_what_a_browser_fetches_ahead_opens_no_link(server: PageServer) -> None:
     server.opened(link)
 
 
+def test_another_user_opens_no_link_that_they_have_seen(
+    server: PageServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees the link in the list of processes is refused by whose connection it is, and the link stays good."""
+    link = server.new_link()
+    owner = os.geteuid
+    monkeypatch.setattr(app.os, "geteuid", lambda: owner() + 4711)
+    monkeypatch.setattr(app, "peer_is_other", lambda s, c, allowed: peers.peer_is_other(s, c, allowed - {0}))
+    if not os.path.exists("/proc/net/tcp"):
+        pytest.skip("the system has no table of connections")
+    stolen = server.ask("GET", link.removeprefix(server.origin), NAVIGATION)
+    assert refused(stolen) == (403, "forbidden")
+    monkeypatch.undo()
+    server.opened(link)
+
+
+@pytest.mark.parametrize(
+    ("rows", "other"),
+    [
+        (("0100007F:1E6C 0100007F:C350 01 1000", "0100007F:C350 0100007F:1E6C 01 1000"), False),
+        (("0100007F:1E6C 0100007F:C350 01 1000", "0100007F:C350 0100007F:1E6C 01 1001"), True),
+        (("0100007F:1E6C 0100007F:C350 01 1000", "0100007F:C350 0100007F:1E6C 06 0"), True),
+        (
+            (
+                "0100007F:1E6C 0100007F:C350 01 1000",
+                "0000000000000000FFFF00000100007F:C350 0000000000000000FFFF00000100007F:1E6C 01 1001",
+            ),
+            True,
+        ),
+        (("0100007F:0016 0100007F:C350 01 0",), False),
+        ((), False),
+    ],
+)
+@pytest.mark.skipif(sys.byteorder == "big", reason="the rows are those of a little-endian machine")
+def test_whose_connection_it_is_stands_in_the_systems_table(
+    tmp_path: Path, rows: tuple[str, ...], other: bool
+) -> None:
+    """The owner of the other end counts, by whichever family it has connected; who has hung up is nobody."""
+    table = tmp_path / "tcp"
+    lines = ["  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid"]
+    for number, row in enumerate(rows):
+        local, remote, state, uid = row.split()
+        lines.append(
+            f"   {number}: {local} {remote} {state} 00000000:00000000 00:00000000 00000000  {uid}  0 1"
+        )
+    table.write_text("\n".join([*lines, ""]))
+    ends = ("127.0.0.1", 7788), ("127.0.0.1", 50000)
+    assert peers.peer_is_other(*ends, frozenset({1000}), (str(table), str(tmp_path / "none"))) is other
+
+
+def test_a_cookie_of_somebody_else_shuts_nobody_out(server: PageServer, browser: Browser) -> None:
+    """Another program on 127.0.0.1 may set a cookie of the same name: the page's own counts beside it."""
+    for cookie in (
+        f"imgsearch=x; imgsearch={browser.cookie}",
+        f"imgsearch={browser.cookie}; a=b; imgsearch=x",
+    ):
+        assert server.ask("GET", browser.path, {"cookie": cookie}).status == 200
+
+
+def test_nobody_tells_whose_address_a_request_has(server: PageServer, browser: Browser) -> None:
+    """Headers of proxies are not believed."""
+    sent = {
+        "cookie": f"imgsearch={browser.cookie}",
+        "x-forwarded-for": "192.0.2.1",
+        "x-forwarded-proto": "https",
+    }
+    assert server.ask("GET", browser.path, sent).status == 200
+    link = server.new_link().removeprefix(server.origin)
+    assert server.ask("GET", link, {**NAVIGATION, "x-forwarded-for": "192.0.2.1"}).status == 303
+
+
 def test_a_wrong_link_opens_nothing(server: PageServer) -> None:
     """Guessing a link gets nothing."""
     for ticket in ("x" * 43, "..", "%2e%2e", "%00", "a" * 5000):
@@ -182,8 +254,8 @@ def test_a_link_grows_old_and_there_are_not_many() -> None:
         redeemed = sessions.redeem(sessions.new_ticket("index"))
         assert redeemed
         opened.append(redeemed)
-    assert sessions.find(opened[0][0].view, opened[0][1]) is None
-    assert sessions.find(opened[-1][0].view, opened[-1][1]) is opened[-1][0]
+    assert sessions.find(opened[0][0].view, [opened[0][1]]) is None
+    assert sessions.find(opened[-1][0].view, [opened[-1][1]]) is opened[-1][0]
 
 
 def test_the_cookie_goes_to_the_page_alone(server: PageServer) -> None:

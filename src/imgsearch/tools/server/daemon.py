@@ -140,6 +140,7 @@ class _Uvicorn(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # else anybody here could tell whose address a request has
                 timeout_keep_alive=_QUIET_SECONDS,
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from imgsearch.search.thumbnails import thumbnail
 from imgsearch.text import Message, Option
 from imgsearch.tools import desktop
 from imgsearch.tools.server.guard import is_navigation, refusal
+from imgsearch.tools.server.peers import peer_is_other
 from imgsearch.tools.server.requests import TooLong, json_response, read_body, read_json, run_in
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
@@ -40,6 +42,7 @@ from imgsearch.types import Vectors
 PATHS = ("/open/", "/p/")
 """How the paths of the page begin; whatever answers there asks for a link or a session."""
 COOKIE = "imgsearch"
+_MOST_COOKIES = 16
 _THREADS = {
     "searches": 1,
     "lists": 1,
@@ -194,6 +197,10 @@ class Page:
             return Response(status_code=503)
         if "sec-fetch-dest" in request.headers and not is_navigation(request):
             return refusal(403, "forbidden", "this link is to be opened in a window of its own")
+        client = request.client
+        if client and peer_is_other(request.scope["server"], tuple(client), frozenset({os.geteuid(), 0})):
+            # The link stands in the arguments of the browser that is started with it, where other users see it.
+            return refusal(403, "forbidden", "this link is for another user of this computer")
         redeemed = self.sessions.redeem(request.path_params["ticket"])
         if redeemed is None:
             return _words_alone(_USED, 401)
@@ -211,7 +218,7 @@ class Page:
         """Return what answers a request of a session, and tells any other one that there is none."""
 
         async def guarded(request: Request) -> Response:
-            session = self.sessions.find(request.path_params["view"], request.cookies.get(COOKIE))
+            session = self.sessions.find(request.path_params["view"], _secrets(request))
             if session is None:
                 return (
                     _words_alone(_ENDED, 401) if is_navigation(request) else refusal(401, "session", _ENDED)
@@ -432,6 +439,14 @@ def _reveal(visit: Visit, data: Any) -> dict[str, Any]:
 def _rendered(data: bytes) -> Response:
     headers = {"content-security-policy": _SANDBOX, "cache-control": _IMMUTABLE}
     return Response(data, headers=headers, media_type="image/webp")
+
+
+def _secrets(request: Request) -> list[str]:
+    """Return the values of the page's cookie: whatever else is on 127.0.0.1 may have set others of the same name."""
+    pairs = (
+        pair.strip().partition("=") for line in request.headers.getlist("cookie") for pair in line.split(";")
+    )
+    return [value for name, _, value in pairs if name == COOKIE][:_MOST_COOKIES]
 
 
 async def _read_json(request: Request) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 LINK_SECONDS = 600.0
@@ -70,10 +70,10 @@ class Sessions:
             self._sessions.popitem(last=False)
         return session, secret
 
-    def find(self, view: str, secret: str | None) -> Session | None:
-        """Return the session of a view if ``secret`` is its own."""
+    def find(self, view: str, shown: Sequence[str]) -> Session | None:
+        """Return the session of a view if one of the secrets that are ``shown`` is its own."""
         session = self._sessions.get(view)
-        if session is None or secret is None or not session.is_of(secret):
+        if session is None or not any(session.is_of(secret) for secret in shown):
             return None
         self._sessions.move_to_end(view)
         return session
