@@ -198,7 +198,9 @@ class Page:
         if "sec-fetch-dest" in request.headers and not is_navigation(request):
             return refusal(403, "forbidden", "this link is to be opened in a window of its own")
         client = request.client
-        if client and peer_is_other(request.scope["server"], tuple(client), frozenset({os.geteuid(), 0})):
+        if client and peer_is_other(
+            request.scope["server"], (client.host, client.port), frozenset({os.geteuid(), 0})
+        ):
             # The link stands in the arguments of the browser that is started with it, where other users see it.
             return refusal(403, "forbidden", "this link is for another user of this computer")
         redeemed = self.sessions.redeem(request.path_params["ticket"])
