@@ -39,7 +39,7 @@ from imgsearch.types import QueryEncoder, Record, Reporter, Silent, Vectors, pat
 
 _KEPT, _KEPT_BY_COUNT = "overview", "overview of a given number"
 """The names of the last one, and of the last one whose number of groups was given."""
-_VERSION = 1
+_VERSION = 2
 _CHANGED = 0.1
 """The share of images that may come or go before groups are found anew."""
 
@@ -135,13 +135,19 @@ def overview_of(
         if named is not None:
             kept, changed = replace(kept, names=tuple(name or "" for name in named), named=True), True
     if changed:
+        if not all(kept.names):
+            facts = names_by_facts(index, labels, len(counts))
+            kept = replace(kept, facts=tuple(facts))
         side_db.cache_bytes(index.folder, name, key, _written(kept))
     return _overview(index, kept, counts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """What is kept: ``names`` are "" where no word fits, ``shown`` (sha256, page), ``images`` how many there were."""
+    """What is kept: ``names`` are "" where no word fits, ``shown`` (sha256, page), ``images`` how many there were.
+
+    ``facts`` are what groups without a word are called, as ``names_by_facts`` gives them; () if all have one.
+    """
 
     centres: Centres
     directions: Vectors
@@ -151,12 +157,12 @@ class _Kept:
     shown: tuple[tuple[tuple[bytes, int], ...], ...]
     images: int
     seconds: float
+    facts: tuple[str, ...] = ()
 
 
 def _overview(index: ImageIndex, kept: _Kept, counts: NDArray[np.int64]) -> Overview:
-    facts = names_by_facts(index, kept.labels, len(counts)) if not all(kept.names) else kept.names
     order = [number for number in np.argsort(-counts, kind="stable").tolist() if counts[number]]
-    names = told_apart([kept.names[number] or facts[number] for number in order])
+    names = told_apart([kept.names[number] or kept.facts[number] for number in order])
     clusters = []
     for number, name in zip(order, names, strict=True):
         id = hashlib.sha256(kept.centres.directions[number].tobytes()).hexdigest()[:12]
@@ -222,6 +228,7 @@ def _written(kept: _Kept) -> bytes:
         "shown": [[[sha256.hex(), page] for sha256, page in some] for some in kept.shown],
         "images": kept.images,
         "seconds": kept.seconds,
+        "facts": kept.facts,
     }
     arrays: dict[str, Any] = {f"labels {number}": of for number, of in kept.labels.items()}
     arrays |= {"mean": kept.centres.mean, "centres": kept.centres.directions, "directions": kept.directions}
@@ -245,14 +252,16 @@ def _read(data: bytes | None, dim: int) -> _Kept | None:
                 if name.startswith("labels ")
             }
         shown = tuple(tuple((bytes.fromhex(key), int(page)) for key, page in some) for some in told["shown"])
-        names = tuple(map(str, told["names"]))
+        names, facts = tuple(map(str, told["names"])), tuple(map(str, told["facts"]))
         k = len(centres.directions)
         shapes = {centres.directions.shape, directions.shape, (k, dim)}
         if len(shapes) > 1 or centres.mean.shape != (dim,) or {len(names), len(shown)} != {k} or not k:
             return None
+        if not all(names) and len(facts) != k:
+            return None
         if any(len(of) and int(of.max()) >= k for of in labels.values()):
             return None
         rest = bool(told["named"]), shown, int(told["images"]), float(told["seconds"])
-        return _Kept(centres, directions, labels, names, *rest)
+        return _Kept(centres, directions, labels, names, *rest, facts)
     except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, RecursionError):
         return None
