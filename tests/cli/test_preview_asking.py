@@ -94,6 +94,27 @@ class Never:
 """
 
 
+_WAIT = """
+import select, termios, tty
+mode = termios.tcgetattr(0)
+tty.setcbreak(0, termios.TCSANOW)  # else what is no whole line can't be waited for
+print("waited", flush=True)
+select.select([0], [], [], 60)
+termios.tcsetattr(0, termios.TCSANOW, mode)
+"""
+
+
+def test_replies_that_come_too_late_are_thrown_away(tmp_path: Path) -> None:
+    """A terminal that answers after the time limit counts as silent, and leaves no reply for the shell either."""
+    program = ask(0.1) + _WAIT
+    found = tmp_path / "found.json"
+    ran = run_on_terminal(
+        [sys.executable, "-c", program, str(found)], TERMINALS["kitty 0.26.5"], late=b"waited"
+    )
+    assert (ran.code, ran.unread, ran.restored) == (0, 0, True)
+    assert json.loads(found.read_text())[-1] is False
+
+
 def test_a_part_of_the_replies_tells_only_a_part() -> None:
     """A reply that is cut off tells nothing; the rest makes it whole."""
     terminal = TERMINALS["mlterm 3.9.2"]
@@ -227,6 +248,13 @@ def test_without_colours_there_is_no_preview_but_a_reason() -> None:
     found = choose(AUTO, Terminal(answers=True), {"TERM": "vt220"}, None)
     assert found.protocol is None
     assert "COLORTERM" in found.why
+
+
+def test_who_could_not_be_asked_is_told_so() -> None:
+    """Where queries come from a pipe, half blocks are drawn, and the reason is given."""
+    found = choose(AUTO, None, {"TERM": "xterm-kitty", "COLORTERM": "truecolor"}, None)
+    assert found.protocol == "blocks"
+    assert "only where input comes from it" in found.why
 
 
 def test_sixels_without_their_library_are_half_blocks() -> None:

@@ -232,14 +232,15 @@ def run_on_terminal(
     interrupt_when: bytes | None = None,
     until: bytes | None = None,
     watch: Callable[[bytes], None] | None = None,
+    late: bytes | None = None,
     seconds: float = 120,
 ) -> Ran:
     """Run a program on a pseudo-terminal that answers as a recorded one; ``window`` is its columns and lines.
 
     It runs in ``folder``, if one is given.
 
-    ``interrupt_when`` is what it writes when Ctrl-C is pressed, once; ``until`` what it writes before it is killed.
-    ``watch`` gets what it writes as it comes.
+    ``interrupt_when`` is what it writes when Ctrl-C is pressed, once; ``until`` what it writes before it is killed, and
+    ``late`` what it writes before any reply comes. ``watch`` gets what it writes as it comes.
     """
     ours, theirs = os.openpty()
     columns, lines = window
@@ -283,7 +284,7 @@ def run_on_terminal(
             watch(written[shown:])
             shown = len(written)
         pending = pending[tail:]
-        if held:
+        if held and (late is None or late in written + pending):
             os.write(ours, held)
             held = b""
         if until is not None and until in written + pending:

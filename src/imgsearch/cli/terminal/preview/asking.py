@@ -8,6 +8,7 @@ nothing is left over for the shell to read. What somebody types in these millise
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import re
@@ -17,7 +18,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from imgsearch.cli.terminal.preview.replies import Terminal, read_replies
 
@@ -58,7 +59,15 @@ def ask_terminal(seconds: float = WAIT_SECONDS) -> Terminal:
         if terminal.answers and not terminal.is_screen:
             questions = _CELL_ITERM2 + _CELL + _AREA
             replies += _asked(questions if terminal.is_tmux else _KITTY + questions, seconds)
+        if not terminal.answers:
+            atexit.register(_discard_late)
         return read_replies(replies, _window())
+
+
+def _discard_late() -> None:
+    """Throw away what has come since: replies of a terminal that took too long are no words for the shell."""
+    with suppress(termios.error):
+        termios.tcflush(0, termios.TCIFLUSH)
 
 
 def _asked(questions: bytes, seconds: float) -> bytes:

@@ -69,7 +69,7 @@ def _best(
 ) -> tuple[Protocol, str]:
     """Return the best protocol that the terminal speaks, and why it is only half blocks where it could be another."""
     if terminal is None:
-        return "blocks", ""
+        return "blocks", f"{_BLOCKS}the terminal can be asked what it draws only where input comes from it"
     if not terminal.answers:
         return "blocks", f"{_BLOCKS}the terminal did not answer which images it can draw"
     if in_tmux:
