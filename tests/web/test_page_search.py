@@ -254,7 +254,7 @@ def test_another_query_has_its_own_cut(app: App) -> None:
 def test_results_have_another_order(app: App, api: PageApi) -> None:
     """The order is chosen beside the count, kept in the address, and the choice keeps the focus."""
     page = app.open("?q=red")
-    expect(page.locator("#meter")).to_be_visible()
+    page.get_by_role("combobox", name="Order").focus()
     with page.expect_response("**/api/search"):
         page.get_by_role("combobox", name="Order").select_option("Newest first")
     assert api.asked["search"][-1]["sort"] == "newest"
