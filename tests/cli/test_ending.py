@@ -97,6 +97,15 @@ def test_pipes_are_not_cut_unless_they_ask(index: Path) -> None:
         assert "the nearest images are no closer than chance" in none.err
 
 
+def test_all_results_tell_where_chance_begins(index: Path) -> None:
+    """With --all a person sees by the bars which results are no closer than others: theirs are dim."""
+    for limit in ("--all", "--min-score=0", "--cut=off"):
+        done = imgsearch("query", "red", "--no-stacks", limit, "--color", "always", "--index", index)
+        assert [line.partition("m")[0] for line in done.lines] == [
+            f"{number:2}  \x1b[{36 if number <= 4 else 2}" for number in range(1, 11)
+        ]
+
+
 def test_limits_of_their_own_take_the_place_of_the_cut(index: Path, person: None) -> None:
     """With --min-score or --within a person gets all that these let through."""
     assert len(imgsearch("query", "red", "--no-stacks", "--min-score", "0", "--index", index).lines) == 10
