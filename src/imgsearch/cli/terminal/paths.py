@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -81,7 +80,7 @@ def linked(text: str, path: str) -> str:
 
     The host is named as the terminal may be on another one (over ssh): it then knows not to open its own file.
     """
-    address = f"file://{quote(socket.gethostname())}{quote_from_bytes(os.fsencode(path))}"
+    address = f"file://{quote(os.uname().nodename)}{quote_from_bytes(os.fsencode(path))}"
     if len(address) > _LONGEST_LINK:
         return text
     return f"\x1b]8;;{address}\x1b\\{text}\x1b]8;;\x1b\\"
