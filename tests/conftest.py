@@ -47,7 +47,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 # (in their own code, their fixtures' or a helper's), and those marked slow, each with its reason:
 #     @pytest.mark.slow("measures memory, in processes of its own")
 SLOW_ROOMS = ("faults", "parity", "web")
-STARTS_PROCESSES = {"subprocess", "fork", "running"}  # the last one is support.serving's server
+# The last two are those of support.serving and support.mcp_client.
+STARTS_PROCESSES = {"subprocess", "fork", "running", "connected"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the options

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
 
 from imgsearch.client import KeptModel
 from imgsearch.errors import UsageError
@@ -188,7 +188,6 @@ class Thumbnail(TypedDict):
 
     id: Annotated[str, "The image's id"]
     bytes: Annotated[int, "The thumbnail's size"]
-    note: NotRequired[Annotated[str, "What is to be known of it"]]
 
 
 T = TypeVar("T")
