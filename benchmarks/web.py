@@ -428,7 +428,8 @@ def main() -> None:
             told["timeline"] = scroll(
                 page, f"{base}?view=timeline", "scrolling the timeline", options.speed, options.seconds
             )
-            to_the_end(page, base, "red", 10_000)
+            images = context.request.get(f"{base}api/status").json()["images"]
+            to_the_end(page, base, "red", min(images, 10_000))
         browser.close()
     print(json.dumps({"benchmark": "web", "rows": options.rows, "size": options.size, **told}))
 
