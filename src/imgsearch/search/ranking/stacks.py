@@ -128,15 +128,31 @@ def find_stacked(index: ImageIndex, find: Callable[[int], list[Hit]], n: int) ->
 def stacked(index: ImageIndex, hits: Sequence[Hit], n: int) -> list[Hit]:
     """Return the best hits of the first ``n`` stacks, of hits in the order of their rank, ranked again."""
     stacks: list[Stack] = []
+    sharing: dict[object, list[int]] = {}  # the numbers of the stacks whose best has it
     for candidate in _candidates(index, hits):
-        for stack in stacks:
+        own = _shared(candidate)
+        met = {number for one in (*own, *candidate.near) for number in sharing.get(one, ())}
+        for stack in map(stacks.__getitem__, sorted(met)):
             if reason := next(filter(None, (rule(stack, candidate) for rule in RULES)), ""):
                 stack.others.append((candidate, reason))
                 break
         else:
             if len(stacks) < n:
+                for one in (*own, candidate.place):
+                    sharing.setdefault(one, []).append(len(stacks))
                 stacks.append(Stack(candidate))
     return [stack.as_hit(rank) for rank, stack in enumerate(stacks, start=1)]
+
+
+def _shared(candidate: Candidate) -> list[object]:
+    """Return what one of which an image shares with all of its stack, besides nearly the same pixels.
+
+    So that rules are tried on few pairs: all pairs of some hundred hits take longer than the search.
+    """
+    shared: list[object] = list(candidate.stems)
+    shared += [("burst", candidate.shot.burst)] if candidate.shot.burst else []
+    shared += [("session", candidate.session)] if candidate.session is not None else []
+    return shared
 
 
 def _candidates(index: ImageIndex, hits: Sequence[Hit]) -> list[Candidate]:
