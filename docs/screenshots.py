@@ -135,9 +135,8 @@ RENAMED = """([home, shown]) => {
 def saved(page: Page, name: str, home: Path) -> None:
     """Keep what the page shows, once all images in sight are there; the home is shown as /home/me."""
     page.wait_for_load_state("networkidle")
-    page.wait_for_function(
-        "[...document.images].every((one) => one.complete && one.naturalWidth)", timeout=60_000
-    )
+    while not page.evaluate("[...document.images].every((one) => one.complete && one.naturalWidth)"):
+        page.wait_for_timeout(100)  # the page forbids the strings of code that wait_for_function needs
     page.evaluate("document.activeElement?.blur()")
     page.evaluate(RENAMED, [str(home), "/home/me"])
     taken = page.screenshot(type="png", animations="disabled", caret="hide")

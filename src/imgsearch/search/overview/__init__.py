@@ -27,7 +27,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.search.overview.grouping import SHOWN, Labels, group, labels_of
 from imgsearch.search.overview.naming import (
-    SHAPES,
+    COLOURS,
     names_by_facts,
     names_by_words,
     shipped_words,
@@ -210,7 +210,7 @@ def _by_words(
         return None
     only = None
     if index.spec.model == DEMO_MODEL:  # which knows no others
-        only = {name for name, _ in shipped_words(SHAPES)}
+        only = {name for name, _ in shipped_words(COLOURS)}
     return names_by_words(directions, words, vectors, only)
 
 

@@ -25,8 +25,8 @@ _KEPT = "words"
 _AT_ONCE = 16
 _CHANCE = 0.85
 """How well a word must fit a group, against what the best of as many reaches by chance."""
-SHAPES = "Shapes and colours"
-"""The words that the demo model knows, as they are headed."""
+COLOURS = "Colours"
+"""The words that the demo model knows, as they are headed: it knows no shape without a colour."""
 _OWN = 0.7
 """What a word must say of its group, of what it says of the group that it fits best."""
 _MOSTLY = 0.6
