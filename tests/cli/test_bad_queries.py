@@ -27,7 +27,7 @@ def index(fake_model: FakeModel, tmp_path: Path) -> str:
     ("typed", "message"),
     [
         # Filters and options that there are not.
-        ("red --colour blue", "unknown option --colour; see: imgsearch help query"),
+        ("red --colour blue", "unknown option --colour; did you mean --color? (see: imgsearch help query)"),
         ("red --afer 2024", "unknown option --afer; did you mean --after?"),
         ("red --on", "--on needs a value"),
         # Dates.

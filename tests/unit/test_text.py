@@ -30,6 +30,10 @@ ABOUT_THE_COMMAND_LINE = {
     "installation.py": "the commands of pip, uv and pipx: other programs than our own",
     "tools/watch/units.py": "the commands of systemd and launchd",
     "tools/training/export.py": "the model card is a page for people, and shows them the command",
+    "tools/collect/page.py": "the variables of a style sheet begin as flags do",
+    "tools/desktop.py": "the programs of the desktop: other programs than our own",
+    "tools/server/api.py": "the words of docs/http.md, a page that names the commands beside its addresses",
+    "tools/web/app.py": "what the browser shows whoever has no session: a page for people",
 }
 
 

@@ -46,7 +46,7 @@ PLAIN = {
     "query": ("questions",),
     "relocate": ("old", "new"),
     "remove_paths": ("paths",),
-    "similar": ("image",),
+    "similar": ("path",),
 }
 """Function → the arguments that its command takes without a flag, in their order."""
 

@@ -22,6 +22,7 @@ class Desktop:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.bin, self.log = folder / "bin", folder / "log"
         self.bin.mkdir()
+        self.log.mkdir()
         (self.bin / "sh").symlink_to("/bin/sh")
         patch.setenv("PATH", str(self.bin))
         patch.setenv("DISPLAY", ":0")
@@ -32,15 +33,12 @@ class Desktop:
     def has(self, name: str, does: str = "") -> None:
         """Put a program there, which notes its arguments and runs a line of shell."""
         program = self.bin / name
-        program.write_text(
-            f'#!/bin/sh\nprintf "%s\\0" {name} "$@" >> {self.log}\necho >> {self.log}\n{does}\n'
-        )
+        program.write_text(f'#!/bin/sh\nprintf "%s\\0" {name} "$@" > {self.log}/$$\n{does}\n')
         program.chmod(0o755)
 
     def called(self) -> list[list[str]]:
         """Return the calls, in an order of their own: several programs are started at once."""
-        calls = self.log.read_text().split("\0\n") if self.log.exists() else [""]
-        return sorted(call.split("\0") for call in calls[:-1])
+        return sorted(call.read_text().split("\0")[:-1] for call in self.log.iterdir())
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def open_images(
         ),
     ] = None,
 ) -> int:
-    """Open results or images on your desktop, or collect them.
+    """Open results or images on your desktop; collect them.
 
     Examples:
       imgsearch open 3

@@ -23,7 +23,7 @@ from imgsearch import deep
 from imgsearch.errors import FolderError, ImgsearchError
 from imgsearch.files.open import open_regular
 from imgsearch.fs import is_at_or_below, put_beside_others
-from imgsearch.text import Message, Option, display_path, error_line
+from imgsearch.text import display_path, error_line
 from imgsearch.tools.collect import Result, partial
 from imgsearch.types import Reporter, Silent, is_utf8
 
@@ -177,9 +177,7 @@ def _link(source: str, folder: str) -> tuple[str, bool]:
         except OSError as error:
             if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
                 where = f"{display_path(folder)} is on a file system without symbolic links"
-                raise FolderError(
-                    Message(where, "; copy the images there with ", Option("copy_to"))
-                ) from error
+                raise FolderError(f"{where}; copy the images there instead") from error
             raise
         return target, True
     raise AssertionError("there is no end of names")

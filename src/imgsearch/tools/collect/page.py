@@ -37,17 +37,17 @@ figcaption { padding-top: .4rem; overflow-wrap: anywhere; font-size: .875rem; }
 """
 
 
-def write_page(path: str, results: Sequence[Result], reporter: Reporter) -> dict[str, str]:
+def write_page(html: str, results: Sequence[Result], reporter: Reporter) -> dict[str, str]:
     """Write a page of results into a new HTML file; return why images are missing on it, by path.
 
     Names are shown as text, whatever is in them. Raises UsageError for a name that is taken or not one of a page;
     StorageError.
     """
-    if os.path.splitext(path)[1].lower() not in (".html", ".htm"):
+    if os.path.splitext(html)[1].lower() not in (".html", ".htm"):
         raise UsageError(
-            Option("html"), f": {display_path(path)} has to end in .html: it is a page for the browser"
+            Option("html"), f": {display_path(html)} has to end in .html: it is a page for the browser"
         )
-    check_new("html", path)
+    check_new("html", html)
     missing: dict[str, str] = {}
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     policy = (
@@ -56,7 +56,7 @@ def write_page(path: str, results: Sequence[Result], reporter: Reporter) -> dict
     title = plural(len(results), "result")
     reporter.start(len(results), "images")
     try:
-        with new_file("html", path) as file:
+        with new_file("html", html) as file:
             head = (
                 '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
                 f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'

@@ -139,7 +139,7 @@ def _search(
         ]
         example = next(path for path, scene in scenes.items() if EXAMPLE.matches(scene))
         path = os.path.relpath(example)
-        command = Message(Call("similar", {"image": path}), f"   ({EXAMPLE.text})")
+        command = Message(Call("similar", {"path": path}), f"   ({EXAMPLE.text})")
         hits = similar(index, example, encoder, SearchOptions(n=RIGHT))
         title = f"similar to {os.path.basename(path)} ({EXAMPLE.text})"
         return [*searches, _Search(command, title, EXAMPLE, hits)]
