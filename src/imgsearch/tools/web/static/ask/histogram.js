@@ -116,7 +116,8 @@ function apply(cut, chosen) {
 }
 
 function say(cut, chosen, above, all) {
-  const count = all ? `${above.toLocaleString("en")}+ images` : plural(above, "image");
+  const counted = all && !chosen && answer.cut && !answer.cut.more; // the server has counted those not loaded too
+  const count = counted ? plural(answer.cut.count, "image") : all ? `${above.toLocaleString("en")}+ images` : plural(above, "image");
   const total = typeof answer.total === "number" ? `of ${answer.total.toLocaleString("en")} searched` : "";
   const seconds = typeof answer.seconds === "number" ? `${Math.max(1, Math.round(answer.seconds * 1000))} ms` : "";
   let title = `${count} ${above === 1 ? "stands" : "stand"} out`;

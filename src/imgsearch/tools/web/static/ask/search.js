@@ -6,8 +6,9 @@ import { announce, byId, el, icon, plural } from "../page/dom.js";
 import * as results from "../look/results.js";
 import { asks, change, current, subscribe } from "../page/state.js";
 
-const PAGE = 200; // hits that are asked for at a time
-const PAUSE_MS = [30, 300]; // between the last key and the search: short where answers come fast
+const FIRST = 90; // hits that are asked for first: a window of them and more, so that none compete with thumbnails
+const PAGE = 200;
+const PAUSE_MS = [10, 300]; // between the last key and the search: short where answers come fast
 const PROBLEM_MS = 700; // half a query is no error yet
 
 const listeners = new Set();
@@ -64,7 +65,7 @@ export function start() {
 function later(words) {
   clearTimeout(typed);
   byId("clear").hidden = !words;
-  typed = setTimeout(() => type(words, true), Math.min(Math.max(took / 2, PAUSE_MS[0]), PAUSE_MS[1]));
+  typed = setTimeout(() => type(words, true), Math.min(Math.max(took / 4, PAUSE_MS[0]), PAUSE_MS[1]));
 }
 
 function type(words, typing) {
@@ -138,7 +139,7 @@ async function run(state, typing) {
   const began = performance.now();
   signal.addEventListener("abort", end);
   try {
-    const answer = await post("search", { ...request, n: PAGE, offset: 0, typing }, { signal });
+    const answer = await post("search", { ...request, n: FIRST, offset: 0, typing }, { signal });
     if (mine !== number) return;
     took = performance.now() - began;
     sayProblem(null);

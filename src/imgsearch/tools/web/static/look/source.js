@@ -110,7 +110,7 @@ export class Hits extends Source {
   }
 
   want(_, to) {
-    if (this.more && !this.ended && to + 60 >= this.length) return this.fetch();
+    if (this.more && !this.ended && to + 30 >= this.length) return this.fetch();
   }
 
   async fetch() {
