@@ -1,6 +1,6 @@
 """An overview of a collection: its images in groups that look alike, each with a name and a few images.
 
-The groups are kept beside the index (``index/side_db.py``), and found anew once a tenth as many images have come or
+The groups are kept beside the index (``index/side_db.py``), and computed again once a tenth as many images have come or
 gone as there were, or another number of groups is asked for. Until then new images belong to the nearest group.
 """
 
@@ -41,7 +41,7 @@ _KEPT, _KEPT_BY_COUNT = "overview", "overview of a given number"
 """The names of the last one, and of the last one whose number of groups was given."""
 _VERSION = 2
 _CHANGED = 0.1
-"""The share of images that may come or go before groups are found anew."""
+"""The share of images that may come or go before groups are computed again."""
 
 
 @dataclass(frozen=True, slots=True)

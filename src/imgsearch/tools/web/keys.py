@@ -26,7 +26,7 @@ def key_of(content: int, sha256: bytes) -> str:
 def record_of(index: ImageIndex, key: str) -> Record:
     """Return the image of a key. Raises NoImage.
 
-    The hash has to fit: after the index was made anew the same number may be another image's.
+    The hash has to fit: after a rebuild of the index the same number may be another image's.
     """
     return records_of(index, [key])[0]
 

@@ -38,7 +38,7 @@ def opened(record: Record) -> Iterator[tuple[str, OpenedFile]]:
     What is opened is a regular file, and its bytes have the hash that the catalogue has: so it does not matter what
     somebody may have put in its place, a link to another file among it.
     """
-    failure = Changed("there is no file of this image any more")
+    failure = Changed("the file of this image is no longer there")
     for path in record.paths:
         given = False
         try:

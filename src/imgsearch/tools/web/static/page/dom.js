@@ -78,7 +78,7 @@ export function announce(text) {
 
 let toasting = 0;
 
-/** Show one line that goes away by itself. */
+/** Show one line that disappears after some seconds. */
 export function toast(text, { error = false } = {}) {
   byId("toast")?.remove();
   clearTimeout(toasting);
