@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import ExitStack
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -159,9 +160,11 @@ def test_a_decoder_that_takes_too_long_is_stopped(monkeypatch: pytest.MonkeyPatc
 
 def test_a_tiff_that_takes_too_long_keeps_the_pages_that_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages that were decoded in time are kept, and a note tells how many."""
-    whole = tiff(1000, (1,), photometric=1, pages=50)
+    whole, clock = tiff(1000, (1,), photometric=1, pages=50), count()
+    monkeypatch.setattr(limits.time, "thread_time", lambda: float(next(clock)))  # a second for each check
+    monkeypatch.setattr(limits, "SECONDS", 10_000.0)
     assert len(pages(whole)) == 50
-    monkeypatch.setattr(limits, "SECONDS", 0.02)
+    monkeypatch.setattr(limits, "SECONDS", next(clock) / 2)
     found = pages(whole)
     assert 0 < len(found) < 50
     assert found[-1].note == f"only its first {len(found)} pages are read"
