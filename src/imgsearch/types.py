@@ -180,6 +180,11 @@ class PixelHash:
     crc: int
 
 
+KINDS = ("", "page", "frame", "raw", "member")
+"""What an image is of its file: all of it or a page of an image file, a page of a document, a frame of a film, a RAW
+photo, a member of an archive. The page of a frame is its time, in milliseconds since the film's start."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """A decoded picture. ``width`` and ``height`` are those of the upright original, in pixels.
@@ -329,7 +334,8 @@ class ModelSpec:
 class Record:
     """One distinct picture of an index, with every file that has these bytes.
 
-    ``id`` is its content id, ``paths`` are absolute and sorted; width and height in pixels, upright.
+    ``id`` is its content id, ``paths`` are absolute and sorted; width and height in pixels, upright. ``kind`` is one of
+    KINDS, ``name`` that of a member of an archive.
     """
 
     id: int
@@ -338,6 +344,8 @@ class Record:
     width: int
     height: int
     paths: tuple[str, ...]
+    kind: str = ""
+    name: str = ""
 
 
 STACKED_BY = ("burst", "version", "alike")

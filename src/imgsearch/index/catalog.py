@@ -211,7 +211,8 @@ class Catalog:
         found = self.database.query(
             record_row,
             f"WITH wanted (segment, row) AS (VALUES {values}) "
-            "SELECT segment, row, content.id, sha256, page, width, height, crc, root.path, file.path FROM wanted "
+            "SELECT segment, row, content.id, sha256, page, width, height, kind, content.name, crc, root.path, "
+            "file.path FROM wanted "
             "CROSS JOIN content USING (segment, row) CROSS JOIN file ON file.content = content.sha256 "
             "CROSS JOIN root ON root.id = file.root",
             *(number for row in rows for number in row),
@@ -446,11 +447,11 @@ class Catalog:
             metadata.put(db, states)
             db.executemany(
                 "INSERT INTO file (root, path, size, mtime_ns, device, inode, ctime_ns, sidecars, content, error, "
-                "detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (root, path) DO UPDATE SET "
+                "detail, reading) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (root, path) DO UPDATE SET "
                 "size = excluded.size, mtime_ns = excluded.mtime_ns, device = excluded.device, "
                 "inode = excluded.inode, ctime_ns = excluded.ctime_ns, sidecars = excluded.sidecars, "
                 "content = excluded.content, "
-                "error = excluded.error, detail = excluded.detail",
+                "error = excluded.error, detail = excluded.detail, reading = excluded.reading",
                 (
                     (
                         state.root,
@@ -464,14 +465,16 @@ class Catalog:
                         state.content,
                         state.error,
                         state.detail,
+                        state.reading,
                     )
                     for state in states
                 ),
             )
             db.executemany(
-                "INSERT INTO content (sha256, page, segment, row, crc, width, height) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO content (sha256, page, segment, row, crc, width, height, kind, name) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (new.sha256, new.page, segment, row, new.crc, new.width, new.height)
+                    (new.sha256, new.page, segment, row, new.crc, new.width, new.height, new.kind, new.name)
                     for row, new in enumerate(contents, first_row)
                 ),
             )

@@ -189,15 +189,30 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         *columns.SCHEMA,
         *fulltext.SCHEMA,
     ),
+    # 4: files that hold more than one image: what kind of part an image is, and which parts of a file were asked for.
+    (
+        "ALTER TABLE content ADD COLUMN kind TEXT NOT NULL DEFAULT ''",  # types.KINDS
+        "ALTER TABLE content ADD COLUMN name TEXT NOT NULL DEFAULT ''",  # of a member of an archive
+        "ALTER TABLE file ADD COLUMN reading TEXT NOT NULL DEFAULT ''",  # rows.FileRow.reading
+    ),
 )
 
 # By format: what lets a reader use it as it is, so that searches go on until a writer has brought it up to date. These
 # views are the reader's own, on its side of the disk, and stay right when that happens meanwhile.
+_WITHOUT_KINDS = """CREATE TEMP VIEW content AS SELECT id, sha256, page, segment, row, crc, width, height, files,
+    '' AS kind, '' AS name FROM main.content"""
 _READ_AS_IT_IS = {
+    3: (
+        "PRAGMA temp_store = MEMORY",
+        _WITHOUT_KINDS,
+        """CREATE TEMP VIEW file AS SELECT id, root, path, size, mtime_ns, device, content, error, detail,
+            inode, ctime_ns, sidecars, '' AS reading FROM main.file""",
+    ),
     2: (
         "PRAGMA temp_store = MEMORY",
+        _WITHOUT_KINDS,
         """CREATE TEMP VIEW file AS SELECT id, root, path, size, mtime_ns, device, content, error, detail,
-            0 AS inode, 0 AS ctime_ns, 0 AS sidecars FROM main.file""",
+            0 AS inode, 0 AS ctime_ns, 0 AS sidecars, '' AS reading FROM main.file""",
         "CREATE TEMP VIEW root AS SELECT id, path, options, mount, '' AS drive FROM main.root",
         """CREATE TEMP VIEW metadata AS SELECT x'' AS sha256, NULL AS taken, '' AS taken_from, NULL AS offset,
             '' AS make, '' AS model, '' AS lens, NULL AS latitude, NULL AS longitude, NULL AS rating, '' AS title,

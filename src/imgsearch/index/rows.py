@@ -23,6 +23,8 @@ EMBEDDING_STAYS = "its earlier embedding stays"
 """Ends the detail of a file that has a content and could not be read again; before it stands the reason."""
 _FOLDERS = ("above", "anchor")
 """A root's options that name a folder."""
+UNFINISHED = "unfinished"
+"""The ``reading`` of a file of whose images some are indexed, and the next run goes on."""
 # Of the answers of `is_current`, those that are asked for by name.
 CHANGED, UNCHANGED = "changed", "same size and time"
 
@@ -43,7 +45,7 @@ class Root:
     base: str = ""
 
 
-FILE_COLUMNS = "id, path, size, mtime_ns, device, content, error, detail, inode, ctime_ns, sidecars"
+FILE_COLUMNS = "id, path, size, mtime_ns, device, content, error, detail, inode, ctime_ns, sidecars, reading"
 """Of the table ``file``, what ``file_row`` makes a FileRow of."""
 
 
@@ -52,7 +54,8 @@ class FileRow:
     """A catalogued file: its content's sha256, or the reason why it has none.
 
     An ``inode`` or ``ctime_ns`` of 0 is unknown. ``detail`` goes with the reason; with a content it tells what of the
-    file is missing, or why it could not be read again (``EMBEDDING_STAYS``).
+    file is missing, or why it could not be read again (``EMBEDDING_STAYS``). ``reading`` says which of its images were
+    asked for, as SourceFile's does, or that they are not all in yet (``UNFINISHED``).
     """
 
     id: int
@@ -66,6 +69,7 @@ class FileRow:
     inode: int = 0
     ctime_ns: int = 0
     sidecars: int = 0
+    reading: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,8 @@ class StoredPicture:
 class NewContent:
     """A picture about to be committed: its key, its size in pixels, its row's checksum, and what is kept of its pixels.
 
-    ``hash`` is None where nobody has decoded it.
+    ``hash`` is None where nobody has decoded it. ``kind`` is one of types.KINDS, and ``name`` that of a member of an
+    archive.
     """
 
     sha256: bytes
@@ -139,13 +144,16 @@ class NewContent:
     height: int
     crc: int
     hash: PixelHash | None = None
+    kind: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
     """What a run found out about a file: the content it holds, or why it was skipped.
 
-    ``metadata`` is what is known of the content besides its pixels, None if nobody has looked.
+    ``metadata`` is what is known of the content besides its pixels, None if nobody has looked. ``reading`` is as for
+    FileRow.
     """
 
     root: int
@@ -154,6 +162,7 @@ class FileState:
     error: str | None = None
     detail: str = ""
     metadata: Metadata | None = None
+    reading: str = ""
 
 
 # From columns to nouns. SQLite keeps anything in any column, and somebody else's database may hold anything: what is
@@ -254,23 +263,27 @@ def record_row(
     page: int,
     width: int,
     height: int,
+    kind: str,
+    name: str,
     crc: int,
     root: bytes,
     path: bytes,
 ) -> tuple[tuple[int, int], Record, int, bytes]:
     """Read a picture with one of its files: (segment, row), the picture without paths, its row's crc32, a path."""
-    record = Record(int(id), bytes(sha256), int(page), int(width), int(height), ())
+    record = Record(int(id), bytes(sha256), int(page), int(width), int(height), (), str(kind), str(name))
     return (int(segment), int(row)), record, int(crc), os.path.join(root, _path(path))
 
 
 def file_row(id: int, path: bytes, *rest: Any) -> FileRow:
     """Read a row of the file table."""
-    size, mtime_ns, device, content, error, detail, inode, ctime_ns, sidecars = rest
+    size, mtime_ns, device, content, error, detail, inode, ctime_ns, sidecars, reading = rest
     if not (isinstance(content, bytes | None) and isinstance(error, str | None)):
         raise TypeError("a file has neither a content nor an error")
     numbers = int(size), int(mtime_ns), int(device)
     marks = int(inode), int(ctime_ns), int(sidecars)
-    return FileRow(int(id), os.fsdecode(_path(path)), *numbers, content, error, str(detail), *marks)
+    return FileRow(
+        int(id), os.fsdecode(_path(path)), *numbers, content, error, str(detail), *marks, str(reading)
+    )
 
 
 def pair_row(first: int, second: int) -> tuple[int, int]:
