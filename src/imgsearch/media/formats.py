@@ -126,7 +126,7 @@ def load_pictures(
     (also from the header), "takes too long", "unreadable" (the disk, not the picture), "out of memory", "needs
     pillow-heif". Can be called from many threads, each with a stream of its own.
     """
-    with _picture_errors():
+    with picture_errors():
         decoder, format = _decoder(stream, name)
         yield from decoder.decode(timed(stream), format, budget, int(max_megapixels * 1_000_000))
 
@@ -137,7 +137,7 @@ def check_picture(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_ME
     Raises PictureError as load_pictures does, for what can be told from there; a picture that is broken
     further on passes.
     """
-    with _picture_errors():
+    with picture_errors():
         decoder, format = _decoder(stream, name)
         return decoder.check(timed(stream), format, int(max_megapixels * 1_000_000))
 
@@ -185,7 +185,7 @@ def _decoder(stream: BinaryIO, name: str) -> tuple[Decoder, str]:
 
 
 @contextmanager
-def _picture_errors() -> Iterator[None]:
+def picture_errors() -> Iterator[None]:
     """Turn whatever a decoder raises into a PictureError."""
     try:
         yield

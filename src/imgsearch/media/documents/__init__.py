@@ -1,0 +1,119 @@
+"""Files that hold more than an image: which there are, and the way to read them, in a process that may crash."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import BinaryIO, NamedTuple
+
+from imgsearch.errors import PictureError
+from imgsearch.media import formats
+from imgsearch.media.documents.contract import (
+    AS_USUAL,
+    Document,
+    DocumentOptions,
+    Place,
+    Reader,
+    choose,
+    chosen,
+    said,
+)
+
+__all__ = [
+    "AS_USUAL",
+    "DOCUMENTS",
+    "Document",
+    "DocumentFormat",
+    "DocumentOptions",
+    "Place",
+    "Reader",
+    "choose",
+    "chosen",
+    "close_readers",
+    "document_format",
+    "is_installed",
+    "open_document",
+    "said",
+]
+
+
+class DocumentFormat(NamedTuple):
+    """A kind of documents: who reads it, under which names it comes, how it begins, and what reading it may take."""
+
+    name: str
+    """In a person's words, as a noun: "a PDF"."""
+    module: str
+    """The module with ``open_reader``, by its whole name; only the process that reads imports it."""
+    extensions: str
+    """Lower case, without the dot, separated by spaces."""
+    head: bytes
+    """A regular expression that the file's first bytes match from the start."""
+    by_name: bool = False
+    """True where the head is that of images, too: it is then a document only under its own extensions."""
+    extra: str = ""
+    """The extra that brings its library, and ...."""
+    library: str = ""
+    """... the name to import that library by; "" where none is needed."""
+    memory: int = 1 << 30
+    """Bytes that its process may have beyond what it starts with. macOS does not keep to such a limit."""
+    seconds: float = 10.0
+    """Of the processor that one answer may take; opening a file over 64 MiB may take more in proportion."""
+
+
+DOCUMENTS: tuple[DocumentFormat, ...] = ()
+
+
+def document_format(head: bytes, name: str) -> DocumentFormat | None:
+    """Return the kind of document that a file is by its first 64 bytes and its name; None if it is none."""
+    extension = os.path.splitext(name)[1][1:].lower()
+    found = None
+    for row in DOCUMENTS:
+        if (not row.by_name or extension in row.extensions.split()) and re.match(row.head, head, re.DOTALL):
+            found = row
+            break
+    # A film begins as HEIF does, but for brands that only the table of images knows.
+    if found and not found.by_name and formats.is_supported(head, name):
+        return None
+    return found
+
+
+def is_installed(format: DocumentFormat) -> bool:
+    """Whether the library that reads a kind of documents is there."""
+    return not format.library or find_spec(format.library) is not None
+
+
+@contextmanager
+def open_document(stream: BinaryIO, name: str, options: DocumentOptions = AS_USUAL) -> Iterator[Document]:
+    """Open a document in a process of its own, until the end of the block.
+
+    ``stream`` is seekable and is not closed; a file is handed over as it is, anything else is copied. ``name`` counts
+    as for ``formats.load_pictures``. Raises PictureError: "not an image" for what is no document, "needs
+    imgsearch-vl[…]" where its library is missing, "encrypted", "crashed the reader", "takes too long", "out of
+    memory", and what its reader makes of the file; UsageError for ``options.pages`` that mean nothing.
+    """
+    chosen(options.pages)
+    stream.seek(0)
+    head = stream.read(64)
+    if not head:
+        raise PictureError("empty file")
+    format = document_format(head, name)
+    if format is None:
+        raise PictureError("not an image", "nor a document")
+    if not is_installed(format):
+        from imgsearch.installation import how_to_add  # on use: it takes a moment
+
+        raise PictureError(f"needs imgsearch-vl[{format.extra}]", how_to_add(format.extra))
+    from imgsearch.media.documents import child  # on use: the process that reads needs none of it
+
+    with child.opened(format, stream, name, options) as document:
+        yield document
+
+
+def close_readers() -> None:
+    """End the processes that wait for documents to read; those at work end with what they are reading."""
+    from imgsearch.media.documents import child
+
+    child.READERS.close()
