@@ -45,6 +45,7 @@ ONLY_IN = {
         "tools/evaluation/models",
     },
     "pillow_heif": {"media/heif"},
+    "av": {"media/documents/film"},
     "tifffile": {"media/tiff"},
     "imagecodecs": {"media/tiff"},
     "defusedxml": {"media/metadata/xmp"},

@@ -63,7 +63,20 @@ class DocumentFormat(NamedTuple):
     """Of the processor that one answer may take; opening a file over 64 MiB may take more in proportion."""
 
 
-DOCUMENTS: tuple[DocumentFormat, ...] = ()
+# Its own limits end a film sooner than this: these are for a decoder that hangs.
+_FILM = DocumentFormat(
+    "a film",
+    "imgsearch.media.documents.film",
+    "mp4 m4v mov 3gp 3g2 mkv webm avi",
+    rb"....(?:ftyp(?!crx )|moov|mdat|wide|free|skip|pnot)|\x1aE\xdf\xa3|RIFF....AVI ",
+    extra="video",
+    library="av",
+    seconds=25.0,
+)
+DOCUMENTS: tuple[DocumentFormat, ...] = (
+    _FILM,
+    _FILM._replace(extensions="mts m2ts", head=rb"(?:.{4})?G", by_name=True),
+)
 
 
 def document_format(head: bytes, name: str) -> DocumentFormat | None:
