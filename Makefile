@@ -60,25 +60,31 @@ check: test lint types
 wheel: $(READY)
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# The editable package with extras, by uv if it can be had, which takes seconds where pip takes minutes. pip stays for
+# torch, of which it may know a smaller build (pip.conf), and for wherever uv finds less than pip does.
+INSTALL = PATH="$$PATH:$(BIN)"; uv --version >/dev/null 2>&1 || $(PIP) uv || true; \
+	{ uv --version >/dev/null 2>&1 && UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable $(1); } \
+	|| $(PIP) --constraint constraints.txt --editable $(1)
+
 # The environment is updated whenever pyproject.toml or constraints.txt changes.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "imgsearch needs Python 3.11 or newer; choose one with: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(PIP) --constraint constraints.txt torch
+	$(call INSTALL,".[dev]")
 	touch $(READY)
 
 $(VENV)/.docs: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	$(call INSTALL,".[docs]")
 	touch $@
 
-# With uv if it can be installed: it takes seconds where pip takes minutes.
+# Only what .venv does without lies there; the rest is found in .venv, whose versions the comparison is with.
 $(REFERENCE)/.ready: tests/parity/reference/requirements.txt | $(READY)
-	$(BIN)/python -m venv --clear $(REFERENCE)
-	uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
-	PATH="$$PATH:$(BIN)"; if uv --version >/dev/null 2>&1; \
-	then UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip install --quiet --python $(REFERENCE)/bin/python --requirement tests/parity/reference/requirements.txt; \
-	else $(REFERENCE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/parity/reference/requirements.txt; fi
+	$(BIN)/python -m venv --clear --without-pip $(REFERENCE)
+	$(BIN)/python -m pip --python $(REFERENCE)/bin/python install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(REFERENCE)/bin/python -c 'import sys, sysconfig; print(sys.argv[1], file=open(sysconfig.get_path("purelib") + "/beside.pth", "w"))' \
+		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	touch $(REFERENCE)/.ready
 
 clean:

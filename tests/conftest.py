@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import TESTS
+from support import TESTS, memory
 from support.checkpoints import tiny_checkpoint, tiny_checkpoint_bare, tiny_copy, tiny_embedder
 from support.clip import tiny_clip
 
+# Thousands of tests make an index, and each makes it durable by thirty syncs of the drive, which in memory are nothing.
+if "TMPDIR" not in os.environ and (_folder := memory()):
+    os.environ["TMPDIR"] = tempfile.tempdir = _folder
 # No server of whoever runs the tests may answer for them.
 os.environ["IMGSEARCH_RUNTIME_DIR"] = os.path.join(
     tempfile.gettempdir(), f"imgsearch-no-server-{os.getpid()}"

@@ -26,9 +26,10 @@ from hypothesis.stateful import (
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
+from support import memory
 from support.fakes import sha, spec, state, unit
 from support.faults.checks import check_counts, check_database
-from support.oracle import ROOT, Oracle, drop, memory, put, small, vector, world_of
+from support.oracle import ROOT, Oracle, drop, put, small, vector, world_of
 
 FULL = os.environ.get("IMGSEARCH_FAULTS") == "full"
 """Many long lives; else a few, always the same ones."""

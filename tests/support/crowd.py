@@ -34,8 +34,9 @@ import numpy as np
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
+from support import memory
 from support.fakes import sha, spec, state, unit
-from support.oracle import DIM, ROOT, Oracle, drop, memory, small
+from support.oracle import DIM, ROOT, Oracle, drop, small
 
 FILES = 120
 ROWS_A_SEGMENT, EXACT_ROWS = 100, 90

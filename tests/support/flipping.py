@@ -50,8 +50,9 @@ from imgsearch.index.segments import HEADER_BYTES
 from imgsearch.index.writer import IndexWriter
 from imgsearch.tools.maintenance.verify import verify_index
 from imgsearch.types import Runtime
+from support import memory
 from support.fakes import sha, spec, state, unit
-from support.oracle import DIM, ROOT, Oracle, drop, memory, put, small, world_of
+from support.oracle import DIM, ROOT, Oracle, drop, put, small, world_of
 
 ROWS_A_SEGMENT, EXACT_ROWS = 48, 40
 RUNTIME = Runtime("cpu", "float32", "a test")

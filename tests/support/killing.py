@@ -51,9 +51,10 @@ from imgsearch.index.database import Database
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import segment_name
 from imgsearch.index.writer import IndexWriter
+from support import memory
 from support.fakes import sha, spec, unit
 from support.faults.checks import check_counts, check_database
-from support.oracle import DIM, ROOT, Oracle, drop, memory, put, small, world_of
+from support.oracle import DIM, ROOT, Oracle, drop, put, small, world_of
 
 PHASES = ("ingest", "prune", "compact", "build", "rebuild", "publish")
 FILES = 260

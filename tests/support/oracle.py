@@ -154,11 +154,6 @@ def world_of(index: ImageIndex | IndexWriter) -> dict[str, bytes | None]:
     return {row.path: row.content for root in index.catalog.roots() for row in index.catalog.files(root.id)}
 
 
-def memory() -> str | None:
-    """Return a folder in memory, if the system has one, for tests to which a drive's syncs are only time."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
 @contextmanager
 def small(rows_a_segment: int, exact_rows: int, dim: int = DIM) -> Iterator[None]:
     """Let a few hundred rows take every strategy while the block runs.

@@ -18,6 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+
+try:
+    import torchvision
+except RuntimeError:
+    # It was built for another torch, that of a GPU. What it has in C is not needed here, but must have been declared.
+    for operator in ("nms", "qnms"):
+        declared = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        torch.library.define(f"torchvision::{operator}", declared)
+    import torchvision  # noqa: F401
+
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
