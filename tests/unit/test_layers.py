@@ -49,6 +49,7 @@ ONLY_IN = {
     "tifffile": {"media/tiff"},
     "imagecodecs": {"media/tiff"},
     "defusedxml": {"media/metadata/xmp"},
+    "pypdfium2": {"media/documents/pdf"},
     "torch": {"model/", "tools/training/", "tools/evaluation/models"},
     "transformers": {"model/reference", "tools/training/"},
     "huggingface_hub": {"model/hub", "tools/evaluation/models"},

@@ -74,6 +74,10 @@ _FILM = DocumentFormat(
     seconds=25.0,
 )
 DOCUMENTS: tuple[DocumentFormat, ...] = (
+    # Illustrator's files are PDF. Some programs write something before the head; PDFium looks for it further on, too.
+    DocumentFormat(
+        "a PDF", "imgsearch.media.documents.pdf", "pdf ai", rb".{0,59}%PDF-", extra="pdf", library="pypdfium2"
+    ),
     _FILM,
     _FILM._replace(extensions="mts m2ts", head=rb"(?:.{4})?G", by_name=True),
 )
