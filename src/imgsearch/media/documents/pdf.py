@@ -133,7 +133,7 @@ def _opened(access: raw.FPDF_FILEACCESS, passwords: tuple[str, ...]) -> raw.FPDF
                 continue
             case raw.FPDF_ERR_SECURITY:
                 raise PictureError("encrypted", "in a way that is not supported")
-        raise PictureError("corrupt", "it is no valid PDF, or its end is missing")
+        raise PictureError("corrupt", "it can't be opened; its end may be missing")
     raise PictureError("encrypted", "none of the passwords opens it" if passwords else "it needs a password")
 
 

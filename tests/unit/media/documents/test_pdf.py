@@ -278,8 +278,8 @@ def test_what_only_its_owner_may_change_is_read() -> None:
 
 def test_damaged_files_have_reasons() -> None:
     """A head alone, a file that is cut off, and one without pages are told apart from sound ones, and say so."""
-    assert _refused(b"%PDF-1.7\n") == "corrupt: it is no valid PDF, or its end is missing"
-    assert _refused(pdf(Drawn())[:200]) == "corrupt: it is no valid PDF, or its end is missing"
+    assert _refused(b"%PDF-1.7\n") == "corrupt: it can't be opened; its end may be missing"
+    assert _refused(pdf(Drawn())[:200]) == "corrupt: it can't be opened; its end may be missing"
     assert _refused(pdf()) == "corrupt: it has no page"
 
 
