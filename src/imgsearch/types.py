@@ -392,13 +392,32 @@ class Why:
         return {**told, **rounded, "matched": list(self.matched)}
 
 
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom in an upright image, as fractions of its width and height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What of the text in an image a query has found: the line as it was read, and ``boxes`` of the words.
+
+    … stands for text before and behind it. There are no boxes where nobody knows where the text stands.
+    """
+
+    text: str
+    boxes: tuple[Box, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"quote": self.text, "boxes": [list(box) for box in self.boxes]}
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One answer to a question. ``score`` is the exact cosine of the stored vector with the question's.
 
     ``content`` is the id of its content, ``sha256`` the hash of its file's bytes. Where hits that show the same are
     stacked, ``stack`` are those behind this one, best first. ``index`` is the folder of its index where several are
-    searched, else "". ``why`` is given where an explanation is asked for.
+    searched, else "". ``why`` is given where an explanation is asked for, ``quote`` where text in the image matched.
     """
 
     rank: int
@@ -414,6 +433,7 @@ class Hit:
     stack: tuple[Stacked, ...] | None = None
     index: str = ""
     why: Why | None = None
+    quote: Quote | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
@@ -423,11 +443,14 @@ class Hit:
             **path_json(self.path),
             **paths_json(self.copies, "copies"),
         }
-        del told["content"], told["sha256"], told["stack"], told["index"], told["why"]
+        for name in ("content", "sha256", "stack", "index", "why", "quote"):
+            del told[name]
         if self.index:
             told |= path_json(self.index, "index")
         if self.stack is not None:
             told["stack"] = [one.as_json() for one in self.stack]
+        if self.quote is not None:
+            told |= self.quote.as_json()
         return told if self.why is None else {**told, "why": self.why.as_json()}
 
 

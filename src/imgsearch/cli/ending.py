@@ -95,7 +95,8 @@ def show(
 def only_the_example(answered: Answer) -> bool:
     """Return whether all that stands out from what was compared with an image is that image, which helps nobody."""
     itself = len(answered.hits) == 1 and answered.hits[0].score >= _ITSELF
-    return itself and answered.asked.of_image and bool(answered.nearest)
+    asked = answered.asked
+    return itself and asked is not None and asked.of_image and bool(answered.nearest)
 
 
 def _told(count: int, more: bool, shown: int, *, ends: bool) -> str:

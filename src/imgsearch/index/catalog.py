@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from imgsearch.index import hashes, metadata
 from imgsearch.index.database import PORTABLE, Database, Kind
+from imgsearch.index.image_text import search as image_words
 from imgsearch.index.layout import base_of
 from imgsearch.index.metadata import fulltext
 from imgsearch.index.rows import (
@@ -92,6 +93,7 @@ class Catalog:
             yield db
             if kind == "IMMEDIATE":
                 fulltext.make_due(self.database)
+                image_words.make_due(self.database)
 
     def close(self) -> None:
         """Close the connection."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageError, rebuild_hint
 from imgsearch.fs import check_handles
+from imgsearch.index.image_text import search as image_words
 from imgsearch.index.layout import CATALOGUE, base_of, check_files, index_of
 from imgsearch.index.metadata import columns, fulltext, named
 from imgsearch.index.metadata.globe import distance
@@ -194,6 +195,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE content ADD COLUMN kind TEXT NOT NULL DEFAULT ''",  # types.KINDS
         "ALTER TABLE content ADD COLUMN name TEXT NOT NULL DEFAULT ''",  # of a member of an archive
         "ALTER TABLE file ADD COLUMN reading TEXT NOT NULL DEFAULT ''",  # rows.FileRow.reading
+        *image_words.SCHEMA,  # the text that stands in images
     ),
 )
 
@@ -207,6 +209,7 @@ _READ_AS_IT_IS = {
         _WITHOUT_KINDS,
         """CREATE TEMP VIEW file AS SELECT id, root, path, size, mtime_ns, device, content, error, detail,
             inode, ctime_ns, sidecars, '' AS reading FROM main.file""",
+        *image_words.EMPTY,
     ),
     2: (
         "PRAGMA temp_store = MEMORY",
@@ -220,6 +223,7 @@ _READ_AS_IT_IS = {
         "CREATE TEMP VIEW hash AS SELECT 0 AS content, x'' AS bits, 0 AS crc WHERE 0",
         *columns.EMPTY,
         *fulltext.EMPTY,
+        *image_words.EMPTY,
     ),
 }
 
@@ -261,8 +265,9 @@ def _schema(version: int) -> tuple[dict[_Thing, str], dict[_Thing, list[str]]]:
             added.setdefault((kind, name), []).append(f", {_plain(statement.split(maxsplit=5)[5])}")
         elif verb == "DROP":
             del made[kind, name]
-    if ("TABLE", "words") in made:
-        made.update({("TABLE", sql.split("'")[1]): _plain(sql) for sql in fulltext.SHADOWS})
+    for table, shadows in (("words", fulltext.SHADOWS), ("image_words", image_words.SHADOWS)):
+        if ("TABLE", table) in made:
+            made.update({("TABLE", sql.split("'")[1]): _plain(sql) for sql in shadows})
     return made, added
 
 

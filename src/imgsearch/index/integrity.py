@@ -18,6 +18,7 @@ from imgsearch.fs import open_own
 from imgsearch.index.ann import rabitq
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.generations import unnamed
+from imgsearch.index.image_text import search as image_words
 from imgsearch.index.metadata import collect, fulltext
 from imgsearch.index.rows import LOST, AnnFile, pair_row, triple_row
 from imgsearch.index.segments import (
@@ -248,6 +249,8 @@ def _wrong_counters(catalog: Catalog) -> list[str]:
         wrong.append("which embeddings belong to deleted images")
     if not fulltext.is_right(catalog.database):
         wrong.append("the words of names and titles")
+    if not image_words.is_right(catalog.database):
+        wrong.append("the words in images")
     return wrong
 
 
@@ -332,6 +335,7 @@ def _recount(catalog: Catalog) -> None:
                 (number, rows),
             )
         fulltext.make_anew(catalog.database)
+        image_words.make_anew(catalog.database)
 
 
 def _lost_file(root: int, folder: bytes, path: bytes) -> LostFile:

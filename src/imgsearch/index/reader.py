@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,6 +15,8 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, StorageError, UsageErr
 from imgsearch.index import manifest, side_db, snapshot
 from imgsearch.index.ann import search as ann
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.image_text import search as image_words
+from imgsearch.index.image_text.tokens import Phrase
 from imgsearch.index.metadata import fulltext
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.metadata.found import FoundFiles, found_files
@@ -237,16 +239,14 @@ class ImageIndex:
         filters: Sequence[Filter],
     ) -> list[tuple[Record, float]]:
         views = self.snapshot.views(self.catalog, fast=False)
-        allowed = self._allowed(views, below, filters)
-        numbers = {view.segment.number: number for number, view in enumerate(views)}
-        places: list[tuple[int, int]] = []
         with closing(fulltext.find(self.catalog.database, words)) as rows:
-            for segment, row in rows:
-                view = numbers.get(segment, -1)
-                if 0 <= row < len(views[view].segment) and (allowed is None or allowed[view][row]):
-                    places.append((view, row))
-                if len(places) == k:
-                    break
+            places = self._allowed_places(views, rows, k, below, filters)
+        return self._with_cosines(views, places, vector, dim)
+
+    def _with_cosines(
+        self, views: list[ann.SegmentView], places: list[tuple[int, int]], vector: Vectors, dim: int | None
+    ) -> list[tuple[Record, float]]:
+        """Return the pictures in some rows of views, in this order, each with its exact cosine with a vector."""
         found: list[tuple[Record, float]] = []
         for some in (places[at : at + _CHECKED] for at in range(0, len(places), _CHECKED)):
             view_of, row_of = np.array(some, np.int64).T
@@ -259,6 +259,73 @@ class ImageIndex:
                     record, crc = records[place]
                     self.check_row(vector_stored, crc, *place)
                     found.append((record, float(cosine)))
+        return found
+
+    def _allowed_places(
+        self,
+        views: list[ann.SegmentView],
+        rows: Iterable[tuple[int, int]],
+        k: int,
+        below: Sequence[str],
+        filters: Sequence[Filter],
+    ) -> list[tuple[int, int]]:
+        """Return the first ``k`` of some (segment, row) that may be found, as (number of the view, row)."""
+        allowed = self._allowed(views, below, filters)
+        numbers = {view.segment.number: number for number, view in enumerate(views)}
+        places: list[tuple[int, int]] = []
+        for segment, row in rows:
+            view = numbers.get(segment, -1)
+            if 0 <= row < len(views[view].segment) and (allowed is None or allowed[view][row]):
+                places.append((view, row))
+            if len(places) == k:
+                break
+        return places
+
+    def search_text(
+        self,
+        phrases: Sequence[Phrase],
+        k: int,
+        vector: Vectors | None = None,
+        dim: int | None = None,
+        *,
+        below: Sequence[str] = (),
+        filters: Sequence[Filter] = (),
+    ) -> list[tuple[Record, float]]:
+        """Return the at most ``k`` pictures in which some phrases are written, best first.
+
+        Without a ``vector`` all of them must be, and the figure beside a record is its BM25, which says nothing in
+        another index. With one, (dim,) float32, so much of them as ``image_text.search.find_close`` asks for, and the
+        figure is the exact cosine; it has no say in the order. For the rest, and what is raised, see ``search``.
+        """
+        return self._in_snapshot(lambda: self._search_text(phrases, k, vector, dim, below, filters))
+
+    def _search_text(
+        self,
+        phrases: Sequence[Phrase],
+        k: int,
+        vector: Vectors | None,
+        dim: int | None,
+        below: Sequence[str],
+        filters: Sequence[Filter],
+    ) -> list[tuple[Record, float]]:
+        views = self.snapshot.views(self.catalog, fast=False)
+        find = image_words.find if vector is None else image_words.find_close
+        scores: dict[tuple[int, int], float] = {}
+
+        def noted(rows: Iterable[tuple[int, int, float]]) -> Iterator[tuple[int, int]]:
+            for segment, row, score in rows:
+                scores[segment, row] = score
+                yield segment, row
+
+        with closing(find(self.catalog.database, phrases)) as rows:
+            places = self._allowed_places(views, noted(rows), k, below, filters)
+        if vector is not None:
+            return self._with_cosines(views, places, vector, dim)
+        named = [(views[view].segment.number, row) for view, row in places]
+        found: list[tuple[Record, float]] = []
+        for some in (named[at : at + _CHECKED] for at in range(0, len(named), _CHECKED)):
+            records = self.catalog.records(some)
+            found += [(records[place][0], scores[place]) for place in some if place in records]
         return found
 
     def _nearest(

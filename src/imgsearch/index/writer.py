@@ -20,6 +20,7 @@ from imgsearch.errors import IndexDamaged, IndexLocked, IndexMismatch, StorageEr
 from imgsearch.fs import FileLock, LockHeld, make_folder, storage_error
 from imgsearch.index import generations, manifest
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.image_text import search as image_words
 from imgsearch.index.metadata import fulltext
 from imgsearch.index.metadata.collect import column_files
 from imgsearch.index.reader import ImageIndex
@@ -128,10 +129,14 @@ class IndexWriter:
     def make_words(self, advance: Callable[[int], None] = lambda images: None) -> None:
         """Make the full text of the images that are due again, some in a transaction; what can't be stored waits."""
         with suppress(StorageError):
-            while due := fulltext.count_due(self.catalog.database):
+            while due := self._words_due():
                 with self.catalog.transaction():
                     pass  # which ends with making some
-                advance(due - fulltext.count_due(self.catalog.database))
+                advance(due - self._words_due())
+
+    def _words_due(self) -> int:
+        """Return of how many images the words of names, or of the text in them, are to be made again."""
+        return fulltext.count_due(self.catalog.database) + image_words.count_due(self.catalog.database)
 
     def clear_away(self) -> None:
         """Remove what a killed writer left: files that the catalogue does not name, generations out of use."""

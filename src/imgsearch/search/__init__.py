@@ -34,6 +34,7 @@ from imgsearch.search.ranking.feedback import Feedback, Page, refined
 from imgsearch.search.ranking.fusion import DEPTH, fused
 from imgsearch.search.ranking.order import arranged
 from imgsearch.search.ranking.stacks import MOST, find_stacked
+from imgsearch.search.written import Written, find_beside, find_written, quoted
 from imgsearch.spec import choose_spec
 from imgsearch.text import display_path, is_blank
 from imgsearch.types import (
@@ -85,6 +86,8 @@ class SearchRequest:
                 raise InputError(
                     f"{shown}: addresses are not fetched here; download the image and give the file"
                 )
+        if self.options.image_text == "only" and (self.parts or self.refines or self.image is not None):
+            raise InputError("only words can be looked for in the text of images; leave out the images")
         if self.parts or self.refines:
             return
         image = self.image
@@ -110,12 +113,13 @@ class SearchRequest:
 class Answer:
     """The hits for a request, best first, and what they were compared with, by which a later request can refine it.
 
+    ``asked`` is None where nothing was compared, but words looked for in the text of images.
     ``cut`` is where the answer ends, if that was asked for; then ``nearest`` are the best three behind that.
     ``background`` is what chance scores, if a cut or an explanation was asked for.
     """
 
     hits: list[Hit]
-    asked: Feedback
+    asked: Feedback | None
     cut: Cut | None = None
     nearest: tuple[Hit, ...] = ()
     background: Background | None = None
@@ -133,6 +137,10 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
     """
     request = check_request(index, request)
     options, text = request.options, _words_of(request)
+    if options.image_text == "only":
+        return Answer(_by_text(index, text, options), None)
+    if request.parts:
+        options = replace(options, image_text="off")  # what is added up is no text that could stand anywhere
     asked, examples = _asked(index, request, encoder)
     if request.more or request.less:
         asked = asked.adding(request.more, request.less)
@@ -147,6 +155,15 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
         hits = _without(index, vectors, examples, options, text)
     ended = end(index, vectors, hits, options, text, of_image=asked.of_image)
     return Answer(ended.hits, asked, ended.cut, ended.nearest, ended.background)
+
+
+def _by_text(index: ImageIndex, text: str, options: SearchOptions) -> list[Hit]:
+    """Return the images in which all words of a text are written, best first; no model is needed."""
+
+    def find(n: int) -> list[Hit]:
+        return hits_of(find_written(index, text, replace(options, n=n)), options)
+
+    return quoted(index, _listed(index, find, options), text)
 
 
 def _words_of(request: SearchRequest) -> str:
@@ -237,28 +254,36 @@ def _embedded(
 
 
 def _nearest(index: ImageIndex, vectors: Vectors, options: SearchOptions, text: str) -> list[Hit]:
+    written = find_beside(index, vectors, text, options)
+
     def find(n: int) -> list[Hit]:
-        return hits_of(_with_names(index, vectors, replace(options, n=n), text), options)
+        return hits_of(_fused(index, vectors, replace(options, n=n), text, written), options)
 
-    return _listed(index, find, options)
+    return written.quoted(index, _listed(index, find, options))
 
 
-def _with_names(
-    index: ImageIndex, vectors: Vectors, options: SearchOptions, text: str
+def _fused(
+    index: ImageIndex, vectors: Vectors, options: SearchOptions, text: str, written: Written
 ) -> list[tuple[Record, float]]:
-    """Return what is nearest to a vector (1, dim); if the options ask for it, mixed with what has a text's words."""
+    """Return what is nearest to a vector (1, dim), mixed with where a text's words are ``written``.
+
+    If the options ask for it, also with what has these words in its names.
+    """
     words = words_of(text) if options.names else ()
-    if not words:
+    if not (words or written.found):
         return _search(index, vectors, options)[0]
     depth = max(options.n, DEPTH)
     near = _search(index, vectors, replace(options, n=depth))[0]
-    vector = np.asarray(vectors[0], np.float32)
-    named = index.search_words(
-        vector, words, depth, options.dim, below=options.below, filters=options.filters
-    )
-    known = {record.id: (record, score) for record, score in (*named, *near)}
-    near_ids, named_ids = ([record.id for record, _ in found] for found in (near, named))
-    return [known[id] for id in fused([(1.0, near_ids), (options.names, named_ids)])[: options.n]]
+    rankings = [(1.0, near), (written.weight, written.found)]
+    if words:
+        vector = np.asarray(vectors[0], np.float32)
+        named = index.search_words(
+            vector, words, depth, options.dim, below=options.below, filters=options.filters
+        )
+        rankings.append((options.names, named))
+    known = {record.id: (record, score) for _, found in reversed(rankings) for record, score in found}
+    ids = [(weight, [record.id for record, _ in found]) for weight, found in rankings]
+    return [known[id] for id in fused(ids)[: options.n]]
 
 
 def _listed(index: ImageIndex, find: Callable[[int], list[Hit]], options: SearchOptions) -> list[Hit]:
@@ -371,12 +396,13 @@ def _without(
     """Return the pictures nearest to a vector, without some ``contents`` unless the options include examples."""
     left_out = () if options.include_examples else contents
     pages = sum(len(index.catalog.pages(content)) for content in left_out)
+    written = find_beside(index, vectors, text, options)
 
     def find(n: int) -> list[Hit]:
-        hits = _with_names(index, vectors, replace(options, n=n + pages), text)
+        hits = _fused(index, vectors, replace(options, n=n + pages), text, written)
         return hits_of([hit for hit in hits if hit[0].sha256 not in left_out], options)[:n]
 
-    return _listed(index, find, options)
+    return written.quoted(index, _listed(index, find, options))
 
 
 def _input(index: ImageIndex, part: Part, instruction: str | None) -> Input:

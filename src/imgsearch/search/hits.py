@@ -17,6 +17,7 @@ from imgsearch.text import Option
 from imgsearch.types import Hit, Record
 
 CUTS = ("auto", "mark", "off")
+IMAGE_TEXT = ("auto", "only", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class SearchOptions:
     others stand in the order of ``sort``, one of SORTS. ``names`` is how much the ranks of names, titles and keywords
     weigh, in which the words of a query stand, against those of what images show; 0 leaves them out.
     ``instruction`` is what the model is told about the words of a query, in place of the index's own; "" is nothing.
+    ``image_text`` says whether the text that stands in images counts: "auto" where it matches the words of a query
+    well, "only" to find by it alone, without a model, "off".
     With ``cut`` "auto" an answer ends where chance begins (see ``ranking.cut``); with "mark" it tells where that is,
     and leaves nothing out. With ``explain`` each hit tells why it is one.
     """
@@ -50,6 +53,7 @@ class SearchOptions:
     explain: bool = False
     names: float = 0.0
     instruction: str | None = None
+    image_text: str = "auto"
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -68,6 +72,10 @@ class SearchOptions:
             raise UsageError(Option("within", self.within), ": must be a percentage from 0 to 100")
         if self.cut not in CUTS:
             raise UsageError(Option("cut", self.cut), f": choose one of {', '.join(CUTS)}")
+        if self.image_text not in IMAGE_TEXT:
+            raise UsageError(
+                Option("image_text", self.image_text), f": choose one of {', '.join(IMAGE_TEXT)}"
+            )
         if not (self.names >= 0 and math.isfinite(self.names)):
             raise UsageError(Option("names", self.names), ": must be a number above 0; 0 leaves names out")
         if self.instruction:

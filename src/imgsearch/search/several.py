@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -48,7 +49,8 @@ def ask_all(
     """Return the hits of all indexes for a request, best first, each with its index; ``encoders`` is one each.
 
     They are ordered by score where the indexes' scores can be compared, else by their ranks among those of the same
-    group; by their ranks in each index where names have a say in these. A file that is in several indexes is one hit.
+    group; by their ranks in each index where names, or the text in images, have a say in these. A file that is in
+    several indexes is one hit.
     An index without the folders that the search is confined to has no part in it. Raises as ``ask`` does.
     """
     options = request.options
@@ -58,8 +60,9 @@ def ask_all(
     refused: list[UsageError] = []
     backgrounds: list[Background] = []
     comparable = groups(indexes)
+    by_rank = bool(options.names) or options.image_text == "only"
     for group in comparable:
-        hits: list[Hit] = []
+        found: list[list[Hit]] = []
         texts: dict[tuple[str | None, str | None], Vectors] = {}
         example = _example([indexes[number] for number in group], request)
         for number in group:
@@ -73,12 +76,12 @@ def ask_all(
                 continue
             here = [replace(hit, index=indexes[number].folder) for hit in answered.hits]
             backgrounds += [answered.background] if answered.background else []
-            if options.names:
-                answers.append(here)
-            else:
-                hits += here
-        if not options.names:
-            answers.append(_by_score(hits, options))
+            by_rank = by_rank or any(hit.quote for hit in here)
+            found.append(here)
+        if by_rank:
+            answers += found
+        else:
+            answers.append(_by_score(list(itertools.chain.from_iterable(found)), options))
     if len(refused) == len(indexes):
         raise refused[0]
     merged = answers[0] if len(answers) == 1 else _by_rank(answers)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from imgsearch import deep
 from imgsearch.errors import InputError
-from imgsearch.index import metadata
+from imgsearch.index import image_text, metadata
 from imgsearch.index.reader import ImageIndex
 from imgsearch.names import known_as
 from imgsearch.text import display_path
@@ -21,7 +22,8 @@ class Shown:
     """One indexed file: its absolute ``path``, its size in ``bytes`` and its time (ns) when it was read.
 
     ``sizes`` are (width, height) in pixels of its pages, (0, 0) where nobody knows. ``error`` is why it was skipped, ""
-    if it was not; ``detail`` what is to be said of either. ``copies`` are the other files with its bytes.
+    if it was not; ``detail`` what is to be said of either. ``copies`` are the other files with its bytes. ``text`` are
+    the lines that stand in it, None if nobody has read any.
     """
 
     path: str
@@ -34,6 +36,7 @@ class Shown:
     metadata: Metadata
     error: str = ""
     detail: str = ""
+    text: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it: what is unknown is null or empty; the date is local time in ISO's form."""
@@ -54,6 +57,7 @@ class Shown:
             "error": self.error or None,
             "detail": self.detail,
             **told,
+            **({} if self.text is None else {"text": list(self.text)}),
         }
 
 
@@ -84,10 +88,18 @@ def show(index: ImageIndex, path: str) -> Shown:
             metadata=(metadata.get(catalog.database, row.content) if row.content else None) or NO_METADATA,
             error=row.error or "",
             detail=row.detail,
+            text=_text(index, [picture.id for picture in pictures]),
         )
     if deep.isdir(path):
         raise InputError(f"{display_path(path)} is a folder; give the path of an image")
     raise InputError(f"{display_path(path)} is not in the index")
+
+
+def _text(index: ImageIndex, contents: Sequence[int]) -> tuple[str, ...] | None:
+    """Return the lines that stand in the images of a file; None if there are none."""
+    texts = image_text.lines_of(index.catalog.database, contents)
+    lines = tuple(line.text for content in contents for line in texts.get(content, ()))
+    return lines or None
 
 
 def iso(known: Metadata) -> str | None:

@@ -291,6 +291,7 @@ def status(
                 "server": asdict(state.server) if state.server else None,
                 "known": state.known,
                 "thumbnails": {"images": state.thumbnails.files, "bytes": state.thumbnails.bytes},
+                **({"text": dict(zip(("read", "found"), state.text, strict=True))} if state.text[0] else {}),
             }
         )
         return 0
@@ -300,6 +301,10 @@ def status(
     output.line(f"images     {plural(state.files, 'file')}, {state.contents:,} distinct")
     if state.contents:
         output.line(f"metadata   {_known(state)}")
+    if state.text[0]:
+        read, found = state.text
+        have = plural(found, "image has text", "images have text")
+        output.line(f"text       {have}; {read:,} of {state.contents:,} read")
     output.line(f"search     {_search(state)}")
     if state.deleted:
         output.line(
@@ -412,6 +417,8 @@ def _facts(found: Shown) -> Iterator[tuple[str, str]]:
         yield "missing", "the file is not there now"
     for copy in found.copies:
         yield "copy", copy
+    for number, line in enumerate(found.text or ()):
+        yield "" if number else "text", line
 
 
 def _server(server: ServerState) -> str:

@@ -102,6 +102,15 @@ Names = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
+ByText = Annotated[
+    bool | None,
+    typer.Option(
+        "--text/--no-text",
+        help="Find only images in which all of the words stand",
+        show_default=False,
+        rich_help_panel=SEARCH,
+    ),
+]
 IncludeExamples = Annotated[
     bool,
     typer.Option(
@@ -211,6 +220,7 @@ def query(
     model: common.ModelFolder = None,
     device: common.SearchDevice = "auto",
     dtype: common.SearchDtype = "auto",
+    image_text: ByText = None,
     literal: TakenLiterally = False,
     include_examples: IncludeExamples = False,
     names: Names = 0.0,
@@ -235,6 +245,7 @@ def query(
       imgsearch query 2:dog + https://…/pool.jpg   # the dog counts twice
       imgsearch query same place in winter --image ~/Pictures/lake.jpg
       imgsearch query receipts --in ~/Pictures/2024 -k 50 --paths > receipts.txt
+      imgsearch query --text total '"23.20 EUR"'   # by the text in images
     """
     from imgsearch.search.language.question import is_combined
 
@@ -244,6 +255,9 @@ def query(
     if len(named) > 1 and (more or less):
         raise UsageError("--more and --less refine the search of one index; give one --index")
     where = named[0] if named else None
+    if image_text and (image is not None or more or less):
+        raise UsageError("--text looks for words alone; leave out --image, --more and --less")
+    literal = literal or bool(image_text)
     last = _last(words, image, where) if more or less else None
     if last is not None:
         where = where or last.index
@@ -302,6 +316,7 @@ def query(
         sort=sort,
         offset=offset,
         names=names,
+        image_text={None: "auto", True: "only", False: "off"}[image_text],
         instruction=instruction and common.as_text(instruction, "--instruction", "leave it out"),
     )
     end = ending.cut_for(cut, everything, style, options, several=text == "-" or len(named) > 1)
@@ -474,7 +489,8 @@ def _beside(opened: ImageIndex, answered: Answer, style: str) -> Beside:
     if not output.for_person(style):
         return NOTHING
     hits = [*answered.hits, *answered.nearest]
-    return beside({"": opened}, hits, answered.background, answered.cut)
+    also = beside({"": opened}, hits, answered.background, answered.cut)
+    return replace(also, scored=answered.asked is not None)
 
 
 def _remember(opened: ImageIndex, answered: Answer, folders: Sequence[str], given: filters.Given) -> None:
@@ -535,8 +551,11 @@ def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder)
     from imgsearch.search import answer
     from imgsearch.search.language.filtering import below_of
     from imgsearch.search.listing import why_empty
+    from imgsearch.search.written import why_nothing
 
     options = request.options
+    if options.image_text == "only" and not options.offset:
+        return f"nothing found: {why_nothing(opened, request.text or '')}{_unread(opened)}"
     best = replace(options, n=1, min_score=None, within=None, offset=0, sort="score", stacks=False, cut="off")
     for hit in answer(opened, replace(request, options=best), encoder):
         if options.min_score is None or hit.score >= options.min_score:
@@ -548,6 +567,15 @@ def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder)
     return (
         f"nothing found: {reason}{_undated(opened) if options.filters else ''}" if reason else "nothing found"
     )
+
+
+def _unread(opened: ImageIndex) -> str:
+    """Say how to have the text in images read, where it is not, or not all of it."""
+    from imgsearch.index import image_text
+
+    if image_text.is_wanted(opened.catalog.database):
+        return ""
+    return f"; to read the text in images: imgsearch index --ocr{index_flag(opened.folder)}"
 
 
 def _undated(opened: ImageIndex) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imgsearch import deep
 from imgsearch.cli.terminal.rows import Row, Scale
-from imgsearch.text import plural
+from imgsearch.text import plural, printable
 from imgsearch.types import Hit, Record, Why
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ class Beside:
     """What a terminal shows beside hits: when they were ``taken``, and the ``scale`` of bars.
 
     The former is by index and content, in the milliseconds of ``index.metadata.moment``. Hits that score less than
-    ``least``, where chance begins, are shown as such. ``folders`` are those of the indexes.
+    ``least``, where chance begins, are shown as such. ``folders`` are those of the indexes. Scores that say nothing to
+    a person are not shown: then hits are not ``scored``.
     """
 
     taken: Mapping[tuple[str, int], int] = field(default_factory=dict)
     scale: Scale | None = None
     least: float = -inf
     folders: Mapping[str, str] = field(default_factory=dict)
+    scored: bool = True
 
 
 NOTHING = Beside()
@@ -81,11 +83,11 @@ def row_of(hit: Hit, also: Beside) -> Row:
     image = Record(hit.content, hit.sha256, hit.page, hit.width, hit.height, paths) if hit.sha256 else None
     return Row(
         hit.path,
-        hit.score,
+        hit.score if also.scored else None,
         notes=(*page, *notes_of(hit)),
         alert=MISSING if hit.missing else "",
         details=details,
-        below=() if hit.why is None else (why(hit.why),),
+        below=(*([printable(hit.quote.text)] if hit.quote else []), *([why(hit.why)] if hit.why else [])),
         far=hit.score < also.least,
         image=image,
         index=also.folders.get(hit.index, hit.index),

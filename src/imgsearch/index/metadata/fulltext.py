@@ -97,6 +97,7 @@ _EVERYWHERE = (
     "those was were who with you your into onto over under image images picture pictures photo photos"
 )
 """Words that tell nothing of an image, and are part of many names."""
+_NO_WORDS = frozenset(_EVERYWHERE.split())
 
 
 def fold(text: str) -> str:
@@ -111,10 +112,14 @@ def fold(text: str) -> str:
 
 def words_of(query: str) -> tuple[str, ...]:
     """Return the words of a query that are looked for, folded, each once; shorter ones than a trigram are none."""
-    everywhere = set(_EVERYWHERE.split())
     letters = "".join(char if char.isalnum() else " " for char in fold(query))
-    words = (word for word in letters.split() if len(word) >= _SHORTEST and word not in everywhere)
+    words = (word for word in letters.split() if len(word) >= _SHORTEST and word not in _NO_WORDS)
     return tuple(itertools.islice(dict.fromkeys(words), _MOST_WORDS))
+
+
+def is_everywhere(word: str) -> bool:
+    """Whether a folded word tells nothing of an image."""
+    return word in _NO_WORDS
 
 
 def find(database: Database, words: Sequence[str]) -> Generator[tuple[int, int], None, None]:

@@ -42,7 +42,8 @@ def end(
 ) -> Ended:
     """Return what is left of an answer, found by the query's vector (1, dim) in the last search of the index.
 
-    ``text`` are its words; where names have a say, a hit in whose names they stand is none by chance. ``of_image``: the
+    ``text`` are its words; where names have a say, a hit in whose names they stand is none by chance; nor is one of
+    whose text something is quoted. ``of_image``: the
     query has no words. Raises IndexDamaged.
     """
     if options.cut == "off" and not options.explain:
@@ -60,7 +61,7 @@ def end(
     left: list[Hit] = []
     rest: list[Hit] = []
     for hit in hits:
-        near = _stands_out(hit, cut) or (options.names and words[hit.content])
+        near = _stands_out(hit, cut) or hit.quote or (options.names and words[hit.content])
         (left if near else rest).append(hit)
     rest.sort(key=lambda hit: -hit.score)
     if rest and (left or not options.offset):
@@ -91,6 +92,7 @@ def _explained(
             for chosen in filters
         ]
         matched += [f"{field}: {', '.join(found)}" for field, found in words[hit.content].items()]
+        matched += [f"text: {hit.quote.text}"] if hit.quote else []
         spreads = (hit.score - floor) / spread if spread > 0 else 0.0
         stands_out = _stands_out(hit, cut) if cut.judged else None
         explained.append(replace(hit, why=Why(floor, spread, spreads, stands_out, tuple(matched))))

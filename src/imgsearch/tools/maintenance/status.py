@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from imgsearch.client.connection import ServerState, find_server
 from imgsearch.fs import is_at_or_below, is_below
-from imgsearch.index import generations, metadata, side_db
+from imgsearch.index import generations, image_text, metadata, side_db
 from imgsearch.index.ann import search as ann
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileRow, IndexedFile, Root
@@ -27,7 +27,8 @@ class Status:
     the files come back; ``covered`` are those that ANN files make fast to search. ``rebuilding`` says that
     an index that is to take this one's place was begun. ``server`` is this user's running server, if there is one.
     ``known`` counts the distinct pictures that have a "date" of their own, a "place" and a "camera". ``thumbnails`` is
-    how many are kept, and how large they are.
+    how many are kept, and how large they are. ``text`` is of how many pictures the text has been read, and how many
+    have any.
     """
 
     folder: str
@@ -47,6 +48,7 @@ class Status:
     server: ServerState | None
     known: dict[str, int]
     thumbnails: Used
+    text: tuple[int, int] = (0, 0)
 
     @property
     def identity(self) -> IndexSpec:
@@ -91,6 +93,7 @@ def read_status(folder: str) -> Status:
             server=find_server(),
             known=metadata.counts(index.catalog.database),
             thumbnails=ThumbStore(index.folder).used(),
+            text=image_text.counts(index.catalog.database),
         )
 
 
