@@ -242,10 +242,8 @@ def query(
     Examples:
       imgsearch query red car at night
       imgsearch query horse + stripes - saddle     # added and taken away
-      imgsearch query 2:dog + https://…/pool.jpg   # the dog counts twice
       imgsearch query same place in winter --image ~/Pictures/lake.jpg
       imgsearch query receipts --in ~/Pictures/2024 -k 50 --paths > receipts.txt
-      imgsearch query --text total '"23.20 EUR"'   # by the text in images
     """
     from imgsearch.search.language.question import is_combined
 

@@ -142,7 +142,7 @@ def _text_row(content: int, lines: str) -> tuple[int, tuple[TextLine, ...]]:
 
 def _line(text: str, corners: Sequence[int] | None = None) -> TextLine:
     if not isinstance(text, str):
-        raise TypeError("a line that is no text")
+        raise TypeError("a line is not a text")
     if corners is None:
         return TextLine(text)
     a, b, c, d, e, f, g, h = (min(max(int(part) / _UNIT, 0.0), 1.0) for part in corners)
