@@ -55,10 +55,19 @@ def _cost(container: Any) -> Cost:
 def metadata(stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
     """Return what EXIF and XMP tell, or raise what ``decode`` would raise for the header."""
     info = _opened(stream, max_pixels).info
+    return merged(_exif(info), info.get("xmp"))
+
+
+def exif_of(stream: BinaryIO, max_pixels: int) -> Image.Exif:
+    """Return a file's EXIF, or raise what ``decode`` would raise for the header."""
+    return _exif(_opened(stream, max_pixels).info)
+
+
+def _exif(info: dict[str, Any]) -> Image.Exif:
     exif = Image.Exif()
     if info.get("exif"):
         exif.load(info["exif"])
-    return merged(exif, info.get("xmp"))
+    return exif
 
 
 def _opened(stream: BinaryIO, max_pixels: int) -> Any:

@@ -135,6 +135,12 @@ def metadata(stream: BinaryIO, format: str, max_pixels: int) -> Metadata:
         return merged(image.getexif(), image.info.get("xmp"), in_photoshop(header.photoshop))
 
 
+def exif_of(stream: BinaryIO, max_pixels: int) -> Image.Exif:
+    """Return a file's EXIF, or raise what ``decode`` would raise for the header."""
+    with _opened(stream, _read_header(stream), max_pixels) as image:
+        return image.getexif()
+
+
 def _opened(stream: BinaryIO, header: _Header, max_pixels: int, ending: bytes = b"") -> ImageFile.ImageFile:
     pieces = [*header.pieces, (header.start, header.end), ending]
     return raster.opened(spliced(stream, pieces), "JPEG", max_pixels)

@@ -29,8 +29,8 @@ class DocumentOptions:
     """What whoever opens a document wants of it.
 
     ``pages`` is "first", "all" or "N-M", from 1, as ``chosen`` reads it; ``frames`` is how many pictures of a film, 0
-    for a number by its length. ``passwords`` are tried in turn on what is encrypted. ``max_megapixels`` is the
-    largest picture that is decoded, in millions of pixels.
+    for a number by its length, -1 for none: who knows a moment need not wait for a choice. ``passwords`` are tried in
+    turn on what is encrypted. ``max_megapixels`` is the largest picture that is decoded, in millions of pixels.
     """
 
     pages: str = "all"

@@ -82,7 +82,7 @@ class Film:
     """An open film; see ``contract.Reader``. ``picture`` takes any moment, not only those of ``places``."""
 
     def __init__(self, stream: BinaryIO, options: DocumentOptions) -> None:
-        """Open it and choose its frames: ``options.frames`` at most, 0 for a number by its length."""
+        """Open it and choose its frames: ``options.frames`` at most, 0 for a number by its length, -1 for none."""
         av.logging.set_level(None)
         self._source = _Source(stream, SECONDS, _MOST_READ)
         self._max_pixels = int(options.max_megapixels * 1_000_000)
@@ -106,7 +106,7 @@ class Film:
         self._step = self._stream.time_base or Fraction(1, 1000)
         self._start = Fraction(self._container.start_time or 0, 1_000_000)
         self.note = ""
-        moments = self._choose(options.frames)
+        moments = self._choose(options.frames) if options.frames >= 0 else []
         self.places = [Place(moment, moment / 1000) for moment in moments]
 
     def picture(self, place: Place, budget: PixelBudget) -> Picture:

@@ -27,7 +27,7 @@ _BASE, _GPS = ExifTags.Base, ExifTags.GPS
 _RATING, _XP_TITLE, _XP_COMMENT, _XP_KEYWORDS = 0x4746, 0x9C9B, 0x9C9C, 0x9C9E
 """What Windows writes, in UTF-16 but for the rating."""
 _APPLE = b"Apple iOS\0\0\1MM"
-_APPLE_BURST = 0x000B
+_APPLE_BURST, _APPLE_PAIR = 0x000B, 0x0011
 """In Apple's maker note, whose directory begins behind ``_APPLE``; its places count from the note's start."""
 _MAX_NOTE = 1 << 20
 
@@ -67,8 +67,13 @@ def from_exif(exif: Image.Exif) -> Metadata:
         description=text_of(exif.get(_BASE.ImageDescription)) or _utf16(exif.get(_XP_COMMENT)),
         keywords=words_of(_utf16(exif.get(_XP_KEYWORDS)).split(";")),
         software=text_of(exif.get(_BASE.Software)),
-        burst=_apple_burst(details.get(_BASE.MakerNote)),
+        burst=_apple(details, _APPLE_BURST),
     )
+
+
+def live_photo_of(exif: Image.Exif) -> str:
+    """Return the id that the still and the film of a Live Photo share, from an iPhone's maker note; "" if none."""
+    return _apple(_directory(exif, ExifTags.IFD.Exif), _APPLE_PAIR)
 
 
 def _directory(exif: Image.Exif, number: int) -> Mapping[int, object]:
@@ -84,8 +89,9 @@ def _utf16(value: object) -> str:
     return text_of(value.decode("utf-16-le", errors="replace")) if isinstance(value, bytes) else ""
 
 
-def _apple_burst(note: object) -> str:
-    """Return the id of the burst from the maker note of an iPhone; "" if there is none."""
+def _apple(details: Mapping[int, object], tag: int) -> str:
+    """Return a text from the maker note of an iPhone; "" if there is none."""
+    note = details.get(_BASE.MakerNote)
     if not isinstance(note, bytes) or not note.startswith(_APPLE) or len(note) > _MAX_NOTE:
         return ""
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"MM\0\x2a" + len(_APPLE).to_bytes(4))
@@ -93,5 +99,5 @@ def _apple_burst(note: object) -> str:
     file.seek(len(_APPLE))
     with suppress(Exception):  # as above
         directory.load(file)
-        return text_of(directory.get(_APPLE_BURST))
+        return text_of(directory.get(tag))
     return ""

@@ -249,6 +249,15 @@ def test_any_moment_can_be_asked_for(container: str, codec: str, muxer: dict[str
         assert abs(found / 2 - number) < 1.2, moment
 
 
+def test_who_knows_the_moment_need_not_wait_for_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film that is opened for one moment chooses no frames."""
+    monkeypatch.setattr(film_reader, "thumbnail", None)
+    reader = opened(film(scenes(3)), frames=-1)
+    assert list(reader.places) == []
+    wanted = np.asarray(scene(2, (96, 64))).astype(int)
+    assert np.abs(reader.picture(Place(2500, 2.5), BUDGET).pixels - wanted).mean() < 12
+
+
 def test_frames_are_made_no_larger_than_needed() -> None:
     """A picture has twice the sides that the pixel budget leaves, so that the resize that follows averages."""
     picture = only(film([scene(1, (1280, 720))], "mp4", matrix=BT709))
