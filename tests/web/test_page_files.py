@@ -26,7 +26,7 @@ def test_the_page_is_light() -> None:
 
 def test_every_module_is_loaded_at_once() -> None:
     """The page names all its modules, so that the browser asks for them without waiting for each other."""
-    named = set(re.findall(r'<link rel="modulepreload" href="static/([\w./]+)">', INDEX))
+    named = set(re.findall(r'<link rel="modulepreload" fetchpriority="low" href="static/([\w./]+)">', INDEX))
     assert named == {str(path.relative_to(STATIC)) for path in MODULES} - {"page/main.js"}
 
 

@@ -78,7 +78,7 @@ def test_next_hits_are_fetched_before_the_end(app: App, many: PageApi) -> None:
     assert [body["offset"] for body in many.asked["search"]] == [0]
     with page.expect_response("**/api/search"):
         page.evaluate("scrollTo(0, document.documentElement.scrollHeight - 2.5 * innerHeight)")
-    assert many.asked["search"][-1]["offset"] == 90
+    assert many.asked["search"][-1]["offset"] == many.asked["search"][0]["n"] < 90
     expect(results(page)).not_to_have_attribute("aria-rowcount", "0")
 
 

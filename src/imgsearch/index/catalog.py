@@ -224,10 +224,11 @@ class Catalog:
         for row, record, crc, path in found:
             records[row] = record, crc
             paths.setdefault(row, []).append(path)
-        return {
-            row: (replace(record, paths=tuple(map(os.fsdecode, sorted(paths[row])))), crc)
-            for row, (record, crc) in records.items()
-        }
+        for row, several in paths.items():
+            if len(several) > 1:
+                record, crc = records[row]
+                records[row] = replace(record, paths=tuple(map(os.fsdecode, sorted(several)))), crc
+        return records
 
     def pages(self, sha256: bytes) -> list[Record]:
         """Return the pictures of one content, in the order of its pages."""

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 # Rows asked for beyond k: pictures whose files are gone are passed over, and ties may stand behind the last place.
 _SPARE = 32
+# Rows that are compared exactly for each hit that need not be one of the very nearest.
+_SPARE_LISTED = 10
 # How far a stored row's length may be from 1 (float16, and what import takes as it is), and an inner product in
 # float32 from the true one.
 _LENGTH = 2.0**-10
@@ -160,6 +162,7 @@ class ImageIndex:
         below: Sequence[str] = (),
         filters: Sequence[Filter] = (),
         tail: int = 0,
+        spare: int = 0,
     ) -> list[list[tuple[Record, float]]]:
         """Return for each of ``vectors`` (n, dim) float32 the at most ``k`` nearest pictures, best first.
 
@@ -167,8 +170,9 @@ class ImageIndex:
         which they were indexed. ``dim`` searches a Matryoshka prefix, ``exact`` compares every row, ``below``
         finds only pictures with a file at or below one of these absolute paths, ``filters`` only those that pass all
         of them. So many scores as ``tail`` says are known afterwards, of the last of the vectors, if there are so
-        many. Raises UsageError for a dim that the index does not have, IndexDamaged if a hit's row does not match
-        its checksum.
+        many. So many of the ``k`` as ``spare`` says, the last ones, may be others than the very nearest: then fewer
+        rows are compared where codes are used. Raises UsageError for a dim that the index does not have, IndexDamaged
+        if a hit's row does not match its checksum.
         """
         self.check_dim(dim)
         if vectors.ndim != 2 or vectors.shape[1] != self.spec.dim:
@@ -177,7 +181,7 @@ class ImageIndex:
             )
         if k < 1 or not len(vectors):
             return [[] for _ in vectors]
-        return self._in_snapshot(lambda: self._search(vectors, k, dim, exact, below, filters, tail))
+        return self._in_snapshot(lambda: self._search(vectors, k, dim, exact, below, filters, tail, spare))
 
     def check_dim(self, dim: int | None) -> None:
         """Raise UsageError for a Matryoshka dimension that the index can't be searched at."""
@@ -195,13 +199,14 @@ class ImageIndex:
         below: Sequence[str],
         filters: Sequence[Filter],
         tail: int,
+        spare: int,
     ) -> list[list[tuple[Record, float]]]:
         fast = not exact and (dim or vectors.shape[1]) == vectors.shape[1]
         views = self.snapshot.views(self.catalog, fast)
         self.scanned = sum(len(view.segment) - view.covered for view in views) if fast else 0
         allowed = self._allowed(views, below, filters)
         self.searched = None if allowed is None else sum(int(mask.sum()) for mask in allowed)
-        return [self._nearest(views, query, k, dim, exact, allowed, tail) for query in vectors]
+        return [self._nearest(views, query, k, dim, exact, allowed, tail, spare) for query in vectors]
 
     def _allowed(
         self, views: list[ann.SegmentView], below: Sequence[str], filters: Sequence[Filter]
@@ -337,6 +342,7 @@ class ImageIndex:
         exact: bool,
         allowed: list[NDArray[np.bool_]] | None,
         tail: int,
+        spare: int,
     ) -> list[tuple[Record, float]]:
         """Widen the search until there are k pictures with files, and nothing left out may tie with the last one."""
         total = sum(len(view.segment) for view in views)
@@ -346,7 +352,8 @@ class ImageIndex:
             self.tail = np.zeros(0)
             return []
         wanted, live_only, unit_only = max(k + _SPARE, tail), False, False
-        shortlist = ann.shortlist_for(k, self.spec.dim, total) * self.effective_shortlist_factor()
+        sure = max(ann.shortlist_for(max(k - spare, 1), self.spec.dim, total), _SPARE_LISTED * k)
+        shortlist = min(ann.shortlist_for(k, self.spec.dim, total), sure) * self.effective_shortlist_factor()
         while True:
             nearest = ann.nearest(
                 views, query, wanted, shortlist=shortlist, dim=dim, exact=exact, allowed=allowed

@@ -269,9 +269,11 @@ def record_row(
     root: bytes,
     path: bytes,
 ) -> tuple[tuple[int, int], Record, int, bytes]:
-    """Read a picture with one of its files: (segment, row), the picture without paths, its row's crc32, a path."""
-    record = Record(int(id), bytes(sha256), int(page), int(width), int(height), (), str(kind), str(name))
-    return (int(segment), int(row)), record, int(crc), os.path.join(root, _path(path))
+    """Read a picture with one of its files: (segment, row), the picture with that path, its row's crc32, the path."""
+    path = os.path.join(root, _path(path))
+    paths = (os.fsdecode(path),)
+    record = Record(int(id), bytes(sha256), int(page), int(width), int(height), paths, str(kind), str(name))
+    return (int(segment), int(row)), record, int(crc), path
 
 
 def file_row(id: int, path: bytes, *rest: Any) -> FileRow:

@@ -33,7 +33,7 @@ from imgsearch.search.ranking.end import end
 from imgsearch.search.ranking.feedback import Feedback, Page, refined
 from imgsearch.search.ranking.fusion import DEPTH, fused
 from imgsearch.search.ranking.order import arranged
-from imgsearch.search.ranking.stacks import MOST, find_stacked
+from imgsearch.search.ranking.stacks import MOST, Find, find_stacked
 from imgsearch.search.written import Written, find_beside, find_written, quoted
 from imgsearch.spec import choose_spec
 from imgsearch.text import display_path, is_blank
@@ -160,7 +160,7 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
 def _by_text(index: ImageIndex, text: str, options: SearchOptions) -> list[Hit]:
     """Return the images in which all words of a text are written, best first; no model is needed."""
 
-    def find(n: int) -> list[Hit]:
+    def find(n: int, spare: int) -> list[Hit]:
         return hits_of(find_written(index, text, replace(options, n=n)), options)
 
     return quoted(index, _listed(index, find, options), text)
@@ -256,14 +256,14 @@ def _embedded(
 def _nearest(index: ImageIndex, vectors: Vectors, options: SearchOptions, text: str) -> list[Hit]:
     written = find_beside(index, vectors, text, options)
 
-    def find(n: int) -> list[Hit]:
-        return hits_of(_fused(index, vectors, replace(options, n=n), text, written), options)
+    def find(n: int, spare: int) -> list[Hit]:
+        return hits_of(_fused(index, vectors, replace(options, n=n), text, written, spare), options)
 
     return written.quoted(index, _listed(index, find, options))
 
 
 def _fused(
-    index: ImageIndex, vectors: Vectors, options: SearchOptions, text: str, written: Written
+    index: ImageIndex, vectors: Vectors, options: SearchOptions, text: str, written: Written, spare: int
 ) -> list[tuple[Record, float]]:
     """Return what is nearest to a vector (1, dim), mixed with where a text's words are ``written``.
 
@@ -271,7 +271,7 @@ def _fused(
     """
     words = words_of(text) if options.names else ()
     if not (words or written.found):
-        return _search(index, vectors, options)[0]
+        return _search(index, vectors, options, spare)[0]
     depth = max(options.n, DEPTH)
     near = _search(index, vectors, replace(options, n=depth))[0]
     rankings = [(1.0, near), (written.weight, written.found)]
@@ -286,11 +286,11 @@ def _fused(
     return [known[id] for id in fused(ids)[: options.n]]
 
 
-def _listed(index: ImageIndex, find: Callable[[int], list[Hit]], options: SearchOptions) -> list[Hit]:
-    """Return the hits that the options ask for; ``find`` returns so many of the best."""
+def _listed(index: ImageIndex, find: Find, options: SearchOptions) -> list[Hit]:
+    """Return the hits that the options ask for."""
     wanted = options.n + options.offset
     stacks = options.stacks and wanted <= MOST
-    hits = find_stacked(index, find, wanted) if stacks else find(wanted)
+    hits = find_stacked(index, find, wanted) if stacks else find(wanted, 0)
     return arranged(index, hits[options.offset :], options.sort)
 
 
@@ -330,17 +330,17 @@ def _like(index: ImageIndex, path: str | ReadImage, vectors: Vectors, options: S
     name = path.path if isinstance(path, ReadImage) else path
     own = known_as(name, index.catalog.roots(), index.catalog).path
 
-    def find(n: int) -> list[Hit]:
-        return hits_of(_found_with(index, vectors, own, replace(options, n=n)), options, own)[:n]
+    def find(n: int, spare: int) -> list[Hit]:
+        return hits_of(_found_with(index, vectors, own, replace(options, n=n), spare), options, own)[:n]
 
     return _listed(index, find, options)
 
 
 def _found_with(
-    index: ImageIndex, vectors: Vectors, own: str, wider: SearchOptions
+    index: ImageIndex, vectors: Vectors, own: str, wider: SearchOptions, spare: int
 ) -> list[tuple[Record, float]]:
     """Return what is nearest to the image ``own``, that one among it if it is indexed."""
-    found = _search(index, vectors, wider)[0]
+    found = _search(index, vectors, wider, spare)[0]
     while (
         len(found) == wider.n
         and found[0][1] == found[-1][1]
@@ -398,8 +398,8 @@ def _without(
     pages = sum(len(index.catalog.pages(content)) for content in left_out)
     written = find_beside(index, vectors, text, options)
 
-    def find(n: int) -> list[Hit]:
-        hits = _fused(index, vectors, replace(options, n=n + pages), text, written)
+    def find(n: int, spare: int) -> list[Hit]:
+        hits = _fused(index, vectors, replace(options, n=n + pages), text, written, spare)
         return hits_of([hit for hit in hits if hit[0].sha256 not in left_out], options)[:n]
 
     return written.quoted(index, _listed(index, find, options))
@@ -413,9 +413,8 @@ def _input(index: ImageIndex, part: Part, instruction: str | None) -> Input:
 
 
 def _search(
-    index: ImageIndex, vectors: Vectors, options: SearchOptions | None
+    index: ImageIndex, vectors: Vectors, options: SearchOptions, spare: int = 0
 ) -> list[list[tuple[Record, float]]]:
-    options = options or SearchOptions()
     return index.search(
         np.asarray(vectors, np.float32),
         options.n,
@@ -424,6 +423,7 @@ def _search(
         below=options.below,
         filters=options.filters,
         tail=TAIL if options.explain or options.cut != "off" else 0,
+        spare=spare,
     )
 
 

@@ -98,12 +98,14 @@ def hits_of(
         found = sorted(found, key=lambda hit: (-hit[1], own not in hit[0].paths))
     hits: list[Hit] = []
     best = max((score for _, score in found), default=0.0)  # by names, it need not be the first
+    named = [one for one in options.filters if isinstance(one, Named | Typed)]
+    confined = bool(options.below or named)
     for record, score in found:
         if options.min_score is not None and score < options.min_score:
             continue
         if options.within is not None and score < floor(best, options.within):
             continue
-        inside, outside = _split(record.paths, options)
+        inside, outside = _split(record.paths, options.below, named) if confined else (record.paths, ())
         existing = [path for path in inside if deep.exists(path)]
         paths = sorted(existing or inside, key=lambda path: path != own)
         paths += [path for path in outside if deep.exists(path)]
@@ -124,9 +126,10 @@ def hits_of(
     return hits
 
 
-def _split(paths: Sequence[str], options: SearchOptions) -> tuple[list[str], list[str]]:
+def _split(
+    paths: Sequence[str], below: Sequence[str], named: Sequence[Named | Typed]
+) -> tuple[Sequence[str], Sequence[str]]:
     """Return which paths a search is confined to, by folder and name; all of them if it is not; and the others."""
-    below, named = options.below, [one for one in options.filters if isinstance(one, Named | Typed)]
     inside = [
         path
         for path in paths

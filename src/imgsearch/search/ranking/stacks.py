@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,7 +39,8 @@ class Candidate:
 
     ``place`` is its place among the hits, ``cosine`` gives the cosine of its vector with that of another place, and
     ``near`` are the places before it with nearly the same pixels. Hits of one ``session`` followed each other within
-    seconds; None is unknown. ``stems`` are its files' folders and names, as ``stem_of`` makes them.
+    seconds; None is unknown. ``stems`` are its files' folders and names, as ``stem_of`` makes them, if another of the
+    hits may be the same shot by its time.
     """
 
     place: int
@@ -113,14 +115,18 @@ def stem_of(name: str) -> str:
     return _EDITED.sub("", _EDITED_BY_APPLE.sub(r"\1\2", stem))
 
 
-def find_stacked(index: ImageIndex, find: Callable[[int], list[Hit]], n: int) -> list[Hit]:
+Find = Callable[[int, int], list[Hit]]
+"""Returns so many hits, best first; so many of them, the last ones, may be others than the very nearest."""
+
+
+def find_stacked(index: ImageIndex, find: Find, n: int) -> list[Hit]:
     """Return the best hits of ``n`` stacks, if there are so many, each with the others behind it.
 
-    ``find`` returns so many hits, best first, and is asked for more as long as they make too few stacks, up to MOST.
+    ``find`` is asked for more hits as long as they make too few stacks, up to MOST.
     """
     wanted = max(n, min(n + min(3 * n + _SPARE, _MOST_SPARE), MOST))
     while True:
-        hits = find(wanted)
+        hits = find(wanted, wanted - n)
         stacks = stacked(index, hits, n)
         if len(stacks) >= n or len(hits) < wanted or wanted >= MOST:
             return stacks
@@ -161,7 +167,7 @@ def _candidates(index: ImageIndex, hits: Sequence[Hit]) -> list[Candidate]:
     shots = hashes.shots(index.catalog.database, [hit.content for hit in hits])
     unknown = Shot(b"", 0, None, "", "", b"")
     known = [shots.get(hit.content, unknown) for hit in hits]
-    near, sessions = _near(known), _sessions(known)
+    near, sessions, timed = _near(known), _sessions(known), _at_one_time(known)
     look = _Looks(index, known)
     return [
         Candidate(
@@ -171,7 +177,7 @@ def _candidates(index: ImageIndex, hits: Sequence[Hit]) -> list[Candidate]:
             cosine=look.cosine_with(place),
             near=near.get(place, frozenset()),
             session=sessions.get(place),
-            stems=_stems(hit),
+            stems=_stems(hit) if place in timed else frozenset(),
         )
         for place, (hit, shot) in enumerate(zip(hits, known, strict=True))
     ]
@@ -189,6 +195,16 @@ def _near(shots: Sequence[Shot]) -> Mapping[int, frozenset[int]]:
     found: dict[int, frozenset[int]] = {}
     for earlier, later in near_pairs(bits.reshape(len(places), hashes.HASH_BYTES)):
         found[places[later]] = found.get(places[later], frozenset()) | {places[earlier]}
+    return found
+
+
+def _at_one_time(shots: Sequence[Shot]) -> set[int]:
+    """Return the places of images that were taken at the same time as others, as ``by_name_and_time`` has it."""
+    timed = sorted((shot.taken, place) for place, shot in enumerate(shots) if shot.taken is not None)
+    found: set[int] = set()
+    for (before, one), (after, other) in pairwise(timed):
+        if after - before <= SAME_SECONDS * 1000:
+            found |= {one, other}
     return found
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -65,7 +66,7 @@ class StaticFiles:
 
     def _file(self, name: str) -> StaticFile | None:
         kind = _TYPES.get(os.path.splitext(name)[1])
-        if kind is None or name not in self._names():
+        if kind is None or name not in self._names:
             return None
         path = os.path.join(self._folder, name)
         found = os.lstat(path)
@@ -81,10 +82,11 @@ class StaticFiles:
             self._known[name] = known
         return known
 
-    def _names(self) -> set[str]:
-        """Return the files that there are, by their paths in the folder."""
-        return {
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """The files that there are, by their paths in the folder."""
+        return frozenset(
             os.path.relpath(os.path.join(folder, name), self._folder)
             for folder, _, names in os.walk(self._folder)
             for name in names
-        }
+        )

@@ -20,15 +20,9 @@ export function start() {
   });
   subscribe((now, before) => {
     if (now.cut === before.cut || !answer || !parts) return;
-    parts.slider.value = cutOf(now, answer) ?? parts.slider.min;
-    apply(cutOf(now, answer), now.cut !== null);
+    parts.slider.value = results.cutOf(now, answer) ?? parts.slider.min;
+    apply(results.cutOf(now, answer), now.cut !== null);
   });
-}
-
-/** Return the score below which images are no closer than chance: the one that was set, else the automatic one. */
-export function cutOf(state, of) {
-  if (state.cut !== null) return state.cut;
-  return of.cut && of.cut.judged !== false && of.cut.count > 0 ? of.cut.score : null;
 }
 
 function draw() {
@@ -49,7 +43,7 @@ function draw() {
   // Too few images to tell chance by have no picture of it either.
   const judged = answer.cut?.judged !== false || state.cut !== null;
   if (answer.scores?.counts?.length && judged) meter.append(drawCut(scored));
-  apply(cutOf(state, answer), state.cut !== null);
+  apply(results.cutOf(state, answer), state.cut !== null);
 }
 
 function drawOrder() {
@@ -83,7 +77,7 @@ function drawCut(scored) {
     floor === null || floor === undefined ? null : svg("line", { class: "floor", x1: x(floor), x2: x(floor), y1: 0, y2: HEIGHT }),
     at,
   );
-  const cut = cutOf(current(), answer);
+  const cut = results.cutOf(current(), answer);
   const slider = el("input", { type: "range", id: "cut", min: round(low), max: round(high), step: round(step), "aria-label": "Cut: leave out images that score less" });
   slider.value = cut ?? low;
   slider.addEventListener("input", () => apply(Number(slider.value), true));

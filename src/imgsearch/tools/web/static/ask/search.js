@@ -2,13 +2,14 @@
 
 import { post } from "../page/api.js";
 import { busy, onBack } from "../page/connection.js";
-import { announce, byId, el, icon, plural } from "../page/dom.js";
+import { afterPaint, announce, byId, el, icon, plural } from "../page/dom.js";
+import { windowful } from "../look/grid.js";
 import * as results from "../look/results.js";
 import { asks, change, current, subscribe } from "../page/state.js";
 
-const FIRST = 90; // hits that are asked for first: a window of them and more, so that none compete with thumbnails
-const PAGE = 200;
-const PAUSE_MS = [10, 300]; // between the last key and the search: short where answers come fast
+const PAGE = 200; // hits that are asked for when somebody scrolls; first it is a window of them, which is there sooner
+const PAUSE_MS = [10, 300]; // between the last key and the search, while another is under way or answers come slowly
+const SLOW_MS = 250;
 const PROBLEM_MS = 700; // half a query is no error yet
 
 const listeners = new Set();
@@ -16,6 +17,7 @@ let number = 0; // of the latest search: what an older one brings is dropped
 let under = null; // its AbortController
 let typed = 0; // the timer of the next one
 let took = 0; // milliseconds of the last one
+let waiting = false; // whether one is under way
 let fresh = false; // whether the words typed now have an entry of the history of their own
 let problem = 0;
 let shown = null;
@@ -65,7 +67,8 @@ export function start() {
 function later(words) {
   clearTimeout(typed);
   byId("clear").hidden = !words;
-  typed = setTimeout(() => type(words, true), Math.min(Math.max(took / 4, PAUSE_MS[0]), PAUSE_MS[1]));
+  const pause = waiting || took > SLOW_MS ? Math.min(Math.max(took / 4, PAUSE_MS[0]), PAUSE_MS[1]) : 0;
+  typed = setTimeout(() => type(words, true), pause);
 }
 
 function type(words, typing) {
@@ -120,6 +123,7 @@ function follow(state, changed) {
 function stop() {
   number += 1;
   under?.abort();
+  waiting = false;
   sayProblem(null);
   publish(null);
 }
@@ -138,13 +142,16 @@ async function run(state, typing) {
   const end = busy(results.busy);
   const began = performance.now();
   signal.addEventListener("abort", end);
+  waiting = true;
   try {
-    const answer = await post("search", { ...request, n: FIRST, offset: 0, typing }, { signal });
+    const answer = await post("search", { ...request, n: Math.min(windowful(), PAGE), offset: 0, typing }, { signal });
     if (mine !== number) return;
     took = performance.now() - began;
     sayProblem(null);
     results.show(answer, (offset, n = PAGE) => post("search", { ...request, n, offset, typing: true }, { signal }));
-    publish(answer);
+    // Hits are painted first; where there were none, what lies above them takes its place at once.
+    if (answer.hits.length && shown?.hits.length) afterPaint(() => mine === number && publish(answer));
+    else publish(answer);
     announce(summary(answer));
   } catch (error) {
     if (mine !== number || error.name === "AbortError") return;
@@ -157,6 +164,7 @@ async function run(state, typing) {
     if (error.kind !== "offline" && error.kind !== "session") sayProblem(error.message, typing ? PROBLEM_MS : 0);
   } finally {
     end();
+    if (mine === number) waiting = false;
   }
 }
 

@@ -1,6 +1,6 @@
 // A grid of images in justified rows, of which only those in the window and around it are in the page.
 
-import { el, icon } from "../page/dom.js";
+import { afterPaint, el, icon } from "../page/dom.js";
 import { arrange, lastAt, places } from "./layout.js";
 import { selection } from "./selection.js";
 import { Tile } from "./tile.js";
@@ -12,6 +12,12 @@ const SETTLED = 120; // milliseconds without scrolling
 
 /** How tall rows are meant to be in a grid of some width. */
 const target = (width) => (width < 520 ? 112 : width < 800 ? 150 : 184);
+
+/** How far above and below the window images are drawn. */
+const around = () => Math.max(500, innerHeight * 0.75);
+
+/** About how many images, a little wider than tall, are drawn of a list whose beginning is in the window. */
+export const windowful = () => Math.ceil((innerWidth * (innerHeight + around())) / (target(innerWidth) ** 2 * 1.2));
 
 /** How much of the window's top and bottom is covered by bars. */
 const covered = () => ({
@@ -80,9 +86,9 @@ export class Grid {
     this.frame = 0;
     if (!this.layout || !this.root.isConnected) return;
     const { layout, source } = this, box = this.root.getBoundingClientRect();
-    // What can be seen is drawn first, what is around it in the next frame.
-    const margin = this.begun ? Math.max(500, innerHeight * 0.75) : 60;
-    if (!this.begun) this.frame = requestAnimationFrame(() => this.draw());
+    // What can be seen is drawn first, and what is around it once that has been painted.
+    const { begun } = this, margin = begun ? around() : 0;
+    if (!begun) afterPaint(() => this.draw());
     this.begun = true;
     const now = performance.now(), speed = Math.abs(box.top - this.lastTop) / Math.max(1, now - this.lastTime);
     const fast = speed > FAST && now - this.lastTime < 200;
@@ -99,7 +105,7 @@ export class Grid {
     this.stale = false;
     if (held && !this.hasFocus) this.tileAt(this.active)?.link.focus({ preventScroll: true }); // its row was drawn again
     if (!held) this.tabStop(-box.top);
-    if (!fast && to > from) source.want(layout.first[from], layout.first[to] - 1);
+    if (begun && !fast && to > from) source.want(layout.first[from], layout.first[to] - 1);
     this.options.drawn?.(-box.top);
   }
 
@@ -212,6 +218,7 @@ export class Grid {
   point(tile) {
     if (tile === this.pointed || (tile && !tile.tile)) return;
     this.pointed = tile;
+    tile?.tell();
     if (tile) tile.node.append(this.tools);
     else this.tools.remove();
   }

@@ -8,8 +8,15 @@ import { current } from "../page/state.js";
 let source = null;
 let at = { score: null, hide: false };
 
+/** The score below which images are no closer than chance: the one that was set, else the automatic one. */
+export function cutOf(state, answer) {
+  if (state.cut !== null) return state.cut;
+  return answer.cut && answer.cut.judged !== false && answer.cut.count > 0 ? answer.cut.score : null;
+}
+
 /** Show an answer of api/search; `fetchMore(offset)` → a promise of the next one. */
 export function show(answer, fetchMore) {
+  at = { score: cutOf(current(), answer), hide: current().cut !== null };
   const floor = answer.scores?.floor ?? Math.min(0, ...answer.hits.map((hit) => hit.score));
   const top = Math.max(floor, ...answer.hits.map((hit) => hit.score ?? floor));
   const next = async (offset) => {
@@ -18,10 +25,13 @@ export function show(answer, fetchMore) {
   };
   source = new Hits(answer.hits, answer.more, next, { unique: true });
   source.sectionsOf = sections;
+  source.keep = keep();
   source.rebuild();
   if (!answer.hits.length) return stage.put({ node: el("div"), source });
   stage.putGrid(source, { label: "Results", kind: "results", scale: () => ({ floor, top }), below });
 }
+
+const keep = () => (at.hide ? (tile) => !below(tile) : null);
 
 const below = (tile) => at.score !== null && tile.score < at.score && !tile.member;
 
@@ -39,7 +49,7 @@ export function cut(score, hide = false) {
   if (at.score === score && at.hide === hide) return;
   at = { score, hide };
   if (!source) return;
-  source.keep = hide ? (tile) => !below(tile) : null;
+  source.keep = keep();
   source.rebuild();
 }
 

@@ -110,7 +110,8 @@ export class Hits extends Source {
   }
 
   want(_, to) {
-    if (this.more && !this.ended && to + 30 >= this.length) return this.fetch();
+    const ahead = Math.min(100, this.length / 8);
+    if (this.more && !this.ended && to + ahead > this.length) return this.fetch();
   }
 
   async fetch() {

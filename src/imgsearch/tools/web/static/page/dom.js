@@ -27,6 +27,11 @@ function fill(node, props, children) {
   return node;
 }
 
+/** Call f once what is in the page now has been painted. */
+export function afterPaint(f) {
+  requestAnimationFrame(() => requestAnimationFrame(() => f()));
+}
+
 /** Return the element with an id. */
 export const byId = (id) => document.getElementById(id);
 

@@ -48,13 +48,23 @@ function route() {
   stage.follow();
 }
 
+let tabs = { of: null, nodes: [] };
+
 function drawTabs(view) {
+  const leads = (name) => (name === "search" ? { view: name, open: null } : stateOf(name));
+  const href = (name) => format({ ...current(), ...leads(name) }) || "?";
   const tab = (name, label) => el("a", {
-    class: "view", href: format({ ...current(), ...(name === "search" ? { view: name, open: null } : stateOf(name)) }) || "?", "aria-current": view === name ? "page" : null,
-    on: { click: (event) => { if (!event.ctrlKey && !event.metaKey && !event.shiftKey) { event.preventDefault(); change(name === "search" ? { view: name, open: null } : stateOf(name)); } } },
+    class: "view", href: href(name), "aria-current": view === name ? "page" : null, dataset: { view: name },
+    on: { click: (event) => { if (!event.ctrlKey && !event.metaKey && !event.shiftKey) { event.preventDefault(); change(leads(name)); } } },
   }, label);
+  const of = `${view} ${asks(current())}`;
+  if (tabs.of === of) { // as with each key that is typed
+    for (const node of tabs.nodes) node.setAttribute("href", href(node.dataset.view));
+    return;
+  }
   const held = document.activeElement?.closest("#views a")?.textContent;
-  byId("views").replaceChildren(...(asks(current()) ? [tab("search", "Results")] : []), ...VIEWS.map(([name, label]) => tab(name, label)));
+  tabs = { of, nodes: [...(asks(current()) ? [tab("search", "Results")] : []), ...VIEWS.map(([name, label]) => tab(name, label))] };
+  byId("views").replaceChildren(...tabs.nodes);
   for (const one of byId("views").children) if (one.textContent === held) one.focus();
   byId("views").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
