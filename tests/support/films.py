@@ -34,6 +34,9 @@ WRITERS = (
     ("avi", "avi", "msmpeg4v3", "yuv420p"),
     ("3gp", "3gp", "h263", "yuv420p"),
     ("3gp", "3gp", "libx264", "yuv420p"),
+    ("mpg", "mpeg", "mpeg2video", "yuv420p"),
+    ("wmv", "asf", "wmv2", "yuv420p"),
+    ("ogv", "ogg", "libvpx", "yuv420p"),
     ("mts", "mpegts", "libx264", "yuv420p"),
     ("mts", "mpegts", "mpeg2video", "yuv420p"),
 )

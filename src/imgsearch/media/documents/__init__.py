@@ -67,8 +67,8 @@ class DocumentFormat(NamedTuple):
 _FILM = DocumentFormat(
     "a film",
     "imgsearch.media.documents.film",
-    "mp4 m4v mov 3gp 3g2 mkv webm avi",
-    rb"....(?:ftyp(?!crx )|moov|mdat|wide|free|skip|pnot)|\x1aE\xdf\xa3|RIFF....AVI ",
+    "mp4 m4v mov 3gp 3g2 mkv webm avi mpg mpeg wmv ogv",
+    rb"....(?:ftyp(?!crx )|moov|mdat|wide|free|skip|pnot)|\x1aE\xdf\xa3|RIFF....AVI |\0\0\x01\xba|0&\xb2u|OggS",
     extra="video",
     library="av",
     seconds=25.0,

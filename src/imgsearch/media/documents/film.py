@@ -51,6 +51,9 @@ _DEMUXERS = (
     (rb"\x1aE\xdf\xa3", "matroska"),
     (rb"RIFF....AVI ", "avi"),
     (rb"....(?:ftyp|moov|mdat|wide|free|skip|pnot)", "mov"),
+    (rb"\0\0\x01\xba", "mpeg"),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (rb"OggS", "ogg"),
     (rb"(?:.{4})?G.{187}(?:.{4})?G", "mpegts"),
 )
 """How a file begins → FFmpeg's demuxer for it."""
@@ -67,8 +70,8 @@ _EARLIER = (0, 2_000, 20_000)
 """Milliseconds by which a moment is sought too early, in turn, until there is a keyframe before it."""
 _SPARSE = 3
 """Where there are fewer keyframes than this, it is worth another look."""
-_LONG = 3_600_000
-"""Milliseconds of a film that does not say how long it is."""
+_SHORT, _LONG = 4_000, 3_600_000
+"""Milliseconds of a film for which one keyframe will do, and of one that does not say how long it is."""
 _BYTES_A_PIXEL = 24
 
 
@@ -156,7 +159,8 @@ class Film:
                 self._sample(found, last, _SAMPLES * wanted(frames, last))
             if len(found) < _SPARSE:
                 self._walk(found, _SAMPLES * wanted(frames, _LONG), keyframes=True)
-            if len(found) < _SPARSE or all(one.is_blank for one in found.values()):
+            few = len(found) < _SPARSE and duration > _SHORT
+            if few or all(one.is_blank for one in found.values()):
                 self._walk(found, _SAMPLES * wanted(frames, duration), keyframes=False)
         except TooLong:
             if not found:

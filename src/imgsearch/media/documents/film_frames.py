@@ -23,7 +23,7 @@ _SIDE = 16
 """Of a thumbnail, by which frames are compared."""
 _BLANK = 24
 """Channels of a thumbnail that differ by no more than this, of 255, show nothing: a fade, a black frame."""
-_SAME = 16
+_SAME = 24
 """Frames whose thumbnails differ by less than this, of 255, nearly everywhere show the same."""
 _NEARLY = 98
 """Per cent of a thumbnail that is nearly everywhere."""

@@ -34,6 +34,7 @@ def from_tags(tags: Mapping[str, str]) -> Metadata:
             if taken and any(abs(taken - unset).days < 1 for unset in _UNSET):
                 taken, offset = None, None
     latitude, longitude = place_of(*_point(first(f"{_APPLE}location.iso6709", "location", "location-eng")))
+    android = first("com.android.version")
     return Metadata(
         taken=taken,
         offset=offset,
@@ -46,7 +47,7 @@ def from_tags(tags: Mapping[str, str]) -> Metadata:
         title=first(f"{_APPLE}displayname", f"{_APPLE}title", "title"),
         description=first(f"{_APPLE}description", "description", "comment"),
         keywords=words_of(first(f"{_APPLE}keywords", "keywords").split(",")),
-        software=first(f"{_APPLE}software", "com.android.version", "software"),
+        software=first(f"{_APPLE}software", "software") or (f"Android {android}" if android else ""),
     )
 
 
