@@ -11,13 +11,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz import addresses, decoders, foreign, metadata, requests
+from fuzz import addresses, decoders, documents, foreign, metadata, requests
 
 Case = Callable[[random.Random, Path], None]
 
 TARGETS: dict[str, Case] = {
     "addresses": addresses.case,
     "decoders": decoders.case,
+    "documents": documents.case,
     "foreign": foreign.case,
     "metadata": metadata.case,
     "requests": requests.case,

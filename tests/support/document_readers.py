@@ -72,6 +72,8 @@ class _Lines:
                 raise KeyError("nothing is known of b'such bytes'")
             case ["pid"]:
                 return Picture(np.zeros((1, 1, 3), np.uint8), os.getpid(), 1, place.page)
+            case ["four", "channels"]:
+                return Picture(np.zeros((5, 5, 4), np.uint8), 5, 5, place.page)
             case ["answer", "nonsense"]:
                 return Picture(np.zeros((0, 0, 3), np.uint8), 0, 0, place.page)
         self._begun += 1

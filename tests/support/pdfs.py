@@ -61,5 +61,34 @@ def pdf(
     return out + f"startxref\n{start}\n%%EOF\n".encode()
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a page and the catalogue say of fields and annotations, and the objects that these are."""
+
+    page: str
+    catalog: str
+    objects: tuple[str, ...]
+
+
+def form(*objects: str) -> Form:
+    """Return a form, all of it on one page: the first object is its field."""
+    names = " ".join(f"{number} 0 R" for number in range(10, 10 + len(objects)))
+    fonts = "/DR << /Font << /F1 4 0 R >> >> /NeedAppearances true"
+    return Form(f"/Annots [{names}]", f"/AcroForm << /Fields [10 0 R] {fonts} >>", objects)
+
+
+def filled(text: str, bottom: int, flags: int = 4) -> str:
+    """Return a field of 100 × 50 points with a text in it; flags are those of annotations, 2 is hidden."""
+    return (
+        f"<< /Type /Annot /Subtype /Widget /FT /Tx /T (a) /V ({text}) /DA (/F1 30 Tf 0 g) "
+        f"/Rect [0 {bottom} 100 {bottom + 50}] /F {flags} >>"
+    )
+
+
+SQUARE = "<< /Type /Annot /Subtype /Square /C [1 0 0] /IC [1 0 0] /Rect [50 0 100 50] /F 4 >>"
+"""An annotation: the bottom right quarter, in red."""
+FORM = form(filled("filled", 50), filled("hidden", 0, 2), SQUARE)
+
+
 def _numbers(box: tuple[float, ...]) -> str:
     return " ".join(f"{number:g}" for number in box)

@@ -76,7 +76,13 @@ _FILM = DocumentFormat(
 DOCUMENTS: tuple[DocumentFormat, ...] = (
     # Illustrator's files are PDF. Some programs write something before the head; PDFium looks for it further on, too.
     DocumentFormat(
-        "a PDF", "imgsearch.media.documents.pdf", "pdf ai", rb".{0,59}%PDF-", extra="pdf", library="pypdfium2"
+        "a PDF",
+        "imgsearch.media.documents.pdf",
+        "pdf ai",
+        rb".{0,59}%PDF-",
+        extra="pdf",
+        library="pypdfium2",
+        memory=800 << 20,
     ),
     _FILM,
     _FILM._replace(extensions="mts m2ts", head=rb"(?:.{4})?G", by_name=True),

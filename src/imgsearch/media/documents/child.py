@@ -32,7 +32,9 @@ _WALL = 6
 _TO_START = 120.0
 """Seconds by the clock that a process may take until it is ready."""
 _ORDINARY = 64 << 20
-"""Bytes of a file that is opened in the usual time."""
+"""Bytes of a file that is opened in the usual time; a larger one may take more in proportion, ...."""
+_SLOWEST = 16.0
+"""... up to so many times."""
 _KEPT = 4
 """Processes that wait for the next document, at most."""
 _DOCUMENTS = 200
@@ -136,7 +138,9 @@ class _Child:
         if code == -signal.SIGPROF:
             return _Ended("takes too long", f"given up after {seconds:.3g} seconds of reading")
         if code is not None and code < 0:
-            return _Ended("crashed the reader", f"it ended by {_signal_name(-code)}")
+            # What libraries in C++ do without memory, and what a system does that has none.
+            spent = ", perhaps for want of memory" if -code in (signal.SIGABRT, signal.SIGKILL) else ""
+            return _Ended("crashed the reader", f"it ended by {_signal_name(-code)}{spent}")
         return _Ended("crashed the reader", f"it ended with {code}")
 
     def pixels(self, height: int, width: int) -> Any:
@@ -148,6 +152,8 @@ class _Child:
 
         if min(height, width) < 1 or 3 * height * width > _MOST_PIXELS:
             raise ValueError(f"{height} × {width} pixels")
+        if os.fstat(self._pixels).st_size != 3 * height * width:
+            raise ValueError("its pixels are not 3 bytes each")
         found = np.empty((height, width, 3), np.uint8)
         rest, place = found.data.cast("B"), 0
         while rest:
@@ -205,8 +211,7 @@ class Readers:
     def take(self, format: DocumentFormat) -> _Child:
         """Return a process for documents of one kind. Raises PictureError or OutOfResources if none can be started."""
         with self._lock:
-            if self._process != os.getpid():  # a fork must not share a socket with its parent
-                self._waiting, self._process = [], os.getpid()
+            self._forget_parents()
             gone = [child for child in self._waiting if not child.is_there]
             self._waiting = [child for child in self._waiting if child.is_there]
             found = next((child for child in self._waiting if child.module == format.module), None)
@@ -235,9 +240,15 @@ class Readers:
     def close(self) -> None:
         """End the processes that wait."""
         with self._lock:
+            self._forget_parents()
             waiting, self._waiting = self._waiting, []
         for child in waiting:
             child.end()
+
+    def _forget_parents(self) -> None:
+        """After a fork: what the other process has started is none of this one's."""
+        if self._process != os.getpid():
+            self._waiting, self._process = [], os.getpid()
 
 
 READERS = Readers()
@@ -350,7 +361,7 @@ class _Document:
                 if child is None:
                     child = READERS.take(self._format)
                     is_new, child.documents = child.documents == 0, child.documents + 1
-                    slowly = max(1.0, self._size / _ORDINARY)
+                    slowly = min(max(1.0, self._size / _ORDINARY), _SLOWEST)
                     answer = child.ask(self._opening, slowly * self._format.seconds, (self._file,))
                     is_open = True
                 if request:

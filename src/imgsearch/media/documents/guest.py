@@ -142,7 +142,7 @@ class _Guest:
 
     def _picture(self, place: Place, budget: PixelBudget) -> dict[str, Any]:
         picture = self._known().picture(place, budget)
-        # Contiguous bytes; memory that both sides have.
+        os.ftruncate(self._pixels, 0)  # what the other side has not come to fetch
         data = memoryview(picture.pixels.tobytes())
         for start in range(0, len(data), 1 << 30):
             os.pwrite(self._pixels, data[start : start + (1 << 30)], start)
@@ -160,7 +160,10 @@ class _Guest:
     def _close(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
-            reader.close()
+            with suppress(
+                Exception
+            ):  # a library that has lost its way must not keep the next file from being read
+                reader.close()
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()

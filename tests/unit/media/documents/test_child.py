@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -18,7 +19,7 @@ import pytest
 
 from imgsearch.errors import PictureError, UsageError
 from imgsearch.media import documents
-from imgsearch.media.documents import DocumentOptions, Place, child, close_readers, open_document
+from imgsearch.media.documents import DocumentOptions, Place, child, close_readers, guest, open_document
 from imgsearch.media.documents.child import READERS
 from imgsearch.types import Metadata, PixelBudget
 from support import TESTS
@@ -101,6 +102,7 @@ def test_a_file_is_read_where_it_is_and_its_position_stays(tmp_path: Path) -> No
             "unsupported",
             'page 2: the decoder does not support this variant ("nothing is known of …")',
         ),
+        ("four channels", "crashed the reader", "page 2: its answer makes no sense"),
         ("answer nonsense", "crashed the reader", "page 2: its answer makes no sense"),
     ],
 )
@@ -279,6 +281,16 @@ def test_a_killed_run_leaves_no_process() -> None:
 
         assert select.select([handle], [], [], 60)[0]
         os.close(handle)
+
+
+def test_nobody_asking_ends_the_wait() -> None:
+    """A process that is asked nothing for a while, or whose other side has gone, is done."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.settimeout(0.001)
+        assert guest.receive(theirs) is None
+        ours.close()
+        assert guest.receive(theirs) is None
 
 
 def test_the_reader_loads_little() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from imgsearch.media.documents import DocumentOptions, Place, close_readers, ope
 from imgsearch.media.documents.contract import AS_USUAL
 from imgsearch.media.documents.pdf import open_reader
 from imgsearch.types import RGB, Metadata, PixelBudget
-from support.pdfs import QUARTERS, Drawn, pdf, words
+from support.pdfs import FORM, QUARTERS, Drawn, pdf, words
 from support.pictures import QUADRANTS, quadrants
 
 BUDGET = PixelBudget(4096, 57_600)
@@ -109,25 +108,9 @@ def test_boxes_that_make_no_sense_are_letters() -> None:
         assert reader.picture(place, BUDGET).width == 1275
 
 
-_WIDGET = (
-    "<< /Type /Annot /Subtype /Widget /FT /Tx /T (a) /V (%s) /DA (/F1 30 Tf 0 g) /Rect [0 %d 100 %d] /F %d >>"
-)
-_SQUARE = "<< /Type /Annot /Subtype /Square /C [1 0 0] /IC [1 0 0] /Rect [50 0 100 50] /F %d >>"
-
-
-def _form(*objects: str) -> bytes:
-    names = " ".join(f"{number} 0 R" for number in range(10, 10 + len(objects)))
-    fonts = "/DR << /Font << /F1 4 0 R >> >> /NeedAppearances true"
-    return pdf(
-        Drawn(draws="", other=f"/Annots [{names}]"),
-        catalog=f"/AcroForm << /Fields [10 0 R] {fonts} >>",
-        objects=objects,
-    )
-
-
 def test_forms_and_annotations_are_drawn_and_are_text() -> None:
     """What has been filled in and what has been marked is on the page, for its text, too; what is hidden is not."""
-    data = _form(_WIDGET % ("filled", 50, 100, 4), _WIDGET % ("hidden", 0, 50, 2), _SQUARE % 4)
+    data = pdf(Drawn(draws="", other=FORM.page), catalog=FORM.catalog, objects=FORM.objects)
     reader = open_reader(io.BytesIO(data), "x.pdf", AS_USUAL)
     pixels = reader.picture(Place(0), BUDGET).pixels
     assert _quarters(pixels)[3] == RED
@@ -347,48 +330,3 @@ def test_a_document_of_a_gigabyte_is_read_where_it_is(tmp_path: Path) -> None:
         file.write(whole[start:].replace(b"startxref\n%d" % start, b"startxref\n%d" % place))
     with path.open("rb") as file, open_document(file, str(path)) as document:
         assert _quarters(document.picture(Place(0), BUDGET).pixels) == [RED, GREEN, BLUE, YELLOW]
-
-
-def mutated(data: bytes, seed: int) -> bytes:
-    """Return a file with some of its bytes changed, stretches of it lost, doubled, or its end cut off."""
-    rng = random.Random(seed)
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 12)):
-        at, length = rng.randrange(len(out)), rng.choice((1, 1, 2, 8, 100))
-        match rng.randrange(5):
-            case 0 | 1:
-                out[at : at + length] = rng.randbytes(min(length, len(out) - at))
-            case 2:
-                del out[at : at + length]
-            case 3:
-                out[at:at] = out[at : at + length]
-            case _:
-                numbers = (b"0", b"-1", b"99999999999", b"2147483648", b"<<", b">>", b"[", b"]", b"1 0 R")
-                out[at : at + 1] = rng.choice(numbers)
-        if not out:
-            return data[:10]
-    return bytes(out[: rng.randrange(len(out))] if rng.random() < 0.1 else out)
-
-
-def test_mutated_files_end_in_pictures_or_reasons() -> None:
-    """Whatever is done to a file's bytes, its pages come out, or a reason does."""
-    image = io.BytesIO()
-    quadrants((64, 48)).save(image, "PDF")
-    sources = [
-        pdf(Drawn(), Drawn(words("text"), turn=90), info={"Title": "T"}),
-        _form(_WIDGET % ("filled", 50, 100, 4), _SQUARE % 4),
-        image.getvalue(),
-    ]
-    read = 0
-    for seed in range(60):
-        try:
-            with open_document(
-                io.BytesIO(b"%PDF-" + mutated(sources[seed % 3], seed)[5:]), "x.pdf"
-            ) as document:
-                for place in document.places[:3]:
-                    assert document.picture(place, BUDGET).pixels.ndim == 3
-                    document.text(place)
-                    read += 1
-        except PictureError:
-            continue
-    assert read > 20

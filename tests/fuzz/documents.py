@@ -1,0 +1,94 @@
+"""PDFs and films, damaged: the process that reads them gives pictures or a reason, or ends, and the next is read."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from fuzz.decoders import damaged
+from imgsearch.errors import PictureError
+from imgsearch.media.documents import DocumentOptions, open_document
+from imgsearch.types import DEFAULT_BUDGET
+from support.films import film, scenes
+from support.pdfs import FORM, Drawn, pdf, words
+from support.pictures import scene
+
+_NUMBERS = (
+    b"0",
+    b"-1",
+    b"2147483648",
+    b"99999999999",
+    b"1e38",
+    b"<<",
+    b">>",
+    b"[",
+    b"]",
+    b"1 0 R",
+    b"/",
+    b"(",
+)
+"""What may stand in a PDF in another's place."""
+
+
+def _pillows(*modes: str) -> bytes:
+    out = io.BytesIO()
+    first, *others = [scene(3, (48, 40)).convert(mode) for mode in modes]
+    first.save(out, "PDF", save_all=True, append_images=others)
+    return out.getvalue()
+
+
+_KINDS: tuple[tuple[str, Callable[[], bytes]], ...] = (
+    (
+        ".pdf",
+        lambda: pdf(Drawn(), Drawn(words("text"), turn=90), info={"Title": "T", "CreationDate": "D:2024"}),
+    ),
+    (".pdf", lambda: pdf(Drawn(draws="", other=FORM.page), catalog=FORM.catalog, objects=FORM.objects)),
+    (".pdf", lambda: _pillows("RGB", "L", "CMYK")),
+    (".pdf", lambda: _pillows("1", "P")),
+    (".mp4", lambda: film(scenes(2, 3), "mp4", "libx264")),
+    (".webm", lambda: film(scenes(2, 3), "webm", "libvpx")),
+    (".avi", lambda: film(scenes(2, 3), "avi", "mjpeg", "yuvj420p")),
+    (".mts", lambda: film(scenes(2, 3), "mpegts", "mpeg2video")),
+)
+
+
+@cache
+def _whole(number: int) -> tuple[str, bytes]:
+    """Return extension and bytes of a small document of one of the kinds."""
+    extension, made = _KINDS[number]
+    return extension, made()
+
+
+def _rewritten(random: random.Random, data: bytes) -> bytes:
+    """Return a PDF with words of its syntax in others' place, so that it is parsed further than noise would be."""
+    changed = bytearray(data)
+    for _ in range(random.randint(1, 8)):
+        at = random.randrange(5, len(changed))
+        changed[at : at + random.choice((0, 1, 2))] = random.choice(_NUMBERS)
+    return bytes(changed)
+
+
+def case(random: random.Random, folder: Path) -> None:
+    """Have the first pictures and texts of one damaged document read, from memory or from a file."""
+    extension, data = _whole(random.randrange(len(_KINDS)))
+    damage = _rewritten if extension == ".pdf" and random.random() < 0.5 else damaged
+    data = damage(random, data)
+    path = folder / f"a{extension}"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        stream = file if random.random() < 0.5 else io.BytesIO(data)
+        try:
+            with open_document(stream, path.name, DocumentOptions(frames=4)) as document:
+                for place in document.places[:4]:
+                    try:
+                        picture = document.picture(place, DEFAULT_BUDGET)
+                        document.text(place)
+                    except PictureError:
+                        continue
+                    assert picture.pixels.shape[2] == 3
+                    assert min(picture.width, picture.height, *picture.pixels.shape[:2]) > 0
+        except PictureError:
+            pass
