@@ -9,8 +9,8 @@ store it is a file of 10 kB: 0.1 ms. A folder of the store is counted once a pro
 
 FOLDER holds images; without one, photos of 12 megapixels are drawn. Prints medians in milliseconds, of one thread:
 decoding as for the model, and what a small thumbnail takes besides; a small and a large one on first sight; both from
-the store; then a store of 100,000 (files that hold noise): putting one more, counting all of them, tidying; last the
-mean sizes in bytes, and the memory of this process before and after 1,000 from the store.
+the store; then a store of --stored (20,000, files that hold noise): putting one more, counting all of them, tidying;
+last the mean sizes in bytes, and the memory of this process before and after 1,000 from the store.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def images(paths: list[str], index: str) -> dict[str, float]:
     return found
 
 
-def full_store(index: str, count: int = 100_000) -> dict[str, float]:
+def full_store(index: str, count: int) -> dict[str, float]:
     """Time a store of many."""
     from imgsearch.index.thumbs import ThumbStore
 
@@ -124,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--stored", type=int, default=100_000)
+    parser.add_argument("--stored", type=int, default=20_000)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--work", default=os.path.join(tempfile.gettempdir(), "imgsearch-benchmarks"))
     options = parser.parse_args()
@@ -132,7 +132,7 @@ def main() -> None:
     drawn = Path(options.work) / "photos"
     drawn.mkdir(parents=True, exist_ok=True)
     given = sorted(str(path) for path in Path(options.folder).rglob("*.jp*g")) if options.folder else []
-    paths = given[: options.images] if options.folder else photos(drawn, min(options.images, 40))
+    paths = given[: options.images] if options.folder else photos(drawn, min(options.images, 20))
     with tempfile.TemporaryDirectory(dir=options.work) as index:
         (Path(index) / "catalog.sqlite").touch()
         found = images(paths, index) | full_store(index, options.stored)

@@ -39,7 +39,7 @@ def test_lightbox_walks_the_neighbours(app: App) -> None:
     expect(box.get_by_role("heading")).to_have_text(found[2])
     page.keyboard.press("ArrowLeft")
     expect(box.get_by_role("heading")).to_have_text(found[1])
-    expect(box.get_by_text("2 of 60")).to_be_visible()
+    expect(box.get_by_text(re.compile(r"^2 of \d+"))).to_be_visible()
     expect(box.get_by_role("img", name=found[1])).to_have_attribute("src", re.compile("size=l"))
 
 
