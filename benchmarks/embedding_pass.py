@@ -156,8 +156,8 @@ def engine(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     ready = embedder._encode_input({"image": pictures(options.pixels, 1)[0]}, 0, 1)
     tokens, prefix = len(ready[0].ids), ready[0].prefix_length
     found |= {"tokens": tokens, "prefix": prefix, "reason": embedder.runtime.reason}
-    assert ready[1] is not None
-    sizes, patches = read_architecture(Checkpoint(options.folder)), len(ready[1].pixel_values)
+    (image,) = ready[1]
+    sizes, patches = read_architecture(Checkpoint(options.folder)), len(image.pixel_values)
     found["flop"] = operations(sizes, patches, tokens)
     found["engine_flop"] = engine_operations(sizes, patches, tokens, prefix)
 

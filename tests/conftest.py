@@ -16,7 +16,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support import TESTS, memory
-from support.checkpoints import tiny_checkpoint, tiny_checkpoint_bare, tiny_copy, tiny_embedder
+from support.checkpoints import (
+    tiny_checkpoint,
+    tiny_checkpoint_bare,
+    tiny_copy,
+    tiny_embedder,
+    tiny_reranker,
+)
 from support.clip import tiny_clip
 
 # Thousands of tests make an index, and each makes it durable by thirty syncs of the drive, which in memory are nothing.
@@ -38,7 +44,14 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
-__all__ = ["tiny_checkpoint", "tiny_checkpoint_bare", "tiny_clip", "tiny_copy", "tiny_embedder"]
+__all__ = [
+    "tiny_checkpoint",
+    "tiny_checkpoint_bare",
+    "tiny_clip",
+    "tiny_copy",
+    "tiny_embedder",
+    "tiny_reranker",
+]
 
 # No deadlines: a shared machine may stall for a moment, and speed is for benchmarks/. CI draws the same examples
 # every time, so that a change is blamed only for what it did; elsewhere each run looks at new ones.

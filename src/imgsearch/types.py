@@ -418,6 +418,7 @@ class Hit:
     ``content`` is the id of its content, ``sha256`` the hash of its file's bytes. Where hits that show the same are
     stacked, ``stack`` are those behind this one, best first. ``index`` is the folder of its index where several are
     searched, else "". ``why`` is given where an explanation is asked for, ``quote`` where text in the image matched.
+    ``rerank`` is the probability that the image answers the query, by a reranker; None where none has judged it.
     """
 
     rank: int
@@ -434,6 +435,7 @@ class Hit:
     index: str = ""
     why: Why | None = None
     quote: Quote | None = None
+    rerank: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
@@ -443,8 +445,10 @@ class Hit:
             **path_json(self.path),
             **paths_json(self.copies, "copies"),
         }
-        for name in ("content", "sha256", "stack", "index", "why", "quote"):
+        for name in ("content", "sha256", "stack", "index", "why", "quote", "rerank"):
             del told[name]
+        if self.rerank is not None:
+            told["rerank"] = round(self.rerank, 6)
         if self.index:
             told |= path_json(self.index, "index")
         if self.stack is not None:

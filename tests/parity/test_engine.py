@@ -324,13 +324,12 @@ def test_a_text_does_not_read_the_vision_tower(tiny_copy: str):
 
 def test_moving_pictures_are_refused(tiny: Sides):
     """Patches whose frames differ, or of several moments, are an input error: their frames can't be summed before."""
-    (tokens, patches), *_ = tiny.ready([{"image": _picture(64, 64)}])
-    assert patches is not None
+    ((tokens, (patches,)),) = tiny.ready([{"image": _picture(64, 64)}])
     other = patches.pixel_values.copy()
     other[0, 256] += 1
     for moving in (Patches(other, patches.grid), Patches(patches.pixel_values, (2, 2, patches.grid[2]))):
         with pytest.raises(InputError, match="from a video"):
-            tiny.engine([(tokens, moving)])
+            tiny.engine([(tokens, (moving,))])
 
 
 def test_tensors_are_those_of_the_published_model():

@@ -130,12 +130,12 @@ def test_inputs_and_vector(sides: tuple[Qwen3VLEmbedder, Reference], name: str):
     """Token ids, token types, grid, pixel values and vector of one input equal the reference's."""
     embedder, reference = sides
     expected = reference.inputs([CASES[name]], "right")
-    tokens, patches = embedder._encode_input(_ours(CASES[name]), 0, 1)
+    tokens, pictures = embedder._encode_input(_ours(CASES[name]), 0, 1)
     assert tokens.ids.tolist() == expected["input_ids"][0].tolist()
     assert tokens.types.tolist() == expected["mm_token_type_ids"][0].tolist()
-    if patches is None:
+    if not pictures:
         assert "pixel_values" not in expected
-    else:
+    for patches in pictures:
         assert [list(patches.grid)] == expected["image_grid_thw"].tolist()
         assert np.array_equal(patches.pixel_values, expected["pixel_values"].numpy())
     _assert_near(embedder.embed([_ours(CASES[name])]), reference.vectors(expected))

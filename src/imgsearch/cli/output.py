@@ -87,6 +87,11 @@ def look() -> Look:
     return look_of(settings.color)
 
 
+def draws() -> bool:
+    """Return whether progress is drawn: somebody watches."""
+    return _can_draw()
+
+
 def _can_draw() -> bool:
     return settings.level != QUIET and sys.stderr.isatty()
 

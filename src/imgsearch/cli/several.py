@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from imgsearch.cli import output
 from imgsearch.cli.examples import image_files
 from imgsearch.cli.queries import answer_lines
+from imgsearch.cli.reranking import Reranking, told
 from imgsearch.cli.terminal.hits import NOTHING, Beside, beside
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
@@ -42,6 +43,7 @@ def search(
     style: str,
     reporter: output.ProgressReporter,
     *,
+    reranking_of: Callable[[Sequence[ImageIndex]], Reranking | None] = lambda opened: None,
     lines: bool = False,
     allow_private: bool = False,
     remembers: bool = True,
@@ -49,7 +51,7 @@ def search(
     """Print what all indexes find for a request, or with ``lines`` for each line of stdin; return the exit code.
 
     ``request_of`` makes the request of the files of its example ``images``. ``remembers``: numbers name the hits
-    afterwards.
+    afterwards. ``reranking_of`` gives what judges the best hits of all.
     """
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search.remembered import LastAnswer, remember, remembered
@@ -64,9 +66,11 @@ def search(
             )
         request = request_of(files)
         encoders = [encoder_of(one, request) for one in opened]
+        reranking = reranking_of(opened)
 
         def find(request: SearchRequest) -> tuple[list[Hit], Beside]:
-            merged = ask_all(opened, request, encoders)
+            merged = ask_all(opened, request, encoders, reranking)
+            told(merged.unjudged, reporter)
             if not output.for_person(style):
                 return merged.hits, NOTHING
             folders = {index.folder: index for index in opened}

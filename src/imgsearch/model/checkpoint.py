@@ -22,6 +22,10 @@ from imgsearch.text import Call, Message, Option, error_line
 HEAD = "lm_head.weight"  # the language-modelling head: it makes words, and no embedding depends on it
 SOURCE_FILE = ".imgsearch-source.json"  # a download writes it last: repo, revision, commit, checksums
 MODULES = "modules.json"  # what makes a folder one of sentence-transformers
+SCORE = "LogitScore"
+"""The module by which sentence-transformers makes a reranker of a model: the logits of two tokens are its score."""
+RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
+"""The reranker that is used where no other is named."""
 TRANSFORMER_SETTINGS = "sentence_bert_config.json"
 MEND = Message("download it again with '", Call("download"), "'")
 ORIGINAL = Message(
@@ -344,8 +348,8 @@ class Checkpoint:
         """Name the settings without which a sentence-transformers checkpoint is not whole; none for a plain one."""
         if self.modules is None:
             return []
-        poolings = [module for module in self.modules if module.kind == "Pooling"]
-        return [TRANSFORMER_SETTINGS, *(os.path.join(module.path, "config.json") for module in poolings)]
+        with_settings = [module for module in self.modules if module.kind in ("Pooling", SCORE)]
+        return [TRANSFORMER_SETTINGS, *(os.path.join(module.path, "config.json") for module in with_settings)]
 
     def _is_whole(self, name: str) -> bool:
         try:

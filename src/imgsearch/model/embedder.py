@@ -88,7 +88,9 @@ class Qwen3VLEmbedder:
         overhead = self._prompt_encoder.overhead(self.instruction)
         largest = self._largest = self._largest_picture(overhead)
         with batching.loading(self.runtime.device):
-            self.forward = forward or _load(checkpoint, self.runtime, side, self._prompt_encoder.pad_id)
+            self.forward = forward or load_forward(
+                checkpoint, self.runtime, side, self._prompt_encoder.pad_id
+            )
         hidden = self.forward.hidden
         if dim is not None and not 1 <= dim <= hidden:
             raise UsageError(
@@ -215,7 +217,7 @@ class Qwen3VLEmbedder:
         except InputError as error:
             which = f"input {index + 1} of {total}: " if total > 1 else ""
             raise InputError(which, error.as_message) from error
-        return tokens, patches
+        return tokens, () if patches is None else (patches,)
 
     def _patches(self, image: Any) -> Patches:
         """Return the patches of a picture in any form that ``embed`` takes."""
@@ -249,10 +251,12 @@ class Qwen3VLEmbedder:
         return result
 
 
-def _load(checkpoint: Checkpoint, runtime: Runtime, padding_side: str, pad_id: int) -> Engine | Reference:
+def load_forward(
+    checkpoint: Checkpoint, runtime: Runtime, padding_side: str, pad_id: int, *, stores_prefixes: bool = True
+) -> Engine | Reference:
     """Load the engine, or the reference for an architecture that the engine does not know."""
     try:
-        return Engine(checkpoint, runtime)
+        return Engine(checkpoint, runtime, stores_prefixes=stores_prefixes)
     except UnknownArchitecture:
         # transformers has the last word on what is no model at all, and says so.
         from imgsearch.model.reference import Reference  # on use: importing transformers takes seconds

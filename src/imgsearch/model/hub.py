@@ -183,7 +183,7 @@ def download_checkpoint(
     progress: Progress | None = None,
     notify: Notify | None = None,
     approve: Callable[[str], bool] | None = None,
-    check: Callable[[Checkpoint], None] | None = None,
+    check: Callable[[Checkpoint], object] | None = None,
 ) -> str:
     """Make ``folder`` hold the checkpoint ``name`` of the hub as it is at ``revision`` (None: main); return it.
 
@@ -191,7 +191,7 @@ def download_checkpoint(
     and half a file of weights is continued. A second process waits for the first. ``progress(file, done, total)``
     counts bytes of the whole checkpoint; ``done`` steps back when a server can't continue. ``notify`` gets lines.
     ``approve`` is asked before anything is downloaded, with the size; without it the answer is yes. ``check`` gets the
-    folder before its weights are fetched, and may raise.
+    folder before its weights are fetched, and may raise; without it, modules have to be those of an embedding model.
 
     Raises DownloadError, also where it is not approved; CheckpointError for a quantised model, if possible before it is
     approved, and before its weights are fetched for a model of another family, or with modules that are not supported.
@@ -208,7 +208,7 @@ def download_checkpoint(
                     name, commit, folder, sum(file.size for file in files), progress or (lambda *_: None)
                 )
                 if wanted := [file for file in files if not job.holds(file)]:
-                    _fetch(job, wanted, notify, approve or (lambda _: True), check or (lambda _: None))
+                    _fetch(job, wanted, notify, approve or (lambda _: True), check or read_pipeline)
                 _finish(job, revision, files)
     except (OSError, json.JSONDecodeError, HTTPError) as error:
         raise _explained(error, name, revision, folder) from error
@@ -288,7 +288,7 @@ def _fetch(
     files: list[RemoteFile],
     notify: Notify,
     approve: Callable[[str], bool],
-    check: Callable[[Checkpoint], None],
+    check: Callable[[Checkpoint], object],
 ) -> None:
     """Fetch files, if that is approved: the small ones first, for they tell whether the weights are of any use."""
     marker, parts = os.path.join(job.folder, _MARKER), {file.part_in(job.folder) for file in files}
@@ -312,7 +312,6 @@ def _fetch(
         _fetch_small(job, small)
     checkpoint = Checkpoint(job.folder, job.name)
     checkpoint.check_family()
-    read_pipeline(checkpoint)
     check(checkpoint)
     for file in files[len(small) :]:
         fetch_weights(job, file)

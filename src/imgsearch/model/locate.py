@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from imgsearch.errors import CheckpointError, UsageError
-from imgsearch.model.checkpoint import Checkpoint, refuse_quantised
+from imgsearch.errors import CheckpointError, DownloadError, UsageError
+from imgsearch.model.checkpoint import RERANKER, Checkpoint, refuse_quantised
+from imgsearch.model.conventions import read_pipeline
 from imgsearch.model.hf_cache import cached_snapshot, model_folder
 from imgsearch.model.hub import (
     ELSEWHERE,
@@ -95,6 +96,7 @@ def find_checkpoint(
     talk: Notify | None = None,
     approve: Callable[[str], bool] | None = None,
     force_model: bool = False,
+    check: Callable[[Checkpoint], object] | None = None,
 ) -> Checkpoint:
     """Find a checkpoint, or download it; with complete weights on disk nothing touches the network.
 
@@ -103,9 +105,9 @@ def find_checkpoint(
     default model ./Qwen/… of the source checkout and of the working directory; the user's data folder; the Hugging
     Face cache; the hub. A download goes to the data folder; that of the default model, if the working directory is in
     a source checkout, to its ./Qwen/…. With a ``revision`` only a folder that was downloaded as that revision or
-    commit counts. A model that only generates text is not downloaded without ``force_model``. ``progress`` and
-    ``approve`` are called as ``download_checkpoint`` does, ``notify`` with a line of text. (``talk`` is its name of
-    the version before.)
+    commit counts. A model that only generates text is not downloaded without ``force_model``; if ``check`` is given,
+    what that refuses is not, instead. ``progress`` and ``approve`` are called as ``download_checkpoint`` does,
+    ``notify`` with a line of text. (``talk`` is its name of the version before.)
 
     Raises CheckpointError (nothing there, or an incomplete folder), UsageError (a revision of a folder), DownloadError.
     """
@@ -128,7 +130,7 @@ def find_checkpoint(
         progress=progress,
         notify=notify,
         approve=approve,
-        check=None if force_model else _check_embeds,
+        check=check or (None if force_model else _check_download),
     )
     return Checkpoint(found.folder, found.name, "downloaded from Hugging Face")
 
@@ -160,6 +162,52 @@ def fetch_checkpoint(
     if not force_model:
         _check_embeds(found)
     return found
+
+
+def fetch_reranker(model: str | None, reporter: Reporter, *, download: bool = True) -> Checkpoint:
+    """Find the reranker of a name or folder, the published one for None, or download it as ``fetch_checkpoint`` does.
+
+    Raises as that does, and CheckpointError for a model that is no reranker.
+    """
+    try:
+        found = find_checkpoint(
+            model or RERANKER,
+            download=download,
+            progress=_progress(reporter),
+            notify=reporter.say,
+            approve=reporter.approve,
+            check=_check_reranks,
+        )
+    except (CheckpointError, DownloadError, UsageError) as error:
+        raise type(error)(*map(_of_reranker, error.as_message.parts)) from error
+    finally:
+        reporter.stop()
+    _check_reranks(found)
+    return found
+
+
+def _of_reranker(part: object) -> object:
+    """Return a part of a message with the option that names the reranker in place of the model's."""
+    return replace(part, name="rerank_model") if isinstance(part, Option) and part.name == "model" else part
+
+
+def _check_reranks(checkpoint: Checkpoint) -> None:
+    from imgsearch.model.prompt import check_reranks  # on use: it loads the tokenizers
+
+    check_reranks(checkpoint)
+
+
+def _check_either(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError for a model that neither embeds nor reranks."""
+    from imgsearch.model.prompt import is_reranker  # on use: it loads the tokenizers
+
+    if not is_reranker(checkpoint):
+        _check_download(checkpoint)
+
+
+def _check_download(checkpoint: Checkpoint) -> None:
+    read_pipeline(checkpoint)
+    _check_embeds(checkpoint)
 
 
 def _check_embeds(checkpoint: Checkpoint) -> None:
@@ -199,7 +247,7 @@ def download(name: str | None, revision: str | None, reporter: Reporter, *, forc
         raise UsageError(
             f"{name} is a folder; download takes the name of a model on Hugging Face, like {DEFAULT_MODEL}"
         )
-    found, check = look_for(name, revision), None if force_model else _check_embeds
+    found, check = look_for(name, revision), None if force_model else _check_either
     folder = found.folder
     try:
         if isinstance(found, Checkpoint) and folder == cached_snapshot(name, revision):

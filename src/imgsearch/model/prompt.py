@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from imgsearch.errors import CheckpointError, InputError
-from imgsearch.model.checkpoint import MEND, MODULES, Checkpoint
+from imgsearch.model.checkpoint import MEND, MODULES, RERANKER, SCORE, Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, check_length
 from imgsearch.text import Option, error_line
 from imgsearch.types import Notify, Patches
 
 MAX_LENGTH = 8192
 
+_ANSWERS = {"yes": "true_token_id", "no": "false_token_id"}
 _MEMO = "tokenizer"  # its key in a checkpoint's memo
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _VISION_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
@@ -45,8 +47,11 @@ class Tokens:
     prefix_length: int = 0
 
 
-ModelInput = tuple[Tokens, Patches | None]
-"""What the model is given for one input: its prompt, and the patches of the picture in it."""
+Message = dict[str, Any]
+"""One message of a conversation as templates take it: its role, and its content in parts, texts and images."""
+
+ModelInput = tuple[Tokens, tuple[Patches, ...]]
+"""What the model is given for one input: its prompt, and the patches of each picture in it, in their order."""
 
 
 class PromptEncoder:
@@ -55,13 +60,16 @@ class PromptEncoder:
     ``padding_side`` ("left" or "right") and ``pad_id`` are what transformers' tokenizer would pad with.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        """Read tokenizer.json, the chat template and the ids in config.json; CheckpointError names what is wrong."""
+    def __init__(self, checkpoint: Checkpoint, *, generation_prompt: bool | None = None) -> None:
+        """Read tokenizer.json, the chat template and the ids in config.json; CheckpointError names what is wrong.
+
+        ``generation_prompt`` is whether a prompt ends by opening the assistant's turn, if the checkpoint has no say.
+        """
         folder, config, settings = checkpoint.folder, checkpoint.config, checkpoint.tokenizer_settings
         self._tokenizer, padding = _read_tokenizer(checkpoint)
         named = {name: token for name in _NAMED_TOKENS if (token := _token_text(settings.get(name)))}
         self._template = _compile(checkpoint)
-        opens = checkpoint.generation_prompt
+        opens = checkpoint.generation_prompt if generation_prompt is None else generation_prompt
         self._render = functools.partial(self._template.render, add_generation_prompt=opens, **named)
         self._folder = folder
         self._prefix = functools.lru_cache(maxsize=16)(self._text_prefix)
@@ -103,16 +111,11 @@ class PromptEncoder:
         """
         check_length(text or "")
         check_length(instruction)
-        text = _valid(text) if text and text.strip() else None
+        text = self.checked(text) if text and text.strip() else None
         if text is None and not image_tokens:
             raise InputError("there is nothing to embed: the text is empty and there is no image")
-        instruction = _valid(instruction)
-        for token in self._reserved:
-            if token in instruction or (text is not None and token in text):
-                raise InputError(
-                    f"the text contains {token}, which the model would read as an image; remove it"
-                )
-        ids = self._ids(instruction, text, image_tokens)
+        instruction = self.checked(instruction)
+        ids = self._input_ids(instruction, text, image_tokens)
         if len(ids) > max_length:
             ids = self._shortened(instruction, text, image_tokens, max_length, ids, notify)
         array = np.asarray(ids, dtype=np.int64)
@@ -120,13 +123,33 @@ class PromptEncoder:
         prefix = int(types.argmax()) if image_tokens else _shared_length(ids, self._prefix(instruction))
         return Tokens(array, types, prefix)
 
+    def checked(self, text: str) -> str:
+        """Return a text as it is tokenised; InputError for one that holds a placeholder of a picture."""
+        text = _valid(text)
+        for token in self._reserved:
+            if token in text:
+                raise InputError(
+                    f"the text contains {token}, which the model would read as an image; remove it"
+                )
+        return text
+
+    def encode_messages(self, messages: Sequence[Message], image_tokens: Sequence[int]) -> Tokens:
+        """Return the tokens of a conversation as it stands, however many there are.
+
+        ``image_tokens`` is how many tokens each picture in it takes, in their order. The prefix is what stands before
+        the first of them. Texts must have been ``checked``. Raises CheckpointError if the template fails.
+        """
+        ids = np.asarray(self._ids(messages, image_tokens), dtype=np.int64)
+        types = (ids == self.image_id).astype(np.int64)
+        return Tokens(ids, types, int(types.argmax()))
+
     def overhead(self, instruction: str) -> int:
         """Return how many tokens a picture's prompt has beside those of the picture itself."""
         return len(self.encode(None, 1, instruction).ids) - 1
 
     def _text_prefix(self, instruction: str) -> list[int]:
         """Return the tokens that stand before a text: what the prompts of two different texts begin with."""
-        one, other = (self._ids(instruction, text, 0) for text in ("a", "1"))
+        one, other = (self._input_ids(instruction, text, 0) for text in ("a", "1"))
         return one[: _shared_length(one, other)]
 
     def _shortened(
@@ -143,7 +166,7 @@ class PromptEncoder:
             raise InputError(
                 f"the text has {len(ids)} tokens with its prompt, but the limit is {max_length}: shorten it"
             )
-        bare = len(self._ids(instruction, None, image_tokens))
+        bare = len(self._input_ids(instruction, None, image_tokens))
         if bare > max_length:
             raise InputError(
                 f"the image takes {image_tokens} tokens and its prompt {bare - image_tokens} more, but the limit is "
@@ -156,7 +179,7 @@ class PromptEncoder:
         while len(ids) > max_length:
             keep = max(0, keep - (len(ids) - max_length))
             text = whole[: spans[keep - 1][1]] if keep else None
-            ids = self._ids(instruction, text, image_tokens)
+            ids = self._input_ids(instruction, text, image_tokens)
         if notify is not None:
             notify(
                 f"a text of {len(spans)} tokens with an image was cut to its first {keep}: "
@@ -164,26 +187,32 @@ class PromptEncoder:
             )
         return ids
 
-    def _ids(self, instruction: str, text: str | None, image_tokens: int) -> list[int]:
-        """Render the template, put in as many placeholders as the picture has tokens, and tokenise."""
+    def _input_ids(self, instruction: str, text: str | None, image_tokens: int) -> list[int]:
+        """Tokenise the conversation of one input."""
         parts: list[dict[str, str]] = [{"type": "image"}] if image_tokens else []
         if text is not None:
             parts.append({"type": "text", "text": text})
-        messages = [{"role": "user", "content": parts}]
+        messages: list[Message] = [{"role": "user", "content": parts}]
         if instruction:
-            system = {"role": "system", "content": [{"type": "text", "text": instruction}]}
-            messages.insert(0, system)
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": instruction}]})
+        return self._ids(messages, [image_tokens] if image_tokens else [])
+
+    def _ids(self, messages: Sequence[Message], image_tokens: Sequence[int]) -> list[int]:
+        """Render the template, put in as many placeholders as the pictures have tokens, and tokenise."""
         try:
             prompt = self._render(messages=messages)
         except Exception as error:  # a template is a program of the checkpoint's: it may fail in any way
             raise CheckpointError(
                 f"{self._folder}: the chat template fails ({error_line(error)}); ", MEND
             ) from error
-        if prompt.count(self._image_token) != bool(image_tokens):
+        first, *others = prompt.split(self._image_token)
+        if len(others) != len(image_tokens):
             raise CheckpointError(
-                f"{self._folder}: the chat template does not place exactly one image; ", MEND
+                f"{self._folder}: the chat template does not place exactly {_images(len(image_tokens))}; ",
+                MEND,
             )
-        prompt = prompt.replace(self._image_token, self._image_token * image_tokens)
+        placed = zip(image_tokens, others, strict=True)
+        prompt = first + "".join(self._image_token * count + text for count, text in placed)
         ids: list[int] = self._tokenizer.encode(prompt).ids
         return ids
 
@@ -212,6 +241,45 @@ def check_embeds(checkpoint: Checkpoint) -> None:
         )
 
 
+def check_reranks(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError for a model that is no reranker: an embedding model, or one that only generates text.
+
+    The weights are no witness: all three have the same. A reranker says it by its modules, as the published ones do, or
+    else by its name.
+    """
+    checkpoint.check_family()
+    name = checkpoint.name or checkpoint.folder
+    if not is_reranker(checkpoint):
+        embeds = checkpoint.modules is not None or _appends_token(checkpoint)
+        kind = "an embedding model" if embeds else "a model that only generates text"
+        raise CheckpointError(f"{name} is not a reranker: it looks like {kind}; use {RERANKER}")
+
+
+def is_reranker(checkpoint: Checkpoint) -> bool:
+    """Tell whether a checkpoint is a reranker, as ``check_reranks`` does."""
+    if checkpoint.modules is not None:
+        return any(module.kind == SCORE for module in checkpoint.modules)
+    names = (checkpoint.name, checkpoint.folder, str(checkpoint.source.get("repo")))
+    called = any("rerank" in name.rstrip("/").rpartition("/")[2].lower() for name in names)
+    return called and not _appends_token(checkpoint)
+
+
+def token_id(checkpoint: Checkpoint, word: str) -> int:
+    """Return the token of a reranker's answer, "yes" or "no": as its modules have it, else by the tokenizer."""
+    for module in checkpoint.modules or ():
+        if module.kind == SCORE:
+            name = os.path.join(module.path, "config.json")
+            found = checkpoint.read_object(name).get(_ANSWERS[word])
+            if type(found) is not int or found < 0:
+                raise CheckpointError(f"{checkpoint.folder}/{name} has no valid {_ANSWERS[word]}; ", MEND)
+            return found
+    tokenizer, _ = _read_tokenizer(checkpoint)
+    by_name: int | None = tokenizer.token_to_id(word)
+    if by_name is None:
+        raise CheckpointError(f"{checkpoint.folder}: tokenizer.json has no token for {word!r}; ", MEND)
+    return by_name
+
+
 def _appends_token(checkpoint: Checkpoint) -> bool:
     tokenizer, _ = _read_tokenizer(checkpoint)
     whole, bare = (tokenizer.encode("a", add_special_tokens=special).ids for special in (True, False))
@@ -222,6 +290,10 @@ def _shared_length(one: Sequence[int], other: Sequence[int]) -> int:
     """Count the first tokens that two prompts have in common."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((index for index, (left, right) in pairs if left != right), min(len(one), len(other)))
+
+
+def _images(count: int) -> str:
+    return "one image" if count < 2 else f"{count} images"
 
 
 def _valid(text: str) -> str:

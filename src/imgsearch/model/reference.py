@@ -216,7 +216,7 @@ class Reference:
     def _pass(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         device = self._runtime.device
         padded = pad_batch([tokens for tokens, _ in prompts], *self._padding)
-        pictures = [patches for _, patches in prompts if patches is not None]
+        pictures = [patches for _, pictured in prompts for patches in pictured]
         vision: dict[str, torch.Tensor] = {}
         if pictures:
             values = np.concatenate([patches.pixel_values for patches in pictures])

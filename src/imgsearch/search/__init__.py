@@ -33,6 +33,7 @@ from imgsearch.search.ranking.end import end
 from imgsearch.search.ranking.feedback import Feedback, Page, refined
 from imgsearch.search.ranking.fusion import DEPTH, fused
 from imgsearch.search.ranking.order import arranged
+from imgsearch.search.ranking.rerank import Reranker, candidates, check_rerankable, reranked
 from imgsearch.search.ranking.stacks import MOST, Find, find_stacked
 from imgsearch.search.written import Written, find_beside, find_written, quoted
 from imgsearch.spec import choose_spec
@@ -115,7 +116,8 @@ class Answer:
 
     ``asked`` is None where nothing was compared, but words looked for in the text of images.
     ``cut`` is where the answer ends, if that was asked for; then ``nearest`` are the best three behind that.
-    ``background`` is what chance scores, if a cut or an explanation was asked for.
+    ``background`` is what chance scores, if a cut or an explanation was asked for. ``unjudged`` says of the hits that a
+    reranker should have judged, and could not, why not.
     """
 
     hits: list[Hit]
@@ -123,6 +125,7 @@ class Answer:
     cut: Cut | None = None
     nearest: tuple[Hit, ...] = ()
     background: Background | None = None
+    unjudged: tuple[str, ...] = ()
 
 
 def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> list[Hit]:
@@ -130,15 +133,23 @@ def answer(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> 
     return ask(index, request, encoder).hits
 
 
-def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Answer:
+def ask(
+    index: ImageIndex, request: SearchRequest, encoder: QueryEncoder, reranker: Reranker | None = None
+) -> Answer:
     """Answer a request. Whoever asks, and by whichever door, is answered here.
 
-    Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` does.
+    The ``reranker`` judges the best hits if the options ask for it; without one they stay in their order.
+    Raises UsageError, InputError, FolderError (no such file), IndexDamaged, and what ``encoder`` and ``reranker`` do.
     """
     request = check_request(index, request)
-    options, text = request.options, _words_of(request)
+    wanted, text = request.options, _words_of(request)
+    if wanted.rerank:
+        check_rerankable_request(request)
+        request = replace(request, options=candidates(wanted))
+    options = request.options
     if options.image_text == "only":
-        return Answer(_by_text(index, text, options), None)
+        answered = Answer(_by_text(index, text, options), None)
+        return _reranked(index, request, answered, wanted, reranker) if wanted.rerank else answered
     if request.parts:
         options = replace(options, image_text="off")  # what is added up is no text that could stand anywhere
     asked, examples = _asked(index, request, encoder)
@@ -154,7 +165,39 @@ def ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> Ans
         vectors = asked.query
         hits = _without(index, vectors, examples, options, text)
     ended = end(index, vectors, hits, options, text, of_image=asked.of_image)
-    return Answer(ended.hits, asked, ended.cut, ended.nearest, ended.background)
+    answered = Answer(ended.hits, asked, ended.cut, ended.nearest, ended.background)
+    return _reranked(index, request, answered, wanted, reranker) if wanted.rerank else answered
+
+
+def check_rerankable_request(request: SearchRequest) -> None:
+    """Raise UsageError for a request that no reranker can judge."""
+    refined = bool(request.refines or request.more or request.less)
+    words = request.kind == "query" and (bool(request.text) or request.image is not None)
+    check_rerankable(words=words, parts=bool(request.parts), refined=refined)
+
+
+def query_of(request: SearchRequest) -> Input:
+    """Return what a reranker is told of a checked request."""
+    image = request.image.pixels if isinstance(request.image, ReadImage) else request.image
+    assert not isinstance(image, str)  # a checked request has its image decoded
+    return Input(request.text or None, image)
+
+
+def _reranked(
+    index: ImageIndex,
+    request: SearchRequest,
+    answered: Answer,
+    wanted: SearchOptions,
+    reranker: Reranker | None,
+) -> Answer:
+    """Return an answer of candidates as it was asked for: judged, cut to its length, and sorted."""
+    hits, unjudged = answered.hits, answered.unjudged
+    if reranker is not None:
+        here = [replace(hit, index=index.folder) for hit in hits]
+        judged = reranked(here, query_of(request), wanted.rerank, reranker, {index.folder: index.spec.pixels})
+        hits, unjudged = [replace(hit, index="") for hit in judged.hits], judged.unjudged
+    shown = hits[wanted.offset :][: wanted.n]
+    return replace(answered, hits=arranged(index, shown, wanted.sort), unjudged=unjudged)
 
 
 def _by_text(index: ImageIndex, text: str, options: SearchOptions) -> list[Hit]:

@@ -18,6 +18,8 @@ from imgsearch.types import Hit, Record
 
 CUTS = ("auto", "mark", "off")
 IMAGE_TEXT = ("auto", "only", "off")
+MOST_RERANKED = 20
+"""So many hits can be judged by a reranker, at most: on a CPU each takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class SearchOptions:
     ``image_text`` says whether the text that stands in images counts: "auto" where it matches the words of a query
     well, "only" to find by it alone, without a model, "off".
     With ``cut`` "auto" an answer ends where chance begins (see ``ranking.cut``); with "mark" it tells where that is,
-    and leaves nothing out. With ``explain`` each hit tells why it is one.
+    and leaves nothing out. With ``explain`` each hit tells why it is one. So many of the best hits as ``rerank`` are
+    judged by a reranker and stand first, in its order; 0 asks none.
     """
 
     n: int = 10
@@ -54,6 +57,7 @@ class SearchOptions:
     names: float = 0.0
     instruction: str | None = None
     image_text: str = "auto"
+    rerank: int = 0
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -78,6 +82,10 @@ class SearchOptions:
             )
         if not (self.names >= 0 and math.isfinite(self.names)):
             raise UsageError(Option("names", self.names), ": must be a number above 0; 0 leaves names out")
+        if not 0 <= self.rerank <= MOST_RERANKED:
+            raise UsageError(
+                Option("rerank", self.rerank), f": from 1 to {MOST_RERANKED} images can be reranked"
+            )
         if self.instruction:
             check_length(self.instruction)
         if "" in self.below:

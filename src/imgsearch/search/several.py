@@ -10,12 +10,13 @@ import numpy as np
 
 from imgsearch.errors import FolderError, UsageError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import SearchRequest, ask
+from imgsearch.search import SearchRequest, ask, check_request, check_rerankable_request, query_of
 from imgsearch.search.examples import stored_vector
 from imgsearch.search.hits import SearchOptions, floor
 from imgsearch.search.ranking.cut import Background
 from imgsearch.search.ranking.fusion import fused
 from imgsearch.search.ranking.order import arranged_all
+from imgsearch.search.ranking.rerank import Reranker, candidates, reranked
 from imgsearch.types import Hit, Input, QueryEncoder, Vectors
 
 Group = list[int]
@@ -41,21 +42,29 @@ class Merged:
 
     hits: list[Hit]
     background: Background | None = None
+    unjudged: tuple[str, ...] = ()
 
 
 def ask_all(
-    indexes: Sequence[ImageIndex], request: SearchRequest, encoders: Sequence[QueryEncoder]
+    indexes: Sequence[ImageIndex],
+    request: SearchRequest,
+    encoders: Sequence[QueryEncoder],
+    reranker: Reranker | None = None,
 ) -> Merged:
     """Return the hits of all indexes for a request, best first, each with its index; ``encoders`` is one each.
 
     They are ordered by score where the indexes' scores can be compared, else by their ranks among those of the same
     group; by their ranks in each index where names, or the text in images, have a say in these. A file that is in
     several indexes is one hit.
-    An index without the folders that the search is confined to has no part in it. Raises as ``ask`` does.
+    An index without the folders that the search is confined to has no part in it. A ``reranker`` judges the best of
+    all, as in ``ask``. Raises as that does.
     """
     options = request.options
-    end = options.n + options.offset
-    request = replace(request, options=replace(options, n=end, offset=0, sort="score"))
+    if options.rerank:
+        check_rerankable_request(request)
+    wider = candidates(options)
+    end = wider.n
+    request = replace(request, options=wider)
     answers: list[list[Hit]] = []
     refused: list[UsageError] = []
     backgrounds: list[Background] = []
@@ -87,8 +96,15 @@ def ask_all(
     merged = answers[0] if len(answers) == 1 else _by_rank(answers)
     ranked = [replace(hit, rank=rank) for rank, hit in enumerate(merged[:end], start=1)]
     by_folder = {index.folder: index for index in indexes}
-    hits = arranged_all(by_folder, ranked[options.offset :], options.sort)
-    return Merged(hits, _together(backgrounds) if len(comparable) == 1 and backgrounds else None)
+    unjudged: tuple[str, ...] = ()
+    if options.rerank and reranker is not None:
+        query = query_of(check_request(indexes[0], request))
+        budgets = {index.folder: index.spec.pixels for index in indexes}
+        judged = reranked(ranked, query, options.rerank, reranker, budgets)
+        ranked, unjudged = judged.hits, judged.unjudged
+    hits = arranged_all(by_folder, ranked[options.offset :][: options.n], options.sort)
+    background = _together(backgrounds) if len(comparable) == 1 and backgrounds else None
+    return Merged(hits, background, unjudged)
 
 
 def _together(backgrounds: Sequence[Background]) -> Background:

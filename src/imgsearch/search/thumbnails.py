@@ -14,7 +14,7 @@ from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.thumbnail import SIDES, budget_of, make_thumbnail
 from imgsearch.text import Call, Message, display_path
-from imgsearch.types import MAX_MEGAPIXELS, Hit, Picture, Record
+from imgsearch.types import MAX_MEGAPIXELS, Hit, Picture, PixelBudget, Record
 
 SMALL, LARGE = "s", "l"
 """The sizes: long sides of 320 and 1,600 pixels, less where the image is smaller."""
@@ -37,7 +37,7 @@ def thumbnail(folder: str, image: Record | Hit, size: str = SMALL) -> bytes:
     with _alone((store.folder, image.sha256, image.page, size)):
         if found := store.get(image.sha256, image.page, size):
             return found
-        picture = _decoded(folder, image, size)
+        picture = decoded(folder, image, budget_of(size))
         made = make_thumbnail(picture.pixels, size)
         store.put(image.sha256, image.page, size, made)
         if size == LARGE and not store.has(image.sha256, image.page, SMALL):
@@ -87,13 +87,16 @@ def _alone(key: tuple[str, bytes, int, str]) -> Iterator[None]:
                 _making[key] = turn, waiting - 1
 
 
-def _decoded(folder: str, image: Record | Hit, size: str) -> Picture:
-    """Return the image's pixels from the first of its files that can be used; else InputError."""
+def decoded(folder: str, image: Record | Hit, budget: PixelBudget) -> Picture:
+    """Return the image's pixels from the first of its files that still has the bytes that were indexed.
+
+    Raises InputError, which names the file, where there is none, or it can't be decoded.
+    """
     error: InputError | None = None
     paths = image.paths if isinstance(image, Record) else (image.path, *image.copies)
     for path in paths:
         try:
-            return _decoded_from(folder, path, image, size)
+            return _decoded_from(folder, path, image, budget)
         except PictureError as failure:
             reason = "no such file" if failure.reason == "vanished" else str(failure)
             error = error or InputError(f"{display_path(path)}: {reason}")
@@ -102,7 +105,7 @@ def _decoded(folder: str, image: Record | Hit, size: str) -> Picture:
     raise error or InputError("the index knows no file of this image")
 
 
-def _decoded_from(folder: str, path: str, image: Record | Hit, size: str) -> Picture:
+def _decoded_from(folder: str, path: str, image: Record | Hit, budget: PixelBudget) -> Picture:
     # What was indexed with a higher limit may be decoded again.
     limit = max(MAX_MEGAPIXELS, image.width * image.height / 1e6 + 1)
     with open_source(path, lambda stream: formats.recognise(stream, path)) as opened:
@@ -113,7 +116,7 @@ def _decoded_from(folder: str, path: str, image: Record | Hit, size: str) -> Pic
                     Call("index_pictures", {"folder": folder}),
                 )
             )
-        for picture in formats.load_pictures(opened.stream, path, budget_of(size), max_megapixels=limit):
+        for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=limit):
             if picture.page == image.page:
                 return picture
     raise InputError(f"{display_path(path)} has no page {image.page + 1}")

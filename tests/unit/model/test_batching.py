@@ -93,8 +93,7 @@ def test_the_estimate_is_near_what_torch_allocates(
     monkeypatch.setattr(vision, "SLICE", 10**9)  # as on an accelerator
     monkeypatch.setattr(rotary, "_AT_ONCE", 10**9)
     growth = (_peak(embedder, ready) - _peak(embedder, ready[:1])) / 4
-    tokens, patches = ready[0]
-    assert patches is not None
+    tokens, (patches,) = ready[0]
     estimate = picture_bytes(
         embedder.forward.layer_sizes(), len(patches.pixel_values), len(tokens.ids), 4, on_cpu=False
     )
@@ -315,7 +314,7 @@ def test_rows_that_are_not_finite_keep_their_places(tiny_checkpoint: str) -> Non
 
     def spoilt(prompts: Sequence[ModelInput]) -> torch.Tensor:
         rows = crowded(prompts).clone()
-        rows[[patches is not None for _, patches in prompts]] = float("nan")
+        rows[[bool(pictures) for _, pictures in prompts]] = float("nan")
         return rows
 
     embedder.forward = spoilt  # type: ignore[assignment]
@@ -335,7 +334,7 @@ def test_the_second_chance_in_little_memory(tiny_checkpoint: str, room: int) -> 
 
         def __call__(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
             rows = whole(prompts).clone()
-            rows[[patches is None for _, patches in prompts]] = float("inf")
+            rows[[not pictures for _, pictures in prompts]] = float("inf")
             return rows
 
         in_float32 = Crowded(whole.in_float32, room, OOM["cuda"])

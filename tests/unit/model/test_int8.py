@@ -284,7 +284,7 @@ def _cut_badly(columns: slice) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("dim", [64, 128])
 def test_vectors_are_checked_as_they_may_be_cut(dim: int):
     """Vectors that are near as a whole but not in the numbers that a Matryoshka dimension leaves are refused."""
-    text: Any = (None, None)  # no picture
+    text: Any = (None, ())  # no picture
     rows, plain = _cut_badly(slice(0, dim))
     assert torch.cosine_similarity(rows, plain).min() >= layers.LEAST_COSINE
     with pytest.raises(CheckpointError, match=rf"/model: .*first {dim} dimensions.*is -1\.000"):
@@ -306,7 +306,7 @@ def test_threads_prove_once():
 
     def come(_: int) -> None:
         together.wait()
-        int8_check.check([(None, None)], rows, plain)  # type: ignore[list-item]
+        int8_check.check([(None, ())], rows, plain)  # type: ignore[list-item]
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(come, range(4)))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from imgsearch.cli import completion, door, ending, filters, output, several
+from imgsearch.cli import completion, door, ending, filters, output, reranking, several
 from imgsearch.cli import options as common
 from imgsearch.cli.commands import current
 from imgsearch.cli.examples import AllowPrivate, image_files
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
 from imgsearch.cli.numbers import last_answer_of, picked, places
-from imgsearch.cli.parsing import Command
+from imgsearch.cli.parsing import Command, is_typed
 from imgsearch.cli.queries import answer_lines
 from imgsearch.cli.saved import QueryCommand
 from imgsearch.cli.spelling import index_flag
@@ -236,6 +236,8 @@ def query(
     allow_private: AllowPrivate = False,
     no_remember: NoRemember = False,
     refresh: current.Refresh = False,
+    rerank: reranking.Count = 0,
+    rerank_model: reranking.ModelName = None,
 ) -> int:
     """Search your images by describing them.
 
@@ -266,6 +268,8 @@ def query(
     if not words and image is None and last is None:
         raise InputError("the words to search for are missing, as in: imgsearch query red car at night")
     if image is None and not literal and len(words) == 1 and door.is_image(words[0]):
+        if rerank and is_typed("rerank"):
+            raise UsageError("--rerank: a reranker reads a description; describe what you look for")
         if not door.is_address(words[0]):
             reporter.say(f"{words[0]} is an image file: searching for images that look like it")
         return similar(
@@ -306,6 +310,8 @@ def query(
     _tell(reading, words, reporter)
     text, parts, read = reading.text, reading.parts, reading.filters
     given = {**given, **read}
+    if (parts or last) and not is_typed("rerank"):
+        rerank = 0  # set in the config file, for the queries that can be reranked
     chosen = filters.chosen(given, reporter)
     options = SearchOptions(n, min_score, _percent(within), dim, exact, folders, include_examples, chosen)
     options = replace(
@@ -316,6 +322,7 @@ def query(
         names=names,
         image_text={None: "auto", True: "only", False: "off"}[image_text],
         instruction=instruction and common.as_text(instruction, "--instruction", "leave it out"),
+        rerank=rerank,
     )
     end = ending.cut_for(cut, everything, style, options, several=text == "-" or len(named) > 1)
     options = replace(options, cut=end, explain=explain)
@@ -335,10 +342,22 @@ def query(
     def encoder_of(opened: ImageIndex, request: SearchRequest) -> CachedEncoder:
         return _encoder(opened, request, choice, kept, reporter, cache=not no_remember)
 
+    def reranking_of(opened: Sequence[ImageIndex]) -> reranking.Reranking | None:
+        budget = max((one.spec.pixels for one in opened), key=lambda pixels: pixels.max_pixels)
+        judging = (rerank_model, choice, opened[0].folder, budget, reporter)
+        return reranking.Reranking(*judging) if rerank else None
+
     if len(named) > 1:
         search = (images, request_of, encoder_of, style, reporter)
         lines, remembers = text == "-", not no_remember
-        return several.search(named, *search, lines=lines, allow_private=allow_private, remembers=remembers)
+        return several.search(
+            named,
+            *search,
+            reranking_of=reranking_of,
+            lines=lines,
+            allow_private=allow_private,
+            remembers=remembers,
+        )
     with (
         _opened(where) as opened,
         image_files(images, reporter, allow_private=allow_private) as files,
@@ -346,17 +365,29 @@ def query(
         refines = _judged(opened, last, more or (), less or ()) if last else None
         request = request_of(files, refines)
         encoder = encoder_of(opened, request)
+        judge = reranking_of([opened])
+        stopped = False
         if text != "-":
-            answered = ask(opened, request, encoder)
+            try:
+                answered = ask(opened, request, encoder, judge)
+            except KeyboardInterrupt:
+                if not (judge and judge.began and output.for_person(style)):
+                    raise
+                stopped = True
+                answered = ask(opened, request, encoder)
             told = {"text": text, **read} if read else None
             code = 0 if _show(opened, answered, request, encoder, style, stacks, reporter, told) else 1
+            reranking.told(answered.unjudged, reporter)
             if not no_remember:
                 _remember(opened, answered, folders, given)
+            if stopped:
+                raise KeyboardInterrupt("interrupted; these results are not reranked")
         else:
             request = check_request(opened, request)
 
             def find(line: str) -> tuple[list[Hit], Beside]:
-                answered = ask(opened, replace(request, text=line), encoder)
+                answered = ask(opened, replace(request, text=line), encoder, judge)
+                reranking.told(answered.unjudged, reporter)
                 return answered.hits, _beside(opened, answered, style)
 
             keep = None if no_remember else partial(remembered, folder=opened.folder)
@@ -555,6 +586,7 @@ def _nothing(opened: ImageIndex, request: SearchRequest, encoder: CachedEncoder)
     if options.image_text == "only" and not options.offset:
         return f"nothing found: {why_nothing(opened, request.text or '')}{_unread(opened)}"
     best = replace(options, n=1, min_score=None, within=None, offset=0, sort="score", stacks=False, cut="off")
+    best = replace(best, rerank=0)
     for hit in answer(opened, replace(request, options=best), encoder):
         if options.min_score is None or hit.score >= options.min_score:
             return f"no more results: there are {options.offset} at most"

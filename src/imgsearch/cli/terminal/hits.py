@@ -67,8 +67,9 @@ def beside(
 
 
 def notes_of(hit: Hit) -> tuple[str, ...]:
-    """Return what there is behind a hit: copies, and the images of its stack."""
-    found = [f"+{plural(len(hit.copies), 'copy', 'copies')}"] if hit.copies else []
+    """Return what there is to say of a hit: what a reranker gave it, its copies, and the images of its stack."""
+    found = [] if hit.rerank is None else [f"rerank {hit.rerank:.2f}"]
+    found += [f"+{plural(len(hit.copies), 'copy', 'copies')}"] if hit.copies else []
     for reason, name in STACKS.items():
         if count := sum(other.reason == reason for other in hit.stack or ()):
             found.append(f"+{plural(count, *name)}")

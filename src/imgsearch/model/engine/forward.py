@@ -22,10 +22,17 @@ from imgsearch.errors import InputError
 from imgsearch.model.batching import LayerSizes, free_memory, is_out_of_memory, keep_freed_memory
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.engine import threads
-from imgsearch.model.engine.config import LANGUAGE, Architecture, read_architecture
-from imgsearch.model.engine.layers import Int8Check, Int8Linear, Linear, int8_speedup, uses_onednn
+from imgsearch.model.engine.config import LANGUAGE, VISION, Architecture, read_architecture
+from imgsearch.model.engine.layers import (
+    Int8Check,
+    Int8Linear,
+    Linear,
+    int8_speedup,
+    seconds_per_operation,
+    uses_onednn,
+)
 from imgsearch.model.engine.prefix_cache import MAX_TOKENS, PrefixCache, PrefixStore
-from imgsearch.model.engine.rotary import Grid, Rotary, prompt_rotary
+from imgsearch.model.engine.rotary import Placed, Rotary, prompt_rotary
 from imgsearch.model.engine.text import KVCache, TextModel
 from imgsearch.model.engine.vision import VisionTower
 from imgsearch.model.engine.weights import Weights, find_tensors
@@ -41,7 +48,7 @@ _STORED_FROM = 2**27  # weights of the language layers: with fewer a prefix is c
 _ROOM = 1.5  # times what upcast weights take must be free: the rest is for passes and other programs
 
 _ID_BYTES = np.dtype(np.int64).itemsize
-_Group = tuple[bytes, int, Grid | None]  # a prompt's prefix, where its picture begins, the picture's grid
+_Group = tuple[bytes, tuple[Placed, ...]]  # a prompt's prefix, and its pictures with their grids in patches
 
 
 class Engine:
@@ -59,11 +66,13 @@ class Engine:
         architecture: Architecture | None = None,
         *,
         keep: bool = True,
+        stores_prefixes: bool = True,
     ) -> None:
         """Load a checkpoint, its language layers first.
 
         ``architecture`` is what ``read_architecture`` gives, if that has been read already. Without ``keep`` the
-        weights are read anew, layer by layer, at each call: slow, in little memory.
+        weights are read anew, layer by layer, at each call: slow, in little memory. ``stores_prefixes`` is whether the
+        prefixes of a large model's prompts are also kept as files.
 
         Raises CheckpointError for an architecture that the engine does not know, for a missing, unexpected or
         misshapen tensor of either tower, and for a damaged file.
@@ -99,7 +108,7 @@ class Engine:
             "onednn": str(uses_onednn(self._weights)),
         }
         # Now that the weights are mapped: the store asks whether they are still those whose headers were read.
-        large = on_cpu and layers >= _STORED_FROM
+        large = stores_prefixes and on_cpu and layers >= _STORED_FROM
         self._prefix_cache = PrefixCache(
             prefill, PrefixStore.open(checkpoint, computation) if large else None
         )
@@ -134,6 +143,18 @@ class Engine:
     def int8_speedup(self, tokens: int) -> float:
         """Return about how many times as fast int8 is for images of so many tokens; measured, on the CPU only."""
         return int8_speedup(self._language.linears(), tokens)
+
+    def seconds_for(self, tokens: int, patches: int) -> float:
+        """Return about how long a pass over a picture takes, of so many ``tokens`` and ``patches`` each; on the CPU.
+
+        Its largest product is timed, and what all weights take follows from that.
+        """
+        weights = {VISION: 0, LANGUAGE: 0}
+        for name, shape in self._sizes.shapes.items():
+            if len(shape) > 1 and not name.endswith(("embed_tokens.weight", "pos_embed.weight")):
+                weights[VISION if name.startswith(VISION) else LANGUAGE] += math.prod(shape)
+        operations = tokens * (weights[LANGUAGE] + patches * weights[VISION])
+        return operations * seconds_per_operation(self._language.linears(), tokens)
 
     def _linears(self) -> list[Linear | Int8Linear]:
         """List the products of what is loaded."""
@@ -174,13 +195,12 @@ class Engine:
     def __call__(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Return the hidden state of each prompt's last token after the final norm: (prompts, hidden) float32.
 
-        ``prompts`` are computed in groups of one prefix and one grid of their pictures. Raises InputError for patches
-        of a film, CheckpointError if int8 turns out to be too coarse for the weights.
+        ``prompts`` are computed in groups of one prefix and the same grids of their pictures. Raises InputError for
+        patches of a film, CheckpointError if int8 turns out to be too coarse for the weights.
         """
         groups: dict[_Group, list[int]] = {}
-        for number, (tokens, patches) in enumerate(prompts):
-            # Where a picture begins is 0 without one.
-            group = (self._prefix(tokens).tobytes(), int(tokens.types.argmax()), _grid(patches))
+        for number, (tokens, pictures) in enumerate(prompts):
+            group = (self._prefix(tokens).tobytes(), _placed(tokens, pictures))
             groups.setdefault(group, []).append(number)
         order = [(group, number) for group, numbers in groups.items() for number in numbers]
         counts = [len(prompts[number][0].ids) - len(group[0]) // _ID_BYTES for group, number in order]
@@ -203,10 +223,10 @@ class Engine:
     @torch.inference_mode()
     def _compute_shared(self, groups: Iterable[_Group]) -> None:
         """Compute what all parts of a batch read, here, where torch has all the cores."""
-        for prefix, _, grid in groups:
+        for prefix, placed in groups:
             if prefix:
                 self._prefix_cache.get(np.frombuffer(prefix, np.int64))
-            if grid:
+            if placed:
                 self.load_vision()
 
     def _prepare_weights(self) -> None:
@@ -228,13 +248,10 @@ class Engine:
     def _pass(self, order: Sequence[tuple[_Group, int]], prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Compute the prompts that ``order`` names, those of a group at once."""
         rows = []
-        for (_, begin, grid), members in itertools.groupby(order, key=lambda entry: entry[0]):
+        for (_, placed), members in itertools.groupby(order, key=lambda entry: entry[0]):
             some = [prompts[number] for _, number in members]
-            pictures = [patches for _, patches in some if patches is not None]
             with self._one_at_a_time:
-                rows.append(
-                    self._compute_group([tokens for tokens, _ in some], pictures, begin, grid).float().cpu()
-                )
+                rows.append(self._compute_group(some, placed).float().cpu())
         return torch.cat(rows)
 
     def in_float32(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
@@ -249,10 +266,9 @@ class Engine:
         checkpoint, runtime = Checkpoint(self._folder), replace(self._runtime, dtype=dtype)
         return Engine(checkpoint, runtime, self._sizes, keep=False)(prompts)
 
-    def _compute_group(
-        self, prompts: Sequence[Tokens], pictures: Sequence[Patches], begin: int, grid: Grid | None
-    ) -> torch.Tensor:
-        """Compute prompts that have the same prefix and pictures of the same grid from token ``begin`` on, or none."""
+    def _compute_group(self, some: Sequence[ModelInput], placed: tuple[Placed, ...]) -> torch.Tensor:
+        """Compute prompts that have the same prefix, and pictures of the same grids at the same places."""
+        prompts = [tokens for tokens, _ in some]
         prefix = self._prefix(prompts[0])
         cached = len(prefix)
         kv_cache = self._prefix_cache.get(prefix) if cached else None
@@ -261,15 +277,14 @@ class Engine:
         for row, tokens, length in zip(ids, prompts, lengths, strict=True):
             row[:length] = tokens.ids[cached:]
         hidden = self._language.embed(torch.from_numpy(ids))
-        rotary = self._rotary(begin, grid, cached + ids.shape[1]).part(cached, None)
-        if grid is None:
-            return self._language.forward_last(hidden, rotary, lengths, kv_cache)
-        vision = self.load_vision()(self._frames(pictures), grid)
-        start = begin - cached
-        hidden[:, start : start + vision.tokens.shape[1]] = vision.tokens
-        return self._language.forward_last(
-            hidden, rotary, lengths, kv_cache, deepstack=vision.deepstack, picture=start
-        )
+        rotary = self._rotary(placed, cached + ids.shape[1]).part(cached, None)
+        deepstack = []
+        for place, (begin, grid) in enumerate(placed):
+            vision = self.load_vision()(self._frames([pictures[place] for _, pictures in some]), grid)
+            start = begin - cached
+            hidden[:, start : start + vision.tokens.shape[1]] = vision.tokens
+            deepstack.append((start, vision.deepstack))
+        return self._language.forward_last(hidden, rotary, lengths, kv_cache, deepstack=deepstack)
 
     def _prefix(self, prompt: Tokens) -> NDArray[np.int64]:
         """Return the first tokens whose keys and values are, or will be, in the prefix cache; always less than all."""
@@ -291,13 +306,16 @@ class Engine:
 
 
 def _prefill(
-    language: TextModel, rotary: Callable[[int, Grid | None, int], Rotary], prefix: NDArray[np.int64]
+    language: TextModel, rotary: Callable[[tuple[Placed, ...], int], Rotary], prefix: NDArray[np.int64]
 ) -> KVCache:
     """Compute the keys and values of a prefix."""
     ids = torch.from_numpy(prefix.copy())  # torch warns of what it can't write to
-    return language.prefill(language.embed(ids[None]), rotary(0, None, len(ids)))
+    return language.prefill(language.embed(ids[None]), rotary((), len(ids)))
 
 
-def _grid(patches: Patches | None) -> Grid | None:
-    """Return the rows and columns of a picture's patches, None without a picture."""
-    return None if patches is None else patches.grid[1:]
+def _placed(tokens: Tokens, pictures: Sequence[Patches]) -> tuple[Placed, ...]:
+    """Return where each picture of a prompt begins, and the rows and columns of its patches."""
+    if not pictures:
+        return ()
+    begins = np.flatnonzero(np.diff(tokens.types, prepend=0) == 1).tolist()
+    return tuple((begin, patches.grid[1:]) for begin, patches in zip(begins, pictures, strict=True))

@@ -134,6 +134,14 @@ def int8_speedup(products: Sequence[Linear | Int8Linear], rows: int) -> float:
     return 1 / (1 - _PRODUCTS + _PRODUCTS / ratio)
 
 
+def seconds_per_operation(products: Sequence[Linear | Int8Linear], rows: int) -> float:
+    """Return about how long one multiplication and addition takes, by the largest of some products, for many rows."""
+    sample = max(products, key=lambda product: math.prod(product.shape))
+    x = torch.randn(rows, sample.shape[1])
+    timed = sample.timed(x.to(sample.dtype)) if isinstance(sample, Linear) else functools.partial(sample, x)
+    return _seconds(timed) / (rows * math.prod(sample.shape))
+
+
 def _seconds(work: Callable[[], object]) -> float:
     """Return how long ``work`` takes."""
     began = time.perf_counter()
@@ -164,13 +172,11 @@ class Int8Check:
         They are compared whole and cut, as a Matryoshka dimension cuts them, at every half down to 64 numbers.
         Raises CheckpointError where a cosine is below LEAST_COSINE.
         """
-        for pictured in {patches is not None for _, patches in prompts} - self._checked:
+        for pictured in {bool(pictures) for _, pictures in prompts} - self._checked:
             with self._lock:
                 if pictured not in self._checked:
                     indices = [
-                        index
-                        for index, (_, patches) in enumerate(prompts)
-                        if (patches is not None) == pictured
+                        index for index, (_, pictures) in enumerate(prompts) if bool(pictures) == pictured
                     ][:_CHECKED]
                     if self._compare(rows[indices], plain([prompts[index] for index in indices])):
                         self._checked.add(pictured)

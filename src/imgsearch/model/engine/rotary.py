@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from imgsearch.model.engine.config import Architecture, TextSizes, VisionSizes
 
 Grid = tuple[int, int]
 """Rows and columns."""
+Placed = tuple[int, Grid]
+"""The first token of a picture in its prompt, and the picture's grid."""
 
 
 _AT_ONCE = 2**18  # numbers that are rotated at a time on a CPU: 1 MB in float32, which stays in the cache
@@ -63,32 +66,31 @@ def patch_rotary(grid: Grid, sizes: VisionSizes, device: torch.device) -> Rotary
     return _rotary(torch.cat(angles, dim=1), device)
 
 
-def token_positions(before: int, grid: Grid | None, after: int) -> torch.Tensor:
+def token_positions(pictures: Sequence[Placed], length: int) -> torch.Tensor:
     """Return the M-RoPE positions of a prompt in time, row and column: (3, length) int64.
 
-    The prompt is ``before`` tokens, a picture of ``grid`` tokens or none, and ``after`` tokens. Text counts on in all
-    three alike. A picture stands still in time, its rows and columns count from where it begins, and the text behind
-    it begins where the longer of the two has ended (transformers, Qwen3VLModel.get_rope_index).
+    ``pictures`` are those in the prompt, in their order, their grids in tokens. Text counts on in all three alike. A
+    picture stands still in time, its rows and columns count from where it begins, and the text behind it begins where
+    the longer of the two has ended (transformers, Qwen3VLModel.get_rope_index).
     """
-    positions = torch.arange(before)[None].expand(3, -1)
-    next_position = before
-    if grid is not None:
+    parts, done, position = [], 0, 0
+    for begin, grid in pictures:
+        parts.append((torch.arange(begin - done) + position)[None].expand(3, -1))
+        position += begin - done
         rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
-        picture = torch.stack((torch.zeros(grid, dtype=torch.int64), rows, columns)).flatten(1) + before
-        positions = torch.cat((positions, picture), dim=1)
-        next_position += max(grid)
-    text = (torch.arange(after) + next_position)[None].expand(3, -1)
-    return torch.cat((positions, text), dim=1)
+        parts.append(torch.stack((torch.zeros(grid, dtype=torch.int64), rows, columns)).flatten(1) + position)
+        position += max(grid)
+        done = begin + grid[0] * grid[1]
+    parts.append((torch.arange(length - done) + position)[None].expand(3, -1))
+    return torch.cat(parts, dim=1)
 
 
-def token_rotary(
-    before: int, grid: Grid | None, after: int, sizes: TextSizes, device: torch.device
-) -> Rotary:
+def token_rotary(pictures: Sequence[Placed], length: int, sizes: TextSizes, device: torch.device) -> Rotary:
     """Return the angles of a prompt, given as to ``token_positions``.
 
     The frequencies go to time, row and column by turns (``mrope_interleaved``).
     """
-    by_axis = token_positions(before, grid, after).float()[..., None] * _frequencies(sizes.head, sizes.theta)
+    by_axis = token_positions(pictures, length).float()[..., None] * _frequencies(sizes.head, sizes.theta)
     angles = by_axis[0].clone()
     for axis in (1, 2):
         chosen = slice(axis, 3 * sizes.sections[axis], 3)
@@ -108,10 +110,9 @@ def _rotary(angles: torch.Tensor, device: torch.device) -> Rotary:
 
 
 def prompt_rotary(
-    sizes: Architecture, device: torch.device, begin: int, grid: Grid | None, length: int
+    sizes: Architecture, device: torch.device, pictures: tuple[Placed, ...], length: int
 ) -> Rotary:
-    """Return the angles of a prompt of ``length`` tokens with a picture from token ``begin`` on, or without one."""
+    """Return the angles of a prompt of ``length`` tokens with some pictures, their grids in patches."""
     merge = sizes.vision.merge
-    tokens = None if grid is None else (grid[0] // merge, grid[1] // merge)
-    rest = length - begin - (tokens[0] * tokens[1] if tokens else 0)
-    return token_rotary(begin, tokens, rest, sizes.text, device)
+    in_tokens = [(begin, (rows // merge, columns // merge)) for begin, (rows, columns) in pictures]
+    return token_rotary(in_tokens, length, sizes.text, device)

@@ -68,14 +68,13 @@ class TextModel:
         lengths: Sequence[int],
         kv_cache: KVCache | None = None,
         *,
-        deepstack: Sequence[torch.Tensor] = (),
-        picture: int = 0,
+        deepstack: Sequence[tuple[int, Sequence[torch.Tensor]]] = (),
     ) -> torch.Tensor:
         """Return the hidden state of each prompt's last token after the final norm: (batch, hidden).
 
         ``hidden``: (batch, length, hidden), embeddings, a shorter prompt filled up with anything on the right;
-        ``lengths`` are the true ones. ``kv_cache`` holds what stands before all of them. ``deepstack`` is added behind
-        the first layers, one each, from token ``picture`` on.
+        ``lengths`` are the true ones. ``kv_cache`` holds what stands before all of them. ``deepstack`` has of
+        each picture its first token and what is added to its tokens behind the first layers, one each.
         """
         cached, (batch, length, _) = len(kv_cache or ()), hidden.shape
         device = hidden.device
@@ -103,8 +102,9 @@ class TextModel:
                 query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
             )
             hidden = self._finish(layer, mixed, hidden)
-            if number < min(len(deepstack), self._sizes.layers - 1):
-                hidden[:, picture : picture + deepstack[number].shape[1]] += deepstack[number]
+            for start, added in deepstack if number < self._sizes.layers - 1 else ():
+                if number < len(added):
+                    hidden[:, start : start + added[number].shape[1]] += added[number]
         return self._rms_norm(hidden[:, 0], self._norm)
 
     def _layer(self, number: int) -> DecoderLayer:

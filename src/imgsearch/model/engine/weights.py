@@ -5,7 +5,8 @@ from __future__ import annotations
 import mmap
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import BinaryIO
 
 import torch
@@ -66,6 +67,13 @@ def read_tensor(
             flat[position : position + count].copy_(piece[:count].to(dtype))
             position += count
     return result
+
+
+def read_rows(where: TensorInfo, rows: Sequence[int]) -> torch.Tensor:
+    """Read a few rows of a matrix, and nothing else of it: (rows, columns) float32."""
+    size = where.size // where.shape[0]
+    found = [replace(where, start=where.start + row * size, size=size, shape=where.shape[1:]) for row in rows]
+    return torch.stack([read_tensor(row, torch.float32, torch.device("cpu")) for row in found])
 
 
 class MappedFiles:

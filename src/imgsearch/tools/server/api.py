@@ -126,6 +126,10 @@ class Query(Search):
     more: Annotated[list[Example], "More like these images"] = field(default_factory=list)
     less: Annotated[list[Example], "Away from these images"] = field(default_factory=list)
     remember: Annotated[bool, "Use the query cache"] = True
+    rerank: Annotated[int, "So many of the best results (at most 20) are judged by a reranker; 0: none"] = 0
+    rerank_model: Annotated[
+        str | None, "The reranker's name or folder; it has to be on this computer already"
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +212,9 @@ class FoundImage(TypedDict):
     width: Annotated[int, "In pixels, upright"]
     height: Annotated[int, "In pixels, upright"]
     stack: NotRequired[Annotated[list[StackedImage], "With `stacks`: the images behind it"]]
+    rerank: NotRequired[
+        Annotated[float, "With `rerank`, if it was judged: the probability that it answers the query"]
+    ]
     why: NotRequired[Annotated[Why, "With `explain`"]]
 
 

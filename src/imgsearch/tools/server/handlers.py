@@ -176,7 +176,10 @@ class Handlers:
             if isinstance(asked, api.Query):
                 refined = replace(request, more=_pages(index, asked.more), less=_pages(index, asked.less))
             with self.resources.encoder(index, asked.model_options(), request.kind, cache=cache) as encoder:
-                return ask(index, _with_images(index, refined, read, encoder), encoder)
+                reranker = None
+                if isinstance(asked, api.Query) and asked.rerank:
+                    reranker = self.resources.reranker(index, asked.rerank_model, asked.model_options())
+                return ask(index, _with_images(index, refined, read, encoder), encoder, reranker)
 
         with self.resources.collect_notices() as notices:
             answered = self.resources.use_index(asked.index, work)
@@ -184,6 +187,7 @@ class Handlers:
         if answered.cut is not None:
             found["cut"] = answered.cut.as_json()
             found["nearest"] = [hit.as_json() for hit in answered.nearest]
+        notices += [f"not reranked: {reason}" for reason in answered.unjudged]
         return found | ({"notices": notices} if notices else {})
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
+from imgsearch.client.reranker import KeptReranker
 from imgsearch.errors import ImgsearchError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
 from imgsearch.index.reader import ImageIndex
+from imgsearch.model.locate import fetch_reranker
 from imgsearch.search import Answer, CachedEncoder, SearchRequest, ask
+from imgsearch.search.ranking.rerank import Reranker
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
 from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
-from imgsearch.types import ImageEncoder, Input, ModelOptions, Notify, Silent
+from imgsearch.types import RGB, ImageEncoder, Input, ModelOptions, Notify, Silent
 
 T = TypeVar("T")
 
@@ -32,6 +35,8 @@ class Resources:
         self.notify = notify
         self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
         self.models = ModelPool(lambda model_spec: LoadedModel(model_spec, self._note), idle_seconds)
+        self.rerankers = KeptReranker(self._note)
+        self._idle_seconds = idle_seconds
         self._indexes = IndexPool(idle_seconds)
 
     def use_index(self, folder: str | None, work: Callable[[ImageIndex], T]) -> T:
@@ -62,6 +67,10 @@ class Resources:
         with ExitStack() as stack:
             yield CachedEncoder(index, options, self._loader(index, options, command, stack), cache=cache)
 
+    def reranker(self, index: ImageIndex, model: str | None, options: ModelOptions) -> Reranker:
+        """Return what judges hits of an index, with the reranker of a name or folder, which is loaded on first use."""
+        return _KeptReranker(self.rerankers, index, model, options)
+
     def warm_up(self) -> None:
         """Load the model of the default index and let it embed once, so that the first query finds all in memory.
 
@@ -85,6 +94,8 @@ class Resources:
     def release_idle(self) -> None:
         """Unload the model and close the indexes if nobody has asked for long enough."""
         self._indexes.close_idle()
+        if self.rerankers.unload_idle(self._idle_seconds):
+            self.notify("idle: the reranker was unloaded until it is asked for again")
         if self.models.unload_idle():
             self.notify("idle: the model was unloaded until the next query")
 
@@ -117,3 +128,18 @@ class Resources:
         notices = self._notices.get()
         if notices is not None:
             notices.append(line)
+
+
+class _KeptReranker:
+    """A ``Reranker`` for one request, by the one that the server keeps."""
+
+    def __init__(
+        self, kept: KeptReranker, index: ImageIndex, model: str | None, options: ModelOptions
+    ) -> None:
+        self._kept, self._budget, self._model, self._options = kept, index.spec.pixels, model, options
+
+    def scores(self, query: Input, images: Sequence[RGB]) -> list[float]:
+        # Nobody watches here while gigabytes are fetched: the command line does that.
+        checkpoint = fetch_reranker(self._model, Silent(), download=False)
+        device, dtype = self._options.device, self._options.dtype
+        return self._kept.scores(checkpoint, device, dtype, self._budget, query, images)

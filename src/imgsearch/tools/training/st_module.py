@@ -227,7 +227,5 @@ def positions(types: NDArray[np.int64], grid: Grid | None, merge: int) -> NDArra
 
     ``types`` is 1 on the tokens of the one picture, whose patches are ``grid``.
     """
-    if grid is None:
-        return token_positions(len(types), None, 0).T.numpy()
-    before, tokens = int(np.argmax(types)), (grid[1] // merge, grid[2] // merge)
-    return token_positions(before, tokens, len(types) - before - tokens[0] * tokens[1]).T.numpy()
+    pictures = [] if grid is None else [(int(np.argmax(types)), (grid[1] // merge, grid[2] // merge))]
+    return token_positions(pictures, len(types)).T.numpy()
