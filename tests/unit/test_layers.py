@@ -44,6 +44,8 @@ ONLY_IN = {
         "tools/demo/",
         "tools/evaluation/models",
     },
+    "rapidocr": {"indexing/ocr"},
+    "cv2": {"indexing/ocr"},
     "pillow_heif": {"media/heif"},
     "av": {"media/documents/film"},
     "tifffile": {"media/tiff"},

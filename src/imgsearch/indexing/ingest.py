@@ -13,13 +13,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from imgsearch.errors import ModelOutOfMemory, NonFiniteError, OutOfResources
+from imgsearch.errors import MissingExtra, ModelOutOfMemory, NonFiniteError, OutOfResources
 from imgsearch.fs import is_at_or_below
-from imgsearch.index import side_db
+from imgsearch.index import image_text, side_db
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
+from imgsearch.indexing import ocr
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
 from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead, ignore
 from imgsearch.indexing.hashes import hash_missing
@@ -27,6 +28,7 @@ from imgsearch.indexing.metadata import make_words, read_missing
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
+from imgsearch.indexing.texts import TextPass, is_wanted
 from imgsearch.indexing.thumbs import ThumbMaker
 from imgsearch.text import Call, Message, display_path, plural
 from imgsearch.types import (
@@ -106,10 +108,27 @@ class Ingest:
             if self.thumbs:
                 self.thumbs.make_missing(self.root_ids, self.reporter)
                 self.result.thumbnails = self.thumbs.made
+            self._read_texts()
         finally:
             self.note.close()
             self.builder.stop()
         return self.result
+
+    def _read_texts(self) -> None:
+        """Read the text in images, if this or an earlier run was asked to."""
+        catalog, asked = self.writer.catalog, self.options.ocr
+        wanted = is_wanted(self.writer) if asked is None else asked
+        if wanted != image_text.is_wanted(catalog.database):
+            with catalog.transaction() as db:
+                image_text.set_wanted(db, wanted)
+        if not wanted:
+            return
+        if asked is None and not ocr.is_installed():
+            missing = MissingExtra("that", "ocr").as_message
+            self.reporter.say(Message("the text in images is not read: ", missing))
+            return
+        reading = TextPass(self.writer, self.root_ids, self.options.max_megapixels, self.reporter)
+        self.result.texts = reading.carry_out(ocr.load_reader).read
 
     def _put_roots(self) -> None:
         for root in self.plan.roots:

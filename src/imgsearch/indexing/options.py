@@ -20,7 +20,8 @@ class IndexOptions:
     was skipped, for whatever reason.
     Without ``advise`` a run gives no advice on the choice of the model. ``portable`` makes an index that can be moved
     together with its images: it is in a folder that all of its roots are in, or are. With ``thumbs`` small thumbnails
-    are kept of all images.
+    are kept of all images. ``ocr`` says whether the text in images is read too, which holds for later runs; None leaves
+    it as it is.
     """
 
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -36,6 +37,7 @@ class IndexOptions:
     advise: bool = True
     portable: bool = False
     thumbs: bool = False
+    ocr: bool | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for impossible figures."""
@@ -57,7 +59,7 @@ class IndexResult:
 
     Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for images; the rest went into the walk,
     loading and committing. ``batch`` tells how many images the model took at a time, and why. ``thumbnails`` counts
-    those that were made, None if none were asked for.
+    those that were made, ``texts`` the images whose text was read, None if none were asked for.
     """
 
     indexed: int = 0
@@ -76,6 +78,7 @@ class IndexResult:
     waiting: float = 0.0
     batch: str = ""
     thumbnails: int | None = None
+    texts: int | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return the run as the command line prints it as JSON: every image found is counted once.
@@ -95,6 +98,7 @@ class IndexResult:
             "not_read": dict(self.not_read),
             "left_alone": [{**path_json(path), "reason": reason} for path, reason in self.left_alone.items()],
             **({} if self.thumbnails is None else {"thumbnails": self.thumbnails}),
+            **({} if self.texts is None else {"texts": self.texts}),
         }
 
     def summary(self, folder: str | None = None) -> Message:
@@ -116,6 +120,8 @@ class IndexResult:
             parts.append(f"{self.pruned:,} deleted")
         if self.thumbnails:
             parts.append(f"{plural(self.thumbnails, 'thumbnail')} made")
+        if self.texts:
+            parts.append(f"text of {plural(self.texts, 'image')} read")
         if self.left_alone:
             parts.append(f"{plural(len(self.left_alone), 'folder')} left alone")
         return Message(Message.joined(", ", parts), f"; {format_duration(self.seconds)}")

@@ -30,6 +30,7 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import TRANSIENT, FileRow, Root
 from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing import ocr
 from imgsearch.indexing.decode import is_image
 from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
@@ -83,6 +84,8 @@ def index_pictures(
     """
     options, reporter = options or IndexOptions(), reporter or Silent()
     started = time.monotonic()
+    if options.ocr and not options.dry_run:
+        ocr.check_installed()
     with ExitStack() as stack:
         base = _open_baseline(paths, folder, options, reporter, stack)
         options = replace(options, model=base.model)

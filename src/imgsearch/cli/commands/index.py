@@ -149,6 +149,14 @@ def index(
             rich_help_panel=ADVANCED,
         ),
     ] = False,
+    ocr: Annotated[
+        bool | None,
+        typer.Option(
+            "--ocr/--no-ocr",
+            help="Also read the text in images, so that words find them; saved",
+            show_default=False,
+        ),
+    ] = None,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -205,6 +213,7 @@ def index(
         dry_run=dry_run,
         portable=portable,
         thumbs=thumbs,
+        ocr=ocr,
     )
     folder = _portable_index(paths or []) if portable and index is None else find_index(index)
     result = index_pictures(paths or [], folder, options, reporter)

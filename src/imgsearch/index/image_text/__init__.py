@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,15 @@ def lines_of(database: Database, contents: Collection[int]) -> dict[int, tuple[T
         )
         found.update(database.query(_text_row, sql, *some))
     return found
+
+
+def stored(database: Database) -> Iterator[ImageText]:
+    """Yield all that has been read, an image at a time."""
+    sql = (
+        "SELECT sha256, page, lines, reader FROM image_text JOIN content ON content.id = image_text.content "
+        "ORDER BY content.id"
+    )
+    yield from database.stream(_image_row, sql)
 
 
 def counts(database: Database) -> tuple[int, int]:
@@ -138,6 +147,11 @@ def _plain(char: str) -> str:
 def _text_row(content: int, lines: str) -> tuple[int, tuple[TextLine, ...]]:
     """Read a row; the catalogue's reader turns ValueError and TypeError into damage."""
     return int(content), tuple(_line(*stored) for stored in json.loads(lines))
+
+
+def _image_row(sha256: bytes, page: int, lines: str, reader: str) -> ImageText:
+    _, read = _text_row(0, lines or "[]")
+    return ImageText(bytes(sha256), int(page), read, str(reader))
 
 
 def _line(text: str, corners: Sequence[int] | None = None) -> TextLine:
