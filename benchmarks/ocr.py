@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--letters", type=int, nargs="*", default=list(LETTERS))
     parser.add_argument("--fonts", default="/usr/share/fonts")
     parser.add_argument("--show", metavar="DIR", help="also save the drawn images there")
+    parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 4))
     options = parser.parse_args()
     fonts = {script: _font(script, options.fonts) for script in options.scripts}
     for script in (script for script, font in fonts.items() if font is None):
@@ -93,8 +94,8 @@ def main() -> None:
         ocr.PIXELS = pixels
         found: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         began, used = time.perf_counter(), time.process_time()
-        images = [np.asarray(one.image) for one in drawn]
-        for one, lines in zip(drawn, look_ahead(reader.read, images, 8), strict=True):
+        read = look_ahead(lambda one: reader.read(np.asarray(one.image)), drawn, options.threads)
+        for one, lines in zip(drawn, read, strict=True):
             for word in one.words:
                 phrases = phrases_of(word)
                 here = len(found_in(lines, phrases)) == len(phrases)
@@ -114,7 +115,7 @@ def main() -> None:
         print(f"{len(drawn) / seconds:.2f} images/s, ", end="")
         print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:,.0f} MB")
         for name, (good, all_) in found.items():
-            print(f"  {name:<24} {100 * good / all_:5.1f} % of {all_}")
+            print(f"  {name:<24} {100 * good / all_:5.1f} % of {all_}", flush=True)
 
 
 def _font(script: str, folder: str) -> str | None:

@@ -19,7 +19,7 @@ from imgsearch.index.rows import TRANSIENT
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing import ocr
 from imgsearch.indexing.ocr import TextReader
-from imgsearch.media import documents, formats
+from imgsearch.media import formats
 from imgsearch.media.documents import Document, DocumentOptions, Place, document_format, open_document
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.text import plural
@@ -33,6 +33,9 @@ _THREADS = 4
 """So many images are read at a time, at most: each takes some 300 MB."""
 _OWN = "the file"
 """The reader of text that a document brings along."""
+
+_NO_CHOICE = DocumentOptions(frames=-1)
+"""Of a film no frames are chosen anew: those that are indexed are read."""
 
 Work = Callable[[], Sequence[ImageText]]
 
@@ -55,7 +58,7 @@ class TextPass:
         roots: Mapping[str, int],
         max_megapixels: float | None,
         reporter: Reporter,
-        options: DocumentOptions = documents.AS_USUAL,
+        options: DocumentOptions = _NO_CHOICE,
     ) -> None:
         """Take the open index; ``options`` say how documents are opened."""
         self._writer, self._roots, self._reporter = writer, roots, reporter
@@ -172,7 +175,7 @@ class TextPass:
                 with open_document(opened.stream, path, self._options) as document:
                     places = {place.page: place for place in document.places}
                     for page in pages:
-                        place = places.get(page, Place(page))
+                        place = places.get(page) or Place(page, page / 1000)  # a moment of a film
                         yield self._page(reader, document, content, place)
         except PictureError:
             return

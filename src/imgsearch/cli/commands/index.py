@@ -153,7 +153,7 @@ def index(
         bool | None,
         typer.Option(
             "--ocr/--no-ocr",
-            help="Also read the text in images, so that words find them; saved",
+            help="Also read the text in images; saved",
             show_default=False,
         ),
     ] = None,
@@ -161,7 +161,7 @@ def index(
         bool,
         typer.Option(
             "--rebuild",
-            help="Rebuild the index from scratch, e.g. with another --model; the old one stays searchable",
+            help="Rebuild it from scratch; the old index stays searchable",
         ),
     ] = False,
     dry_run: Annotated[
