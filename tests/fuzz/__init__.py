@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz import addresses, decoders, documents, foreign, metadata, requests
+from fuzz import addresses, decoders, documents, films, foreign, metadata, requests
 
 Case = Callable[[random.Random, Path], None]
 
@@ -19,6 +19,7 @@ TARGETS: dict[str, Case] = {
     "addresses": addresses.case,
     "decoders": decoders.case,
     "documents": documents.case,
+    "films": films.case,
     "foreign": foreign.case,
     "metadata": metadata.case,
     "requests": requests.case,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -15,6 +16,7 @@ from imgsearch.types import RGB
 from support.pictures import quadrants, scene
 
 av.logging.set_level(None)
+os.environ.setdefault("SVT_LOG", "0")  # the AV1 encoder's own, which else tells what it does
 
 WRITERS = (
     ("mp4", "mp4", "libx264", "yuv420p"),

@@ -65,7 +65,7 @@ class DocumentFormat(NamedTuple):
 
 # Its own limits end a film sooner than this: these are for a decoder that hangs.
 _FILM = DocumentFormat(
-    "a film",
+    "a video",
     "imgsearch.media.documents.film",
     "mp4 m4v mov 3gp 3g2 mkv webm avi mpg mpeg wmv ogv",
     rb"....(?:ftyp(?!crx )|moov|mdat|wide|free|skip|pnot)|\x1aE\xdf\xa3|RIFF....AVI |\0\0\x01\xba|0&\xb2u|OggS",

@@ -109,6 +109,7 @@ class Film:
         self._step = self._stream.time_base or Fraction(1, 1000)
         self._start = Fraction(self._container.start_time or 0, 1_000_000)
         self.note = ""
+        self._unread: list[int] = []
         moments = self._choose(options.frames) if options.frames >= 0 else []
         self.places = [Place(moment, moment / 1000) for moment in moments]
 
@@ -143,8 +144,8 @@ class Film:
             raise PictureError("not an image", "it has audio, but no video" if sound else "it has no video")
         context = found.codec_context
         if context is None or context.codec.name not in CODECS.split():
-            coded = f"video coded as {context.codec.name}" if context else "its video's coding"
-            raise PictureError("unsupported", coded)
+            coded = f"in {context.codec.name}" if context else "in a way that is not known"
+            raise PictureError("unsupported", f"its video is encoded {coded}")
         return found
 
     def _choose(self, frames: int) -> list[int]:
@@ -169,6 +170,8 @@ class Film:
         if not found:
             raise PictureError("corrupt", "no frame of it can be decoded")
         last = max(found)
+        if self._unread and min(self._unread) > last and not self.note:
+            self.note = f"end missing, nothing can be read after {last / 1000:.0f} s"
         duration = max(1, min(duration, 2 * last) or last)
         return choose_moments([found[at] for at in sorted(found)], wanted(frames, duration), duration)
 
@@ -181,8 +184,11 @@ class Film:
     def _sample(self, found: dict[int, Candidate], duration: int, count: int) -> None:
         """Add the keyframes at ``count`` moments, evenly spread: first a few far apart, in case that time runs out."""
         for part in _coarse_to_fine(count):
-            packet = next(self._packets(int(duration * (part + 0.5) / count)), None)
-            if packet is not None and (moment := self._moment(packet)) not in found:
+            sought = int(duration * (part + 0.5) / count)
+            packet = next(self._packets(sought), None)
+            if packet is None:
+                self._unread.append(sought)
+            elif (moment := self._moment(packet)) not in found:
                 frame = self._keyframe(packet)
                 if frame is not None:
                     found[moment] = Candidate(moment, thumbnail(frame))
@@ -350,7 +356,7 @@ def _demuxer(stream: BinaryIO) -> str:
     for start, name in _DEMUXERS:
         if re.match(start, head, re.DOTALL):
             return name
-    raise PictureError("not an image" if head else "empty file", "nor a film" if head else "")
+    raise PictureError("not an image" if head else "empty file", "nor a video" if head else "")
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:
@@ -365,12 +371,11 @@ def _film_errors() -> Iterator[None]:
         yield
     except av.MemoryError as error:
         raise PictureError("out of memory", "not enough memory to decode it") from error
-    except av.InvalidDataError as error:
-        raise PictureError(
-            "corrupt", "its index can't be found, as in an unfinished recording or copy"
-        ) from error
     except av.FFmpegError as error:
-        raise PictureError("corrupt", (error.strerror or "it can't be decoded").lower()) from error
+        said = (error.strerror or "it can't be decoded").lower()
+        if isinstance(error, av.InvalidDataError):
+            said = "its header or index is missing or damaged, as of an unfinished recording or copy"
+        raise PictureError("corrupt", said) from error
 
 
 def _coarse_to_fine(count: int) -> list[int]:
