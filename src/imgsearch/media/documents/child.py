@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from imgsearch.errors import PictureError, exhausted
 from imgsearch.media.documents import DocumentFormat
-from imgsearch.media.documents.contract import Document, DocumentOptions, Place, choose, said
+from imgsearch.media.documents.contract import Corners, Document, DocumentOptions, Place, choose, said
 from imgsearch.media.documents.guest import LENGTH, exactly, send
 from imgsearch.media.limits import DECODING, Cost
 from imgsearch.media.splice import length
@@ -337,6 +337,15 @@ class _Document:
         """Return the file's own text of a page; raises PictureError."""
         return str(self._ask({"do": "text", "place": place}, place).get("text", ""))
 
+    def lines(self, place: Place) -> list[tuple[str, Corners | None]]:
+        """Return the lines of that text with their corners; raises PictureError."""
+        answer = self._ask({"do": "lines", "place": place}, place)
+        try:
+            return [(str(line), _corners(corners)) for line, corners in answer["lines"]]
+        except (TypeError, ValueError, KeyError) as error:
+            self._drop()
+            raise self._error("crashed the reader", _NONSENSE, place) from error
+
     def close(self) -> None:
         """Close the document; its process goes to the next one."""
         child, self._child = self._child, None
@@ -399,6 +408,14 @@ class _Document:
 def _place(answer: Any) -> Place:
     page, time, name = answer
     return Place(int(page), None if time is None else float(time), str(name))
+
+
+def _corners(answer: Any) -> Corners | None:
+    if answer is None:
+        return None
+    left, top, *others = map(float, answer)
+    one, two, three, four, five, six = others
+    return left, top, one, two, three, four, five, six
 
 
 def _unpack_metadata(answer: Any) -> Metadata:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from imgsearch.errors import UsageError
 from imgsearch.text import Option
@@ -71,6 +71,18 @@ class Reader(Protocol):
         """Let go of the file."""
 
 
+Corners: TypeAlias = tuple[float, float, float, float, float, float, float, float]
+"""x and y of four corners, clockwise from the top left; fractions of the upright page's width and height."""
+
+
+@runtime_checkable
+class ReaderOfLines(Reader, Protocol):
+    """A reader that knows where on a page its text stands."""
+
+    def lines(self, place: Place) -> Sequence[tuple[str, Corners | None]]:
+        """Return the lines of ``text``, each with the corners of what it takes; None where nobody knows."""
+
+
 class Opener(Protocol):
     """``open_reader`` of a reader's module; ``stream`` is seekable, has no descriptor, and is closed after it."""
 
@@ -95,6 +107,9 @@ class Document(Protocol):
 
     def text(self, place: Place) -> str:
         """Return the file's own text of a page; "" if there is none."""
+
+    def lines(self, place: Place) -> Sequence[tuple[str, Corners | None]]:
+        """Return the lines of that text, each with the corners of what it takes; None where nobody knows."""
 
 
 _RANGE = re.compile(r"([1-9]\d*)(?:-([1-9]\d*)?)?", re.ASCII)

@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
 from imgsearch.errors import PictureError
-from imgsearch.media.documents.contract import DocumentOptions, Opener, Place, Reader
+from imgsearch.media.documents.contract import Corners, DocumentOptions, Opener, Place, Reader, ReaderOfLines
 from imgsearch.media.formats import picture_errors
 from imgsearch.types import NO_METADATA, Metadata, PixelBudget
 
@@ -120,6 +120,8 @@ class _Guest:
                         return self._picture(Place(*request["place"]), PixelBudget(*request["budget"]))
                     case "text":
                         return {"text": self._known().text(Place(*request["place"]))[:_MOST_TEXT]}
+                    case "lines":
+                        return {"lines": self._lines(Place(*request["place"]))}
                 self._close()
                 return {}
         except PictureError as error:
@@ -152,6 +154,12 @@ class _Guest:
             "page": picture.page,
             "note": picture.note,
         }
+
+    def _lines(self, place: Place) -> list[tuple[str, Corners | None]]:
+        reader = self._known()
+        if isinstance(reader, ReaderOfLines):
+            return list(reader.lines(place))
+        return [(line, None) for line in reader.text(place)[:_MOST_TEXT].splitlines()]
 
     def _known(self) -> Reader:
         assert self._reader is not None

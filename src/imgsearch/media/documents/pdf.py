@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import re
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,7 +17,7 @@ import pypdfium2
 from pypdfium2 import raw
 
 from imgsearch.errors import PictureError
-from imgsearch.media.documents.contract import DocumentOptions, Place
+from imgsearch.media.documents.contract import Corners, DocumentOptions, Place
 from imgsearch.media.metadata.values import date_of, text_of, words_of
 from imgsearch.media.splice import length
 from imgsearch.types import MAX_ASPECT, RGB, Metadata, Picture, PixelBudget
@@ -29,8 +30,13 @@ _COST = 64_000_000
 """Bytes that drawing a page takes, most often; an image on it is unpacked whole, and none says so before."""
 _GetBlock = dict(raw.FPDF_FILEACCESS._fields_)["m_GetBlock"]
 """The type of what reads for PDFium."""
-_JOINED = re.compile("[\x02\ufffe]\\s*")
-"""Where PDFium has taken a hyphen away at the end of a line."""
+_LINE = re.compile("[^\r\n]+")
+_UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f\ufffe\uffff]")
+"""What is no text; 2 stands where PDFium has taken away a hyphen at the end of a line."""
+_MOST_CHARACTERS = 200_000
+"""Of a page that are read."""
+_UNIT = 1_000_000
+_OUTSIDE: Corners = (0.0,) * 8
 _DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?)?(?:(Z)|([+-]\d\d)'?(\d\d)?)?")
 """ISO 32000-1, 7.9.4; the month may be the last that is said."""
 
@@ -71,12 +77,15 @@ class _Pdf:
 
     def text(self, place: Place) -> str:
         """Return the text that is on a page within its crop box, in the file's order, a line a line."""
+        return "\n".join(line for line, _ in self.lines(place))
+
+    def lines(self, place: Place) -> list[tuple[str, Corners | None]]:
+        """Return the lines of that text with their corners; a word that is broken at a line's end joins two lines."""
         page = self._page(place)
         try:
-            text = page.get_textpage().get_text_bounded()
+            return list(_lines(page, page.get_textpage()))
         finally:
             page.close()  # and its text
-        return _JOINED.sub("", text).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
 
     def _page(self, place: Place) -> pypdfium2.PdfPage:
         """Return a page; what has been filled in and annotated is part of it, for its text is what people look for."""
@@ -147,6 +156,37 @@ def _drawn(page: pypdfium2.PdfPage, width: int, height: int) -> RGB:
         return np.array(bitmap.to_numpy())
     finally:
         bitmap.close()
+
+
+def _lines(page: pypdfium2.PdfPage, text: pypdfium2.PdfTextPage) -> Iterator[tuple[str, Corners | None]]:
+    count = min(raw.FPDFText_CountChars(text), _MOST_CHARACTERS)
+    characters = "".join(chr(raw.FPDFText_GetUnicode(text, number)) for number in range(count))
+    for found in _LINE.finditer(characters):
+        # Halves of characters beyond 16 bits, each a character to PDFium, are put together.
+        halves = _UNSEEN.sub("", found[0]).encode("utf-16-le", "surrogatepass")
+        line = halves.decode("utf-16-le", "replace").strip()
+        corners = _corners(page, text, found.start(), len(found[0]))
+        if line and corners != _OUTSIDE:
+            yield line, corners
+
+
+def _corners(page: pypdfium2.PdfPage, text: pypdfium2.PdfTextPage, start: int, count: int) -> Corners | None:
+    """Return the corners of what some characters take on the upright page; _OUTSIDE where that is cropped away."""
+    xs, ys = [], []
+    for number in range(raw.FPDFText_CountRects(text, start, count)):
+        sides = [ctypes.c_double() for _ in range(4)]
+        raw.FPDFText_GetRect(text, number, *sides)
+        for across, up in (sides[:2], sides[2:]):
+            x, y = ctypes.c_int(), ctypes.c_int()
+            raw.FPDF_PageToDevice(page, 0, 0, _UNIT, _UNIT, 0, across, up, x, y)
+            xs.append(x.value / _UNIT)
+            ys.append(y.value / _UNIT)
+    if not xs:
+        return None
+    if min(xs) >= 1 or max(xs) <= 0 or min(ys) >= 1 or max(ys) <= 0:
+        return _OUTSIDE
+    left, right, top, bottom = (min(1.0, max(0.0, side)) for side in (min(xs), max(xs), min(ys), max(ys)))
+    return left, top, right, top, right, bottom, left, bottom
 
 
 def _whole(side: float) -> int:

@@ -193,6 +193,45 @@ def test_a_word_that_is_broken_at_a_lines_end_is_one() -> None:
     assert open_reader(io.BytesIO(pdf(Drawn(draws))), "x.pdf", AS_USUAL).text(Place(0)) == "an example of it"
 
 
+def test_lines_say_where_they_stand() -> None:
+    """Each line has its corners on the page as it is shown, cropped and turned; the process says the same."""
+    draws = words("one", at=(10, 80)) + " " + words("two", at=(10, 60))
+    data = pdf(
+        Drawn(draws, crop=(0, 50, 100, 100)),
+        Drawn(draws, turn=180),
+        Drawn(draws="", other=FORM.page),
+        catalog=FORM.catalog,
+        objects=FORM.objects,
+    )
+    reader = open_reader(io.BytesIO(data), "x.pdf", AS_USUAL)
+    (one, first), (two, second) = reader.lines(Place(0))
+    assert (one, two) == ("one", "two")
+    assert first == pytest.approx((0.10, 0.27, 0.30, 0.27, 0.30, 0.40, 0.10, 0.40), abs=0.03)
+    assert second is not None
+    assert second[1] == pytest.approx(0.64, abs=0.03)
+    (_, turned), _ = reader.lines(Place(1))
+    assert turned == pytest.approx((0.70, 0.80, 0.90, 0.80, 0.90, 0.86, 0.70, 0.86), abs=0.03)
+    ((filled, box),) = reader.lines(Place(2))
+    assert filled == "filled"
+    assert box is not None
+    assert box[5] < 0.5
+    with open_document(io.BytesIO(data), "x.pdf") as document:
+        assert [document.lines(place) for place in document.places] == [
+            reader.lines(place) for place in reader.places
+        ]
+
+
+def test_text_beyond_16_bits_and_what_is_no_text() -> None:
+    """A character of two halves is one, and control characters are left out: a database takes what comes."""
+    figure = pytest.importorskip("matplotlib.figure").Figure((4, 3))
+    figure.text(0.1, 0.5, "a\U0001d54fb", font="STIXGeneral")
+    out = io.BytesIO()
+    figure.savefig(out, format="pdf")
+    text = open_reader(io.BytesIO(out.getvalue()), "x.pdf", AS_USUAL).text(Place(0))
+    assert text == "a\U0001d54fb"
+    assert text.encode()
+
+
 def test_metadata_is_read() -> None:
     """Title, subject, keywords, program and date are those of the document."""
     info = {
