@@ -119,7 +119,11 @@ class Answers:
         request = replace(request, options=options)
 
         def work(index: ImageIndex) -> tuple[Answer, int, dict[int, int]]:
-            encoder = CachedEncoder(index, _AUTO, lambda: _Known(index, embedded), keep=not typing)
+            encoder: QueryEncoder = CachedEncoder(
+                index, _AUTO, lambda: _Known(index, embedded), keep=not typing
+            )
+            if typing:
+                encoder = _Known(index, embedded, encoder)  # what is in memory need not be looked up
             answered = _ask(index, request, encoder)
             searched = index.searched
             total = index.catalog.counts()[1] if searched is None else searched
@@ -404,16 +408,18 @@ def _ask(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> An
 
 
 class _Known:
-    """An encoder that knows what was embedded already, and nothing else."""
+    """An encoder that knows what was embedded already; with ``behind`` that one answers where this is not enough."""
 
-    def __init__(self, index: ImageIndex, embedded: Embedded) -> None:
-        self._index, self._embedded = index, embedded
+    def __init__(self, index: ImageIndex, embedded: Embedded, behind: QueryEncoder | None = None) -> None:
+        self._index, self._embedded, self._behind = index, embedded, behind
 
     def embed(self, inputs: Sequence[Input]) -> Vectors:
         """Return the rows. Raises NeedsModel."""
         found = [self._embedded.get(_named_by(self._index, item)) for item in inputs]
         if missing := [item for item, vector in zip(inputs, found, strict=True) if vector is None]:
-            raise NeedsModel(missing)
+            if self._behind is None:
+                raise NeedsModel(missing)
+            return self._behind.embed(inputs)
         return np.concatenate([vector for vector in found if vector is not None])
 
 

@@ -7,7 +7,7 @@ import { windowful } from "../look/grid.js";
 import * as results from "../look/results.js";
 import { asks, change, current, subscribe } from "../page/state.js";
 
-const PAGE = 200; // hits that are asked for when somebody scrolls; first it is a window of them, which is there sooner
+const PAGE = [200, 1000]; // hits that are asked for when somebody scrolls, the more the further; first it is a window of them
 const PAUSE_MS = [10, 300]; // between the last key and the search, while another is under way or answers come slowly
 const SLOW_MS = 250;
 const PROBLEM_MS = 700; // half a query is no error yet
@@ -144,11 +144,12 @@ async function run(state, typing) {
   signal.addEventListener("abort", end);
   waiting = true;
   try {
-    const answer = await post("search", { ...request, n: Math.min(windowful(), PAGE), offset: 0, typing }, { signal });
+    const answer = await post("search", { ...request, n: Math.min(windowful(), PAGE[0]), offset: 0, typing }, { signal });
     if (mine !== number) return;
     took = performance.now() - began;
     sayProblem(null);
-    results.show(answer, (offset, n = PAGE) => post("search", { ...request, n, offset, typing: true }, { signal }));
+    const further = (offset) => Math.round(Math.min(Math.max(offset / 2, PAGE[0]), PAGE[1]));
+    results.show(answer, (offset) => post("search", { ...request, n: further(offset), offset, typing: true }, { signal }));
     // Hits are painted first; where there were none, what lies above them takes its place at once.
     if (answer.hits.length && shown?.hits.length) afterPaint(() => mine === number && publish(answer));
     else publish(answer);

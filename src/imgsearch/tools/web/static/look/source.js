@@ -110,7 +110,7 @@ export class Hits extends Source {
   }
 
   want(_, to) {
-    const ahead = Math.min(100, this.length / 8);
+    const ahead = Math.min(300, this.length / 8);
     if (this.more && !this.ended && to + ahead > this.length) return this.fetch();
   }
 
