@@ -103,7 +103,7 @@ class SourceFile:
     is known of it, are 0 where they are unknown or say nothing. The numbers are those of the file system, as far as
     64 bits hold them: a time before 1677 or after 2262 is the nearest one that they do. ``sidecars`` are the names of
     the files beside it that tell of it, and ``sidecar_state`` a number that changes with them: 0 if there are none,
-    None if nobody has looked.
+    None if nobody has looked. ``reading`` says which of its images are asked for: "" is all, else some text.
     """
 
     root: str
@@ -115,6 +115,7 @@ class SourceFile:
     ctime_ns: int = 0
     sidecars: tuple[str, ...] = ()
     sidecar_state: int | None = None
+    reading: str = ""
 
     def __post_init__(self) -> None:
         """Make the numbers such as the catalogue can store, and so compare with what it has."""

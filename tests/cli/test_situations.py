@@ -103,10 +103,10 @@ def test_a_folder_with_two_names(photos: Path, binds: Binds) -> None:
 def test_a_name_that_hides_an_image_and_what_is_not_read(photos: Path) -> None:
     """Files of other names and unfollowed links are counted; a file that is given is read whatever its name."""
     (photos / "tweet.jpg_large").write_bytes(paint(photos.parent / "green.png", "green").read_bytes())
-    (photos / "clip.dng").touch()
+    (photos / "clip.mxf").touch()
     (photos / "more").symlink_to(photos.parent)
     done = imgsearch("index", photos)
-    assert "1 RAW file is not read" in done.err
+    assert "1 video was not read" in done.err
     assert "1 link is not followed (--follow-symlinks to follow links)" in done.err
     assert summary(photos / "tweet.jpg_large") == (1, 0, 0, 0)
     assert paths("query", "green", "-n", 1) == [str(photos / "tweet.jpg_large")]

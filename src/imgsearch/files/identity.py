@@ -35,6 +35,7 @@ def source_file(
     device: int | None = None,
     sidecars: tuple[str, ...] = (),
     sidecar_state: int | None = None,
+    reading: str = "",
 ) -> SourceFile:
     """Return the file at ``path`` below ``root`` as its ``status`` shows it; no ``device``: it is looked up.
 
@@ -48,7 +49,7 @@ def source_file(
     inode = status.st_ino if kind in _LASTING_INODES else 0
     changed = 0 if kind in _NO_CHANGE_TIME else status.st_ctime_ns
     numbers = status.st_size, status.st_mtime_ns, device, inode, changed
-    return SourceFile(root, path, *numbers, sidecars, sidecar_state)
+    return SourceFile(root, path, *numbers, sidecars, sidecar_state, reading)
 
 
 @cache

@@ -1,22 +1,33 @@
-"""What a file is that the walk leaves out, by its extension: a RAW file, a video, a document, or something else."""
+"""What a file is, by its extension, that isn't called like an image: a RAW file, a video, a PDF, or something else."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 
-RAW, VIDEO, DOCUMENT, OTHER, LINK = "raw", "video", "document", "other", "link"
-_EXTENSIONS = {
+RAW, VIDEO, PDF, DOCUMENT, ARCHIVE, PICTURE = "raw", "video", "pdf", "document", "archive", "image"
+OTHER, LINK = "other", "link"
+PAGED = frozenset({PDF, DOCUMENT, ARCHIVE})
+"""The kinds of which some pages can be asked for."""
+EXTENSIONS = {
     RAW: "3fr ari arw bay cap cr2 cr3 crw cs1 dcr dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx raf "
     "raw rw2 rwl sr2 srf srw x3f",
     VIDEO: "3g2 3gp asf avi dv flv insv lrv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv",
-    DOCUMENT: "doc docx epub key numbers odp ods odt pages pdf ppt pptx xls xlsx",
+    PDF: "pdf",
+    DOCUMENT: "doc docx epub key numbers odp ods odt pages ppt pptx xls xlsx",
+    ARCHIVE: "cb7 cbr cbt cbz",
+    PICTURE: "ai bpg cdr dds djv djvu dpx emf eps exr fit fits hdp hdr icns ico jng jxl jxr pcx sgi svg svgz wdp wmf "
+    "xcf",
 }
-_KINDS = {f".{extension}": kind for kind, names in _EXTENSIONS.items() for extension in names.split()}
+"""The extensions of each kind, without the dot."""
+_KINDS = {f".{extension}": kind for kind, names in EXTENSIONS.items() for extension in names.split()}
 _NOUNS = {
     RAW: ("RAW file", "RAW files"),
     VIDEO: ("video", "videos"),
+    PDF: ("PDF", "PDFs"),
     DOCUMENT: ("document", "documents"),
+    ARCHIVE: ("comic book archive", "comic book archives"),
+    PICTURE: ("image of another format", "images of other formats"),
     OTHER: ("other file", "other files"),
 }
 
@@ -27,7 +38,7 @@ def extension(path: str) -> str:
 
 
 def kind_of(path: str) -> str:
-    """Return the kind of a file that is not read: one of RAW, VIDEO, DOCUMENT, OTHER."""
+    """Return the kind of a file that isn't called like an image: one of EXTENSIONS, or OTHER."""
     return _KINDS.get(extension(path), OTHER)
 
 

@@ -23,7 +23,7 @@ from imgsearch.files.ignore import (
     is_junk,
     option_rules,
 )
-from imgsearch.files.kinds import LINK, extension, kind_of
+from imgsearch.files.kinds import LINK, PAGED, VIDEO, extension, kind_of
 from imgsearch.files.reached import Reached
 from imgsearch.files.sidecars import sidecars_among, sidecars_of, state_of
 from imgsearch.fs import is_at_or_below
@@ -40,10 +40,12 @@ _EMPTY = Message(
 
 @dataclass(frozen=True, slots=True)
 class WalkOptions:
-    """What a walk takes: gitignore patterns to leave out, and three switches.
+    """What a walk takes: gitignore patterns to leave out, and three switches; and what is read of a file that is found.
 
     ``above`` and ``anchor`` are absolute folders above the root, or "" for the root itself: the topmost one
-    whose ignore files count, and the one that the patterns are relative to.
+    whose ignore files count, and the one that the patterns are relative to. ``pages`` of documents are "all", "first"
+    or numbers such as "3-9", ``frames`` of a film 0 for a number by its length; the passwords for documents are the
+    lines of ``pdf_password_file``, an absolute path, or "".
     """
 
     exclude: tuple[str, ...] = ()
@@ -52,6 +54,18 @@ class WalkOptions:
     above: str = ""
     anchor: str = ""
     include_copies: bool = False
+    pages: str = "all"
+    frames: int = 0
+    pdf_password_file: str = ""
+
+    def reading(self, path: str) -> str:
+        """Return what says of a file with this name which of its images are asked for: SourceFile.reading."""
+        if self.pages == "all" and not self.frames:
+            return ""
+        kind = kind_of(path)
+        if kind == VIDEO:
+            return f"frames={self.frames}" if self.frames else ""
+        return f"pages={self.pages}" if kind in PAGED and self.pages != "all" else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +311,9 @@ class Walk:
         folder, _, name = path.rpartition("/")
         sidecars = sidecars_of(name, parent.sidecars) if folder == parent.path else ()
         state = state_of(self._absolute(folder), sidecars) if sidecars else 0
-        return source_file(self.root, path, status, device, sidecars, state)
+        return source_file(
+            self.root, path, status, device, sidecars, state, reading=self.options.reading(path)
+        )
 
     def _leads_to_images(self, link: str) -> bool:
         """Whether a link leads to a folder, or to a file and is called like an image."""

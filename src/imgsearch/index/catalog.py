@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import operator
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from imgsearch.index.metadata import fulltext
 from imgsearch.index.rows import (
     EMBEDDING_STAYS,
     FILE_COLUMNS,
+    UNFINISHED,
     AnnFile,
     FileRow,
     FileState,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 _DAY = 86_400.0
 _MOST_AT_ONCE = 10 * _DAY
 """Seconds by which retained rows age at most from one run to the next: no clock is believed further than that."""
+_NOT_READ = "not read"
 _AT_ONCE = 500  # values of one statement
 _END_OF_TIME = 1e11  # seconds since 1970: the year 5138
 
@@ -168,6 +171,19 @@ class Catalog:
         )
         return rows[0] if rows else None
 
+    def is_complete(self, sha256: bytes, reading: str) -> bool:
+        """Whether a file has a content of which all that ``reading`` asks for is indexed."""
+        sql = "SELECT EXISTS (SELECT 1 FROM file WHERE content = ? AND reading = ?)"
+        return self.database.query(bool, sql, sha256, reading)[0]
+
+    def page_numbers(self, sha256: bytes) -> set[int]:
+        """Return the pages of a content that are there, also of one that no file has any more."""
+        return set(self.database.query(int, "SELECT page FROM content WHERE sha256 = ?", sha256))
+
+    def kinds(self, sha256: bytes) -> set[str]:
+        """Return what the images of a content are: some of types.KINDS."""
+        return set(self.database.query(str, "SELECT DISTINCT kind FROM content WHERE sha256 = ?", sha256))
+
     def places(self, contents: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Return by content id (segment, row) of some contents."""
         found: dict[int, tuple[int, int]] = {}
@@ -273,6 +289,14 @@ class Catalog:
         """Return a remark about the index itself, or None."""
         rows = self.database.query(str, "SELECT value FROM meta WHERE key = ?", key)
         return rows[0] if rows else None
+
+    def not_read(self) -> dict[int, dict[str, int]]:
+        """Return by root how many files of which kind were in it that are not read, at its last walk."""
+        try:
+            known = json.loads(self.meta(_NOT_READ) or "{}")
+            return {int(root): {str(k): int(n) for k, n in kinds.items()} for root, kinds in known.items()}
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return {}  # it is worth no error
 
     def devices(self, root: int) -> list[int]:
         """Return the devices that a root has files on; 0 is its own."""
@@ -394,6 +418,15 @@ class Catalog:
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
+    def put_not_read(self, counts: Mapping[int, Mapping[str, int]]) -> None:
+        """Keep by root how many files of which kind are not read, in place of what was known of these roots."""
+        before, roots = self.not_read(), {root.id for root in self.roots()}
+        known = {root: kinds for root, kinds in before.items() if root in roots}
+        known |= {root: {kind: n for kind, n in kinds.items() if n} for root, kinds in counts.items()}
+        known = {root: kinds for root, kinds in known.items() if kinds}
+        if known != before:
+            self.put_meta(_NOT_READ, json.dumps(known, sort_keys=True))
+
     def keep_time(self, now: float) -> None:
         """Let what is retained age by the time since this was last called: by no more, whatever the clock shows.
 
@@ -482,6 +515,20 @@ class Catalog:
                 ),
             )
             hashes.put(db, contents)
+
+    def keep_pages(self, sha256: bytes, pages: Collection[int], reading: str, root: int) -> None:
+        """Forget all other pages of a content, unless a file outside of a root has it of which others are asked for."""
+        if not (surplus := self.page_numbers(sha256).difference(pages)):
+            return
+        others = (
+            "SELECT EXISTS (SELECT 1 FROM file WHERE content = ? AND root <> ? AND reading NOT IN (?, ?))"
+        )
+        if self.database.query(bool, others, sha256, root, reading, UNFINISHED)[0]:
+            return
+        with self.transaction() as db:
+            db.executemany(
+                "DELETE FROM content WHERE sha256 = ? AND page = ?", ((sha256, page) for page in surplus)
+            )
 
     def refresh_files(self, numbers: Iterable[tuple[int, int, int, int]]) -> None:
         """Bring up to date where files are that have not changed: (device, inode, ctime_ns, row id) of each."""

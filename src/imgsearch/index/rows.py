@@ -223,6 +223,9 @@ def _options(options: Any, root: str, base: str) -> dict[str, object]:
     for name in ("include_hidden", "follow_symlinks", "include_copies"):
         if not isinstance(options.get(name, False), bool):
             raise TypeError(f"{name} is neither true nor false")
+    for name, kind in (("pages", str), ("frames", int), ("pdf_password_file", str)):
+        if name in options and type(options[name]) is not kind:
+            raise TypeError(f"{name} is of another kind")
     for name in _FOLDERS:
         # A walk goes from there down to the root, and would never arrive from anywhere else.
         folder = options.get(name, "")
@@ -329,6 +332,8 @@ def is_current(
         return False, CHANGED
     if row.error in retry or str(row.detail).endswith(EMBEDDING_STAYS):
         return False, "will be tried again"
+    if row.content and row.reading != source.reading:
+        return False, "not all of it is indexed" if row.reading == UNFINISHED else "other pages are asked for"
     if source.sidecar_state is not None and row.content and row.sidecars != source.sidecar_state:
         return False, "another sidecar"
     if row.device == source.device:

@@ -162,18 +162,23 @@ class IndexWriter:
         vectors: Vectors,
         states: Iterable[FileState],
         hashes: Sequence[PixelHash] = (),
+        kinds: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Store pictures and what was found out about files; when it returns, all of it survives a power cut.
 
         ``contents`` are (sha256, page, width, height), one a row of ``vectors`` (n, dim) float32 unit rows; ``hashes``
-        are those of their pixels, as many, or none at all.
+        are those of their pixels, and ``kinds`` their (kind, name), as many, or none at all.
         Raises StorageError with the index as it was at the last commit.
         """
-        if not np.isfinite(vectors).all() or len({len(contents), len(vectors), len(hashes or contents)}) > 1:
+        if (
+            not np.isfinite(vectors).all()
+            or len({len(contents), len(vectors), len(hashes or contents), len(kinds or contents)}) > 1
+        ):
             raise ValueError("one finite row a content")  # a caller's bug: the indexer has filtered them
         try:
             self._check_there()
-            self._commit(contents, vectors, list(states), hashes or [None] * len(contents))
+            nothing = [None] * len(contents), [("", "")] * len(contents)
+            self._commit(contents, vectors, list(states), hashes or nothing[0], kinds or nothing[1])
             self._check_there()
         except BaseException:
             self._number = 0  # where the rows end is now for the catalogue to say
@@ -198,6 +203,7 @@ class IndexWriter:
         vectors: Vectors,
         states: list[FileState],
         hashes: Sequence[PixelHash | None],
+        kinds: Sequence[tuple[str, str]],
     ) -> None:
         done = 0
         while done < len(contents):
@@ -206,8 +212,10 @@ class IndexWriter:
             rows = np.ascontiguousarray(vectors[fitting], dtype="<f2")
             self._segments.append(self._rows, rows)
             new = [
-                NewContent(*content, row_crc(row), hash)
-                for content, row, hash in zip(contents[fitting], rows, hashes[fitting], strict=True)
+                NewContent(*content, row_crc(row), hash, *kind)
+                for content, row, hash, kind in zip(
+                    contents[fitting], rows, hashes[fitting], kinds[fitting], strict=True
+                )
             ]
             done += len(rows)
             # The files wait for the last segment, so that none names a content that is not there yet.

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from imgsearch.errors import PictureError
 from imgsearch.files import open_source, source_file
 from imgsearch.files.open import open_regular
 from imgsearch.files.sidecars import read_sidecars
+from imgsearch.indexing.documents import OpenDocument, format_of, may_be_document
 from imgsearch.media import formats
+from imgsearch.media.documents import DocumentOptions, Place
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.metadata import MAX_BLOCK, with_sidecars
 from imgsearch.media.pixelhash import pixel_hash
 from imgsearch.types import RGB, Metadata, Patches, Picture, PixelBudget, PixelHash, Skipped, SourceFile
 
-_HEAD_BYTES = 64  # of a file, as far as its format shows
+EMPTY = "holds no picture"
+"""Why a file is skipped that can be read, and has nothing in it."""
+_OPENED = 3
+"""Documents that are opened ahead of the one that is read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """One picture of a file, ready for the model; width and height of the original, in pixels, and ``Picture.note``."""
+    """One picture of a file, ready for the model; width and height of the original, in pixels, and ``Picture.note``.
+
+    ``kind`` and ``name`` are those of a Record.
+    """
 
     page: int
     width: int
@@ -31,6 +40,8 @@ class Page:
     patches: Patches
     hash: PixelHash
     note: str = ""
+    kind: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,18 +56,58 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """A file that was not decoded: ``known`` says that this was not needed, else nobody asked for it."""
+    """A file that was not decoded: ``known`` says that this was not needed.
+
+    Else nobody asked for it, or it is a copy of a document that came before.
+
+    ``metadata`` is None where nobody has looked.
+    """
 
     source: SourceFile
     sha256: bytes
     known: bool
-    metadata: Metadata
+    metadata: Metadata | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One place of a document, in order: its ``page``, or why there is none, or neither where it is indexed."""
+
+    document: OpenDocument
+    place: Place
+    page: Page | None = None
+    failure: PictureError | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no other of this document follows."""
+        return self.place == self.document.places[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentWork:
+    """How documents are read.
+
+    ``options`` gives a file's options, ``is_known`` whether all that is asked for of a content, by sha256 and the
+    file's ``reading``, is indexed, and ``pages`` which of its pages are. All are called from several threads.
+    """
+
+    options: Callable[[SourceFile], DocumentOptions] = lambda source: DocumentOptions()
+    is_known: Callable[[bytes, str], bool] = lambda sha256, reading: False
+    pages: Callable[[bytes], Collection[int]] = lambda sha256: ()
+
+
+_USUAL = DocumentWork()
 
 
 def is_image(path: str) -> bool:
-    """Whether a file holds an image of a supported format, by its first bytes. Raises OSError."""
+    """Whether a file holds an image, or is a document, that can be read, by its first bytes. Raises OSError."""
     with open_regular(path) as file:
-        return formats.is_supported(file.read(_HEAD_BYTES), path)
+        try:
+            format_of(file, path)
+        except PictureError:
+            return False
+        return True
 
 
 def ignore(sha256: bytes, picture: Picture) -> None:
@@ -72,19 +123,99 @@ def decode_ahead(
     ahead: int,
     decoding: Callable[[SourceFile], AbstractContextManager[None]] = lambda source: nullcontext(),
     seen: Callable[[bytes, Picture], None] = ignore,
-) -> Generator[Decoded | Hashed | Skipped, None, None]:
+    documents: DocumentWork = _USUAL,
+) -> Generator[Decoded | Hashed | Skipped | Part, None, None]:
     """Yield each file decoded, or skipped with the reason, in order, at most ``ahead`` in memory.
 
+    A document comes in parts, one a page, of which at most so many are in memory, however many there are; it is closed
+    with the last one, or skipped in the place of that where it has changed meanwhile.
+
     ``is_known`` says whether a content's sha256 needs no decoding; it is called from several threads. Without
-    ``prepare`` files are only read and hashed. A file is in work during the block that ``decoding`` gives for it.
+    ``prepare`` files are only read and hashed. An image file is in work during the block that ``decoding`` gives for
+    it; what a document does ends no run, for it is read in a process of its own.
     ``seen`` gets every picture that is decoded, with its file's sha256, in the thread that has decoded it; no error.
     """
+    sources = list(sources)
+    opened: list[OpenDocument] = []
+    begun: set[tuple[bytes, str]] = set()
 
-    def work(source: SourceFile) -> Decoded | Hashed | Skipped:
+    def image(source: SourceFile) -> Decoded | Hashed | Skipped:
         with decoding(source):
             return _decode(source, prepare, is_known, budget, max_megapixels, seen)
 
-    return look_ahead(work, sources, ahead)
+    def part(document: OpenDocument, place: Place) -> Part:
+        try:
+            picture = document.picture(place, budget)
+            assert prepare is not None
+            page = _page(picture, prepare, document.kind(place), place.name)
+        except PictureError as error:
+            return Part(document, place, failure=error)
+        seen(document.sha256, picture)
+        return Part(document, place, page)
+
+    def work() -> Iterator[Callable[[], Decoded | Hashed | Skipped | Part]]:
+        """Yield what there is to do, in order; a document's pages are known once it has been opened."""
+        open_one = partial(_open, prepare is not None, documents)
+        ahead_of_us = look_ahead(open_one, (one for one in sources if may_be_document(one.path)), _OPENED)
+        with closing(ahead_of_us):
+            for source in sources:
+                found = next(ahead_of_us) if may_be_document(source.path) else None
+                if found is None:
+                    yield partial(image, source)
+                elif not isinstance(found, OpenDocument):
+                    yield partial(_given, found)
+                elif (key := (found.sha256, source.reading)) in begun:
+                    found.leave()
+                    yield partial(_given, Hashed(found.source, found.sha256, False, found.metadata))
+                else:
+                    begun.add(key)
+                    opened.append(found)
+                    there = documents.pages(found.sha256)
+                    for place in found.places:
+                        known = place.page in there
+                        yield partial(_given, Part(found, place)) if known else partial(part, found, place)
+
+    try:
+        with closing(look_ahead(lambda one: one(), work(), ahead)) as results:
+            for done in results:
+                if isinstance(done, Part) and done.is_last:
+                    opened.remove(done.document)
+                    try:
+                        done.document.close()
+                    except PictureError as error:
+                        yield Skipped(done.document.source, error.reason, error.detail)
+                        continue
+                yield done
+    finally:
+        for document in opened:
+            document.leave()
+
+
+def _given(done: Hashed | Skipped | Part) -> Hashed | Skipped | Part:
+    return done
+
+
+def _open(read: bool, documents: DocumentWork, source: SourceFile) -> OpenDocument | Hashed | Skipped | None:
+    """Open a file that may be a document; None if it is an image. If it is not to be ``read``, it is only hashed."""
+    try:
+        known = False
+
+        def is_known(sha256: bytes) -> bool:
+            nonlocal known
+            known = documents.is_known(sha256, source.reading)
+            return known or not read
+
+        document = OpenDocument(source, documents.options(source), is_known)
+        if document.places:
+            return document
+        document.close()
+    except PictureError as error:
+        return Skipped(source, error.reason, error.detail)
+    if document.format is None:
+        return None
+    if document.known:
+        return Hashed(document.source, document.sha256, known, None)
+    return Skipped(source, EMPTY)
 
 
 def read_metadata(source: SourceFile, stream: BinaryIO) -> Metadata:
@@ -107,7 +238,9 @@ def _decode(
         with open_source(path, lambda stream: formats.recognise(stream, path)) as opened:
             # What counts is the file as it is read, which may be newer than what the walk saw.
             beside = source.sidecars, source.sidecar_state
-            source = source_file(source.root, source.path, opened.status, source.device, *beside)
+            source = source_file(
+                source.root, source.path, opened.status, source.device, *beside, reading=source.reading
+            )
             known = is_known(opened.sha256)
             if known or prepare is None:
                 return Hashed(source, opened.sha256, known, read_metadata(source, opened.stream))
@@ -115,11 +248,15 @@ def _decode(
             for picture in formats.load_pictures(
                 opened.stream, source.path, budget, max_megapixels=max_megapixels
             ):
-                patches, hash = prepare(picture.pixels), pixel_hash(picture.pixels)
-                pages.append(Page(picture.page, picture.width, picture.height, patches, hash, picture.note))
+                pages.append(_page(picture, prepare))
                 seen(opened.sha256, picture)
             if not pages:
-                return Skipped(source, "holds no picture")
+                return Skipped(source, EMPTY)
             return Decoded(source, opened.sha256, tuple(pages), read_metadata(source, opened.stream))
     except PictureError as error:
         return Skipped(source, error.reason, error.detail)
+
+
+def _page(picture: Picture, prepare: Callable[[RGB], Patches], kind: str = "", name: str = "") -> Page:
+    patches, hash = prepare(picture.pixels), pixel_hash(picture.pixels)
+    return Page(picture.page, picture.width, picture.height, patches, hash, picture.note, kind, name)

@@ -15,14 +15,15 @@ import numpy as np
 
 from imgsearch.errors import MissingExtra, ModelOutOfMemory, NonFiniteError, OutOfResources
 from imgsearch.fs import is_at_or_below
-from imgsearch.index import image_text, side_db
+from imgsearch.index import image_text, metadata, side_db
 from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, FileState
+from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, UNFINISHED, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing import ocr
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
-from imgsearch.indexing.decode import Decoded, Hashed, decode_ahead, ignore
+from imgsearch.indexing.decode import EMPTY, Decoded, DocumentWork, Hashed, Page, Part, decode_ahead, ignore
+from imgsearch.indexing.documents import OpenDocument, options_of
 from imgsearch.indexing.hashes import hash_missing
 from imgsearch.indexing.metadata import make_words, read_missing
 from imgsearch.indexing.options import IndexOptions, IndexResult
@@ -30,6 +31,7 @@ from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
 from imgsearch.indexing.texts import TextPass, is_wanted
 from imgsearch.indexing.thumbs import ThumbMaker
+from imgsearch.media.documents import said
 from imgsearch.text import Call, Message, display_path, plural
 from imgsearch.types import (
     MAX_MEGAPIXELS,
@@ -49,6 +51,8 @@ from imgsearch.types import (
 COMMIT_SECONDS = 5.0
 _DROPPED_AT_ONCE = 1000
 _REFRESHED_AT_ONCE = 10_000
+_NOTES = 5
+"""So many of what is missing of a document are told."""
 T = TypeVar("T")
 
 
@@ -59,8 +63,27 @@ class _Uncommitted:
     contents: list[tuple[bytes, int, int, int]] = field(default_factory=list)
     vectors: list[Vectors] = field(default_factory=list)
     pixels: list[PixelHash] = field(default_factory=list)
+    kinds: list[tuple[str, str]] = field(default_factory=list)
     files: list[FileState] = field(default_factory=list)
     hashes: set[bytes] = field(default_factory=set)
+    pages: set[tuple[bytes, int]] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a document is: pages in the batch, pages that were known, that were embedded, and that failed.
+
+    ``begun`` says that the catalogue knows, or gets to know, that it is not finished.
+    """
+
+    document: OpenDocument
+    waiting: int = 0
+    known: int = 0
+    embedded: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    ended: bool = False
+    begun: bool = False
 
 
 class Ingest:
@@ -78,7 +101,13 @@ class Ingest:
         )
         self.note = DecodingNote(writer.folder)
         self.root_ids: dict[str, int] = {}
-        self.batch: list[Decoded] = []
+        self.batch: list[Decoded | Part] = []
+        self.documents: dict[OpenDocument, _Progress] = {}
+        self.finished: set[tuple[bytes, str]] = set()
+        """Documents that were read to their end, by sha256 and ``reading``: a copy of one needs no reading."""
+        self.unreadable: dict[bytes, tuple[str, str]] = {}
+        """Documents without a page that can be read, and why: a copy is no better."""
+        self.how = {root.path: options_of(root.options, options.max_megapixels) for root in plan.roots}
         self.uncommitted = _Uncommitted()
         self.committed_at = time.monotonic()
         self.builder = AnnBuilder(writer.data, writer.spec, reporter)
@@ -104,6 +133,9 @@ class Ingest:
                 reread, limit = self.options.reread, self.options.max_megapixels
                 hash_missing(self.writer, self.root_ids, reread, limit, self.reporter)
             self._prune()
+            walked = self.plan.others_in.items()
+            others = {self.root_ids[root]: counts for root, counts in walked if root in self.root_ids}
+            self.writer.catalog.put_not_read(others)
             tidy(self.writer, self.builder, self.reporter, before=self.writer.retained_before())
             if self.thumbs:
                 self.thumbs.make_missing(self.root_ids, self.reporter)
@@ -149,14 +181,23 @@ class Ingest:
             with one_at_a_time:
                 return catalog.locate(sha256) is not None
 
+        def is_complete(sha256: bytes, reading: str) -> bool:
+            with one_at_a_time:
+                return catalog.is_complete(sha256, reading)
+
+        def pages(sha256: bytes) -> set[int]:
+            with one_at_a_time:
+                return catalog.page_numbers(sha256)
+
+        work = DocumentWork(lambda source: self.how[source.root], is_complete, pages)
         try:
             self._sort_out_suspects()
-            done = self._take_known(is_known)
+            done = self._take_known(is_known, work)
             if done < len(self.plan.to_do):
                 self._commit()
                 # In the main thread, where Ctrl-C ends even a long load or download.
                 encoder = load()
-                self._embed_rest(encoder, is_known, done)
+                self._embed_rest(encoder, is_known, work, done)
         except KeyboardInterrupt:
             # What has been computed is kept; what has not, the next run does.
             self._commit()
@@ -194,12 +235,12 @@ class Ingest:
         self._commit()
         self.plan.to_do = sorted(rest, key=lambda source: not self.note.is_suspect(source))
 
-    def _take_known(self, is_known: Callable[[bytes], bool]) -> int:
+    def _take_known(self, is_known: Callable[[bytes], bool], work: DocumentWork) -> int:
         """Take in the files up to the first whose content the index does not have; return how many that were.
 
         They need no model: moved, copied, touched, or unreadable.
         """
-        files = self._decoded(self.plan.to_do, None, is_known, ahead=16)
+        files = self._decoded(self.plan.to_do, None, is_known, work, ahead=16)
         self.reporter.start(len(self.plan.to_do), "images")
         done = 0
         try:
@@ -213,9 +254,11 @@ class Ingest:
             self.reporter.stop()
         return done
 
-    def _embed_rest(self, encoder: ImageEncoder, is_known: Callable[[bytes], bool], done: int) -> None:
+    def _embed_rest(
+        self, encoder: ImageEncoder, is_known: Callable[[bytes], bool], work: DocumentWork, done: int
+    ) -> None:
         to_do = self.plan.to_do[done:]
-        files = self._decoded(to_do, encoder.prepare, is_known, ahead=2 * self._size(encoder) + 2)
+        files = self._decoded(to_do, encoder.prepare, is_known, work, ahead=2 * self._size(encoder) + 2)
         self.reporter.start(len(to_do), "images")
         if moved := side_db.moved(self.writer.folder, "index", encoder.runtime):
             self.reporter.say(moved)
@@ -224,10 +267,13 @@ class Ingest:
         try:
             with closing(files):
                 asked = time.monotonic()
-                for number, file in enumerate(files, start=1):
+                done = 0
+                for file in files:
                     self.result.waiting += time.monotonic() - asked
                     self._take(file, encoder)
-                    pace.tell(number - len(self.batch), len(to_do), self.result.embedding)
+                    done += not isinstance(file, Part) or file.is_last
+                    if not self.result.pages:  # who knows how many the other documents have
+                        pace.tell(done - len(self.batch), len(to_do), self.result.embedding)
                     asked = time.monotonic()
                 self._embed(encoder)
         finally:
@@ -244,17 +290,18 @@ class Ingest:
         to_do: Sequence[SourceFile],
         prepare: Callable[[RGB], Patches] | None,
         is_known: Callable[[bytes], bool],
+        work: DocumentWork,
         ahead: int,
-    ) -> Generator[Decoded | Hashed | Skipped, None, None]:
+    ) -> Generator[Decoded | Hashed | Skipped | Part, None, None]:
         limit = self.options.max_megapixels or MAX_MEGAPIXELS
         how = prepare, is_known, self.writer.spec.pixels, limit
         if prepare is None:
-            yield from decode_ahead(to_do, *how, ahead)
+            yield from decode_ahead(to_do, *how, ahead, documents=work)
             return
         seen = self.thumbs.keep if self.thumbs else ignore
         suspects = [source for source in to_do if self.note.is_suspect(source)]
-        yield from decode_ahead(suspects, *how, 1, self.note.decoding, seen)
-        yield from decode_ahead(to_do[len(suspects) :], *how, ahead, self.note.decoding, seen)
+        yield from decode_ahead(suspects, *how, 1, self.note.decoding, seen, work)
+        yield from decode_ahead(to_do[len(suspects) :], *how, ahead, self.note.decoding, seen, work)
 
     def _size(self, encoder: ImageEncoder) -> int:
         """Return how many pictures make a batch."""
@@ -265,24 +312,119 @@ class Ingest:
         reason = "as asked for" if self.options.batch_size else encoder.batch_reason
         return f"{self._size(encoder)} ({reason})"
 
-    def _take(self, file: Decoded | Hashed | Skipped, encoder: ImageEncoder | None) -> None:
-        """Take in a file; only one that has been decoded needs the encoder."""
+    def _take(self, file: Decoded | Hashed | Skipped | Part, encoder: ImageEncoder | None) -> None:
+        """Take in a file, or a part of one; only what has been decoded needs the encoder."""
         if isinstance(file, Skipped):
             self._skip(file)
+        elif isinstance(file, Part):
+            assert encoder is not None
+            self._take_part(file, encoder)
+        elif isinstance(file, Hashed) and not file.known:
+            if encoder is not None:
+                self._embed(encoder)  # which finishes the document that this is a copy of
+            if (file.sha256, file.source.reading) in self.finished:
+                self._take_copy(file)
+            elif file.sha256 in self.unreadable:
+                self._skip(Skipped(file.source, *self.unreadable[file.sha256]))
         elif isinstance(file, Hashed) or encoder is None or self._has(file.sha256):
-            self.result.reused += 1
-            self.reporter.advance(1, _folder(file.source))
-            self._note(file.source, file.sha256, metadata=file.metadata)
+            self._take_copy(file)
+        elif any(isinstance(other, Decoded) and other.sha256 == file.sha256 for other in self.batch):
+            self._embed(encoder)
+            self._take(file, encoder)
         else:
-            if any(other.sha256 == file.sha256 for other in self.batch):
-                self._embed(encoder)
-                self._take(file, encoder)
-            else:
-                self.batch.append(file)
-                if sum(len(other.pages) for other in self.batch) >= self._size(encoder):
-                    self._embed(encoder)
+            self.batch.append(file)
+            self._embed_if_full(encoder)
         if time.monotonic() - self.committed_at >= COMMIT_SECONDS:
             self._commit()
+
+    def _take_copy(self, file: Decoded | Hashed) -> None:
+        """Take in a file whose content needs no embedding."""
+        self.result.reused += 1
+        self.reporter.advance(1, _folder(file.source))
+        told = file.metadata or metadata.get(self.writer.catalog.database, file.sha256)
+        self._note(file.source, file.sha256, metadata=told)
+
+    def _take_part(self, part: Part, encoder: ImageEncoder) -> None:
+        """Take in a page of a document."""
+        progress = self.documents.setdefault(part.document, _Progress(part.document))
+        key = part.document.sha256, part.place.page
+        if part.failure:
+            progress.failures.append((part.failure.reason, part.failure.detail))
+        elif part.page is None or self._has_page(*key):
+            progress.known += 1
+        else:
+            self.batch.append(part)
+            progress.waiting += 1
+        progress.ended = part.is_last
+        self._finish_if_done(progress)
+        self._embed_if_full(encoder)
+
+    def _embed_if_full(self, encoder: ImageEncoder) -> None:
+        if sum(len(_pages(file)) for file in self.batch) >= self._size(encoder):
+            self._embed(encoder)
+
+    def _has_page(self, sha256: bytes, page: int) -> bool:
+        """Whether a page of a document is there, or about to be: a copy of it may be in work at the same time."""
+        waiting = any(
+            isinstance(part, Part) and (part.document.sha256, part.place.page) == (sha256, page)
+            for part in self.batch
+        )
+        return (
+            waiting
+            or (sha256, page) in self.uncommitted.pages
+            or self.writer.catalog.locate(sha256, page) is not None
+        )
+
+    def _tell_progress(self, progress: _Progress) -> None:
+        """Tell how far a document is; note, with the first of its pages, that more are to come."""
+        document = progress.document
+        done = progress.known + progress.embedded + len(progress.failures)
+        if len(document.places) > 1:
+            where = os.path.join(_folder(document.source), os.path.basename(document.source.path))
+            self.reporter.advance(0, f"{where}, page {done:,} of {len(document.places):,}")
+        if not progress.begun and not (progress.ended and not progress.waiting):
+            progress.begun = True
+            more = f"{len(document.places):,} pages, not all of them indexed yet"
+            self._note(
+                document.source,
+                document.sha256,
+                detail=f"unfinished: {more}",
+                metadata=document.metadata,
+                reading=UNFINISHED,
+            )
+
+    def _finish_if_done(self, progress: _Progress) -> None:
+        """Note what came of a document once none of its pages is to come or waits for the model."""
+        if not progress.ended or progress.waiting:
+            return
+        document = progress.document
+        self.documents.pop(document, None)
+        done = progress.known + progress.embedded
+        if not done:
+            why = progress.failures[0] if progress.failures else (EMPTY, "")
+            self.unreadable[document.sha256] = why
+            self._skip(Skipped(document.source, *why))
+            return
+        reading = document.source.reading
+        if any(reason in TRANSIENT for reason, _ in progress.failures):
+            reading = UNFINISHED  # the next run tries again
+        else:
+            self.finished.add((document.sha256, reading))
+        pages, root = {place.page for place in document.places}, self.root_ids[document.source.root]
+        self.writer.catalog.keep_pages(document.sha256, pages, document.source.reading, root)
+        self._note(
+            document.source,
+            document.sha256,
+            detail=_missing(progress),
+            metadata=document.metadata,
+            reading=reading,
+        )
+        self.result.lost_pages += len(progress.failures)
+        if progress.embedded:
+            self.result.indexed += 1
+        else:
+            self.result.reused += 1
+        self.reporter.advance(1, _folder(document.source))
 
     def _has(self, sha256: bytes) -> bool:
         """Whether the index has got a content since its file was decoded ahead, or gets it with the next commit."""
@@ -295,17 +437,19 @@ class Ingest:
         error: str | None = None,
         detail: str = "",
         metadata: Metadata | None = None,
+        reading: str | None = None,
     ) -> None:
-        """Have the next commit say what was found out about a file."""
+        """Have the next commit say what was found out about a file; its ``reading``, if not given, is as asked for."""
         self.note.settle(source)
-        state = FileState(self.root_ids[source.root], source, content, error, detail, metadata)
+        reading = source.reading if reading is None else reading
+        state = FileState(self.root_ids[source.root], source, content, error, detail, metadata, reading)
         self.uncommitted.files.append(state)
 
     def _skip(self, skipped: Skipped) -> None:
         self.result.skipped[skipped.reason] += 1
         source = skipped.source
         self.reporter.advance(1, _folder(source))
-        if skipped.reason in TRANSIENT:
+        if skipped.reason in TRANSIENT or skipped.reason.startswith("needs imgsearch-vl"):
             # It may well be readable again tomorrow: what is known of it stays, a vanished file is not recorded.
             row = self.writer.catalog.file(self.root_ids[source.root], source.path)
             if skipped.reason == "vanished":
@@ -320,14 +464,15 @@ class Ingest:
                     sidecar_state=row.sidecars,  # else a sidecar that came meanwhile would pass for read
                 )
                 why = "; ".join(filter(None, (skipped.detail, EMBEDDING_STAYS)))
-                self._note(known, row.content, detail=f"{skipped.reason}: {why}")
+                told = f"{skipped.reason}: {why}"
+                self._note(known, row.content, detail=told, reading=row.reading)
                 return
         self._note(source, error=skipped.reason, detail=skipped.detail)
 
     def _embed(self, encoder: ImageEncoder) -> None:
         """Turn the batch into vectors; an input without a finite one is skipped and the rest done again."""
         while self.batch:
-            pages = [(file, page) for file in self.batch for page in file.pages]
+            pages = [(file, page) for file in self.batch for page in _pages(file)]
             prompt = self.writer.spec.document_prompt
             began = time.monotonic()
             try:
@@ -335,25 +480,51 @@ class Ingest:
                 # Files of many pages make batches that are larger than what fits into memory at a time.
                 vectors = encoder.embed(inputs, batch_size=self._size(encoder))
             except NonFiniteError as error:
-                bad = {pages[row][0].sha256 for row in error.rows}
-                for file in [file for file in self.batch if file.sha256 in bad]:
+                for file in dict.fromkeys(pages[row][0] for row in error.rows):
                     self.batch.remove(file)
-                    self._skip(Skipped(file.source, "no finite vector"))
+                    if isinstance(file, Decoded):
+                        self._skip(Skipped(file.source, "no finite vector"))
+                    else:
+                        self._lose(file, "no finite vector")
                 continue
             finally:
                 self.result.embedding += time.monotonic() - began
             with _uninterrupted():
                 self.uncommitted.vectors.append(vectors)
                 for file, page in pages:
-                    self.uncommitted.contents.append((file.sha256, page.page, page.width, page.height))
+                    sha256 = file.document.sha256 if isinstance(file, Part) else file.sha256
+                    self.uncommitted.contents.append((sha256, page.page, page.width, page.height))
                     self.uncommitted.pixels.append(page.hash)
-                    self.uncommitted.hashes.add(file.sha256)
-                for file in self.batch:
-                    notes = filter(None, (page.note for page in file.pages))
-                    self._note(file.source, file.sha256, detail="; ".join(notes), metadata=file.metadata)
-                self.result.indexed += len(self.batch)
-                self.reporter.advance(len(self.batch), _folder(self.batch[-1].source))
-                self.batch = []
+                    self.uncommitted.kinds.append((page.kind, page.name))
+                    self.uncommitted.hashes.add(sha256)
+                    self.uncommitted.pages.add((sha256, page.page))
+                batch, self.batch = self.batch, []
+                for file in batch:
+                    self._embedded(file)
+
+    def _embedded(self, file: Decoded | Part) -> None:
+        """Note a file that has been embedded, or a page of one."""
+        if isinstance(file, Decoded):
+            notes = filter(None, (page.note for page in file.pages))
+            self._note(file.source, file.sha256, detail="; ".join(notes), metadata=file.metadata)
+            self.result.indexed += 1
+            self.reporter.advance(1, _folder(file.source))
+            return
+        progress = self.documents[file.document]
+        progress.waiting -= 1
+        progress.embedded += 1
+        self.result.pages += 1
+        if file.page and file.page.note:
+            progress.notes.append(f"{said(file.place)}: {file.page.note}")
+        self._tell_progress(progress)
+        self._finish_if_done(progress)
+
+    def _lose(self, part: Part, reason: str) -> None:
+        """Count a page as one that failed after it had been decoded."""
+        progress = self.documents[part.document]
+        progress.waiting -= 1
+        progress.failures.append((reason, said(part.place)))
+        self._finish_if_done(progress)
 
     def _commit(self) -> None:
         """Store what has been embedded and found out since the last commit; Ctrl-C waits until that is done."""
@@ -361,7 +532,8 @@ class Ingest:
             new = self.uncommitted
             if new.contents or new.files:
                 none = np.empty((0, self.writer.spec.dim), np.float32)
-                self.writer.commit(new.contents, np.concatenate([none, *new.vectors]), new.files, new.pixels)
+                vectors = np.concatenate([none, *new.vectors])
+                self.writer.commit(new.contents, vectors, new.files, new.pixels, new.kinds)
                 self.builder.schedule()
             self.uncommitted = _Uncommitted()
             self.committed_at = time.monotonic()
@@ -370,6 +542,22 @@ class Ingest:
         for some in _in_parts(self.plan.to_prune, _DROPPED_AT_ONCE):
             self.writer.catalog.drop_files(some)
         self.result.pruned = len(self.plan.to_prune)
+
+
+def _pages(file: Decoded | Part) -> Sequence[Page]:
+    """Return what is to be embedded of a file, or of a part of one."""
+    if isinstance(file, Decoded):
+        return file.pages
+    return (file.page,) if file.page else ()
+
+
+def _missing(progress: _Progress) -> str:
+    """Say what is missing of a document that is indexed; "" if nothing."""
+    notes = [progress.document.note, *progress.notes]
+    notes += [f"{reason}: {detail}" if detail else reason for reason, detail in progress.failures]
+    notes = list(filter(None, notes))
+    more = f"{len(notes) - _NOTES:,} more of the kind" if len(notes) > _NOTES else ""
+    return "; ".join(filter(None, [*notes[:_NOTES], more]))
 
 
 def _in_parts(items: list[T], most: int) -> Iterator[list[T]]:

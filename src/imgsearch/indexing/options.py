@@ -59,7 +59,9 @@ class IndexResult:
 
     Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for images; the rest went into the walk,
     loading and committing. ``batch`` tells how many images the model took at a time, and why. ``thumbnails`` counts
-    those that were made, ``texts`` the images whose text was read, None if none were asked for.
+    those that were made, ``texts`` the images whose text was read, None if none were asked for. ``pages`` counts the
+    images of documents that were embedded, and ``lost_pages`` those that could not be read, of documents that are
+    indexed all the same.
     """
 
     indexed: int = 0
@@ -79,6 +81,8 @@ class IndexResult:
     batch: str = ""
     thumbnails: int | None = None
     texts: int | None = None
+    pages: int = 0
+    lost_pages: int = 0
 
     def as_json(self) -> dict[str, object]:
         """Return the run as the command line prints it as JSON: every image found is counted once.
@@ -99,11 +103,14 @@ class IndexResult:
             "left_alone": [{**path_json(path), "reason": reason} for path, reason in self.left_alone.items()],
             **({} if self.thumbnails is None else {"thumbnails": self.thumbnails}),
             **({} if self.texts is None else {"texts": self.texts}),
+            **({"pages": self.pages} if self.pages else {}),
+            **({"lost_pages": self.lost_pages} if self.lost_pages else {}),
         }
 
     def summary(self, folder: str | None = None) -> Message:
         """Tell in one line what was done; with the index's ``folder``, also how to see what was skipped."""
-        parts: list[str] = [f"{self.indexed:,} indexed"]
+        pages = f" ({plural(self.pages, 'page')} of documents)" if self.pages else ""
+        parts: list[str] = [f"{self.indexed:,} indexed{pages}"]
         if self.reused:
             parts.append(f"{self.reused:,} moved, copied or restored")
         if self.unchanged:
@@ -114,6 +121,8 @@ class IndexResult:
             listed = folder and set(self.skipped) != {"vanished"}
             which = Message("; see: ", Call("skipped_files", {"folder": folder})) if listed else ""
             parts.append(Message(f"{self.skipped.total():,} skipped ({reasons}", which, ")"))
+        if self.lost_pages:
+            parts.append(f"{plural(self.lost_pages, 'page')} could not be read")
         if self.unchanged_errors:
             parts.append(f"{self.unchanged_errors:,} skipped earlier")
         if self.pruned:

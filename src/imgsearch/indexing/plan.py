@@ -28,7 +28,8 @@ class Plan:
     no inode or change time, or one of another device: as `Catalog.refresh_files` takes them. ``to_prune`` are the row
     ids of files that were deleted;
     ``kept`` counts by reason those that can't be seen and stay. ``other_files`` counts by kind (``files.kinds``) what
-    is not read; ``copies`` are folders that are not, with copies that other programs keep. ``left_alone`` are folders
+    is not read, and ``others_in`` does so for each root that was walked as a whole; ``copies`` are folders that are
+    not, with copies that other programs keep. ``left_alone`` are folders
     that could not be listed, or of which it is unknown what to leave out, with the reason. ``empty_paths`` are the
     paths, as they were asked for, at and below which there is no image and none was known: what is no root yet does
     not become one for them.
@@ -41,6 +42,7 @@ class Plan:
     unchanged: int = 0
     unchanged_errors: int = 0
     other_files: Counter[str] = field(default_factory=Counter)
+    others_in: dict[str, Counter[str]] = field(default_factory=dict)
     copies: set[str] = field(default_factory=set)
     kept: Counter[str] = field(default_factory=Counter)
     left_alone: dict[str, str] = field(default_factory=dict)
@@ -112,6 +114,8 @@ def make_plan(
         _sort_in(plan, source, row, retry, reread)
     for walk, part in parts.items():
         plan.other_files += walk.other_files
+        if not part.subpath:
+            plan.others_in[walk.root] = walk.other_files
         plan.copies.update(part.root.absolute(folder) for folder in walk.copies)
         plan.left_alone.update(
             (part.root.absolute(folder), reason) for folder, reason in walk.left_alone.items()
@@ -287,6 +291,11 @@ class _KnownFiles:
             found.update(os.path.relpath(name, prefix) for name in names)
         return found
 
+    def is_raw(self, path: str) -> bool:
+        """Whether a file was indexed as a RAW photo."""
+        row = self.file(path)
+        return bool(self.catalog and row and row.content and "raw" in self.catalog.kinds(row.content))
+
     def files(self, subpath: str) -> Iterator[FileRow]:
         """Yield the files of a part of the root, as the root's own."""
         if self.catalog and self.known:
@@ -344,8 +353,9 @@ class _Part:
 class _Named:
     """Tells which files of a part of a root are indexed by their contents, whatever they are called.
 
-    These are the file that is asked for now, if it is an image, and those that were before: they are known. A RAW
-    file never is: most begin like a TIFF, and what a TIFF decoder finds in them is not the photo.
+    These are the file that is asked for now, if it is an image, and those that were before: they are known. A RAW file
+    is one only if it was indexed as such: most begin like a TIFF, and what a TIFF decoder finds in them is not the
+    photo.
     """
 
     def __init__(
@@ -364,7 +374,9 @@ class _Named:
         taken = path in self._before or path in self._replaced
         if not taken and path == self._subpath:
             taken = self._is_image(os.path.join(self._known.root.path, path))
-        return taken and kind_of(path) != RAW
+        if taken and kind_of(path) == RAW:
+            return self._known.is_raw(path)
+        return taken
 
     @cached_property
     def _before(self) -> set[str]:

@@ -19,6 +19,7 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.layout import base_of
 from imgsearch.index.rows import Root, stored_path
 from imgsearch.indexing.places import Samples, devices_now, place_of
+from imgsearch.media.documents.contract import chosen
 from imgsearch.mounts import UNKNOWN, Drive, Mounts
 from imgsearch.names import known_as, owner_of, single_files
 from imgsearch.text import Call, Message, Option, display_path, error_line
@@ -33,6 +34,18 @@ class WalkOverrides:
     include_hidden: bool | None = None
     follow_symlinks: bool | None = None
     include_copies: bool | None = None
+    pages: str | None = None
+    frames: int | None = None
+    pdf_password_file: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for pages that mean nothing, and for less than no frame."""
+        if self.pages is not None:
+            chosen(self.pages)
+        if self.frames is not None and self.frames < 0:
+            raise UsageError(Option("frames", self.frames), ": must be 0 or more")
+        if self.pdf_password_file:
+            object.__setattr__(self, "pdf_password_file", os.path.abspath(self.pdf_password_file))
 
     def over(self, options: WalkOptions) -> WalkOptions:
         """Return ``options`` with these overrides in their place."""
@@ -43,6 +56,11 @@ class WalkOverrides:
             above=options.above,
             anchor=options.anchor if self.exclude is None else "",  # new patterns are the root's own
             include_copies=options.include_copies if self.include_copies is None else self.include_copies,
+            pages=options.pages if self.pages is None else self.pages,
+            frames=options.frames if self.frames is None else self.frames,
+            pdf_password_file=(
+                options.pdf_password_file if self.pdf_password_file is None else self.pdf_password_file
+            ),
         )
 
 
@@ -79,8 +97,12 @@ class PlannedRoot:
         return {os.path.join(self.path, name) for name in self.single_files} or {self.path}
 
     def stored_options(self) -> dict[str, object]:
-        """Return what the catalogue keeps of it."""
-        return {**asdict(self.options), "only": list(self.single_files)}
+        """Return what the catalogue keeps of it; how documents are read only where somebody has chosen it."""
+        options, usual = asdict(self.options), asdict(WalkOptions())
+        for name in ("pages", "frames", "pdf_password_file"):
+            if options[name] == usual[name]:
+                del options[name]
+        return {**options, "only": list(self.single_files)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from imgsearch.errors import (
     StorageError,
     rebuild_call,
 )
-from imgsearch.files import LINK, OTHER, described
+from imgsearch.files import LINK, described
 from imgsearch.index import generations, layout, manifest, side_db
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
@@ -32,12 +32,13 @@ from imgsearch.index.rows import TRANSIENT, FileRow, Root
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing import ocr
 from imgsearch.indexing.decode import is_image
+from imgsearch.indexing.documents import candidates, not_read
 from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.places import samples_of
 from imgsearch.indexing.plan import Plan, make_plan
 from imgsearch.indexing.roots import Scope, check_portable, resolve_scope, with_reread
-from imgsearch.media import formats
+from imgsearch.media import documents
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import conventions_of
@@ -109,6 +110,7 @@ def index_pictures(
         if options.dry_run:
             if plan.to_do:
                 _say_download(options.model, base.spec, reporter)
+            _say_not_read(plan, reporter)
             return _dry_run_result(plan, seconds=time.monotonic() - started)
         checkpoint, spec = None, base.spec
         if spec is None:
@@ -129,6 +131,7 @@ def index_pictures(
             _advise(encoder, checkpoint, folder, base, options, reporter)
         with _open_writer(base, folder, spec, options, reporter) as writer:
             result = Ingest(writer, plan, options, reporter).carry_out(load)
+        _say_not_read(plan, reporter)
     result.seconds = time.monotonic() - started
     return result
 
@@ -216,7 +219,7 @@ def _replaced(folder: str, model: ModelOptions) -> _Baseline:
         with closing(Catalog(generations.in_use(folder) or folder)) as catalog:
             roots, portable = catalog.roots(), bool(catalog.base)
             for root in roots:
-                named[root.path] = catalog.named_otherwise(root.id, "", formats.EXTENSIONS)
+                named[root.path] = catalog.named_otherwise(root.id, "", candidates())
                 replaced[root.path] = samples_of(root, catalog)
     except (IndexDamaged, IndexMismatch, StorageError):
         pass  # the paths that were asked for are all there is to go by
@@ -232,7 +235,7 @@ def _plan(scope: Scope, base: _Baseline, options: IndexOptions, reporter: Report
         return make_plan(
             scope,
             catalog,
-            formats.EXTENSIONS,
+            candidates(),
             prune=options.prune or options.rebuild,  # an index made anew holds what is there
             prune_empty=options.prune_empty,
             is_image=is_image,
@@ -248,7 +251,11 @@ def _to_retry(options: IndexOptions, catalog: Catalog | None) -> Collection[str]
     """Return the reasons for which skipped files are read again."""
     if options.retry and catalog:
         return set(catalog.counts()[2])
-    return TRANSIENT | ({"too many pixels"} if options.max_megapixels else set())
+    installed = {row.extra for row in documents.DOCUMENTS if row.extra and documents.is_installed(row)}
+    again = {f"needs imgsearch-vl[{extra}]" for extra in installed}
+    again |= {"too many pixels"} if options.max_megapixels else set()
+    again |= {"encrypted"} if options.walk and options.walk.pdf_password_file else set()
+    return TRANSIENT | again
 
 
 def _load(
@@ -322,10 +329,11 @@ def _require_pictures(plan: Plan, reporter: Reporter) -> None:
         folder, reason = next(iter(plan.left_alone.items()))
         raise FolderError(f"{display_path(folder)} is left alone: {reason}; nothing was indexed")
     where = ", ".join(map(display_path, plan.empty_paths or [root.path for root in plan.roots]))
+    unread = not_read(plan.other_files)
     kinds = described(plan.other_files)
-    why = f" ({kinds})" if set(plan.other_files) <= {OTHER, LINK} else f" ({kinds}: not supported yet)"
+    why = f"; {'; '.join(unread)}" if unread else f" ({kinds})" if kinds else ""
     raise NothingToIndex(
-        f"no supported images in {where}{why if kinds else ''}; ",
+        f"no supported images in {where}{why}; ",
         *((*_copies(plan), "; ") if plan.copies else ()),
         *((*_links(plan), "; ") if plan.other_files[LINK] else ()),
         "hidden and excluded files are not read",
@@ -350,10 +358,6 @@ def _say_plan(
     if plan.to_do:
         line += _about(len(plan.to_do), options.model, folder, spec)
     reporter.say(line)
-    if (plan.to_do or plan.to_prune) and set(plan.other_files) - {OTHER, LINK}:
-        unread = plan.other_files.total() - plan.other_files[OTHER] - plan.other_files[LINK]
-        verb = "is" if unread == 1 else "are"
-        reporter.say(f"{described(plan.other_files)} {verb} not read (not supported yet)")
     if (plan.to_do or plan.to_prune) and plan.copies:
         reporter.say(Message(*_copies(plan)))
     if (plan.to_do or plan.to_prune) and plan.other_files[LINK]:
@@ -362,6 +366,13 @@ def _say_plan(
         reporter.say(f"{display_path(folder)} is left alone: {reason}; its images stay indexed")
     if (more := len(plan.left_alone) - _FOLDERS_NAMED) > 0:
         reporter.say(f"{plural(more, 'more folder is', 'more folders are')} left alone")
+
+
+def _say_not_read(plan: Plan, reporter: Reporter) -> None:
+    """Tell at the end of a run that has changed something what was not read, and what would read it."""
+    if plan.to_do or plan.to_prune:
+        for line in not_read(plan.other_files):
+            reporter.say(line)
 
 
 def _copies(plan: Plan) -> tuple[str | Option, ...]:

@@ -34,6 +34,7 @@ from imgsearch.indexing.edit import remove_paths
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.indexing.run import index_pictures
+from imgsearch.media import documents
 from imgsearch.types import Input, ModelOptions, PixelBudget, Runtime, Silent
 from support import fakes, mounted
 from support.bombs import BOMBS
@@ -160,13 +161,16 @@ def test_the_first_line_says_how_many(folder: str, gallery: Path, fake_model: Fa
     assert notes.lines[0].startswith("5 images: 1 new or changed, 4 unchanged, 1 deleted")
 
 
-def test_what_is_not_read_is_told_by_kind(folder: str, gallery: Path, fake_model: FakeModel) -> None:
+def test_what_is_not_read_is_told_by_kind(
+    folder: str, gallery: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """RAW files and videos are named in a line when there is work, other files are not; the result counts them all."""
+    monkeypatch.setattr(documents, "DOCUMENTS", ())
     for name in ("a.NEF", "b.cr3", "c.mov", "note.txt"):
         (gallery / name).write_text("x")
     notes = Notes()
     assert run(folder, gallery, reporter=notes).not_read == {"raw": 2, "video": 1, "other": 1}
-    assert notes.lines[1] == "2 RAW files and 1 video are not read (not supported yet)"
+    assert notes.lines[-1] == "2 RAW files and 1 video were not read (not supported yet)"
     notes = Notes()
     run(folder, gallery, reporter=notes)
     assert "not read" not in notes.text
@@ -209,12 +213,15 @@ def test_links_are_told_with_the_flag_that_follows_them(
     assert (result.not_read, "not followed" in notes.text) == ({}, False)
 
 
-def test_a_folder_of_raw_files_says_so(folder: str, tmp_path: Path, fake_model: FakeModel) -> None:
+def test_a_folder_of_raw_files_says_so(
+    folder: str, tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where there are only RAW files, the error names them instead of nothing."""
+    monkeypatch.setattr(documents, "DOCUMENTS", ())
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.NEF").write_text("x")
     with pytest.raises(
-        NothingToIndex, match=r"no supported images in .*raw \(1 RAW file: not supported yet\)"
+        NothingToIndex, match=r"no supported images in .*raw; 1 RAW file was not read \(not supported yet\); "
     ):
         run(folder, tmp_path / "raw")
 
@@ -742,7 +749,7 @@ def test_a_file_that_is_given_is_read_by_its_contents(
     assert run(folder).pruned == 1
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "a.NEF", "a.mov"])
+@pytest.mark.parametrize("name", ["notes.txt", "a.NEF", "a.mxf"])
 def test_a_file_that_is_given_and_holds_no_image_is_not_indexed(
     folder: str, tmp_path: Path, fake_model: FakeModel, name: str
 ) -> None:

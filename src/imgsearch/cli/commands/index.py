@@ -107,6 +107,33 @@ def index(
             rich_help_panel=ADVANCED,
         ),
     ] = None,
+    pages: Annotated[
+        str | None,
+        typer.Option(
+            "--pages",
+            metavar="all|first|N-M",
+            help="Pages of each document to index; saved per folder",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            "--frames",
+            metavar="N",
+            help="Frames of each video to index, 0: by its length; saved per folder",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
+    pdf_password_file: Annotated[
+        str | None,
+        typer.Option(
+            "--pdf-password-file",
+            metavar="FILE",
+            help="Passwords for encrypted PDFs, one per line; saved per folder, '' for none",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
     no_prune: Annotated[
         bool,
         typer.Option("--no-prune", help="Keep deleted images in the index", rich_help_panel=ADVANCED),
@@ -202,7 +229,15 @@ def index(
             dtype,
             force_model=force_model,
         ),
-        walk=WalkOverrides(patterns, include_hidden, follow_symlinks, include_copies),
+        walk=WalkOverrides(
+            patterns,
+            include_hidden,
+            follow_symlinks,
+            include_copies,
+            pages=pages,
+            frames=frames,
+            pdf_password_file=pdf_password_file,
+        ),
         batch_size=_batch_size(batch_size),
         max_megapixels=max_megapixels,
         prune=not no_prune,
@@ -261,6 +296,7 @@ def status(
       imgsearch status
       imgsearch status --errors            # which files were skipped, and why
     """
+    from imgsearch.indexing.documents import not_read
     from imgsearch.model.conventions import DEFAULT_INSTRUCTION
     from imgsearch.tools.maintenance.status import read_status, skipped_files
 
@@ -301,6 +337,7 @@ def status(
                 "known": state.known,
                 "thumbnails": {"images": state.thumbnails.files, "bytes": state.thumbnails.bytes},
                 **({"text": dict(zip(("read", "found"), state.text, strict=True))} if state.text[0] else {}),
+                "not_read": state.not_read,
             }
         )
         return 0
@@ -350,6 +387,8 @@ def status(
         )
     if state.errors:
         output.line(f"           (which: imgsearch status --errors{index_flag(folder)})")
+    for line in not_read(state.not_read):
+        output.line(f"not read   {line}")
     return 0
 
 
@@ -479,6 +518,9 @@ def _chosen(options: dict[str, object]) -> str:
     notes += ["with hidden files"] if options.get("include_hidden") else []
     notes += ["with copies of other programs"] if options.get("include_copies") else []
     notes += ["following links"] if options.get("follow_symlinks") else []
+    notes += [f"pages {options['pages']}"] if options.get("pages") else []
+    notes += [f"{options['frames']} frames per video"] if options.get("frames") else []
+    notes += ["with passwords for PDFs"] if options.get("pdf_password_file") else []
     notes += [f"only {name}" for name in cast("list[str]", options.get("only", []))]
     return f"  ({', '.join(notes)})" if notes else ""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from imgsearch.client.connection import ServerState, find_server
 from imgsearch.fs import is_at_or_below, is_below
@@ -28,7 +29,7 @@ class Status:
     an index that is to take this one's place was begun. ``server`` is this user's running server, if there is one.
     ``known`` counts the distinct pictures that have a "date" of their own, a "place" and a "camera". ``thumbnails`` is
     how many are kept, and how large they are. ``text`` is of how many pictures the text has been read, and how many
-    have any.
+    have any. ``not_read`` counts by kind the files that are there and not read.
     """
 
     folder: str
@@ -49,6 +50,7 @@ class Status:
     known: dict[str, int]
     thumbnails: Used
     text: tuple[int, int] = (0, 0)
+    not_read: dict[str, int] = field(default_factory=dict)
 
     @property
     def identity(self) -> IndexSpec:
@@ -94,6 +96,7 @@ def read_status(folder: str) -> Status:
             known=metadata.counts(index.catalog.database),
             thumbnails=ThumbStore(index.folder).used(),
             text=image_text.counts(index.catalog.database),
+            not_read=dict(sum(map(Counter, index.catalog.not_read().values()), Counter())),
         )
 
 
