@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from functools import cache
 from types import CodeType
 from typing import Any
 
@@ -79,9 +80,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.numprocesses, option.dist = min(4, os.cpu_count() or 1), "worksteal"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is quick."""
-    for item in items:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is quick, if anybody asks for it: to read the tests' code for that takes a while."""
+    for item in items if "quick" in config.option.markexpr else ():
         slow = room_of(item.nodeid) in SLOW_ROOMS or item.get_closest_marker("slow")
         if not slow and not (isinstance(item, pytest.Function) and starts_process(item)):
             item.add_marker(pytest.mark.quick)
@@ -111,6 +112,7 @@ def _reaches_process(function: Any, seen: set[CodeType]) -> bool:
     return any(_reaches_process(known.get(name), seen) for name in names)
 
 
+@cache
 def _names(code: CodeType) -> set[str]:
     inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
     return set(code.co_names).union(*map(_names, inner))

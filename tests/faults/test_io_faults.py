@@ -22,7 +22,7 @@ from support.faults.workload import plan, small
 
 library, server = rig.library, rig.server
 
-SAMPLE, COMMANDS = 50, 10
+SAMPLE, COMMANDS = 16, 4
 """Runs a kind of failure in CI, of the writer and of whole commands; IMGSEARCH_FAULTS=full makes every call fail."""
 SEED = 4
 
@@ -114,8 +114,8 @@ def test_a_call_that_fails_loses_nothing_that_was_acknowledged(
         except Exception as error:
             wrong.append(f"{order}\n  {outcome.fired}: {outcome.error}\n  {type(error).__name__}: {error}")
     assert not wrong, f"{len(wrong)} of {fired}:\n" + "\n".join(wrong[:10])
-    # A thread that makes ANN files may save a call or two.
-    assert fired >= 0.9 * (300 if rig.FULL else sample)
+    # A thread that makes ANN files may save a call or two, so that the last ones are never made.
+    assert fired >= (270 if rig.FULL else sample - 1)
 
 
 def test_the_shim_sees_every_kind_of_call(server: Server, tmp_path: Path) -> None:
