@@ -35,7 +35,7 @@ def place() -> Iterator[Path]:
 
 
 @pytest.mark.timeout(3600 if FULL else 600)
-@settings(max_examples=1000 if FULL else 6)
+@settings(max_examples=1000 if FULL else 4)
 @given(st.randoms(use_true_random=False))
 def test_an_index_of_any_kind_is_used_or_refused_in_one_line(place: Path, rng: random.Random) -> None:
     """Whatever manifest, options, schema, numbers, links and vectors say, every command works or says why it can't."""

@@ -184,7 +184,7 @@ ITEM = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(items=st.lists(ITEM, min_size=1, max_size=6))
 def test_parity_of_any_batch(tiny: Sides, items: list[Input]):
     """Any mixture of texts, pictures, both, sizes and instructions gets the reference's vectors."""

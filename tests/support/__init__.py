@@ -12,6 +12,9 @@ TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 """The checkout."""
 
+FULL = os.environ.get("IMGSEARCH_FAULTS") == "full"
+"""`make faults`: many more of what is drawn at random, for as long as that takes; else samples, for CI."""
+
 _ROOM = 4 << 30
 
 

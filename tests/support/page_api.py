@@ -11,6 +11,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -57,7 +58,6 @@ class PageApi:
     gone: bool = False
     held: set[str] = field(default_factory=set)
     base: str = "http://127.0.0.1:7777/p/0123456789abcdefABCDEF/"
-    _thumbnails: dict[str, bytes] = field(default_factory=dict)
     _waiting: list[tuple[Route, str, Any]] = field(default_factory=list)
 
     def serve(self, page: Page) -> None:
@@ -295,16 +295,16 @@ class PageApi:
         return {"upload": f"upload-{len(self.asked['upload'])}", "width": 320, "height": 240}
 
     def _drawn(self, key: str) -> bytes:
-        if key not in self._thumbnails:
-            image = next((one for one in self.images if one["key"] == key), self.images[0])
-            out = io.BytesIO()
-            size = (image["width"] // 40, image["height"] // 40)
-            shade = Image.linear_gradient("L").resize(size).point(lambda value: 255 - value // 2)
-            Image.composite(Image.new("RGB", size, image["colour"]), Image.new("RGB", size), shade).save(
-                out, "WEBP"
-            )
-            self._thumbnails[key] = out.getvalue()
-        return self._thumbnails[key]
+        image = next((one for one in self.images if one["key"] == key), self.images[0])
+        return _shaded(image["width"] // 40, image["height"] // 40, tuple(image["colour"]))
+
+
+@cache
+def _shaded(width: int, height: int, colour: tuple[int, int, int]) -> bytes:
+    size, out = (width, height), io.BytesIO()
+    shade = Image.linear_gradient("L").resize(size).point(lambda value: 255 - value // 2)
+    Image.composite(Image.new("RGB", size, colour), Image.new("RGB", size), shade).save(out, "WEBP")
+    return out.getvalue()
 
 
 class Refused(Exception):

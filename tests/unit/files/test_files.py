@@ -535,7 +535,7 @@ def model(tree: Tree, lists: list[tuple[str, list[str]]], at: str = "") -> Itera
             yield path
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     trees,
     ignores,

@@ -60,7 +60,7 @@ def cut(rows: Rows, cuts: list[int]) -> tuple[list[ann.SegmentView], NDArray[np.
     return [ann.SegmentView(Held(piece)) for piece in pieces], np.cumsum([0, *map(len, pieces)])[:-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     n=st.integers(0, 60),
     dim=st.sampled_from([2, 8, 13, 64]),

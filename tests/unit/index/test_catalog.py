@@ -97,7 +97,7 @@ def test_a_reopened_catalogue_answers_what_it_was_told(tmp_path: Path) -> None:
     catalog.close()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(NAMES, min_size=1, max_size=5), NAMES)
 def test_names_are_bytes(tmp_path: Path, names: set[str], folder: str) -> None:
     """A file's name comes back byte by byte, whatever it holds but NUL and slash; so does its root's."""
@@ -117,7 +117,7 @@ def test_names_are_bytes(tmp_path: Path, names: set[str], folder: str) -> None:
     catalog.close()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(*[st.integers()] * 5))
 def test_any_number_of_a_file_is_stored_and_current(
     tmp_path: Path, numbers: tuple[int, int, int, int, int]
@@ -347,7 +347,7 @@ def test_what_is_no_catalogue_is_damage(tmp_path: Path, data: bytes, write: bool
         Catalog(str(tmp_path), write=write)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.data())
 def test_damage_is_never_a_traceback(tmp_path: Path, data: st.DataObject) -> None:
     """Whatever bytes of the database are overwritten, the answer is one of ours or an ImgsearchError."""

@@ -184,7 +184,7 @@ def states(root: int, number: int, image: Image) -> list[FileState]:
     ]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     images=st.lists(IMAGES, min_size=1, max_size=12),
     later=st.lists(IMAGES, max_size=6),

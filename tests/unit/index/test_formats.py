@@ -323,7 +323,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(steps=STEPS, per_segment=st.integers(2, 5))
 def test_what_is_kept_along_equals_a_full_count(steps: list[tuple[str, Any, Any]], per_segment: int) -> None:
     """After whatever is done, files by reason, files of each content and deleted rows are what counting gives."""

@@ -139,7 +139,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(steps=STEPS, most=st.sampled_from([1, 10_000]))
 def test_the_full_text_is_what_making_it_anew_gives(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]], most: int

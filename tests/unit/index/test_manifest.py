@@ -26,7 +26,7 @@ ANY_SPEC = st.builds(
     document_prompt=st.text(),
     pixels=st.builds(PixelBudget, st.integers(1, 1 << 24), st.integers(1, 1 << 24)),
 )
-IN_ONE_FOLDER = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+IN_ONE_FOLDER = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @IN_ONE_FOLDER

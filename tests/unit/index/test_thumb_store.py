@@ -55,7 +55,7 @@ def test_it_stays_when_the_index_moves(folder: Path, tmp_path: Path) -> None:
     assert ThumbStore(str(tmp_path / "elsewhere")).get(sha(1), 0, "l") == b"x"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.binary(min_size=1, max_size=200), st.data())
 def test_a_damaged_thumbnail_is_not_there(
     tmp_path_factory: pytest.TempPathFactory, image: bytes, data: st.DataObject
@@ -95,7 +95,7 @@ def test_those_used_the_longest_time_ago_go_first(folder: Path) -> None:
     assert store.used().bytes <= 1000
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 400)), max_size=40), st.booleans())
 def test_the_limit_holds(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[tuple[int, int]], displace: bool

@@ -70,7 +70,7 @@ def snapshot(folder: str) -> dict[str, bytes]:
 # ---- searching ------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 90),
     k=st.integers(1, 100),
@@ -114,7 +114,7 @@ def test_a_search_answers_as_a_full_comparison_would(
         assert [place for place in places if place < twins] == sorted(p for p in places if p < twins)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 60), dims=st.tuples(st.integers(1, DIM), st.integers(1, DIM)), seed=st.integers(0, 99)
 )

@@ -26,7 +26,7 @@ from imgsearch.indexing.roots import PlannedRoot, WalkOverrides, resolve_scope
 from imgsearch.indexing.run import index_pictures
 from imgsearch.text import Call
 from imgsearch.types import Silent, SourceFile
-from support import fakes
+from support import FULL, fakes
 from support.fakes import FakeModel, Notes, indexed, paint, roots, run
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
@@ -657,5 +657,5 @@ TestUser = User.TestCase
 TestUser.__doc__ = (
     "After any history of changes and runs, the index holds what is on the disk, each file once."
 )
-TestUser.pytestmark = [pytest.mark.slow("goes through 150 histories of 30 steps")]
-TestUser.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestUser.pytestmark = [pytest.mark.slow("goes through histories of 30 steps")]
+TestUser.settings = settings(max_examples=150 if FULL else 20, stateful_step_count=30, deadline=None)

@@ -47,7 +47,7 @@ def make(folder: Path, images: list[tuple[datetime | None, int, bool]], columns:
             collect.build(writer.catalog.database, writer.data, 1, min(columns, len(contents)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(IMAGES, st.integers(0, 12), st.booleans(), st.data())
 def test_lists_and_months_agree(
     tmp_path_factory: pytest.TempPathFactory,

@@ -35,6 +35,15 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
         return out, imgsearch("demo", "--out", str(out))
 
 
+@pytest.fixture(scope="module")
+def second_run(first_run: tuple[Path, Done]) -> tuple[Done, list[str]]:
+    """Give what a second run into the same folder says with --verbose, and what it opened."""
+    opened: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("webbrowser.open", opened.append)
+        return imgsearch("demo", "--verbose", "--out", str(first_run[0])), opened
+
+
 @pytest.mark.slow("embeds 300 pictures")
 def test_the_demo_finds_what_it_asks_for_and_shows_it(first_run: tuple[Path, Done]) -> None:
     """Six searches of 300 images: every first result is correct, and most others; a contact sheet for each."""
@@ -79,9 +88,9 @@ def test_an_answer_of_the_gallery_ends_where_chance_begins(
 
 
 @pytest.mark.slow("embeds 300 pictures")
-def test_a_second_demo_draws_the_same_gallery_and_embeds_nothing(first_run: tuple[Path, Done]) -> None:
+def test_a_second_demo_draws_the_same_gallery_and_embeds_nothing(second_run: tuple[Done, list[str]]) -> None:
     """The pictures are drawn anew with the same bytes, so that their vectors are known."""
-    again = imgsearch("demo", "--out", str(first_run[0]))
+    again, _ = second_run
     assert again.code == 0
     assert "0 indexed" in again.err
 
@@ -108,22 +117,21 @@ def test_a_folder_of_pictures_that_is_not_the_demos_is_left_alone(tmp_path: Path
 
 @pytest.mark.slow("embeds 300 pictures")
 def test_the_results_are_opened_for_whoever_wants_to_see_them(
-    first_run: tuple[Path, Done], monkeypatch: pytest.MonkeyPatch
+    first_run: tuple[Path, Done], second_run: tuple[Done, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a browser can be seen the demo offers the page; elsewhere it names the file and starts nothing."""
+    assert second_run[1] == []
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
-    imgsearch("demo", "--out", str(first_run[0]))
-    assert opened == []
     monkeypatch.setattr("imgsearch.cli.commands.models._has_display", lambda: True)
     imgsearch("demo", "--yes", "--out", str(first_run[0]))
     assert opened == [(first_run[0] / "results.html").as_uri()]
 
 
 @pytest.mark.slow("embeds 300 pictures")
-def test_more_messages_name_every_result(first_run: tuple[Path, Done]) -> None:
+def test_more_messages_name_every_result(second_run: tuple[Done, list[str]]) -> None:
     """With --verbose each result is a line: its score, its file, and whether it is correct."""
-    done = imgsearch("demo", "--verbose", "--out", str(first_run[0]))
+    done, _ = second_run
     assert len(re.findall(r"  \d\.\d{4}  .*\.png  (?:correct|wrong)\n", done.err)) == 48
 
 
