@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import BinaryIO
 
 from imgsearch.errors import PictureError, UsageError
@@ -150,7 +151,9 @@ class OpenDocument:
 
     def _reader(self) -> Document:
         name = os.path.basename(self.source.path)
-        reader = self._stack.enter_context(documents.open_document(self._stream, name, self._options))
+        # The first has chosen a film's frames, which takes long.
+        options = replace(self._options, frames=-1) if self._readers else self._options
+        reader = self._stack.enter_context(documents.open_document(self._stream, name, options))
         self._readers += 1
         return reader
 

@@ -4,48 +4,16 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags
 
 from imgsearch.media.live_photo import SAME_ID, SAME_SECOND, stills_of, why_part
 from support.decoded import load, pages
 from support.films import film, scenes
+from support.live_photos import TAKEN, moving, still
 from support.pictures import encode, scene
-from support.tagged_files import exif, packet, with_metadata
-
-BASE = ExifTags.Base
-TAKEN = "2024:07:14 11:30:00"
-
-
-def note(identifier: str) -> bytes:
-    value = identifier.encode() + b"\0"
-    return b"Apple iOS\0\0\x01MM" + struct.pack(">HHHIII", 1, 0x0011, 2, len(value), 32, 0) + value
-
-
-def still(format: str = "HEIF", taken: str = TAKEN, offset: str = "+02:00", identifier: str = "") -> bytes:
-    details: dict[Any, Any] = {BASE.DateTimeOriginal: taken} if taken else {}
-    if offset:
-        details[BASE.OffsetTimeOriginal] = offset
-    if identifier:
-        details[BASE.MakerNote] = note(identifier)
-    if format == "HEIF":
-        return encode(scene(1, (64, 48)), ".heic", exif=exif(details=details).tobytes())
-    return with_metadata("JPEG", exif(details=details))
-
-
-def moving(
-    identifier: str = "", created: str = "2024-07-14T09:30:00Z", local: str = "", frames: int = 20
-) -> bytes:
-    tags = {"creation_time": created} if created else {}
-    if identifier:
-        tags["com.apple.quicktime.content.identifier"] = identifier
-    if local:
-        tags["com.apple.quicktime.creationdate"] = local
-    muxer = {"movflags": "use_metadata_tags"}
-    return film(scenes(1, frames, (32, 16)), "mov", "mpeg4", tags=tags, muxer=muxer)
+from support.tagged_files import packet, with_metadata
 
 
 def why(moving: bytes, still: bytes, name: str = "IMG_1.HEIC") -> str:
