@@ -27,7 +27,7 @@ faults: $(READY)
 	IMGSEARCH_FAULTS=full $(BIN)/python -m pytest tests/faults/test_sigkill.py tests/faults/test_concurrency.py tests/faults/test_stateful.py \
 		tests/faults/test_flipped_bytes.py tests/faults/test_io_faults.py tests/faults/test_power_loss.py tests/faults/test_full_disk.py \
 		tests/unit/indexing/test_plan.py::TestUser tests/unit/indexing/test_any_tree.py
-	PYTHONPATH=tests $(BIN)/python -m fuzz documents --cases 10000 --seconds 36000
+	PYTHONPATH=tests $(BIN)/python -m fuzz documents films --cases 5000 --seconds 36000
 
 # What other people's folders may hold, damaged at random (seeded), for ten minutes; add SEED=2 for other damage.
 SEED ?= 1

@@ -1,4 +1,4 @@
-"""PDFs and films, damaged: the process that reads them gives pictures or a reason, or ends, and the next is read."""
+"""PDFs, damaged: the process that reads them gives pictures or a reason, or ends, and the next is read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 
 from fuzz.decoders import damaged
 from imgsearch.errors import PictureError
-from imgsearch.media.documents import DocumentOptions, open_document
+from imgsearch.media.documents import AS_USUAL, open_document
 from imgsearch.types import DEFAULT_BUDGET
-from support.films import film, scenes
 from support.pdfs import FORM, Drawn, pdf, words
 from support.pictures import scene
 
@@ -48,10 +47,6 @@ _KINDS: tuple[tuple[str, Callable[[], bytes]], ...] = (
     (".pdf", lambda: pdf(Drawn(draws="", other=FORM.page), catalog=FORM.catalog, objects=FORM.objects)),
     (".pdf", lambda: _pillows("RGB", "L", "CMYK")),
     (".pdf", lambda: _pillows("1", "P")),
-    (".mp4", lambda: film(scenes(2, 3), "mp4", "libx264")),
-    (".webm", lambda: film(scenes(2, 3), "webm", "libvpx")),
-    (".avi", lambda: film(scenes(2, 3), "avi", "mjpeg", "yuvj420p")),
-    (".mts", lambda: film(scenes(2, 3), "mpegts", "mpeg2video")),
 )
 
 
@@ -81,7 +76,7 @@ def case(random: random.Random, folder: Path) -> None:
     with path.open("rb") as file:
         stream = file if random.random() < 0.5 else io.BytesIO(data)
         try:
-            with open_document(stream, path.name, DocumentOptions(frames=4)) as document:
+            with open_document(stream, path.name, AS_USUAL) as document:
                 for place in document.places[:4]:
                     try:
                         picture = document.picture(place, DEFAULT_BUDGET)
