@@ -215,11 +215,13 @@ class Patches:
     """A picture as the vision tower takes it.
 
     ``pixel_values``: (t·h·w, channels · temporal_patch · patch · patch) float32, normalised.
-    ``grid``: (t, h, w) in patches, before the spatial merge.
+    ``grid``: (t, h, w) in patches, before the spatial merge. ``still`` says that the frames of a patch are known to be
+    equal; without it whoever sums them compares them first.
     """
 
     pixel_values: NDArray[np.float32]
     grid: tuple[int, int, int]
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

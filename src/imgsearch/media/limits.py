@@ -96,7 +96,7 @@ def timed(stream: BinaryIO) -> BinaryIO:
     """Return a stream that raises TooLong when it is read after the thread has computed for too long.
 
     Whatever reads bit by bit is stopped so: Pillow's decoders that are written in Python, its loops over headers, and
-    those in C, which get 64 KiB at a time. The thread's own time counts: a busy machine makes no file slower.
+    those in C, which get 64 KiB to 1 MiB at a time. The thread's own time counts: a busy machine makes no file slower.
     """
     return cast("BinaryIO", _Timed(stream))
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from queue import SimpleQueue
 from typing import TypeVar
 
+MOST_THREADS = 32
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ def look_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Genera
     is doing. What has begun is finished in its thread, and its result is dropped.
     """
     results: deque[Future[T]] = deque()
-    threads = _Threads(min(8, (os.cpu_count() or 1) + 1))
+    threads = _Threads(min(MOST_THREADS, (os.cpu_count() or 1) + 1))
     try:
         for item in items:
             results.append(threads.submit(work, item))

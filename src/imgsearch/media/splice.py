@@ -56,10 +56,12 @@ class _Spliced(io.RawIOBase):
             return 0
         piece, within = self._pieces[number], self._place - self._starts[number]
         if isinstance(piece, bytes):
-            got = piece[within : within + len(buffer)]
+            some = piece[within : within + len(buffer)]
+            buffer[: len(some)] = some
+            got = len(some)
         else:
             self._stream.seek(piece[0] + within)
-            got = self._stream.read(min(len(buffer), piece[1] - piece[0] - within))
-        buffer[: len(got)] = got
-        self._place += len(got)
-        return len(got)
+            most = min(len(buffer), piece[1] - piece[0] - within)
+            got = self._stream.readinto(memoryview(buffer)[:most])  # type: ignore[attr-defined]
+        self._place += got
+        return got

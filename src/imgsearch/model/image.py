@@ -159,7 +159,7 @@ def prepare(image: RGB, budget: PixelBudget, layout: PatchLayout) -> Patches:
     values = np.empty((rows * columns, 3, layout.temporal, side * side), dtype=np.float32)
     for channel in range(3):
         values[:, channel] = layout.table[channel][bytes_[:, channel]][:, None]
-    return Patches(values.reshape(rows * columns, -1), (1, rows, columns))
+    return Patches(values.reshape(rows * columns, -1), (1, rows, columns), still=True)
 
 
 def _three(numbers: Any) -> tuple[float, ...]:

@@ -73,6 +73,7 @@ class PromptEncoder:
         self._render = functools.partial(self._template.render, add_generation_prompt=opens, **named)
         self._folder = folder
         self._prefix = functools.lru_cache(maxsize=16)(self._text_prefix)
+        self._bare = functools.lru_cache(maxsize=256)(self._input_ids)
 
         self.image_id = config.get("image_token_id")
         self._reserved = [
@@ -115,7 +116,9 @@ class PromptEncoder:
         if text is None and not image_tokens:
             raise InputError("there is nothing to embed: the text is empty and there is no image")
         instruction = self.checked(instruction)
-        ids = self._input_ids(instruction, text, image_tokens)
+        # The prompts of images without a text are few, and the same for all of one size.
+        make = self._bare if text is None else self._input_ids
+        ids = list(make(instruction, text, image_tokens))
         if len(ids) > max_length:
             ids = self._shortened(instruction, text, image_tokens, max_length, ids, notify)
         array = np.asarray(ids, dtype=np.int64)

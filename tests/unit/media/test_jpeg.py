@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgsearch.media import jpeg
+from imgsearch.types import PixelBudget
 from support.decoded import load, off, refusal
 from support.pictures import QUADRANTS, encode, quadrants, scene
 
@@ -195,3 +198,27 @@ def test_fill_bytes_and_junk_between_segments_are_skipped() -> None:
     at = whole.index(b"\xff\xdb")
     for between in (b"\xff" * 5, b"\xff" * 500, b"\0\1\2", b"\x17" * 200):
         assert off(load(whole[:at] + between + whole[at:]), QUADRANTS) <= 8
+
+
+class Counted(io.BytesIO):
+    """A file that counts how often more than a header's bytes are asked for."""
+
+    reads = 0
+
+    def readinto(self, buffer: Any) -> int:
+        self.reads += len(buffer) > 32_768
+        return super().readinto(buffer)
+
+
+def test_a_baseline_photo_is_read_in_large_pieces() -> None:
+    """Threads that decode need Python's lock only once in a megabyte; a file of many scans is watched more often."""
+    generator = np.random.default_rng(0)
+    image = Image.fromarray(generator.integers(0, 256, (700, 700, 3), dtype=np.uint8))
+    reads = {}
+    for way in ("baseline", "progressive"):
+        stream = Counted(encode(image, ".jpg", quality=90, **WAYS[way]))
+        assert len(stream.getvalue()) > 6 << 16
+        list(jpeg.decode(stream, "JPEG", PixelBudget(256, 57_600), 10**9))
+        reads[way] = stream.reads
+    assert reads["baseline"] <= 3
+    assert reads["progressive"] > 6

@@ -114,6 +114,15 @@ def test_patches_hold_the_picture_in_merge_order():
                     index += 1
 
 
+def test_frames_of_a_prepared_picture_are_equal_and_known_to_be():
+    """What `prepare` makes says that it stands still, so that nobody need compare its frames."""
+    drawn = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    patches = prepare(drawn, PixelBudget(1024, 57_600), LAYOUT)
+    frames = patches.pixel_values.reshape(len(patches.pixel_values), 3, LAYOUT.temporal, -1)
+    assert patches.still
+    assert (frames == frames[:, :, :1]).all()
+
+
 def test_pictures_are_resized_into_the_budget():
     """A large picture has as many patches as its resized size says, and each value is within the normal range."""
     patches = prepare(np.asarray(scene(2, (1000, 700))), SEED, LAYOUT)

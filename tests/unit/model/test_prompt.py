@@ -63,6 +63,17 @@ def test_picture_comes_before_the_text(prompter: PromptEncoder, tokenizer: Token
     assert (tokens.ids[tokens.types == 1] == prompter.image_id).all()
 
 
+def test_a_prompt_that_is_kept_is_given_anew_each_time(prompter: PromptEncoder):
+    """Images of one size have one prompt, which is rendered once; whoever gets it may write into it."""
+    first = prompter.encode(None, 6)
+    first.ids[:] = -1
+    again, other = prompter.encode(None, 6), prompter.encode(None, 7)
+    assert again.types.sum() == 6
+    assert other.types.sum() == 7
+    assert (again.ids >= 0).all()
+    assert (prompter.encode("a cat", 6).ids[:5] == again.ids[:5]).all()
+
+
 def test_post_processor_is_run(prompter: PromptEncoder, tokenizer: Tokenizer, tiny_checkpoint_bare: str):
     """What the checkpoint's tokenizer appends to every prompt, if anything, is its last token."""
     bare = PromptEncoder(Checkpoint(tiny_checkpoint_bare)).encode("a cat").ids

@@ -251,8 +251,9 @@ class Engine:
         for (_, placed), members in itertools.groupby(order, key=lambda entry: entry[0]):
             some = [prompts[number] for _, number in members]
             with self._one_at_a_time:
-                rows.append(self._compute_group(some, placed).float().cpu())
-        return torch.cat(rows)
+                rows.append(self._compute_group(some, placed).float())
+        # An accelerator works on while the next group is asked of it: only here is it waited for.
+        return torch.cat(rows).cpu()
 
     def in_float32(self, prompts: Sequence[ModelInput]) -> torch.Tensor:
         """Compute the same in float32, layer by layer from the files."""
@@ -299,7 +300,7 @@ class Engine:
             values = patches.pixel_values.reshape(
                 len(patches.pixel_values), sizes.channels, sizes.temporal, -1
             )
-            if patches.grid[0] != 1 or not (values == values[:, :, :1]).all():
+            if patches.grid[0] != 1 or not (patches.still or (values == values[:, :, :1]).all()):
                 raise InputError("the patches are from a video; only still images can be embedded")
             frames.append(values[:, :, 0].reshape(len(values), -1))
         return torch.from_numpy(np.stack(frames)).to(self._weights.device, self._weights.dtype)

@@ -30,7 +30,7 @@ class Rotary(NamedTuple):
     def apply_rotary(self, x: torch.Tensor) -> torch.Tensor:
         """Rotate (batch, length, heads, head): number i of a head is paired with number i + half.
 
-        Computed in float32, rerotated in the dtype of ``x``.
+        Computed in float32, returned in the dtype of ``x``.
         """
         batch, length, heads, head = x.shape
         step = max(1, _AT_ONCE // (batch * heads * head)) if x.device.type == "cpu" else length
