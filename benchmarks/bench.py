@@ -41,6 +41,7 @@ def rows(scratch: str) -> list[tuple[str, list[str]]]:
         ("end_to_end of small files", [*files, "--count", "48", "--small"]),
         ("embedding_pass of four layers in float32", [*pass_, "--layers", "4", "--dtypes", "float32"]),
         ("embedding_pass in bfloat16", [*pass_, "--dtypes", "bfloat16"]),
+        ("gpu, on the CPU", ["gpu.py", "--tiny", "--scratch", os.path.join(scratch, "gpu")]),
         ("cold_query", ["cold_query.py", *checkpoints, "--rounds", "2"]),
         (
             "serving",

@@ -61,8 +61,8 @@ def checkpoint(scratch: str, size: str) -> Path:
     return folder
 
 
-def write_checkpoint(folder: Path, layers: int | None, tiny: bool = False) -> None:
-    """Write the random checkpoint, in bfloat16, with what sentence-transformers needs beside it."""
+def write_checkpoint(folder: Path, layers: int | None, tiny: bool = False, device: str = "cpu") -> None:
+    """Write the random checkpoint, in bfloat16, drawn on ``device``, and what sentence-transformers needs beside it."""
     from random_checkpoint import PUBLISHED_2B, TINY, write_random_checkpoint
 
     config = json.loads(json.dumps(TINY if tiny else PUBLISHED_2B))
@@ -70,7 +70,7 @@ def write_checkpoint(folder: Path, layers: int | None, tiny: bool = False) -> No
         text, vision = config["text_config"], config["vision_config"]
         text["num_hidden_layers"], vision["depth"], text["vocab_size"] = layers, layers, 640
         vision["deepstack_visual_indexes"] = [0]
-    write_random_checkpoint(str(folder), config, dtype="bfloat16")
+    write_random_checkpoint(str(folder), config, dtype="bfloat16", device=device)
     entries = [
         {"idx": number, "name": str(number), "path": path, "type": kind}
         for number, (path, kind) in enumerate(MODULES.items())

@@ -42,7 +42,7 @@ import measure
 LARGE, SMALL = (4000, 3000), (1152, 864)
 OURS, THEIRS = "imgsearch index", "sentence-transformers"
 # What --stats says: the seconds in all, those in which the model worked, those in which it waited.
-SPOKEN = re.compile(r"([\d.]+) s in all\b.*?([\d.]+) s\b.*?([\d.]+) s\b")
+SPOKEN = re.compile(r"([\d.]+) s in total\b.*?([\d.]+) s\b.*?([\d.]+) s\b")
 
 
 def draw(options: argparse.Namespace) -> None:

@@ -180,15 +180,16 @@ def write_random_checkpoint(
     post_processor_eot: bool = True,
     shard_bytes: int | None = None,
     sentences: Sequence[str] = SENTENCES,
+    device: str = "cpu",
 ) -> None:
     """Write every file of a Qwen3-VL embedding checkpoint with random weights into ``folder``.
 
     ``config`` is the content of a config.json, ``TINY`` if not given; the ids of its special tokens are set to
     those of the tokenizer that is written, and its vocabulary is made large enough for it. The same ``seed``
-    gives the same bytes. ``dtype`` is float32, bfloat16 or float16. With ``post_processor_eot`` the tokenizer
-    appends <|endoftext|> to every prompt, as the published one does; without, as that of the instruct models, it
-    appends nothing. ``shard_bytes`` is the most tensor bytes a file holds; without it
-    there is one file. Tensors are written in pieces: memory stays small whatever the model's size.
+    gives the same bytes, if it is drawn on the same kind of ``device``. ``dtype`` is float32, bfloat16 or float16.
+    With ``post_processor_eot`` the tokenizer appends <|endoftext|> to every prompt, as the published one does;
+    without, as that of the instruct models, it appends nothing. ``shard_bytes`` is the most tensor bytes a file
+    holds; without it there is one file. Tensors are written in pieces: memory stays small whatever the model's size.
     ``sentences`` are what the tokenizer learns its merges from.
 
     The weights keep a signal's size from layer to layer, and the token embeddings are small beside it, so that
@@ -212,7 +213,7 @@ def write_random_checkpoint(
     _write_json(folder, "config.json", config)
     _write_json(folder, "tokenizer_config.json", tokenizer_config(tokenizer))
     _write_json(folder, "preprocessor_config.json", _preprocessor_config(config["vision_config"]))
-    _write_weights(folder, _shapes(config), dtype, seed, shard_bytes)
+    _write_weights(folder, _shapes(config), dtype, torch.Generator(device).manual_seed(seed), shard_bytes)
 
 
 def _preprocessor_config(vision: dict[str, Any]) -> dict[str, Any]:
@@ -244,7 +245,9 @@ def _shapes(config: dict[str, Any]) -> _Shapes:
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def _write_weights(folder: str, shapes: _Shapes, dtype: str, seed: int, shard_bytes: int | None) -> None:
+def _write_weights(
+    folder: str, shapes: _Shapes, dtype: str, generator: torch.Generator, shard_bytes: int | None
+) -> None:
     """Write the tensors as model.safetensors, or as shards with their index."""
     item = getattr(torch, dtype).itemsize
     shards: list[_Shapes] = [{}]
@@ -256,7 +259,6 @@ def _write_weights(folder: str, shapes: _Shapes, dtype: str, seed: int, shard_by
             room = shard_bytes or math.inf
         shards[-1][name] = shape
         room -= size
-    generator = torch.Generator().manual_seed(seed)
     where: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors" if shard_bytes else "model.safetensors"
@@ -282,7 +284,7 @@ def _write_safetensors(path: str, shapes: _Shapes, dtype: str, generator: torch.
         file.write(len(text).to_bytes(8, "little") + text)
         for name, shape in shapes.items():
             for piece in _numbers(name, shape, generator):
-                file.write(piece.to(kind).view(torch.uint8).numpy().data)
+                file.write(piece.to(kind).cpu().view(torch.uint8).numpy().data)
 
 
 def _numbers(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Iterator[torch.Tensor]:
@@ -298,7 +300,7 @@ def _numbers(name: str, shape: tuple[int, ...], generator: torch.Generator) -> I
     left = math.prod(shape)
     while left:
         count = min(left, _PIECE)
-        yield torch.empty(count).normal_(mean, deviation, generator=generator)
+        yield torch.empty(count, device=generator.device).normal_(mean, deviation, generator=generator)
         left -= count
 
 

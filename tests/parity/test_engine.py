@@ -30,6 +30,7 @@ from imgsearch.model.prompt import ModelInput
 from imgsearch.model.reference import Qwen3VLConfig, Qwen3VLForEmbedding, Reference
 from imgsearch.types import Input, Patches, PixelBudget, Runtime
 from random_checkpoint import PUBLISHED_2B, TINY, write_random_checkpoint
+from support.device import DEVICE
 
 
 def _with(text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -88,10 +89,10 @@ class Sides:
     """The engine and the reference on one checkpoint, in float32 if nothing else is said."""
 
     def __init__(self, folder: str, dtype: str = "float32", max_pixels: int = 57_600) -> None:
-        runtime = Runtime("cpu", dtype, "for a test")
+        runtime = Runtime(DEVICE, dtype, "for a test")
         self.folder = folder
         self.embedder = Qwen3VLEmbedder(
-            folder, device="cpu", dtype=dtype, budget=PixelBudget(256, max_pixels)
+            folder, device=DEVICE, dtype=dtype, budget=PixelBudget(256, max_pixels)
         )
         assert isinstance(self.embedder.forward, Engine)
         self.engine = self.embedder.forward
