@@ -98,6 +98,29 @@ def test_a_segment_that_is_damaged_while_it_is_open_is_an_error(
         look(segment)
 
 
+@pytest.mark.parametrize("answered", [0, 1, 3])
+@pytest.mark.parametrize("short", [False, True])
+def test_rows_that_are_not_in_memory_are_waited_for(
+    folder: str, answered: int, short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chosen rows are the same whether the system has all of them in memory, some, or can't be asked."""
+    parts = rows(40)
+    written(folder, parts)
+    segment, chosen, calls = Segment(folder, 1, 40, DIM, PRINT), np.array([3, 4, 9, 20, 21, 39, 7]), [0]
+
+    def preadv(descriptor: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
+        calls[0] += 1
+        if calls[0] <= answered:
+            return real(descriptor, buffers, offset)
+        if short:
+            return 5
+        raise BlockingIOError(errno.EAGAIN, "not in memory")
+
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", preadv)
+    assert segment.take(chosen).tobytes() == parts[chosen].tobytes()
+
+
 def test_a_reader_sees_committed_rows_only(folder: str) -> None:
     """Bytes past the rows that the catalogue names are none of a reader's business, and stay as they are."""
     path = written(folder, rows(5))

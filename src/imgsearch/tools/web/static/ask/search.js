@@ -67,8 +67,8 @@ export function start() {
 function later(words) {
   clearTimeout(typed);
   byId("clear").hidden = !words;
-  const pause = waiting || took > SLOW_MS ? Math.min(Math.max(took / 4, PAUSE_MS[0]), PAUSE_MS[1]) : 0;
-  typed = setTimeout(() => type(words, true), pause);
+  if (!waiting && took <= SLOW_MS) type(words, true);
+  else typed = setTimeout(() => type(words, true), Math.min(Math.max(took / 4, PAUSE_MS[0]), PAUSE_MS[1]));
 }
 
 function type(words, typing) {
