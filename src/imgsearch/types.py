@@ -351,8 +351,14 @@ class Record:
     name: str = ""
 
 
-STACKED_BY = ("burst", "version", "alike")
-"""Why an image stands behind a hit: of the same burst, the same shot in another file, or nearly the same image."""
+STACKED_BY = ("burst", "version", "alike", "film")
+"""Why an image stands behind a hit: of the same burst, the same shot in another file, nearly the same image, or another
+frame of the same film."""
+
+
+def _time_json(kind: str, page: int) -> dict[str, float]:
+    """Return the time of a film's frame as JSON has it, in seconds; nothing of any other image."""
+    return {"time": page / 1000} if kind == "frame" else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,10 +373,16 @@ class Stacked:
     height: int = field(default=0, compare=False)
     content: int = field(default=0, compare=False)
     sha256: bytes = field(default=b"", compare=False)
+    kind: str = field(default="", compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
-        told = {"page": self.page, "score": round(self.score, 6), "reason": self.reason}
+        told = {
+            "page": self.page,
+            **_time_json(self.kind, self.page),
+            "score": round(self.score, 6),
+            "reason": self.reason,
+        }
         return {**path_json(self.path), **told}
 
 
@@ -422,6 +434,7 @@ class Hit:
     stacked, ``stack`` are those behind this one, best first. ``index`` is the folder of its index where several are
     searched, else "". ``why`` is given where an explanation is asked for, ``quote`` where text in the image matched.
     ``rerank`` is the probability that the image answers the query, by a reranker; None where none has judged it.
+    ``kind`` and ``name`` are those of its Record.
     """
 
     rank: int
@@ -439,6 +452,8 @@ class Hit:
     why: Why | None = None
     quote: Quote | None = None
     rerank: float | None = None
+    kind: str = field(default="", compare=False)
+    name: str = field(default="", compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
@@ -448,8 +463,11 @@ class Hit:
             **path_json(self.path),
             **paths_json(self.copies, "copies"),
         }
-        for name in ("content", "sha256", "stack", "index", "why", "quote", "rerank"):
+        for name in ("content", "sha256", "stack", "index", "why", "quote", "rerank", "kind", "name"):
             del told[name]
+        told |= _time_json(self.kind, self.page)
+        if self.name:
+            told["member"] = self.name
         if self.rerank is not None:
             told["rerank"] = round(self.rerank, 6)
         if self.index:

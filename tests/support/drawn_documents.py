@@ -60,8 +60,8 @@ class _Document:
             self._pages.append(line)
         self._all = places
         self.places = choose(places, options.pages)
-        if options.frames:
-            self.places = self.places[: options.frames]
+        if kind == "frame" and options.frames:
+            self.places = self.places[: max(options.frames, 0)]
         self.note = ""
         self.metadata: Metadata = NO_METADATA
 

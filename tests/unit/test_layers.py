@@ -28,7 +28,7 @@ STOREYS = (
     {"fs", "rgb"},
     {"types"},
     {"errors", "startup"},
-    {"deep", "installation", "lines", "memory", "text"},
+    {"deep", "installation", "lines", "memory", "place", "text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},

@@ -15,6 +15,7 @@ from imgsearch.cli import output
 from imgsearch.cli.parsing import is_typed
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.layout import find_index
+from imgsearch.place import split
 from imgsearch.text import plural
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def picked(
         if _RANGES.fullmatch(word) and os.path.lexists(word):
             said.append(f"{word}: taken as the file of this name in this folder, not as a number")
         if not is_number(word):
-            found.append((word, 0))
+            found.append(split(word))
             continue
         last = last or last_answer_of(index)
         for place in places(word, last):

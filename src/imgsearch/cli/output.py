@@ -20,6 +20,7 @@ from imgsearch.cli.terminal.look import Look, When
 from imgsearch.cli.terminal.look import look as look_of
 from imgsearch.cli.terminal.rows import Row, Scale, Table
 from imgsearch.errors import StorageError
+from imgsearch.place import fragment
 from imgsearch.text import (
     Call,
     Message,
@@ -229,7 +230,8 @@ def hits(
         line(f"# {question}")
     for hit in found:
         notes = [*drawn.notes_of(hit), *([drawn.MISSING] if hit.missing else [])]
-        line(f"{hit.score:7.4f}  {hit.path}{''.join(f'  ({note})' for note in notes)}")
+        path = hit.path + fragment(hit.kind, hit.page)
+        line(f"{hit.score:7.4f}  {path}{''.join(f'  ({note})' for note in notes)}")
         if hit.why is not None:
             line(f"         {drawn.why(hit.why)}")
 

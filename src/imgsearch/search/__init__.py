@@ -34,7 +34,7 @@ from imgsearch.search.ranking.feedback import Feedback, Page, refined
 from imgsearch.search.ranking.fusion import DEPTH, fused
 from imgsearch.search.ranking.order import arranged
 from imgsearch.search.ranking.rerank import Reranker, candidates, check_rerankable, reranked
-from imgsearch.search.ranking.stacks import MOST, Find, find_stacked
+from imgsearch.search.ranking.stacks import MOST, Find, find_stacked, one_hit_a_film
 from imgsearch.search.written import Written, find_beside, find_written, quoted
 from imgsearch.spec import choose_spec
 from imgsearch.text import display_path, is_blank
@@ -333,7 +333,7 @@ def _listed(index: ImageIndex, find: Find, options: SearchOptions) -> list[Hit]:
     """Return the hits that the options ask for."""
     wanted = options.n + options.offset
     stacks = options.stacks and wanted <= MOST
-    hits = find_stacked(index, find, wanted) if stacks else find(wanted, 0)
+    hits = find_stacked(index, find, wanted) if stacks else one_hit_a_film(find, wanted)
     return arranged(index, hits[options.offset :], options.sort)
 
 
@@ -450,7 +450,7 @@ def _without(
 
 def _input(index: ImageIndex, part: Part, instruction: str | None) -> Input:
     if part.image:
-        pixels = read_picture(part.image, index.spec.pixels)
+        pixels = read_picture(part.image, index.spec.pixels, page=part.page or None)
         return Input(image=pixels, instruction=index.spec.document_prompt)
     return Input(part.text, instruction=choose_instruction(instruction, default=index.spec.query_prompt))
 

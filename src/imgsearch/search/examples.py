@@ -10,9 +10,9 @@ from imgsearch.errors import FolderError, InputError, PictureError
 from imgsearch.files import open_source, source_file
 from imgsearch.fs import is_below
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.rows import is_current
-from imgsearch.media import formats
+from imgsearch.index.rows import FileRow, is_current
 from imgsearch.media.lookahead import aside
+from imgsearch.media.pictures import load_picture
 from imgsearch.names import known_as
 from imgsearch.text import display_path, error_line
 from imgsearch.types import RGB, PixelBudget, Vectors
@@ -70,7 +70,7 @@ def content_by_path(index: ImageIndex, path: str) -> bytes | None:
             continue
         relative = os.path.relpath(own, root.path)
         row = index.catalog.file(root.id, relative)
-        if row and (state is None or is_current(row, source_file(root.path, relative, state))[0]):
+        if row and (state is None or _is_current(row, root.path, relative, state)):
             content = row.content
     if content is None and failure is not None:
         raise FolderError(
@@ -79,29 +79,36 @@ def content_by_path(index: ImageIndex, path: str) -> bytes | None:
     return content
 
 
-def read_picture(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> RGB:
-    """Decode the first page of a picture file: (h, w, 3) uint8. Raises as ``read_image`` does."""
-    return read_image(path, budget, max_megapixels).pixels
+def _is_current(row: FileRow, root: str, path: str, state: os.stat_result) -> bool:
+    return is_current(row, source_file(root, path, state, reading=row.reading))[0]
 
 
-def read_image(path: str, budget: PixelBudget, max_megapixels: float = 200.0) -> ReadImage:
-    """Read an image file and decode its first page.
+def read_picture(
+    path: str, budget: PixelBudget, max_megapixels: float = 200.0, page: int | None = None
+) -> RGB:
+    """Decode a page of a picture file, the first if none is given: (h, w, 3) uint8. Raises as ``read_image`` does."""
+    return read_image(path, budget, max_megapixels, page).pixels
+
+
+def read_image(
+    path: str, budget: PixelBudget, max_megapixels: float = 200.0, page: int | None = None
+) -> ReadImage:
+    """Read an image file or document, and decode a page of it, the first if none is given.
 
     Raises InputError that names the file and says what is wrong with it.
     """
 
     def decode() -> ReadImage | None:
         with open_source(path) as opened:
-            for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=max_megapixels):
-                return ReadImage(path, opened.sha256, picture.pixels)
-        return None
+            picture = load_picture(opened.stream, path, budget, page, max_megapixels=max_megapixels)
+            return None if picture is None else ReadImage(path, opened.sha256, picture.pixels)
 
     try:
         read = aside(decode)
     except PictureError as error:
         raise InputError(f"{display_path(path)}: {_reason(error)}") from error
     if read is None:
-        raise InputError(f"{display_path(path)}: contains no image")
+        raise InputError(f"{display_path(path)}: {'contains no image' if not page else 'has no such page'}")
     return read
 
 

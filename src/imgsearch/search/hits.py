@@ -129,6 +129,8 @@ def hits_of(
                 height=record.height,
                 content=record.id,
                 sha256=record.sha256,
+                kind=record.kind,
+                name=record.name,
             )
         )
     return hits

@@ -10,8 +10,8 @@ from functools import lru_cache
 from imgsearch.errors import InputError, PictureError
 from imgsearch.files import open_source
 from imgsearch.index.thumbs import ThumbStore
-from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
+from imgsearch.media.pictures import load_picture, recognise
 from imgsearch.media.thumbnail import SIDES, budget_of, make_thumbnail
 from imgsearch.text import Call, Message, display_path
 from imgsearch.types import MAX_MEGAPIXELS, Hit, Picture, PixelBudget, Record
@@ -108,7 +108,7 @@ def decoded(folder: str, image: Record | Hit, budget: PixelBudget) -> Picture:
 def _decoded_from(folder: str, path: str, image: Record | Hit, budget: PixelBudget) -> Picture:
     # What was indexed with a higher limit may be decoded again.
     limit = max(MAX_MEGAPIXELS, image.width * image.height / 1e6 + 1)
-    with open_source(path, lambda stream: formats.recognise(stream, path)) as opened:
+    with open_source(path, lambda stream: recognise(stream, path)) as opened:
         if opened.sha256 != image.sha256:
             raise InputError(
                 Message(
@@ -116,7 +116,7 @@ def _decoded_from(folder: str, path: str, image: Record | Hit, budget: PixelBudg
                     Call("index_pictures", {"folder": folder}),
                 )
             )
-        for picture in formats.load_pictures(opened.stream, path, budget, max_megapixels=limit):
-            if picture.page == image.page:
-                return picture
+        picture = load_picture(opened.stream, path, budget, image.page, max_megapixels=limit)
+        if picture is not None:
+            return picture
     raise InputError(f"{display_path(path)} has no page {image.page + 1}")

@@ -32,14 +32,31 @@ class DesktopError(ImgsearchError):
     """The desktop could not open or show a file: it is gone, or there is no program for that, or it failed."""
 
 
-def open_files(paths: Sequence[str]) -> None:
+_AT_PAGE = {
+    "evince": ["--page-index={}"],
+    "papers": ["--page-index={}"],
+    "atril": ["--page-index={}"],
+    "xreader": ["--page-index={}"],
+    "okular": ["--page={}"],
+    "zathura": ["--page={}"],
+}
+_AT_TIME = {"mpv": ["--start={}"], "vlc": ["--start-time={}"], "celluloid": ["--mpv-start={}"]}
+"""Viewers that open a document at a page, from 1, and a film at a time in seconds: by what their desktop entry's name
+holds, the arguments before the file."""
+
+
+def open_files(paths: Sequence[str], pages: Sequence[int] = ()) -> None:
     """Open files in the viewers that the desktop has for them, at most ``MAX_OPENED``; each in one call if it can.
 
+    A single file is opened at the first of ``pages``, as the index counts them, where its viewer can do that.
     Returns when the viewers have been started. Raises DesktopError.
     """
     paths = _checked(paths)
     if sys.platform == "darwin":
         _start([[_program("open"), *paths]], paths)
+        return
+    if len(paths) == 1 and pages and pages[0] and (command := _opened_at(paths[0], pages[0])):
+        _start([command], paths)
         return
     viewers = _viewers(paths) if len(paths) > 1 else {}
     commands = [["gio", "launch", viewer, *files] for viewer, files in viewers.items()]
@@ -47,6 +64,23 @@ def open_files(paths: Sequence[str]) -> None:
     alone = [path for path in paths if path not in by_viewer]
     commands += [[_program("xdg-open"), path] for path in alone]
     _start(commands, paths)
+
+
+def _opened_at(path: str, page: int) -> list[str] | None:
+    """Return the command that opens a document at a page, or a film at so many milliseconds; None if none is known."""
+    kind = mimetypes.guess_type(path)[0] or ""
+    is_film = kind.startswith("video/")
+    if not (is_film or kind == "application/pdf"):
+        return None
+    viewer = (_answer(["xdg-mime", "query", "default", kind]) or "").strip().lower()
+    place = f"{page / 1000:.3f}" if is_film else str(page + 1)
+    for name, arguments in (_AT_TIME if is_film else _AT_PAGE).items():
+        if name in viewer and (program := shutil.which(name)):
+            return [program, *(argument.format(place) for argument in arguments), path]
+    for name in () if is_film else ("firefox", "chromium", "google-chrome"):
+        if name in viewer and (program := shutil.which(name)):
+            return [program, f"file://{quote(os.fsencode(path))}#page={place}"]
+    return None
 
 
 def reveal(*paths: str) -> None:

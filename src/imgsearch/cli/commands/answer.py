@@ -16,6 +16,7 @@ from imgsearch.cli.help import SEARCH
 from imgsearch.cli.numbers import is_number, picked
 from imgsearch.cli.parsing import Command
 from imgsearch.errors import InputError, UsageError
+from imgsearch.place import split
 from imgsearch.text import Option, display_path, plural
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def open_images(
         if reveal:
             desktop.reveal(*paths)
         else:
-            desktop.open_files(paths)
+            desktop.open_files(paths, [result.page for result in found])
     return code
 
 
@@ -119,7 +120,7 @@ def _named(images: Sequence[str], reporter: output.ProgressReporter) -> list[Res
         raise UsageError("the path is empty; give a number or an image file: imgsearch open 3")
     chosen, _ = picked(images, None, reporter)
     for given in images:
-        if not is_number(given) and not deep.exists(os.path.expanduser(given)):
+        if not is_number(given) and not deep.exists(os.path.expanduser(split(given)[0])):
             words = f"to search for words: imgsearch query {shlex.join(['open', *images])}"
             raise InputError(f"{display_path(given)}: no such file; {words}")
     known = {(result.path, result.page): result for result in _all_results()} if _any_number(images) else {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imgsearch import deep
 from imgsearch.cli.terminal.rows import Row, Scale
+from imgsearch.place import fragment
 from imgsearch.text import plural, printable
 from imgsearch.types import Hit, Record, Why
 
@@ -24,6 +25,7 @@ STACKS = {
     "burst": ("in burst", "in burst"),
     "version": ("other version", "other versions"),
     "alike": ("near-duplicate", "near-duplicates"),
+    "film": ("other frame", "other frames"),
 }
 """What is said of the images behind a hit, of one and of several, by the reason."""
 
@@ -78,13 +80,14 @@ def notes_of(hit: Hit) -> tuple[str, ...]:
 
 def row_of(hit: Hit, also: Beside) -> Row:
     """Return the row of a hit."""
-    page = (f"page {hit.page + 1}",) if hit.page else ()
+    page = (f"page {hit.page + 1}",) if hit.page and not hit.kind else ()
     details = date(also.taken.get((hit.index, hit.content))), pixels(hit.width, hit.height)
     paths = hit.path, *hit.copies
     image = Record(hit.content, hit.sha256, hit.page, hit.width, hit.height, paths) if hit.sha256 else None
     return Row(
         hit.path,
         hit.score if also.scored else None,
+        where=fragment(hit.kind, hit.page),
         notes=(*page, *notes_of(hit)),
         alert=MISSING if hit.missing else "",
         details=details,

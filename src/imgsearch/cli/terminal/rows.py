@@ -58,7 +58,7 @@ class Row:
 
     ``label`` stands before the path, ``notes`` behind it; ``alert`` is a note of what is wrong. ``below`` are further
     lines. The details that matter most come first. ``far``: it is no closer than others by chance.
-    ``image`` is what the ``index``, a folder, knows of the file.
+    ``image`` is what the ``index``, a folder, knows of the file; ``where`` is its place there (``place.fragment``).
     """
 
     path: str
@@ -71,6 +71,7 @@ class Row:
     far: bool = False
     image: Record | None = None
     index: str = ""
+    where: str = ""
 
 
 class Table:
@@ -88,7 +89,9 @@ class Table:
         # The gap behind a bar is one cell: a bar and its score are read together.
         self._before = sum(part + _GAP for part in parts if part) - (1 if self._bar else 0)
         room = max(look.columns - self._before, 1)
-        longest = max((width(self._shown(row.path)) + width(_note(row)) for row in rows), default=0)
+        longest = max(
+            (width(self._shown(row.path) + row.where) + width(_note(row)) for row in rows), default=0
+        )
         self._details: list[int] = []
         for column in zip_longest(*(row.details for row in rows), fillvalue=""):
             cells = max(map(width, column))
@@ -136,7 +139,8 @@ class Table:
         return shown(path, self._here, self._home)
 
     def _fitted(self, row: Row) -> str:
-        return shortened(self._shown(row.path), max(self._path - width(_note(row)), 1))
+        room = max(self._path - width(_note(row)) - width(row.where), 1)
+        return shortened(self._shown(row.path), room) + row.where
 
 
 def _score(row: Row) -> str:

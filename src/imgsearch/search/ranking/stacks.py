@@ -63,9 +63,7 @@ class Stack:
         """Return the best hit with the others behind it."""
         behind = []
         for other, reason in self.others:
-            hit = other.hit
-            shape = (hit.width, hit.height)
-            behind.append(Stacked(hit.path, hit.page, hit.score, reason, *shape, hit.content, hit.sha256))
+            behind.append(_behind(other.hit, reason))
         return replace(self.best.hit, rank=rank, stack=tuple(behind))
 
 
@@ -77,6 +75,8 @@ def by_capture_id(stack: Stack, new: Candidate) -> str:
 
 def by_name_and_time(stack: Stack, new: Candidate) -> str:
     """One shot are files of one folder and one name, but for the ending, that were taken at the same time."""
+    if _is_one_file(stack, new):
+        return ""  # pages of a document are no versions of each other
     same = _apart(stack.best, new) <= SAME_SECONDS and bool(stack.best.stems & new.stems)
     return "version" if same else ""
 
@@ -93,13 +93,31 @@ def by_time_and_look(stack: Stack, new: Candidate) -> str:
     moment are a copy.
     """
     best = stack.best
+    if _is_one_file(stack, new):
+        return ""
     in_time = new.session is not None and new.session == best.session
     copy = new.shot.taken == best.shot.taken and best.place in new.near
     return "burst" if in_time and not copy and new.cosine(best.place) >= BURST_COSINE else ""
 
 
-RULES = (by_capture_id, by_name_and_time, by_time_and_look, by_pixels)
+def by_film(stack: Stack, new: Candidate) -> str:
+    """Of one film are its frames: what is found is the film, at its best moment."""
+    return "film" if new.hit.kind == "frame" and new.hit.sha256 == stack.best.hit.sha256 else ""
+
+
+RULES = (by_film, by_capture_id, by_name_and_time, by_time_and_look, by_pixels)
 """Each returns one of types.STACKED_BY, or "" where it does not hold; the first that does counts."""
+
+
+def _is_one_file(stack: Stack, new: Candidate) -> bool:
+    """Whether both are of one document."""
+    return bool(new.hit.kind) and new.hit.sha256 == stack.best.hit.sha256
+
+
+def _behind(hit: Hit, reason: str) -> Stacked:
+    """Return a hit that stands behind another one."""
+    shape = (hit.width, hit.height)
+    return Stacked(hit.path, hit.page, hit.score, reason, *shape, hit.content, hit.sha256, hit.kind)
 
 
 def _apart(one: Candidate, other: Candidate) -> float:
@@ -133,6 +151,31 @@ def find_stacked(index: ImageIndex, find: Find, n: int) -> list[Hit]:
         wanted = min(4 * wanted, MOST)
 
 
+def one_hit_a_film(find: Find, n: int) -> list[Hit]:
+    """Return the best ``n`` hits with one of each film, its other frames behind it."""
+    wanted = n
+    while True:
+        hits = find(wanted, 0)
+        films: dict[bytes, list[Hit]] = {}
+        kept = []
+        for hit in hits:
+            frames = films.setdefault(hit.sha256, []) if hit.kind == "frame" else []
+            frames.append(hit)
+            if len(frames) == 1:
+                kept.append(hit)
+        if len(kept) == len(hits):
+            return hits
+        if len(kept) >= n or len(hits) < wanted or wanted >= MOST:
+            break
+        wanted = min(4 * wanted, MOST)
+    found = []
+    for rank, hit in enumerate(kept[:n], start=1):
+        others = films[hit.sha256][1:] if hit.kind == "frame" else []
+        behind = tuple(_behind(one, "film") for one in others)
+        found.append(replace(hit, rank=rank, stack=behind or hit.stack))
+    return found
+
+
 def stacked(index: ImageIndex, hits: Sequence[Hit], n: int) -> list[Hit]:
     """Return the best hits of the first ``n`` stacks, of hits in the order of their rank, ranked again."""
     stacks: list[Stack] = []
@@ -158,6 +201,7 @@ def _shared(candidate: Candidate) -> list[object]:
     So that rules are tried on few pairs: all pairs of some hundred hits take longer than the search.
     """
     shared: list[object] = list(candidate.stems)
+    shared += [("film", candidate.hit.sha256)] if candidate.hit.kind == "frame" else []
     shared += [("burst", candidate.shot.burst)] if candidate.shot.burst else []
     shared += [("session", candidate.session)] if candidate.session is not None else []
     return shared

@@ -1,0 +1,30 @@
+"""Where in a file an image is, as people write it behind the path: ``report.pdf#page=7``, ``clip.mov#t=83.2``."""
+
+from __future__ import annotations
+
+import os
+import re
+
+_WRITTEN = re.compile(
+    r"(?P<path>.+)#(?:page=(?P<page>[1-9]\d{0,8})|t=(?P<time>\d{1,8}(?:\.\d{1,6})?))", re.DOTALL
+)
+_PAGED = ("page", "member")
+
+
+def fragment(kind: str, page: int) -> str:
+    """Return what stands behind the path of an image of a kind (types.KINDS); "" where the path says it all."""
+    if kind == "frame":
+        return f"#t={page / 1000:.3f}".rstrip("0").rstrip(".")
+    return f"#page={page + 1}" if kind in _PAGED else ""
+
+
+def split(name: str) -> tuple[str, int]:
+    """Return the path and the page that a name means, the time in milliseconds of a frame; 0 where none is given.
+
+    A file that has such a name is itself.
+    """
+    found = _WRITTEN.fullmatch(name)
+    if found is None or os.path.lexists(name):
+        return name, 0
+    page, time = found["page"], found["time"]
+    return found["path"], int(page) - 1 if page else round(1000 * float(time))
