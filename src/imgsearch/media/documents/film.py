@@ -29,6 +29,7 @@ from imgsearch.media.documents.film_frames import (
 from imgsearch.media.limits import TooLong
 from imgsearch.media.metadata.film import from_tags
 from imgsearch.media.raster import check_size
+from imgsearch.text import format_bytes
 from imgsearch.types import Metadata, Picture, PixelBudget
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Film:
         duration = self._duration()
         found: dict[int, Candidate] = {}
         try:
-            self._sample(found, duration, _SAMPLES * wanted(frames, duration))
+            self._sample(found, duration, _SAMPLES * wanted(frames, duration) if duration else 1)
             last = max(found, default=0)
             if 0 < last < duration // 2:
                 # It claims to be longer than it is, or can't be sought in.
@@ -320,6 +321,14 @@ class Film:
         return max(0, math.ceil(milliseconds - Fraction(1, 100)))
 
 
+class _TooMuch(TooLong):
+    """Too much of a film has been read."""
+
+    def __init__(self) -> None:
+        """Say how much that is."""
+        PictureError.__init__(self, "takes too long", f"given up after {format_bytes(_MOST_READ)} of reading")
+
+
 class _Source:
     """The film's bytes for FFmpeg: reads end with TooLong once time is up or too much has been read."""
 
@@ -344,7 +353,9 @@ class _Source:
 
     def check(self) -> None:
         """Raise TooLong if the work has taken too long."""
-        if self._rest < 0 or time.thread_time() > self._until:
+        if self._rest < 0:
+            raise _TooMuch
+        if time.thread_time() > self._until:
             raise TooLong(self._seconds)
 
 
@@ -374,7 +385,7 @@ def _film_errors() -> Iterator[None]:
     except av.FFmpegError as error:
         said = (error.strerror or "it can't be decoded").lower()
         if isinstance(error, av.InvalidDataError):
-            said = "its header or index is missing or damaged, as of an unfinished recording or copy"
+            said = "its header or index is missing or damaged, as in an unfinished recording or copy"
         raise PictureError("corrupt", said) from error
 
 

@@ -415,6 +415,9 @@ def test_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(film_reader, "SECONDS", -1.0)
     assert refusal(data).reason == "takes too long"
     monkeypatch.undo()
+    monkeypatch.setattr(film_reader, "_MOST_READ", 100)
+    assert refusal(data).detail.endswith("of reading")
+    monkeypatch.undo()
     decoded = []
 
     def slow(frame: av.VideoFrame) -> RGB:
