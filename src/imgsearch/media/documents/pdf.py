@@ -89,11 +89,14 @@ class _Pdf:
 
     def _page(self, place: Place) -> pypdfium2.PdfPage:
         """Return a page; what has been filled in and annotated is part of it, for its text is what people look for."""
-        page = self._document[place.page]
-        if raw.FPDFPage_GetAnnotCount(page) > 0:
-            raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
-            page.close()
+        try:
             page = self._document[place.page]
+            if raw.FPDFPage_GetAnnotCount(page) > 0:
+                raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
+                page.close()
+                page = self._document[place.page]
+        except pypdfium2.PdfiumError as error:
+            raise PictureError("corrupt", "it can't be opened") from error
         return page
 
     def metadata(self) -> Metadata:
