@@ -39,6 +39,7 @@ from imgsearch.indexing.places import samples_of
 from imgsearch.indexing.plan import Plan, make_plan
 from imgsearch.indexing.roots import Scope, check_portable, resolve_scope, with_reread
 from imgsearch.media import documents
+from imgsearch.media.documents import close_readers
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import conventions_of
@@ -88,6 +89,7 @@ def index_pictures(
     if options.ocr and not options.dry_run:
         ocr.check_installed()
     with ExitStack() as stack:
+        stack.callback(close_readers)  # the last document has been read
         base = _open_baseline(paths, folder, options, reporter, stack)
         options = replace(options, model=base.model)
         covered, reread = with_reread(paths, options.reread, base.roots, base.catalog)

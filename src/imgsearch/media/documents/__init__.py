@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -137,6 +138,6 @@ def open_document(stream: BinaryIO, name: str, options: DocumentOptions = AS_USU
 
 def close_readers() -> None:
     """End the processes that wait for documents to read; those at work end with what they are reading."""
-    from imgsearch.media.documents import child
-
-    child.READERS.close()
+    child = sys.modules.get("imgsearch.media.documents.child")
+    if child is not None:  # else none has been started
+        child.READERS.close()
