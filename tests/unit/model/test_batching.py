@@ -397,10 +397,10 @@ def test_an_embedder_that_is_let_go_gives_its_memory_back(tiny_checkpoint: str) 
 
 def _crowded_runs(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     """Let every model that is loaded run out of memory with more than ``room`` inputs at a time."""
-    real = embedder_module._load
+    real = embedder_module.load_forward
     monkeypatch.setattr(
         embedder_module,
-        "_load",
+        "load_forward",
         lambda *args: Crowded(real(*args), room, torch.OutOfMemoryError("CUDA out of memory")),
     )
 
