@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from imgsearch.index.image_text import TextLine
+from imgsearch.index import image_text
+from imgsearch.index.image_text import ImageText, TextLine
+from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing import ocr
 from imgsearch.types import RGB
 from support.fakes import COLOURS
@@ -47,3 +50,17 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeReader:
     monkeypatch.setattr(ocr, "load_reader", lambda: reader)
     monkeypatch.setattr(ocr, "is_installed", lambda: True)
     return reader
+
+
+def write_texts(folder: str, texts: dict[str, str]) -> None:
+    """Keep texts of the images of an index of one root, by the stems of their names, without reading anything."""
+    line = (0.1, 0.1, 0.9, 0.1, 0.9, 0.2, 0.1, 0.2)
+    with IndexWriter(folder) as writer:
+        (root,) = writer.catalog.roots()
+        files = {Path(row.path).stem: row.content or b"" for row in writer.catalog.files(root.id)}
+        with writer.catalog.transaction() as db:
+            read = [
+                ImageText(files[name], 0, tuple(TextLine(one, line) for one in text.splitlines()), "t")
+                for name, text in texts.items()
+            ]
+            image_text.put(db, read)

@@ -32,6 +32,7 @@ FLAGS = {
     "below": "--in",
     "everything": "--all",
     "folder": "--index",
+    "image_text": "--text",
     "learning_rate": "--lr",
     "n": "--limit",
     "pixels": "--max-pixels",

@@ -8,21 +8,18 @@ from pathlib import Path
 import pytest
 
 from imgsearch.errors import InputError, UsageError
-from imgsearch.index import image_text
-from imgsearch.index.image_text import ImageText, TextLine
 from imgsearch.index.metadata.file_filters import Named
 from imgsearch.index.reader import ImageIndex
-from imgsearch.index.writer import IndexWriter
 from imgsearch.search import SearchRequest, ask
 from imgsearch.search.hits import IMAGE_TEXT, SearchOptions
 from imgsearch.search.several import ask_all
 from imgsearch.types import Hit, Input, Vectors
 from support import fakes
 from support.fakes import FakeModel, paint, run
+from support.text_reader import write_texts
 
 fake_model = fakes.fake_model
 TEXTS = {"red": "SHOP\nTOTAL 23.20\nThanks", "green": "total war", "blue": "the red house", "white": ""}
-LINE = (0.1, 0.1, 0.9, 0.1, 0.9, 0.2, 0.1, 0.2)
 
 
 class NoModel:
@@ -33,28 +30,13 @@ class NoModel:
         raise AssertionError("no model is needed")
 
 
-def write(folder: str, texts: dict[str, str]) -> None:
-    """Keep texts of the images of an index, by the stems of their names."""
-    with IndexWriter(folder) as writer:
-        (root,) = writer.catalog.roots()
-        files = {Path(row.path).stem: row.content or b"" for row in writer.catalog.files(root.id)}
-        with writer.catalog.transaction() as db:
-            image_text.put(
-                db,
-                [
-                    ImageText(files[name], 0, tuple(TextLine(line, LINE) for line in text.splitlines()), "t")
-                    for name, text in texts.items()
-                ],
-            )
-
-
 @pytest.fixture
 def index(fake_model: FakeModel, tmp_path: Path) -> Iterator[ImageIndex]:
     """Six images of one colour each, four of them read."""
     for colour in (*TEXTS, "black", "yellow"):
         paint(tmp_path / "p" / f"{colour}.png", colour)
     run(tmp_path / "i", tmp_path / "p")
-    write(str(tmp_path / "i"), TEXTS)
+    write_texts(str(tmp_path / "i"), TEXTS)
     with ImageIndex(str(tmp_path / "i")) as opened:
         yield opened
 
@@ -145,7 +127,7 @@ def test_several_indexes_are_asked_for_words(index: ImageIndex, tmp_path: Path) 
     """What is found by words in several indexes is merged by rank, with the quotes."""
     paint(tmp_path / "q" / "pink.png", "pink")
     run(tmp_path / "j", tmp_path / "q")
-    write(str(tmp_path / "j"), {"pink": "Total 5"})
+    write_texts(str(tmp_path / "j"), {"pink": "Total 5"})
     request = SearchRequest("query", "total", options=SearchOptions(image_text="only"))
     with ImageIndex(str(tmp_path / "j")) as other:
         hits = ask_all([index, other], request, [NoModel(), NoModel()]).hits  # type: ignore[list-item]

@@ -16,7 +16,7 @@ from imgsearch.cli.spelling import spelled
 from imgsearch.errors import ImgsearchError
 from imgsearch.search import listing
 from imgsearch.search.examples import read_image
-from imgsearch.search.hits import CUTS, SearchOptions
+from imgsearch.search.hits import CUTS, IMAGE_TEXT, SearchOptions
 from imgsearch.search.language.filtering import NAMES
 from imgsearch.search.ranking import order
 from imgsearch.tools.server import api, resources, shapes
@@ -26,6 +26,7 @@ from imgsearch.tools.server.saved import SavedQueries
 from support import fakes
 from support.cli import imgsearch
 from support.fakes import FakeModel, paint, run
+from support.text_reader import write_texts
 
 fake_model, gallery = fakes.fake_model, fakes.gallery
 
@@ -405,6 +406,20 @@ def closed(schema: Any) -> Any:
     return {"additionalProperties": False, **inner} if schema.get("type") == "object" else inner
 
 
+def test_words_in_images_are_found_without_a_model(
+    server: Handlers, fake_model: FakeModel, tmp_path: Path
+) -> None:
+    """A request for the text in images alone is answered with quotes and boxes as the command does; it loads nothing."""
+    write_texts(str(tmp_path / "index"), {"red": "SHOP\nTOTAL 23.20"})
+    loads = fake_model.loads
+    asked = {"text": "total 23.20", "image_text": "only"}
+    (hit,) = server.query(asked)["hits"]
+    assert (hit["quote"], len(hit["boxes"])) == ("… TOTAL 23.20", 2)
+    assert imgsearch("query", "--json", "--text", "total", "23.20").objects == [hit]
+    assert fake_model.loads == loads
+    assert server.show({"image": str(tmp_path / "gallery" / "red.png")})["text"] == ["SHOP", "TOTAL 23.20"]
+
+
 def test_a_request_has_the_options_of_the_search() -> None:
     """What the library can be told of a search has the same name in a request, and the filters have all of theirs."""
     known = {field.attribute for field in shapes.fields(api.Search)}
@@ -414,6 +429,7 @@ def test_a_request_has_the_options_of_the_search() -> None:
         for shape in (api.Search, api.List)
     }
     assert kinds[api.Search]["cut"] == CUTS
+    assert kinds[api.Search]["image_text"] == IMAGE_TEXT
     assert kinds[api.Search]["sort"] == order.SORTS
     assert kinds[api.List]["sort"] == listing.SORTS
     assert set(NAMES) <= {field.attribute for field in shapes.fields(api.Filters)}

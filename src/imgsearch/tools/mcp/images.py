@@ -55,6 +55,7 @@ class ImageResult(ImagePath):
     taken: Annotated[str | None, "When it was taken, by the clock there; null: unknown"]
     copies: Annotated[int, "How many other files have the same bytes"]
     missing: Annotated[bool, "Whether the file is not there now"]
+    quote: NotRequired[Annotated[str, "If the text in the image matched: the line of it"]]
 
 
 class Images:
@@ -146,6 +147,7 @@ class Images:
 
     def result(self, number: int, hit: Hit) -> ImageResult:
         """Return a hit as a client is told of it."""
+        quote: dict[str, Any] = {"quote": _cut(printable(hit.quote.text), _MOST_NAME)} if hit.quote else {}
         return {
             "number": number,
             "id": key_of(hit.content, hit.sha256),
@@ -158,6 +160,7 @@ class Images:
             "taken": self.taken(hit.sha256),
             "copies": len(hit.copies),
             "missing": hit.missing,
+            **quote,
         }
 
     def taken(self, content: bytes) -> str | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 from imgsearch.client import KeptModel
 from imgsearch.errors import UsageError
@@ -21,6 +21,7 @@ from imgsearch.search.listing import ListOptions, count_facets, list_images
 from imgsearch.search.show import show
 from imgsearch.search.thumbnails import thumbnail
 from imgsearch.spec import checkpoint_for
+from imgsearch.text import printable
 from imgsearch.tools.mcp.images import (
     ImagePath,
     ImageResult,
@@ -65,6 +66,10 @@ class Search(Narrowed):
         "place at the end becomes a filter: 'beach July 2023'. '@name' is a query that the user has saved.",
     ]
     literal: Annotated[bool, "Take all words as they are"] = False
+    text_only: Annotated[
+        bool,
+        "Find only images in which all of the words are written, as in 'invoice 4711'; 'a phrase' in quotes",
+    ] = False
     n: Annotated[int, f"At most so many images, up to {MOST}"] = 10
     offset: Annotated[int, "Leave out so many of the best images"] = 0
     sort: Annotated[Literal["score", "newest", "oldest", "path"], "The order of the n best images"] = "score"
@@ -181,6 +186,7 @@ class Shown(ImagePath):
     title: Annotated[str, "Its title"]
     description: Annotated[str, "Its description"]
     keywords: Annotated[list[str], "Its keywords"]
+    text: NotRequired[Annotated[list[str], "The lines that stand in it, if any have been read"]]
 
 
 class Thumbnail(TypedDict):
@@ -239,14 +245,19 @@ class Tools:
 
         def work(index: ImageIndex) -> tuple[Results, None]:
             images, given = Images(index, self._last), asked.given()
-            if names_image(asked.text) and not asked.literal and not is_combined([asked.text], files=False):
+            if asked.text_only:
+                reading = Reading(asked.text)
+            elif names_image(asked.text) and not asked.literal and not is_combined([asked.text], files=False):
                 reading = Reading("", (Part(asked.text),))
             else:
                 reading = read_query([asked.text], given, literal=asked.literal, files=False)
             request = SearchRequest(
                 "query",
                 None if reading.parts else reading.text,
-                options=self._options(images, asked, {**given, **reading.filters}, asked.sort),
+                options=replace(
+                    self._options(images, asked, {**given, **reading.filters}, asked.sort),
+                    image_text="only" if asked.text_only else "auto",
+                ),
                 parts=images.parts(reading.parts),
                 more=images.pages(asked.more),
                 less=images.pages(asked.less),
@@ -354,6 +365,11 @@ class Tools:
                 "title": known.title,
                 "description": known.description,
                 "keywords": list(known.keywords),
+                **(
+                    {"text": [printable(line)[:_MOST_LINE] for line in found.text[:MOST]]}
+                    if found.text
+                    else {}
+                ),
             }, None
 
         return self._indexes.use(self._folder, work)
@@ -396,6 +412,8 @@ class Tools:
         return results
 
 
+_MOST_LINE = 500
+"""So many characters of a line that stands in an image are told."""
 _SEARCH_FIELDS = frozenset(field.name for field in shapes.fields(Search))
 TOOLS: tuple[Tool[Any], ...] = (
     Tool(

@@ -104,6 +104,11 @@ class Search(Confined):
     names: Annotated[
         float, "Also look for the words in names, titles and keywords, and let these count so much; 0: not"
     ] = 0.0
+    image_text: Annotated[
+        Literal["auto", "only", "off"],
+        "The text that stands in images: `auto` counts where it matches well; `only` finds by all of the words in it, "
+        "without the model, and `score` is BM25 then",
+    ] = "auto"
     instruction: Annotated[
         str | None, "What the model is told about the words, in place of the index's own"
     ] = None
@@ -214,6 +219,15 @@ class FoundImage(TypedDict):
     stack: NotRequired[Annotated[list[StackedImage], "With `stacks`: the images behind it"]]
     rerank: NotRequired[
         Annotated[float, "With `rerank`, if it was judged: the probability that it answers the query"]
+    ]
+    quote: NotRequired[
+        Annotated[str, "If the text in the image matched: the line, with … for what is left out"]
+    ]
+    boxes: NotRequired[
+        Annotated[
+            list[list[float]],
+            "With `quote`: left, top, right, bottom of the words, as fractions of width and height",
+        ]
     ]
     why: NotRequired[Annotated[Why, "With `explain`"]]
 
@@ -357,6 +371,7 @@ class Shown(Versioned):
     keywords: Annotated[list[str], "Its keywords"]
     software: Annotated[str, "The program that wrote it"]
     burst: Annotated[str, "The id that the images of a burst share"]
+    text: NotRequired[Annotated[list[str], "The lines that stand in it, if any have been read"]]
 
 
 class State(Versioned):

@@ -154,6 +154,9 @@ class Handlers:
 
     def _request_of(self, asked: api.Query) -> tuple[Reading, SearchRequest]:
         text = asked.text
+        if asked.image_text == "only":
+            options = _options(asked, asked.given())
+            return Reading(text or ""), SearchRequest("query", text or "", asked.image, options)
         if text and asked.image is None and not asked.literal and _is_image_file(text.strip()):
             return Reading(""), _similar_to(text.strip(), asked)
         whole = asked.image is not None  # the model gets both together, so that the words are one text

@@ -30,6 +30,7 @@ def tile_of_hit(hit: Hit, dates: Mapping[int, int]) -> dict[str, Any]:
         "missing": hit.missing,
         "taken": iso(dates.get(hit.content)),
         "stack": [_stacked(one) for one in hit.stack or ()],
+        **({"quote": printable(hit.quote.text), "boxes": hit.quote.as_json()["boxes"]} if hit.quote else {}),
     }
 
 

@@ -41,8 +41,9 @@ class Lightbox {
     const tool = (label, glyph, run, extra) => el("button", { class: "icon-button", type: "button", "aria-label": label, title: label, on: { click: run }, ...extra }, icon(glyph));
     const act = (name) => () => ACTIONS[name](this.tile);
     this.image = el("img", { class: "lightbox-image", alt: "", draggable: "false" });
+    this.words = el("div", { class: "lightbox-words", "aria-hidden": "true" });
     this.broken = el("p", { class: "lightbox-broken", hidden: true });
-    this.stage = el("div", { class: "lightbox-stage" }, this.image, this.broken);
+    this.stage = el("div", { class: "lightbox-stage" }, this.image, this.words, this.broken);
     this.title = el("h2", { class: "lightbox-title", id: "lightbox-title" });
     this.place = el("span", { class: "lightbox-place" });
     this.check = tool("Select (x)", "check", act("select"), { role: "checkbox" });
@@ -124,6 +125,9 @@ class Lightbox {
     this.broken.hidden = true;
     this.image.hidden = false;
     this.sharp = false;
+    this.words.replaceChildren(...(tile.boxes ?? []).map(([left, top, right, bottom]) => el("i", {
+      style: { left: `${100 * left}%`, top: `${100 * top}%`, width: `${100 * (right - left)}%`, height: `${100 * (bottom - top)}%` },
+    })));
     // The small thumbnail is there already; the large one takes its place when it has come.
     this.image.src = thumb(tile.key);
     this.load(thumb(tile.key, "l"), tile);
@@ -178,9 +182,10 @@ class Lightbox {
     if (tile.score === undefined || tile.score === null) return [];
     const known = tile.spreads !== null && tile.spreads !== undefined;
     const above = known ? `${Math.abs(tile.spreads).toFixed(1)} spreads ${tile.spreads < 0 ? "below" : "above"} chance` : null;
+    const quote = tile.quote ? el("p", { class: "quote" }, tile.quote) : null;
     const matched = tile.matched?.length ? el("span", { class: "muted" }, tile.matched.join("; ")) : null;
     const said = tile.stands_out === true ? "It stands out from the rest." : tile.stands_out === false ? "It does not stand out from the rest." : null;
-    return [el("div", { class: "why" }, el("strong", {}, tile.score.toFixed(2)), el("div", {}, el("span", {}, above ?? "score"), said ? el("span", { class: "muted" }, said) : null, matched))];
+    return [el("div", { class: "why" }, el("strong", {}, tile.score.toFixed(2)), el("div", {}, el("span", {}, above ?? "score"), said ? el("span", { class: "muted" }, said) : null, matched)), quote].filter(Boolean);
   }
 
   toggleInfo(on = this.side.hidden) {
@@ -195,13 +200,15 @@ class Lightbox {
   fit() {
     const { tile, stage } = this;
     if (!tile) return;
-    const width = tile.width || 4, height = tile.height || 3, style = this.image.style;
+    const width = tile.width || 4, height = tile.height || 3;
     const edge = innerWidth > 820 ? 56 : 0; // where the arrows are
     const scale = Math.min((stage.clientWidth - 2 * edge) / width, (stage.clientHeight - edge / 2) / height, 2);
     this.zoomed = null;
     Object.assign(this, { scale, full: Math.max(1 / devicePixelRatio, scale * (scale >= 0.999 / devicePixelRatio ? 2 : 1)) });
-    style.width = `${Math.round(width * scale)}px`;
-    style.height = `${Math.round(height * scale)}px`;
+    for (const { style } of [this.image, this.words]) {
+      style.width = `${Math.round(width * scale)}px`;
+      style.height = `${Math.round(height * scale)}px`;
+    }
     this.move(0, 0);
   }
 
@@ -222,12 +229,16 @@ class Lightbox {
     const { stage, image, zoomed } = this;
     this.stage.classList.toggle("is-zoomed", Boolean(zoomed));
     this.zoomer.setAttribute("aria-pressed", String(Boolean(zoomed)));
-    if (!zoomed) return image.style.setProperty("transform", "none");
+    if (!zoomed) return this.shift("none");
     const reach = (shown, room) => Math.max(0, (shown * zoomed.times - room) / 2);
     const [across, down] = [reach(image.offsetWidth, stage.clientWidth), reach(image.offsetHeight, stage.clientHeight)];
     zoomed.x = Math.max(-across, Math.min(across, x));
     zoomed.y = Math.max(-down, Math.min(down, y));
-    image.style.transform = `translate(${zoomed.x}px, ${zoomed.y}px) scale(${zoomed.times})`;
+    this.shift(`translate(${zoomed.x}px, ${zoomed.y}px) scale(${zoomed.times})`);
+  }
+
+  shift(transform) {
+    for (const { style } of [this.image, this.words]) style.transform = transform;
   }
 
   listen() {
@@ -242,7 +253,7 @@ class Lightbox {
       const dx = event.clientX - this.drag.x, dy = event.clientY - this.drag.y;
       this.drag.far = Math.max(this.drag.far, Math.hypot(dx, dy));
       if (this.zoomed) this.move(this.drag.from.x + dx, this.drag.from.y + dy);
-      else if (this.drag.touch) this.image.style.transform = `translateX(${dx}px)`;
+      else if (this.drag.touch) this.shift(`translateX(${dx}px)`);
     });
     const up = (event) => {
       if (!this.drag || !event.isPrimary) return;
@@ -254,7 +265,7 @@ class Lightbox {
         return;
       }
       if (this.zoomed || !touch) return;
-      this.image.style.transform = "none";
+      this.shift("none");
       if (Math.abs(dx) > SWIPE && Math.abs(dx) > Math.abs(dy)) this.step(dx < 0 ? 1 : -1);
       else if (dy > 2 * SWIPE && dy > Math.abs(dx)) this.leave();
     };

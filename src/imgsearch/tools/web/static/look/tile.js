@@ -29,6 +29,7 @@ export function describe(tile) {
     tile.stands_out ? "stands out" : null,
     tile.taken ? dayOf(tile.taken) : null,
     tile.reason ? tile.reason : null,
+    tile.quote ? `text: ${tile.quote}` : null,
     tile.stack?.length ? `${plural(tile.stack.length, "similar image")} behind it` : null,
     tile.copies ? (tile.copies === 1 ? "1 copy" : `${tile.copies} copies`) : null,
     tile.missing ? "missing now" : null,
@@ -98,6 +99,7 @@ export class Tile {
       tile.missing ? badge("missing", "missing") : null,
       tile.copies ? badge("copies", icon("copies"), `+${tile.copies}`) : null,
       tile.page ? badge("page", `p. ${tile.page + 1}`) : null,
+      tile.quote ? badge("quote", tile.quote) : null,
       tile.badge ? badge("best", tile.badge) : null,
     ].filter(Boolean);
     return all.length ? [el("span", { class: "tile-badges" }, ...all)] : [];
