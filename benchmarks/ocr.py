@@ -1,6 +1,6 @@
 """Which share of the words in drawn images is found by exact search, by script, kind, size of letters and pixels.
 
-    python benchmarks/ocr.py [--each 4] [--pixels 360000 750000 1500000 3000000] [--fonts DIR]
+    python benchmarks/ocr.py [--each 4] [--pixels 1500000 3000000] [--fonts DIR]
 
 Signs, receipts, screenshots and turned photographs of text, 3 million pixels each, are drawn and read as ``index
 --ocr`` does. A word counts as found if ``query --text`` with it finds the image: folded, whole, or by its pairs of
@@ -70,7 +70,7 @@ def main() -> None:
     """Draw, read and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--each", type=int, default=2, help="images of each script, kind and size")
-    parser.add_argument("--pixels", type=int, nargs="*", default=[360_000, 750_000, 1_500_000, 3_000_000])
+    parser.add_argument("--pixels", type=int, nargs="*", default=[1_100_000, 1_500_000, 2_000_000, 3_000_000])
     parser.add_argument("--scripts", nargs="*", default=list(WORDS))
     parser.add_argument("--letters", type=int, nargs="*", default=list(LETTERS))
     parser.add_argument("--fonts", default="/usr/share/fonts")

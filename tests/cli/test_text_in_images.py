@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,18 +67,7 @@ def test_text_is_for_words_alone(pictures: Path) -> None:
 
 def test_the_page_gets_the_quote_as_plain_text() -> None:
     """A tile has the quote, made visible, and boxes only where text matched."""
-    hit = Hit(
-        1,
-        0.5,
-        "/p/a.png",
-        0,
-        (),
-        False,
-        9,
-        9,
-        sha256=b"x" * 32,
-        quote=Quote("a\u202eb", ((0.1, 0.2, 0.3, 0.4),)),
-    )
-    tile = tile_of_hit(hit, {})
+    hit = Hit(1, 0.5, "/p/a.png", 0, (), False, 9, 9, sha256=b"x" * 32)
+    tile = tile_of_hit(replace(hit, quote=Quote("a\u202eb", ((0.1, 0.2, 0.3, 0.4),))), {})
     assert (tile["quote"], tile["boxes"]) == ("a\\u202eb", [[0.1, 0.2, 0.3, 0.4]])
-    assert "quote" not in tile_of_hit(Hit(1, 0.5, "/p/a.png", 0, (), False, 9, 9, sha256=b"x" * 32), {})
+    assert "quote" not in tile_of_hit(hit, {})

@@ -159,7 +159,8 @@ class Ingest:
             missing = MissingExtra("that", "ocr").as_message
             self.reporter.say(Message("the text in images is not read: ", missing))
             return
-        reading = TextPass(self.writer, self.root_ids, self.options.max_megapixels, self.reporter)
+        limit = self.options.max_megapixels
+        reading = TextPass(self.writer, self.root_ids, limit, self.reporter, self.how)
         self.result.texts = reading.carry_out(ocr.load_reader).read
 
     def _put_roots(self) -> None:

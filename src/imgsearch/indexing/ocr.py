@@ -96,7 +96,7 @@ class _RapidReader:
         if min(height, width) < _LEAST_SIDE:
             return ()
         factor = scale_for(width, height)
-        seen = np.ascontiguousarray(pixels[:, :, ::-1])  # OpenCV's order of colours
+        seen: Any = np.ascontiguousarray(pixels[:, :, ::-1])  # OpenCV's order of colours
         if factor < 1:
             size = max(round(width * factor), 1), max(round(height * factor), 1)
             seen = self._resize(seen, size, interpolation=self._area)

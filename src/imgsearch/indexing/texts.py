@@ -6,9 +6,9 @@ import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, PictureError, StorageError
 from imgsearch.files import open_source
@@ -34,9 +34,6 @@ _THREADS = 4
 _OWN = "the file"
 """The reader of text that a document brings along."""
 
-_NO_CHOICE = DocumentOptions(frames=-1)
-"""Of a film no frames are chosen anew: those that are indexed are read."""
-
 Work = Callable[[], Sequence[ImageText]]
 
 
@@ -58,11 +55,11 @@ class TextPass:
         roots: Mapping[str, int],
         max_megapixels: float | None,
         reporter: Reporter,
-        options: DocumentOptions = _NO_CHOICE,
+        how: Mapping[str, DocumentOptions],
     ) -> None:
-        """Take the open index; ``options`` say how documents are opened."""
+        """Take the open index; ``how`` are the documents of each root opened."""
         self._writer, self._roots, self._reporter = writer, roots, reporter
-        self._limit, self._options = max_megapixels or MAX_MEGAPIXELS, options
+        self._limit, self._how = max_megapixels or MAX_MEGAPIXELS, how
         self._pending: list[ImageText] = []
         self._committed = time.monotonic()
         self.result = TextsRead()
@@ -115,7 +112,7 @@ class TextPass:
             self._pending = []
         self._committed = time.monotonic()
 
-    def _work(self, reader: TextReader) -> Iterator[Work]:
+    def _work(self, reader: TextReader) -> Generator[Work, None, None]:
         """Yield what is to be done, for threads: a file of images at a time, and a page of a document."""
         database = self._writer.catalog.database
         begun: set[bytes] = set()
@@ -132,7 +129,9 @@ class TextPass:
                         image_text.pages_missing(database, row.content),
                     )
                     if self._is_document(path):
-                        yield from self._pages(reader, path, row.content, pages)
+                        # What is indexed is read; of a film no frames are chosen anew.
+                        options = replace(self._how[root], pages="all", frames=-1)
+                        yield from self._pages(reader, path, row.content, pages, options)
                     else:
                         yield functools.partial(self._read_file, reader, path, row.content, frozenset(pages))
 
@@ -166,13 +165,20 @@ class TextPass:
             return ()
         return [*texts.values()]
 
-    def _pages(self, reader: TextReader, path: str, content: bytes, pages: Sequence[int]) -> Iterator[Work]:
+    def _pages(
+        self,
+        reader: TextReader,
+        path: str,
+        content: bytes,
+        pages: Sequence[int],
+        options: DocumentOptions,
+    ) -> Iterator[Work]:
         """Yield the work on each of some pages of a document."""
         try:
             with open_source(path) as opened:
                 if opened.sha256 != content:
                     return
-                with open_document(opened.stream, path, self._options) as document:
+                with open_document(opened.stream, path, options) as document:
                     places = {place.page: place for place in document.places}
                     for page in pages:
                         place = places.get(page) or Place(page, page / 1000)  # a moment of a film
@@ -183,9 +189,8 @@ class TextPass:
     def _page(self, reader: TextReader, document: Document, content: bytes, place: Place) -> Work:
         """Return the work on a page: none if the document has its text, or if it can't be drawn."""
         try:
-            own = document.text(place)
-            if own.strip():
-                lines = tuple(map(TextLine, own.splitlines()))
+            lines = tuple(TextLine(*line) for line in document.lines(place))
+            if any(line.text.strip() for line in lines):
                 text = ImageText(content, place.page, lines, _OWN)
                 return lambda: (text,)
             pixels = document.picture(place, ocr.BUDGET).pixels

@@ -16,7 +16,7 @@ from imgsearch.search import SearchRequest, answer
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.show import show
 from imgsearch.tools.maintenance.status import read_status
-from support import fakes
+from support import document_readers, fakes
 from support.fakes import FakeModel, Notes, paint, run
 from support.text_reader import FakeReader, install
 
@@ -160,3 +160,18 @@ def test_a_missing_extra_is_an_error_or_a_line(
     said = Notes()
     assert run(tmp_path / "i", pictures, reporter=said).indexed == 1
     assert "the text in images is not read" in said.text
+
+
+def test_a_document_brings_its_text_along(
+    reader: FakeReader, fake_model: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages with text of their own are not read by anybody; what a page does to its reader costs that page alone."""
+    document_readers.install(monkeypatch)
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a.lines").write_bytes(document_readers.written("red", "green"))
+    run(tmp_path / "i", tmp_path / "p", ocr=True)
+    assert counts(tmp_path / "i")[0] == 2
+    with ImageIndex(str(tmp_path / "i")) as index:
+        read = show(index, str(tmp_path / "p" / "a.lines")).text
+    assert read is not None
+    assert len(read) == 2
