@@ -34,7 +34,7 @@ EXTENSIONS = "pdf mov cbz"
 class Drawn:
     """What was read: ``opened`` documents, ``read`` (name, page), those ``open`` now and at most; ``installed`` or not.
 
-    ``before`` is called with the place ahead of each reading and may raise.
+    ``texts`` are pages' own text. ``before`` is called with the place ahead of each reading and may raise.
     """
 
     opened: int = 0
@@ -43,6 +43,7 @@ class Drawn:
     most: int = 0
     installed: bool = True
     before: Any = None
+    texts: dict[int, str] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
 
 
@@ -82,7 +83,10 @@ class _Document:
         return Picture(pixels, 640, 480, place.page)
 
     def text(self, place: Place) -> str:
-        return ""
+        return self._drawn.texts.get(place.page, "")
+
+    def lines(self, place: Place) -> list[tuple[str, None]]:
+        return [(line, None) for line in self.text(place).splitlines()]
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Drawn:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, PictureError, StorageError
 from imgsearch.files import open_source
+from imgsearch.files.open import open_regular
 from imgsearch.index import generations, image_text
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.image_text import ImageText, TextLine
@@ -19,8 +20,8 @@ from imgsearch.index.rows import TRANSIENT
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing import ocr
 from imgsearch.indexing.ocr import TextReader
-from imgsearch.media import formats
-from imgsearch.media.documents import Document, DocumentOptions, Place, document_format, open_document
+from imgsearch.media import documents, formats
+from imgsearch.media.documents import Document, DocumentFormat, DocumentOptions, Place
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.text import plural
 from imgsearch.types import MAX_MEGAPIXELS, RGB, Reporter
@@ -128,19 +129,20 @@ class TextPass:
                         os.path.join(root, row.path),
                         image_text.pages_missing(database, row.content),
                     )
-                    if self._is_document(path):
+                    if format := self._document_format(path):
                         # What is indexed is read; of a film no frames are chosen anew.
-                        options = replace(self._how[root], pages="all", frames=-1)
+                        frames = -1 if format.extra == "video" else 0
+                        options = replace(self._how[root], pages="all", frames=frames)
                         yield from self._pages(reader, path, row.content, pages, options)
                     else:
                         yield functools.partial(self._read_file, reader, path, row.content, frozenset(pages))
 
-    def _is_document(self, path: str) -> bool:
+    def _document_format(self, path: str) -> DocumentFormat | None:
         try:
-            with formats.picture_errors(), open(path, "rb") as file:
-                return document_format(file.read(64), path) is not None
+            with formats.picture_errors(), open_regular(path) as file:
+                return documents.document_format(file.read(64), path)
         except (PictureError, OSError):
-            return False
+            return None
 
     def _read_file(
         self, reader: TextReader, path: str, content: bytes, pages: frozenset[int]
@@ -178,7 +180,7 @@ class TextPass:
             with open_source(path) as opened:
                 if opened.sha256 != content:
                     return
-                with open_document(opened.stream, path, options) as document:
+                with documents.open_document(opened.stream, path, options) as document:
                     places = {place.page: place for place in document.places}
                     for page in pages:
                         place = places.get(page) or Place(page, page / 1000)  # a moment of a film

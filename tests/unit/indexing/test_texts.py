@@ -16,11 +16,12 @@ from imgsearch.search import SearchRequest, answer
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.show import show
 from imgsearch.tools.maintenance.status import read_status
-from support import document_readers, fakes
+from support import drawn_documents, fakes
+from support.drawn_documents import Drawn, draw
 from support.fakes import FakeModel, Notes, paint, run
 from support.text_reader import FakeReader, install
 
-fake_model = fakes.fake_model
+fake_model, drawn = fakes.fake_model, drawn_documents.drawn
 COLOURS = ("red", "green", "blue", "black")
 
 
@@ -163,15 +164,17 @@ def test_a_missing_extra_is_an_error_or_a_line(
 
 
 def test_a_document_brings_its_text_along(
-    reader: FakeReader, fake_model: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reader: FakeReader, fake_model: FakeModel, drawn: Drawn, tmp_path: Path
 ) -> None:
-    """Pages with text of their own are not read by anybody; what a page does to its reader costs that page alone."""
-    document_readers.install(monkeypatch)
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "a.lines").write_bytes(document_readers.written("red", "green"))
-    run(tmp_path / "i", tmp_path / "p", ocr=True)
-    assert counts(tmp_path / "i")[0] == 2
-    with ImageIndex(str(tmp_path / "i")) as index:
-        read = show(index, str(tmp_path / "p" / "a.lines")).text
-    assert read is not None
-    assert len(read) == 2
+    """A page with text of its own is not read; one without is drawn and read; of a film the indexed frames are."""
+    drawn.texts = {0: "Chapter one\nof two"}
+    draw(tmp_path / "p" / "a.pdf", "red", "green")
+    draw(tmp_path / "p" / "b.mov", "1.5 blue", "2.5 black", kind="frame")
+    folder = tmp_path / "i"
+    run(folder, tmp_path / "p", ocr=True)
+    assert counts(folder) == (4, 3)
+    assert len(reader.read_of) == 3
+    with ImageIndex(str(folder)) as index:
+        assert show(index, str(tmp_path / "p" / "a.pdf")).text == ("Chapter one", "of two", "COLOUR GREEN")
+    assert written(folder, '"one of"') == ["a"]
+    assert written(folder, "colour blue") == ["b"]
