@@ -186,7 +186,7 @@ class Shown(ImagePath):
     title: Annotated[str, "Its title"]
     description: Annotated[str, "Its description"]
     keywords: Annotated[list[str], "Its keywords"]
-    text: NotRequired[Annotated[list[str], "The lines that stand in it, if any have been read"]]
+    text: NotRequired[Annotated[list[str], "The lines of text in it, if any have been read"]]
 
 
 class Thumbnail(TypedDict):

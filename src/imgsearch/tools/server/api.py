@@ -106,7 +106,7 @@ class Search(Confined):
     ] = 0.0
     image_text: Annotated[
         Literal["auto", "only", "off"],
-        "The text that stands in images: `auto` counts where it matches well; `only` finds by all of the words in it, "
+        "The text in images: `auto` counts where it matches well; `only` finds by all of the words in it, "
         "without the model, and `score` is BM25 then",
     ] = "auto"
     instruction: Annotated[
@@ -371,7 +371,7 @@ class Shown(Versioned):
     keywords: Annotated[list[str], "Its keywords"]
     software: Annotated[str, "The program that wrote it"]
     burst: Annotated[str, "The id that the images of a burst share"]
-    text: NotRequired[Annotated[list[str], "The lines that stand in it, if any have been read"]]
+    text: NotRequired[Annotated[list[str], "The lines of text in it, if any have been read"]]
 
 
 class State(Versioned):
