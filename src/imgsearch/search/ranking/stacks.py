@@ -19,9 +19,7 @@ from imgsearch.types import Hit, Stacked, Vectors
 MOST = 1000
 """So many hits are looked at, at most, for one answer."""
 _SPARE = 64
-"""Hits that are looked at in any case, beyond those asked for and three times as many."""
-_MOST_SPARE = 128
-"""So many more than asked for are looked at first, at most: a page of hits should be there at once."""
+"""So many more hits than asked for are looked at first: a page of hits should be there at once."""
 _HASHED = 256
 """The first so many are compared by their pixels, each with each."""
 BURST_SECONDS = 2.0
@@ -142,7 +140,7 @@ def find_stacked(index: ImageIndex, find: Find, n: int) -> list[Hit]:
 
     ``find`` is asked for more hits as long as they make too few stacks, up to MOST.
     """
-    wanted = max(n, min(n + min(3 * n + _SPARE, _MOST_SPARE), MOST))
+    wanted = max(n, min(n + _SPARE, MOST))
     while True:
         hits = find(wanted, wanted - n)
         stacks = stacked(index, hits, n)
