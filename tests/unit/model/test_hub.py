@@ -20,6 +20,7 @@ from imgsearch.errors import CheckpointError, DownloadError
 from imgsearch.model import hub as downloads
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
 from imgsearch.model.hub import download_bytes, download_checkpoint
+from imgsearch.model.prompt import check_reranks
 from imgsearch.text import format_bytes
 from support import TESTS
 from support.hub_server import Hub, checkpoint, hub, sharded, use_hub
@@ -58,6 +59,23 @@ def test_download_brings_exactly_the_checkpoint(hub: Hub, tmp_path: Path) -> Non
     assert download_checkpoint(NAME, None, str(folder)) == str(folder)
     assert contents(folder) == wanted
     assert sorted(p.name for p in folder.iterdir()) == sorted([*wanted, SOURCE_FILE])
+    assert Checkpoint(str(folder)).missing_files() == []
+
+
+def test_a_reranker_is_downloaded_as_one(hub: Hub, tiny_reranker: str, tmp_path: Path) -> None:
+    """A reranker comes with the settings of its module; whoever wants an embedding model gets none of its weights."""
+    files = {
+        str(path.relative_to(tiny_reranker)): path.read_bytes()
+        for path in Path(tiny_reranker).rglob("*")
+        if path.is_file()
+    }
+    hub.commit(NAME, files)
+    with pytest.raises(CheckpointError, match="LogitScore is not supported"):
+        download_checkpoint(NAME, None, str(tmp_path / "embedder"))
+    assert not list((tmp_path / "embedder").glob("*.safetensors"))
+    folder = tmp_path / "reranker"
+    download_checkpoint(NAME, None, str(folder), check=check_reranks)
+    assert contents(folder) == files
     assert Checkpoint(str(folder)).missing_files() == []
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from imgsearch.cli.spelling import spelled
 from imgsearch.errors import ImgsearchError
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.search import listing
 from imgsearch.search.examples import read_image
 from imgsearch.search.hits import CUTS, IMAGE_TEXT, SearchOptions
@@ -134,6 +135,8 @@ def test_both_doors_give_the_same_hits(
         ("query", {"text": "red", "n": 0}, "ask for at least one image"),
         ("query", {"text": "", "n": 0}, "ask for at least one image"),
         ("query", {"text": "red", "within": 101}, "from 0 to 100"),
+        ("query", {"text": "red", "rerank": 21}, "from 1 to 20 images"),
+        ("query", {"text": "red + blue", "rerank": 2}, "a reranker reads a description"),
         ("query", {"text": "red", "within": -1, "dim": 0}, "from 0 to 100"),
         ("query", {"text": "red", "min_score": float("nan")}, "must be a number"),
         ("query", {"text": "red", "dim": 0}, "dimensions"),
@@ -436,3 +439,20 @@ def test_a_request_has_the_options_of_the_search() -> None:
     assert kinds[api.Search]["sort"] == order.SORTS
     assert kinds[api.List]["sort"] == listing.SORTS
     assert set(NAMES) <= {field.attribute for field in shapes.fields(api.Filters)}
+
+
+def test_the_server_keeps_a_reranker(
+    server: Handlers, tiny_reranker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`rerank` has the best results judged by a reranker that stays in memory until it is idle."""
+    found = Checkpoint(tiny_reranker, "Qwen/Qwen3-VL-Reranker-2B")
+    monkeypatch.setattr(resources, "fetch_reranker", lambda name, reporter, download: found)
+    asked = {"text": "red", "rerank": 2, "device": "cpu", "dtype": "float32"}
+    hits = server.query(asked)["hits"]
+    assert [("rerank" in hit) for hit in hits] == [True, True, False, False, False]
+    assert hits[0]["rerank"] >= hits[1]["rerank"]
+    assert all("rerank" not in hit for hit in server.query({"text": "red"})["hits"])
+    kept = server.resources.rerankers
+    assert not kept.unload_idle(60)
+    assert kept.unload_idle(0)
+    assert server.query(asked)["hits"] == hits
