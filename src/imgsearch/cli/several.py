@@ -15,6 +15,7 @@ from imgsearch.cli.reranking import Reranking, told
 from imgsearch.cli.terminal.hits import NOTHING, Beside, beside
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
+from imgsearch.index.parts import is_part
 from imgsearch.types import Hit
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def search(
     with ExitStack() as stack:
         opened = [stack.enter_context(ImageIndex(find_index(one))) for one in indexes]
         files = stack.enter_context(image_files(images, reporter, allow_private=allow_private))
-        if len(groups(opened)) > 1:
+        if len(groups(opened)) > 1 and not any(is_part(one.folder) for one in opened):
             reporter.say(
                 "these indexes were made with different models or settings: results are merged by rank, not by score"
             )

@@ -19,7 +19,7 @@ from imgsearch.model.hub import (
     download_call,
     download_checkpoint,
 )
-from imgsearch.text import Message, Option, format_bytes
+from imgsearch.text import Call, Message, Option, format_bytes
 from imgsearch.types import Notify, Reporter
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-Embedding-2B"
@@ -186,7 +186,7 @@ def fetch_reranker(model: str | None, reporter: Reporter, *, download: bool = Tr
     return found
 
 
-def _of_reranker(part: object) -> object:
+def _of_reranker(part: str | Option | Call) -> str | Option | Call:
     """Return a part of a message with the option that names the reranker in place of the model's."""
     return replace(part, name="rerank_model") if isinstance(part, Option) and part.name == "model" else part
 

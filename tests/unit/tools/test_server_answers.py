@@ -424,12 +424,8 @@ def test_words_in_images_are_found_without_a_model(
 
 def test_a_request_has_the_options_of_the_search() -> None:
     """What the library can be told of a search has the same name in a request, and the filters have all of theirs."""
-    known = {field.attribute for field in shapes.fields(api.Search)}
-    assert {field.name for field in fields(SearchOptions)} - known == {
-        "below",
-        "filters",
-        "rerank",
-    }  # of words alone: api.Query
+    known = {field.attribute for field in shapes.fields(api.Query)}
+    assert {field.name for field in fields(SearchOptions)} - known == {"below", "filters"}
     kinds = {
         shape: {field.name: get_args(field.kind) for field in shapes.fields(shape)}
         for shape in (api.Search, api.List)

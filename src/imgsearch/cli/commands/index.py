@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from imgsearch.cli import options as common
-from imgsearch.cli import output
+from imgsearch.cli import output, parts
 from imgsearch.cli.help import ADVANCED, LIBRARY
 from imgsearch.cli.numbers import picked
 from imgsearch.cli.parsing import Command
@@ -50,6 +50,7 @@ def index(
     model: common.Model = None,
     revision: common.Revision = None,
     force_model: common.ForceModel = False,
+    profile: parts.Profile = None,
     dim: common.Dim = None,
     detail: common.DetailOption = None,
     max_pixels: common.MaxPixels = None,
@@ -216,6 +217,11 @@ def index(
     from imgsearch.indexing.roots import WalkOverrides
     from imgsearch.indexing.run import index_pictures
 
+    if portable and profile == "documents":
+        raise UsageError("--portable makes an index without parts; leave out --profile documents")
+    whole = _portable_index(paths or []) if portable and index is None else find_index(index)
+    folder = parts.folder_for(profile, whole)
+    model = parts.model_for(profile, folder, model)
     # --exclude '' takes all patterns back.
     patterns = tuple(pattern for pattern in exclude if pattern) if exclude else None
     options = IndexOptions(
@@ -250,18 +256,24 @@ def index(
         thumbs=thumbs,
         ocr=ocr,
     )
-    folder = _portable_index(paths or []) if portable and index is None else find_index(index)
-    result = index_pictures(paths or [], folder, options, reporter)
-    if json:
-        output.json_line(result.as_json())
-    for reason, count in result.kept.items():
-        reporter.say(Message(f"{count:,} not found but kept in the index: ", reason))
-    if not dry_run:
-        reporter.say(result.summary(folder))
-        if side_db.may_advise(folder, "query", most=3):
-            reporter.say(f'Try: imgsearch query "red car at night"{index_flag(folder)}')
-    if stats:
-        reporter.say(result.timing())
+    runs = [(folder, options)]
+    if not paths and profile is None and parts.has_part(whole):
+        # The part keeps the model and the settings that it was made with.
+        own = replace(options, model=common.model_choice(None, device=device, dtype=dtype))
+        runs = [*(runs if parts.is_index(whole) else []), (parts.part_of(whole), own)]
+    for folder, chosen in runs:
+        result = index_pictures(paths or [], folder, chosen, reporter)
+        if json:
+            output.json_line(result.as_json())
+        for reason, count in result.kept.items():
+            reporter.say(Message(f"{count:,} not found but kept in the index: ", reason))
+        if not dry_run:
+            summary = result.summary(folder)
+            reporter.say(Message("documents: ", summary) if parts.is_part(folder) else summary)
+            if side_db.may_advise(folder, "query", most=3):
+                reporter.say(f'Try: imgsearch query "red car at night"{index_flag(whole)}')
+        if stats:
+            reporter.say(result.timing())
     return 0
 
 
@@ -365,6 +377,8 @@ def status(
         )
     for root in state.roots:
         output.line(f"folder     {root.path}{_chosen(root.options)}")
+    if parts.has_part(folder):
+        output.line(f"part       documents; for more: imgsearch status{index_flag(parts.part_of(folder))}")
     output.line(f"model      {spec.model} ({spec.fingerprint[:8]}), {spec.dim} dimensions")
     output.line(f"pixels     {_pixels(spec.pixels.max_pixels)}")
     if spec.query_prompt == spec.document_prompt:

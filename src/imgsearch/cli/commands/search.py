@@ -12,6 +12,7 @@ import typer
 
 from imgsearch.cli import completion, door, ending, filters, output, reranking, several
 from imgsearch.cli import options as common
+from imgsearch.cli import parts as parts_of_index
 from imgsearch.cli.commands import current
 from imgsearch.cli.examples import AllowPrivate, image_files
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
@@ -238,6 +239,7 @@ def query(
     refresh: current.Refresh = False,
     rerank: reranking.Count = 0,
     rerank_model: reranking.ModelName = None,
+    only: parts_of_index.Only = None,
 ) -> int:
     """Search your images by describing them.
 
@@ -252,6 +254,8 @@ def query(
     reporter = output.ProgressReporter()
     words = words or []
     named = several.distinct(index)
+    if not (more or less):
+        named = parts_of_index.searched(named, only)
     if len(named) > 1 and (more or less):
         raise UsageError("--more and --less refine the search of one index; give one --index")
     where = named[0] if named else None
@@ -291,6 +295,7 @@ def query(
             refresh=refresh,
             no_remember=no_remember,
             allow_private=allow_private,
+            only=only,
         )
     text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
     if text == image == "-":
@@ -427,6 +432,7 @@ def similar(
     explain: ending.Explain = False,
     refresh: current.Refresh = False,
     allow_private: AllowPrivate = False,
+    only: parts_of_index.Only = None,
 ) -> int:
     """Find images that look like an example, or like several.
 
@@ -441,7 +447,7 @@ def similar(
     for name in image:
         door.check_image(name)
     reporter = output.ProgressReporter()
-    named = several.distinct(index)
+    named = parts_of_index.searched(several.distinct(index), only)
     examples, where = picked(image, named[0] if named else None, reporter)
     reporter.wait("Searching")
     from imgsearch.client import KeptModel

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imgsearch import deep
 from imgsearch.cli.terminal.rows import Row, Scale
+from imgsearch.index.parts import DOCUMENTS, is_part
 from imgsearch.place import fragment
 from imgsearch.text import plural, printable
 from imgsearch.types import Hit, Record, Why
@@ -70,7 +71,8 @@ def beside(
 
 def notes_of(hit: Hit) -> tuple[str, ...]:
     """Return what there is to say of a hit: what a reranker gave it, its copies, and the images of its stack."""
-    found = [] if hit.rerank is None else [f"rerank {hit.rerank:.2f}"]
+    found = [DOCUMENTS] if hit.index and is_part(hit.index) else []
+    found += [] if hit.rerank is None else [f"rerank {hit.rerank:.2f}"]
     found += [f"+{plural(len(hit.copies), 'copy', 'copies')}"] if hit.copies else []
     for reason, name in STACKS.items():
         if count := sum(other.reason == reason for other in hit.stack or ()):

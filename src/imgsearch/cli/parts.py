@@ -1,0 +1,72 @@
+"""The options for an index that has a part for documents, with a model of its own: --profile and --only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import typer
+
+from imgsearch.cli.help import ADVANCED, MODEL
+from imgsearch.errors import UsageError
+from imgsearch.index import parts
+from imgsearch.index.layout import find_index
+
+Profile = Annotated[
+    Literal["photos", "documents"] | None,
+    typer.Option(
+        "--profile",
+        metavar="KIND",
+        help="documents: index with a model for pages, beside the photos; a search then asks both",
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+Only = Annotated[
+    Literal["photos", "documents"] | None,
+    typer.Option(
+        "--only",
+        metavar="KIND",
+        help="Search only photos, or only documents (see index --profile)",
+        show_default=False,
+        rich_help_panel=ADVANCED,
+    ),
+]
+
+
+has_part, is_index, is_part, part_of = parts.has_part, parts.is_index, parts.is_part, parts.part_of
+
+
+def folder_for(profile: str | None, folder: str) -> str:
+    """Return the folder of the index that a run of this profile is to write to."""
+    return parts.part_of(folder) if profile == parts.DOCUMENTS else folder
+
+
+def model_for(profile: str | None, folder: str, model: str | None) -> str | None:
+    """Return the model to make an index with: that for pages for a new part, where no other is named."""
+    if profile == parts.DOCUMENTS and model is None and not parts.is_index(folder):
+        return parts.PAGE_MODEL
+    return model
+
+
+def searched(named: Sequence[str], only: str | None) -> list[str]:
+    """Return the indexes to search: those that were named, or of the one that is used both of its parts.
+
+    Raises UsageError for ``only`` where several were named, or there is no such part.
+    """
+    if len(named) > 1:
+        if only:
+            raise UsageError(f"--only {only} chooses a part of one index; give one --index")
+        return list(named)
+    whole = find_index(named[0] if named else None)
+    has_part = parts.has_part(whole)
+    if only == parts.DOCUMENTS:
+        if not has_part:
+            raise UsageError(
+                f"--only documents: the index in {whole} has no part for documents; "
+                "make one with: imgsearch index FOLDER --profile documents"
+            )
+        return [parts.part_of(whole)]
+    if only == parts.PHOTOS or not has_part:
+        return list(named)
+    return [parts.part_of(whole)] if not parts.is_index(whole) else [whole, parts.part_of(whole)]
