@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from imgsearch.cli.help import ADVANCED, MODEL
+from imgsearch.cli.help import ADVANCED
 from imgsearch.errors import UsageError
 from imgsearch.index import parts
 from imgsearch.index.layout import find_index
@@ -19,7 +19,7 @@ Profile = Annotated[
         metavar="KIND",
         help="documents: index with a model for pages, beside the photos; a search then asks both",
         show_default=False,
-        rich_help_panel=MODEL,
+        rich_help_panel=ADVANCED,
     ),
 ]
 Only = Annotated[
