@@ -11,6 +11,7 @@ from imgsearch.errors import PictureError
 from imgsearch.files import open_source
 from imgsearch.index.thumbs import ThumbStore
 from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing.documents import may_be_document
 from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.thumbnail import budget_of, enough_for, make_thumbnail
@@ -64,6 +65,8 @@ class ThumbMaker:
         wanted: dict[bytes, str] = {}
         for root, id in roots.items():
             for row in self._writer.catalog.files(id):
+                if may_be_document(row.path):
+                    continue  # made while it is indexed, else when they are first shown: it may have thousands
                 if row.content and row.content not in wanted and not self._store.has(row.content, 0, _SIZE):
                     wanted[row.content] = os.path.join(root, row.path)
         if wanted:

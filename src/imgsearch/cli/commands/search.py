@@ -577,7 +577,7 @@ def _judged(opened: ImageIndex, last: LastAnswer, more: Sequence[str], less: Seq
 
 def _tell_of_stacks(hits: Sequence[Hit], asked: bool | None, reporter: output.ProgressReporter) -> None:
     """Say how to see the images behind hits, to somebody who has not asked for stacks."""
-    if asked is None and any(hit.stack for hit in hits):
+    if asked is None and any(one.reason != "film" for hit in hits for one in hit.stack or ()):
         reporter.say("bursts and near-duplicates are shown as one result; to list all of them: --no-stacks")
 
 
