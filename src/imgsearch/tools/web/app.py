@@ -433,7 +433,7 @@ def _reveal(visit: Visit, data: Any) -> dict[str, Any]:
     record = visit.answers.record(Asked(data).text("key"))
     path = next((path for path in record.paths if deep.exists(path)), None)
     if path is None:
-        raise Changed("the file of this image is no longer there")
+        raise Changed()
     desktop.reveal(path)
     return {}
 

@@ -30,6 +30,10 @@ SHOWN_BY_BROWSERS = {
 class Changed(NoImage):
     """The files of an image are there no more, or hold other bytes than when they were indexed."""
 
+    def __init__(self, message: str = "the file of this image is no longer there") -> None:
+        """Say what is wrong."""
+        super().__init__(message)
+
 
 @contextmanager
 def opened(record: Record) -> Iterator[tuple[str, OpenedFile]]:
@@ -38,7 +42,7 @@ def opened(record: Record) -> Iterator[tuple[str, OpenedFile]]:
     What is opened is a regular file, and its bytes have the hash that the catalogue has: so it does not matter what
     somebody may have put in its place, a link to another file among it.
     """
-    failure = Changed("the file of this image is no longer there")
+    failure = Changed()
     for path in record.paths:
         given = False
         try:
