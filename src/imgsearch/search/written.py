@@ -16,8 +16,8 @@ from imgsearch.search.hits import SearchOptions
 from imgsearch.search.ranking.fusion import DEPTH
 from imgsearch.types import Hit, Record, Vectors
 
-PLAIN_WORD = 0.9
-"""How much the ranks of one word without a digit weigh: it may as well be meant to describe an image."""
+PLAIN_WORDS = 0.5
+"""How much the ranks weigh for words without a digit or quotation marks: they may as well describe an image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +74,8 @@ def find_beside(index: ImageIndex, vectors: Vectors, text: str, options: SearchO
     found = index.search_text(
         phrases, depth, vector, options.dim, below=options.below, filters=options.filters
     )
-    plain = len(phrases) == 1 and len(phrases[0].tokens) == 1 and phrases[0].tokens[0].isalpha()
-    return Written(phrases, found, PLAIN_WORD if plain else 1.0)
+    plain = all(len(phrase.tokens) == 1 and phrase.tokens[0].isalpha() for phrase in phrases)
+    return Written(phrases, found, PLAIN_WORDS if plain else 1.0)
 
 
 def _says_nothing(phrase: Phrase) -> bool:

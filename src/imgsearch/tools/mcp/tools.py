@@ -346,7 +346,7 @@ class Tools:
             found = show(index, images.path(record, asked.image))
             known = shortened(found.metadata)
             width, height = found.sizes[0] if found.sizes else (0, 0)
-            return {
+            told: Shown = {
                 "id": images.id(record),
                 **shown_path(found.path),
                 "copies": [shown_path(path)["path"] for path in found.copies[:MOST]],
@@ -365,12 +365,10 @@ class Tools:
                 "title": known.title,
                 "description": known.description,
                 "keywords": list(known.keywords),
-                **(
-                    {"text": [printable(line)[:_MOST_LINE] for line in found.text[:MOST]]}
-                    if found.text
-                    else {}
-                ),
-            }, None
+            }
+            if found.text:
+                told["text"] = [printable(line)[:_MOST_LINE] for line in found.text[:MOST]]
+            return told, None
 
         return self._indexes.use(self._folder, work)
 
