@@ -121,3 +121,17 @@ def test_thumbnails_show_the_page(folder: str) -> None:
         record = index.search(fakes.vector(fakes.COLOURS["blue"]), 1)[0][0][0]
     pixels = thumbnail.read_thumbnail(thumbnails.thumbnail(folder, record))
     assert (record.page, int(pixels[5, 5].argmax())) == (2, 2)
+
+
+def test_a_type_can_be_one_of_documents(folder: str) -> None:
+    """Documents are found by their extension, and RAW files and videos of any extension by these words."""
+    for name, file in (
+        ("pdf", "report.pdf"),
+        ("video", "clip.mov"),
+        ("film", "clip.mov"),
+        ("cbz", "comic.cbz"),
+    ):
+        (hit, *_) = imgsearch("query", "brown", "--type", name, "--json").objects
+        assert hit["path"].endswith(file)
+    assert imgsearch("query", "brown", "--type", "raw").code == 1
+    assert "pdf, raw, video" in imgsearch("query", "brown", "--type", "nonsense").err

@@ -165,8 +165,13 @@ def _near(text: str, km: float | None) -> Near:
 
 
 def _typed(text: str) -> Typed:
-    """Read names of types: any extension of a format stands for all of them."""
+    """Read names of types: any extension of an image format stands for all of them, "raw" and "video" for many."""
+    from imgsearch.files.kinds import EXTENSIONS, VIDEO
     from imgsearch.media.formats import FORMATS
+
+    groups = {kind: names.split() for kind, names in EXTENSIONS.items()}
+    groups["film"] = groups[VIDEO]
+    others = {extension for extensions in groups.values() for extension in extensions}
 
     names = [name.strip().removeprefix(".").casefold() for name in text.split(",") if name.strip()]
     extensions: list[str] = []
@@ -177,8 +182,10 @@ def _typed(text: str) -> Typed:
             for kind, row in zip(known, FORMATS, strict=True)
             if name in kind or name == row.name.casefold()
         ]
+        if not same and (name in groups or name in others):
+            same = [groups.get(name, [name])]
         if not same:
-            usual = ", ".join(kind[0] for kind in known)
+            usual = ", ".join([*(kind[0] for kind in known), "pdf", "raw", "video"])
             raise UsageError(Option("type"), f": {name}: there is no such type; these are: {usual}")
         extensions += same[0]
     if not names:
