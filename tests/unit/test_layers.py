@@ -52,6 +52,7 @@ ONLY_IN = {
     "imagecodecs": {"media/tiff"},
     "defusedxml": {"media/metadata/xmp"},
     "pypdfium2": {"media/documents/pdf"},
+    "rawpy": {"media/documents/raw"},
     "torch": {"model/", "tools/training/", "tools/evaluation/models"},
     "transformers": {"model/reference", "tools/training/"},
     "huggingface_hub": {"model/hub", "tools/evaluation/models"},

@@ -243,7 +243,7 @@ def finished(
     image = manageable(image, budget.max_pixels)
     if colour.moves(image.mode, profile):
         # Of a picture whose every colour changes, only as many pixels as matter.
-        image = colour.to_srgb(_reduced(image, budget.max_pixels), profile)
+        image = colour.to_srgb(reduced(image, budget.max_pixels), profile)
     image = flat(image)
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
@@ -318,7 +318,7 @@ def _is_empty(image: Image.Image) -> bool:
     return all(high - low <= _SAME_COLOUR for low, high in shown.getextrema())  # type: ignore[misc]
 
 
-def _reduced(image: Image.Image, max_pixels: int) -> Image.Image:
+def reduced(image: Image.Image, max_pixels: int) -> Image.Image:
     """Return an image with four times the budget's pixels, if it has many more: each side twice the final one."""
     width, height = image.size
     scale = math.sqrt(4 * max_pixels / (width * height))

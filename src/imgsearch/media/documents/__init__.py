@@ -85,6 +85,19 @@ DOCUMENTS: tuple[DocumentFormat, ...] = (
         library="pypdfium2",
         memory=800 << 20,
     ),
+    # Most begin like a TIFF, and what is found in them as one is a thumbnail.
+    DocumentFormat(
+        "a RAW photo",
+        "imgsearch.media.documents.raw",
+        "3fr arw cr2 cr3 crw dcr dng erf fff iiq k25 kdc mdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw "
+        "x3f",
+        rb"II[*RU]|II\x1a\0\0\0HEAP|MM\0[*O]|MMOR|FUJIFILMCCD-RAW|....ftypcrx |\0MRM|FOVb",
+        by_name=True,
+        extra="raw",
+        library="rawpy",
+        memory=2 << 30,
+        seconds=20.0,
+    ),
     _FILM,
     _FILM._replace(extensions="mts m2ts", head=rb"(?:.{4})?G", by_name=True),
 )
