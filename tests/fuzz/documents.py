@@ -1,4 +1,4 @@
-"""PDFs, damaged: the process that reads them gives pictures or a reason, or ends, and the next is read."""
+"""PDFs and RAW photos, damaged: the process that reads them gives pictures or a reason, or ends, and the next is read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from fuzz.decoders import damaged
 from imgsearch.errors import PictureError
 from imgsearch.media.documents import AS_USUAL, open_document
 from imgsearch.types import DEFAULT_BUDGET
 from support.pdfs import FORM, Drawn, pdf, words
 from support.pictures import scene
+from support.raws import dng
 
 _NUMBERS = (
     b"0",
@@ -47,6 +50,7 @@ _KINDS: tuple[tuple[str, Callable[[], bytes]], ...] = (
     (".pdf", lambda: pdf(Drawn(draws="", other=FORM.page), catalog=FORM.catalog, objects=FORM.objects)),
     (".pdf", lambda: _pillows("RGB", "L", "CMYK")),
     (".pdf", lambda: _pillows("1", "P")),
+    (".dng", lambda: dng(np.array(scene(3, (48, 40))), preview=np.array(scene(3, (48, 40))))),
 )
 
 

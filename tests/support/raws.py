@@ -49,7 +49,8 @@ def dng(
         *tags,
     ]
     out = io.BytesIO()
-    with TiffWriter(out) as file:
+    writer: Any = TiffWriter  # its constructor has no types
+    with writer(out) as file:
         data = np.round(sensor * 65535).astype(np.uint16)
         file.write(data, photometric="cfa", extratags=own, metadata=None, software=False)
     return (

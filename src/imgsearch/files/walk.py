@@ -23,7 +23,7 @@ from imgsearch.files.ignore import (
     is_junk,
     option_rules,
 )
-from imgsearch.files.kinds import LINK, PAGED, VIDEO, extension, kind_of
+from imgsearch.files.kinds import LINK, PAGED, RAW, VIDEO, extension, kind_of
 from imgsearch.files.reached import Reached
 from imgsearch.files.sidecars import sidecars_among, sidecars_of, state_of
 from imgsearch.fs import is_at_or_below
@@ -33,6 +33,8 @@ from imgsearch.types import SourceFile
 
 NOT_MOUNTED = "the drive it was on is not mounted"
 COVERED = "another drive is mounted over its folder"
+RAW_TOO = "raw too"
+"""SourceFile.reading of a RAW file that is read though the same photo lies beside it."""
 _EMPTY = Message(
     "its folder is empty now; to remove its images from the index: ", Option("prune_empty", True)
 )
@@ -45,7 +47,8 @@ class WalkOptions:
     ``above`` and ``anchor`` are absolute folders above the root, or "" for the root itself: the topmost one
     whose ignore files count, and the one that the patterns are relative to. ``pages`` of documents are "all", "first"
     or numbers such as "3-9", ``frames`` of a film 0 for a number by its length; the passwords for documents are the
-    lines of ``pdf_password_file``, an absolute path, or "".
+    lines of ``pdf_password_file``, an absolute path, or "". ``raw_too``: a RAW file is read though the same
+    photo lies beside it as JPEG.
     """
 
     exclude: tuple[str, ...] = ()
@@ -57,12 +60,15 @@ class WalkOptions:
     pages: str = "all"
     frames: int = 0
     pdf_password_file: str = ""
+    raw_too: bool = False
 
     def reading(self, path: str) -> str:
         """Return what says of a file with this name which of its images are asked for: SourceFile.reading."""
-        if self.pages == "all" and not self.frames:
+        if self.pages == "all" and not self.frames and not self.raw_too:
             return ""
         kind = kind_of(path)
+        if kind == RAW:
+            return RAW_TOO if self.raw_too else ""
         if kind == VIDEO:
             return f"frames={self.frames}" if self.frames else ""
         return f"pages={self.pages}" if kind in PAGED and self.pages != "all" else ""

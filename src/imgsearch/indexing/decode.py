@@ -15,6 +15,7 @@ from imgsearch.files.open import open_regular
 from imgsearch.files.sidecars import read_sidecars
 from imgsearch.indexing.documents import OpenDocument, format_of, may_be_document
 from imgsearch.indexing.live_photos import as_part
+from imgsearch.indexing.raw_pairs import as_pair
 from imgsearch.media import formats
 from imgsearch.media.documents import DocumentOptions, Place
 from imgsearch.media.lookahead import look_ahead
@@ -198,7 +199,7 @@ def _given(done: Hashed | Skipped | Part) -> Hashed | Skipped | Part:
 
 def _open(read: bool, documents: DocumentWork, source: SourceFile) -> OpenDocument | Hashed | Skipped | None:
     """Open a file that may be a document; None if it is an image. If it is not to be ``read``, it is only hashed."""
-    if part := as_part(source):
+    if part := as_part(source) or as_pair(source):
         return part
     try:
         known = False

@@ -11,10 +11,12 @@ from functools import cache, cached_property, partial
 
 from imgsearch import deep
 from imgsearch.files import NOT_MOUNTED, RAW, Reached, Walk, in_turn, kind_of
+from imgsearch.files.walk import RAW_TOO
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing.live_photos import PART, has_still
+from imgsearch.indexing.raw_pairs import PAIR
 from imgsearch.indexing.roots import PlannedRoot, Scope
 from imgsearch.mounts import Drive, Mounts
 from imgsearch.names import owner_of, single_files
@@ -247,8 +249,8 @@ def _sort_in(
 ) -> None:
     """Note what is to be done about a file that is there."""
     current, _ = is_current(row, source, retry)
-    if current and row and row.error == PART and not has_still(source, str(row.detail)):
-        current = False
+    if current and row and row.error in (PART, PAIR):
+        current = has_still(source, str(row.detail)) and source.reading != RAW_TOO
     again = bool(reread) and any(
         is_at_or_below(os.path.join(source.root, source.path), path) for path in reread
     )

@@ -135,6 +135,14 @@ def index(
             rich_help_panel=ADVANCED,
         ),
     ] = None,
+    raw_too: Annotated[
+        bool | None,
+        typer.Option(
+            "--raw-too/--no-raw-too",
+            help="Index RAW files that have a JPEG of the same name, too; saved per folder",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
     no_prune: Annotated[
         bool,
         typer.Option("--no-prune", help="Keep deleted images in the index", rich_help_panel=ADVANCED),
@@ -243,6 +251,7 @@ def index(
             pages=pages,
             frames=frames,
             pdf_password_file=pdf_password_file,
+            raw_too=raw_too,
         ),
         batch_size=_batch_size(batch_size),
         max_megapixels=max_megapixels,
@@ -535,6 +544,7 @@ def _chosen(options: dict[str, object]) -> str:
     notes += [f"pages {options['pages']}"] if options.get("pages") else []
     notes += [f"{options['frames']} frames per video"] if options.get("frames") else []
     notes += ["with passwords for PDFs"] if options.get("pdf_password_file") else []
+    notes += ["RAW files too"] if options.get("raw_too") else []
     notes += [f"only {name}" for name in cast("list[str]", options.get("only", []))]
     return f"  ({', '.join(notes)})" if notes else ""
 
