@@ -1,4 +1,4 @@
-"""PDFs and RAW photos, damaged: the process that reads them gives pictures or a reason, or ends, and the next is read."""
+"""PDFs and RAW photos, damaged: the process that reads them tells pictures or a reason, or ends, and goes on."""
 
 from __future__ import annotations
 

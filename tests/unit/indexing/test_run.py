@@ -749,12 +749,12 @@ def test_a_file_that_is_given_is_read_by_its_contents(
     assert run(folder).pruned == 1
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "a.NEF", "a.mxf"])
+@pytest.mark.parametrize("name", ["notes.txt", "a.ari", "a.mxf"])
 def test_a_file_that_is_given_and_holds_no_image_is_not_indexed(
     folder: str, tmp_path: Path, fake_model: FakeModel, name: str
 ) -> None:
-    """Text and videos under names of their own stay what they are; so does a RAW file, which begins like a TIFF."""
-    (tmp_path / name).write_bytes(b"II*\0" + bytes(100) if name == "a.NEF" else b"words")
+    """Text and videos under names of their own stay what they are; so does a RAW file that is not read, which begins like a TIFF."""
+    (tmp_path / name).write_bytes(b"II*\0" + bytes(100) if name == "a.ari" else b"words")
     with pytest.raises(NothingToIndex, match="no supported images in"):
         run(folder, tmp_path / name)
     assert not os.path.exists(folder)
