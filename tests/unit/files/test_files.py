@@ -1020,7 +1020,7 @@ def test_other_errors_pass_through(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_files_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
     """RAW files, videos and documents are counted apart, whatever the case of their extension; the rest together."""
     put(tmp_path, "a.NEF", "b.cr3", "sub/c.dng", "d.MOV", "e.pdf", "f.txt", "g.jpg", "noextension")
-    assert walked(tmp_path).other_files == {"raw": 3, "video": 1, "document": 1, "other": 2}
+    assert walked(tmp_path).other_files == {"raw": 3, "video": 1, "pdf": 1, "other": 2}
 
 
 def test_links_that_are_not_followed_are_counted(tmp_path: Path) -> None:

@@ -753,7 +753,7 @@ def test_a_file_that_is_given_is_read_by_its_contents(
 def test_a_file_that_is_given_and_holds_no_image_is_not_indexed(
     folder: str, tmp_path: Path, fake_model: FakeModel, name: str
 ) -> None:
-    """Text and videos under names of their own stay what they are; so does a RAW file that is not read, which begins like a TIFF."""
+    """Text and videos under names of their own stay what they are; so does a RAW file that nothing here reads."""
     (tmp_path / name).write_bytes(b"II*\0" + bytes(100) if name == "a.ari" else b"words")
     with pytest.raises(NothingToIndex, match="no supported images in"):
         run(folder, tmp_path / name)
