@@ -90,9 +90,9 @@ FULL = (
 )
 """Colours come first, since they are what is learned at once; then, of few colours, shape and count; then the rest."""
 SMOKE = (
-    Stage("colours", 4_000, "--schedule constant"),
-    *(Stage(name, 640, "--schedule constant") for name in ("shapes", "focus", "mixed")),
-    Stage("last", 640, f"{_COLD} --save-dtype float16"),
+    Stage("colours", 2_000, "--schedule constant"),
+    *(Stage(name, 320, "--schedule constant") for name in ("shapes", "focus", "mixed")),
+    Stage("last", 320, f"{_COLD} --save-dtype float16"),
 )
 
 

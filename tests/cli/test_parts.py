@@ -10,7 +10,7 @@ import pytest
 from imgsearch.index import manifest
 from imgsearch.index.parts import part_of
 from imgsearch.types import ModelOptions
-from support import fakes
+from support import drawn_documents, fakes
 from support.cli import Done, imgsearch
 from support.fakes import FakeModel, paint, run
 
@@ -109,12 +109,33 @@ def test_a_person_sees_which_are_documents(index: Path) -> None:
     assert all("/papers/" in line for line in marked)
 
 
-def test_what_is_not_there_is_said(fake_model: FakeModel, tmp_path: Path) -> None:
-    """A part that was never made, and a part of several indexes, are refused in one line."""
-    paint(tmp_path / "photos" / "red.png", "red")
-    run(tmp_path / "ix", tmp_path / "photos")
-    done = imgsearch("query", "red", "--only", "documents", "--index", tmp_path / "ix")
-    assert done.code == 2
-    assert "make one with: imgsearch index FOLDER --profile documents" in done.err
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> drawn_documents.Drawn:
+    return drawn_documents.install(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("only", "found"), [("films", ["clip"]), ("documents", ["report", "comic"]), ("photos", None)]
+)
+def test_in_an_index_without_a_part_the_kind_of_file_counts(
+    fake_model: FakeModel, tmp_path: Path, drawn: drawn_documents.Drawn, only: str, found: list[str] | None
+) -> None:
+    """Films, and PDFs and archives, are searched alone by their types; `--type` beside that is refused."""
+    paint(tmp_path / "all" / "photo.png", "red")
+    drawn_documents.draw(tmp_path / "all" / "clip.mov", "0 red", kind="frame")
+    drawn_documents.draw(tmp_path / "all" / "report.pdf", "red")
+    drawn_documents.draw(tmp_path / "all" / "comic.cbz", "pink", kind="member")
+    run(tmp_path / "ix", tmp_path / "all")
+    done = _asked(tmp_path / "ix", "red", "--only", only)
+    if found is not None:
+        assert _stems(done) == found
+        refused = imgsearch("query", "red", "--only", only, "--type", "png", "--index", tmp_path / "ix")
+        assert (refused.code, "leave out --type" in refused.err) == (2, True)
+    else:
+        assert "photo" in _stems(done)
+
+
+def test_a_part_of_several_indexes_is_refused(tmp_path: Path) -> None:
+    """Which index is meant can't be told, which one line says."""
     two = ("--index", tmp_path / "ix", "--index", tmp_path / "other")
     assert "give one --index" in imgsearch("query", "red", "--only", "photos", *two).err

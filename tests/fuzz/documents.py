@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -42,6 +43,16 @@ def _pillows(*modes: str) -> bytes:
     return out.getvalue()
 
 
+def _comic() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in ("1.png", "2.jpg", "text.txt"):
+            image = io.BytesIO()
+            scene(3, (48, 40)).save(image, "JPEG" if name == "2.jpg" else "PNG")
+            file.writestr(name, image.getvalue())
+    return out.getvalue()
+
+
 _KINDS: tuple[tuple[str, Callable[[], bytes]], ...] = (
     (
         ".pdf",
@@ -50,6 +61,7 @@ _KINDS: tuple[tuple[str, Callable[[], bytes]], ...] = (
     (".pdf", lambda: pdf(Drawn(draws="", other=FORM.page), catalog=FORM.catalog, objects=FORM.objects)),
     (".pdf", lambda: _pillows("RGB", "L", "CMYK")),
     (".pdf", lambda: _pillows("1", "P")),
+    (".cbz", _comic),
     (".dng", lambda: dng(np.array(scene(3, (48, 40))), preview=np.array(scene(3, (48, 40))))),
 )
 

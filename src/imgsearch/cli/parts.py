@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,11 +23,11 @@ Profile = Annotated[
     ),
 ]
 Only = Annotated[
-    Literal["photos", "documents"] | None,
+    Literal["photos", "documents", "films"] | None,
     typer.Option(
         "--only",
         metavar="KIND",
-        help="Search only photos, or only documents (see index --profile)",
+        help="Search only photos, documents or films",
         show_default=False,
         rich_help_panel=ADVANCED,
     ),
@@ -52,21 +52,29 @@ def model_for(profile: str | None, folder: str, model: str | None) -> str | None
 def searched(named: Sequence[str], only: str | None) -> list[str]:
     """Return the indexes to search: those that were named, or of the one that is used both of its parts.
 
-    Raises UsageError for ``only`` where several were named, or there is no such part.
+    Raises UsageError for ``only`` photos or documents where several were named.
     """
     if len(named) > 1:
-        if only:
+        if only in (parts.PHOTOS, parts.DOCUMENTS):
             raise UsageError(f"--only {only} chooses a part of one index; give one --index")
         return list(named)
     whole = find_index(named[0] if named else None)
     has_part = parts.has_part(whole)
-    if only == parts.DOCUMENTS:
-        if not has_part:
-            raise UsageError(
-                f"--only documents: the index in {whole} has no part for documents; "
-                "make one with: imgsearch index FOLDER --profile documents"
-            )
+    if only == parts.DOCUMENTS and has_part:
         return [parts.part_of(whole)]
     if only == parts.PHOTOS or not has_part:
         return list(named)
     return [parts.part_of(whole)] if not parts.is_index(whole) else [whole, parts.part_of(whole)]
+
+
+def narrowed(given: Mapping[str, Any], named: Sequence[str], only: str | None) -> dict[str, Any]:
+    """Return the filters that were given, with that of the types that ``only`` means.
+
+    Documents need none where they have a part of their own. Raises UsageError where types were given, too.
+    """
+    types = {"films": "video", parts.DOCUMENTS: "pdf,document,archive"}.get(only or "")
+    if not types or (only == parts.DOCUMENTS and any(parts.is_part(folder) for folder in named)):
+        return dict(given)
+    if given.get("type"):
+        raise UsageError(f"--only {only} is a filter of types; leave out --type")
+    return {**given, "type": types}

@@ -14,8 +14,8 @@ EXTENSIONS = {
     "raw rw2 rwl sr2 srf srw x3f",
     VIDEO: "3g2 3gp asf avi dv flv insv lrv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv",
     PDF: "pdf",
-    DOCUMENT: "doc docx epub key numbers odp ods odt pages ppt pptx xls xlsx",
-    ARCHIVE: "cb7 cbr cbt cbz",
+    DOCUMENT: "doc docm docx dotx epub key numbers odg odp ods odt pages ppsx ppt pptm pptx xls xlsx",
+    ARCHIVE: "7z cb7 cbr cbt cbz rar zip",
     PICTURE: "ai bpg cdr dds djv djvu dpx emf eps exr fit fits hdp hdr icns ico jng jxl jxr pcx sgi svg svgz wdp wmf "
     "xcf",
 }
@@ -26,7 +26,7 @@ _NOUNS = {
     VIDEO: ("video", "videos"),
     PDF: ("PDF", "PDFs"),
     DOCUMENT: ("document", "documents"),
-    ARCHIVE: ("comic book archive", "comic book archives"),
+    ARCHIVE: ("archive", "archives"),
     PICTURE: ("image of another format", "images of other formats"),
     OTHER: ("other file", "other files"),
 }

@@ -256,6 +256,7 @@ def query(
     named = several.distinct(index)
     if not (more or less):
         named = parts_of_index.searched(named, only)
+    given = parts_of_index.narrowed(given, named, only)
     if len(named) > 1 and (more or less):
         raise UsageError("--more and --less refine the search of one index; give one --index")
     where = named[0] if named else None
@@ -448,6 +449,7 @@ def similar(
         door.check_image(name)
     reporter = output.ProgressReporter()
     named = parts_of_index.searched(several.distinct(index), only)
+    given = parts_of_index.narrowed(given, named, only)
     examples, where = picked(image, named[0] if named else None, reporter)
     reporter.wait("Searching")
     from imgsearch.client import KeptModel

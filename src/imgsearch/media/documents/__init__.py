@@ -98,6 +98,13 @@ DOCUMENTS: tuple[DocumentFormat, ...] = (
         memory=2 << 30,
         seconds=20.0,
     ),
+    DocumentFormat(
+        "an archive",
+        "imgsearch.media.documents.archive",
+        "cbz zip epub docx docm dotx pptx pptm ppsx xlsx odt odp ods odg",
+        rb"PK\x03\x04|PK\x05\x06",
+        by_name=True,
+    ),
     _FILM,
     _FILM._replace(extensions="mts m2ts", head=rb"(?:.{4})?G", by_name=True),
 )

@@ -147,11 +147,10 @@ class Images:
 
     def result(self, number: int, hit: Hit) -> ImageResult:
         """Return a hit as a client is told of it."""
-        quote: dict[str, Any] = {"quote": _cut(printable(hit.quote.text), _MOST_NAME)} if hit.quote else {}
-        return {
+        told: ImageResult = {
             "number": number,
             "id": key_of(hit.content, hit.sha256),
-            **shown_path(hit.path),
+            **shown_path(hit.path),  # type: ignore[typeddict-item]  # a path has no quote
             "score": round(hit.score, 4),
             "stands_out": hit.why.stands_out if hit.why else None,
             "page": hit.page,
@@ -160,8 +159,10 @@ class Images:
             "taken": self.taken(hit.sha256),
             "copies": len(hit.copies),
             "missing": hit.missing,
-            **quote,
         }
+        if hit.quote:
+            told["quote"] = _cut(printable(hit.quote.text), _MOST_NAME)
+        return told
 
     def taken(self, content: bytes) -> str | None:
         """Return when an image was taken, if it is known."""

@@ -348,7 +348,7 @@ class Tools:
             width, height = found.sizes[0] if found.sizes else (0, 0)
             told: Shown = {
                 "id": images.id(record),
-                **shown_path(found.path),
+                **shown_path(found.path),  # type: ignore[typeddict-item]  # a path has no text
                 "copies": [shown_path(path)["path"] for path in found.copies[:MOST]],
                 "missing": found.missing,
                 "bytes": found.bytes,
