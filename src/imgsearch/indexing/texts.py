@@ -234,16 +234,21 @@ def is_wanted(writer: IndexWriter) -> bool:
     if not writer.unpublished:
         return False
     with _replaced(writer) as before:
-        return before is not None and image_text.is_wanted(before.database)
+        if before is not None:
+            return image_text.is_wanted(before.database)
+    return False
 
 
 @contextmanager
 def _replaced(writer: IndexWriter) -> Iterator[Catalog | None]:
     """Open the catalogue of the index that a rebuild replaces; None if there is none, and what is damaged ends it."""
-    data = generations.in_use(writer.folder)
-    with suppress(IndexDamaged, IndexMismatch, StorageError):
-        if data is None:
-            yield None
-            return
-        with closing(Catalog(data)) as catalog:
-            yield catalog
+    damage = IndexDamaged, IndexMismatch, StorageError
+    before = None
+    if data := generations.in_use(writer.folder):
+        with suppress(*damage):
+            before = Catalog(data)
+    if before is None:
+        yield None
+        return
+    with closing(before), suppress(*damage):
+        yield before

@@ -17,6 +17,7 @@ from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.ann.rabitq import Codes
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
+from imgsearch.mounts import Mounts
 from imgsearch.tools.maintenance import doctor
 from imgsearch.tools.maintenance.recall import measure_recall
 from imgsearch.types import Vectors
@@ -38,7 +39,8 @@ def drawn(n: int, seed: int = 0) -> Vectors:
 def make(folder: Path, n: int, lost: int = 0) -> None:
     """Make an index of ``n`` pictures, with its ANN files; the files of the first ``lost`` are gone."""
     with IndexWriter(str(folder), spec(DIM)) as writer:
-        root = writer.catalog.put_root(str(folder.parent), {})
+        drive = Mounts().drive(str(folder.parent))
+        root = writer.catalog.put_root(str(folder.parent), {}, drive.point, drive.name)
         files = [state(root, f"{number:04}.jpg", sha(number)) for number in range(n)]
         writer.commit([(sha(number), 0, 1, 1) for number in range(n)], drawn(n), files)
         writer.catalog.drop_files(range(1, lost + 1))
