@@ -456,7 +456,7 @@ def test_a_bad_ignore_file_costs_its_folder_a_warning(
     run(folder, gallery)
     before = indexed(folder)
     (gallery / "sub" / ".imgsearchignore").write_text("!\n")
-    next((gallery / "sub").glob("*.*")).unlink()
+    next((gallery / "sub").glob("[!.]*.*")).unlink()
     paint(gallery / "sub" / "new.png", "pink")
     paint(gallery / "new.png", "brown")
     notes = Notes()
