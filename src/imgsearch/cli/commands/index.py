@@ -180,7 +180,7 @@ def index(
         bool,
         typer.Option(
             "--thumbs",
-            help="Also make the small thumbnails that previews and 'imgsearch web' show, about 10 kB and 10 ms each; "
+            help="Also make the small thumbnails that previews and 'imgsearch web' show, about 12 kB and 15 ms each; "
             "otherwise they are made when first shown",
             rich_help_panel=ADVANCED,
         ),
