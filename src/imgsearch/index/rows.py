@@ -24,7 +24,7 @@ EMBEDDING_STAYS = "its earlier embedding stays"
 _FOLDERS = ("above", "anchor")
 """A root's options that name a folder."""
 UNFINISHED = "unfinished"
-"""The ``reading`` of a file of whose images some are indexed, and the next run goes on."""
+"""The ``reading`` of a file that is indexed in part; the next run resumes it."""
 # Of the answers of `is_current`, those that are asked for by name.
 CHANGED, UNCHANGED = "changed", "same size and time"
 

@@ -130,7 +130,7 @@ class TextPass:
                         image_text.pages_missing(database, row.content),
                     )
                     if format := self._document_format(path):
-                        # What is indexed is read; of a film no frames are chosen anew.
+                        # Only what is indexed is read: a film's frames stay the ones that were chosen.
                         frames = -1 if format.extra == "video" else 0
                         options = replace(self._how[root], pages="all", frames=frames)
                         yield from self._pages(reader, path, row.content, pages, options)

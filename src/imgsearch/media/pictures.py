@@ -38,7 +38,7 @@ def load_picture(
     if not recognise(stream, name):
         pictures = formats.load_pictures(stream, name, budget, max_megapixels=max_megapixels)
         return next((one for one in pictures if page is None or one.page == page), None)
-    # No frame of a film is chosen anew where one is asked for.
+    # Where the frame is known, frames=-1 skips the search for the best ones.
     options = DocumentOptions(frames=0 if page is None else -1, max_megapixels=max_megapixels)
     with documents.open_document(stream, name, options) as document:
         places = document.places

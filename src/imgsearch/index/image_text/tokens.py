@@ -98,7 +98,7 @@ def _folded(text: str) -> tuple[str, list[int]]:
 @functools.lru_cache(maxsize=8192)
 def _folded_char(char: str) -> str:
     if unicodedata.combining(char):
-        return ""  # an accent written by itself
+        return ""  # a combining accent without a letter
     plain = unicodedata.normalize("NFC", fold(char)).translate(_STROKES)  # Korean syllables whole again
     return "".join(one if one.isalnum() or _is_unspaced(one) else " " for one in plain)
 

@@ -26,6 +26,8 @@ _SAME_SHAPE = 0.02
 """A preview may be cropped by this share, for a sensor has a few columns more than the photo."""
 _LOOK_LIKE_TIFF = {b"IIRO": b"II*\0", b"IIRS": b"II*\0", b"MMOR": b"MM\0*", b"IIU\0": b"II*\0"}
 """How Olympus's and Panasonic's RAW files begin → as the TIFF that they are but for this."""
+_TAIL = 1024
+"""Bytes at the end of a preview that are looked for in the file."""
 _LIBRAW = "dcraw v"
 """The program that made the EXIF which LibRaw puts before a preview that doesn't begin with its own."""
 _PER_PIXEL, _SMALL_PHOTO = 8, 20_000_000
@@ -61,7 +63,7 @@ class _Raw:
         self._size = wide, high
         self.places = [Place(0)]
         self.note = ""
-        self.cost = length(stream) + _PER_PIXEL * sizes.raw_width * sizes.raw_height + _SMALL_PHOTO
+        self.cost = 2 * length(stream) + _PER_PIXEL * sizes.raw_width * sizes.raw_height + _SMALL_PHOTO
 
     def picture(self, place: Place, budget: PixelBudget) -> Picture:
         """Return the preview, turned as the RAW file says, if it has the budget's pixels; else the photo developed."""
@@ -78,9 +80,8 @@ class _Raw:
     def metadata(self) -> Metadata:
         """Return what the file's own EXIF and that of its preview tell together."""
         own, preview = Image.Exif(), NO_METADATA
-        with suppress(
-            Exception
-        ):  # bytes of anybody; CR3 and RAF are no TIFF, and have EXIF in the preview alone
+        # Bytes of anybody. CR3 and RAF are no TIFF: their EXIF is in the preview alone.
+        with suppress(Exception):
             self._stream.seek(0)
             head = self._stream.read(4)
             own.load_from_fp(cast("IO[bytes]", _Beginning(self._stream, _LOOK_LIKE_TIFF.get(head, head))))
@@ -118,10 +119,15 @@ class _Raw:
             picture = next(jpeg.decode(io.BytesIO(thumb), "JPEG", budget, self._max_pixels))
         except Exception:  # a preview that is damaged costs the time to develop the photo
             return None
-        if picture.note:  # such as that its end is missing
+        if picture.note or not self._holds(thumb[-_TAIL:]):  # its end is missing
             return None
         turns = _BACK.get(orientation, 0) + (self._turns if lies_as_stored else 0)
         return np.rot90(picture.pixels, turns).copy()
+
+    def _holds(self, data: bytes) -> bool:
+        """Whether the file has these bytes: LibRaw fills a preview that is cut off with what its memory last held."""
+        self._stream.seek(0)
+        return data in self._stream.read()
 
     def _is_enough(self, size: tuple[int, int], budget: PixelBudget) -> bool:
         """Whether a preview of this (width, height) shows the whole photo, in as many pixels as the budget takes."""

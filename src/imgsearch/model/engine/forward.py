@@ -71,7 +71,7 @@ class Engine:
         """Load a checkpoint, its language layers first.
 
         ``architecture`` is what ``read_architecture`` gives, if that has been read already. Without ``keep`` the
-        weights are read anew, layer by layer, at each call: slow, in little memory. ``stores_prefixes`` is whether the
+        weights are read again, layer by layer, at each call: slow, in little memory. ``stores_prefixes`` is whether the
         prefixes of a large model's prompts are also kept as files.
 
         Raises CheckpointError for an architecture that the engine does not know, for a missing, unexpected or

@@ -60,7 +60,7 @@ def reranked(
 ) -> Reranked:
     """Return hits with the first ``count`` of them in the reranker's order, by falling probability.
 
-    Each image is decoded anew, and only from bytes that were indexed. One that can't be, as its files are gone, keeps
+    Each image is decoded again, and only from bytes that were indexed. One that can't be, as its files are gone, keeps
     its place among those behind the judged ones. ``budgets`` are by the folders of the hits' indexes. Raises what
     ``reranker`` raises.
     """

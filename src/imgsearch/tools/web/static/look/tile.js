@@ -82,7 +82,7 @@ export class Tile {
     this.mark();
   }
 
-  /** Have the name and the score at hand, which are seen of the image that is pointed at, and of one without a thumbnail. */
+  /** Make the caption (name and score). It shows on hover, and where there is no thumbnail. */
   tell() {
     if (!this.tile || this.caption) return;
     const { tile, scale } = this;
