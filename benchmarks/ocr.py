@@ -35,7 +35,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from imgsearch.index.image_text.quotes import found_in
 from imgsearch.index.image_text.tokens import phrases_of
-from imgsearch.indexing import ocr
+from imgsearch.indexing.derived import ocr
 from imgsearch.media.lookahead import look_ahead
 
 SIZE = 2000, 1500

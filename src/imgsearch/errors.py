@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 
 from imgsearch.text import Call, Message, Option, plural
@@ -158,6 +159,10 @@ class OutOfResources(ImgsearchError):
 _OUT_OF_MEMORY = ("failed to map segment", "can't allocate memory", "could not create a primitive")
 
 
+_CUT_OFF_TREE = re.compile(r"field '\w+' is required for \w+")
+"""What CPython says when memory runs out while it compiles a module: its syntax tree lacks a node."""
+
+
 def exhausted(error: BaseException) -> OutOfResources | None:
     """Return the error to raise instead of one that means that a resource has run out; None for any other."""
     number, text = getattr(error, "errno", None), str(error)
@@ -167,6 +172,8 @@ def exhausted(error: BaseException) -> OutOfResources | None:
     if any(words in text for words in _OUT_OF_MEMORY) and isinstance(
         error, ImportError | OSError | RuntimeError
     ):
+        number = errno.ENOMEM
+    if isinstance(error, ValueError) and _CUT_OFF_TREE.fullmatch(text):
         number = errno.ENOMEM
     if number == errno.EMFILE:
         return OutOfResources(

@@ -106,6 +106,7 @@ def test_a_full_disk_behind_help_is_an_error(words: list[str]) -> None:
         (OSError("libgomp.so.1: failed to map segment from shared object"), "ulimit -v"),
         (MemoryError(), "ulimit -v"),
         (OSError(12, "Cannot allocate memory"), "ulimit -v"),
+        (ValueError("field 'target' is required for AnnAssign"), "ulimit -v"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
     ],
     ids=str,

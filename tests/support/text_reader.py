@@ -11,7 +11,7 @@ import pytest
 from imgsearch.index import image_text
 from imgsearch.index.image_text import ImageText, TextLine
 from imgsearch.index.writer import IndexWriter
-from imgsearch.indexing import ocr
+from imgsearch.indexing.derived import ocr
 from imgsearch.types import RGB
 from support.fakes import COLOURS
 

@@ -13,9 +13,9 @@ from imgsearch.errors import PictureError
 from imgsearch.files import open_source, source_file
 from imgsearch.files.open import open_regular
 from imgsearch.files.sidecars import read_sidecars
-from imgsearch.indexing.documents import OpenDocument, format_of, may_be_document
-from imgsearch.indexing.live_photos import as_part
-from imgsearch.indexing.raw_pairs import as_pair
+from imgsearch.indexing.documents.live_photos import as_part
+from imgsearch.indexing.documents.opened import OpenDocument, format_of, may_be_document
+from imgsearch.indexing.documents.raw_pairs import as_pair
 from imgsearch.media import formats
 from imgsearch.media.documents import DocumentOptions, Place
 from imgsearch.media.lookahead import look_ahead

@@ -20,17 +20,17 @@ from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, UNFINISHED, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
-from imgsearch.indexing import ocr
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
 from imgsearch.indexing.decode import EMPTY, Decoded, DocumentWork, Hashed, Page, Part, decode_ahead, ignore
-from imgsearch.indexing.documents import OpenDocument, options_of
-from imgsearch.indexing.hashes import hash_missing
-from imgsearch.indexing.metadata import make_words, read_missing
+from imgsearch.indexing.derived import ocr
+from imgsearch.indexing.derived.hashes import hash_missing
+from imgsearch.indexing.derived.metadata import make_words, read_missing
+from imgsearch.indexing.derived.texts import TextPass, is_wanted
+from imgsearch.indexing.derived.thumbs import ThumbMaker
+from imgsearch.indexing.documents.opened import OpenDocument, options_of
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
-from imgsearch.indexing.texts import TextPass, is_wanted
-from imgsearch.indexing.thumbs import ThumbMaker
 from imgsearch.media.documents import said
 from imgsearch.text import Call, Message, display_path, plural
 from imgsearch.types import (

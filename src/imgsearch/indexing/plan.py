@@ -15,8 +15,8 @@ from imgsearch.files.walk import RAW_TOO
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
-from imgsearch.indexing.live_photos import PART, has_still
-from imgsearch.indexing.raw_pairs import PAIR
+from imgsearch.indexing.documents.live_photos import PART, has_still
+from imgsearch.indexing.documents.raw_pairs import PAIR
 from imgsearch.indexing.roots import PlannedRoot, Scope
 from imgsearch.mounts import Drive, Mounts
 from imgsearch.names import owner_of, single_files

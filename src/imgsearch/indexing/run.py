@@ -30,9 +30,9 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import TRANSIENT, FileRow, Root
 from imgsearch.index.writer import IndexWriter
-from imgsearch.indexing import ocr
 from imgsearch.indexing.decode import is_image
-from imgsearch.indexing.documents import candidates, not_read
+from imgsearch.indexing.derived import ocr
+from imgsearch.indexing.documents.opened import candidates, not_read
 from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.places import samples_of

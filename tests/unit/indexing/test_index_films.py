@@ -10,7 +10,7 @@ from PIL import Image
 
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileRow
-from imgsearch.indexing.live_photos import PART
+from imgsearch.indexing.documents.live_photos import PART
 from imgsearch.media import documents
 from imgsearch.media.documents import DocumentOptions, Place, open_document
 from imgsearch.types import DEFAULT_BUDGET

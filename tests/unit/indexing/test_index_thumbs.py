@@ -11,7 +11,7 @@ import pytest
 
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.thumbs import ThumbStore, Used
-from imgsearch.indexing import thumbs
+from imgsearch.indexing.derived import thumbs
 from imgsearch.media.thumbnail import read_thumbnail
 from imgsearch.search.thumbnails import thumbnail
 from imgsearch.text import format_bytes

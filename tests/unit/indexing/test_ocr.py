@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from imgsearch.indexing import ocr
-from imgsearch.indexing.ocr import TextReader
+from imgsearch.indexing.derived import ocr
+from imgsearch.indexing.derived.ocr import TextReader
 
 pytestmark = [
     pytest.mark.skipif(not ocr.is_installed(), reason="the extra ocr is not installed"),

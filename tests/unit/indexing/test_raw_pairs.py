@@ -9,7 +9,7 @@ import pytest
 
 from imgsearch.files.walk import WalkOptions
 from imgsearch.index.reader import ImageIndex
-from imgsearch.indexing.raw_pairs import PAIR
+from imgsearch.indexing.documents.raw_pairs import PAIR
 from imgsearch.indexing.roots import WalkOverrides
 from support import fakes
 from support.fakes import FakeModel, indexed, paint, run

@@ -11,7 +11,7 @@ from PIL import Image
 from imgsearch.errors import MissingExtra
 from imgsearch.index import image_text
 from imgsearch.index.reader import ImageIndex
-from imgsearch.indexing import ocr, texts
+from imgsearch.indexing.derived import ocr, texts
 from imgsearch.search import SearchRequest, answer
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.show import show

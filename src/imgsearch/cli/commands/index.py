@@ -317,7 +317,7 @@ def status(
       imgsearch status
       imgsearch status --errors            # which files were skipped, and why
     """
-    from imgsearch.indexing.documents import not_read
+    from imgsearch.indexing.documents.opened import not_read
     from imgsearch.model.conventions import DEFAULT_INSTRUCTION
     from imgsearch.tools.maintenance.status import read_status, skipped_files
 

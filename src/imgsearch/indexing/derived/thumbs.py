@@ -11,7 +11,7 @@ from imgsearch.errors import PictureError
 from imgsearch.files import open_source
 from imgsearch.index.thumbs import ThumbStore
 from imgsearch.index.writer import IndexWriter
-from imgsearch.indexing.documents import may_be_document
+from imgsearch.indexing.documents.opened import may_be_document
 from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.thumbnail import budget_of, enough_for, make_thumbnail

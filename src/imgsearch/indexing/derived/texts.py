@@ -18,8 +18,8 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.image_text import ImageText, TextLine
 from imgsearch.index.rows import TRANSIENT
 from imgsearch.index.writer import IndexWriter
-from imgsearch.indexing import ocr
-from imgsearch.indexing.ocr import TextReader
+from imgsearch.indexing.derived import ocr
+from imgsearch.indexing.derived.ocr import TextReader
 from imgsearch.media import documents, formats
 from imgsearch.media.documents import Document, DocumentFormat, DocumentOptions, Place
 from imgsearch.media.lookahead import look_ahead
