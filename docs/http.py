@@ -29,7 +29,8 @@ BEGINNING = """\
 
 What [`imgsearch serve`](server.md#from-other-programs) answers to other programs, over its socket or with `--http`.
 A request is a JSON object, sent by POST with any content type. A field that is null counts as not given, and one that
-is unknown is an error. Paths are absolute, or begin with `~/`. `GET /status` takes nothing.
+is unknown is an error. Paths are absolute, or begin with `~/`; behind the path of an example image, `#page=7` means a
+page of a document, and `#t=83.2` a moment of a video, in seconds. `GET /status` takes nothing.
 
 Every answer is JSON and has these fields, errors too:
 

@@ -356,9 +356,15 @@ STACKED_BY = ("burst", "version", "alike", "film")
 frame of the same film."""
 
 
-def _time_json(kind: str, page: int) -> dict[str, float]:
-    """Return the time of a film's frame as JSON has it, in seconds; nothing of any other image."""
-    return {"time": page / 1000} if kind == "frame" else {}
+def place_json(kind: str, page: int, name: str = "") -> dict[str, Any]:
+    """Return where in a document an image is, as JSON has it beside its page; nothing of an image file's.
+
+    ``kind`` is one of KINDS, ``time`` that of a film's frame in seconds, ``member`` the ``name`` in an archive.
+    """
+    told: dict[str, Any] = {"kind": kind} if kind else {}
+    if kind == "frame":
+        told["time"] = page / 1000
+    return told | ({"member": name} if name else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,12 +380,13 @@ class Stacked:
     content: int = field(default=0, compare=False)
     sha256: bytes = field(default=b"", compare=False)
     kind: str = field(default="", compare=False)
+    name: str = field(default="", compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
         told = {
             "page": self.page,
-            **_time_json(self.kind, self.page),
+            **place_json(self.kind, self.page, self.name),
             "score": round(self.score, 6),
             "reason": self.reason,
         }
@@ -465,9 +472,7 @@ class Hit:
         }
         for name in ("content", "sha256", "stack", "index", "why", "quote", "rerank", "kind", "name"):
             del told[name]
-        told |= _time_json(self.kind, self.page)
-        if self.name:
-            told["member"] = self.name
+        told |= place_json(self.kind, self.page, self.name)
         if self.rerank is not None:
             told["rerank"] = round(self.rerank, 6)
         if self.index:

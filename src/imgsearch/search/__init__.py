@@ -17,6 +17,7 @@ from imgsearch.index.metadata.fulltext import words_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model.conventions import check_length, choose_instruction
 from imgsearch.names import known_as
+from imgsearch.place import split
 from imgsearch.search.examples import (
     ReadImage,
     content_by_path,
@@ -239,24 +240,30 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     request = _check_options(index, request)
     image = request.image
     if request.kind == "query" and isinstance(image, str):
-        image = read_picture(image, index.spec.pixels)
+        path, page = split(image)
+        image = read_picture(path, index.spec.pixels, page=page or None)
     elif request.kind == "query" and isinstance(image, ReadImage):
         image = image.pixels
     return replace(request, image=image)
 
 
-def images_to_read(index: ImageIndex, request: SearchRequest) -> list[str]:
-    """Return the paths of the files that ``read_image`` has to read before a request can be answered.
+def images_to_read(index: ImageIndex, request: SearchRequest) -> list[tuple[str, int]]:
+    """Return the images that ``read_image`` has to read before a request can be answered: each file and its page.
 
     Reads none itself. Raises as ``check_request`` does.
     """
     image = _check_options(index, request).image
-    paths = [part.image for part in request.parts if part.image]
+    wanted = [(part.image, part.page) for part in request.parts if part.image]
     if isinstance(image, str) and request.kind == "query":
-        return [image]  # the model gets it together with the words
+        return [split(image)]  # the model gets it together with the words
     if isinstance(image, str):
-        paths.append(image)
-    return [path for path in dict.fromkeys(paths) if not content_by_path(index, path)]
+        wanted.append((image, 0))
+
+    def is_stored(path: str, page: int) -> bool:
+        content = content_by_path(index, path)
+        return bool(content and (not page or index.vector(content, page) is not None))
+
+    return [one for one in dict.fromkeys(wanted) if not is_stored(*one)]
 
 
 def _check_options(index: ImageIndex, request: SearchRequest) -> SearchRequest:

@@ -20,11 +20,12 @@ from imgsearch.types import RGB, PixelBudget, Vectors
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadImage:
-    """An image file that has been read: its path, the sha256 of its bytes, its first page as (h, w, 3) uint8."""
+    """An image file that has been read: its path, the sha256 of its bytes, a page of it as (h, w, 3) uint8."""
 
     path: str
     sha256: bytes
     pixels: RGB
+    page: int = 0
 
 
 def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
@@ -48,6 +49,14 @@ def content_of(index: ImageIndex, path: str) -> bytes:
         except PictureError as error:
             raise InputError(f"{display_path(path)}: {_reason(error)}") from error
     return content
+
+
+def nearest_page(index: ImageIndex, content: bytes, page: int) -> int:
+    """Return a page of a file, or of a film the indexed frame that is nearest to a time in milliseconds."""
+    records = index.catalog.pages(content)
+    if not any(record.kind == "frame" for record in records):
+        return page
+    return min((record.page for record in records), key=lambda one: abs(one - page))
 
 
 def _hash(path: str) -> bytes:
@@ -101,7 +110,7 @@ def read_image(
     def decode() -> ReadImage | None:
         with open_source(path) as opened:
             picture = load_picture(opened.stream, path, budget, page, max_megapixels=max_megapixels)
-            return None if picture is None else ReadImage(path, opened.sha256, picture.pixels)
+            return None if picture is None else ReadImage(path, opened.sha256, picture.pixels, page or 0)
 
     try:
         read = aside(decode)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgsearch.errors import InputError
+from imgsearch.place import split
 from imgsearch.text import display_path, is_blank
 from imgsearch.types import Vectors
 
@@ -27,7 +28,7 @@ class Part:
 
     The image is given by its path, its address, or "-" for standard input; or as ``content``, the sha256 of an indexed
     file's bytes; or as ``vector``, (1, dim) float32, if it was embedded before. ``weight`` is negative for what is
-    taken away. ``page`` counts in an image file of several, from 0.
+    taken away. ``page`` counts in a file of several images, from 0; a film's are milliseconds.
     """
 
     text: str = ""
@@ -49,9 +50,10 @@ def parse_question(
     """Return the parts of a question, as a shell or a line gives its words.
 
     "horse + stripes - saddle" has three parts: a plus or minus counts where it stands alone between blanks. "2:dog"
-    weighs twice where there is another part. A part that is the path of a file, or an address, is an image; a path that
-    is written as one, with a slash, has to exist; without ``relative`` only an absolute path is one, and without
-    ``files`` none is: the disk is not looked at. With ``literal`` everything is one text.
+    weighs twice where there is another part. A part that is the path of a file, or an address, is an image; with
+    "#page=7" or "#t=83.2" behind the path, that page or moment. A path that is written as one, with a slash, has to
+    exist; without ``relative`` only an absolute path is one, and without ``files`` none is: the disk is not looked at.
+    With ``literal`` everything is one text.
 
     Raises InputError for a part that is missing or has no weight that counts, and for a question that adds nothing.
     """
@@ -99,7 +101,7 @@ def _paths(relative: bool, files: bool) -> IsPath:
 
 
 def _is_there(text: str, is_path: IsPath) -> bool:
-    return is_path(text) and os.path.exists(text)
+    return is_path(text) and os.path.exists(split(text)[0])
 
 
 def _tokens(word: str, is_path: IsPath) -> list[str]:
@@ -124,8 +126,10 @@ def _part(words: Sequence[str], sign: float, *, weighted: bool, is_path: IsPath)
     if text == STDIN or is_address(text):
         return replace(part, image=text)
     path = os.path.expanduser(text)
-    if _is_there(path, is_path) and os.path.isfile(path):
-        return replace(part, image=path)
+    if _is_there(path, is_path):
+        file, page = split(path)
+        if os.path.isfile(file):
+            return replace(part, image=file, page=page)
     if _is_written_as_path(text) and is_path(path):
         if os.path.isdir(path):
             raise InputError(f"{display_path(text)} is a folder; give the path of an image")

@@ -115,7 +115,7 @@ def _is_one_file(stack: Stack, new: Candidate) -> bool:
 def _behind(hit: Hit, reason: str) -> Stacked:
     """Return a hit that stands behind another one."""
     shape = (hit.width, hit.height)
-    return Stacked(hit.path, hit.page, hit.score, reason, *shape, hit.content, hit.sha256, hit.kind)
+    return Stacked(hit.path, hit.page, hit.score, reason, *shape, hit.content, hit.sha256, hit.kind, hit.name)
 
 
 def _apart(one: Candidate, other: Candidate) -> float:

@@ -16,12 +16,14 @@ from imgsearch.errors import InputError, UsageError
 from imgsearch.index import metadata
 from imgsearch.index.reader import ImageIndex
 from imgsearch.names import known_as
+from imgsearch.place import parted
+from imgsearch.search.examples import nearest_page
 from imgsearch.search.language.question import STDIN, Part
 from imgsearch.search.ranking.feedback import Page
 from imgsearch.search.show import iso
 from imgsearch.text import display_path, printable
 from imgsearch.tools.web.keys import NoImage, key_of, record_of
-from imgsearch.types import Hit, Metadata, Record, is_utf8, path_json
+from imgsearch.types import Hit, Metadata, Record, is_utf8, path_json, place_json
 
 _ID = re.compile(r"\d{1,18}-[0-9a-f]{16}")
 _NUMBER = re.compile(r"\d{1,6}")
@@ -42,14 +44,26 @@ class ImagePath(TypedDict):
     path_b64: NotRequired[Annotated[str, "The path's bytes in base64, if they are not UTF-8"]]
 
 
-class ImageResult(ImagePath):
+class Place(TypedDict):
+    """Where in a document an image is."""
+
+    kind: NotRequired[
+        Annotated[
+            str, "What it is of its file: page of a document, frame of a video, raw, member of an archive"
+        ]
+    ]
+    time: NotRequired[Annotated[float, "Of a video's frame: the seconds from the start"]]
+    member: NotRequired[Annotated[str, "Of an archive's image: its name in there"]]
+
+
+class ImageResult(ImagePath, Place):
     """An image that was found."""
 
     number: Annotated[int, "Its number in this answer: other tools take it until the next search or list"]
     id: Annotated[str, "What other tools take for this image, as long as it is indexed"]
     score: Annotated[float, "Cosine similarity, from -1 to 1; compare it only within one answer"]
     stands_out: Annotated[bool | None, "Whether it is closer than chance; null: nobody can tell"]
-    page: Annotated[int, "Its page in a file of several, from 0"]
+    page: Annotated[int, "Its page in a file of several, from 0; of a video, the frame's milliseconds"]
     width: Annotated[int, "In pixels"]
     height: Annotated[int, "In pixels"]
     taken: Annotated[str | None, "When it was taken, by the clock there; null: unknown"]
@@ -77,18 +91,33 @@ class Images:
             if not 1 <= int(short) <= len(self._last):
                 raise InputError(f"{short}: the last answer has no image of this number")
             return self.record(self._last[int(short) - 1])
-        if found := self._row(self.known(name)):
+        if found := self._at(name):
             return found
         raise self._unknown(name)
 
-    def _row(self, path: str) -> Record | None:
-        """Return the first image of a file, by the path that the index has."""
+    def _at(self, name: str) -> Record | None:
+        """Return the image of a path that a client gives, with a page or a moment behind it or without."""
+        path, page = parted(name)
+        if path != name:
+            try:
+                found = self._row(self.known(path), page)
+            except InputError:
+                found = None  # a file may have this very name
+            if found:
+                return found
+        return self._row(self.known(name))
+
+    def _row(self, path: str, page: int | None = None) -> Record | None:
+        """Return an image of a file, by the path that the index has: the first, or of a film that nearest to a time."""
         catalog = self._index.catalog
         for root in catalog.roots():
             if path.startswith(os.path.join(root.path, "")):
                 row = catalog.file(root.id, os.path.relpath(path, root.path))
                 if row is not None and row.content and (pages := catalog.pages(row.content)):
-                    return pages[0]
+                    if page is None:
+                        return pages[0]
+                    wanted = nearest_page(self._index, row.content, page)
+                    return next((one for one in pages if one.page == wanted), None)
         return None
 
     def listed(self, path: str) -> Record:
@@ -115,7 +144,10 @@ class Images:
 
     def path(self, record: Record, name: str) -> str:
         """Return by which of an image's paths to show it: the one that a client has named, else one that is there."""
-        known = self.known(name) if name.startswith(("/", "~/")) else ""
+        known = ""
+        if name.startswith(("/", "~/")):
+            path = parted(name)[0]
+            known = self.known(path if path != name and self._at(path) else name)
         if known in record.paths:
             return known
         return next((path for path in record.paths if deep.exists(path)), record.paths[0])
@@ -150,7 +182,8 @@ class Images:
         told: ImageResult = {
             "number": number,
             "id": key_of(hit.content, hit.sha256),
-            **shown_path(hit.path),  # type: ignore[typeddict-item]  # a path has no quote
+            **shown_path(hit.path),  # a path has no quote
+            **place_of(hit),  # type: ignore[typeddict-item]
             "score": round(hit.score, 4),
             "stands_out": hit.why.stands_out if hit.why else None,
             "page": hit.page,
@@ -168,6 +201,12 @@ class Images:
         """Return when an image was taken, if it is known."""
         known = metadata.get(self._index.catalog.database, content)
         return iso(known) if known else None
+
+
+def place_of(image: Hit | Record) -> Place:
+    """Return where in a document an image is."""
+    told: Place = place_json(image.kind, image.page, _cut(printable(image.name), _MOST_NAME))  # type: ignore[assignment]
+    return told
 
 
 def shown_path(path: str) -> ImagePath:

@@ -84,7 +84,9 @@ class Similar(Narrowed):
     """Images that look like examples."""
 
     images: Annotated[
-        list[str], "The examples: ids, numbers of the last answer, or absolute paths of indexed images"
+        list[str],
+        "The examples: ids, numbers of the last answer, or absolute paths of indexed images; a page or moment: "
+        "'report.pdf#page=7', 'clip.mov#t=83.2'",
     ]
     n: Annotated[int, f"At most so many images, up to {MOST}"] = 10
     offset: Annotated[int, "Leave out so many of the best images"] = 0
@@ -105,7 +107,11 @@ class Listing(Narrowed):
 class OneImage:
     """One image."""
 
-    image: Annotated[str, "Its id, its number in the last answer, or its absolute path"]
+    image: Annotated[
+        str,
+        "Its id, its number in the last answer, or its absolute path; a page or moment: 'report.pdf#page=7', "
+        "'clip.mov#t=83.2'",
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,8 +76,8 @@ class Confined(Filters):
 class Example:
     """An image of the index, as an example."""
 
-    path: Annotated[AbsolutePath, "Its path"]
-    page: Annotated[int, "Its page, from 0"] = 0
+    path: Annotated[AbsolutePath, "Its path, or a place in a document: `/home/me/report.pdf#page=7`"]
+    page: Annotated[int, "Its page, from 0; of a video, the frame's milliseconds"] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,10 @@ class Query(Search):
     """Images that words describe, an example image, or both."""
 
     text: Annotated[str | None, "The words, in the language of `imgsearch query`"] = None
-    image: Annotated[AbsolutePath | None, "An image that the model is given together with the words"] = None
+    image: Annotated[
+        AbsolutePath | None,
+        "An image, or a page of a document, that the model is given together with the words",
+    ] = None
     literal: Annotated[bool, "Take all words as they are"] = False
     more: Annotated[list[Example], "More like these images"] = field(default_factory=list)
     less: Annotated[list[Example], "Away from these images"] = field(default_factory=list)
@@ -141,7 +144,10 @@ class Query(Search):
 class Similar(Search):
     """Images that look like an example."""
 
-    image: Annotated[AbsolutePath | None, "The example; it need not be indexed"] = None
+    image: Annotated[
+        AbsolutePath | None,
+        "The example; it need not be indexed; a page or moment as `report.pdf#page=7`, `clip.mov#t=83.2`",
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,14 +189,29 @@ class Versioned(TypedDict):
     api: Annotated[int, "This interface's: raised only by a change that existing programs must follow"]
 
 
-class StackedImage(TypedDict):
+class Place(TypedDict):
+    """Where in a document an image is."""
+
+    kind: NotRequired[
+        Annotated[
+            str,
+            "What it is of its file: `page` of a document, `frame` of a video, `raw` photo, `member` of an archive",
+        ]
+    ]
+    time: NotRequired[Annotated[float, "Of a video's frame: the seconds from the start"]]
+    member: NotRequired[Annotated[str, "Of an archive's image: its name in there"]]
+
+
+class StackedImage(Place):
     """An image that stands behind a result."""
 
     path: Annotated[str, "Its absolute path"]
     path_b64: NotRequired[Annotated[str, "The path's bytes in base64, if they are not UTF-8"]]
-    page: Annotated[int, "Its page, from 0"]
+    page: Annotated[int, "Its page, from 0; of a video, the frame's milliseconds"]
     score: Annotated[float, "Its score"]
-    reason: Annotated[str, "`burst`, `version` (the same shot in another file) or `alike`"]
+    reason: Annotated[
+        str, "`burst`, `version` (the same shot in another file), `alike`, or `film` (another frame of it)"
+    ]
 
 
 class Why(TypedDict):
@@ -203,14 +224,14 @@ class Why(TypedDict):
     matched: Annotated[list[str], "What else of the request matched"]
 
 
-class FoundImage(TypedDict):
+class FoundImage(Place):
     """A result."""
 
     rank: Annotated[int, "Its place by score, from 1"]
     score: Annotated[float, "Cosine similarity, from -1 to 1"]
     path: Annotated[str, "Its absolute path"]
     path_b64: NotRequired[Annotated[str, "The path's bytes in base64, if they are not UTF-8"]]
-    page: Annotated[int, "Its page in a file of several, from 0"]
+    page: Annotated[int, "Its page in a file of several, from 0; of a video, the frame's milliseconds"]
     copies: Annotated[list[str], "Other files with the same bytes"]
     copies_b64: NotRequired[Annotated[list[str], "Their bytes in base64, if one of them is not UTF-8"]]
     missing: Annotated[bool, "Whether no such file is there now"]
@@ -247,6 +268,7 @@ class ReadPart(TypedDict):
 
     text: NotRequired[Annotated[str, "Its words"]]
     image: NotRequired[Annotated[str, "The path of its image"]]
+    page: NotRequired[Annotated[int, "The page of that, if it is not the first"]]
     weight: Annotated[float, "How much it counts; below 0: it is taken away"]
 
 

@@ -13,11 +13,12 @@ from imgsearch.client.connection import ServerState
 from imgsearch.client.protocol import model_spec_from_json
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.reader import ImageIndex
+from imgsearch.place import split
 from imgsearch.search import Answer, SearchKind, SearchRequest, ask, images_to_read
-from imgsearch.search.examples import ReadImage, content_of
+from imgsearch.search.examples import ReadImage, content_of, nearest_page
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.language.filtering import below_of, filters_of
-from imgsearch.search.language.question import STDIN, spelled
+from imgsearch.search.language.question import STDIN, Part, spelled
 from imgsearch.search.language.read import Reading, read_query
 from imgsearch.search.listing import ListOptions, count_facets, list_images
 from imgsearch.search.ranking.feedback import Page
@@ -26,7 +27,10 @@ from imgsearch.text import display_path
 from imgsearch.tools.server import api, shapes
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
-from imgsearch.types import Input, PixelBudget, QueryEncoder
+from imgsearch.types import MAX_MEGAPIXELS, Input, PixelBudget, QueryEncoder
+
+ToRead = tuple[str, PixelBudget, float, int | None]
+"""The arguments of ``read_image``."""
 
 
 def may_name_images(data: Any) -> bool:
@@ -97,7 +101,7 @@ class Handlers:
         asked = shapes.read(api.Similar, data)
         return self._answer(asked, _similar_to(asked.image or "", asked), read)
 
-    def images_to_read(self, kind: SearchKind, data: Any) -> list[tuple[str, PixelBudget]]:
+    def images_to_read(self, kind: SearchKind, data: Any) -> list[ToRead]:
         """Return the arguments of ``read_image`` for each file that has to be read before a request can be answered.
 
         Raises as answering does.
@@ -112,8 +116,9 @@ class Handlers:
         if request.image is None and not any(part.image for part in request.parts):
             return []
 
-        def work(index: ImageIndex) -> list[tuple[str, PixelBudget]]:
-            return [(path, index.spec.pixels) for path in images_to_read(index, request)]
+        def work(index: ImageIndex) -> list[ToRead]:
+            wanted = images_to_read(index, request)
+            return [(path, index.spec.pixels, MAX_MEGAPIXELS, page or None) for path, page in wanted]
 
         return self.resources.use_index(asked.index, work)
 
@@ -198,11 +203,16 @@ _QUERY_FIELDS = frozenset(field.name for field in shapes.fields(api.Query))
 
 
 def _is_image_file(text: str) -> bool:
-    return os.path.isabs(path := os.path.expanduser(text)) and os.path.isfile(path)
+    return os.path.isabs(path := os.path.expanduser(text)) and os.path.isfile(split(path)[0])
 
 
 def _similar_to(image: str, asked: api.Search) -> SearchRequest:
-    return SearchRequest("similar", image=os.path.expanduser(image), options=_options(asked, asked.given()))
+    path, page = split(os.path.expanduser(image))
+    options = _options(asked, asked.given())
+    if not page:
+        return SearchRequest("similar", image=path, options=options)
+    own = replace(options, include_examples=True)  # as a single file is in its own answer
+    return SearchRequest("similar", options=own, parts=(Part(image=path, page=page),))
 
 
 def _options(asked: api.Search, filters: Mapping[str, Any]) -> SearchOptions:
@@ -220,10 +230,12 @@ def _pages(index: ImageIndex, places: Sequence[api.Example]) -> tuple[Page, ...]
     """Return indexed images by their contents. Raises InputError for one that is not indexed."""
     found: list[Page] = []
     for place in places:
-        content = content_of(index, place.path)
-        if index.vector(content, place.page) is None:
+        path, page = split(place.path)
+        content = content_of(index, path)
+        page = nearest_page(index, content, place.page or page)
+        if index.vector(content, page) is None:
             raise InputError(f"{display_path(place.path)} is not in the index")
-        found.append((content, place.page))
+        found.append((content, page))
     return tuple(found)
 
 
@@ -235,18 +247,25 @@ def _with_images(
         return request
     if not request.parts:
         return replace(request, image=read[0])
-    by_path = {image.path: image for image in read}
+    by_place = {(image.path, image.page): image for image in read}
     parts = list(request.parts)
     for place, part in enumerate(parts):
-        image = by_path.get(part.image)
+        image = by_place.get((part.image, part.page))
         if image is None:
             continue
-        if index.vector(image.sha256) is not None:
+        if index.vector(image.sha256, image.page) is not None:
             parts[place] = replace(part, image="", content=image.sha256)
         else:
             vector = encoder.embed([Input(image=image.pixels, instruction=index.spec.document_prompt)])
             parts[place] = replace(part, image="", vector=vector)
     return replace(request, parts=tuple(parts))
+
+
+def _part_told(part: Part) -> dict[str, Any]:
+    """Return what a part is, as ``api.ReadPart`` has it."""
+    if not part.image:
+        return {"text": part.text}
+    return {"image": part.image} | ({"page": part.page} if part.page else {})
 
 
 def _told(reading: Reading, saved: Sequence[str]) -> dict[str, Any] | None:
@@ -255,9 +274,6 @@ def _told(reading: Reading, saved: Sequence[str]) -> dict[str, Any] | None:
         return None
     told: dict[str, Any] = {"text": reading.text, **reading.filters}
     if reading.parts:
-        told["parts"] = [
-            {"image" if part.image else "text": part.image or part.text, "weight": part.weight}
-            for part in reading.parts
-        ]
+        told["parts"] = [{**_part_told(part), "weight": part.weight} for part in reading.parts]
         told["text"] = spelled(reading.parts)
     return told | ({"saved": list(saved)} if saved else {})
