@@ -12,10 +12,13 @@ _PAGED = ("page", "member")
 
 
 def fragment(kind: str, page: int) -> str:
-    """Return what stands behind the path of an image of a kind (types.KINDS); "" where the path says it all."""
+    """Return what stands behind the path of an image of a kind (types.KINDS); "" where the path says it all.
+
+    The first page of an image file is what everybody takes for the image.
+    """
     if kind == "frame":
         return f"#t={page / 1000:.3f}".rstrip("0").rstrip(".")
-    return f"#page={page + 1}" if kind in _PAGED else ""
+    return f"#page={page + 1}" if kind in _PAGED or (page and not kind) else ""
 
 
 def split(name: str) -> tuple[str, int]:

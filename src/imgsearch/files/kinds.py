@@ -8,7 +8,9 @@ from collections.abc import Mapping
 RAW, VIDEO, PDF, DOCUMENT, ARCHIVE, PICTURE = "raw", "video", "pdf", "document", "archive", "image"
 OTHER, LINK = "other", "link"
 PAGED = frozenset({PDF, DOCUMENT, ARCHIVE})
-"""The kinds of which some pages can be asked for."""
+"""The kinds of which some pages can be asked for, ...."""
+PAGED_IMAGES = frozenset({".tif", ".tiff"})
+"""... and the extensions of images that have pages."""
 EXTENSIONS = {
     RAW: "3fr ari arw bay cap cr2 cr3 crw cs1 dcr dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx raf "
     "raw rw2 rwl sr2 srf srw x3f",

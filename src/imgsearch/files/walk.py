@@ -23,7 +23,7 @@ from imgsearch.files.ignore import (
     is_junk,
     option_rules,
 )
-from imgsearch.files.kinds import LINK, PAGED, RAW, VIDEO, extension, kind_of
+from imgsearch.files.kinds import LINK, PAGED, PAGED_IMAGES, RAW, VIDEO, extension, kind_of
 from imgsearch.files.reached import Reached
 from imgsearch.files.sidecars import sidecars_among, sidecars_of, state_of
 from imgsearch.fs import is_at_or_below
@@ -45,9 +45,9 @@ class WalkOptions:
     """What a walk takes: gitignore patterns to leave out, and three switches; and what is read of a file that is found.
 
     ``above`` and ``anchor`` are absolute folders above the root, or "" for the root itself: the topmost one
-    whose ignore files count, and the one that the patterns are relative to. ``pages`` of documents are "all", "first"
-    or numbers such as "3-9", ``frames`` of a film 0 for a number by its length; the passwords for documents are the
-    lines of ``pdf_password_file``, an absolute path, or "". ``raw_too``: a RAW file is read though the same
+    whose ignore files count, and the one that the patterns are relative to. ``pages`` of documents and TIFFs are "all",
+    "first" or numbers such as "3-9", ``frames`` of a film 0 for a number by its length; the passwords for documents are
+    the lines of ``pdf_password_file``, an absolute path, or "". ``raw_too``: a RAW file is read though the same
     photo lies beside it as JPEG.
     """
 
@@ -71,7 +71,8 @@ class WalkOptions:
             return RAW_TOO if self.raw_too else ""
         if kind == VIDEO:
             return f"frames={self.frames}" if self.frames else ""
-        return f"pages={self.pages}" if kind in PAGED and self.pages != "all" else ""
+        is_paged = kind in PAGED or extension(path) in PAGED_IMAGES
+        return f"pages={self.pages}" if is_paged and self.pages != "all" else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from imgsearch.indexing.documents.live_photos import as_part
 from imgsearch.indexing.documents.opened import OpenDocument, format_of, may_be_document
 from imgsearch.indexing.documents.raw_pairs import as_pair
 from imgsearch.media import formats
-from imgsearch.media.documents import DocumentOptions, Place
+from imgsearch.media.documents import DocumentOptions, Place, chosen
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.metadata import MAX_BLOCK, with_sidecars
 from imgsearch.media.pixelhash import pixel_hash
@@ -48,12 +48,17 @@ class Page:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """A file's pages, at least one, under the hash of its bytes."""
+    """A file's pages, at least one, under the hash of its bytes.
+
+    ``is_paged``: it may have others, and some of these may be indexed. ``note`` is what its owner should know.
+    """
 
     source: SourceFile
     sha256: bytes
     pages: tuple[Page, ...]
     metadata: Metadata
+    is_paged: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class DocumentWork:
-    """How documents are read.
+    """How documents are read, and images of several pages.
 
     ``options`` gives a file's options, ``is_known`` whether all that is asked for of a content, by sha256 and the
     file's ``reading``, is indexed, and ``pages`` which of its pages are. All are called from several threads.
@@ -143,7 +148,7 @@ def decode_ahead(
 
     def image(source: SourceFile) -> Decoded | Hashed | Skipped:
         with decoding(source):
-            return _decode(source, prepare, is_known, budget, max_megapixels, seen)
+            return _decode(source, prepare, is_known, budget, max_megapixels, seen, documents)
 
     def part(document: OpenDocument, place: Place) -> Part:
         try:
@@ -236,27 +241,35 @@ def _decode(
     budget: PixelBudget,
     max_megapixels: float,
     seen: Callable[[bytes, Picture], None],
+    documents: DocumentWork,
 ) -> Decoded | Hashed | Skipped:
     try:
         path = os.path.join(source.root, source.path)
-        with open_source(path, lambda stream: formats.recognise(stream, path)) as opened:
+        found: list[formats.Format] = []
+        with open_source(path, lambda stream: found.append(formats.recognise(stream, path))) as opened:
             # What counts is the file as it is read, which may be newer than what the walk saw.
             beside = source.sidecars, source.sidecar_state
             source = source_file(
                 source.root, source.path, opened.status, source.device, *beside, reading=source.reading
             )
+            is_paged = found[0].paged
             known = is_known(opened.sha256)
+            if known and is_paged:  # but perhaps not all of its pages
+                known = documents.is_known(opened.sha256, source.reading)
             if known or prepare is None:
                 return Hashed(source, opened.sha256, known, read_metadata(source, opened.stream))
-            pages = []
+            wanted = chosen(documents.options(source).pages) if source.reading else formats.ALL_PAGES
+            pages, notes = [], []
             for picture in formats.load_pictures(
-                opened.stream, source.path, budget, max_megapixels=max_megapixels
+                opened.stream, source.path, budget, max_megapixels=max_megapixels, pages=wanted
             ):
                 pages.append(_page(picture, prepare))
+                notes += [picture.note] if picture.note else []
                 seen(opened.sha256, picture)
             if not pages:
                 return Skipped(source, EMPTY)
-            return Decoded(source, opened.sha256, tuple(pages), read_metadata(source, opened.stream))
+            told = read_metadata(source, opened.stream)
+            return Decoded(source, opened.sha256, tuple(pages), told, is_paged, "; ".join(notes))
     except PictureError as error:
         return Skipped(source, error.reason, error.detail)
 

@@ -327,6 +327,8 @@ class Ingest:
                 self._take_copy(file)
             elif file.sha256 in self.unreadable:
                 self._skip(Skipped(file.source, *self.unreadable[file.sha256]))
+        elif isinstance(file, Decoded) and encoder is not None and file.is_paged:
+            self._take_pages(file, encoder)
         elif isinstance(file, Hashed) or encoder is None or self._has(file.sha256):
             self._take_copy(file)
         elif any(isinstance(other, Decoded) and other.sha256 == file.sha256 for other in self.batch):
@@ -343,7 +345,22 @@ class Ingest:
         self.result.reused += 1
         self.reporter.advance(1, _folder(file.source))
         told = file.metadata or metadata.get(self.writer.catalog.database, file.sha256)
-        self._note(file.source, file.sha256, metadata=told)
+        note = file.note if isinstance(file, Decoded) else ""
+        self._note(file.source, file.sha256, detail=note, metadata=told)
+
+    def _take_pages(self, file: Decoded, encoder: ImageEncoder) -> None:
+        """Take in an image file of which other pages may have been asked for before: those that are new."""
+        if any(isinstance(other, Decoded) and other.sha256 == file.sha256 for other in self.batch):
+            self._embed(encoder)
+        if file.source.reading:  # else all of them are asked for
+            asked, root = {page.page for page in file.pages}, self.root_ids[file.source.root]
+            self.writer.catalog.keep_pages(file.sha256, asked, file.source.reading, root)
+        new = tuple(page for page in file.pages if not self._has_page(file.sha256, page.page))
+        if new:
+            self.batch.append(replace(file, pages=new))
+            self._embed_if_full(encoder)
+        else:
+            self._take_copy(file)
 
     def _take_part(self, part: Part, encoder: ImageEncoder) -> None:
         """Take in a page of a document."""
@@ -506,8 +523,7 @@ class Ingest:
     def _embedded(self, file: Decoded | Part) -> None:
         """Note a file that has been embedded, or a page of one."""
         if isinstance(file, Decoded):
-            notes = filter(None, (page.note for page in file.pages))
-            self._note(file.source, file.sha256, detail="; ".join(notes), metadata=file.metadata)
+            self._note(file.source, file.sha256, detail=file.note, metadata=file.metadata)
             self.result.indexed += 1
             self.reporter.advance(1, _folder(file.source))
             return

@@ -29,6 +29,8 @@ class Format(NamedTuple):
     """A regular expression that the file's first bytes match from the start."""
     by_name: bool = False
     """True where the head is too weak to tell: the format is then tried only under its own extensions."""
+    paged: bool = False
+    """True where a file may have several pages: its module is a PagedDecoder."""
 
 
 class Decoder(Protocol):
@@ -46,12 +48,29 @@ class Decoder(Protocol):
         """Return what the file tells of its first picture besides the pixels, or raise what decode would."""
 
 
+ALL_PAGES = slice(None)
+
+
+class PagedDecoder(Decoder, Protocol):
+    """What a module offers whose format has pages."""
+
+    def decode(
+        self,
+        stream: BinaryIO,
+        format: str,
+        budget: PixelBudget,
+        max_pixels: int,
+        pages: slice = ALL_PAGES,
+    ) -> Iterator[Picture]:
+        """Yield some pages of a file, numbered from 0; of a file that has only one, that one in any case."""
+
+
 FORMATS = (
     Format("JPEG", "jpeg", "jpg jpeg jpe jfif mpo", rb"\xff\xd8\xff"),
     Format("PNG", "png", "png apng", rb"\x89PNG\r\n\x1a\n"),
     Format("GIF", "raster", "gif", rb"GIF8[79]a"),
     Format("WEBP", "raster", "webp", rb"RIFF....WEBP"),
-    Format("TIFF", "tiff", "tif tiff", rb"II[*+]\0|MM\0[*+]"),
+    Format("TIFF", "tiff", "tif tiff", rb"II[*+]\0|MM\0[*+]", paged=True),
     Format("BMP", "raster", "bmp", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
     Format("JPEG2000", "raster", "jp2 j2k jpx jpf jpc j2c", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
     Format("PPM", "raster", "pnm pbm pgm ppm pfm", rb"P[1-7Ff][\s#]"),
@@ -108,12 +127,18 @@ _UNSUPPORTED = re.compile(
 
 
 def load_pictures(
-    stream: BinaryIO, name: str, budget: PixelBudget, *, max_megapixels: float = MAX_MEGAPIXELS
+    stream: BinaryIO,
+    name: str,
+    budget: PixelBudget,
+    *,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    pages: slice = ALL_PAGES,
 ) -> Iterator[Picture]:
-    """Decode a file's pictures: upright, sRGB, on a ground where transparent; all pages of a TIFF.
+    """Decode a file's pictures: upright, sRGB, on a ground where transparent; all ``pages`` of a TIFF.
 
-    Of an animation the first frame that holds something counts. A light drawing on nothing is set on black, any
-    other on white. ``Picture.note`` is not empty where something is missing that its owner should know of.
+    Of an animation the first frame counts, or the most telling one if that is empty. A light drawing on nothing is
+    set on black, any other on white. ``Picture.note`` is not empty where something is missing that its owner should
+    know of.
 
     ``stream`` is seekable; it is read while the iterator runs and neither kept nor closed. The contents
     decide what it is, not ``name``, of which only the extension counts, and only for formats without a
@@ -127,8 +152,12 @@ def load_pictures(
     pillow-heif". Can be called from many threads, each with a stream of its own.
     """
     with picture_errors():
-        decoder, format = _decoder(stream, name)
-        yield from decoder.decode(timed(stream), format, budget, int(max_megapixels * 1_000_000))
+        found = recognise(stream, name)
+        given = timed(stream), found.name, budget, int(max_megapixels * 1_000_000)
+        if found.paged:
+            yield from cast("PagedDecoder", _module(found)).decode(*given, pages)
+        else:
+            yield from _module(found).decode(*given)
 
 
 def check_picture(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[int, int]:
@@ -181,7 +210,11 @@ def recognise(stream: BinaryIO, name: str) -> Format:
 def _decoder(stream: BinaryIO, name: str) -> tuple[Decoder, str]:
     """Return who decodes this file, and the format's name for that."""
     found = recognise(stream, name)
-    return cast("Decoder", import_module(f"imgsearch.media.{found.module}")), found.name
+    return _module(found), found.name
+
+
+def _module(format: Format) -> Decoder:
+    return cast("Decoder", import_module(f"imgsearch.media.{format.module}"))
 
 
 @contextmanager

@@ -36,7 +36,8 @@ def load_picture(
     None if there is no such page. Raises PictureError as ``formats.load_pictures`` and ``documents.open_document`` do.
     """
     if not recognise(stream, name):
-        pictures = formats.load_pictures(stream, name, budget, max_megapixels=max_megapixels)
+        pages = formats.ALL_PAGES if page is None else slice(page, page + 1)
+        pictures = formats.load_pictures(stream, name, budget, max_megapixels=max_megapixels, pages=pages)
         return next((one for one in pictures if page is None or one.page == page), None)
     # Where the frame is known, frames=-1 skips the search for the best ones.
     options = DocumentOptions(frames=0 if page is None else -1, max_megapixels=max_megapixels)

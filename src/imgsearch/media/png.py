@@ -88,7 +88,7 @@ class _Parts:
 
 
 def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) -> Iterator[Picture]:
-    """Yield the first frame of a PNG that holds something.
+    """Yield the image of a PNG, of an animation its most telling frame.
 
     Raises PictureError for a variant that can't be read, a size out of bounds and too much of the end missing,
     else whatever Pillow raises on broken bytes.
@@ -100,7 +100,7 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     ):
         try:
             image.load()
-            shown = raster.first_with_content(image)
+            shown = raster.telling_frame(image)
             if parts.has_wide_key() and shown is image:
                 shown = _without_key(shown, _low_bytes(stream, parts, max_pixels), parts.found[b"tRNS"])
         except (OSError, SyntaxError) as error:

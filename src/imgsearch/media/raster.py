@@ -34,6 +34,7 @@ from PIL import (
 
 from imgsearch.errors import PictureError
 from imgsearch.media import colour, headers
+from imgsearch.media.animation import most_telling
 from imgsearch.media.headers import Header, read_header
 from imgsearch.media.jpeg2000 import Codestream
 from imgsearch.media.limits import DECODING, Cost
@@ -77,11 +78,8 @@ _WORTH_REDUCING = 0.8
 _ANIMATED = frozenset({"AVIF", "GIF", "WEBP"})
 _WITH_METADATA = frozenset({"AVIF", "PSD", "WEBP"})
 """The formats here whose metadata Pillow finds."""
-_MAX_EMPTY_FRAMES = 100
 LEAST_ROWS = 0.75
 """The share of its rows that an image must have when its end is missing; benchmarks/LOG.md has the reason."""
-_SAME_COLOUR = 32
-"""Channels that differ by no more than this, of 255, from one end of a frame to the other show nothing."""
 _LARGE = 40_000_000
 """Pixels from which on an image is reduced before anything else is done with it, so that no copies of it are made."""
 _STRIPS = 50_000_000
@@ -95,7 +93,7 @@ _silenced = False
 
 
 def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) -> Iterator[Picture]:
-    """Yield the first frame of a file that holds something.
+    """Yield the image of a file, of an animation its most telling frame.
 
     Raises PictureError where the size is out of bounds, else whatever Pillow raises on broken bytes.
     """
@@ -110,7 +108,7 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
             if header.palette and image.mode in ("P", "PA"):
                 mode, colours = header.palette
                 image.putpalette(colours, mode)
-            shown = first_with_content(image) if format in _ANIMATED else image
+            shown = telling_frame(image) if format in _ANIMATED else image
             shown = manageable(shown, budget.max_pixels, opaque=not _has_alpha(shown, header))
             if header.bits < 8:
                 step, top = 1 << 8 - header.bits, (1 << header.bits) - 1
@@ -285,22 +283,9 @@ def _has_alpha(image: Image.Image, header: Header) -> bool:
     return header.has_alpha and with_alpha.getchannel("A").getextrema() != (0, 0)
 
 
-def first_with_content(image: ImageFile.ImageFile) -> Image.Image:
-    """Return the first frame of a loaded animation that is not of one colour; the first if there is none."""
-    first: Image.Image = image
-    if not getattr(image, "is_animated", False):
-        return image
-    for number in range(1, _MAX_EMPTY_FRAMES):
-        if not _is_empty(image):
-            return image
-        if number == 1:
-            first = image.copy()
-        try:
-            image.seek(number)
-            image.load()
-        except Exception:  # no more frames, or a broken one behind a first that is in order
-            break
-    return first
+def telling_frame(image: ImageFile.ImageFile) -> Image.Image:
+    """Return the frame that stands for a loaded image: the image itself unless it is an animation that begins empty."""
+    return most_telling(image, lambda frame: flat(manageable(frame, DEFAULT_BUDGET.max_pixels))).image
 
 
 def end_note(rows: int, height: int) -> str:
@@ -310,12 +295,6 @@ def end_note(rows: int, height: int) -> str:
     if rows < LEAST_ROWS * height:
         raise PictureError("corrupt", said)
     return said
-
-
-def _is_empty(image: Image.Image) -> bool:
-    """Tell whether a frame shows nothing: it is of one colour, or nearly."""
-    shown = flat(manageable(image, DEFAULT_BUDGET.max_pixels))
-    return all(high - low <= _SAME_COLOUR for low, high in shown.getextrema())  # type: ignore[misc]
 
 
 def reduced(image: Image.Image, max_pixels: int) -> Image.Image:

@@ -33,7 +33,9 @@ MAX_PAGES = 100
 """Pages of one file that are read, at most."""
 _MAX_PAGE_PIXELS = 32_000_000
 """Pixels of all pages together, as the model sees them: they wait in memory until the file has been decoded."""
-_MAX_DIRECTORIES = 4 * MAX_PAGES
+_MAX_DIRECTORIES = 4
+"""For each page that is looked for."""
+_MOST_DIRECTORIES = 10_000
 _MAX_SUBPAGES = 16
 _MOST_BYTES = 8
 """Bytes per pixel that tifffile may unpack of the largest image that is allowed; of smaller ones it may be more."""
@@ -63,8 +65,10 @@ _BY_TIFFFILE = frozenset({1, 8, 32773, 32946, 34925})
 """Compressions that tifffile unpacks alone; for others it needs imagecodecs."""
 
 
-def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) -> Iterator[Picture]:
-    """Yield the pages of a TIFF, numbered from 0; thumbnails and masks are none.
+def decode(
+    stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int, pages: slice = slice(None)
+) -> Iterator[Picture]:
+    """Yield the ``pages`` of a TIFF, numbered from 0; thumbnails and masks are none. If there is only one, that one.
 
     A page that can't be read does not cost the others; the last has a note then. Raises PictureError if no page can
     be read: of the first, why.
@@ -74,8 +78,13 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     notes = []
     with _opened(stream) as file:
         most = max(1, min(MAX_PAGES, _MAX_PAGE_PIXELS // max(1, budget.max_pixels)))
-        pages, more = _pages(file, most)
-        for number, page in enumerate(pages):
+        start = pages.start or 0
+        wanted = most if pages.stop is None else min(most, pages.stop - start)
+        found, more = _pages(file, start + wanted)
+        more = more and (pages.stop is None or wanted < pages.stop - start)
+        if len(found) == 1:
+            start = 0  # no document but an image, and nobody has meant to leave that out
+        for number, page in enumerate(found[start:], start):
             try:
                 picture = _picture(stream, page, budget, max_pixels, number)
             except MemoryError:
@@ -83,19 +92,23 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
             except TooLong:
                 if held is None:
                     raise
-                more, most = True, number
+                more, wanted = True, number - start
                 break
             except Exception as error:  # of a decoder; formats.py gives it a reason if it is the only one
                 failure = failure or error
-                notes.append(f"page {number} can't be read: {error_line(error, most=80)}")
+                notes.append(f"page {number + 1} can't be read: {error_line(error, most=80)}")
                 continue
             if held is not None:
                 yield held
             held = picture
+        beyond = start >= len(found)
     if held is None:
+        if beyond:
+            return
         raise failure or PictureError("corrupt", "it has no page")
     if more:
-        notes.append(f"only its first {most} pages are read")
+        first = f"{wanted} pages from page {start + 1} on" if start else f"first {wanted} pages"
+        notes.append(f"only its {first} are read")
     yield replace(held, note="; ".join(filter(None, [held.note, *notes])))
 
 
@@ -150,7 +163,7 @@ def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], bool]:
     found: list[TiffPage] = []
     reduced: list[TiffPage] = []
     masks: list[TiffPage] = []
-    for page in _directories(file):
+    for page in _directories(file, min(_MAX_DIRECTORIES * max(most, MAX_PAGES), _MOST_DIRECTORIES)):
         family = [page, *_below(page)]
         full = [member for member in family if _kind(member) == 0]
         if full and len(found) == most:
@@ -165,10 +178,10 @@ def _pages(file: TiffFile, most: int) -> tuple[list[TiffPage], bool]:
     return found or [max(reduced, key=_area)], False
 
 
-def _directories(file: TiffFile) -> Iterator[TiffPage]:
-    """Yield a file's directories as far as they can be read, each once."""
+def _directories(file: TiffFile, most: int) -> Iterator[TiffPage]:
+    """Yield a file's first directories as far as they can be read, each once."""
     seen = set()
-    for number in range(_MAX_DIRECTORIES):
+    for number in range(most):
         try:
             page: Any = file.pages[number]
         except (IndexError, ValueError, struct.error):

@@ -70,14 +70,14 @@ def _opened_at(path: str, page: int) -> list[str] | None:
     """Return the command that opens a document at a page, or a film at so many milliseconds; None if none is known."""
     kind = mimetypes.guess_type(path)[0] or ""
     is_film = kind.startswith("video/")
-    if not (is_film or kind == "application/pdf"):
+    if not (is_film or kind in ("application/pdf", "image/tiff")):
         return None
     viewer = (_answer(["xdg-mime", "query", "default", kind]) or "").strip().lower()
     place = f"{page / 1000:.3f}" if is_film else str(page + 1)
     for name, arguments in (_AT_TIME if is_film else _AT_PAGE).items():
         if name in viewer and (program := shutil.which(name)):
             return [program, *(argument.format(place) for argument in arguments), path]
-    for name in () if is_film else ("firefox", "chromium", "google-chrome"):
+    for name in ("firefox", "chromium", "google-chrome") if kind == "application/pdf" else ():
         if name in viewer and (program := shutil.which(name)):
             return [program, f"file://{quote(os.fsencode(path))}#page={place}"]
     return None

@@ -287,7 +287,7 @@ def test_a_broken_page_does_not_cost_the_others() -> None:
     """The pages that can be read come with their numbers, and the last tells of the other."""
     found = pages(tiff(shade(10), ({**RGB, 257: 4000}, b"short"), shade(240)))
     assert [(picture.page, *quarter(picture)) for picture in found] == [(0, 10), (2, 240)]
-    assert "page 1" in found[-1].note
+    assert "page 2 can't be read" in found[-1].note
     assert refusal(tiff(({**RGB, 257: 4000}, b"short"))).reason == "corrupt"
 
 
@@ -300,6 +300,38 @@ def test_pages_are_counted() -> None:
     circle = bytearray(tiff(shade(10), shade(20)))
     circle[-4:] = circle[4:8]
     assert [quarter(picture) for picture in pages(bytes(circle))] == [[10], [20]]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (slice(0, 1), [0]),
+        (slice(1, 3), [1, 2]),
+        (slice(2, None), [2, 3]),
+        (slice(3, 9), [3]),
+        (slice(4, 9), []),
+    ],
+)
+def test_only_the_pages_that_are_asked_for_are_decoded(wanted: slice, found: list[int]) -> None:
+    """They keep their numbers, and nothing is said of the others."""
+    data = tiff(*[shade(20 * n) for n in range(4)])
+    some = pages(data, pages=wanted)
+    assert [picture.page for picture in some] == found
+    assert [quarter(picture) for picture in some] == [[20 * n] for n in found]
+    assert not any(picture.note for picture in some)
+
+
+def test_pages_beyond_the_limit_can_be_asked_for() -> None:
+    """The limit is how many are read, not where they are."""
+    data = tiff(*[shade(n % 250) for n in range(MAX_PAGES + 8)])
+    assert [picture.page for picture in pages(data, pages=slice(MAX_PAGES + 3, MAX_PAGES + 5))] == [103, 104]
+    assert len(found := pages(data, pages=slice(2, None))) == MAX_PAGES
+    assert "100 pages from page 3 on" in found[-1].note
+
+
+def test_a_tiff_of_one_page_is_no_document() -> None:
+    """It is a photo, so it is read whichever pages are asked for."""
+    assert [picture.page for picture in pages(tiff(shade(10)), pages=slice(4, 9))] == [0]
 
 
 def test_a_large_budget_reads_fewer_pages() -> None:

@@ -33,13 +33,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: FakeMode
 
 def test_the_place_is_written_behind_the_path() -> None:
     """Pages count from 1 and times are in seconds, and what is written is understood."""
-    assert fragment("page", 6) == fragment("member", 6) == "#page=7"
+    assert fragment("page", 6) == fragment("member", 6) == fragment("", 6) == "#page=7"
+    assert fragment("", 0) == ""
     assert (fragment("frame", 83200), fragment("frame", 0), fragment("frame", 5)) == (
         "#t=83.2",
         "#t=0",
         "#t=0.005",
     )
-    assert fragment("", 3) == fragment("raw", 0) == ""
+    assert fragment("raw", 0) == ""
     assert split("a/report.pdf#page=7") == ("a/report.pdf", 6)
     assert split("clip.mov#t=83.2") == ("clip.mov", 83200)
     for name in ("a.pdf#page=0", "a.pdf#page=x", "a.pdf", "#page=3", "a.mov#t=-1"):

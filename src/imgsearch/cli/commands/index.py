@@ -113,7 +113,7 @@ def index(
         typer.Option(
             "--pages",
             metavar="all|first|N-M",
-            help="Pages of each document to index; saved per folder",
+            help="Pages per document or TIFF to index; saved per folder",
             rich_help_panel=ADVANCED,
         ),
     ] = None,

@@ -82,7 +82,6 @@ def notes_of(hit: Hit) -> tuple[str, ...]:
 
 def row_of(hit: Hit, also: Beside) -> Row:
     """Return the row of a hit."""
-    page = (f"page {hit.page + 1}",) if hit.page and not hit.kind else ()
     details = date(also.taken.get((hit.index, hit.content))), pixels(hit.width, hit.height)
     paths = hit.path, *hit.copies
     image = Record(hit.content, hit.sha256, hit.page, hit.width, hit.height, paths) if hit.sha256 else None
@@ -90,7 +89,7 @@ def row_of(hit: Hit, also: Beside) -> Row:
         hit.path,
         hit.score if also.scored else None,
         where=fragment(hit.kind, hit.page),
-        notes=(*page, *notes_of(hit)),
+        notes=notes_of(hit),
         alert=MISSING if hit.missing else "",
         details=details,
         below=(*([printable(hit.quote.text)] if hit.quote else []), *([why(hit.why)] if hit.why else [])),

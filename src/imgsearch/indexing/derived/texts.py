@@ -155,7 +155,11 @@ class TextPass:
                     return ()
                 try:
                     for picture in formats.load_pictures(
-                        opened.stream, path, ocr.BUDGET, max_megapixels=self._limit
+                        opened.stream,
+                        path,
+                        ocr.BUDGET,
+                        max_megapixels=self._limit,
+                        pages=slice(min(pages), max(pages) + 1),
                     ):
                         if picture.page in pages:
                             texts[picture.page] = self._text_of(reader, content, picture.page, picture.pixels)
