@@ -7,6 +7,7 @@ import gc
 import inspect
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from functools import cache
@@ -39,6 +40,9 @@ for _kind in ("CONFIG", "STATE"):
         tempfile.gettempdir(), f"imgsearch-tests-{os.getpid()}", _kind.lower()
     )
 atexit.register(shutil.rmtree, os.path.dirname(os.environ["XDG_STATE_HOME"]), ignore_errors=True)
+# A thousand processes that tests start would each compile the sources again, twice what a start takes otherwise.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Users don't set it, and it hides what Python's exit does with a stream that could not be written.
 os.environ.pop("PYTHONUNBUFFERED", None)
 # Workers side by side (pytest-xdist) each keep to one core, and so do the processes that they start.
