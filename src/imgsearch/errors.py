@@ -57,7 +57,7 @@ class FolderError(ImgsearchError):
 
 
 class NothingToIndex(ImgsearchError):
-    """The paths that were given hold no picture."""
+    """The paths that were given contain no image."""
 
     exit_code = 1
 

@@ -21,6 +21,15 @@ def fragment(kind: str, page: int) -> str:
     return f"#page={page + 1}" if kind in _PAGED or (page and not kind) else ""
 
 
+def label(kind: str, page: int) -> str:
+    """Return the same for a person: "page 7", "1:23" or "2:03:04"; "" where the file has but this image."""
+    if kind == "frame":
+        minutes, seconds = divmod(page // 1000, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"page {page + 1}" if kind in _PAGED or page else ""
+
+
 def split(name: str) -> tuple[str, int]:
     """Return the path and the page that a name means, the time in milliseconds of a frame; 0 where none is given.
 

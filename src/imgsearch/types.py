@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 if TYPE_CHECKING:
@@ -422,11 +423,18 @@ Box: TypeAlias = tuple[float, float, float, float]
 class Quote:
     """What of the text in an image a query has found: the line as it was read, and ``boxes`` of the words.
 
-    … stands for text before and behind it. There are no boxes where nobody knows where the text stands.
+    … stands for text before and behind it. There are no boxes where nobody knows where the text stands. ``marks`` are
+    the characters of the words in the text, each a stretch from one to before another.
     """
 
     text: str
     boxes: tuple[Box, ...] = ()
+    marks: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+
+    def parts(self) -> list[str]:
+        """Return the text in parts: what is no word that was found, the first such word, and so on in turn."""
+        ends = [0, *(place for mark in self.marks for place in mark), len(self.text)]
+        return [self.text[start:end] for start, end in pairwise(ends)]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""

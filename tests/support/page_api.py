@@ -350,9 +350,11 @@ def _tile(image: dict[str, Any]) -> dict[str, Any]:
         **{name: image[name] for name in ("key", "name", "width", "height", "taken")},
         "folder": image["path"],
         "page": 0,
+        "where": "",
         "spreads": None,
         "stands_out": None,
         "copies": image.get("copies", 0),
         "missing": image.get("missing", False),
         "stack": image.get("stack", []),
+        **{name: image[name] for name in ("where", "quote", "quote_parts", "boxes") if name in image},
     }

@@ -68,9 +68,7 @@ MESSAGES = EVERYWHERE | {
 ALLOWED = {
     ("index/manifest.py", "imported vectors of dim "): "hashed: other words were another index",
     ("index/metadata/fulltext.py", "picture pictures"): "words that queries may have",
-    ("indexing/decode.py", "holds no picture"): "a reason by which the catalogue counts skipped files",
-    ("indexing/ingest.py", "no finite vector"): "the same",
-    ("model/image.py", "empty picture"): "the same",
+    ("indexing/ingest.py", "no finite vector"): "a reason by which the catalogue counts skipped files",
     ("tools/transfer/importer.py", "no regular file"): "a key of the JSON that an import prints",
 }
 """Sentences that are kept as they are, with the reason."""

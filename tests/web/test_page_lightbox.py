@@ -159,6 +159,34 @@ def test_file_is_revealed(app: App, api: PageApi) -> None:
     assert api.asked["reveal"] == [{"key": "4-0000000000000003"}]
 
 
+def test_a_page_is_named_quoted_and_boxed(app: App, api: PageApi) -> None:
+    """A page of a document has its number behind the name, the words that were found marked, and boxes around them."""
+    api.images[3] |= {
+        "where": "page 7",
+        "quote": "… TOTAL 23.20 …",
+        "quote_parts": ["… ", "TOTAL", " 23.20 …"],
+    }
+    api.images[3]["boxes"] = [[0.25, 0.5, 0.5, 0.625]]
+    api.instead["open"] = lambda body: {}
+    page = app.open("?q=red")
+    expect(hit(page, 0)).to_have_accessible_name(
+        re.compile("^IMG_1003.jpg · page 7, .*text: … TOTAL 23.20 …")
+    )
+    hit(page, 0).click()
+    box = page.get_by_role("dialog")
+    expect(box.get_by_role("heading")).to_have_text("IMG_1003.jpg · page 7")
+    expect(box.locator(".quote mark")).to_have_text(["TOTAL"])
+    image, words = (box.locator(f".lightbox-{name}").bounding_box() for name in ("image", "words i"))
+    assert image
+    assert words
+    assert abs(words["x"] - (image["x"] + image["width"] / 4)) < 2
+    assert abs(words["y"] - (image["y"] + image["height"] / 2)) < 2
+    assert abs(words["height"] - image["height"] / 8) < 2
+    page.keyboard.press("o")
+    expect(page.get_by_text("Opening IMG_1003.jpg")).to_be_visible()
+    assert api.asked["open"] == [{"key": "4-0000000000000003"}]
+
+
 def test_more_like_this_refines_the_query(app: App, api: PageApi) -> None:
     """More and less like this are asked of the server with the words, and stand in the address."""
     page = app.open("?q=red")

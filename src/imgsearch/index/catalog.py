@@ -176,6 +176,14 @@ class Catalog:
         sql = "SELECT EXISTS (SELECT 1 FROM file WHERE content = ? AND reading = ?)"
         return self.database.query(bool, sql, sha256, reading)[0]
 
+    def detail_of(self, sha256: bytes, reading: str) -> str:
+        """Return what is told of a file with some bytes that was read in a way; "" if nothing is to be said."""
+        sql = "SELECT detail FROM file WHERE content = ? AND reading = ? AND detail <> '' ORDER BY id"
+        told = (
+            one for one in self.database.query(str, sql, sha256, reading) if not one.endswith(EMBEDDING_STAYS)
+        )
+        return next(told, "")
+
     def page_numbers(self, sha256: bytes) -> set[int]:
         """Return the pages of a content that are there, also of one that no file has any more."""
         return set(self.database.query(int, "SELECT page FROM content WHERE sha256 = ?", sha256))

@@ -23,7 +23,7 @@ from imgsearch.media.metadata import MAX_BLOCK, with_sidecars
 from imgsearch.media.pixelhash import pixel_hash
 from imgsearch.types import RGB, Metadata, Patches, Picture, PixelBudget, PixelHash, Skipped, SourceFile
 
-EMPTY = "holds no picture"
+EMPTY = "contains no image"
 """Why a file is skipped that can be read, and has nothing in it."""
 _OPENED = 3
 """Documents that are opened ahead of the one that is read."""

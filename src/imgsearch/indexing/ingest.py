@@ -105,6 +105,8 @@ class Ingest:
         self.documents: dict[OpenDocument, _Progress] = {}
         self.finished: set[tuple[bytes, str]] = set()
         """Documents that were read to their end, by sha256 and ``reading``: a copy of one needs no reading."""
+        self.told: dict[tuple[bytes, str], str] = {}
+        """What is missing of files that were read, by the same: as much is missing of a copy."""
         self.unreadable: dict[bytes, tuple[str, str]] = {}
         """Documents without a page that can be read, and why: a copy is no better."""
         self.how = {root.path: options_of(root.options, options.max_megapixels) for root in plan.roots}
@@ -345,8 +347,10 @@ class Ingest:
         self.result.reused += 1
         self.reporter.advance(1, _folder(file.source))
         told = file.metadata or metadata.get(self.writer.catalog.database, file.sha256)
-        note = file.note if isinstance(file, Decoded) else ""
-        self._note(file.source, file.sha256, detail=note, metadata=told)
+        key = file.sha256, file.source.reading
+        own = file.note if isinstance(file, Decoded) else ""
+        detail = own or self.told.get(key) or self.writer.catalog.detail_of(*key)
+        self._note(file.source, file.sha256, detail=detail, metadata=told)
 
     def _take_pages(self, file: Decoded, encoder: ImageEncoder) -> None:
         """Take in an image file of which other pages may have been asked for before: those that are new."""
@@ -430,10 +434,11 @@ class Ingest:
             self.finished.add((document.sha256, reading))
         pages, root = {place.page for place in document.places}, self.root_ids[document.source.root]
         self.writer.catalog.keep_pages(document.sha256, pages, document.source.reading, root)
+        detail = self.told[document.sha256, reading] = _missing(progress)
         self._note(
             document.source,
             document.sha256,
-            detail=_missing(progress),
+            detail=detail,
             metadata=document.metadata,
             reading=reading,
         )
@@ -523,6 +528,7 @@ class Ingest:
     def _embedded(self, file: Decoded | Part) -> None:
         """Note a file that has been embedded, or a page of one."""
         if isinstance(file, Decoded):
+            self.told[file.sha256, file.source.reading] = file.note
             self._note(file.source, file.sha256, detail=file.note, metadata=file.metadata)
             self.result.indexed += 1
             self.reporter.advance(1, _folder(file.source))

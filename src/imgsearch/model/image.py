@@ -95,7 +95,7 @@ def target_size(height: int, width: int, budget: PixelBudget, factor: int) -> tu
     Raises PictureError for an aspect ratio over 200, UsageError for a budget that is empty or below one token.
     """
     if height < 1 or width < 1:
-        raise PictureError("empty picture", f"{width}x{height}")
+        raise PictureError("empty image", f"{width}x{height}")
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise PictureError(f"aspect ratio over {MAX_ASPECT}", f"{width}x{height}")
     check_budget(budget, factor)

@@ -122,7 +122,7 @@ def test_a_document_without_a_readable_page_is_skipped(
     draw(papers / "b.pdf", "! corrupt", "! takes too long")
     draw(papers / "c.pdf")
     result = run(folder, papers)
-    assert dict(result.skipped) == {"corrupt": 2, "holds no picture": 1}
+    assert dict(result.skipped) == {"corrupt": 2, "contains no image": 1}
     assert file_of(folder, "a.pdf").error == "corrupt"
     assert is_sound(folder)
 
@@ -197,6 +197,20 @@ def test_copies_of_a_document_are_read_once(
     result = run(folder, papers)
     assert (result.reused, result.pruned, len(drawn.read)) == (1, 1, 2)
     assert is_sound(folder)
+
+
+def test_a_copy_keeps_the_note_about_lost_pages(
+    folder: str, papers: Path, fake_model: FakeModel, drawn: Drawn
+) -> None:
+    """What is missing of a document is missing of its copies, of the same run and of a later one."""
+    for name in ("a", "b"):
+        draw(papers / f"{name}.pdf", "red", "! corrupt")
+    run(folder, papers)
+    draw(papers / "c.pdf", "red", "! corrupt")
+    run(folder, papers)
+    details = {file_of(folder, f"{name}.pdf").detail for name in "abc"}
+    assert details == {"corrupt: page 2"}
+    assert len(drawn.read) == 2
 
 
 def test_a_document_that_comes_back_is_not_read_again(

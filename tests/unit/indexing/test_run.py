@@ -966,7 +966,7 @@ def test_a_file_without_a_page_is_skipped(
 ) -> None:
     """A file in which a decoder finds no picture at all is listed, and not taken for a copy of something."""
     monkeypatch.setattr("imgsearch.media.formats.load_pictures", lambda *args, **options: iter(()))
-    assert dict(run(folder, gallery).skipped) == {"holds no picture": 5}
+    assert dict(run(folder, gallery).skipped) == {"contains no image": 5}
     assert indexed(folder) == {}
 
 

@@ -78,7 +78,7 @@ def test_very_long_picture_is_shortened():
     assert target_size(6400, 32, SEED, 32) == (1792, 32)
 
 
-@pytest.mark.parametrize(("size", "reason"), [((1, 201), "aspect ratio over 200"), ((0, 5), "empty picture")])
+@pytest.mark.parametrize(("size", "reason"), [((1, 201), "aspect ratio over 200"), ((0, 5), "empty image")])
 def test_impossible_pictures(size: tuple[int, int], reason: str):
     """A picture that is too long or empty is refused with the reason by which it is counted."""
     with pytest.raises(PictureError) as caught:

@@ -313,6 +313,18 @@ def test_an_image_is_shown_in_the_file_manager(
     assert [os.path.basename(path) for path in shown] == ["red.png"]
 
 
+def test_an_image_is_opened_in_its_viewer(
+    server: PageServer, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The desktop gets the path of the image and its page."""
+    shown: list[Any] = []
+    monkeypatch.setattr(desktop, "open_files", lambda *given: shown.append(given))
+    key = keys(server, browser)["red.png"]
+    assert browser.post("api/open", {"key": key}).status == 200
+    (((path,), pages),) = shown
+    assert (os.path.basename(path), pages) == ("red.png", [0])
+
+
 def test_the_overview_has_clusters_that_can_be_listed(server: PageServer, browser: Browser) -> None:
     """The clusters hold all images together, and each of them can be listed."""
     answers: list[Any] = []

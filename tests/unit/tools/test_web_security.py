@@ -418,6 +418,7 @@ def test_a_guessed_image_is_refused(browser: Browser, key: str) -> None:
     for name, body in (
         ("export", {"keys": [key], "as": "zip"}),
         ("reveal", {"key": key}),
+        ("open", {"key": key}),
         ("search", {"more": [key]}),
     ):
         assert browser.post(f"api/{name}", body).status == 404

@@ -41,7 +41,8 @@ def quote_of(lines: Sequence[TextLine], phrases: Sequence[Phrase]) -> Quote | No
         return None
     stretches = dict.fromkeys(one for each in found for one in each.stretches)
     boxes = (_box(lines[line], start, end) for line, start, end in [*stretches][:_MOST_BOXES])
-    return Quote(_quoted(lines, _closest(found)), tuple(dict.fromkeys(filter(None, boxes))))
+    text, marks = _quoted(lines, _closest(found), list(stretches))
+    return Quote(text, tuple(dict.fromkeys(filter(None, boxes))), marks)
 
 
 def _occurrences(lines: Sequence[TextLine], phrases: Sequence[Phrase]) -> list[_Found]:
@@ -91,9 +92,12 @@ def _closest(found: Sequence[_Found]) -> list[tuple[int, int, int]]:
     return sorted({stretch for one in best for stretch in one.stretches})
 
 
-def _quoted(lines: Sequence[TextLine], found: Sequence[tuple[int, int, int]]) -> str:
-    """Return the lines of some stretches as one, with … where something is left out."""
+def _quoted(
+    lines: Sequence[TextLine], found: Sequence[tuple[int, int, int]], every: Sequence[tuple[int, int, int]]
+) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Return the lines of some stretches as one, with … where something is left out, and where ``every`` one is."""
     parts: list[str] = []
+    marks: list[tuple[int, int]] = []
     before, room = -1, _LONGEST  # the line of which all has been quoted, to its end
     for number in dict.fromkeys(line for line, _, _ in found):
         text = lines[number].text
@@ -104,14 +108,30 @@ def _quoted(lines: Sequence[TextLine], found: Sequence[tuple[int, int, int]]) ->
             end = min(max(here[-1][2], here[0][1]) + _BESIDE, end, start + _LONGEST)
         if number != before + 1 or start:
             parts.append("…")
-        parts.append(text[start:end].strip())
+        part = text[start:end].strip()
+        shift = sum(len(one) + 1 for one in parts) - text.index(part, start)
+        for line, first, last in every:
+            if line == number and first >= start and last <= end:
+                marks.append((first + shift, last + shift))
+        parts.append(part)
         before = number if end == len(text) else number - 1
         room -= end - start
         if room <= 0:
             break
     if before != len(lines) - 1:
         parts.append("…")
-    return " ".join(parts)
+    return " ".join(parts), _merged(marks)
+
+
+def _merged(marks: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return stretches in their order, those that overlap as one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(marks):
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return tuple(merged)
 
 
 def _box(line: TextLine, start: int, end: int) -> tuple[float, float, float, float] | None:

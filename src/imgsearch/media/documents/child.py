@@ -6,6 +6,7 @@ import atexit
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from imgsearch.media.documents.contract import Corners, Document, DocumentOption
 from imgsearch.media.documents.guest import LENGTH, exactly, send
 from imgsearch.media.limits import DECODING, Cost
 from imgsearch.media.splice import length
-from imgsearch.types import Metadata, Picture, PixelBudget
+from imgsearch.types import Metadata, Picture, PixelBudget, is_utf8
 
 _WALL = 6
 """The clock may show so many times what the processor may take: the machine is busy, or the disk is slow."""
@@ -42,6 +43,8 @@ _DOCUMENTS = 200
 _GROWN = 512 << 20
 _MOST_ANSWER, _MOST_PIXELS = 64 << 20, 1 << 30
 """Bytes of an answer and of its pixels: nobody has to believe a process that reads bytes of anybody."""
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character of UTF-16."""
 _NONSENSE = "its answer makes no sense"
 
 
@@ -119,7 +122,7 @@ class _Child:
             (size,) = LENGTH.unpack(exactly(self._channel, LENGTH.size))
             if size <= _MOST_ANSWER:
                 self._channel.settimeout(max(1.0, until - time.monotonic()))
-                answer = json.loads(exactly(self._channel, size))
+                answer = _cleaned(json.loads(exactly(self._channel, size)))
                 if isinstance(answer, dict):
                     return answer
         except TimeoutError as error:
@@ -403,6 +406,17 @@ class _Document:
         if place is None or self._one:
             return PictureError(reason, detail)
         return PictureError(reason, f"{said(place)}: {detail}" if detail else said(place))
+
+
+def _cleaned(answer: Any) -> Any:
+    """Return an answer whose texts are Unicode: what a file tells may hold halves of characters, in no encoding."""
+    if isinstance(answer, str):
+        return answer if is_utf8(answer) else _HALF.sub("\ufffd", answer)
+    if isinstance(answer, list):
+        return [_cleaned(one) for one in answer]
+    if isinstance(answer, dict):
+        return {_cleaned(name): _cleaned(value) for name, value in answer.items()}
+    return answer
 
 
 def _place(answer: Any) -> Place:

@@ -16,6 +16,7 @@ from imgsearch.errors import InputError
 from imgsearch.index import metadata
 from imgsearch.index.hashes import files_of
 from imgsearch.index.reader import ImageIndex
+from imgsearch.place import fragment, label
 from imgsearch.search import Answer, CachedEncoder, SearchRequest, ask
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.language.filtering import NAMES
@@ -40,7 +41,17 @@ from imgsearch.tools.web.overviews import Overviews
 from imgsearch.tools.web.overviews import told as clusters_told
 from imgsearch.tools.web.tiles import tile_of_hit, tile_of_record
 from imgsearch.tools.web.uploads import Uploads
-from imgsearch.types import RGB, Hit, Input, ModelOptions, PixelBudget, QueryEncoder, Record, Vectors
+from imgsearch.types import (
+    RGB,
+    Hit,
+    Input,
+    ModelOptions,
+    PixelBudget,
+    QueryEncoder,
+    Record,
+    Vectors,
+    place_json,
+)
 
 _BINS = 60
 _PATIENCE = 0.5  # seconds that are waited for an overview before it is told how far it is
@@ -439,6 +450,9 @@ def _told(index: ImageIndex, record: Record) -> dict[str, Any]:
         "folder": printable(os.path.dirname(path)),
         **{name: told[name] for name in ("bytes", "modified", "missing", "pages", "taken")},
         "page": record.page,
+        "where": label(record.kind, record.page),
+        "fragment": fragment(record.kind, record.page),
+        **place_json(record.kind, record.page, printable(record.name)),
         "width": record.width,
         "height": record.height,
         "camera": _shown(metadata.camera_name(known.make, known.model)) if known else None,
@@ -451,7 +465,7 @@ def _told(index: ImageIndex, record: Record) -> dict[str, Any]:
         "description": _shown(told["description"]),
         "keywords": [printable(word) for word in told["keywords"]],
         "copies": [printable(copy) for copy in record.paths if copy != path],
-        "original": None if record.page else originals.type_by_name(path),
+        "original": None if record.page or record.kind else originals.type_by_name(path),
     }
 
 

@@ -37,7 +37,7 @@ from imgsearch.tools.web.overviews import Overviews
 from imgsearch.tools.web.sessions import Session, Sessions
 from imgsearch.tools.web.static_files import StaticFiles
 from imgsearch.tools.web.uploads import MOST_BYTES, Crop, Uploads, decode
-from imgsearch.types import Vectors
+from imgsearch.types import Record, Vectors
 
 PATHS = ("/open/", "/p/")
 """How the paths of the page begin; whatever answers there asks for a link or a session."""
@@ -160,6 +160,7 @@ class Page:
             "upload": self._upload,
             "export": self._export,
             "reveal": self._in("desktop", _reveal),
+            "open": self._in("desktop", _open),
         }
         tells: dict[str, Answer] = {
             "": self._index,
@@ -430,12 +431,23 @@ async def _each(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 def _reveal(visit: Visit, data: Any) -> dict[str, Any]:
     """Show an image's file in the file manager of the desktop that the server runs on."""
+    desktop.reveal(_file_of(visit.answers.record(Asked(data).text("key"))))
+    return {}
+
+
+def _open(visit: Visit, data: Any) -> dict[str, Any]:
+    """Open an image's file on that desktop, a document at its page and a video at its time where the viewer can."""
     record = visit.answers.record(Asked(data).text("key"))
+    desktop.open_files([_file_of(record)], [record.page])
+    return {}
+
+
+def _file_of(record: Record) -> str:
+    """Return the first of an image's files that is there. Raises Changed if none is."""
     path = next((path for path in record.paths if deep.exists(path)), None)
     if path is None:
         raise Changed()
-    desktop.reveal(path)
-    return {}
+    return path
 
 
 def _rendered(data: bytes) -> Response:

@@ -25,6 +25,7 @@ _LONGEST = 150  # characters of a name
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # that a ZIP can tell
+_PLACE = ("kind", "time", "member")
 _NOTES = "not in this file.txt"
 
 
@@ -38,13 +39,13 @@ def table(rows: Sequence[dict[str, Any]]) -> bytes:
 
     No cell begins with what a spreadsheet takes for a formula.
     """
-    columns = ("path", "page", "width", "height", "taken", "camera", "rating", "title", "keywords")
+    columns = ("path", "page", "width", "height", "taken", "camera", "rating", "title", "keywords", *_PLACE)
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
     for row in rows:
         values = {**row, "keywords": "; ".join(row["keywords"])}
-        writer.writerow(_as_cell(values[name]) for name in columns)
+        writer.writerow(_as_cell(values.get(name)) for name in columns)
     return out.getvalue().encode("utf-8", "backslashreplace")
 
 

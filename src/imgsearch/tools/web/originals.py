@@ -65,8 +65,8 @@ def original(record: Record) -> tuple[bytes, str] | None:
 
     The type is that of the bytes, whatever the file's name says.
     """
-    if record.page:
-        return None  # a browser shows the first page alone
+    if record.page or record.kind:
+        return None  # a browser shows the first page alone, and no document as an image
     with opened(record) as (path, found):
         kind = SHOWN_BY_BROWSERS.get(formats.recognise(found.stream, path).name)
         if kind is None or found.status.st_size > MOST_BYTES:

@@ -9,9 +9,10 @@ from typing import Any
 from imgsearch import deep
 from imgsearch.index import metadata
 from imgsearch.index.reader import ImageIndex
+from imgsearch.place import label
 from imgsearch.text import printable
 from imgsearch.tools.web.keys import key_of
-from imgsearch.types import Hit, Record, Stacked
+from imgsearch.types import Hit, Quote, Record, Stacked
 
 
 def tile_of_hit(hit: Hit, dates: Mapping[int, int]) -> dict[str, Any]:
@@ -30,8 +31,15 @@ def tile_of_hit(hit: Hit, dates: Mapping[int, int]) -> dict[str, Any]:
         "missing": hit.missing,
         "taken": iso(dates.get(hit.content)),
         "stack": [_stacked(one) for one in hit.stack or ()],
-        **({"quote": printable(hit.quote.text), "boxes": hit.quote.as_json()["boxes"]} if hit.quote else {}),
+        "where": label(hit.kind, hit.page),
+        **(_quoted(hit.quote) if hit.quote else {}),
     }
+
+
+def _quoted(quote: Quote) -> dict[str, Any]:
+    """Return a quote, once more in parts of which every second one is to be marked, and where its words stand."""
+    parts = [printable(part) for part in quote.parts()]
+    return {"quote": "".join(parts), "quote_parts": parts, "boxes": quote.as_json()["boxes"]}
 
 
 def _stacked(one: Stacked) -> dict[str, Any]:
@@ -40,6 +48,7 @@ def _stacked(one: Stacked) -> dict[str, Any]:
         "width": one.width,
         "height": one.height,
         "page": one.page,
+        "where": label(one.kind, one.page),
         "score": round(one.score, 6),
         "reason": one.reason,
     }
@@ -53,6 +62,7 @@ def tile_of_record(record: Record, taken: int | None, path: str | None = None) -
         "width": record.width,
         "height": record.height,
         "page": record.page,
+        "where": label(record.kind, record.page),
         "spreads": None,
         "stands_out": None,
         "copies": len(record.paths) - 1,

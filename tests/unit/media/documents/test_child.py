@@ -68,6 +68,22 @@ def test_pictures_come_across_as_the_reader_made_them() -> None:
             assert picture.note == f"line {place.page}"
 
 
+def test_halves_of_characters_do_not_come_across() -> None:
+    """What is told is Unicode in every field, whatever a file holds; whole characters stay."""
+    answer = child._cleaned(
+        {
+            "text": "a\ud800b",
+            "lines": [["\udfff", None], ["naïve 😀", [0.5, 1]]],
+            "metadata": {"title": "\udc80"},
+        }
+    )
+    assert answer == {
+        "text": "a\ufffdb",
+        "lines": [["\ufffd", None], ["naïve 😀", [0.5, 1]]],
+        "metadata": {"title": "\ufffd"},
+    }
+
+
 def test_text_note_and_metadata_come_across() -> None:
     """What else a reader tells is told, with dates as dates and bytes that are no UTF-8 as they are."""
     with _opened("naïve € text") as document:

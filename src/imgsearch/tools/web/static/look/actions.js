@@ -2,7 +2,7 @@
 
 import { get } from "../page/api.js";
 import { toast } from "../page/dom.js";
-import { copyText, reveal, selection } from "./selection.js";
+import { copyText, onDesktop, selection } from "./selection.js";
 import { asks, change, current } from "../page/state.js";
 
 const MOST = 20; // examples in one query
@@ -25,7 +25,8 @@ export const ACTIONS = {
   similar,
   more: (tile) => refine("more", tile),
   less: (tile) => refine("less", tile),
-  reveal: ({ key }) => reveal(key),
+  open: ({ key, name }) => onDesktop("open", key, `Opening ${name}`),
+  reveal: ({ key }) => onDesktop("reveal", key, "Shown in the file manager"),
   copy: ({ key }) => copyText(get(`image/${encodeURIComponent(key)}`).then((image) => image.path), "Path copied"),
   select: (tile) => selection.toggle(tile),
 };

@@ -5,7 +5,7 @@ import { get, original, thumb } from "../page/api.js";
 import { announce, el, icon, plural } from "../page/dom.js";
 import { selection } from "./selection.js";
 import { change, current } from "../page/state.js";
-import { dayOf } from "./tile.js";
+import { dayOf, named, quoted } from "./tile.js";
 
 const LARGE = 1600; // the long side of a large thumbnail
 const SWIPE = 48;
@@ -55,7 +55,7 @@ class Lightbox {
     this.side = el("aside", { class: "lightbox-side", "aria-label": "Details" },
       el("div", { class: "lightbox-actions" },
         [["Similar images", "similar", "similar", "s"], ["More like this", "more", "plus", "m"], ["Less like this", "less", "minus", "l"],
-          ["Copy path", "copy", "copy", "c"], ["Show in folder", "reveal", "folder", "r"]].map(([label, name, glyph, letter]) =>
+          ["Open", "open", "open", "o"], ["Show in folder", "reveal", "folder", "r"], ["Copy path", "copy", "copy", "c"]].map(([label, name, glyph, letter]) =>
           el("button", { class: "button", type: "button", title: `${label} (${letter})`, on: { click: act(name) } }, icon(glyph), label))),
       this.facts);
     this.dialog = el("dialog", { class: "lightbox", "aria-labelledby": "lightbox-title" },
@@ -120,8 +120,8 @@ class Lightbox {
     const same = this.tile?.key === tile.key;
     this.tile = tile;
     if (same) return;
-    this.title.textContent = tile.name;
-    this.image.alt = tile.name;
+    this.title.textContent = named(tile);
+    this.image.alt = named(tile);
     this.broken.hidden = true;
     this.image.hidden = false;
     this.sharp = false;
@@ -139,7 +139,7 @@ class Lightbox {
     this.mark();
     this.describe(tile);
     if (current().open !== tile.key) change({ open: tile.key }, { replace: true });
-    announce(tile.name);
+    announce(named(tile));
   }
 
   async load(address, tile) {
@@ -182,8 +182,9 @@ class Lightbox {
     if (tile.score === undefined || tile.score === null) return [];
     const known = tile.spreads !== null && tile.spreads !== undefined;
     const above = known ? `${Math.abs(tile.spreads).toFixed(1)} spreads ${tile.spreads < 0 ? "below" : "above"} chance` : null;
-    const quote = tile.quote ? el("p", { class: "quote" }, tile.quote) : null;
-    const matched = tile.matched?.length ? el("span", { class: "muted" }, tile.matched.join("; ")) : null;
+    const quote = tile.quote ? el("p", { class: "quote" }, quoted(tile)) : null;
+    const others = tile.matched?.filter((one) => !(tile.quote && one.startsWith("text: "))); // the quote says it
+    const matched = others?.length ? el("span", { class: "muted" }, others.join("; ")) : null;
     const said = tile.stands_out === true ? "It stands out from the rest." : tile.stands_out === false ? "It does not stand out from the rest." : null;
     return [el("div", { class: "why" }, el("strong", {}, tile.score.toFixed(2)), el("div", {}, el("span", {}, above ?? "score"), said ? el("span", { class: "muted" }, said) : null, matched)), quote].filter(Boolean);
   }
@@ -291,8 +292,10 @@ function factsOf(tile, image) {
     ["Rating", image.rating ? "★".repeat(image.rating) : null],
     ["Keywords", image.keywords?.length ? el("ul", { class: "keywords" }, image.keywords.map((word) => el("li", {}, word))) : null],
     ["Size", [image.width && `${image.width} × ${image.height}`, image.bytes && bytes(image.bytes)].filter(Boolean).join(", ")],
-    ["Page", image.pages > 1 ? `${tile.page + 1} of ${image.pages}` : null],
-    ["Path", el("span", { class: "path" }, image.path)],
+    ["Page", image.pages > 1 && image.kind !== "frame" ? `${tile.page + 1} of ${image.pages}` : null],
+    ["Time", image.kind === "frame" ? `${image.where} (one of ${plural(image.pages, "frame")})` : null],
+    ["In the archive", image.member],
+    ["Path", el("span", { class: "path" }, image.path, image.fragment ? el("span", { class: "muted" }, image.fragment) : null)],
     [image.copies?.length ? plural(image.copies.length, "copy").replace("copys", "copies") : "", image.copies?.length ? el("ul", { class: "path" }, image.copies.map((path) => el("li", {}, path))) : null],
   ];
   return el("dl", { class: "facts" },

@@ -73,11 +73,11 @@ export async function exportAs(as) {
   }
 }
 
-/** Show one file in the file manager. */
-export async function reveal(key) {
+/** Have the desktop "open" an image's file in its viewer, or "reveal" it in the file manager; then say so. */
+export async function onDesktop(what, key, said) {
   try {
-    await post("reveal", { key });
-    toast("Shown in the file manager");
+    await post(what, { key });
+    toast(said);
   } catch (error) {
     toast(error.message, { error: true });
   }
@@ -88,7 +88,7 @@ export function mountSelection() {
   const count = el("strong", { class: "selection-count" });
   const button = (label, run, name, hint) =>
     el("button", { class: "button", type: "button", title: hint, on: { click: run } }, name ? icon(name) : null, el("span", {}, label));
-  const only = button("Show in folder", () => reveal(selection.keys()[0]), "folder", "Show the file in the file manager (r)");
+  const only = button("Show in folder", () => onDesktop("reveal", selection.keys()[0], "Shown in the file manager"), "folder", "Show the file in the file manager (r)");
   const bar = el("div", { class: "selection", role: "region", "aria-label": "Selection", hidden: true },
     count,
     button("Copy paths", copyPaths, "copy", "Copy the paths, one per line (c)"),

@@ -20,11 +20,16 @@ export const dayOf = (taken) => DAY.format(date(taken));
 /** "2023-07" → "July 2023"; null → "No date". */
 export const monthOf = (month) => (month ? MONTH.format(date(`${month}-01`)) : "No date");
 
+/** Its name, and where in the file it is: report.pdf · page 7, clip.mov · 1:23. */
+export const named = (tile) => (tile.where ? `${tile.name} · ${tile.where}` : tile.name);
+
+/** A quote with the words that were found marked: every second of its parts. */
+export const quoted = (tile) => tile.quote_parts?.map((part, i) => (i % 2 ? el("mark", {}, part) : part)) ?? tile.quote;
+
 /** What a screen reader says of an image. */
 export function describe(tile) {
   return [
-    tile.name,
-    tile.page ? `page ${tile.page + 1}` : null,
+    named(tile),
     tile.score === undefined ? null : `score ${tile.score.toFixed(2)}`,
     tile.stands_out ? "stands out" : null,
     tile.taken ? dayOf(tile.taken) : null,
@@ -66,14 +71,14 @@ export class Tile {
     this.link.setAttribute("aria-label", describe(tile));
     if (before?.key !== tile.key) {
       this.image = IMAGE.cloneNode();
-      Object.assign(this.image, { alt: tile.name, width: tile.width || 4, height: tile.height || 3 });
+      Object.assign(this.image, { alt: named(tile), width: tile.width || 4, height: tile.height || 3 });
     }
     this.link.replaceChildren(this.image, ...this.badges(tile));
     this.check ??= CHECK.cloneNode(true);
-    this.check.setAttribute("aria-label", `Select ${tile.name}`);
+    this.check.setAttribute("aria-label", `Select ${named(tile)}`);
     this.stack = tile.stack?.length
       ? el("button", { class: "tile-stack", type: "button", tabindex: "-1", "aria-expanded": String(opened), title: "Show the similar images behind it (e)",
-        "aria-label": `${plural(tile.stack.length, "similar image")} behind ${tile.name}` }, icon("stack"), String(tile.stack.length + 1))
+        "aria-label": `${plural(tile.stack.length, "similar image")} behind ${named(tile)}` }, icon("stack"), String(tile.stack.length + 1))
       : null;
     this.node.replaceChildren(...[this.link, this.check, this.stack].filter(Boolean));
     if (this.node.classList.contains("is-broken")) this.tell();
@@ -88,7 +93,7 @@ export class Tile {
     const { tile, scale } = this;
     const score = tile.score === undefined ? null : el("span", { class: "tile-score" }, tile.score.toFixed(2));
     const share = score && scale ? Math.min(1, Math.max(0.02, (tile.score - scale.floor) / (scale.top - scale.floor || 1))) : 0;
-    this.caption = el("span", { class: "tile-caption", "aria-hidden": "true" }, el("span", { class: "tile-name" }, tile.name), score,
+    this.caption = el("span", { class: "tile-caption", "aria-hidden": "true" }, el("span", { class: "tile-name" }, tile.name), tile.where ? el("span", { class: "tile-place" }, `· ${tile.where}`) : null, score,
       share ? el("span", { class: "tile-bar", style: { "--share": share } }) : null);
     this.link.append(this.caption);
   }
@@ -98,8 +103,8 @@ export class Tile {
     const all = [
       tile.missing ? badge("missing", "missing") : null,
       tile.copies ? badge("copies", icon("copies"), `+${tile.copies}`) : null,
-      tile.page ? badge("page", `p. ${tile.page + 1}`) : null,
-      tile.quote ? badge("quote", tile.quote) : null,
+      tile.where ? badge("place", tile.where) : null,
+      tile.quote ? badge("quote", quoted(tile)) : null,
       tile.badge ? badge("best", tile.badge) : null,
     ].filter(Boolean);
     return all.length ? [el("span", { class: "tile-badges" }, ...all)] : [];

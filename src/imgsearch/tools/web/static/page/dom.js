@@ -52,6 +52,7 @@ const ICONS = {
   copies: "M8 8h12v12H8zM16 8V4H4v12h4",
   copy: "M8 8h12v12H8zM16 8V4H4v12h4",
   similar: "M4 4h7v7H4zM13 13h7v7h-7zM13 4h7v7h-7zM4 13h7v7H4z",
+  open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
   folder: "M3 6h6l2 3h10v10H3z",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   info: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM12 11v5M12 8h.01",

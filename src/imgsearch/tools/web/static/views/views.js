@@ -103,6 +103,7 @@ function registerKeys() {
   add("z", "Show the image’s own pixels", "Images", () => lightbox.key("zoom"), { modal: true });
   add("i", "Show or hide the details", "Images", () => lightbox.key("info"), { modal: true });
   add("e", "Open or close a stack", "Images", () => stage.grid()?.toggleStack() ?? false);
+  add("o", "Open the file in its viewer", "Images", onImage("open"), { modal: true });
   add("r", "Show the file in its folder", "Images", onImage("reveal"), { modal: true });
   add("c", "Copy the path, or those of the selection", "Images", () => (chosen() && !selection.size ? onImage("copy")() : selection.size ? copyPaths() : false), { modal: true });
   add("x", "Select or deselect", "Selection", () => (lightbox.shown() ? onImage("select")() : stage.grid()?.selectChosen() ?? false), { modal: true });
