@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import resource
 
-_CGROUPS = "/sys/fs/cgroup"
+from imgsearch import cgroups
+
 # Where a version of control groups has its folders, and the files for the limit, what is used, and what of it is
 # cached files, which the system gives up when it must.
 _VERSIONS = (
@@ -39,33 +39,15 @@ def _left_of_addresses() -> list[int]:
 def _left_by_limits() -> list[int]:
     """Return what each limit on this process's control group and on those around it leaves, in bytes."""
     free = []
-    for below, limit_file, used_file, cached in _VERSIONS:
-        for group in _groups(below):
-            folder = os.path.join(_CGROUPS, below, group)
+    for controller, limit_file, used_file, cached in _VERSIONS:
+        for group in cgroups.groups(controller):
             try:
-                limit = int(_read(folder, limit_file))
-                stat = dict(line.split() for line in _read(folder, "memory.stat").splitlines())
-                used = int(_read(folder, used_file)) - sum(int(stat.get(name, 0)) for name in cached)
+                limit = int(cgroups.read(controller, group, limit_file))
+                told = cgroups.read(controller, group, "memory.stat")
+                stat = dict(line.split() for line in told.splitlines())
+                used = int(cgroups.read(controller, group, used_file))
+                used -= sum(int(stat.get(name, 0)) for name in cached)
             except (OSError, ValueError):
                 continue  # no such group, or its limit is "max"
             free.append(max(0, limit - used))
     return free
-
-
-def _groups(controller: str) -> list[str]:
-    """List the paths of this process's control group and of those around it; a container sees its own as the root."""
-    try:
-        entries = [line.split(":", 2) for line in _read("/proc/self", "cgroup").splitlines()]
-    except OSError:
-        return []
-    found = {""}
-    for _, controllers, path in entries:
-        if controller in controllers.split(","):
-            parts = path.strip().strip("/").split("/")
-            found |= {"/".join(parts[:count]) for count in range(len(parts) + 1)}
-    return sorted(found)
-
-
-def _read(folder: str, name: str) -> str:
-    with open(os.path.join(folder, name), encoding="ascii", errors="replace") as file:
-        return file.read()

@@ -27,8 +27,9 @@ STOREYS = (
     {"mounts"},
     {"fs", "rgb"},
     {"types"},
-    {"errors", "startup"},
-    {"deep", "installation", "lines", "memory", "place", "text"},
+    {"cores"},
+    {"errors", "startup", "memory"},
+    {"cgroups", "deep", "installation", "lines", "place", "text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},

@@ -198,7 +198,7 @@ def screen(page: Page, width: int, *, everything: bool = False, bold: bool = Fal
     if named:
         heading = f"{style(ADVANCED)} (see: {page.name} --help-all):"
         names = [entry.name.split(" ")[0].rstrip(",") for entry in (*filters, *named)]  # without values
-        names[: len(filters)] = [f"{len(filters)} filters ({names[0]} …)"] if filters else []
+        names[: len(filters)] = [f"{len(filters)} filters"] if filters else []
         parts.append(f"{heading}\n{_filled(' '.join(names), width, '  ', '  ')}")
     parts += [_filled(paragraph, width) for paragraph in page.closing]
     return "\n\n".join(parts) + "\n"

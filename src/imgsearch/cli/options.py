@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, cast
 
 import typer
 
+from imgsearch import cores
 from imgsearch.cli import completion, output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
 from imgsearch.cli.parsing import is_typed, set_in_file
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from imgsearch.cli.terminal.preview.start import Preview as Started
 
 P = ParamSpec("P")
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 _DEVICE_HELP = "Device: auto (a GPU if available), cuda, mps or cpu"
 Detail = Literal["low", "standard", "high", "max", "checkpoint"]
@@ -102,8 +104,8 @@ Dtype = Annotated[
         "--dtype",
         metavar="TYPE",
         show_default=False,
-        help="Numeric precision: auto (the best for your hardware), float32, bfloat16, float16, or int8 (CPU only: "
-        "faster, slightly less accurate)",
+        help="Precision: auto (the best here), float32, bfloat16, float16, or int8 (CPU: faster, slightly less "
+        "accurate)",
         rich_help_panel=MODEL,
     ),
 ]
@@ -207,6 +209,16 @@ Color = Annotated[
     ),
 ]
 
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        show_default="all cores",
+        help="Use at most N processor cores",
+        rich_help_panel=ADVANCED,
+    ),
+]
 Open = Annotated[
     bool,
     typer.Option("--open", help="Also open the results in your image viewer", rich_help_panel=OUTPUT),
@@ -224,12 +236,18 @@ def count(given: str | int) -> int:
 
 
 def handled(
-    command: Callable[P, int], *, asks: bool = False, shows: bool = False, opens: bool = False
+    command: Callable[P, int],
+    *,
+    asks: bool = False,
+    shows: bool = False,
+    opens: bool = False,
+    computes: bool = False,
 ) -> Callable[P, None]:
     """Make a function a command: add the options that all have, and turn its exit code or error into the process's.
 
     ``asks``: it may ask the user something, which --yes answers. ``shows``: it prints images, in colours by --color,
-    and with thumbnails by --preview. ``opens``: it can also open what it prints, by --open.
+    and with thumbnails by --preview. ``opens``: it can also open what it prints, by --open. ``computes``: it can run
+    the model for long, on as many cores as --threads allows.
 
     ImgsearchError: one line and its own code. Ctrl-C: 130. A closed pipe: silence, and the code that a shell shows
     for it. Anything else is a bug of ours and shows its traceback.
@@ -241,6 +259,7 @@ def handled(
         kwargs.pop("help_all", None)
         color = cast(When, kwargs.pop("color", "auto"))
         to_open: list[str] | None = [] if kwargs.pop("open_printed", False) else None
+        threads = cast(int | None, kwargs.pop("threads", None))
         preview, columns = kwargs.pop("preview", None), kwargs.pop("columns", None)
         try:
             if quiet and verbose:
@@ -249,7 +268,8 @@ def handled(
             output.settings.yes, output.settings.color = yes, color
             output.settings.to_open = to_open
             output.settings.preview = _preview(cast(str | None, preview), cast(int | None, columns), kwargs)
-            code = command(*args, **kwargs)
+            with cores.limited(threads):
+                code = command(*args, **kwargs)
             if to_open:
                 _open(to_open)
         except ImgsearchError as error:
@@ -293,10 +313,17 @@ def handled(
     }
     signature = inspect.signature(command, eval_str=True)
     flags = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        inspect.Parameter(name, _KEYWORD, default=default, annotation=kind)
         for name, (kind, default) in added.items()
     ]
-    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *flags])  # type: ignore[attr-defined]
+    parameters = list(signature.parameters.values())
+    if computes:
+        threads = inspect.Parameter("threads", _KEYWORD, default=None, annotation=Threads)
+        names = list(signature.parameters)
+        parameters.insert(names.index("dtype") + 1 if "dtype" in names else len(names), threads)
+        # Python wants what can only be given by name to stand last, and nobody calls these by place.
+        parameters = [parameter.replace(kind=_KEYWORD) for parameter in parameters]
+    run.__signature__ = signature.replace(parameters=[*parameters, *flags])  # type: ignore[attr-defined]
     return run
 
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from imgsearch.cores import Cores
 from imgsearch.errors import UsageError
 from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.text import Call, Message, Option, format_duration, format_rate, plural
@@ -58,7 +59,8 @@ class IndexResult:
     pruned.
 
     Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for images; the rest went into the walk,
-    loading and committing. ``batch`` tells how many images the model took at a time, and why. ``thumbnails`` counts
+    loading and committing. ``batch`` tells how many images the model took at a time, and why, ``cores`` how many
+    processor cores the run could use. ``thumbnails`` counts
     those that were made, ``texts`` the images whose text was read, None if none were asked for. ``pages`` counts the
     images of documents that were embedded, and ``lost_pages`` those that could not be read, of documents that are
     indexed all the same.
@@ -83,6 +85,7 @@ class IndexResult:
     texts: int | None = None
     pages: int = 0
     lost_pages: int = 0
+    cores: Cores | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return the run as the command line prints it as JSON: every image found is counted once.
@@ -135,13 +138,14 @@ class IndexResult:
             parts.append(f"{plural(len(self.left_alone), 'folder')} left alone")
         return Message(Message.joined(", ", parts), f"; {format_duration(self.seconds)}")
 
-    def timing(self) -> str:
+    def timing(self) -> Message:
         """Tell where the time went."""
         busy = self.embedding + self.waiting
         share = 100 * self.waiting / busy if busy else 0.0
         rate = self.indexed / busy if busy else 0.0
         batch = f"; batches of {self.batch}" if self.batch else ""
-        return (
+        return Message(
             f"{self.seconds:.1f} s in total; the model worked {self.embedding:.1f} s and waited {share:.0f} % of the "
-            f"time for images ({self.waiting:.1f} s); {format_rate(rate)} images/s{batch}"
+            f"time for images ({self.waiting:.1f} s); {format_rate(rate)} images/s{batch}",
+            *((f"; {plural(self.cores.count, 'core')} (", self.cores.reason, ")") if self.cores else ()),
         )

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
+from imgsearch import cores
 from imgsearch.client import load_encoder
 from imgsearch.errors import (
     FolderError,
@@ -134,7 +135,7 @@ def index_pictures(
         with _open_writer(base, folder, spec, options, reporter) as writer:
             result = Ingest(writer, plan, options, reporter).carry_out(load)
         _say_not_read(plan, reporter)
-    result.seconds = time.monotonic() - started
+    result.seconds, result.cores = time.monotonic() - started, cores.usable()
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -10,6 +9,8 @@ from concurrent.futures import Future
 from contextlib import closing
 from queue import SimpleQueue
 from typing import TypeVar
+
+from imgsearch import cores
 
 MOST_THREADS = 32
 S = TypeVar("S")
@@ -24,7 +25,7 @@ def look_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Genera
     is doing. What has begun is finished in its thread, and its result is dropped.
     """
     results: deque[Future[T]] = deque()
-    threads = _Threads(min(MOST_THREADS, (os.cpu_count() or 1) + 1))
+    threads = _Threads(min(MOST_THREADS, cores.usable().count + 1))
     try:
         for item in items:
             results.append(threads.submit(work, item))

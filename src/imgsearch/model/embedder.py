@@ -20,7 +20,7 @@ from imgsearch.model.conventions import choose_instruction, conventions_of
 from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
-from imgsearch.model.runtime import activations, choose
+from imgsearch.model.runtime import activations, choose, use_cores
 from imgsearch.text import Option
 from imgsearch.types import RGB, Input, ModelSpec, Notify, Patches, PixelBudget, Runtime, Vectors
 
@@ -255,6 +255,7 @@ def load_forward(
     checkpoint: Checkpoint, runtime: Runtime, padding_side: str, pad_id: int, *, stores_prefixes: bool = True
 ) -> Engine | Reference:
     """Load the engine, or the reference for an architecture that the engine does not know."""
+    use_cores()
     try:
         return Engine(checkpoint, runtime, stores_prefixes=stores_prefixes)
     except UnknownArchitecture:

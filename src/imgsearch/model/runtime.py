@@ -7,6 +7,7 @@ import os
 import platform
 from typing import Any
 
+from imgsearch import cores
 from imgsearch.errors import UsageError
 from imgsearch.text import Option
 from imgsearch.types import DTYPES, Runtime
@@ -80,6 +81,28 @@ def bfloat16_unit() -> str | None:
     if "avx512_bf16" in flags and _torch_says(torch.cpu, "_is_avx512_bf16_supported"):
         return "AVX512-BF16"
     return None
+
+
+def use_cores() -> None:
+    """Have torch compute on as many cores as this process may use, and on no more than it would by itself.
+
+    By itself it takes the machine's, whatever quota there is; a user's own OMP_NUM_THREADS stands. It holds for this
+    thread and for those that begin to compute later.
+    """
+    import torch
+
+    most, wished = _threads_of_torch(), cores.usable()
+    count = wished.count if cores.is_asked_for() else min(most, wished.count)
+    if count != torch.get_num_threads():
+        torch.set_num_threads(count)
+
+
+@functools.cache
+def _threads_of_torch() -> int:
+    """Return how many threads torch takes by itself; asked before they are set."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def numerics() -> list[str]:

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch import memory
+from imgsearch import cgroups
 from imgsearch.errors import ModelOutOfMemory, NonFiniteError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexResult
@@ -157,7 +157,7 @@ def _group(folder: Path, limit_file: str, limit: str, used_file: str, used: int,
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a folder that stands for the system's control groups, where 8 GB of memory are available."""
-    monkeypatch.setattr(memory, "_CGROUPS", str(tmp_path))
+    monkeypatch.setattr(cgroups, "ROOT", str(tmp_path))
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000_000_000))
     return tmp_path
 
@@ -175,7 +175,7 @@ def test_a_containers_limit_is_heeded(system: Path, limit: str, free: int) -> No
 
 def test_limits_of_the_groups_around_are_heeded(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tightest limit counts, be it on the process's own group or on one around it, in either version."""
-    monkeypatch.setattr(memory, "_groups", lambda controller: ["", "user", "user/session"])
+    monkeypatch.setattr(cgroups, "groups", lambda controller: ["", "user", "user/session"])
     _group(system / "user", "memory.max", "5000000000", "memory.current", 0, "")
     _group(system / "user" / "session", "memory.max", "6000000000", "memory.current", 2_000_000_000, "")
     assert batching.free_memory("cpu") == 4_000_000_000

@@ -35,7 +35,7 @@ _NAMED = 3  # paths in a line
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(index, asks=True))
+    app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(index, asks=True, computes=True))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(status))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(show, shows=True))
     app.command(cls=Command, rich_help_panel=LIBRARY)(common.handled(remove, asks=True))

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def register_serve(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(serve))
+    app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(serve, computes=True))
 
 
 def verify(

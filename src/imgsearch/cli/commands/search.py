@@ -167,10 +167,10 @@ Less = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(cls=QueryCommand, rich_help_panel=SEARCH)(
-        common.handled(filters.filtered(query), shows=True, opens=True)
+        common.handled(filters.filtered(query), shows=True, opens=True, computes=True)
     )
     app.command(cls=Command, rich_help_panel=SEARCH)(
-        common.handled(filters.filtered(similar), shows=True, opens=True)
+        common.handled(filters.filtered(similar), shows=True, opens=True, computes=True)
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from imgsearch import cores
 from imgsearch.index.ann.scan import normalize
 from imgsearch.index.segments import Rows
 from imgsearch.types import Vectors
@@ -101,7 +102,12 @@ def _converged(points: Vectors, seeds: Vectors, seed: int) -> Vectors:
         min_points_per_centroid=1,
         max_points_per_centroid=len(points),
     )
-    kmeans.train(np.ascontiguousarray(points), init_centroids=np.ascontiguousarray(seeds))
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(min(before, cores.usable().count))
+    try:
+        kmeans.train(np.ascontiguousarray(points), init_centroids=np.ascontiguousarray(seeds))
+    finally:
+        faiss.omp_set_num_threads(before)
     return normalize(np.asarray(kmeans.centroids, np.float32).reshape(seeds.shape))
 
 

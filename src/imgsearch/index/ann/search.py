@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from imgsearch import cores
 from imgsearch.index.ann.rabitq import Codes, CodesError
 from imgsearch.index.ann.scan import Best, exact_scores, normalize, scan_prefix, scan_rows
 from imgsearch.index.segments import Rows, Segment
@@ -274,16 +275,12 @@ def side_by_side(jobs: Sequence[Callable[[], T]]) -> list[T]:
 
     others = []
     with suppress(RuntimeError):  # the system has no more threads: fewer do it
-        for _ in range(min(len(jobs), _cores()) - 1):
+        for _ in range(min(len(jobs), cores.usable().count) - 1):
             others.append(_pool().submit(work))
     work()
     for other in others:
         other.result()
     return [results[number] for number in range(len(jobs))]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _POOLS: dict[int, ThreadPoolExecutor] = {}
@@ -292,5 +289,5 @@ _POOLS: dict[int, ThreadPoolExecutor] = {}
 def _pool() -> ThreadPoolExecutor:
     # By process: threads do not survive a fork.
     if os.getpid() not in _POOLS:
-        _POOLS[os.getpid()] = ThreadPoolExecutor(_cores(), "search")
+        _POOLS[os.getpid()] = ThreadPoolExecutor(cores.usable().count, "search")
     return _POOLS[os.getpid()]

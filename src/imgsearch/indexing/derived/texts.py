@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
+from imgsearch import cores
 from imgsearch.errors import IndexDamaged, IndexMismatch, PictureError, StorageError
 from imgsearch.files import open_source
 from imgsearch.files.open import open_regular
@@ -79,7 +80,7 @@ class TextPass:
             return self.result
         reader = load()
         self._reporter.start(total, "images read")
-        ahead = min(os.cpu_count() or 1, _THREADS)
+        ahead = min(cores.usable().count, _THREADS)
         try:
             with closing(self._work(reader)) as work:
                 for texts in look_ahead(lambda one: one(), work, ahead):

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import BinaryIO
 
+from imgsearch import cores
 from imgsearch.errors import PictureError, UsageError
 from imgsearch.files import LINK, OTHER, WalkOptions, described, kind_of, open_source, source_file
 from imgsearch.files.sidecars import read_sidecars
@@ -24,7 +25,7 @@ _ADD = "add them with: "
 _MOST_PASSWORDS = 1 << 16  # characters of the file that has them
 _ENOUGH = 16
 """A document of more images than this has several readers at a time."""
-_READERS = max(1, min(4, (os.cpu_count() or 1) // 2))
+_MOST_READERS = 4
 
 
 def candidates() -> frozenset[str]:
@@ -170,7 +171,8 @@ class OpenDocument:
     @contextmanager
     def _one(self) -> Iterator[Document]:
         """Give a reader that nobody else has; wait for one, or open another where there is much to read."""
-        most = _READERS if len(self.places) > _ENOUGH else 1
+        readers = max(1, min(_MOST_READERS, cores.usable().count // 2))
+        most = readers if len(self.places) > _ENOUGH else 1
         with self._turn:
             while not self._free and self._readers >= most and not self._left.is_set():
                 self._turn.wait()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from imgsearch import cores
 from imgsearch.errors import ImgsearchError, IndexMissing
 from imgsearch.index import generations, manifest
 from imgsearch.index.ann import rabitq
@@ -50,6 +51,8 @@ def examine(folder: str) -> list[HealthCheck]:
         checks.append(HealthCheck("index", False, error.as_message))
     libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {rabitq.version()}"
     checks.append(HealthCheck("libraries", True, libraries))
+    used = cores.usable()
+    checks.append(HealthCheck("cores", True, Message(f"{plural(used.count, 'core')} used: ", used.reason)))
     return checks
 
 

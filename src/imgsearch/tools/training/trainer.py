@@ -26,9 +26,11 @@ from sentence_transformers.sentence_transformer.training_args import (
 )
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from imgsearch import cores
 from imgsearch.errors import TrainingError
 from imgsearch.model.prompt import PromptEncoder
 from imgsearch.model.reference import load_model
+from imgsearch.model.runtime import use_cores
 from imgsearch.text import Message, Option, format_duration, format_rate
 from imgsearch.tools.dataset.retrieval import RetrievalDataset
 from imgsearch.tools.training import run_dir
@@ -280,6 +282,7 @@ def build_trainer(
     ``measured`` is what the model is measured on before, during and after, None for nothing; ``pictures`` holds
     its pictures too. Raises DatasetError for a query that the model can't take.
     """
+    use_cores()
     measure = Measure(measured, pictures, options.mini_batch) if measured else None
     module = _input_module(pictures, resolved, options)
     whole = build_model(module, resolved.device)
@@ -288,7 +291,7 @@ def build_trainer(
     total = options.steps or math.ceil(options.epochs * (len(examples.examples) // options.batch_size))
     # Only a forked process shares the model's input module: elsewhere pictures are decoded between the steps.
     forked = multiprocessing.get_start_method() == "fork"
-    workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if forked and not pictures.in_memory else 0
+    workers = min(8, max(1, cores.usable().count - 1)) if forked and not pictures.in_memory else 0
     arguments = build_arguments(
         options, os.path.join(out, run_dir.CHECKPOINTS), resolved.device, total, workers
     )
