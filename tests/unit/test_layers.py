@@ -54,6 +54,8 @@ ONLY_IN = {
     "defusedxml": {"media/metadata/xmp"},
     "pypdfium2": {"media/documents/pdf"},
     "rawpy": {"media/documents/raw"},
+    "pillow_jxl": {"media/documents/jxl"},
+    "resvg_py": {"media/documents/svg"},
     "torch": {"model/", "tools/training/", "tools/evaluation/models"},
     "transformers": {"model/reference", "tools/training/"},
     "huggingface_hub": {"model/hub", "tools/evaluation/models"},

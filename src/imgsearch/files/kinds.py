@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 RAW, VIDEO, PDF, DOCUMENT, ARCHIVE, PICTURE = "raw", "video", "pdf", "document", "archive", "image"
+JXL, SVG = "jxl", "svg"
 OTHER, LINK = "other", "link"
 PAGED = frozenset({PDF, DOCUMENT, ARCHIVE})
 """The kinds of which some pages can be asked for, ...."""
@@ -15,11 +16,12 @@ EXTENSIONS = {
     RAW: "3fr ari arw bay cap cr2 cr3 crw cs1 dcr dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx raf "
     "raw rw2 rwl sr2 srf srw x3f",
     VIDEO: "3g2 3gp asf avi dv flv insv lrv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv",
-    PDF: "pdf",
+    PDF: "pdf ai",
     DOCUMENT: "doc docm docx dotx epub key numbers odg odp ods odt pages ppsx ppt pptm pptx xls xlsx",
     ARCHIVE: "7z cb7 cbr cbt cbz rar zip",
-    PICTURE: "ai bpg cdr dds djv djvu dpx emf eps exr fit fits hdp hdr icns ico jng jxl jxr pcx sgi svg svgz wdp wmf "
-    "xcf",
+    JXL: "jxl",
+    SVG: "svg svgz",
+    PICTURE: "bpg cdr dds djv djvu dpx emf eps exr fit fits hdp hdr icns ico jng jxr pcx sgi wdp wmf xcf",
 }
 """The extensions of each kind, without the dot."""
 _KINDS = {f".{extension}": kind for kind, names in EXTENSIONS.items() for extension in names.split()}
@@ -29,6 +31,8 @@ _NOUNS = {
     PDF: ("PDF", "PDFs"),
     DOCUMENT: ("document", "documents"),
     ARCHIVE: ("archive", "archives"),
+    JXL: ("JPEG XL image", "JPEG XL images"),
+    SVG: ("SVG drawing", "SVG drawings"),
     PICTURE: ("image of another format", "images of other formats"),
     OTHER: ("other file", "other files"),
 }

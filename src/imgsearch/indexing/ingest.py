@@ -536,7 +536,9 @@ class Ingest:
         progress = self.documents[file.document]
         progress.waiting -= 1
         progress.embedded += 1
-        self.result.pages += 1
+        self.result.pages += bool(
+            file.page and file.page.kind
+        )  # an image that is read as documents are has none
         if file.page and file.page.note:
             progress.notes.append(f"{said(file.place)}: {file.page.note}")
         self._tell_progress(progress)

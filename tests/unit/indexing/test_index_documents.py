@@ -288,7 +288,7 @@ def test_documents_wait_for_their_extra(
     paint(papers / "z.png", "yellow")
     draw(papers / "a.pdf", "red", "green")
     draw(papers / "b.mov", "0 red", kind="frame")
-    (papers / "c.jxl").write_text("")
+    (papers / "c.dds").write_text("")
     notes = Notes()
     result = run(folder, papers, reporter=notes)
     assert result.not_read == {"pdf": 1, "video": 1, "image": 1}

@@ -470,7 +470,7 @@ def test_a_file_that_is_gone_is_told(browser: Browser, folder: Path) -> None:
 
 def test_an_image_has_the_type_of_its_bytes(tmp_path: Path) -> None:
     """What is sent as an image is one, whatever its name says; HTML or SVG behind a name of an image is not indexed,
-    and what a browser does not show goes out as WebP. None of it can carry anything out.
+    and what a browser does not show, or could run, goes out as WebP. None of it can carry anything out.
     """
     with pytest.MonkeyPatch.context() as patch:
         model = fakes.install(patch)
@@ -482,7 +482,9 @@ def test_an_image_has_the_type_of_its_bytes(tmp_path: Path) -> None:
         (pictures / "drawing.png").write_text(
             '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
         )
-        (pictures / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+        (pictures / "drawing.svg").write_text(
+            '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><rect width="9" height="9"/></svg>'
+        )
         paint(pictures / "scan.tif", "blue", size=(40, 30))
         polyglot = io.BytesIO()
         Image.new("RGB", (40, 30), (1, 2, 3)).save(
@@ -494,12 +496,13 @@ def test_an_image_has_the_type_of_its_bytes(tmp_path: Path) -> None:
         with page_server(index, model) as running:
             browser = running.opened()
             found = {tile["name"]: tile["key"] for tile in browser.post("api/list", {}).json["images"]}
-            assert set(found) == {"really.jpg", "scan.tif", "both.jpg"}
+            assert set(found) == {"really.jpg", "scan.tif", "both.jpg", "drawing.svg"}
             answers = {name: browser.get(f"original/{key}") for name, key in found.items()}
     assert {name: answer.headers["content-type"] for name, answer in answers.items()} == {
         "really.jpg": "image/png",
         "scan.tif": "image/webp",
         "both.jpg": "image/jpeg",
+        "drawing.svg": "image/webp",
     }
     for answer in answers.values():
         assert "sandbox" in answer.headers["content-security-policy"]

@@ -103,6 +103,8 @@ def kind_at(format: DocumentFormat, place: Place) -> str:
         return "frame"
     if place.name:
         return "member"
+    if format.is_image:
+        return ""
     return "raw" if format.extra == "raw" else "page"
 
 

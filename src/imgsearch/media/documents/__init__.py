@@ -60,6 +60,8 @@ class DocumentFormat(NamedTuple):
     """... the name to import that library by; "" where none is needed."""
     memory: int = 1 << 30
     """Bytes that its process may have beyond what it starts with. macOS does not keep to such a limit."""
+    is_image: bool = False
+    """True where a file is one image, like those of ``formats.FORMATS``."""
     seconds: float = 10.0
     """Of the processor that one answer may take; opening a file over 64 MiB may take more in proportion."""
 
@@ -104,6 +106,27 @@ DOCUMENTS: tuple[DocumentFormat, ...] = (
         "cbz zip epub docx docm dotx pptx pptm ppsx xlsx odt odp ods odg",
         rb"PK\x03\x04|PK\x05\x06",
         by_name=True,
+    ),
+    DocumentFormat(
+        "a JPEG XL image",
+        "imgsearch.media.documents.jxl",
+        "jxl",
+        rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+        extra="jxl",
+        library="pillow_jxl",
+        memory=3 << 30,
+        seconds=18.0,
+        is_image=True,
+    ),
+    DocumentFormat(
+        "an SVG drawing",
+        "imgsearch.media.documents.svg",
+        "svg svgz",
+        rb"[\s\0\xef\xbb\xbf\xff\xfe]*<|\x1f\x8b",
+        by_name=True,
+        extra="svg",
+        library="resvg_py",
+        is_image=True,
     ),
     _FILM,
     _FILM._replace(extensions="mts m2ts", head=rb"(?:.{4})?G", by_name=True),

@@ -11,6 +11,7 @@ from imgsearch.errors import PictureError
 from imgsearch.files import open_source
 from imgsearch.files.open import OpenedFile
 from imgsearch.media import formats
+from imgsearch.media.pictures import recognise
 from imgsearch.text import display_path
 from imgsearch.tools.web.keys import NoImage
 from imgsearch.types import Record
@@ -46,7 +47,7 @@ def opened(record: Record) -> Iterator[tuple[str, OpenedFile]]:
     for path in record.paths:
         given = False
         try:
-            with open_source(path, partial(formats.recognise, name=path)) as found:
+            with open_source(path, partial(recognise, name=path)) as found:
                 if found.sha256 == record.sha256:
                     given = True
                     yield path, found
@@ -68,6 +69,8 @@ def original(record: Record) -> tuple[bytes, str] | None:
     if record.page or record.kind:
         return None  # a browser shows the first page alone, and no document as an image
     with opened(record) as (path, found):
+        if recognise(found.stream, path):
+            return None  # an image that is read as documents are: SVG may hold scripts
         kind = SHOWN_BY_BROWSERS.get(formats.recognise(found.stream, path).name)
         if kind is None or found.status.st_size > MOST_BYTES:
             return None
