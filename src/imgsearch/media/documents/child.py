@@ -30,6 +30,10 @@ from imgsearch.types import Metadata, Picture, PixelBudget, is_utf8
 
 _WALL = 6
 """The clock may show so many times what the processor may take: the machine is busy, or the disk is slow."""
+_SLOW = 0.5
+"""A request has been slow if it took this share of its seconds, by the clock: after a crash it is not repeated, ...."""
+_SLOW_IN_A_ROW = 3
+"""... and after so many places in a row that ended so, nothing more of a document is asked for."""
 _TO_START = 120.0
 """Seconds by the clock that a process may take until it is ready."""
 _ORDINARY = 64 << 20
@@ -46,6 +50,7 @@ _MOST_ANSWER, _MOST_PIXELS = 64 << 20, 1 << 30
 _HALF = re.compile("[\ud800-\udfff]")
 """Half of a character of UTF-16."""
 _NONSENSE = "its answer makes no sense"
+_clock = time.monotonic
 
 
 class _Ended(Exception):
@@ -307,6 +312,7 @@ class _Document:
         self._opening = {"do": "open", "name": name, "options": asdict(options)}
         self._child: _Child | None = None
         self._one = True
+        self._slow = 0  # places in a row
         answer = self._ask({})
         try:
             places = [_place(place) for place in answer["places"]]
@@ -364,8 +370,14 @@ class _Document:
     def _ask(self, request: dict[str, Any], place: Place | None = None) -> dict[str, Any]:
         """Return the answer to a request, or to the opening if there is none.
 
-        A process that dies of it, but has read other things before, may have been spoilt by those: a new one is asked.
+        A process that dies of it, but has read other things before, may have been spoilt by those: a new one is asked,
+        unless it took long to die.
         """
+        if self._slow >= _SLOW_IN_A_ROW:
+            raise self._error(
+                "takes too long", f"not tried after {self._slow} in a row that took too long", place
+            )
+        began = _clock()
         while True:
             child, self._child = self._child, None
             is_open, is_new = child is not None, False
@@ -379,7 +391,9 @@ class _Document:
                 if request:
                     answer = child.ask(request, self._format.seconds)
             except _Ended as error:
-                if is_new or error.reason == "takes too long":
+                is_slow = error.reason == "takes too long" or _clock() - began > _SLOW * self._format.seconds
+                self._slow += is_slow
+                if is_new or is_slow:
                     raise self._error(error.reason, error.detail, place) from error
             except PictureError as error:
                 assert child is not None
@@ -392,7 +406,7 @@ class _Document:
                     READERS.give_back(child)
                 raise self._error(error.reason, error.detail, place) from error
             else:
-                self._child = child
+                self._child, self._slow = child, 0
                 return answer
 
     def _drop(self) -> None:

@@ -165,6 +165,32 @@ def test_a_page_is_asked_again_where_others_have_spoilt_its_process() -> None:
         assert document.picture(Place(1), BUDGET).note == "line 1"
 
 
+def test_a_page_that_took_long_to_crash_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time would take as long: a page costs its time once."""
+    times = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(child, "_clock", lambda: next(times))
+    with _opened("red", "crash after another") as document:
+        document.picture(Place(0), BUDGET)
+        with pytest.raises(PictureError, match="crashed the reader: page 2"):
+            document.picture(Place(1), BUDGET)
+
+
+def test_a_document_of_slow_pages_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three in a row that took too long the rest is not tried; one that is read in between counts them anew."""
+    with _opened("spin", "spin", "red", "spin", "spin", "spin", "blue") as document:
+        document.picture(Place(2), BUDGET)
+        monkeypatch.setattr(document, "_format", LINES._replace(seconds=0.05))
+        for number in (0, 1, 2, 3, 4, 5, 6):
+            if number == 2:
+                monkeypatch.setattr(document, "_format", LINES)
+                document.picture(Place(2), BUDGET)
+                monkeypatch.setattr(document, "_format", LINES._replace(seconds=0.05))
+                continue
+            with pytest.raises(PictureError, match=f"takes too long: page {number + 1}: ") as caught:
+                document.picture(Place(number), BUDGET)
+    assert caught.value.detail == "page 7: not tried after 3 in a row that took too long"
+
+
 def test_a_document_that_crashes_on_opening_has_a_reason() -> None:
     """A crash at the start is the whole file's, and the next file is read."""
     with (
