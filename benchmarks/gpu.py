@@ -221,6 +221,7 @@ def main() -> None:
         "--few", type=int, default=128, help="of them, those that sentence-transformers embeds"
     )
     parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--quality", type=int, default=90, help="of the JPEG files; at 90 they have 5 MB")
     for name in ("--worker", "--folder", "--dtype", "--sides"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     parser.add_argument("--ahead", action="store_true", help=argparse.SUPPRESS)
@@ -240,6 +241,7 @@ def main() -> None:
         options.passed += [
             *("--count", str(options.count), "--few", str(options.few), "--turns", str(options.turns))
         ]
+        options.passed += ["--quality", str(options.quality)]
         options.passed += (["--tiny"] if options.tiny else []) + (
             ["--batch", str(options.batch)] if options.batch else []
         )

@@ -38,7 +38,8 @@ def draw(options: argparse.Namespace) -> str:
     def some(number: int) -> None:
         width, height = sizes[number % len(sizes)]
         argv = [sys.executable, GPU, "--worker", "noise", "--out", f"{base}/{number}.jpg"]
-        subprocess.run([*argv, "--count", str(number), "--sides", f"{width}x{height}"], check=True)
+        argv += ["--count", str(number), "--sides", f"{width}x{height}", "--quality", str(options.quality)]
+        subprocess.run(argv, check=True)
 
     cores = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(cores) as pool:
@@ -66,7 +67,7 @@ def noise(options: argparse.Namespace) -> dict[str, Any]:
         field = np.fft.irfft2((phases[0] + 1j * phases[1]) * falling, (height, width))
         field = field * (deviation / field.std()) + grain * generator.standard_normal((height, width))
         bands.append(Image.fromarray(np.clip(field + 128, 0, 255).astype(np.uint8)))
-    Image.merge("YCbCr", bands).save(options.out, quality=90)
+    Image.merge("YCbCr", bands).save(options.out, quality=options.quality)
     return {}
 
 
@@ -165,7 +166,7 @@ def index(options: argparse.Namespace) -> dict[str, Any]:
             for ahead in (False, True) if has_peer() else ():
                 argv = [
                     sys.executable,
-                    __file__,
+                    GPU,
                     "--worker",
                     "peer",
                     "--folder",

@@ -315,8 +315,13 @@ def _between(device: str, dtype: Any) -> dict[str, Callable[[], Any]]:
     def plain() -> torch.Tensor:
         return Rotary(cosine, sine).apply_rotary(patches)
 
+    def rolled() -> torch.Tensor:
+        """Rotate by a copy in float32 whose halves change places."""
+        exact = patches.float()
+        return torch.addcmul(exact * cosine, exact.roll(32, -1), sine).to(dtype)
+
     def halves() -> torch.Tensor:
-        """Rotate without a copy in float32; each number is rounded once."""
+        """Rotate without any number in float32 that is not read again; each number is rounded once."""
         rotated = torch.empty_like(patches)
         for part, other in ((slice(32), slice(32, None)), (slice(32, None), slice(32))):
             exact = patches[..., part] * cosine[..., part]
@@ -328,8 +333,9 @@ def _between(device: str, dtype: Any) -> dict[str, Callable[[], Any]]:
 
     return {
         "rotary of 224 patches (the engine's)": plain,
-        "rotary, by halves": halves,
-        "rotary, by halves, compared": lambda: torch.testing.assert_close(halves(), plain()),
+        "rotary, rolled": rolled,
+        "rotary, by halves into place": halves,
+        "rotary, by halves into place, compared": lambda: torch.testing.assert_close(halves(), plain()),
         "rotary, in 16 bits": rough,
         "rms_norm of 3,968 x 2,048": lambda: F.rms_norm(x, (2048,), weight, 1e-6),
         "rms_norm of heads": lambda: F.rms_norm(heads, (128,), weight[:128], 1e-6),

@@ -34,13 +34,17 @@ class Rotary(NamedTuple):
         """
         batch, length, heads, head = x.shape
         step = max(1, _AT_ONCE // (batch * heads * head)) if x.device.type == "cpu" else length
+        half = head // 2
         rotated = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         for start in range(0, length, step):
             part = slice(start, start + step)
-            exact = x[:, part].float()
-            swapped = exact.roll(head // 2, -1)
+            # CUDA multiplies numbers of two dtypes as fast as it reads them, a CPU slowly, and not every device can.
+            exact = x[:, part] if x.device.type == "cuda" else x[:, part].float()
             cosine, sine = self.cosine[..., part, :, :], self.sine[..., part, :, :]
-            rotated[:, part] = torch.addcmul(exact * cosine, swapped, sine)
+            mixed = exact * cosine
+            mixed[..., :half].addcmul_(exact[..., half:], sine[..., :half])
+            mixed[..., half:].addcmul_(exact[..., :half], sine[..., half:])
+            rotated[:, part] = mixed
         return rotated
 
     def part(self, start: int, stop: int | None) -> Rotary:
