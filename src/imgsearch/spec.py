@@ -13,7 +13,19 @@ from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import DEFAULT_INSTRUCTION, conventions_of, processor_budget, punctuated
 from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.text import Call, Option, display_path
-from imgsearch.types import DEFAULT_BUDGET, IndexSpec, ModelOptions, PixelBudget, PixelChoice, Reporter
+from imgsearch.types import (
+    DEFAULT_BUDGET,
+    PAGE_BUDGET,
+    IndexSpec,
+    ModelOptions,
+    PixelBudget,
+    PixelChoice,
+    Profile,
+    Reporter,
+)
+
+_PAGE_TOKENS = 512
+"""What a page and its prompt need of a checkpoint; the published ones take thousands."""
 
 
 def choose_spec(options: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, IndexSpec]:
@@ -30,6 +42,10 @@ def choose_spec(options: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, 
             f": the embeddings of {checkpoint.name} have {conventions.full_dim} dimensions",
         )
     query_prompt, document_prompt = options.prompts or conventions.prompts(options.instruction)
+    pixels = chosen_pixels(options, checkpoint)
+    chosen = options.pixels is not None or bool(conventions.pixels_reason)
+    chosen |= (conventions.max_length or _PAGE_TOKENS) < _PAGE_TOKENS
+    profile = options.profile or ("photos" if chosen else "auto")
     if notes := conventions.notes(dim=options.dim is None, pixels=options.pixels is None):
         reporter.detail(f"{checkpoint.name} is used with {'; '.join(notes)}")
     return checkpoint, IndexSpec(
@@ -38,8 +54,15 @@ def choose_spec(options: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, 
         dim=options.dim or conventions.dim,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
-        pixels=chosen_pixels(options, checkpoint),
+        pixels=pixels,
+        page_pixels=_page_pixels(profile, pixels),
     )
+
+
+def _page_pixels(profile: Profile, pixels: PixelBudget) -> PixelBudget | None:
+    """Return the budget of pages beside that of photos; None where photos are seen with as many pixels."""
+    more = profile == "auto" and pixels.max_pixels < PAGE_BUDGET.max_pixels
+    return PAGE_BUDGET if more else None
 
 
 def chosen_pixels(options: ModelOptions, checkpoint: Checkpoint) -> PixelBudget:
@@ -60,6 +83,8 @@ def keep_settings(options: ModelOptions, old: IndexSpec) -> ModelOptions:
         return options  # there was no model, so nothing was chosen against its conventions
     prompts = None if options.instruction is not None else (old.query_prompt, old.document_prompt)
     pixels: PixelChoice | None = options.pixels or old.pixels
+    profile: Profile = options.profile or ("auto" if old.page_pixels else "photos")
+    options = replace(options, profile=profile)
     if options.model is None:
         if old.model != locate.DEFAULT_MODEL:
             locate.find_checkpoint(
@@ -173,9 +198,9 @@ def check_options(
     if pixels == "checkpoint":
         checkpoint = checkpoint or locate.find_checkpoint(have.model, download=False)
         pixels = processor_budget(checkpoint)
-    want = IndexSpec(
-        model, fingerprint, options.dim or have.dim, *_prompts_with(options.instruction, have), pixels
-    )
+    page_pixels = _page_pixels(options.profile, pixels) if options.profile else have.page_pixels
+    prompts = _prompts_with(options.instruction, have)
+    want = IndexSpec(model, fingerprint, options.dim or have.dim, *prompts, pixels, page_pixels)
     if found := manifest.differences(have, want):
         raise IndexMismatch(
             f"the index in {folder} was made with {'; '.join(found)}. To keep these settings: ",

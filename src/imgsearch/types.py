@@ -57,6 +57,21 @@ class PixelBudget:
 
 DEFAULT_BUDGET = PixelBudget(MIN_PIXELS, MAX_PIXELS)
 """The quickest; what a checkpoint is used with that asks for nothing else."""
+PAGE_BUDGET = PixelBudget(MIN_PIXELS, 360_000)
+"""What pages need so that their text can be read; the fine-tune for pages was trained at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBudgets:
+    """The pixel budget of photos, and that of pages where they have one of their own."""
+
+    image: PixelBudget
+    page: PixelBudget | None = None
+
+    @property
+    def largest(self) -> PixelBudget:
+        """The larger of both."""
+        return self.page or self.image
 
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -227,11 +242,12 @@ class Patches:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Input:
-    """One thing to embed: a text, a picture, or both; the instruction falls back to the embedder's own."""
+    """One thing to embed: a text, a picture, or both; instruction and ``budget`` fall back to the embedder's own."""
 
     text: str | None = None
     image: RGB | Patches | None = None
     instruction: str | None = None
+    budget: PixelBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +268,13 @@ class QueryEncoder(Protocol):
 
         Raises InputError, NonFiniteError, and ModelOutOfMemory if a single input does not fit into memory.
         """
+
+
+class Prepare(Protocol):
+    """Resizes a picture into a budget, the model's own if none is given, and cuts it into patches."""
+
+    def __call__(self, image: RGB, budget: PixelBudget | None = None, /) -> Patches:
+        """Return the patches; may be called from many threads."""
 
 
 class ImageEncoder(QueryEncoder, Protocol):
@@ -276,8 +299,8 @@ class ImageEncoder(QueryEncoder, Protocol):
     def int8_speedup(self) -> float:
         """Return about how many times as fast int8 would embed images; 1 where it can't be used."""
 
-    def prepare(self, image: RGB) -> Patches:
-        """Resize and cut a picture into patches; may be called from many threads."""
+    def prepare(self, image: RGB, budget: PixelBudget | None = None) -> Patches:
+        """Resize a picture into a budget, its own if none is given, and cut it into patches, on any thread."""
 
     def embed(
         self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
@@ -294,7 +317,8 @@ class IndexSpec:
 
     ``model`` is the name or folder it was loaded by: how to find it again, not part of the comparison.
     ``fingerprint`` is 64 hexadecimal digits. The prompts are the instructions of either side (questions, pictures)
-    as the model gets them; an empty one is none.
+    as the model gets them; an empty one is none. ``page_pixels`` is the budget of pages, scans and screenshots
+    (``budgets.page_reason``), None where they are seen like photos.
     """
 
     model: str
@@ -303,6 +327,12 @@ class IndexSpec:
     query_prompt: str
     document_prompt: str
     pixels: PixelBudget
+    page_pixels: PixelBudget | None = None
+
+    @property
+    def budgets(self) -> PixelBudgets:
+        """Both budgets."""
+        return PixelBudgets(self.pixels, self.page_pixels)
 
     def model_spec(self, folder: str, options: ModelOptions) -> ModelSpec:
         """Return what makes vectors for such an index: the checkpoint in ``folder`` on the device of ``options``."""
@@ -545,6 +575,8 @@ class Silent:
 
 PixelChoice = PixelBudget | Literal["checkpoint"]
 """A pixel budget, or the one of the checkpoint's own image processor."""
+Profile = Literal["photos", "auto"]
+"""Whether all images are seen alike, or pages and screenshots with more pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -554,7 +586,8 @@ class ModelOptions:
     ``model`` is a folder, a hub name or "demo"; ``dim`` a Matryoshka dimension; ``instruction`` takes the place of
     the checkpoint's prompts on both sides; device and dtype may be "auto". ``prompts`` are those of an index
     that is made anew, for questions and for pictures, as they stand. ``force_model`` takes a checkpoint that looks
-    like a model that only generates text, too.
+    like a model that only generates text, too. ``profile``, if not given, is "auto" for a new index unless the user
+    or the checkpoint has chosen the pixels.
     """
 
     model: str | None = None
@@ -566,3 +599,4 @@ class ModelOptions:
     dtype: str = "auto"
     prompts: tuple[str, str] | None = None
     force_model: bool = False
+    profile: Profile | None = None

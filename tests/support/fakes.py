@@ -82,7 +82,7 @@ class FakeModel:
     """What the fake does and has done: ``loads`` of the model, ``embedded`` pictures, ``asked`` texts.
 
     ``before`` is called with ``embedded`` ahead of every batch of pictures and may raise; a picture whose
-    first quarter has a colour in ``spoilt`` gets no finite row.
+    first quarter has a colour in ``spoilt`` gets no finite row. ``budgets`` are those of the pages it has prepared.
     """
 
     loads: int = 0
@@ -90,6 +90,7 @@ class FakeModel:
     asked: int = 0
     before: Callable[[int], None] | None = None
     spoilt: set[tuple[int, int, int]] = field(default_factory=set)
+    budgets: list[PixelBudget] = field(default_factory=list)
 
     def encoder(self, dim: int = DIM) -> FakeEncoder:
         """Return an encoder, without counting it as a load."""
@@ -126,8 +127,10 @@ class FakeEncoder:
         """A fake is as fast as it gets."""
         return 1.0
 
-    def prepare(self, image: RGB) -> Patches:
+    def prepare(self, image: RGB, budget: PixelBudget | None = None) -> Patches:
         """Keep the mean colours of the quarters."""
+        if budget is not None:
+            self.model.budgets.append(budget)
         return Patches(quarters_of(image), (1, 2, 2))
 
     def embed(

@@ -22,7 +22,7 @@ STOREYS = (
     {"indexing"},
     {"search"},
     {"client"},
-    {"spec", "names"},
+    {"spec", "names", "budgets"},
     {"index", "media", "model", "files"},
     {"mounts"},
     {"fs", "rgb"},

@@ -20,7 +20,16 @@ from imgsearch.errors import ImgsearchError, InputError, UsageError, exhausted
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.startup import INTERRUPTED
 from imgsearch.text import Message
-from imgsearch.types import DETAIL, MIN_PIXELS, MOST_PIXELS, DtypeName, ModelOptions, PixelBudget, PixelChoice
+from imgsearch.types import (
+    DETAIL,
+    MIN_PIXELS,
+    MOST_PIXELS,
+    DtypeName,
+    ModelOptions,
+    PixelBudget,
+    PixelChoice,
+    Profile,
+)
 
 if TYPE_CHECKING:
     # It is imported on use: it draws.
@@ -417,6 +426,7 @@ def model_choice(
     dtype: str = "auto",
     *,
     force_model: bool = False,
+    profile: Profile | None = None,
 ) -> ModelOptions:
     """Collect the model's flags; a folder is made absolute, so that the index finds it from anywhere."""
     if model is not None and model not in (DEMO_MODEL, DEFAULT_MODEL):
@@ -425,4 +435,5 @@ def model_choice(
             model = os.path.abspath(expanded)
     if instruction:
         instruction = as_text(instruction, "the instruction", "leave it out")
-    return ModelOptions(model, revision, dim, pixels, instruction, device, dtype, force_model=force_model)
+    choice = model, revision, dim, pixels, instruction, device, dtype
+    return ModelOptions(*choice, force_model=force_model, profile=profile)

@@ -11,13 +11,15 @@ from imgsearch.cli.help import ADVANCED
 from imgsearch.errors import UsageError
 from imgsearch.index import parts
 from imgsearch.index.layout import find_index
+from imgsearch.types import Profile as Pixels
 
 Profile = Annotated[
-    Literal["photos", "documents"] | None,
+    Literal["photos", "documents", "auto"] | None,
     typer.Option(
         "--profile",
         metavar="KIND",
-        help="documents: index with a model for pages, beside the photos; a search then asks both",
+        help="auto: see pages and screenshots with more pixels than photos (usual for a new index); photos: see all "
+        "alike; documents: index with a model for pages, beside the photos; a search then asks both",
         show_default=False,
         rich_help_panel=ADVANCED,
     ),
@@ -40,6 +42,13 @@ has_part, is_index, is_part, part_of = parts.has_part, parts.is_index, parts.is_
 def folder_for(profile: str | None, folder: str) -> str:
     """Return the folder of the index that a run of this profile is to write to."""
     return parts.part_of(folder) if profile == parts.DOCUMENTS else folder
+
+
+def profile_for(profile: str | None, folder: str) -> Pixels | None:
+    """Return what a profile says of pixels: nothing where it only names one of an index's two parts."""
+    if profile == "auto":
+        return "auto"
+    return "photos" if profile == parts.PHOTOS and not parts.has_part(folder) else None
 
 
 def model_for(profile: str | None, folder: str, model: str | None) -> str | None:

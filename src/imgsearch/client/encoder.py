@@ -14,7 +14,17 @@ from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
 from imgsearch.model import image as pixels
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.text import Call, Message
-from imgsearch.types import RGB, ImageEncoder, Input, ModelSpec, Notify, Patches, Runtime, Vectors
+from imgsearch.types import (
+    RGB,
+    ImageEncoder,
+    Input,
+    ModelSpec,
+    Notify,
+    Patches,
+    PixelBudget,
+    Runtime,
+    Vectors,
+)
 
 
 def remote_encoder(
@@ -77,9 +87,9 @@ class RemoteEncoder:
         """Return 1: what the server computes in was chosen when the model was loaded there."""
         return 1.0
 
-    def prepare(self, image: RGB) -> Patches:
+    def prepare(self, image: RGB, budget: PixelBudget | None = None) -> Patches:
         """Resize and cut a picture into patches, here, on any thread; raises as the model's own does."""
-        return pixels.prepare(image, self._model_spec.budget, self._layout)
+        return pixels.prepare(image, budget or self._model_spec.budget, self._layout)
 
     def embed(
         self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
@@ -116,7 +126,7 @@ class RemoteEncoder:
     def _with_patches(self, item: Input) -> Input:
         if item.image is None or isinstance(item.image, Patches):
             return item
-        return replace(item, image=self.prepare(item.image))
+        return replace(item, image=self.prepare(item.image, item.budget))
 
     def _send(self, inputs: Sequence[Input], batch_size: int) -> Vectors:
         message = protocol.pack_inputs(self._model_spec, inputs, batch_size)

@@ -171,13 +171,16 @@ def spec_to_json(spec: IndexSpec) -> dict[str, Any]:
         "fingerprint": spec.fingerprint,
         "dim": spec.dim,
         "prompts": {"query": spec.query_prompt, "document": spec.document_prompt},
-        "pixels": {"image": asdict(spec.pixels)},
+        "pixels": {
+            "image": asdict(spec.pixels),
+            **({"page": asdict(spec.page_pixels)} if spec.page_pixels else {}),
+        },
     }
 
 
 def spec_from_json(data: Any) -> IndexSpec:
     """Return what ``spec_to_json`` was given. Raises ValueError, TypeError or KeyError for anything else."""
-    prompts, pixels = data["prompts"], data["pixels"]["image"]
+    prompts, pixels = data["prompts"], data["pixels"]
     fingerprint = bytes.fromhex(data["fingerprint"])
     if len(fingerprint) != 32:
         raise ValueError("its fingerprint is not a sha256")
@@ -187,8 +190,13 @@ def spec_from_json(data: Any) -> IndexSpec:
         dim=_number(data["dim"], 1, MOST_DIM),
         query_prompt=_text(prompts["query"]),
         document_prompt=_text(prompts["document"]),
-        pixels=PixelBudget(*(_number(pixels[name], 0, MOST_PIXELS) for name in ("min_pixels", "max_pixels"))),
+        pixels=_budget(pixels["image"]),
+        page_pixels=_budget(pixels["page"]) if "page" in pixels else None,
     )
+
+
+def _budget(data: Any) -> PixelBudget:
+    return PixelBudget(*(_number(data[name], 0, MOST_PIXELS) for name in ("min_pixels", "max_pixels")))
 
 
 def imported_spec(dim: int) -> IndexSpec:
@@ -218,7 +226,14 @@ def differences(have: IndexSpec, want: IndexSpec) -> list[str]:
         found.append(f"at most {have.pixels.max_pixels:,} pixels per image, not {want.pixels.max_pixels:,}")
     elif have.pixels != want.pixels:
         found.append(f"at least {have.pixels.min_pixels:,} pixels per image, not {want.pixels.min_pixels:,}")
+    if have.page_pixels != want.page_pixels:
+        found.append(f"{_of_pages(have)}, not {_of_pages(want)}")
     return found
+
+
+def _of_pages(spec: IndexSpec) -> str:
+    most = spec.page_pixels
+    return f"{most.max_pixels:,} pixels per page" if most else "pages like photos"
 
 
 def _checksum(data: dict[str, Any]) -> str:

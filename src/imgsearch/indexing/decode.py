@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
+from imgsearch.budgets import Chosen, of_image, of_member, of_place
 from imgsearch.errors import PictureError
 from imgsearch.files import open_source, source_file
 from imgsearch.files.open import open_regular
@@ -21,7 +22,17 @@ from imgsearch.media.documents import DocumentOptions, Place, chosen
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.metadata import MAX_BLOCK, with_sidecars
 from imgsearch.media.pixelhash import pixel_hash
-from imgsearch.types import RGB, Metadata, Patches, Picture, PixelBudget, PixelHash, Skipped, SourceFile
+from imgsearch.types import (
+    Metadata,
+    Patches,
+    Picture,
+    PixelBudget,
+    PixelBudgets,
+    PixelHash,
+    Prepare,
+    Skipped,
+    SourceFile,
+)
 
 EMPTY = "contains no image"
 """Why a file is skipped that can be read, and has nothing in it."""
@@ -33,7 +44,8 @@ _OPENED = 3
 class Page:
     """One picture of a file, ready for the model; width and height of the original, in pixels, and ``Picture.note``.
 
-    ``kind`` and ``name`` are those of a Record.
+    ``kind`` and ``name`` are those of a Record. ``weight`` is how many photos of the largest size it takes the model as
+    long as, at least 1; ``as_page`` says why it has the pixel budget of pages, "" if it has that of photos.
     """
 
     page: int
@@ -44,6 +56,8 @@ class Page:
     note: str = ""
     kind: str = ""
     name: str = ""
+    weight: float = 1.0
+    as_page: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,16 +137,16 @@ def ignore(sha256: bytes, picture: Picture) -> None:
 
 def decode_ahead(
     sources: Iterable[SourceFile],
-    prepare: Callable[[RGB], Patches] | None,
+    prepare: Prepare | None,
     is_known: Callable[[bytes], bool],
-    budget: PixelBudget,
+    budgets: PixelBudget | PixelBudgets,
     max_megapixels: float,
     ahead: int,
     decoding: Callable[[SourceFile], AbstractContextManager[None]] = lambda source: nullcontext(),
     seen: Callable[[bytes, Picture], None] = ignore,
     documents: DocumentWork = _USUAL,
 ) -> Generator[Decoded | Hashed | Skipped | Part, None, None]:
-    """Yield each file decoded, or skipped with the reason, in order, at most ``ahead`` in memory.
+    """Yield each file decoded, or skipped with the reason, in order, at most ``ahead`` photos in memory.
 
     A document comes in parts, one a page, of which at most so many are in memory, however many there are; it is closed
     with the last one, or skipped in the place of that where it has changed meanwhile.
@@ -142,19 +156,24 @@ def decode_ahead(
     it; what a document does ends no run, for it is read in a process of its own.
     ``seen`` gets every picture that is decoded, with its file's sha256, in the thread that has decoded it; no error.
     """
+    both = budgets if isinstance(budgets, PixelBudgets) else PixelBudgets(budgets)
     sources = list(sources)
     opened: list[OpenDocument] = []
     begun: set[tuple[bytes, str]] = set()
 
     def image(source: SourceFile) -> Decoded | Hashed | Skipped:
         with decoding(source):
-            return _decode(source, prepare, is_known, budget, max_megapixels, seen, documents)
+            return _decode(source, prepare, is_known, both, max_megapixels, seen, documents)
 
     def part(document: OpenDocument, place: Place) -> Part:
         try:
-            picture = document.picture(place, budget)
+            kind = document.kind(place)
+            chosen = of_place(kind, both)
+            picture = document.picture(place, chosen.budget)
+            if kind == "member" and (of_this := of_member(place.name, picture, both)) != chosen:
+                chosen, picture = of_this, document.picture(place, of_this.budget)
             assert prepare is not None
-            page = _page(picture, prepare, document.kind(place), place.name)
+            page = _page(picture, prepare, both, chosen, kind, place.name)
         except PictureError as error:
             return Part(document, place, failure=error)
         seen(document.sha256, picture)
@@ -183,7 +202,7 @@ def decode_ahead(
                         yield partial(_given, Part(found, place)) if known else partial(part, found, place)
 
     try:
-        with closing(look_ahead(lambda one: one(), work(), ahead)) as results:
+        with closing(look_ahead(lambda one: one(), work(), ahead, _weight)) as results:
             for done in results:
                 if isinstance(done, Part) and done.is_last:
                     opened.remove(done.document)
@@ -236,9 +255,9 @@ def read_metadata(source: SourceFile, stream: BinaryIO) -> Metadata:
 
 def _decode(
     source: SourceFile,
-    prepare: Callable[[RGB], Patches] | None,
+    prepare: Prepare | None,
     is_known: Callable[[bytes], bool],
-    budget: PixelBudget,
+    budgets: PixelBudgets,
     max_megapixels: float,
     seen: Callable[[bytes, Picture], None],
     documents: DocumentWork,
@@ -258,22 +277,43 @@ def _decode(
                 known = documents.is_known(opened.sha256, source.reading)
             if known or prepare is None:
                 return Hashed(source, opened.sha256, known, read_metadata(source, opened.stream))
+            metadata = read_metadata(source, opened.stream)
+            seen_with = of_image(opened.stream, source.path, metadata, budgets, max_megapixels)
             wanted = chosen(documents.options(source).pages) if source.reading else formats.ALL_PAGES
             pages, notes = [], []
             for picture in formats.load_pictures(
-                opened.stream, source.path, budget, max_megapixels=max_megapixels, pages=wanted
+                opened.stream, source.path, seen_with.budget, max_megapixels=max_megapixels, pages=wanted
             ):
-                pages.append(_page(picture, prepare))
+                pages.append(_page(picture, prepare, budgets, seen_with))
                 notes += [picture.note] if picture.note else []
                 seen(opened.sha256, picture)
             if not pages:
                 return Skipped(source, EMPTY)
-            told = read_metadata(source, opened.stream)
-            return Decoded(source, opened.sha256, tuple(pages), told, is_paged, "; ".join(notes))
+            return Decoded(source, opened.sha256, tuple(pages), metadata, is_paged, "; ".join(notes))
     except PictureError as error:
         return Skipped(source, error.reason, error.detail)
 
 
-def _page(picture: Picture, prepare: Callable[[RGB], Patches], kind: str = "", name: str = "") -> Page:
-    patches, hash = prepare(picture.pixels), pixel_hash(picture.pixels)
-    return Page(picture.page, picture.width, picture.height, patches, hash, picture.note, kind, name)
+def _page(
+    picture: Picture,
+    prepare: Prepare,
+    budgets: PixelBudgets,
+    chosen: Chosen,
+    kind: str = "",
+    name: str = "",
+) -> Page:
+    if chosen.budget == budgets.image:
+        patches, weight = prepare(picture.pixels), 1.0
+    else:
+        patches = prepare(picture.pixels, chosen.budget)
+        pixels = min(picture.width * picture.height, chosen.budget.max_pixels)
+        weight = max(1.0, pixels / budgets.image.max_pixels)
+    size, hash = (picture.width, picture.height), pixel_hash(picture.pixels)
+    as_page = chosen.reason if budgets.page else ""
+    return Page(picture.page, *size, patches, hash, picture.note, kind, name, weight, as_page)
+
+
+def _weight(done: Decoded | Hashed | Skipped | Part) -> float:
+    """Return how many photos a result takes the memory of."""
+    pages = done.pages if isinstance(done, Decoded) else (done.page,) if isinstance(done, Part) else ()
+    return max((page.weight for page in pages if page), default=1.0)

@@ -35,12 +35,11 @@ from imgsearch.media.documents import said
 from imgsearch.text import Call, Message, display_path, plural
 from imgsearch.types import (
     MAX_MEGAPIXELS,
-    RGB,
     ImageEncoder,
     Input,
     Metadata,
-    Patches,
     PixelHash,
+    Prepare,
     Reporter,
     Skipped,
     SourceFile,
@@ -291,13 +290,13 @@ class Ingest:
     def _decoded(
         self,
         to_do: Sequence[SourceFile],
-        prepare: Callable[[RGB], Patches] | None,
+        prepare: Prepare | None,
         is_known: Callable[[bytes], bool],
         work: DocumentWork,
         ahead: int,
     ) -> Generator[Decoded | Hashed | Skipped | Part, None, None]:
         limit = self.options.max_megapixels or MAX_MEGAPIXELS
-        how = prepare, is_known, self.writer.spec.pixels, limit
+        how = prepare, is_known, self.writer.spec.budgets, limit
         if prepare is None:
             yield from decode_ahead(to_do, *how, ahead, documents=work)
             return
@@ -382,8 +381,16 @@ class Ingest:
         self._embed_if_full(encoder)
 
     def _embed_if_full(self, encoder: ImageEncoder) -> None:
-        if sum(len(_pages(file)) for file in self.batch) >= self._size(encoder):
-            self._embed(encoder)
+        for files in self._by_size():
+            if sum(page.weight for file in files for page in _pages(file)) >= self._size(encoder):
+                self._embed_alike(files, encoder)
+
+    def _by_size(self) -> tuple[list[Decoded | Part], list[Decoded | Part]]:
+        """Return what waits for the model: photos, and what is larger, which would make a batch of photos wait."""
+        large = {file for file in self.batch if any(page.weight > 1 for page in _pages(file))}
+        return [file for file in self.batch if file not in large], [
+            file for file in self.batch if file in large
+        ]
 
     def _has_page(self, sha256: bytes, page: int) -> bool:
         """Whether a page of a document is there, or about to be: a copy of it may be in work at the same time."""
@@ -493,17 +500,24 @@ class Ingest:
         self._note(source, error=skipped.reason, detail=skipped.detail)
 
     def _embed(self, encoder: ImageEncoder) -> None:
-        """Turn the batch into vectors; an input without a finite one is skipped and the rest done again."""
-        while self.batch:
-            pages = [(file, page) for file in self.batch for page in _pages(file)]
+        """Turn all that waits into vectors."""
+        for files in self._by_size():
+            self._embed_alike(files, encoder)
+
+    def _embed_alike(self, files: list[Decoded | Part], encoder: ImageEncoder) -> None:
+        """Turn some of the batch into vectors; an input without a finite one is skipped and the rest done again."""
+        while files:
+            pages = [(file, page) for file in files for page in _pages(file)]
+            # Files of many pages make batches that are larger than what fits into memory at a time.
+            size = max(1, int(self._size(encoder) / max(page.weight for _, page in pages)))
             prompt = self.writer.spec.document_prompt
             began = time.monotonic()
             try:
                 inputs = [Input(image=page.patches, instruction=prompt) for _, page in pages]
-                # Files of many pages make batches that are larger than what fits into memory at a time.
-                vectors = encoder.embed(inputs, batch_size=self._size(encoder))
+                vectors = encoder.embed(inputs, batch_size=size)
             except NonFiniteError as error:
                 for file in dict.fromkeys(pages[row][0] for row in error.rows):
+                    files.remove(file)
                     self.batch.remove(file)
                     if isinstance(file, Decoded):
                         self._skip(Skipped(file.source, "no finite vector"))
@@ -521,9 +535,11 @@ class Ingest:
                     self.uncommitted.kinds.append((page.kind, page.name))
                     self.uncommitted.hashes.add(sha256)
                     self.uncommitted.pages.add((sha256, page.page))
-                batch, self.batch = self.batch, []
-                for file in batch:
+                    self.result.as_pages[page.as_page] += bool(page.as_page)
+                self.batch = [file for file in self.batch if file not in files]
+                for file in files:
                     self._embedded(file)
+            break
 
     def _embedded(self, file: Decoded | Part) -> None:
         """Note a file that has been embedded, or a page of one."""

@@ -63,7 +63,7 @@ class IndexResult:
     processor cores the run could use. ``thumbnails`` counts
     those that were made, ``texts`` the images whose text was read, None if none were asked for. ``pages`` counts the
     images of documents that were embedded, and ``lost_pages`` those that could not be read, of documents that are
-    indexed all the same.
+    indexed all the same. ``as_pages`` counts by reason the images that were embedded with the pixel budget of pages.
     """
 
     indexed: int = 0
@@ -86,6 +86,7 @@ class IndexResult:
     pages: int = 0
     lost_pages: int = 0
     cores: Cores | None = None
+    as_pages: Counter[str] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, object]:
         """Return the run as the command line prints it as JSON: every image found is counted once.

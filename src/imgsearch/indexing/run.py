@@ -132,8 +132,13 @@ def index_pictures(
             # Only with a model in memory is an index made, or does an old one give way.
             encoder = load()
             _advise(encoder, checkpoint, folder, base, options, reporter)
+            if options.advise and spec.page_pixels:
+                reporter.say(_budgets_said(spec, spec.page_pixels))
         with _open_writer(base, folder, spec, options, reporter) as writer:
             result = Ingest(writer, plan, options, reporter).carry_out(load)
+        if kinds := {kind: count for kind, count in result.as_pages.items() if count}:
+            many = ", ".join(f"{count:,} as {kind}" for kind, count in kinds.items())
+            reporter.detail(f"seen with the pixels of pages: {many}")
         _say_not_read(plan, reporter)
     result.seconds, result.cores = time.monotonic() - started, cores.usable()
     return result
@@ -296,6 +301,16 @@ def _advise(
         reporter.say(warning)
     if base.roots:
         reporter.say("searches use the old index until the new one is complete")
+
+
+def _budgets_said(spec: IndexSpec, page: PixelBudget) -> Message:
+    """Tell with how many pixels images of either kind are seen, and how to change that."""
+    return Message(
+        f"photos are seen with up to {spec.pixels.max_pixels:,} pixels, pages and screenshots with "
+        f"{page.max_pixels:,} (",
+        Option("profile", "photos"),
+        " for all alike)",
+    )
 
 
 @contextmanager

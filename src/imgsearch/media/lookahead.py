@@ -17,8 +17,12 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def look_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Generator[T, None, None]:
+def look_ahead(
+    work: Callable[[S], T], items: Iterable[S], ahead: int, weigh: Callable[[T], float] | None = None
+) -> Generator[T, None, None]:
     """Run ``work`` on each item in threads; yield the results in order, at most ``ahead`` of them in memory.
+
+    Where results differ much in size, ``weigh`` says how many usual ones one is worth, at least 1: fewer are then kept.
 
     ``items`` are taken as they are needed. What ``work`` raises is raised where its result is due. Closing the
     generator, or an error, drops what has not begun and waits for nothing: Ctrl-C must end a command whatever a decoder
@@ -29,7 +33,7 @@ def look_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Genera
     try:
         for item in items:
             results.append(threads.submit(work, item))
-            if len(results) >= ahead:
+            while results and _weight(results, weigh) >= ahead:
                 yield results.popleft().result()
         while results:
             yield results.popleft().result()
@@ -37,6 +41,12 @@ def look_ahead(work: Callable[[S], T], items: Iterable[S], ahead: int) -> Genera
         for result in results:
             result.cancel()
         threads.close()
+
+
+def _weight(results: Iterable[Future[T]], weigh: Callable[[T], float] | None) -> float:
+    """Return how much is kept, or about to be: of what is not ready yet nobody knows more than that it is one."""
+    known = [weigh(one.result()) if weigh and one.done() and not one.exception() else 1.0 for one in results]
+    return sum(known)
 
 
 def aside(work: Callable[[], T]) -> T:

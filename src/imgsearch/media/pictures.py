@@ -9,13 +9,13 @@ from imgsearch.media import documents, formats
 from imgsearch.media.documents import DocumentOptions, Place
 from imgsearch.types import MAX_MEGAPIXELS, Picture, PixelBudget
 
-_HEAD_BYTES = 64
+HEAD_BYTES = 64
 
 
 def recognise(stream: BinaryIO, name: str) -> bool:
     """Whether a file is a document, by its first bytes, and not an image. PictureError for what is neither."""
     stream.seek(0)
-    head = stream.read(_HEAD_BYTES)
+    head = stream.read(HEAD_BYTES)
     stream.seek(0)
     if head and documents.document_format(head, name) is not None:
         return True

@@ -150,12 +150,14 @@ class Qwen3VLEmbedder:
         _, tokens = self._largest
         return self.forward.int8_speedup(tokens)
 
-    def prepare(self, image: RGB) -> Patches:
-        """Resize a (height, width, 3) uint8 picture into the budget and cut it into patches, on any thread.
+    def prepare(self, image: RGB, budget: PixelBudget | None = None) -> Patches:
+        """Resize a (height, width, 3) uint8 picture into a budget and cut it into patches, on any thread.
+
+        Without a ``budget`` it is the embedder's own.
 
         Raises PictureError for an aspect ratio over 200, InputError for another shape or dtype.
         """
-        return pixels.prepare(image, self.budget, self._layout)
+        return pixels.prepare(image, budget or self.budget, self._layout)
 
     def embed(
         self, inputs: Sequence[Embeddable], normalize: bool = True, *, batch_size: int | None = None
@@ -206,7 +208,7 @@ class Qwen3VLEmbedder:
         """Tokenise one input and cut its picture; an InputError says which input it was."""
         try:
             checked = _as_input(item)
-            patches = None if checked.image is None else self._patches(checked.image)
+            patches = None if checked.image is None else self._patches(checked.image, checked.budget)
             tokens = self._prompt_encoder.encode(
                 checked.text,
                 0 if patches is None else self._layout.tokens(patches.grid),
@@ -219,7 +221,7 @@ class Qwen3VLEmbedder:
             raise InputError(which, error.as_message) from error
         return tokens, () if patches is None else (patches,)
 
-    def _patches(self, image: Any) -> Patches:
+    def _patches(self, image: Any, budget: PixelBudget | None) -> Patches:
         """Return the patches of a picture in any form that ``embed`` takes."""
         if isinstance(image, Patches):
             return image
@@ -230,7 +232,7 @@ class Qwen3VLEmbedder:
 
                 image = to_rgb(image)
             image = np.asarray(image)
-        return self.prepare(image)
+        return self.prepare(image, budget)
 
     def _rows(self, batch: Sequence[ModelInput], normalize: bool) -> Vectors:
         """Compute one batch; rows that are not finite in the model's dtype get a second chance in float32."""

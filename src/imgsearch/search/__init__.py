@@ -22,6 +22,7 @@ from imgsearch.search.examples import (
     ReadImage,
     content_by_path,
     content_of,
+    read_image,
     read_picture,
     stored_vector,
 )
@@ -44,6 +45,7 @@ from imgsearch.types import (
     Hit,
     Input,
     ModelOptions,
+    PixelBudget,
     QueryEncoder,
     Record,
     Reporter,
@@ -64,7 +66,8 @@ class SearchRequest:
     and finds what looks like it. ``image`` is the path of a picture file, or that file as it has been
     read; for a query it may be only the pixels. A query of several ``parts``, as ``question.parse_question`` returns
     them, has neither; nor has one that ``refines`` an earlier one. ``more`` and ``less`` are indexed images that count
-    with the query and against it, and are no hits themselves if they count against it.
+    with the query and against it, and are no hits themselves if they count against it. ``budget`` is the one that the
+    model is to see the image with; None is the model's own.
     """
 
     kind: SearchKind
@@ -75,6 +78,7 @@ class SearchRequest:
     refines: Feedback | None = None
     more: tuple[Page, ...] = ()
     less: tuple[Page, ...] = ()
+    budget: PixelBudget | None = None
 
     def __post_init__(self) -> None:
         """Leave out a byte order mark before the text.
@@ -227,7 +231,7 @@ def _asked(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> 
         return Feedback(vectors, of_image), {content for content in contents if content}
     if isinstance(request.image, str | ReadImage):
         return Feedback(_example(index, request.image, encoder), of_image=True), set()
-    inputs = [Input(request.text or None, request.image)]
+    inputs = [Input(request.text or None, request.image, budget=request.budget)]
     vectors = _embedded(index, encoder, inputs, request.options.instruction)
     return Feedback(vectors, not request.text), set()
 
@@ -239,12 +243,12 @@ def check_request(index: ImageIndex, request: SearchRequest) -> SearchRequest:
     """
     request = _check_options(index, request)
     image = request.image
-    if request.kind == "query" and isinstance(image, str):
+    if request.kind != "query" or not isinstance(image, str | ReadImage):
+        return request
+    if isinstance(image, str):
         path, page = split(image)
-        image = read_picture(path, index.spec.pixels, page=page or None)
-    elif request.kind == "query" and isinstance(image, ReadImage):
-        image = image.pixels
-    return replace(request, image=image)
+        image = read_image(path, index.spec.budgets, page=page or None)
+    return replace(request, image=image.pixels, budget=image.budget)
 
 
 def images_to_read(index: ImageIndex, request: SearchRequest) -> list[tuple[str, int]]:
@@ -369,9 +373,10 @@ def _example(
     """Return the vector (1, dim) of an example: the stored one if there is one."""
     vectors = index.vector(path.sha256) if isinstance(path, ReadImage) else stored_vector(index, path)
     if vectors is None:
-        pixels = path.pixels if isinstance(path, ReadImage) else read_picture(path, index.spec.pixels)
+        read = path if isinstance(path, ReadImage) else read_image(path, index.spec.budgets)
         encoder = encoder if isinstance(encoder, QueryEncoder) else encoder()
-        vectors = encoder.embed([Input(image=pixels, instruction=index.spec.document_prompt)])
+        prompt = index.spec.document_prompt
+        vectors = encoder.embed([Input(image=read.pixels, instruction=prompt, budget=read.budget)])
     return vectors
 
 
@@ -457,8 +462,8 @@ def _without(
 
 def _input(index: ImageIndex, part: Part, instruction: str | None) -> Input:
     if part.image:
-        pixels = read_picture(part.image, index.spec.pixels, page=part.page or None)
-        return Input(image=pixels, instruction=index.spec.document_prompt)
+        read = read_image(part.image, index.spec.budgets, page=part.page or None)
+        return Input(image=read.pixels, instruction=index.spec.document_prompt, budget=read.budget)
     return Input(part.text, instruction=choose_instruction(instruction, default=index.spec.query_prompt))
 
 

@@ -6,26 +6,30 @@ import os
 from dataclasses import dataclass
 
 from imgsearch import deep
+from imgsearch.budgets import load_picture
 from imgsearch.errors import FolderError, InputError, PictureError
 from imgsearch.files import open_source, source_file
 from imgsearch.fs import is_below
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import FileRow, is_current
 from imgsearch.media.lookahead import aside
-from imgsearch.media.pictures import load_picture
 from imgsearch.names import known_as
 from imgsearch.text import display_path, error_line
-from imgsearch.types import RGB, PixelBudget, Vectors
+from imgsearch.types import RGB, PixelBudget, PixelBudgets, Vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadImage:
-    """An image file that has been read: its path, the sha256 of its bytes, a page of it as (h, w, 3) uint8."""
+    """An image file that has been read: its path, the sha256 of its bytes, a page of it as (h, w, 3) uint8.
+
+    ``budget`` is the one that the model is to see it with; None is the model's own.
+    """
 
     path: str
     sha256: bytes
     pixels: RGB
     page: int = 0
+    budget: PixelBudget | None = None
 
 
 def stored_vector(index: ImageIndex, path: str) -> Vectors | None:
@@ -100,17 +104,25 @@ def read_picture(
 
 
 def read_image(
-    path: str, budget: PixelBudget, max_megapixels: float = 200.0, page: int | None = None
+    path: str,
+    budget: PixelBudget | PixelBudgets,
+    max_megapixels: float = 200.0,
+    page: int | None = None,
 ) -> ReadImage:
     """Read an image file or document, and decode a page of it, the first if none is given.
 
-    Raises InputError that names the file and says what is wrong with it.
+    Of two budgets it gets the one that it would be indexed with. Raises InputError that names the file and says what is
+    wrong with it.
     """
+    budgets = budget if isinstance(budget, PixelBudgets) else PixelBudgets(budget)
 
     def decode() -> ReadImage | None:
         with open_source(path) as opened:
-            picture = load_picture(opened.stream, path, budget, page, max_megapixels=max_megapixels)
-            return None if picture is None else ReadImage(path, opened.sha256, picture.pixels, page or 0)
+            found = load_picture(opened.stream, path, budgets, page, max_megapixels=max_megapixels)
+            picture, seen_with = found
+            if picture is None:
+                return None
+            return ReadImage(path, opened.sha256, picture.pixels, page or 0, seen_with)
 
     try:
         read = aside(decode)

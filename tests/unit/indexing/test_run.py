@@ -374,9 +374,9 @@ def test_a_copy_decoded_before_its_original_was_committed(
     both = threading.Barrier(2)
     real = fakes.FakeEncoder.prepare
 
-    def prepare(self: fakes.FakeEncoder, image: Any) -> Any:
+    def prepare(self: fakes.FakeEncoder, image: Any, budget: Any = None) -> Any:
         both.wait(timeout=30)  # neither goes on before both are decoded
-        return real(self, image)
+        return real(self, image, budget)
 
     monkeypatch.setattr(fakes.FakeEncoder, "prepare", prepare)
     monkeypatch.setattr(ingest, "COMMIT_SECONDS", 0.0)

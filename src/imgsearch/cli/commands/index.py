@@ -242,6 +242,7 @@ def index(
             device,
             dtype,
             force_model=force_model,
+            profile=parts.profile_for(profile, whole),
         ),
         walk=WalkOverrides(
             patterns,
@@ -331,6 +332,7 @@ def status(
         return 0
     state = read_status(folder)
     spec, run = state.spec, state.last_run
+    page = spec.page_pixels
     if json:
         output.json_line(
             {
@@ -341,7 +343,10 @@ def status(
                 "model": spec.model,
                 "fingerprint": spec.fingerprint,
                 "dim": spec.dim,
-                "pixels": {"image": [spec.pixels.min_pixels, spec.pixels.max_pixels]},
+                "pixels": {
+                    "image": [spec.pixels.min_pixels, spec.pixels.max_pixels],
+                    **({"page": [page.min_pixels, page.max_pixels]} if page else {}),
+                },
                 "prompts": {"query": spec.query_prompt, "document": spec.document_prompt},
                 "device": run.runtime.device if run else None,
                 "dtype": run.runtime.dtype if run else None,
@@ -389,7 +394,8 @@ def status(
     if parts.has_part(folder):
         output.line(f"part       documents; for more: imgsearch status{index_flag(parts.part_of(folder))}")
     output.line(f"model      {spec.model} ({spec.fingerprint[:8]}), {spec.dim} dimensions")
-    output.line(f"pixels     {_pixels(spec.pixels.max_pixels)}")
+    pages = f", {page.max_pixels:,} per page or screenshot" if page else ""
+    output.line(f"pixels     {_pixels(spec.pixels.max_pixels)}{pages}")
     if spec.query_prompt == spec.document_prompt:
         if spec.query_prompt != DEFAULT_INSTRUCTION:
             output.line(f"prompt     {spec.query_prompt or 'none'}")

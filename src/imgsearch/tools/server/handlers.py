@@ -27,9 +27,9 @@ from imgsearch.text import display_path
 from imgsearch.tools.server import api, shapes
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
-from imgsearch.types import MAX_MEGAPIXELS, Input, PixelBudget, QueryEncoder
+from imgsearch.types import MAX_MEGAPIXELS, Input, PixelBudgets, QueryEncoder
 
-ToRead = tuple[str, PixelBudget, float, int | None]
+ToRead = tuple[str, PixelBudgets, float, int | None]
 """The arguments of ``read_image``."""
 
 
@@ -118,7 +118,7 @@ class Handlers:
 
         def work(index: ImageIndex) -> list[ToRead]:
             wanted = images_to_read(index, request)
-            return [(path, index.spec.pixels, MAX_MEGAPIXELS, page or None) for path, page in wanted]
+            return [(path, index.spec.budgets, MAX_MEGAPIXELS, page or None) for path, page in wanted]
 
         return self.resources.use_index(asked.index, work)
 
@@ -256,7 +256,8 @@ def _with_images(
         if index.vector(image.sha256, image.page) is not None:
             parts[place] = replace(part, image="", content=image.sha256)
         else:
-            vector = encoder.embed([Input(image=image.pixels, instruction=index.spec.document_prompt)])
+            prompt = index.spec.document_prompt
+            vector = encoder.embed([Input(image=image.pixels, instruction=prompt, budget=image.budget)])
             parts[place] = replace(part, image="", vector=vector)
     return replace(request, parts=tuple(parts))
 

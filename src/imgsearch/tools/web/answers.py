@@ -47,6 +47,7 @@ from imgsearch.types import (
     Input,
     ModelOptions,
     PixelBudget,
+    PixelBudgets,
     QueryEncoder,
     Record,
     Vectors,
@@ -248,12 +249,13 @@ class Answers:
 
         return self.resources.use_index(self.folder, work)
 
-    def embed_image(self, pixels: RGB) -> Vectors:
-        """Return the vector (1, dim) of an image, (h, w, 3) uint8. Raises as ``embed`` does."""
+    def embed_image(self, pixels: RGB, budget: PixelBudget | None = None) -> Vectors:
+        """Return the vector (1, dim) of an image, (h, w, 3) uint8, seen with a budget. Raises as ``embed`` does."""
 
         def work(index: ImageIndex) -> Vectors:
             with self.resources.encoder(index, _AUTO, "query", cache=False) as encoder:
-                return encoder.embed([Input(image=pixels, instruction=index.spec.document_prompt)])
+                prompt = index.spec.document_prompt
+                return encoder.embed([Input(image=pixels, instruction=prompt, budget=budget)])
 
         return self.resources.use_index(self.folder, work)
 
@@ -261,9 +263,9 @@ class Answers:
         """Return the vector (1, dim) that the index has for a file's bytes, if it has one."""
         return self.catalogues.single.use(self.folder, lambda index: index.vector(sha256))
 
-    def budget(self) -> PixelBudget:
-        """Return the pixel budget of the index."""
-        return self.catalogues.single.use(self.folder, lambda index: index.spec.pixels)
+    def budgets(self) -> PixelBudgets:
+        """Return the pixel budgets of the index."""
+        return self.catalogues.single.use(self.folder, lambda index: index.spec.budgets)
 
     # ---- the catalogue alone ---------------------------------------------------------------------------------------
 

@@ -326,14 +326,16 @@ class Page:
         answers = visit.answers
         async with self._upload_slots:
             data = await read_body(request, MOST_BYTES, _UPLOAD_SECONDS)
-            budget = await run_in(request, self._pools["single"], answers.budget)
-            found = await run_in(request, self._pools["uploads"], decode, data, crop, budget)
+            budgets = await run_in(request, self._pools["single"], answers.budgets)
+            found = await run_in(request, self._pools["uploads"], decode, data, crop, budgets)
             del data
             vector: Vectors | None = None
             if found.sha256 is not None:
                 vector = await run_in(request, self._pools["single"], answers.stored, found.sha256)
             if vector is None:
-                vector = await run_in(request, self.questions, answers.embed_image, found.pixels)
+                vector = await run_in(
+                    request, self.questions, answers.embed_image, found.pixels, found.budget
+                )
         token = visit.memory.uploads.keep(vector)
         return json_response({"upload": token, "width": found.width, "height": found.height})
 

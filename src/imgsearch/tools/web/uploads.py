@@ -9,10 +9,12 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
+from imgsearch.budgets import of_image
 from imgsearch.errors import InputError, PictureError, UsageError
 from imgsearch.media import formats
-from imgsearch.types import MAX_MEGAPIXELS, RGB, PixelBudget, Vectors
+from imgsearch.types import MAX_MEGAPIXELS, RGB, PixelBudget, PixelBudgets, Vectors
 
 MOST_BYTES = 64 << 20
 MOST_KEPT = 256
@@ -87,30 +89,42 @@ class Crop:
 class Uploaded:
     """An upload that was decoded: what is to be embedded, (h, w, 3) uint8, and the size of the whole image in pixels.
 
-    ``sha256`` is that of the bytes, None for a part of the image.
+    ``sha256`` is that of the bytes, None for a part of the image; ``budget`` what the model is to see it with.
     """
 
     pixels: RGB
     width: int
     height: int
     sha256: bytes | None
+    budget: PixelBudget
 
 
-def decode(data: bytes, crop: Crop, budget: PixelBudget) -> Uploaded:
+def decode(data: bytes, crop: Crop, budgets: PixelBudgets) -> Uploaded:
     """Decode the first picture of an uploaded file, as files are decoded: by its first bytes, within all limits.
 
     Raises InputError that says what is wrong with it.
     """
+    stream = io.BytesIO(data)
+    seen_with = budget = _budget(stream, budgets)
     if not crop.is_whole:
         # Of a part as much detail is wanted as of an image of its own.
         pixels = min(_MOST_PIXELS, round(budget.max_pixels / (crop.width * crop.height)))
         budget = replace(budget, max_pixels=max(budget.max_pixels, pixels))
-    stream = io.BytesIO(data)
     try:
         for picture in formats.load_pictures(stream, "", budget, max_megapixels=MAX_MEGAPIXELS):
             part = picture.pixels if crop.is_whole else crop.of_pixels(picture.pixels)
             whole = hashlib.sha256(data).digest() if crop.is_whole else None
-            return Uploaded(part, picture.width, picture.height, whole)
+            return Uploaded(part, picture.width, picture.height, whole, seen_with)
     except PictureError as error:
         raise InputError(f"this image can't be used: {error}") from error
     raise InputError("this file contains no image")
+
+
+def _budget(stream: BinaryIO, budgets: PixelBudgets) -> PixelBudget:
+    """Return the budget of an image without a name, but for the extension that goes with its first bytes."""
+    try:
+        name = f".{formats.recognise(stream, '').extensions.split()[0]}"
+    except PictureError:
+        return budgets.image
+    metadata = formats.load_metadata(stream, name)
+    return of_image(stream, f"image{name}", metadata, budgets).budget
