@@ -16,8 +16,8 @@ from imgsearch.types import DETAIL, MIN_PIXELS, Notify, PixelBudget
 
 MAX_BATCH = {"cpu": 8, "cuda": 256, "mps": 32}
 """Inputs in one pass at most. On a CPU 16 were no quicker than 8. A card (H200) does up to 38 images of one shape in
-the time that Python takes to ask for them: of seven shapes, 64 at a time are done at 252 a second, 256 at 768, in 4.5 GB
-with the weights. That of MPS is not measured."""
+the time that Python takes to ask for them: of seven shapes, 64 at a time are done at 252 a second, 256 at 768, in
+4.5 GB with the weights. That of MPS is not measured."""
 
 # Of the free memory: the rest is for what decodes pictures beside the model, and for other programs.
 _SHARE = 0.5
