@@ -203,6 +203,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     monkeypatch.setattr(Checkpoint, "info", property(lambda checkpoint: info))
     for user in users:
         monkeypatch.setattr(user, "load_encoder", load)
+    for user in users[:2]:
+        monkeypatch.setattr(user, "load_local_encoder", load)
     return fake
 
 

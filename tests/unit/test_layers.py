@@ -65,7 +65,7 @@ ONLY_IN = {
     "matplotlib": {"tools/evaluation/report"},
     "sentence_transformers": {"tools/evaluation/models", "tools/training/"},
     "typer": {"cli/"},
-    "psutil": {"index/layout", "memory"},
+    "psutil": {"index/layout", "indexing/gentle/", "memory"},
     "starlette": {"tools/server/", "tools/web/"},
     "uvicorn": {"tools/server/daemon"},
     "h11": {"tools/server/daemon"},

@@ -28,6 +28,7 @@ from imgsearch.indexing.derived.metadata import make_words, read_missing
 from imgsearch.indexing.derived.texts import TextPass, is_wanted
 from imgsearch.indexing.derived.thumbs import ThumbMaker
 from imgsearch.indexing.documents.opened import OpenDocument, options_of
+from imgsearch.indexing.gentle.pauses import Pauses
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
@@ -88,9 +89,17 @@ class _Progress:
 class Ingest:
     """One run over a plan, under the writer lock."""
 
-    def __init__(self, writer: IndexWriter, plan: Plan, options: IndexOptions, reporter: Reporter) -> None:
-        """Take the open index and the plan to carry out."""
+    def __init__(
+        self,
+        writer: IndexWriter,
+        plan: Plan,
+        options: IndexOptions,
+        reporter: Reporter,
+        pauses: Pauses | None = None,
+    ) -> None:
+        """Take the open index and the plan to carry out; without ``pauses`` the run neither waits nor stops."""
         self.writer, self.plan, self.options, self.reporter = writer, plan, options, reporter
+        self.pauses = pauses or Pauses(reporter)
         self.result = IndexResult(
             unchanged=plan.unchanged,
             unchanged_errors=plan.unchanged_errors,
@@ -161,7 +170,7 @@ class Ingest:
             self.reporter.say(Message("the text in images is not read: ", missing))
             return
         limit = self.options.max_megapixels
-        reading = TextPass(self.writer, self.root_ids, limit, self.reporter, self.how)
+        reading = TextPass(self.writer, self.root_ids, limit, self.reporter, self.how, self.pauses.check)
         self.result.texts = reading.carry_out(ocr.load_reader).read
 
     def _put_roots(self) -> None:
@@ -200,12 +209,13 @@ class Ingest:
                 # In the main thread, where Ctrl-C ends even a long load or download.
                 encoder = load()
                 self._embed_rest(encoder, is_known, work, done)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             # What has been computed is kept; what has not, the next run does.
             self._commit()
             indexed = self.result.indexed + self.result.reused
             images = f"{indexed:,} of {len(self.plan.to_do):,} images indexed"
-            raise KeyboardInterrupt(f"interrupted: {images}. Run the same command to continue") from None
+            why = f"{str(stopped) or 'interrupted'}: {images}. Run the same command to continue"
+            raise type(stopped)(why) from None
         except (ModelOutOfMemory, OutOfResources):
             # Memory that is too small for one image is so for all of them, since the pixel budget is the same: so that
             # ends the run. And file handles or threads that have run out are no property of a file.
@@ -264,7 +274,7 @@ class Ingest:
         self.reporter.start(len(to_do), "images")
         if moved := side_db.moved(self.writer.folder, "index", encoder.runtime):
             self.reporter.say(moved)
-        reused, began = self.result.reused, time.monotonic()
+        reused, began = self.result.reused, time.monotonic() - self.pauses.total
         pace = Pace(self.writer.folder, encoder, self.options, self.reporter)
         try:
             with closing(files):
@@ -283,7 +293,8 @@ class Ingest:
             self.result.batch = self._size_text(encoder)
             # A rate to guess the next run by: only from a run that was mostly embedding.
             enough = self.result.indexed >= 8 and self.result.indexed > self.result.reused - reused
-            rate = self.result.indexed / max(time.monotonic() - began, 1e-9)
+            worked = time.monotonic() - began - self.pauses.total
+            rate = self.result.indexed / max(worked, 1e-9)
             if self.writer.is_there:
                 side_db.record_run(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
 
@@ -340,6 +351,7 @@ class Ingest:
             self._embed_if_full(encoder)
         if time.monotonic() - self.committed_at >= COMMIT_SECONDS:
             self._commit()
+        self.pauses.check(self._commit)
 
     def _take_copy(self, file: Decoded | Hashed) -> None:
         """Take in a file whose content needs no embedding."""

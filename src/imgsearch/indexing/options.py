@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from imgsearch.cores import Cores
 from imgsearch.errors import UsageError
+from imgsearch.indexing.gentle.deadline import deadline
 from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.text import Call, Message, Option, format_duration, format_rate, plural
 from imgsearch.types import MAX_MEGAPIXELS, ModelOptions, path_json
@@ -22,7 +24,9 @@ class IndexOptions:
     Without ``advise`` a run gives no advice on the choice of the model. ``portable`` makes an index that can be moved
     together with its images: it is in a folder that all of its roots are in, or are. With ``thumbs`` small thumbnails
     are kept of all images. ``ocr`` says whether the text in images is read too, which holds for later runs; None leaves
-    it as it is.
+    it as it is. A ``gentle`` run leaves the machine to others: it has a lower priority, which the process keeps, leaves
+    a core free, loads the model into this process, and pauses on battery, in heat, and while others need the processor.
+    ``until`` is the time at which to stop, as ``gentle.deadline`` reads it.
     """
 
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -39,9 +43,13 @@ class IndexOptions:
     portable: bool = False
     thumbs: bool = False
     ocr: bool | None = None
+    gentle: bool = False
+    until: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for impossible figures."""
+        """Raise UsageError for impossible figures and times."""
+        if self.until is not None:
+            deadline(self.until, datetime.now())
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(Option("batch_size", self.batch_size), ": must be at least 1")
         limit = self.max_megapixels
@@ -60,7 +68,7 @@ class IndexResult:
 
     Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for images; the rest went into the walk,
     loading and committing. ``batch`` tells how many images the model took at a time, and why, ``cores`` how many
-    processor cores the run could use. ``thumbnails`` counts
+    processor cores the run could use. A gentle run has ``paused`` for so many seconds. ``thumbnails`` counts
     those that were made, ``texts`` the images whose text was read, None if none were asked for. ``pages`` counts the
     images of documents that were embedded, and ``lost_pages`` those that could not be read, of documents that are
     indexed all the same. ``as_pages`` counts by reason the images that were embedded with the pixel budget of pages.
@@ -87,6 +95,7 @@ class IndexResult:
     lost_pages: int = 0
     cores: Cores | None = None
     as_pages: Counter[str] = field(default_factory=Counter)
+    paused: float = 0.0
 
     def as_json(self) -> dict[str, object]:
         """Return the run as the command line prints it as JSON: every image found is counted once.
@@ -109,6 +118,7 @@ class IndexResult:
             **({} if self.texts is None else {"texts": self.texts}),
             **({"pages": self.pages} if self.pages else {}),
             **({"lost_pages": self.lost_pages} if self.lost_pages else {}),
+            **({"paused": round(self.paused, 3)} if self.paused else {}),
         }
 
     def summary(self, folder: str | None = None) -> Message:
@@ -137,7 +147,8 @@ class IndexResult:
             parts.append(f"text of {plural(self.texts, 'image')} read")
         if self.left_alone:
             parts.append(f"{plural(len(self.left_alone), 'folder')} left alone")
-        return Message(Message.joined(", ", parts), f"; {format_duration(self.seconds)}")
+        paused = f", {format_duration(self.paused)} of it paused" if self.paused else ""
+        return Message(Message.joined(", ", parts), f"; {format_duration(self.seconds)}{paused}")
 
     def timing(self) -> Message:
         """Tell where the time went."""

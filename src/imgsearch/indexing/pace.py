@@ -31,7 +31,7 @@ class Pace:
     def tell(self, done: int, total: int, embedding: float) -> None:
         """Take note that ``done`` of ``total`` files are done, for which the model worked ``embedding`` seconds."""
         spent = time.monotonic() - self._began
-        if self._told or done < _IMAGES or spent < _SECONDS:
+        if self._told or not _IMAGES <= done < total or spent < _SECONDS:
             return
         self._told = True
         left = (total - done) * spent / done

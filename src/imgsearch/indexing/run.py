@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 from imgsearch import cores
-from imgsearch.client import load_encoder
+from imgsearch.client import load_encoder, load_local_encoder
 from imgsearch.errors import (
     FolderError,
     ImgsearchError,
@@ -34,6 +34,8 @@ from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.decode import is_image
 from imgsearch.indexing.derived import ocr
 from imgsearch.indexing.documents.opened import candidates, not_read
+from imgsearch.indexing.gentle import priority
+from imgsearch.indexing.gentle.pauses import Pauses
 from imgsearch.indexing.ingest import Ingest
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.places import samples_of
@@ -89,7 +91,11 @@ def index_pictures(
     started = time.monotonic()
     if options.ocr and not options.dry_run:
         ocr.check_installed()
+    pauses = Pauses(reporter, gentle=options.gentle, until=options.until)
     with ExitStack() as stack:
+        if options.gentle and not options.dry_run:
+            priority.lower()
+            stack.enter_context(cores.limited(leave_free=1))
         stack.callback(close_readers)  # the last document has been read
         base = _open_baseline(paths, folder, options, reporter, stack)
         options = replace(options, model=base.model)
@@ -126,7 +132,7 @@ def index_pictures(
         if plan.to_do and options.advise and spec.model == locate.DEMO_MODEL:
             reporter.say(_DEMO_ONLY)
         load = cache(
-            partial(_load, checkpoint, folder, spec, options.model, reporter, load_model or load_encoder)
+            partial(_load, checkpoint, folder, spec, options.model, reporter, load_model or _loader(options))
         )
         if checkpoint is not None:
             # Only with a model in memory is an index made, or does an old one give way.
@@ -135,12 +141,13 @@ def index_pictures(
             if options.advise and spec.page_pixels:
                 reporter.say(_budgets_said(spec, spec.page_pixels))
         with _open_writer(base, folder, spec, options, reporter) as writer:
-            result = Ingest(writer, plan, options, reporter).carry_out(load)
+            result = Ingest(writer, plan, options, reporter, pauses).carry_out(load)
         if kinds := {kind: count for kind, count in result.as_pages.items() if count}:
             many = ", ".join(f"{count:,} as {kind}" for kind, count in kinds.items())
             reporter.detail(f"seen with the pixels of pages: {many}")
         _say_not_read(plan, reporter)
-    result.seconds, result.cores = time.monotonic() - started, cores.usable()
+        result.cores = cores.usable()
+    result.seconds, result.paused = time.monotonic() - started, pauses.total
     return result
 
 
@@ -264,6 +271,11 @@ def _to_retry(options: IndexOptions, catalog: Catalog | None) -> Collection[str]
     again |= {"too many pixels"} if options.max_megapixels else set()
     again |= {"encrypted"} if options.walk and options.walk.pdf_password_file else set()
     return TRANSIENT | again
+
+
+def _loader(options: IndexOptions) -> LoadEncoder:
+    """Return what loads the model: a gentle run's is in this process, since a server has its own priority."""
+    return load_local_encoder if options.gentle else load_encoder
 
 
 def _load(

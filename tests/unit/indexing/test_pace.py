@@ -121,3 +121,9 @@ def test_int8_shortens_only_what_the_model_does(tmp_path: Path, clock: Clock) ->
     pace.tell(16, 9016, 24.0)  # the model worked three quarters of the time
     assert "about 5 h 00 min left" in notes.shell
     assert "with --dtype int8 about 75 min" in notes.shell
+
+
+def test_a_run_that_ends_before_anything_is_told_tells_nothing(tmp_path: Path, clock: Clock) -> None:
+    """Where enough is measured only with the last image, nothing is left to tell."""
+    assert told(tmp_path, clock, per_image=0.2, total=16) == []
+    assert told(tmp_path, clock, per_image=0.19, total=16, speedup=9.0) == []

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from imgsearch.cli import notifying, output, parts
 from imgsearch.cli import options as common
-from imgsearch.cli import output, parts
 from imgsearch.cli.help import ADVANCED, LIBRARY
 from imgsearch.cli.numbers import picked
 from imgsearch.cli.parsing import Command
@@ -204,6 +204,25 @@ def index(
         bool,
         typer.Option("--dry-run", help="Show what would be done, without doing it"),
     ] = False,
+    gentle: Annotated[
+        bool,
+        typer.Option(
+            "--gentle",
+            help="Leave the machine to others: low priority, one core free, pauses on battery, in heat and while "
+            "others need the processor",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = False,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="HH:MM",
+            help="Stop at this time; the same command continues later",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
+    notify: notifying.Notify = False,
     stats: Annotated[
         bool, typer.Option("--stats", help="Print where the time went", rich_help_panel=ADVANCED)
     ] = False,
@@ -265,25 +284,29 @@ def index(
         portable=portable,
         thumbs=thumbs,
         ocr=ocr,
+        gentle=gentle,
+        until=until,
     )
     runs = [(folder, options)]
     if not paths and profile is None and parts.has_part(whole):
         # The part keeps the model and the settings that it was made with.
         own = replace(options, model=common.model_choice(None, device=device, dtype=dtype))
         runs = [*(runs if parts.is_index(whole) else []), (parts.part_of(whole), own)]
-    for folder, chosen in runs:
-        result = index_pictures(paths or [], folder, chosen, reporter)
-        if json:
-            output.json_line(result.as_json())
-        for reason, count in result.kept.items():
-            reporter.say(Message(f"{count:,} not found but kept in the index: ", reason))
-        if not dry_run:
-            summary = result.summary(folder)
-            reporter.say(Message("documents: ", summary) if parts.is_part(folder) else summary)
-            if side_db.may_advise(folder, "query", most=3):
-                reporter.say(f'Try: imgsearch query "red car at night"{index_flag(whole)}')
-        if stats:
-            reporter.say(result.timing())
+    with notifying.notifying(notify) as told:
+        for folder, chosen in runs:
+            result = index_pictures(paths or [], folder, chosen, reporter)
+            if json:
+                output.json_line(result.as_json())
+            for reason, count in result.kept.items():
+                reporter.say(Message(f"{count:,} not found but kept in the index: ", reason))
+            if not dry_run:
+                summary = result.summary(folder)
+                told.append(str(summary))
+                reporter.say(Message("documents: ", summary) if parts.is_part(folder) else summary)
+                if side_db.may_advise(folder, "query", most=3):
+                    reporter.say(f'Try: imgsearch query "red car at night"{index_flag(whole)}')
+            if stats:
+                reporter.say(result.timing())
     return 0
 
 

@@ -58,8 +58,13 @@ class TextPass:
         max_megapixels: float | None,
         reporter: Reporter,
         how: Mapping[str, DocumentOptions],
+        check: Callable[[Callable[[], None]], None] = lambda commit: None,
     ) -> None:
-        """Take the open index; ``how`` are the documents of each root opened."""
+        """Take the open index; ``how`` are the documents of each root opened.
+
+        ``check`` is called after each image with what commits; it may wait, and stop the pass as Ctrl-C does.
+        """
+        self._check = check
         self._writer, self._roots, self._reporter = writer, roots, reporter
         self._limit, self._how = max_megapixels or MAX_MEGAPIXELS, how
         self._pending: list[ImageText] = []
@@ -85,11 +90,11 @@ class TextPass:
             with closing(self._work(reader)) as work:
                 for texts in look_ahead(lambda one: one(), work, ahead):
                     self._take(texts)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             self._commit()
-            read = plural(self.result.read, "image")
-            raise KeyboardInterrupt(
-                f"interrupted: the text of {read} was read. Run the same command to continue"
+            read, why = plural(self.result.read, "image"), str(stopped) or "interrupted"
+            raise type(stopped)(
+                f"{why}: the text of {read} was read. Run the same command to continue"
             ) from None
         finally:
             self._reporter.stop()
@@ -106,6 +111,7 @@ class TextPass:
         self._reporter.advance(len(texts))
         if time.monotonic() - self._committed >= COMMIT_SECONDS:
             self._commit()
+        self._check(self._commit)
 
     def _commit(self) -> None:
         if self._pending:

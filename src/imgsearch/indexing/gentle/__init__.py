@@ -1,0 +1,1 @@
+"""How a run leaves the machine to others: its priority, its pauses, and the time at which it stops."""
