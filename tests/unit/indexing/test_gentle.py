@@ -101,7 +101,7 @@ def test_a_reason_is_shown_each_time_and_told_once_of_its_kind() -> None:
     played.work(pauses)
     played.work(pauses)
     assert played.reporter.shown == ["paused: on battery (40 %)", "paused: on battery (38 %)"]
-    assert played.reporter.said == ["paused: on battery (40 %); it continues by itself"]
+    assert played.reporter.said == ["paused: on battery (40 %); continues automatically"]
 
 
 def test_the_machine_is_not_asked_after_every_file() -> None:

@@ -75,7 +75,7 @@ class Pauses:
         self._reporter.advance(0, f"paused: {why}")
         if kind not in self._told:
             self._told.add(kind)
-            self._reporter.say(f"paused: {why}; it continues by itself")
+            self._reporter.say(f"paused: {why}; continues automatically")
 
     def _nap(self) -> float:
         """Return how many seconds to sleep: no longer than to the end."""
