@@ -7,10 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from support.cli import Done
+from support.cli import imgsearch as called
 from support.hub_server import Hub
 from support.pictures import scene
 from support.sentence_folders import sentence_folder, write
@@ -61,19 +64,40 @@ def imgsearch(home: Path, *argv: object, **environment: str) -> subprocess.Compl
     )
 
 
-def test_the_first_run_fetches_the_weights_and_the_next_needs_no_network(hub: Hub, tmp_path: Path) -> None:
+Later = Callable[..., Done]
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    """Give the program in this process, which has loaded torch: for what comes after the first run."""
+
+    def run(home: Path, *argv: object, **environment: str) -> Done:
+        for name in list(os.environ):
+            dropped = name.startswith(("XDG_", "IMGSEARCH_", "HF_", "TRANSFORMERS_"))
+            if dropped and name != "IMGSEARCH_RUNTIME_DIR":  # where no server is
+                monkeypatch.delenv(name)
+        for name, value in {"HOME": str(home), "HF_HUB_OFFLINE": "1", **environment}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(home)
+        return called(*argv)
+
+    return run
+
+
+def test_the_first_run_fetches_the_weights_and_the_next_needs_no_network(
+    hub: Hub, tmp_path: Path, later: Later
+) -> None:
     """`index` downloads a model to the user's data folder; then queries are answered without a hub."""
     scene(1).save(tmp_path / "one.png")
     with hub:
         first = imgsearch(tmp_path, "index", tmp_path, "--model", MODEL, "--verbose", HF_ENDPOINT=hub.url)
-        url = hub.url
     assert first.returncode == 0, first.stderr
     assert "1 indexed" in first.stderr
     assert "downloaded from Hugging Face" in first.stderr
     assert "model.safetensors" in hub.fetched()
-    found = imgsearch(tmp_path, "query", "a circle", "--paths", "--verbose", HF_ENDPOINT=url)
-    assert (found.returncode, found.stdout) == (0, f"{tmp_path}/one.png\n")
-    assert "the user's data folder" in found.stderr
+    found = later(tmp_path, "query", "a circle", "--paths", "--verbose")
+    assert (found.code, found.out.decode()) == (0, f"{tmp_path}/one.png\n")
+    assert "the user's data folder" in found.err
 
 
 def test_a_dry_run_tells_what_must_be_downloaded_first(hub: Hub, tmp_path: Path) -> None:
@@ -104,7 +128,9 @@ def test_a_download_is_asked_for_on_a_terminal(hub: Hub, tmp_path: Path) -> None
     assert hub.fetched() == set()
 
 
-def test_a_model_in_the_hugging_face_cache_needs_no_download(tiny_checkpoint: str, tmp_path: Path) -> None:
+def test_a_model_in_the_hugging_face_cache_needs_no_download(
+    tiny_checkpoint: str, tmp_path: Path, later: Later
+) -> None:
     """Offline, with a cache in HF_HOME, `index`, `query` and `download` use the snapshot and write nothing to it."""
     scene(1).save(tmp_path / "one.png")
     model = tmp_path / "hf/hub/models--me--mine"
@@ -117,31 +143,33 @@ def test_a_model_in_the_hugging_face_cache_needs_no_download(tiny_checkpoint: st
     done = imgsearch(tmp_path, "index", tmp_path / "one.png", "--model", "me/mine", "--verbose", **settings)
     assert done.returncode == 0, done.stderr
     assert "the Hugging Face cache" in done.stderr
-    found = imgsearch(tmp_path, "query", "a circle", "--paths", **settings)
-    assert (found.returncode, found.stdout) == (0, f"{tmp_path}/one.png\n")
+    found = later(tmp_path, "query", "a circle", "--paths", **settings)
+    assert (found.code, found.out.decode()) == (0, f"{tmp_path}/one.png\n"), found.err
     again = imgsearch(tmp_path, "download", "me/mine", **settings)
     assert (again.returncode, str(snapshot) in again.stderr) == (0, True)
-    given = imgsearch(tmp_path, "query", "a circle", "--paths", "--model", model, HF_HUB_OFFLINE="1")
-    assert given.returncode == 0, given.stderr
+    given = later(tmp_path, "query", "a circle", "--paths", "--model", model)
+    assert given.code == 0, given.err
     assert sorted(path.stat().st_mtime_ns for path in (tmp_path / "hf").rglob("*")) == before
 
 
-def test_a_model_that_generates_text_needs_a_flag(tmp_path: Path) -> None:
+def test_a_model_that_generates_text_needs_a_flag(tmp_path: Path, later: Later) -> None:
     """`index` refuses a folder made like an instruct model in one line; --force-model takes it anyway."""
     from random_checkpoint import write_random_checkpoint
 
     scene(1).save(tmp_path / "one.png")
     write_random_checkpoint(str(tmp_path / "talker"), post_processor_eot=False)
-    refused = imgsearch(tmp_path, "index", tmp_path / "one.png", "--model", tmp_path / "talker")
-    assert refused.returncode == 2
-    assert "talker is not an embedding model" in refused.stderr.splitlines()[-1]
-    assert refused.stderr.rstrip().endswith("use this one anyway with --force-model")
-    done = imgsearch(tmp_path, "index", tmp_path / "one.png", "--model", tmp_path / "talker", "--force-model")
-    assert done.returncode == 0, done.stderr
-    assert imgsearch(tmp_path, "query", "a circle", "--paths").stdout == f"{tmp_path}/one.png\n"
+    refused = later(tmp_path, "index", tmp_path / "one.png", "--model", tmp_path / "talker")
+    assert refused.code == 2
+    assert "talker is not an embedding model" in refused.err.splitlines()[-1]
+    assert refused.err.rstrip().endswith("use this one anyway with --force-model")
+    done = later(tmp_path, "index", tmp_path / "one.png", "--model", tmp_path / "talker", "--force-model")
+    assert done.code == 0, done.err
+    assert later(tmp_path, "query", "a circle", "--paths").out.decode() == f"{tmp_path}/one.png\n"
 
 
-def test_a_sentence_transformers_repository_is_used_as_it_says(tiny_checkpoint: str, tmp_path: Path) -> None:
+def test_a_sentence_transformers_repository_is_used_as_it_says(
+    tiny_checkpoint: str, tmp_path: Path, later: Later
+) -> None:
     """`index --model NAME` is all there is to type: its prompts, its truncate_dim and its training budget count."""
     folder = sentence_folder(
         tiny_checkpoint,
@@ -168,10 +196,10 @@ def test_a_sentence_transformers_repository_is_used_as_it_says(tiny_checkpoint: 
         refused = imgsearch(home, "index", home, "--model", "acme/mean", "--rebuild", HF_ENDPOINT=hub.url)
         assert (refused.returncode, "pooling by mean is not supported" in refused.stderr) == (2, True)
         assert "model.safetensors" not in hub.fetched()
-    state = json.loads(imgsearch(home, "status", "--json").stdout)
+    state = json.loads(later(home, "status", "--json").out)
     assert (state["dim"], state["pixels"]) == (64, {"image": [1024, 36_864]})
     assert state["prompts"] == {"query": "Find it", "document": ""}
-    assert imgsearch(home, "query", "a circle", "--paths").stdout == f"{home}/one.png\n"
+    assert later(home, "query", "a circle", "--paths").out.decode() == f"{home}/one.png\n"
 
 
 def test_download_mends_a_damaged_checkpoint(hub: Hub, tmp_path: Path) -> None:

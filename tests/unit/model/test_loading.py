@@ -244,8 +244,9 @@ def medium_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
+# The checkpoint's own dtype, and one that it is converted to; each is a process that imports everything.
 @pytest.mark.parametrize("way", ["reference", "engine"])
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_memory_while_loading(medium_checkpoint: str, dtype: str, way: str):
     """Loading raises the peak of resident memory by at most 1.2 times the weights' size in the target dtype."""
     count = str(Checkpoint(medium_checkpoint).info.parameters)

@@ -96,6 +96,14 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
     return _write_pairs(tmp_path_factory.mktemp("pairs") / "pairs.parquet")
 
 
+@pytest.fixture(scope="module")
+def few(pairs: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give a parquet file of six of the examples, to measure on."""
+    path = str(tmp_path_factory.mktemp("few") / "few.parquet")
+    pq.write_table(pq.read_table(pairs).slice(0, 6), path)
+    return path
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Compute on one thread: these matrices are too small for more."""
@@ -369,10 +377,8 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(
 def test_the_seed_decides_the_result(
     tiny_checkpoint: str, pairs: str, plain: TrainResult, tmp_path: Path
 ) -> None:
-    """The same seed gives the same weights, another seed others."""
-    for name, seed in (("same", 42), ("other", 2)):
-        train([pairs], _options(tiny_checkpoint, tmp_path / name, steps=3, seed=seed))
-    assert _same(_weights(plain.out), _weights(tmp_path / "same"))
+    """Another seed gives other weights; that the same gives the same, a run that is resumed shows."""
+    train([pairs], _options(tiny_checkpoint, tmp_path / "other", steps=3, seed=2))
     assert not _same(_weights(plain.out), _weights(tmp_path / "other"))
 
 
@@ -496,10 +502,10 @@ def test_pictures_that_do_not_fit_in_memory_are_decoded_beside_the_training(
 
 
 def test_a_run_stopped_after_its_last_step_is_only_written(
-    tiny_checkpoint: str, pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: str, pairs: str, few: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped while its result is written, a run makes no further step when it is resumed, in mid-epoch too."""
-    options = _options(tiny_checkpoint, tmp_path / "out", evaluate_on=pairs)
+    options = _options(tiny_checkpoint, tmp_path / "out", evaluate_on=few)
     whole = train([pairs], dataclasses.replace(options, out=str(tmp_path / "whole")))
     with monkeypatch.context() as patched:
         patched.setattr("imgsearch.tools.training.result.write_checkpoint", _raise(KeyboardInterrupt()))
