@@ -5,14 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer.core
 import typer.main
 
 from imgsearch.cli import app
-from imgsearch.cli.parsing import SYNONYMS
+from imgsearch.cli.parsing import SYNONYMS, Commands
 from support.cli import imgsearch
 from support.pictures import scene
 
 GROUP = typer.main.get_command(app)
+
+
+def test_only_the_command_that_is_asked_for_is_made() -> None:
+    """All commands are known by name, in the order in which they were registered, before any of them is made."""
+    made: list[str] = []
+
+    class Noted(typer.core.TyperCommand):
+        def __init__(self, name: str, **rest: object) -> None:
+            made.append(name)
+            super().__init__(name, **rest)  # type: ignore[arg-type]
+
+    registered = typer.Typer()
+    for name in ("query", "index"):
+        registered.command(name, cls=Noted)(lambda: None)
+    commands = Commands(registered)
+    assert ([*commands], len(commands), "index" in commands, made) == (["query", "index"], 2, True, [])
+    assert commands["index"] is commands.get("index")
+    assert made == ["index"]
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import typer.testing
+from typer.testing import CliRunner
 
 from imgsearch.cli import app
-
-# The program's commands are made of their functions' signatures once, not for each of thousands of calls.
-typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,5 @@ class Done:
 
 def imgsearch(*argv: object, stdin: str | bytes | None = None) -> Done:
     """Run one command; an exception that the program does not turn into a line fails the test."""
-    result = typer.testing.CliRunner().invoke(
-        app, [str(part) for part in argv], input=stdin, catch_exceptions=False
-    )
+    result = CliRunner().invoke(app, [str(part) for part in argv], input=stdin, catch_exceptions=False)
     return Done(result.exit_code, result.stdout_bytes, result.stderr)

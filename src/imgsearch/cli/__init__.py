@@ -26,7 +26,7 @@ from imgsearch.cli.commands import (
     transfer,
     web,
 )
-from imgsearch.cli.parsing import Group
+from imgsearch.cli.parsing import Commands, Group
 
 HELP = """Search your images by describing what is in them.
 
@@ -66,6 +66,7 @@ for register in (
     learn.register_train,
 ):
     register(app)
+Group.known = Commands(app)
 
 
 def _version(wanted: bool) -> None:

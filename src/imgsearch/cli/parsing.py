@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -16,6 +16,8 @@ from typer._click.core import ParameterSource
 from typer._click.globals import get_current_context
 from typer._click.shell_completion import CompletionItem
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command_from_info, get_command_name
+from typer.models import CommandInfo
 
 from imgsearch.cli import completion, config, door, help, output
 from imgsearch.errors import ImgsearchError, UsageError
@@ -118,8 +120,54 @@ class PlainCommand(Command):
     takes_defaults = False
 
 
+class Commands(Mapping[str, Any]):
+    """The program's commands by name. Each is made of its function's signature when it is first asked for.
+
+    To make all of them takes a quarter of a start; a run needs one.
+    """
+
+    def __init__(self, app: typer.Typer) -> None:
+        """Take over the commands that were registered with ``app``."""
+        self._infos = {_name_of(info): info for info in app.registered_commands}
+        self._markup = app.rich_markup_mode
+        self._made: dict[str, Any] = {}
+        app.registered_commands = []
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a command. Raises KeyError."""
+        if name not in self._made:
+            self._made[name] = get_command_from_info(
+                self._infos[name], pretty_exceptions_short=False, rich_markup_mode=self._markup
+            )
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is such a command."""
+        return name in self._infos
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self._infos)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._infos)
+
+
+def _name_of(info: CommandInfo) -> str:
+    assert info.callback
+    return info.name or get_command_name(info.callback.__name__)
+
+
 class Group(TyperGroup):
     """The program: runs one command and turns what goes wrong before it begins into one line and exit code 2."""
+
+    known: Mapping[str, Any] = {}
+    """The program's commands, which Typer would make all at once."""
+
+    def __init__(self, **given: Any) -> None:
+        """Make the program as Typer does, but for its commands."""
+        super().__init__(**{**given, "commands": self.known})
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the program's help screen."""
