@@ -58,6 +58,9 @@ _EVERY = SearchOptions()
 SearchKind = Literal["query", "similar"]
 
 
+_ONLY_WORDS = "only words can be looked for in the text of images; leave out the images"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:
     """What somebody wants to find, as the command line and the server hand it on to ``answer``.
@@ -93,7 +96,7 @@ class SearchRequest:
                     f"{shown}: addresses are not fetched here; download the image and give the file"
                 )
         if self.options.image_text == "only" and (self.parts or self.refines or self.image is not None):
-            raise InputError("only words can be looked for in the text of images; leave out the images")
+            raise InputError(_ONLY_WORDS)
         if self.parts or self.refines:
             return
         image = self.image
@@ -288,6 +291,10 @@ def query(
     Raises InputError (empty or too long a text), IndexDamaged, UsageError.
     """
     options = options or SearchOptions()
+    if options.image_text == "only":
+        if any(asked.image is not None for asked in questions):
+            raise InputError(_ONLY_WORDS)
+        return [_by_text(index, asked.text or "", options) for asked in questions]
     vectors = _embedded(index, encoder, questions, options.instruction)
     answers = []
     for asked, vector in zip(questions, vectors[:, None], strict=True):

@@ -10,7 +10,7 @@ import pytest
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.metadata.file_filters import Named
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import SearchRequest, ask
+from imgsearch.search import SearchRequest, ask, query
 from imgsearch.search.hits import IMAGE_TEXT, SearchOptions
 from imgsearch.search.several import ask_all
 from imgsearch.types import Hit, Input, Vectors
@@ -50,6 +50,15 @@ def by_text(index: ImageIndex, text: str, **options: object) -> list[Hit]:
     """Return what is found by words alone."""
     request = SearchRequest("query", text, options=SearchOptions(image_text="only", **options))  # type: ignore[arg-type]
     return ask(index, request, NoModel()).hits  # type: ignore[arg-type]
+
+
+def test_a_query_from_python_finds_by_words_alone_too(index: ImageIndex) -> None:
+    """``query`` with "only" finds what has all the words, without a model, and refuses an image."""
+    only = SearchOptions(image_text="only")
+    (found, nothing) = query(index, NoModel(), [Input("total 23.20"), Input("none of it")], only)  # type: ignore[arg-type]
+    assert (names(found), nothing) == (["red"], [])
+    with pytest.raises(InputError, match="leave out the images"):
+        query(index, NoModel(), [Input(image="a.png")], only)  # type: ignore[arg-type]
 
 
 def test_words_alone_find_without_a_model(index: ImageIndex) -> None:
