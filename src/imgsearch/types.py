@@ -293,6 +293,10 @@ class ImageEncoder(QueryEncoder, Protocol):
         """How many pictures of the pixel budget fit into memory at a time."""
 
     @property
+    def recomputed(self) -> int:
+        """How many rows were computed once more in float32 so far, since they were not finite."""
+
+    @property
     def batch_reason(self) -> str:
         """Why it is that many."""
 

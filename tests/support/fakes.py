@@ -119,6 +119,11 @@ class FakeEncoder:
         return 8
 
     @property
+    def recomputed(self) -> int:
+        """Return 0: a fake never overflows."""
+        return 0
+
+    @property
     def batch_reason(self) -> str:
         """No memory is looked at."""
         return "the fake model needs none"

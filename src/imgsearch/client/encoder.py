@@ -83,6 +83,11 @@ class RemoteEncoder:
         self.runtime = replace(runtime, reason=f"{runtime.reason}; by the server, process {server.state.pid}")
         self._layout = pixels.read_layout(Checkpoint(model_spec.folder))
 
+    @property
+    def recomputed(self) -> int:
+        """Return what was computed again here, after the server stopped: it keeps its own count to itself."""
+        return self._load().recomputed if self._gone else 0
+
     def int8_speedup(self) -> float:
         """Return 1: what the server computes in was chosen when the model was loaded there."""
         return 1.0

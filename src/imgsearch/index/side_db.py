@@ -201,6 +201,9 @@ def cache_bytes(folder: str, name: str, key: str, data: bytes) -> None:
     write(folder, lambda db: db.execute("REPLACE INTO made VALUES (?, ?, ?, ?)", row))
 
 
+_RECOMPUTED = "recomputed"
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run that loaded the model. ``at`` in seconds since 1970; ``rate`` in images per second, 0 if it had none."""
@@ -227,6 +230,19 @@ def record_run(folder: str, command: str, runtime: Runtime, rate: float = 0.0) -
             row,
         ),
     )
+
+
+def record_recomputed(folder: str, recomputed: int, rows: int) -> None:
+    """Record how many of the ``rows`` that the last run embedded it had to compute once more in float32."""
+    if recomputed or cached_bytes(folder, _RECOMPUTED, "") is not None:
+        cache_bytes(folder, _RECOMPUTED, "", json.dumps([recomputed, rows]).encode())
+
+
+def recomputed(folder: str) -> tuple[int, int]:
+    """Return what ``record_recomputed`` was given last; (0, 0) if nothing was."""
+    data = cached_bytes(folder, _RECOMPUTED, "")
+    again, rows = json.loads(data) if data else (0, 0)
+    return again, rows
 
 
 def last_run(folder: str, command: str | None = None) -> Run | None:

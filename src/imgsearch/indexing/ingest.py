@@ -275,6 +275,7 @@ class Ingest:
         if moved := side_db.moved(self.writer.folder, "index", encoder.runtime):
             self.reporter.say(moved)
         reused, began = self.result.reused, time.monotonic() - self.pauses.total
+        recomputed = encoder.recomputed
         pace = Pace(self.writer.folder, encoder, self.options, self.reporter)
         try:
             with closing(files):
@@ -295,7 +296,10 @@ class Ingest:
             enough = self.result.indexed >= 8 and self.result.indexed > self.result.reused - reused
             worked = time.monotonic() - began - self.pauses.total
             rate = self.result.indexed / max(worked, 1e-9)
+            self.result.recomputed = encoder.recomputed - recomputed
             if self.writer.is_there:
+                rows = self.result.pages + self.result.indexed
+                side_db.record_recomputed(self.writer.folder, self.result.recomputed, rows)
                 side_db.record_run(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
 
     def _decoded(

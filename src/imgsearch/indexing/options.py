@@ -68,10 +68,12 @@ class IndexResult:
 
     Of ``seconds``, the model worked ``embedding`` and waited ``waiting`` for images; the rest went into the walk,
     loading and committing. ``batch`` tells how many images the model took at a time, and why, ``cores`` how many
-    processor cores the run could use. A gentle run has ``paused`` for so many seconds. ``thumbnails`` counts
-    those that were made, ``texts`` the images whose text was read, None if none were asked for. ``pages`` counts the
-    images of documents that were embedded, and ``lost_pages`` those that could not be read, of documents that are
-    indexed all the same. ``as_pages`` counts by reason the images that were embedded with the pixel budget of pages.
+    processor cores the run could use. A gentle run has ``paused`` for so many seconds. ``recomputed`` counts the
+    images whose embedding was not finite in the model's dtype, and was computed once more in float32. ``thumbnails``
+    counts those that were made, ``texts`` the images whose text was read, None if none were asked for. ``pages``
+    counts the images of documents that were embedded, and ``lost_pages`` those that could not be read, of documents
+    that are indexed all the same. ``as_pages`` counts by reason the images that were embedded with the pixel budget
+    of pages.
     """
 
     indexed: int = 0
@@ -96,6 +98,7 @@ class IndexResult:
     cores: Cores | None = None
     as_pages: Counter[str] = field(default_factory=Counter)
     paused: float = 0.0
+    recomputed: int = 0
 
     def as_json(self) -> dict[str, object]:
         """Return the run as the command line prints it as JSON: every image found is counted once.
@@ -118,6 +121,7 @@ class IndexResult:
             **({} if self.texts is None else {"texts": self.texts}),
             **({"pages": self.pages} if self.pages else {}),
             **({"lost_pages": self.lost_pages} if self.lost_pages else {}),
+            **({"recomputed": self.recomputed} if self.recomputed else {}),
             **({"paused": round(self.paused, 3)} if self.paused else {}),
         }
 
@@ -145,6 +149,8 @@ class IndexResult:
             parts.append(f"{plural(self.thumbnails, 'thumbnail')} made")
         if self.texts:
             parts.append(f"text of {plural(self.texts, 'image')} read")
+        if self.recomputed:
+            parts.append(f"{self.recomputed:,} computed again in float32")
         if self.left_alone:
             parts.append(f"{plural(len(self.left_alone), 'folder')} left alone")
         paused = f", {format_duration(self.paused)} of it paused" if self.paused else ""

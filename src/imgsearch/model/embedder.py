@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import choose_instruction, conventions_of
 from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
+from imgsearch.model.overflow import Overflow, instead_of_float16
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
 from imgsearch.model.runtime import activations, choose, use_cores
 from imgsearch.text import Option
@@ -86,7 +88,7 @@ class Qwen3VLEmbedder:
         if side not in ("left", "right"):
             raise UsageError(f"the padding side is left or right, not '{side}'")
         overhead = self._prompt_encoder.overhead(self.instruction)
-        largest = self._largest = self._largest_picture(overhead)
+        self._largest = self._largest_picture(overhead)
         with batching.loading(self.runtime.device):
             self.forward = forward or load_forward(
                 checkpoint, self.runtime, side, self._prompt_encoder.pad_id
@@ -97,9 +99,9 @@ class Qwen3VLEmbedder:
                 f"this model's embeddings have {hidden} dimensions; choose a dim from 1 to {hidden}, not {dim}"
             )
         self.dim: int = dim or conventions.dim
-        # Without self, so that an embedder that is let go gives its memory back at once, not when cycles are sought.
-        choice = functools.partial(_choose_size, self.forward, largest, self.runtime)
-        self._batching = batching.Batching(choice, self.runtime.device, self._notify)
+        self._folder, self._side, self._keeps_dtype = checkpoint.folder, side, forward is not None
+        self._overflow, self._turn = Overflow(), threading.Lock()
+        self._batching = self._new_batching()
 
     @classmethod
     def from_spec(
@@ -125,6 +127,11 @@ class Qwen3VLEmbedder:
             notify=notify,
             forward=forward,
         )
+
+    @property
+    def recomputed(self) -> int:
+        """How many rows were not finite in the model's dtype so far, and were computed once more in float32."""
+        return self._overflow.again
 
     @property
     def batch_size(self) -> int:
@@ -168,9 +175,10 @@ class Qwen3VLEmbedder:
         stands before the text in the prompt. ``batch_size`` inputs are computed at a time, the embedder's own
         number if it is not given; fewer, from then on, when memory runs out, which is said once.
 
-        A row that is not finite is computed once more in float32. Raises NonFiniteError with the
-        numbers of the rows that are not finite even then, InputError or PictureError for an input that can't be
-        taken (its message says which), ModelOutOfMemory if a single one does not fit into memory, and never gives
+        A row that is not finite is computed once more in float32; where that is more than 1 % of all rows in float16,
+        the model is loaded again in another dtype, which is said. Raises NonFiniteError
+        with the numbers of the rows that are not finite even then, InputError or PictureError for an input that can't
+        be taken (its message says which), ModelOutOfMemory if a single one does not fit into memory, and never gives
         fewer rows than inputs.
         """
         if isinstance(inputs, str | Mapping | Input):
@@ -237,7 +245,8 @@ class Qwen3VLEmbedder:
     def _rows(self, batch: Sequence[ModelInput], normalize: bool) -> Vectors:
         """Compute one batch; rows that are not finite in the model's dtype get a second chance in float32."""
         # Outside of inference mode these are ordinary tensors again, that may be written to.
-        rows = torch.cat(self._batching.run(self.forward, batch))
+        forward = self.forward
+        rows = torch.cat(self._batching.run(forward, batch))
         bad = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
         if bad and self.runtime.dtype != "float32":
             again = [batch[index] for index in bad]
@@ -245,12 +254,39 @@ class Qwen3VLEmbedder:
             # one the rows stay as they are and are reported.
             apart = batching.Batching(lambda: (1, ""), self.runtime.device, lambda line: None)
             with contextlib.suppress(ModelOutOfMemory):
-                rows[bad] = torch.cat(apart.run(self.forward.in_float32, again))
+                rows[bad] = torch.cat(apart.run(forward.in_float32, again))
+        self._overflow.count(len(batch), len(bad))
+        if self.runtime.dtype == "float16" and self._overflow.is_too_much:
+            self._leave_float16()
         rows = rows[:, : self.dim]
         if normalize:
             rows = rows / rows.norm(dim=1, keepdim=True)
         result: Vectors = rows.numpy()
         return result
+
+    def _leave_float16(self) -> None:
+        """Continue in a dtype of more range; not without memory for it, nor where others share the weights."""
+        with self._turn:
+            if self.runtime.dtype != "float16" or self._keeps_dtype:
+                return
+            runtime = instead_of_float16(self.runtime, self._overflow)
+            try:
+                with batching.loading(runtime.device):
+                    self.forward = load_forward(
+                        Checkpoint(self._folder), runtime, self._side, self._prompt_encoder.pad_id
+                    )
+            except ModelOutOfMemory:
+                self._keeps_dtype = True  # it is not tried again
+                return
+            self.runtime = runtime
+            self._batching = self._new_batching()
+        many = f"{self._overflow.again:,} of {self._overflow.rows:,} embeddings"
+        self._notify(f"{many} overflowed in float16 and were computed again: continuing in {runtime.dtype}")
+
+    def _new_batching(self) -> batching.Batching:
+        # Without self, so that an embedder that is let go gives its memory back at once, not when cycles are sought.
+        choice = functools.partial(_choose_size, self.forward, self._largest, self.runtime)
+        return batching.Batching(choice, self.runtime.device, self._notify)
 
 
 def load_forward(

@@ -387,6 +387,7 @@ def status(
                 "thumbnails": {"images": state.thumbnails.files, "bytes": state.thumbnails.bytes},
                 **({"text": dict(zip(("read", "found"), state.text, strict=True))} if state.text[0] else {}),
                 "not_read": state.not_read,
+                **({"recomputed": state.recomputed[0]} if state.recomputed[0] else {}),
             }
         )
         return 0
@@ -428,6 +429,11 @@ def status(
     if run:
         reason = f": {run.runtime.reason}" if output.settings.level == output.VERBOSE else ""
         output.line(f"last run   {_day(run.at)} on {run.runtime.device} in {run.runtime.dtype}{reason}")
+    if state.recomputed[0]:
+        again, rows = state.recomputed
+        output.line(
+            f"           ({again:,} of {rows:,} embeddings computed again in float32: too large for the dtype)"
+        )
     if state.server:
         output.line(f"server     {_server(state.server)}")
     for reason, count in state.errors.items():

@@ -29,7 +29,8 @@ class Status:
     an index that is to take this one's place was begun. ``server`` is this user's running server, if there is one.
     ``known`` counts the distinct pictures that have a "date" of their own, a "place" and a "camera". ``thumbnails`` is
     how many are kept, and how large they are. ``text`` is of how many pictures the text has been read, and how many
-    have any. ``not_read`` counts by kind the files that are there and not read.
+    have any. ``recomputed`` is how many embeddings of the last run were computed once more in float32, of how many.
+    ``not_read`` counts by kind the files that are there and not read.
     """
 
     folder: str
@@ -51,6 +52,7 @@ class Status:
     thumbnails: Used
     text: tuple[int, int] = (0, 0)
     not_read: dict[str, int] = field(default_factory=dict)
+    recomputed: tuple[int, int] = (0, 0)
 
     @property
     def identity(self) -> IndexSpec:
@@ -94,6 +96,7 @@ def read_status(folder: str) -> Status:
             rebuilding=generations.unfinished(index.folder) is not None,
             server=find_server(),
             known=metadata.counts(index.catalog.database),
+            recomputed=side_db.recomputed(index.folder),
             thumbnails=ThumbStore(index.folder).used(),
             text=image_text.counts(index.catalog.database),
             not_read=dict(sum(map(Counter, index.catalog.not_read().values()), Counter())),
