@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from imgsearch.media.formats import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.locate import download, find_checkpoint
-    from imgsearch.search import embed_inputs, query, similar
+    from imgsearch.search import query, similar
+    from imgsearch.search.encoding import embed_inputs
     from imgsearch.search.examples import read_picture
     from imgsearch.search.hits import SearchOptions
     from imgsearch.spec import checkpoint_for
@@ -63,7 +64,7 @@ _HOME = {
     "repair_index": "tools.maintenance.verify",
     "serve": "tools.server.daemon",
     "train": "tools.training",
-    "embed_inputs": "search",
+    "embed_inputs": "search.encoding",
     "find_checkpoint": "model.locate",
     "find_index": "index.layout",
     "index_pictures": "indexing.run",

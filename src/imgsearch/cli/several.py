@@ -21,7 +21,8 @@ from imgsearch.types import Hit
 if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search import CachedEncoder, SearchRequest
+    from imgsearch.search import SearchRequest
+    from imgsearch.search.encoding import CachedEncoder
 
 Encoders = Callable[["ImageIndex", "SearchRequest"], "CachedEncoder"]
 

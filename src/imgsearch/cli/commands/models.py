@@ -58,7 +58,7 @@ def embed(
     """
     reporter = output.ProgressReporter()
     reporter.wait("Loading the model")
-    from imgsearch.search import embed_inputs
+    from imgsearch.search.encoding import embed_inputs
 
     if npy and json:
         raise UsageError("--npy and --json: give one of them")

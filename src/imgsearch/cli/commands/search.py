@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     # The others import it on use: it loads NumPy.
     from imgsearch.client import KeptModel
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search import Answer, CachedEncoder, SearchRequest
+    from imgsearch.search import Answer, SearchRequest
+    from imgsearch.search.encoding import CachedEncoder
     from imgsearch.search.language.read import Reading
     from imgsearch.search.ranking.feedback import Feedback
     from imgsearch.search.remembered import LastAnswer
@@ -660,7 +661,7 @@ def _encoder(
 ) -> CachedEncoder:
     """Return the index's encoder; a request that loads its model is noted in the run log."""
     from imgsearch.index import side_db
-    from imgsearch.search import CachedEncoder
+    from imgsearch.search.encoding import CachedEncoder
 
     def load() -> ImageEncoder:
         # A search downloads no gigabytes unless somebody says so.

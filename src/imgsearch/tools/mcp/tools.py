@@ -12,7 +12,8 @@ from imgsearch.errors import UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import CachedEncoder, SearchRequest, ask
+from imgsearch.search import SearchRequest, ask
+from imgsearch.search.encoding import CachedEncoder
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.language.filtering import filters_of
 from imgsearch.search.language.question import Part, is_combined, spelled

@@ -13,7 +13,8 @@ from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model.locate import fetch_reranker
-from imgsearch.search import Answer, CachedEncoder, SearchRequest, ask
+from imgsearch.search import Answer, SearchRequest, ask
+from imgsearch.search.encoding import CachedEncoder
 from imgsearch.search.ranking.rerank import Reranker
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message

@@ -17,7 +17,8 @@ from imgsearch.index import metadata
 from imgsearch.index.hashes import files_of
 from imgsearch.index.reader import ImageIndex
 from imgsearch.place import fragment, label
-from imgsearch.search import Answer, CachedEncoder, SearchRequest, ask
+from imgsearch.search import Answer, SearchRequest, ask
+from imgsearch.search.encoding import CachedEncoder
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.language.filtering import NAMES
 from imgsearch.search.language.question import Part
