@@ -185,7 +185,7 @@ def _fingerprint(folder: str) -> str:
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     """Put a fresh fake in the place of every checkpoint; another ``--model`` name is another fingerprint."""
     # Imported before anything is patched, so that none of them keeps a fake for good.
-    users = [import_module(f"imgsearch.{name}") for name in ("client", "indexing.run", "search")]
+    users = [import_module(f"imgsearch.{name}") for name in ("client", "indexing.run", "search.encoding")]
     fake = FakeModel()
 
     def find_checkpoint(model: str | None = None, **_: object) -> Checkpoint:
