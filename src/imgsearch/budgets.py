@@ -8,7 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 from imgsearch.errors import PictureError
 from imgsearch.index.metadata.named import file_type, folded, is_screenshot
-from imgsearch.media import documents, formats, pictures
+from imgsearch.media import documents, formats, pictures, tiles
+from imgsearch.media.tiles import Grid
 from imgsearch.types import MAX_MEGAPIXELS, NO_METADATA, Metadata, Picture, PixelBudget, PixelBudgets
 
 PAGE, SCREENSHOT, SCAN = "a page of a document", "a screenshot", "a scan"
@@ -82,6 +83,17 @@ def of_image(
     except PictureError:
         return Chosen(budgets.image)
     return _chosen(page_reason("", path, *size, metadata), budgets)
+
+
+def grid_of(width: int, height: int, reason: str, metadata: Metadata = NO_METADATA) -> Grid | None:
+    """Return how an image that was chosen for ``reason`` is cut into tiles; None if it is small enough, or a photo.
+
+    An image that no camera has made and that is as tall as no photo counts as a screenshot, whatever its name.
+    """
+    tall = height > width and not f"{metadata.make}{metadata.model}".strip()
+    if not (reason or tall):
+        return None
+    return tiles.grid_of(width, height, is_sheet=reason == PAGE)
 
 
 def of_place(kind: str, budgets: PixelBudgets) -> Chosen:

@@ -197,9 +197,10 @@ class PixelHash:
     crc: int
 
 
-KINDS = ("", "page", "frame", "raw", "member")
+KINDS = ("", "page", "frame", "raw", "member", "tile")
 """What an image is of its file: all of it or a page of an image file, a page of a document, a frame of a film, a RAW
-photo, a member of an archive. The page of a frame is its time, in milliseconds since the film's start."""
+photo, a member of an archive, a part of a page (media/tiles.py). The page of a frame is its time, in milliseconds since
+the film's start."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -483,7 +484,8 @@ class Hit:
     stacked, ``stack`` are those behind this one, best first. ``index`` is the folder of its index where several are
     searched, else "". ``why`` is given where an explanation is asked for, ``quote`` where text in the image matched.
     ``rerank`` is the probability that the image answers the query, by a reranker; None where none has judged it.
-    ``kind`` and ``name`` are those of its Record.
+    ``kind`` and ``name`` are those of its Record. ``tile`` is the part of the page that was found, where it is cut into
+    tiles; page and kind are then those of the whole.
     """
 
     rank: int
@@ -503,6 +505,7 @@ class Hit:
     rerank: float | None = None
     kind: str = field(default="", compare=False)
     name: str = field(default="", compare=False)
+    tile: Box | None = field(default=None, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it, with the score to six decimal places."""
@@ -512,9 +515,11 @@ class Hit:
             **path_json(self.path),
             **paths_json(self.copies, "copies"),
         }
-        for name in ("content", "sha256", "stack", "index", "why", "quote", "rerank", "kind", "name"):
+        for name in ("content", "sha256", "stack", "index", "why", "quote", "rerank", "kind", "name", "tile"):
             del told[name]
         told |= place_json(self.kind, self.page, self.name)
+        if self.tile:
+            told["tile"] = list(self.tile)
         if self.rerank is not None:
             told["rerank"] = round(self.rerank, 6)
         if self.index:

@@ -12,6 +12,8 @@ PAGED = frozenset({PDF, DOCUMENT, ARCHIVE})
 """The kinds of which some pages can be asked for, ...."""
 PAGED_IMAGES = frozenset({".tif", ".tiff"})
 """... and the extensions of images that have pages."""
+TILED_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".avif"})
+"""The extensions of images that may be long screenshots and large scans."""
 EXTENSIONS = {
     RAW: "3fr ari arw bay cap cr2 cr3 crw cs1 dcr dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx raf "
     "raw rw2 rwl sr2 srf srw x3f",

@@ -23,7 +23,17 @@ from imgsearch.files.ignore import (
     is_junk,
     option_rules,
 )
-from imgsearch.files.kinds import LINK, PAGED, PAGED_IMAGES, RAW, VIDEO, extension, kind_of
+from imgsearch.files.kinds import (
+    LINK,
+    PAGED,
+    PAGED_IMAGES,
+    PDF,
+    RAW,
+    TILED_IMAGES,
+    VIDEO,
+    extension,
+    kind_of,
+)
 from imgsearch.files.reached import Reached
 from imgsearch.files.sidecars import sidecars_among, sidecars_of, state_of
 from imgsearch.fs import is_at_or_below
@@ -33,6 +43,8 @@ from imgsearch.types import SourceFile
 
 NOT_MOUNTED = "the drive it was on is not mounted"
 COVERED = "another drive is mounted over its folder"
+TILES = "tiles"
+"""In SourceFile.reading of a file that is cut into tiles, too, if it is large."""
 RAW_TOO = "raw too"
 """SourceFile.reading of a RAW file that is read though the same photo lies beside it."""
 _EMPTY = Message(
@@ -48,7 +60,7 @@ class WalkOptions:
     whose ignore files count, and the one that the patterns are relative to. ``pages`` of documents and TIFFs are "all",
     "first" or numbers such as "3-9", ``frames`` of a film 0 for a number by its length; the passwords for documents are
     the lines of ``pdf_password_file``, an absolute path, or "". ``raw_too``: a RAW file is read though the same
-    photo lies beside it as JPEG.
+    photo lies beside it as JPEG. ``tiles``: parts of large pages and long screenshots are images, too.
     """
 
     exclude: tuple[str, ...] = ()
@@ -61,10 +73,11 @@ class WalkOptions:
     frames: int = 0
     pdf_password_file: str = ""
     raw_too: bool = False
+    tiles: bool = False
 
     def reading(self, path: str) -> str:
         """Return what says of a file with this name which of its images are asked for: SourceFile.reading."""
-        if self.pages == "all" and not self.frames and not self.raw_too:
+        if self.pages == "all" and not (self.frames or self.raw_too or self.tiles):
             return ""
         kind = kind_of(path)
         if kind == RAW:
@@ -72,7 +85,9 @@ class WalkOptions:
         if kind == VIDEO:
             return f"frames={self.frames}" if self.frames else ""
         is_paged = kind in PAGED or extension(path) in PAGED_IMAGES
-        return f"pages={self.pages}" if is_paged and self.pages != "all" else ""
+        asked = [f"pages={self.pages}"] if is_paged and self.pages != "all" else []
+        asked += [TILES] if self.tiles and (kind == PDF or extension(path) in TILED_IMAGES) else []
+        return " ".join(asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,19 @@ class Catalog:
         """Return the pages of a content that are there, also of one that no file has any more."""
         return set(self.database.query(int, "SELECT page FROM content WHERE sha256 = ?", sha256))
 
+    def content_id(self, sha256: bytes, page: int) -> int:
+        """Return the id of a page of a content, 0 if there is none."""
+        sql = "SELECT id FROM content WHERE sha256 = ? AND page = ?"
+        return next(iter(self.database.query(int, sql, sha256, page)), 0)
+
+    def drop_tiles(self, reading: str) -> None:
+        """Forget the tiles of contents of which no file that is there is read in a way that asks for them."""
+        asked = "SELECT 1 FROM file WHERE file.content = content.sha256 AND instr(reading, ?)"
+        with self.transaction() as db:
+            db.execute(
+                f"DELETE FROM content WHERE kind = 'tile' AND files > 0 AND NOT EXISTS ({asked})", (reading,)
+            )
+
     def kinds(self, sha256: bytes) -> set[str]:
         """Return what the images of a content are: some of types.KINDS."""
         return set(self.database.query(str, "SELECT DISTINCT kind FROM content WHERE sha256 = ?", sha256))

@@ -223,7 +223,13 @@ def _options(options: Any, root: str, base: str) -> dict[str, object]:
     for name in ("include_hidden", "follow_symlinks", "include_copies"):
         if not isinstance(options.get(name, False), bool):
             raise TypeError(f"{name} is neither true nor false")
-    for name, kind in (("pages", str), ("frames", int), ("pdf_password_file", str), ("raw_too", bool)):
+    for name, kind in (
+        ("pages", str),
+        ("frames", int),
+        ("pdf_password_file", str),
+        ("raw_too", bool),
+        ("tiles", bool),
+    ):
         if name in options and type(options[name]) is not kind:
             raise TypeError(f"{name} is of another kind")
     for name in _FOLDERS:

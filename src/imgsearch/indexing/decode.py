@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
 
-from imgsearch.budgets import Chosen, of_image, of_member, of_place
+from imgsearch.budgets import PAGE, Chosen, grid_of, of_image, of_member, of_place
 from imgsearch.errors import PictureError
 from imgsearch.files import open_source, source_file
 from imgsearch.files.open import open_regular
 from imgsearch.files.sidecars import read_sidecars
+from imgsearch.files.walk import TILES
 from imgsearch.indexing.documents.live_photos import as_part
 from imgsearch.indexing.documents.opened import OpenDocument, format_of, may_be_document
 from imgsearch.indexing.documents.raw_pairs import as_pair
-from imgsearch.media import formats
+from imgsearch.media import formats, tiles
 from imgsearch.media.documents import DocumentOptions, Place, chosen
 from imgsearch.media.lookahead import look_ahead
 from imgsearch.media.metadata import MAX_BLOCK, with_sidecars
+from imgsearch.media.pictures import load_picture
 from imgsearch.media.pixelhash import pixel_hash
+from imgsearch.media.tiles import Grid
 from imgsearch.types import (
     Metadata,
     Patches,
@@ -92,12 +95,16 @@ class Hashed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """One place of a document, in order: its ``page``, or why there is none, or neither where it is indexed."""
+    """One place of a document, in order: its ``page``, or why there is none, or neither where it is indexed.
+
+    ``tiles`` are parts of the page that are images of their own.
+    """
 
     document: OpenDocument
     place: Place
     page: Page | None = None
     failure: PictureError | None = None
+    tiles: tuple[Page, ...] = ()
 
     @property
     def is_last(self) -> bool:
@@ -174,10 +181,16 @@ def decode_ahead(
                 chosen, picture = of_this, document.picture(place, of_this.budget)
             assert prepare is not None
             page = _page(picture, prepare, both, chosen, kind, place.name)
+            cut: tuple[Page, ...] = ()
+            if kind == "page" and TILES in document.source.reading:
+                grid = grid_of(picture.width, picture.height, PAGE)
+                cut = _tiles(
+                    lambda budget: document.picture(place, budget), picture, grid, prepare, both, kind
+                )
         except PictureError as error:
             return Part(document, place, failure=error)
         seen(document.sha256, picture)
-        return Part(document, place, page)
+        return Part(document, place, page, tiles=cut)
 
     def work() -> Iterator[Callable[[], Decoded | Hashed | Skipped | Part]]:
         """Yield what there is to do, in order; a document's pages are known once it has been opened."""
@@ -198,7 +211,8 @@ def decode_ahead(
                     opened.append(found)
                     there = documents.pages(found.sha256)
                     for place in found.places:
-                        known = place.page in there
+                        # Whether a page has tiles, it shows when it is drawn.
+                        known = place.page in there and TILES not in source.reading
                         yield partial(_given, Part(found, place)) if known else partial(part, found, place)
 
     try:
@@ -271,7 +285,8 @@ def _decode(
             source = source_file(
                 source.root, source.path, opened.status, source.device, *beside, reading=source.reading
             )
-            is_paged = found[0].paged
+            tiling = TILES in source.reading
+            is_paged = found[0].paged or tiling
             known = is_known(opened.sha256)
             if known and is_paged:  # but perhaps not all of its pages
                 known = documents.is_known(opened.sha256, source.reading)
@@ -285,6 +300,10 @@ def _decode(
                 opened.stream, source.path, seen_with.budget, max_megapixels=max_megapixels, pages=wanted
             ):
                 pages.append(_page(picture, prepare, budgets, seen_with))
+                if tiling:
+                    whole, grid = picture, grid_of(picture.width, picture.height, seen_with.reason, metadata)
+                    again = partial(_again, opened.stream, source.path, picture.page, max_megapixels)
+                    pages += _tiles(again, whole, grid, prepare, budgets)
                 notes += [picture.note] if picture.note else []
                 seen(opened.sha256, picture)
             if not pages:
@@ -313,7 +332,48 @@ def _page(
     return Page(picture.page, *size, patches, hash, picture.note, kind, name, weight, as_page)
 
 
+def _again(stream: BinaryIO, path: str, page: int, max_megapixels: float, budget: PixelBudget) -> Picture:
+    """Return a page of an image file with another budget."""
+    found = load_picture(stream, path, budget, page, max_megapixels=max_megapixels)
+    if found is None:
+        raise PictureError("vanished")
+    return found
+
+
+def _tiles(
+    load: Callable[[PixelBudget], Picture],
+    whole: Picture,
+    grid: Grid | None,
+    prepare: Prepare,
+    budgets: PixelBudgets,
+    kind: str = "",
+) -> tuple[Page, ...]:
+    """Return the tiles of a page, which ``load`` gives with another budget; they count as large as the page.
+
+    A tile's name is the ``kind`` of its page.
+    """
+    if grid is None:
+        return ()
+    seen_with = Chosen(budgets.largest, "a tile")
+    cut = tiles.numbers(whole.page, grid)
+    large = load(tiles.budget_of(cut[0], seen_with.budget))
+    return tuple(
+        _page(
+            replace(whole, page=number, pixels=tiles.cut(large.pixels, number), note=""),
+            prepare,
+            budgets,
+            seen_with,
+            tiles.KIND,
+            kind,
+        )
+        for number in cut
+    )
+
+
 def _weight(done: Decoded | Hashed | Skipped | Part) -> float:
     """Return how many photos a result takes the memory of."""
     pages = done.pages if isinstance(done, Decoded) else (done.page,) if isinstance(done, Part) else ()
-    return max((page.weight for page in pages if page), default=1.0)
+    cut = [page for page in pages if page and page.kind == tiles.KIND]
+    cut += done.tiles if isinstance(done, Part) else ()
+    weight = max((page.weight for page in pages if page and page.kind != tiles.KIND), default=1.0)
+    return weight + sum(page.weight for page in cut)

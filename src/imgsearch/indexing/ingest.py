@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from imgsearch.errors import MissingExtra, ModelOutOfMemory, NonFiniteError, OutOfResources
+from imgsearch.files.walk import TILES
 from imgsearch.fs import is_at_or_below
 from imgsearch.index import image_text, metadata, side_db
 from imgsearch.index.ann.builder import AnnBuilder
@@ -82,6 +83,7 @@ class _Progress:
     embedded: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tiles: set[int] = field(default_factory=set)
     ended: bool = False
     begun: bool = False
 
@@ -384,13 +386,16 @@ class Ingest:
     def _take_part(self, part: Part, encoder: ImageEncoder) -> None:
         """Take in a page of a document."""
         progress = self.documents.setdefault(part.document, _Progress(part.document))
-        key = part.document.sha256, part.place.page
+        sha256 = part.document.sha256
+        new = [page for page in _pages(part) if not self._has_page(sha256, page.page)]
+        progress.tiles.update(page.page for page in part.tiles)
         if part.failure:
             progress.failures.append((part.failure.reason, part.failure.detail))
-        elif part.page is None or self._has_page(*key):
+        elif not new:
             progress.known += 1
         else:
-            self.batch.append(part)
+            page = part.page if part.page in new else None
+            self.batch.append(replace(part, page=page, tiles=tuple(one for one in new if one is not page)))
             progress.waiting += 1
         progress.ended = part.is_last
         self._finish_if_done(progress)
@@ -455,7 +460,8 @@ class Ingest:
             reading = UNFINISHED  # the next run tries again
         else:
             self.finished.add((document.sha256, reading))
-        pages, root = {place.page for place in document.places}, self.root_ids[document.source.root]
+        pages = {place.page for place in document.places} | progress.tiles
+        root = self.root_ids[document.source.root]
         self.writer.catalog.keep_pages(document.sha256, pages, document.source.reading, root)
         detail = self.told[document.sha256, reading] = _missing(progress)
         self._note(
@@ -596,6 +602,8 @@ class Ingest:
             self.committed_at = time.monotonic()
 
     def _prune(self) -> None:
+        if self.result.reused:  # else nothing has changed what is asked for of a file that is known
+            self.writer.catalog.drop_tiles(TILES)
         for some in _in_parts(self.plan.to_prune, _DROPPED_AT_ONCE):
             self.writer.catalog.drop_files(some)
         self.result.pruned = len(self.plan.to_prune)
@@ -605,7 +613,7 @@ def _pages(file: Decoded | Part) -> Sequence[Page]:
     """Return what is to be embedded of a file, or of a part of one."""
     if isinstance(file, Decoded):
         return file.pages
-    return (file.page,) if file.page else ()
+    return (*((file.page,) if file.page else ()), *file.tiles)
 
 
 def _missing(progress: _Progress) -> str:

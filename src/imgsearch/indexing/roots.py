@@ -38,6 +38,7 @@ class WalkOverrides:
     frames: int | None = None
     pdf_password_file: str | None = None
     raw_too: bool | None = None
+    tiles: bool | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for pages that mean nothing, and for less than no frame."""
@@ -63,6 +64,7 @@ class WalkOverrides:
                 options.pdf_password_file if self.pdf_password_file is None else self.pdf_password_file
             ),
             raw_too=options.raw_too if self.raw_too is None else self.raw_too,
+            tiles=options.tiles if self.tiles is None else self.tiles,
         )
 
 
@@ -101,7 +103,7 @@ class PlannedRoot:
     def stored_options(self) -> dict[str, object]:
         """Return what the catalogue keeps of it; how documents are read only where somebody has chosen it."""
         options, usual = asdict(self.options), asdict(WalkOptions())
-        for name in ("pages", "frames", "pdf_password_file", "raw_too"):
+        for name in ("pages", "frames", "pdf_password_file", "raw_too", "tiles"):
             if options[name] == usual[name]:
                 del options[name]
         return {**options, "only": list(self.single_files)}

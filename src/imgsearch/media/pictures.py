@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import BinaryIO
 
 from imgsearch.errors import PictureError
-from imgsearch.media import documents, formats
+from imgsearch.media import documents, formats, tiles
 from imgsearch.media.documents import DocumentOptions, Place
 from imgsearch.types import MAX_MEGAPIXELS, Picture, PixelBudget
 
@@ -33,8 +34,13 @@ def load_picture(
 ) -> Picture | None:
     """Return a file's picture at a page, of a film at so many milliseconds; without one, its first.
 
-    None if there is no such page. Raises PictureError as ``formats.load_pictures`` and ``documents.open_document`` do.
+    A tile is cut out of its page. None if there is no such page. Raises PictureError as ``formats.load_pictures`` and
+    ``documents.open_document`` do.
     """
+    if page is not None and tiles.is_tile(page):
+        larger = tiles.budget_of(page, budget)
+        whole = load_picture(stream, name, larger, tiles.page_of(page), max_megapixels=max_megapixels)
+        return whole and replace(whole, page=page, pixels=tiles.cut(whole.pixels, page))
     if not recognise(stream, name):
         pages = formats.ALL_PAGES if page is None else slice(page, page + 1)
         pictures = formats.load_pictures(stream, name, budget, max_megapixels=max_megapixels, pages=pages)

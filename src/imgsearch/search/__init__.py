@@ -33,6 +33,7 @@ from imgsearch.search.ranking.fusion import DEPTH, fused
 from imgsearch.search.ranking.order import arranged
 from imgsearch.search.ranking.rerank import Reranker, candidates, check_rerankable, reranked
 from imgsearch.search.ranking.stacks import MOST, Find, find_stacked, one_hit_a_film
+from imgsearch.search.ranking.tiled import one_hit_a_page
 from imgsearch.search.written import Written, find_beside, find_written, quoted
 from imgsearch.text import display_path, is_blank
 from imgsearch.types import (
@@ -343,6 +344,7 @@ def _listed(index: ImageIndex, find: Find, options: SearchOptions) -> list[Hit]:
     """Return the hits that the options ask for."""
     wanted = options.n + options.offset
     stacks = options.stacks and wanted <= MOST
+    find = one_hit_a_page(index, find)
     hits = find_stacked(index, find, wanted) if stacks else one_hit_a_film(find, wanted)
     return arranged(index, hits[options.offset :], options.sort)
 

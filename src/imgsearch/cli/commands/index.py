@@ -143,6 +143,14 @@ def index(
             rich_help_panel=ADVANCED,
         ),
     ] = None,
+    tiles: Annotated[
+        bool | None,
+        typer.Option(
+            "--tiles/--no-tiles",
+            help="Also index parts of large pages and long screenshots; saved per folder",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
     no_prune: Annotated[
         bool,
         typer.Option("--no-prune", help="Keep deleted images in the index", rich_help_panel=ADVANCED),
@@ -272,6 +280,7 @@ def index(
             frames=frames,
             pdf_password_file=pdf_password_file,
             raw_too=raw_too,
+            tiles=tiles,
         ),
         batch_size=_batch_size(batch_size),
         max_megapixels=max_megapixels,
@@ -580,6 +589,7 @@ def _chosen(options: dict[str, object]) -> str:
     notes += [f"{options['frames']} frames per video"] if options.get("frames") else []
     notes += ["with passwords for PDFs"] if options.get("pdf_password_file") else []
     notes += ["RAW files too"] if options.get("raw_too") else []
+    notes += ["in tiles"] if options.get("tiles") else []
     notes += [f"only {name}" for name in cast("list[str]", options.get("only", []))]
     return f"  ({', '.join(notes)})" if notes else ""
 

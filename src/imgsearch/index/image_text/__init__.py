@@ -24,10 +24,9 @@ _UNIT = 10_000
 _AT_ONCE = 500
 WANTED = "text in images"
 """The remark that the text of all images is to be read by every run."""
-_MISSING = (
-    "EXISTS (SELECT 1 FROM content WHERE sha256 = file.content AND NOT EXISTS "
-    "(SELECT 1 FROM image_text WHERE image_text.content = content.id))"
-)
+_UNREAD = "kind <> 'tile' AND NOT EXISTS (SELECT 1 FROM image_text WHERE image_text.content = content.id)"
+"""What a tile says, its page says."""
+_MISSING = f"EXISTS (SELECT 1 FROM content WHERE sha256 = file.content AND {_UNREAD})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def has_any(database: Database) -> bool:
 
 def count_missing(database: Database) -> int:
     """Return how many images that have a file have not been read."""
-    sql = "SELECT count(*) FROM content WHERE files > 0 AND id NOT IN (SELECT content FROM image_text)"
+    sql = f"SELECT count(*) FROM content WHERE files > 0 AND {_UNREAD}"
     return database.query(int, sql)[0]
 
 
@@ -107,7 +106,7 @@ def missing(database: Database, root: int, after: int, limit: int) -> list[FileR
 
 def pages_missing(database: Database, sha256: bytes) -> list[int]:
     """Return which images of a content have not been read, ascending."""
-    sql = "SELECT page FROM content WHERE sha256 = ? AND id NOT IN (SELECT content FROM image_text) ORDER BY page"
+    sql = f"SELECT page FROM content WHERE sha256 = ? AND {_UNREAD} ORDER BY page"
     return database.query(int, sql, sha256)
 
 

@@ -241,6 +241,13 @@ class FoundImage(Place):
     rerank: NotRequired[
         Annotated[float, "With `rerank`, if it was judged: the probability that it answers the query"]
     ]
+    tile: NotRequired[
+        Annotated[
+            list[float],
+            "Of a page that is indexed in tiles: left, top, right, bottom of the part that was found, as fractions of "
+            "width and height",
+        ]
+    ]
     quote: NotRequired[
         Annotated[str, "If the text in the image matched: the line, with … for what is left out"]
     ]
