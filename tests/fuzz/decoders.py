@@ -7,6 +7,8 @@ import random
 from functools import cache
 from pathlib import Path
 
+from PIL import Image
+
 from imgsearch.errors import PictureError
 from imgsearch.media.formats import check_picture, load_pictures
 from imgsearch.types import DEFAULT_BUDGET
@@ -34,6 +36,7 @@ _WAYS: tuple[tuple[str, str, dict[str, object]], ...] = (
     (".tga", "RGBA", {"compression": "tga_rle"}),
     (".avif", "RGB", {}),
     (".heic", "RGB", {}),
+    *((extension, "RGB", {"save_all": True}) for extension in (".gif", ".webp", ".png", ".avif", ".tif")),
 )
 _LARGE = (
     b"\xff\xff\xff\xff",
@@ -54,6 +57,9 @@ def whole(number: int) -> tuple[str, bytes]:
     extension, mode, options = _WAYS[number]
     image = scene(number, (48, 40))
     image = image.convert("L").convert(mode) if mode in ("I;16", "F") else image.convert(mode)
+    if options.get("save_all"):  # an animation that begins black, or pages
+        options = {**options, "append_images": [image, scene(number + 1, (48, 40))]}
+        image = Image.new("RGB", image.size)
     return extension, encode(image, extension, **options)
 
 

@@ -1,7 +1,8 @@
-"""PDFs and RAW photos, damaged: the process that reads them tells pictures or a reason, or ends, and goes on."""
+"""Documents, JPEG XL and SVG, damaged: the process that reads them tells images or a reason, or ends, and goes on."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import random
 import zipfile
@@ -53,6 +54,24 @@ def _comic() -> bytes:
     return out.getvalue()
 
 
+def _jxl(**options: object) -> bytes:
+    import pillow_jxl  # noqa: F401
+
+    out = io.BytesIO()
+    scene(3, (48, 40)).save(out, "JXL", **options)
+    return out.getvalue()
+
+
+_SVG = b"""<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY e "some &amp; more">]>
+<svg xmlns="http://www.w3.org/2000/svg" width="3in" height="40" viewBox="0 0 90 40"><title>&e;</title>
+<defs><linearGradient id="g"><stop stop-color="red"/><stop offset="1"/></linearGradient>
+<filter id="f"><feGaussianBlur stdDeviation="3"/><feTurbulence baseFrequency="0.1" numOctaves="3"/></filter>
+<pattern id="p" width="9" height="9" patternUnits="userSpaceOnUse"><circle r="4"/></pattern></defs>
+<rect width="50" height="30" fill="url(#g)" filter="url(#f)"/><path d="M1 1C9 9 9 1 40 40z" stroke-dasharray="3 1"/>
+<g transform="scale(2) rotate(9)"><use href="#x"/><text id="x" y="9" font-size="9">Text</text></g>
+<image href="a.png" width="9" height="9"/><circle r="20" cx="60" cy="20" fill="url(#p)"/></svg>"""
+
+
 _KINDS: tuple[tuple[str, Callable[[], bytes]], ...] = (
     (
         ".pdf",
@@ -62,6 +81,10 @@ _KINDS: tuple[tuple[str, Callable[[], bytes]], ...] = (
     (".pdf", lambda: _pillows("RGB", "L", "CMYK")),
     (".pdf", lambda: _pillows("1", "P")),
     (".cbz", _comic),
+    (".jxl", lambda: _jxl(lossless=True)),
+    (".jxl", lambda: _jxl(exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")),
+    (".svg", lambda: _SVG),
+    (".svgz", lambda: gzip.compress(_SVG)),
     (".dng", lambda: dng(np.array(scene(3, (48, 40))), preview=np.array(scene(3, (48, 40))))),
 )
 

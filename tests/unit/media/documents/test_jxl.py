@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 
@@ -69,7 +70,27 @@ def test_an_image_without_loss_is_read_to_the_bit(mode: str) -> None:
     assert np.array_equal(picture.pixels, expected)
 
 
+_DISPLAY_P3 = """
+/wpHQAhfhgIGzN/+xEzKAHPBIVjmMF8CMHVbvnTjJehB3dB/wprU0G7hpAP3EOy6i1A+IgjjBjj0d8768i2EGwAAiP8GAACe9mSQ
+L1w9v/zzzz87uJX8ILHrwqHk4EIXhjOOQZDJQeyxsgAyvRonBHwC79DJ/wff/PU56/dH4ClO/j/z0u/Fyf/VpvsBzktDtIbNi9Rf
+/xU5K3/hbuUPUEzbYfPfj8WvGbZj9VGMu2H/K8Z62I7llZPkyh+ACdF1oe0vqDJzwirTIv8FAPm7ZXkXVMlXl9E+F4mnPUtNOBJD
+TSZ1OntwDG4k1A3Aq0h6Wiyc95eNjIaEIcTRoNuyYSE7AAsN1AaKXRK1PibhIAljH0OrMgdLhYM+AVtbla4Em3rax1t/n4HGYO3z
+Zveav9ZH9Pi5/IvZW6Hj9YYS+2518l8AQP4LAAAAgL4dTMANyzZDQO+qX0maKH78sJXmpsKtJC16tZKKb9S2WMxka5JJhI0Vd/cG
+G7Jv/ouqOznGlKRV9oRiZYniYZrUqqJTqE1PaV1koqIqXdTrCo8hYvvs9nXqjkpSnewAiMx6I3UM44nHqVOlHTQbTaLVhtV4QPBr
+k09qtSoD4DFtp6pVeqeZVxumKdVtfvKaes20+JyggSEW0KEZ07PqMKU1W1EbphmNv4jLgCrQt0UTF3HJek2lRRkrIsvyUWL0Gr3e
+5Q0aJ6zo7+iGqPhRqNCaHJXHHtvzvbSGcAgIAgEAzABLKDfWH7xXUDAFRtQ5kzHGmXTnBYIAAI6fFmAjgFY4zsYWmPI6En2zAAmW
+n5ErvmIx+wk=
+"""
+"""quadrants((32, 32)) with the numbers of Display P3 and its profile, as cjxl packs them without loss."""
+
+
 def test_the_profile_counts() -> None:
+    """Colours of Display P3 become those of sRGB that look the same."""
+    picture = read(base64.b64decode(_DISPLAY_P3))
+    assert picture.pixels[4, 4].tolist() == [241, 0, 10]
+
+
+def test_linear_light_is_understood() -> None:
     """Grey of 16 bits, which this writer declares to be linear light, becomes sRGB."""
     grey = Image.fromarray(np.full((32, 32), 0x8000, np.uint16))
     assert abs(int(read(packed(grey)).pixels[5, 5, 0]) - 188) <= 1
