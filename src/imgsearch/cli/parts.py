@@ -71,9 +71,7 @@ def searched(named: Sequence[str], only: str | None) -> list[str]:
     has_part = parts.has_part(whole)
     if only == parts.DOCUMENTS and has_part:
         return [parts.part_of(whole)]
-    if only == parts.PHOTOS or not has_part:
-        return list(named)
-    return [parts.part_of(whole)] if not parts.is_index(whole) else [whole, parts.part_of(whole)]
+    return list(named) if only == parts.PHOTOS or not has_part else parts.searched(whole)
 
 
 def narrowed(given: Mapping[str, Any], named: Sequence[str], only: str | None) -> dict[str, Any]:

@@ -42,6 +42,10 @@ class KeptReranker:
         self._reranker: Qwen3VLReranker | None = None
         self._turn = threading.Lock()
 
+    def has(self, checkpoint: Checkpoint, device: str, dtype: str, budget: PixelBudget) -> bool:
+        """Whether the reranker that ``scores`` would take is in memory."""
+        return self._key == (checkpoint.folder, device, dtype, budget)
+
     def scores(
         self,
         checkpoint: Checkpoint,

@@ -27,6 +27,16 @@ def has_part(index: str) -> bool:
     return not linked and is_index(part)
 
 
+def searched(index: str) -> list[str]:
+    """Return the folders that are searched for an index: its own and its part's, as far as these are there.
+
+    Where neither is, its own, of which whoever opens it says what is wrong.
+    """
+    if not has_part(index):
+        return [index]
+    return [index, part_of(index)] if is_index(index) else [part_of(index)]
+
+
 def is_index(folder: str) -> bool:
     """Tell whether there is an index in a folder."""
     return manifest.exists(folder)

@@ -158,7 +158,7 @@ def ask(
         asked = asked.adding(request.more, request.less)
     if asked.more or asked.less:
         vectors = refined(index, asked)
-        hits = _without(index, vectors, examples | {content for content, _ in asked.less}, options, text)
+        hits = _without(index, vectors, examples | set(asked.less), options, text)
     elif isinstance(request.image, str | ReadImage):
         vectors = asked.query
         hits = _like(index, request.image, vectors, options)
@@ -217,14 +217,14 @@ def _words_of(request: SearchRequest) -> str:
     return request.text or ""
 
 
-def _asked(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> tuple[Feedback, set[bytes]]:
-    """Return what a request asks for, and the contents of its examples."""
+def _asked(index: ImageIndex, request: SearchRequest, encoder: QueryEncoder) -> tuple[Feedback, set[Page]]:
+    """Return what a request asks for, and which indexed images are its examples."""
     if request.refines:
         return request.refines, set()
     if request.parts:
-        vectors, contents = _sum(index, request.parts, encoder, request.options.instruction)
+        vectors, examples = _sum(index, request.parts, encoder, request.options.instruction)
         of_image = all(part.is_image for part in request.parts)
-        return Feedback(vectors, of_image), {content for content in contents if content}
+        return Feedback(vectors, of_image), examples
     if isinstance(request.image, str | ReadImage):
         return Feedback(_example(index, request.image, encoder), of_image=True), set()
     inputs = [Input(request.text or None, request.image, budget=request.budget)]
@@ -416,16 +416,16 @@ def combine(
     Scores are cosines with that sum. Raises as ``similar`` does, and InputError for parts that cancel each other out.
     """
     options = options or SearchOptions()
-    vectors, contents = _sum(index, parts, encoder, options.instruction)
-    hits = _without(index, vectors, {content for content in contents if content}, options)
+    vectors, examples = _sum(index, parts, encoder, options.instruction)
+    hits = _without(index, vectors, examples, options)
     return end(index, vectors, hits, options, of_image=all(part.is_image for part in parts)).hits
 
 
 def _sum(
     index: ImageIndex, parts: Sequence[Part], encoder: QueryEncoder, instruction: str | None
-) -> tuple[Vectors, list[bytes | None]]:
-    """Return the vector (1, dim) of a query's parts, and the content of each that is an image."""
-    contents = [part.content or (content_of(index, part.image) if part.image else None) for part in parts]
+) -> tuple[Vectors, set[Page]]:
+    """Return the vector (1, dim) of a query's parts, and which images are among them."""
+    contents = [_content_of(index, part) for part in parts]
     found = [
         index.vector(content, part.page) if content else part.vector
         for content, part in zip(contents, parts, strict=True)
@@ -443,27 +443,44 @@ def _sum(
     vectors = np.concatenate([vector for vector in found if vector is not None], dtype=np.float32)
     of_images = [part.is_image for part in parts]
     sample = index.sample(SAMPLE) if len(set(of_images)) > 1 else vectors[:0]
-    return combined(vectors, [part.weight for part in parts], of_images, sample), contents
+    examples = {(content, part.page) for content, part in zip(contents, parts, strict=True) if content}
+    return combined(vectors, [part.weight for part in parts], of_images, sample), examples
 
 
 def _without(
-    index: ImageIndex, vectors: Vectors, contents: Collection[bytes], options: SearchOptions, text: str = ""
+    index: ImageIndex, vectors: Vectors, examples: Collection[Page], options: SearchOptions, text: str = ""
 ) -> list[Hit]:
-    """Return the pictures nearest to a vector, without some ``contents`` unless the options include examples."""
-    left_out = () if options.include_examples else contents
-    pages = sum(len(index.catalog.pages(content)) for content in left_out)
+    """Return the pictures nearest to a vector, without some ``examples`` unless the options include them.
+
+    Other pages of a document stay, other frames of a film and other images of an image file do not.
+    """
+    left_out: Collection[Page] = () if options.include_examples else examples
+    contents = {content for content, _ in left_out}
+    pages = sum(len(index.catalog.pages(content)) for content in contents)
+
+    def is_left_out(record: Record) -> bool:
+        if record.kind in ("page", "member"):
+            return (record.sha256, record.page) in left_out
+        return record.sha256 in contents
+
     written = find_beside(index, vectors, text, options)
 
     def find(n: int, spare: int) -> list[Hit]:
         hits = _fused(index, vectors, replace(options, n=n + pages), text, written, spare)
-        return hits_of([hit for hit in hits if hit[0].sha256 not in left_out], options)[:n]
+        return hits_of([hit for hit in hits if not is_left_out(hit[0])], options)[:n]
 
     return written.quoted(index, _listed(index, find, options))
 
 
+def _content_of(index: ImageIndex, part: Part) -> bytes | None:
+    if part.content or not part.image:
+        return part.content or None
+    return part.read.sha256 if part.read else content_of(index, part.image)
+
+
 def _input(index: ImageIndex, part: Part, instruction: str | None) -> Input:
     if part.image:
-        read = read_image(part.image, index.spec.budgets, page=part.page or None)
+        read = part.read or read_image(part.image, index.spec.budgets, page=part.page or None)
         return Input(image=read.pixels, instruction=index.spec.document_prompt, budget=read.budget)
     return Input(part.text, instruction=choose_instruction(instruction, default=index.spec.query_prompt))
 

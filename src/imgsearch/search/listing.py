@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import heapq
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -66,6 +69,32 @@ def list_images(index: ImageIndex, options: ListOptions) -> Iterator[IndexedFile
     yield from _files(index, ids[order].tolist())
 
 
+def list_parts(indexes: Sequence[ImageIndex], options: ListOptions) -> Iterator[IndexedFile]:
+    """Yield the files of an index and its part that the options ask for, as ``list_images`` does of one.
+
+    Of "added", files of different indexes stand in the order of their numbers. A file that both have is listed twice.
+    """
+    if len(indexes) == 1:
+        yield from list_images(indexes[0], options)
+        return
+    last = None if options.n is None else options.offset + options.n
+    if options.sort == "path":
+        each = (list_images(index, replace(options, n=last, offset=0)) for index in indexes)
+        merged = heapq.merge(*each, key=lambda file: os.fsencode(file.path))
+        yield from islice(merged, options.offset, last)
+        return
+    each_found = [index.files(options.filters, options.below) for index in indexes]
+    counts = [sum(len(files.ids) for files in found) for found in each_found]
+    whose = np.repeat(np.arange(len(indexes)), counts)
+    found = [files for some in each_found for files in some]
+    ids = np.concatenate([files.ids for files in found])
+    taken = np.concatenate([files.taken for files in found])
+    order = sorted_by(options.sort, ids, taken, options.seed)[options.offset : last]
+    # Stretches of one index are looked up together.
+    for number, stretch in groupby(order.tolist(), key=lambda place: int(whose[place])):
+        yield from _files(indexes[number], ids[list(stretch)].tolist())
+
+
 def sorted_by(
     sort: str, ids: NDArray[np.int64], taken: NDArray[np.int64], seed: int = 0
 ) -> NDArray[np.int64]:
@@ -115,6 +144,10 @@ class Facets:
     types: Counter[str]
     ratings: Counter[int | None]
 
+    def __add__(self, other: Facets) -> Facets:
+        """Return the counts of both together, as of an index and its part."""
+        return Facets(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(Facets)))
+
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it: lists of objects, years from the newest, all others from the most frequent."""
         years = sorted(self.years.items(), key=lambda item: -(item[0] or 0))
@@ -136,6 +169,14 @@ def ordered(counts: Counter[str]) -> list[tuple[str, int]]:
 def best_first(ratings: Counter[int | None]) -> list[tuple[int | None, int]]:
     """Return counts by rating from five stars down, the unrated last."""
     return sorted(ratings.items(), key=lambda item: -2 if item[0] is None else item[0], reverse=True)
+
+
+def count_parts(
+    indexes: Sequence[ImageIndex], filters: Sequence[Filter] = (), below: Sequence[str] = ()
+) -> Facets:
+    """Count the files of an index and its part, as ``count_facets`` does of one."""
+    first, *others = (count_facets(index, filters, below) for index in indexes)
+    return functools.reduce(Facets.__add__, others, first)
 
 
 def count_facets(index: ImageIndex, filters: Sequence[Filter] = (), below: Sequence[str] = ()) -> Facets:

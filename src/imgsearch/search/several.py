@@ -10,7 +10,7 @@ import numpy as np
 
 from imgsearch.errors import FolderError, UsageError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import SearchRequest, ask, check_request, check_rerankable_request, query_of
+from imgsearch.search import Answer, SearchRequest, ask, check_request, check_rerankable_request, query_of
 from imgsearch.search.examples import stored_vector
 from imgsearch.search.hits import SearchOptions, floor
 from imgsearch.search.ranking.cut import Background
@@ -105,6 +105,36 @@ def ask_all(
     hits = arranged_all(by_folder, ranked[options.offset :][: options.n], options.sort)
     background = _together(backgrounds) if len(comparable) == 1 and backgrounds else None
     return Merged(hits, background, unjudged)
+
+
+def ask_parts(
+    indexes: Sequence[ImageIndex],
+    request: SearchRequest,
+    encoders: Sequence[QueryEncoder],
+    reranker: Reranker | None = None,
+) -> Answer:
+    """Answer a request from an index and its part: as ``ask`` does where there is but one, else as ``ask_all``.
+
+    Two answers have two ends, so that no ``cut`` is told of both. Indexed images that count with or against the query
+    are examples of the one index that has them all; the other one is not asked. Raises as these do.
+    """
+    named = [(part.content, part.page) for part in request.parts if part.content]
+    if len(indexes) > 1 and (examples := [*named, *request.more, *request.less]):
+        number = next(
+            (
+                place
+                for place, index in enumerate(indexes)
+                if all(index.vector(*example) is not None for example in examples)
+            ),
+            0,
+        )
+        indexes, encoders = [indexes[number]], [encoders[number]]
+    if len(indexes) == 1:
+        return ask(indexes[0], request, encoders[0], reranker)
+    merged = ask_all(
+        indexes, replace(request, options=replace(request.options, cut="off")), encoders, reranker
+    )
+    return Answer(merged.hits, None, background=merged.background, unjudged=merged.unjudged)
 
 
 def _together(backgrounds: Sequence[Background]) -> Background:

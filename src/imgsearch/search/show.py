@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -93,6 +94,14 @@ def show(index: ImageIndex, path: str) -> Shown:
     if deep.isdir(path):
         raise InputError(f"{display_path(path)} is a folder; give the path of an image")
     raise InputError(f"{display_path(path)} is not in the index")
+
+
+def show_part(indexes: Sequence[ImageIndex], path: str) -> Shown:
+    """Return what the first of an index and its part that knows a file knows of it. Raises as ``show`` does."""
+    for index in indexes[:-1]:
+        with suppress(InputError):
+            return show(index, path)
+    return show(indexes[-1], path)
 
 
 def _text(index: ImageIndex, contents: Sequence[int]) -> tuple[str, ...] | None:

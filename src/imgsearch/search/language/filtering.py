@@ -231,3 +231,21 @@ def below_of(index: ImageIndex, given: str) -> str:
     if not deep.lexists(path):
         raise UsageError(Option("below"), f": {display_path(given)} does not exist")
     return place.path
+
+
+def below_parts(indexes: Sequence[ImageIndex], given: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths by which an index and its part know some files or folders; one of the two is enough.
+
+    Raises UsageError, as ``below_of`` does, for one that neither knows.
+    """
+    found: list[str] = []
+    for path in given:
+        refused: list[UsageError] = []
+        for index in indexes:
+            try:
+                found.append(below_of(index, path))
+            except UsageError as error:
+                refused.append(error)
+        if len(refused) == len(indexes):
+            raise refused[0]
+    return tuple(dict.fromkeys(found))

@@ -6,11 +6,15 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from imgsearch.errors import InputError
 from imgsearch.place import split
 from imgsearch.text import display_path, is_blank
 from imgsearch.types import Vectors
+
+if TYPE_CHECKING:
+    from imgsearch.search.examples import ReadImage
 
 STDIN = "-"
 _SIGNS = {"+": 1.0, "-": -1.0, "\N{MINUS SIGN}": -1.0}
@@ -27,8 +31,9 @@ class Part:
     """One part of a question: a text or an image.
 
     The image is given by its path, its address, or "-" for standard input; or as ``content``, the sha256 of an indexed
-    file's bytes; or as ``vector``, (1, dim) float32, if it was embedded before. ``weight`` is negative for what is
-    taken away. ``page`` counts in a file of several images, from 0; a film's are milliseconds.
+    file's bytes; or as ``vector``, (1, dim) float32, if it was embedded before. What is at the path may have been
+    ``read``. ``weight`` is negative for what is taken away. ``page`` counts in a file of several images, from 0; a
+    film's are milliseconds.
     """
 
     text: str = ""
@@ -37,6 +42,7 @@ class Part:
     page: int = 0
     content: bytes = b""
     vector: Vectors | None = field(default=None, compare=False)
+    read: ReadImage | None = field(default=None, compare=False)
 
     @property
     def is_image(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -73,29 +74,33 @@ class ImageResult(ImagePath, Place):
 
 
 class Images:
-    """What a client may name: ids, numbers of its last answer, and paths of indexed images. Of one index."""
+    """What a client may name: ids, numbers of its last answer, and paths of images of an index and its part."""
 
-    def __init__(self, index: ImageIndex, last: Sequence[str]) -> None:
-        """Take an open index, and the ids of the last answer."""
-        self._index, self._last = index, last
+    def __init__(self, indexes: Sequence[ImageIndex], last: Sequence[str]) -> None:
+        """Take an open index and its part, and the ids of the last answer."""
+        self._indexes, self._last = indexes, last
 
     def record(self, name: str) -> Record:
         """Return the image that a client names. Raises InputError."""
+        return self.find(name)[1]
+
+    def find(self, name: str) -> tuple[ImageIndex, Record]:
+        """Return the image that a client names, and the index that has it. Raises InputError."""
         short = name.strip()
         if _ID.fullmatch(short):
-            try:
-                return record_of(self._index, short)
-            except NoImage as error:
-                raise InputError(f"{short}: this image is not in the index now; search again") from error
+            for index in self._indexes:
+                with suppress(NoImage):
+                    return index, record_of(index, short)
+            raise InputError(f"{short}: this image is not in the index now; search again")
         if _NUMBER.fullmatch(short):
             if not 1 <= int(short) <= len(self._last):
                 raise InputError(f"{short}: the last answer has no image of this number")
-            return self.record(self._last[int(short) - 1])
+            return self.find(self._last[int(short) - 1])
         if found := self._at(name):
             return found
         raise self._unknown(name)
 
-    def _at(self, name: str) -> Record | None:
+    def _at(self, name: str) -> tuple[ImageIndex, Record] | None:
         """Return the image of a path that a client gives, with a page or a moment behind it or without."""
         path, page = parted(name)
         if path != name:
@@ -107,23 +112,23 @@ class Images:
                 return found
         return self._row(self.known(name))
 
-    def _row(self, path: str, page: int | None = None) -> Record | None:
+    def _row(self, path: str, page: int | None = None) -> tuple[ImageIndex, Record] | None:
         """Return an image of a file, by the path that the index has: the first, or of a film that nearest to a time."""
-        catalog = self._index.catalog
-        for root in catalog.roots():
-            if path.startswith(os.path.join(root.path, "")):
-                row = catalog.file(root.id, os.path.relpath(path, root.path))
-                if row is not None and row.content and (pages := catalog.pages(row.content)):
-                    if page is None:
-                        return pages[0]
-                    wanted = nearest_page(self._index, row.content, page)
-                    return next((one for one in pages if one.page == wanted), None)
+        for index in self._indexes:
+            catalog = index.catalog
+            for root in catalog.roots():
+                if path.startswith(os.path.join(root.path, "")):
+                    row = catalog.file(root.id, os.path.relpath(path, root.path))
+                    if row is not None and row.content and (pages := catalog.pages(row.content)):
+                        wanted = pages[0].page if page is None else nearest_page(index, row.content, page)
+                        found = next((one for one in pages if one.page == wanted), None)
+                        return (index, found) if found else None
         return None
 
     def listed(self, path: str) -> Record:
         """Return the image of a path that a list has. Raises InputError if it was removed since."""
         if found := self._row(path):
-            return found
+            return found[1]
         raise self._unknown(path)
 
     def pages(self, names: Sequence[str]) -> tuple[Page, ...]:
@@ -163,10 +168,11 @@ class Images:
             raise InputError(
                 f"{display_path(path)}: give an image's id or number, or an absolute path in an indexed folder"
             )
-        found = known_as(whole, self._index.catalog.roots(), self._index.catalog)
-        if not found.known:
-            raise self._unknown(path)
-        return found.path
+        for index in self._indexes:
+            found = known_as(whole, index.catalog.roots(), index.catalog)
+            if found.known:
+                return found.path
+        raise self._unknown(path)
 
     @staticmethod
     def id(record: Record) -> str:
@@ -199,7 +205,8 @@ class Images:
 
     def taken(self, content: bytes) -> str | None:
         """Return when an image was taken, if it is known."""
-        known = metadata.get(self._index.catalog.database, content)
+        each = (metadata.get(index.catalog.database, content) for index in self._indexes)
+        known = next(filter(None, each), None)
         return iso(known) if known else None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
@@ -11,14 +12,16 @@ from imgsearch.client import KeptModel
 from imgsearch.errors import UsageError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
+from imgsearch.index.parts import searched
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import SearchRequest, ask
+from imgsearch.search import SearchRequest
 from imgsearch.search.encoding import CachedEncoder
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.language.filtering import filters_of
 from imgsearch.search.language.question import Part, is_combined, spelled
 from imgsearch.search.language.read import Reading, read_query
-from imgsearch.search.listing import ListOptions, count_facets, list_images
+from imgsearch.search.listing import ListOptions, count_parts, list_parts
+from imgsearch.search.several import ask_parts
 from imgsearch.search.show import show
 from imgsearch.search.thumbnails import thumbnail
 from imgsearch.spec import checkpoint_for
@@ -34,7 +37,7 @@ from imgsearch.tools.mcp.images import (
 )
 from imgsearch.tools.server import shapes
 from imgsearch.tools.server.api import CameraCount, Filters, RatingCount, TypeCount, YearCount
-from imgsearch.tools.server.pools import IndexPool
+from imgsearch.tools.server.pools import IndexPool, device_of, fits
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
 from imgsearch.types import ImageEncoder, ModelOptions, Reporter
 
@@ -222,20 +225,20 @@ class Tool(Generic[T]):
 
 
 class Tools:
-    """The tools' work on one index. To be used by one thread at a time."""
+    """The tools' work on an index and its part. To be used by one thread at a time."""
 
     def __init__(self, index: str | None, reporter: Reporter, saved: SavedQueries = NO_SAVED) -> None:
         """Open and load nothing yet. ``reporter`` takes lines for whoever started the program."""
         self._folder = find_index(index)
         self._reporter, self._saved = reporter, saved
         self._indexes = IndexPool(_IDLE_SECONDS)
-        self._model = KeptModel()
+        self._models: dict[str, KeptModel] = {}
         self._last: list[str] = []
 
     def release_idle(self) -> None:
         """Unload the model and close the index if nobody has asked for long enough."""
         self._indexes.close_idle()
-        self._model.unload(_IDLE_SECONDS)
+        self._unload(_IDLE_SECONDS)
 
     def call(self, tool: Tool[Any], arguments: Mapping[str, Any]) -> tuple[Any, bytes | None]:
         """Return what a tool answers. Raises UsageError for arguments not of its type, and as its work does."""
@@ -250,8 +253,8 @@ class Tools:
     def search(self, asked: Search) -> tuple[Results, None]:
         """Search by words."""
 
-        def work(index: ImageIndex) -> tuple[Results, None]:
-            images, given = Images(index, self._last), asked.given()
+        def work(indexes: Sequence[ImageIndex]) -> tuple[Results, None]:
+            images, given = Images(indexes, self._last), asked.given()
             if asked.text_only:
                 reading = Reading(asked.text)
             elif names_image(asked.text) and not asked.literal and not is_combined([asked.text], files=False):
@@ -270,33 +273,33 @@ class Tools:
                 less=images.pages(asked.less),
             )
             return {
-                "images": self._ask(index, images, request),
+                "images": self._ask(indexes, images, request),
                 "searched_for": spelled(reading.parts) if reading.parts else reading.text,
                 "read": [{"kind": one.kind, "label": one.label} for one in reading.read],
             }, None
 
-        return self._indexes.use(self._folder, work)
+        return self._indexes.use_all(searched(self._folder), work)
 
     def similar(self, asked: Similar) -> tuple[Results, None]:
         """Search by examples of the index: without the model."""
         if not asked.images:
             raise UsageError("images: give at least one")
 
-        def work(index: ImageIndex) -> tuple[Results, None]:
-            images = Images(index, self._last)
+        def work(indexes: Sequence[ImageIndex]) -> tuple[Results, None]:
+            images = Images(indexes, self._last)
             parts = tuple(Part(content=content, page=page) for content, page in images.pages(asked.images))
             options = self._options(images, asked, asked.given(), "score")
             request = SearchRequest("similar", options=options, parts=parts)
-            return {"images": self._ask(index, images, request), "searched_for": "", "read": []}, None
+            return {"images": self._ask(indexes, images, request), "searched_for": "", "read": []}, None
 
-        return self._indexes.use(self._folder, work)
+        return self._indexes.use_all(searched(self._folder), work)
 
     def listing(self, asked: Listing) -> tuple[Listed, None]:
         """List files."""
         n = check_count("n", asked.n, MOST)
 
-        def work(index: ImageIndex) -> tuple[Listed, None]:
-            images = Images(index, ())
+        def work(indexes: Sequence[ImageIndex]) -> tuple[Listed, None]:
+            images = Images(indexes, ())
             below = tuple(map(images.known, asked.in_))
             options = ListOptions(
                 filters_of(**asked.given()),
@@ -305,7 +308,7 @@ class Tools:
                 n + 1,
                 check_count("offset", asked.offset, _MOST_OFFSET, 0),
             )
-            files = list(list_images(index, options))
+            files = list(list_parts(indexes, options))
             listed: list[ListedImage] = []
             for number, file in enumerate(islice(files, n), 1):
                 record = images.listed(file.path)
@@ -321,14 +324,14 @@ class Tools:
             self._last = [one["id"] for one in listed]
             return {"images": listed, "more": len(files) > n}, None
 
-        return self._indexes.use(self._folder, work)
+        return self._indexes.use_all(searched(self._folder), work)
 
     def facets(self, asked: Narrowed) -> tuple[Counted, None]:
         """Count files."""
 
-        def work(index: ImageIndex) -> tuple[Counted, None]:
-            below = tuple(map(Images(index, ()).known, asked.in_))
-            found = count_facets(index, filters_of(**asked.given()), below)
+        def work(indexes: Sequence[ImageIndex]) -> tuple[Counted, None]:
+            below = tuple(map(Images(indexes, ()).known, asked.in_))
+            found = count_parts(indexes, filters_of(**asked.given()), below)
             told = found.as_json()
             folders: list[FolderCount] = [
                 {**shown_path(row["path"]), "images": row["images"]} for row in told["folder"][:_MOST_FACETS]
@@ -342,14 +345,14 @@ class Tools:
                 "rating": told["rating"],
             }, None
 
-        return self._indexes.use(self._folder, work)
+        return self._indexes.use_all(searched(self._folder), work)
 
     def show(self, asked: OneImage) -> tuple[Shown, None]:
         """Tell what is known of an image."""
 
-        def work(index: ImageIndex) -> tuple[Shown, None]:
-            images = Images(index, self._last)
-            record = images.record(asked.image)
+        def work(indexes: Sequence[ImageIndex]) -> tuple[Shown, None]:
+            images = Images(indexes, self._last)
+            index, record = images.find(asked.image)
             found = show(index, images.path(record, asked.image))
             known = shortened(found.metadata)
             width, height = found.sizes[0] if found.sizes else (0, 0)
@@ -377,18 +380,18 @@ class Tools:
                 told["text"] = [printable(line)[:_MOST_LINE] for line in found.text[:MOST]]
             return told, None
 
-        return self._indexes.use(self._folder, work)
+        return self._indexes.use_all(searched(self._folder), work)
 
     def thumbnail(self, asked: Preview) -> tuple[Thumbnail, bytes]:
         """Give an image to look at; only of a file that still has the bytes that were indexed."""
 
-        def work(index: ImageIndex) -> tuple[Thumbnail, bytes]:
-            images = Images(index, self._last)
-            record = images.record(asked.image)
+        def work(indexes: Sequence[ImageIndex]) -> tuple[Thumbnail, bytes]:
+            images = Images(indexes, self._last)
+            index, record = images.find(asked.image)
             made = thumbnail(index.folder, record, "l" if asked.size == "large" else "s")
             return {"id": images.id(record), "bytes": len(made)}, made
 
-        return self._indexes.use(self._folder, work)
+        return self._indexes.use_all(searched(self._folder), work)
 
     def _options(
         self, images: Images, asked: Search | Similar, given: dict[str, Any], sort: str
@@ -404,17 +407,32 @@ class Tools:
             explain=True,
         )
 
-    def _ask(self, index: ImageIndex, images: Images, request: SearchRequest) -> list[ImageResult]:
-        def load() -> ImageEncoder:
-            checkpoint = checkpoint_for(index.folder, index.spec, _OPTIONS, self._reporter, download=False)
-            encoder = self._model.load(checkpoint, index.spec, _OPTIONS, self._reporter)
-            side_db.record_run(index.folder, request.kind, encoder.runtime)
-            return encoder
-
-        answered = ask(index, request, CachedEncoder(index, _OPTIONS, load))
+    def _ask(
+        self, indexes: Sequence[ImageIndex], images: Images, request: SearchRequest
+    ) -> list[ImageResult]:
+        encoders = [
+            CachedEncoder(index, _OPTIONS, functools.partial(self._load, index, request.kind))
+            for index in indexes
+        ]
+        answered = ask_parts(indexes, request, encoders)
         results = [images.result(number, hit) for number, hit in enumerate(answered.hits, 1)]
         self._last = [one["id"] for one in results]
         return results
+
+    def _load(self, index: ImageIndex, kind: str) -> ImageEncoder:
+        """Return an index's model, beside that of its part only where there is room for both."""
+        checkpoint = checkpoint_for(index.folder, index.spec, _OPTIONS, self._reporter, download=False)
+        model = self._models.setdefault(index.spec.fingerprint, KeptModel())
+        beside = not model.is_loaded and any(other.is_loaded for other in self._models.values())
+        if beside and not fits(checkpoint.folder, device_of(_OPTIONS)):
+            self._unload(0.0)
+        encoder = model.load(checkpoint, index.spec, _OPTIONS, self._reporter)
+        side_db.record_run(index.folder, kind, encoder.runtime)
+        return encoder
+
+    def _unload(self, idle_seconds: float) -> None:
+        for model in self._models.values():
+            model.unload(idle_seconds)
 
 
 _MOST_LINE = 500

@@ -94,7 +94,8 @@ class Search(Confined):
     within: Annotated[float | None, "Leave out results that score so many percent below the best"] = None
     cut: Annotated[
         Literal["auto", "mark", "off"],
-        "`auto`: end where results are no closer than chance; `mark`: only tell where that is",
+        "`auto`: end where results are no closer than chance; `mark`: only tell where that is; neither where the index "
+        "has a part for documents, whose scores can't be compared",
     ] = "off"
     stacks: Annotated[bool, "Bursts and near-duplicates as one result"] = False
     explain: Annotated[bool, "Tell for each result what carried it (`why`)"] = False
@@ -234,6 +235,10 @@ class FoundImage(Place):
     page: Annotated[int, "Its page in a file of several, from 0; of a video, the frame's milliseconds"]
     copies: Annotated[list[str], "Other files with the same bytes"]
     copies_b64: NotRequired[Annotated[list[str], "Their bytes in base64, if one of them is not UTF-8"]]
+    index: NotRequired[
+        Annotated[str, "Where the index has a part for documents: the folder of the one it is of"]
+    ]
+    index_b64: NotRequired[Annotated[str, "That folder's bytes in base64, if they are not UTF-8"]]
     missing: Annotated[bool, "Whether no such file is there now"]
     width: Annotated[int, "In pixels, upright"]
     height: Annotated[int, "In pixels, upright"]

@@ -14,20 +14,21 @@ from imgsearch.client.protocol import model_spec_from_json
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.place import split
-from imgsearch.search import Answer, SearchKind, SearchRequest, ask, images_to_read
+from imgsearch.search import Answer, SearchKind, SearchRequest, images_to_read
 from imgsearch.search.examples import ReadImage, content_of, nearest_page
 from imgsearch.search.hits import SearchOptions
-from imgsearch.search.language.filtering import below_of, filters_of
+from imgsearch.search.language.filtering import below_parts, filters_of
 from imgsearch.search.language.question import STDIN, Part, spelled
 from imgsearch.search.language.read import Reading, read_query
-from imgsearch.search.listing import ListOptions, count_facets, list_images
+from imgsearch.search.listing import ListOptions, count_parts, list_parts
 from imgsearch.search.ranking.feedback import Page
-from imgsearch.search.show import show
+from imgsearch.search.several import ask_parts
+from imgsearch.search.show import show_part
 from imgsearch.text import display_path
 from imgsearch.tools.server import api, shapes
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
-from imgsearch.types import MAX_MEGAPIXELS, Input, PixelBudgets, QueryEncoder
+from imgsearch.types import MAX_MEGAPIXELS, PixelBudgets
 
 ToRead = tuple[str, PixelBudgets, float, int | None]
 """The arguments of ``read_image``."""
@@ -116,39 +117,45 @@ class Handlers:
         if request.image is None and not any(part.image for part in request.parts):
             return []
 
-        def work(index: ImageIndex) -> list[ToRead]:
-            wanted = images_to_read(index, request)
-            return [(path, index.spec.budgets, MAX_MEGAPIXELS, page or None) for path, page in wanted]
+        def work(indexes: Sequence[ImageIndex]) -> list[ToRead]:
+            wanted = [images_to_read(index, request) for index in indexes]
+            unknown = [one for one in wanted[0] if all(one in others for others in wanted)]
+            budgets = max((one.spec.budgets for one in indexes), key=lambda one: one.largest.max_pixels)
+            return [(path, budgets, MAX_MEGAPIXELS, page or None) for path, page in unknown]
 
-        return self.resources.use_index(asked.index, work)
+        return self.resources.use_parts(asked.index, work)
 
     def listed(self, data: Any) -> dict[str, Any]:
         """Answer ``api.List`` with ``api.Listed``."""
         asked = shapes.read(api.List, data)
 
-        def work(index: ImageIndex) -> dict[str, Any]:
-            chosen, below = filters_of(**asked.given()), _below(index, asked)
+        def work(indexes: Sequence[ImageIndex]) -> dict[str, Any]:
+            chosen, below = filters_of(**asked.given()), below_parts(indexes, asked.in_)
             options = ListOptions(chosen, below, asked.sort, asked.n, asked.offset, asked.seed)
+            found = [files for index in indexes for files in index.files(chosen, below)]
             return {
-                "images": [file.as_json() for file in list_images(index, options)],
-                "total": sum(len(files.chosen) for files in index.files(chosen, below)),
+                "images": [file.as_json() for file in list_parts(indexes, options)],
+                "total": sum(len(files.chosen) for files in found),
             }
 
-        return self.resources.use_index(asked.index, work)
+        return self.resources.use_parts(asked.index, work)
 
     def counted(self, data: Any) -> dict[str, Any]:
         """Answer ``api.Count`` with ``api.Counted``."""
         asked = shapes.read(api.Count, data)
 
-        def work(index: ImageIndex) -> dict[str, Any]:
-            return count_facets(index, filters_of(**asked.given()), _below(index, asked)).as_json()
+        def work(indexes: Sequence[ImageIndex]) -> dict[str, Any]:
+            return count_parts(
+                indexes, filters_of(**asked.given()), below_parts(indexes, asked.in_)
+            ).as_json()
 
-        return self.resources.use_index(asked.index, work)
+        return self.resources.use_parts(asked.index, work)
 
     def shown(self, data: Any) -> dict[str, Any]:
         """Answer ``api.Show`` with ``api.Shown``."""
         asked = shapes.read(api.Show, data)
-        return self.resources.use_index(asked.index, lambda index: show(index, asked.image).as_json())
+        path = split(asked.image)[0]
+        return self.resources.use_parts(asked.index, lambda indexes: show_part(indexes, path).as_json())
 
     def _query(self, data: Any) -> tuple[api.Query, list[str]]:
         """Return a request with its saved queries filled in, and what these are called."""
@@ -179,18 +186,19 @@ class Handlers:
     def _answer(
         self, asked: api.Search, request: SearchRequest, read: Sequence[ReadImage], *, cache: bool = True
     ) -> dict[str, Any]:
-        def work(index: ImageIndex) -> Answer:
-            refined = request
+        def work(indexes: Sequence[ImageIndex]) -> Answer:
+            refined, options, reranker = request, asked.model_options(), None
             if isinstance(asked, api.Query):
-                refined = replace(request, more=_pages(index, asked.more), less=_pages(index, asked.less))
-            with self.resources.encoder(index, asked.model_options(), request.kind, cache=cache) as encoder:
-                reranker = None
-                if isinstance(asked, api.Query) and asked.rerank:
-                    reranker = self.resources.reranker(index, asked.rerank_model, asked.model_options())
-                return ask(index, _with_images(index, refined, read, encoder), encoder, reranker)
+                more, less = _pages(indexes, asked.more), _pages(indexes, asked.less)
+                refined = replace(request, more=more, less=less)
+                if asked.rerank:
+                    budget = max((one.spec.pixels for one in indexes), key=lambda pixels: pixels.max_pixels)
+                    reranker = self.resources.reranker(budget, asked.rerank_model, options)
+            encoders = [self.resources.encoder(one, options, request.kind, cache=cache) for one in indexes]
+            return ask_parts(indexes, _with_images(refined, read), encoders, reranker)
 
         with self.resources.collect_notices() as notices:
-            answered = self.resources.use_index(asked.index, work)
+            answered = self.resources.use_parts(asked.index, work)
         found: dict[str, Any] = {"hits": [hit.as_json() for hit in answered.hits]}
         if answered.cut is not None:
             found["cut"] = answered.cut.as_json()
@@ -222,43 +230,29 @@ def _options(asked: api.Search, filters: Mapping[str, Any]) -> SearchOptions:
     return SearchOptions(**given, below=tuple(asked.in_), filters=filters_of(**filters))
 
 
-def _below(index: ImageIndex, asked: api.Confined) -> tuple[str, ...]:
-    return tuple(below_of(index, path) for path in asked.in_)
-
-
-def _pages(index: ImageIndex, places: Sequence[api.Example]) -> tuple[Page, ...]:
+def _pages(indexes: Sequence[ImageIndex], places: Sequence[api.Example]) -> tuple[Page, ...]:
     """Return indexed images by their contents. Raises InputError for one that is not indexed."""
-    found: list[Page] = []
-    for place in places:
-        path, page = split(place.path)
+    return tuple(_page(indexes, place) for place in places)
+
+
+def _page(indexes: Sequence[ImageIndex], place: api.Example) -> Page:
+    path, page = split(place.path)
+    for index in indexes:
         content = content_of(index, path)
-        page = nearest_page(index, content, place.page or page)
-        if index.vector(content, page) is None:
-            raise InputError(f"{display_path(place.path)} is not in the index")
-        found.append((content, page))
-    return tuple(found)
+        wanted = nearest_page(index, content, place.page or page)
+        if index.vector(content, wanted) is not None:
+            return content, wanted
+    raise InputError(f"{display_path(place.path)} is not in the index")
 
 
-def _with_images(
-    index: ImageIndex, request: SearchRequest, read: Sequence[ReadImage], encoder: QueryEncoder
-) -> SearchRequest:
-    """Return a request with its images as they were read: that of the request, and those of its parts embedded."""
+def _with_images(request: SearchRequest, read: Sequence[ReadImage]) -> SearchRequest:
+    """Return a request with its images as they were read."""
     if not read:
         return request
     if not request.parts:
         return replace(request, image=read[0])
     by_place = {(image.path, image.page): image for image in read}
-    parts = list(request.parts)
-    for place, part in enumerate(parts):
-        image = by_place.get((part.image, part.page))
-        if image is None:
-            continue
-        if index.vector(image.sha256, image.page) is not None:
-            parts[place] = replace(part, image="", content=image.sha256)
-        else:
-            prompt = index.spec.document_prompt
-            vector = encoder.embed([Input(image=image.pixels, instruction=prompt, budget=image.budget)])
-            parts[place] = replace(part, image="", vector=vector)
+    parts = [replace(part, read=by_place.get((part.image, part.page))) for part in request.parts]
     return replace(request, parts=tuple(parts))
 
 

@@ -1,12 +1,14 @@
-"""What a server keeps open: the one model in memory, unloaded after idle time, and the indexes that were searched."""
+"""What a server keeps open: the models in memory, unloaded after idle time, and the indexes that were searched."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from imgsearch.client import load_embedder
@@ -15,8 +17,12 @@ from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model import batching
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.types import ImageEncoder, ModelSpec, Notify, Runtime
+from imgsearch.types import ImageEncoder, ModelOptions, ModelSpec, Notify, Runtime
 
+_MODELS = 2
+"""In memory at a time: that for photos and that for pages."""
+_ROOM = 3
+"""Times the size of its files that must be free for a model to be loaded beside another: to load and to compute."""
 _ENCODERS = 3  # encoders over the same weights; each has a tokenizer of its own, some 30 MB
 
 
@@ -51,8 +57,38 @@ def _resolved(model_spec: ModelSpec) -> tuple[str, str]:
     return runtime.device, runtime.dtype
 
 
+def device_of(asked: ModelSpec | ModelOptions) -> str:
+    """Return the device that is meant, as ``runtime.choose`` has it."""
+    from imgsearch.model.runtime import choose  # on use: it loads torch
+
+    return choose(asked.device, asked.dtype).device
+
+
+def fits(folder: str, device: str) -> bool:
+    """Whether the checkpoint in a folder has ample room on a device, beside what is there."""
+    try:
+        size = sum(file.stat().st_size for file in os.scandir(folder) if file.name.endswith(".safetensors"))
+    except OSError:
+        return False
+    return batching.free_memory(device) >= _ROOM * size
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A model in memory, the encoders over it, how many use it now, and when it was last used."""
+
+    loaded: LoadedModel
+    used: float
+    encoders: dict[ModelSpec, ImageEncoder] = field(default_factory=dict)
+    users: int = 0
+    runtime: Runtime | None = None
+
+
 class ModelPool:
-    """Keeps at most one model; another one takes its place when nobody uses it. Safe to use from many threads."""
+    """Keeps one model, and another one beside it where both fit; else one takes the other's place when nobody uses it.
+
+    Safe to use from many threads.
+    """
 
     def __init__(
         self,
@@ -60,75 +96,77 @@ class ModelPool:
         idle_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         resolve: Callable[[ModelSpec], tuple[str, str]] = _resolved,
+        fits: Callable[[str, str], bool] = lambda folder, device: False,
     ) -> None:
-        """Load nothing yet. ``idle_seconds`` after its last use, ``unload_idle`` lets the model go.
+        """Load nothing yet. ``idle_seconds`` after its last use, ``unload_idle`` lets a model go.
 
         ``resolve`` gives the device and dtype of a spec: those of the same checkpoint with the same two share it.
+        ``fits`` tells whether the checkpoint in a folder has room on a device beside what is there.
         """
         self._load, self._idle_seconds, self._clock, self._resolve = load, idle_seconds, clock, resolve
+        self._fits = fits
         # Who waits for another model is let in before those who come later for the one that is there.
         self._admission = threading.Lock()
         self._changed = threading.Condition()
-        self._key: tuple[str, str, str, str] | None = None
-        self._loaded: LoadedModel | None = None
-        self._encoders: dict[ModelSpec, ImageEncoder] = {}
-        self._users = 0
-        self._used = clock()
-        self.runtime: Runtime | None = None
+        self._kept: OrderedDict[tuple[str, str, str, str], _Kept] = OrderedDict()
 
     @property
     def folder(self) -> str | None:
-        """The checkpoint that is in memory now."""
-        key = self._key
-        return key[0] if key else None
+        """The checkpoint in memory that was used last."""
+        return next((key[0] for key in reversed(self._kept)), None)
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """Where and in what that one computes."""
+        return next((kept.runtime for kept in reversed(self._kept.values())), None)
 
     @contextmanager
     def use(self, model_spec: ModelSpec) -> Iterator[ImageEncoder]:
         """Hold the encoder that ``model_spec`` asks for during the block; its model is loaded for it if need be.
 
-        Raises what loading raises; then no model is in memory.
+        Raises what loading raises; then that model is not in memory.
         """
-        encoder = self._take(model_spec)
+        kept = self._take(model_spec)
         try:
-            yield encoder
+            yield kept.encoders[model_spec]
         finally:
             with self._changed:
-                self._users -= 1
-                self._used = self._clock()
+                kept.users -= 1
+                kept.used = self._clock()
                 self._changed.notify_all()
 
-    def _take(self, model_spec: ModelSpec) -> ImageEncoder:
-        key = (model_spec.folder, model_spec.fingerprint, *self._resolve(model_spec))
+    def _take(self, model_spec: ModelSpec) -> _Kept:
+        device, dtype = self._resolve(model_spec)
+        key = (model_spec.folder, model_spec.fingerprint, device, dtype)
         with self._admission, self._changed:
-            if key != self._key:
-                # Two models side by side may be more than there is memory.
-                self._changed.wait_for(lambda: not self._users)
-                self._drop()
-                self._loaded = self._load(model_spec)
-                self._key = key
-            assert self._loaded is not None
-            if model_spec not in self._encoders:
-                if len(self._encoders) >= _ENCODERS:
-                    self._encoders.pop(next(iter(self._encoders)))
-                self._encoders[model_spec] = self._loaded.encoder(model_spec)
-            encoder = self._encoders[model_spec]
-            self.runtime = encoder.runtime
-            self._users += 1
-            return encoder
+            if key not in self._kept:
+                if self._kept and (len(self._kept) >= _MODELS or not self._fits(model_spec.folder, device)):
+                    self._changed.wait_for(lambda: not any(kept.users for kept in self._kept.values()))
+                    self._drop(list(self._kept))
+                self._kept[key] = _Kept(self._load(model_spec), self._clock())
+            kept = self._kept[key]
+            self._kept.move_to_end(key)
+            if model_spec not in kept.encoders:
+                if len(kept.encoders) >= _ENCODERS:
+                    kept.encoders.pop(next(iter(kept.encoders)))
+                kept.encoders[model_spec] = kept.loaded.encoder(model_spec)
+            kept.runtime = kept.encoders[model_spec].runtime
+            kept.users += 1
+            return kept
 
-    def unload_idle(self) -> bool:
-        """Let the model go if nobody has used it for long enough; whether it was let go now."""
+    def unload_idle(self, idle_seconds: float | None = None) -> bool:
+        """Let each model go that nobody has used for so long; whether one was let go now."""
+        least = self._idle_seconds if idle_seconds is None else idle_seconds
         with self._changed:
-            if self._key is None or self._users or self._clock() - self._used < self._idle_seconds:
-                return False
-            self._drop()
-            return True
+            now = self._clock()
+            idle = [key for key, kept in self._kept.items() if not kept.users and now - kept.used >= least]
+            self._drop(idle)
+            return bool(idle)
 
-    def _drop(self) -> None:
-        device = self.runtime.device if self.runtime else "cpu"
-        self._key, self._loaded, self.runtime = None, None, None
-        self._encoders.clear()
-        batching.release(device)  # else torch keeps an accelerator's memory from other programs
+    def _drop(self, keys: Sequence[tuple[str, str, str, str]]) -> None:
+        for key in keys:
+            runtime = self._kept.pop(key).runtime
+            batching.release(runtime.device if runtime else "cpu")  # else torch keeps it from other programs
 
 
 T = TypeVar("T")
@@ -146,29 +184,47 @@ class IndexPool:
         self._open: OrderedDict[str, tuple[object, ImageIndex]] = OrderedDict()
 
     def use(self, folder: str, work: Callable[[ImageIndex], T]) -> T:
-        """Return what ``work`` makes of the index in ``folder``, an absolute path.
+        """Return what ``work`` makes of the index in ``folder``, as ``use_all`` does of several."""
+        return self.use_all([folder], lambda opened: work(opened[0]))
+
+    def use_all(self, folders: Sequence[str], work: Callable[[Sequence[ImageIndex]], T]) -> T:
+        """Return what ``work`` makes of the indexes in some folders, at most ``_OPEN``, given as absolute paths.
 
         An index that is no longer the one on disk is opened anew before; where another takes its place meanwhile,
         ``work`` is done once more with that. Raises what opening an index raises, and what ``work`` does.
         """
         with self._turn:
             self._used = self._clock()
-            if folder in self._open:
-                stamp, known = self._open[folder]
-                self._open.move_to_end(folder)
-                if stamp == manifest.stamp(folder):
-                    try:
-                        return work(known)
-                    except (IndexDamaged, IndexMismatch, IndexMissing, StorageError):
-                        pass  # of the old one or of the new one: opening it tells
-                self._open.pop(folder)[1].close()
-            # The stamp is taken before the index is opened: one that is older than the index costs an opening.
-            stamp = manifest.stamp(folder)
-            fresh = ImageIndex(folder)
-            self._open[folder] = stamp, fresh
-            if len(self._open) > _OPEN:
-                self._open.popitem(last=False)[1][1].close()
-            return work(fresh)
+            known = [self._known(folder) for folder in folders]
+            opened = [one for one in known if one is not None]
+            if len(opened) == len(known):
+                try:
+                    return work(opened)
+                except (IndexDamaged, IndexMismatch, IndexMissing, StorageError):
+                    pass  # of the old one or of the new one: opening it tells
+                for folder in folders:
+                    self._open.pop(folder)[1].close()
+            return work([self._known(folder) or self._fresh(folder) for folder in folders])
+
+    def _known(self, folder: str) -> ImageIndex | None:
+        """Return an index that is open; None if it is not, or no longer the one on disk: then it is closed."""
+        if folder not in self._open:
+            return None
+        stamp, known = self._open[folder]
+        if stamp != manifest.stamp(folder):
+            self._open.pop(folder)[1].close()
+            return None
+        self._open.move_to_end(folder)
+        return known
+
+    def _fresh(self, folder: str) -> ImageIndex:
+        # The stamp is taken before the index is opened: one that is older than the index costs an opening.
+        stamp = manifest.stamp(folder)
+        fresh = ImageIndex(folder)
+        self._open[folder] = stamp, fresh
+        if len(self._open) > _OPEN:
+            self._open.popitem(last=False)[1][1].close()
+        return fresh
 
     def close_idle(self) -> None:
         """Let go of every index if none was asked for long enough, so that a drive can be taken away.

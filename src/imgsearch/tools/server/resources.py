@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from imgsearch.client.reranker import KeptReranker
 from imgsearch.errors import ImgsearchError
 from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
+from imgsearch.index.parts import searched
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model.locate import fetch_reranker
 from imgsearch.search import Answer, SearchRequest, ask
@@ -18,8 +20,8 @@ from imgsearch.search.encoding import CachedEncoder
 from imgsearch.search.ranking.rerank import Reranker
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Message
-from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool
-from imgsearch.types import RGB, ImageEncoder, Input, ModelOptions, Notify, Silent
+from imgsearch.tools.server.pools import IndexPool, LoadedModel, ModelPool, device_of, fits
+from imgsearch.types import RGB, Input, ModelOptions, ModelSpec, Notify, PixelBudget, Silent, Vectors
 
 T = TypeVar("T")
 
@@ -35,7 +37,7 @@ class Resources:
         self.default_index = find_index(index)
         self.notify = notify
         self._notices: ContextVar[list[str] | None] = ContextVar("notices", default=None)
-        self.models = ModelPool(lambda model_spec: LoadedModel(model_spec, self._note), idle_seconds)
+        self.models = ModelPool(self._load, idle_seconds, fits=fits)
         self.rerankers = KeptReranker(self._note)
         self._idle_seconds = idle_seconds
         self._indexes = IndexPool(idle_seconds)
@@ -55,22 +57,43 @@ class Resources:
         """Answer a request from an index, the default one for None. Raises as ``search.ask`` does."""
 
         def work(index: ImageIndex) -> Answer:
-            with self.encoder(index, options, request.kind, cache=cache) as encoder:
-                return ask(index, request, encoder)
+            return ask(index, request, self.encoder(index, options, request.kind, cache=cache))
 
         return self.use_index(folder, work)
 
-    @contextmanager
+    def use_parts(self, folder: str | None, work: Callable[[Sequence[ImageIndex]], T]) -> T:
+        """Return what ``work`` makes of an index, the default one for None, and its part. Raises as ``use_index``."""
+        return self._indexes.use_all(searched(folder or self.default_index), work)
+
     def encoder(
         self, index: ImageIndex, options: ModelOptions, command: str | None, *, cache: bool = True
-    ) -> Iterator[CachedEncoder]:
-        """Hold an index's encoder, whose model is loaded on first use; a run of ``command`` is logged."""
-        with ExitStack() as stack:
-            yield CachedEncoder(index, options, self._loader(index, options, command, stack), cache=cache)
+    ) -> CachedEncoder:
+        """Return an index's encoder, whose model is loaded on first use and held while it embeds.
 
-    def reranker(self, index: ImageIndex, model: str | None, options: ModelOptions) -> Reranker:
-        """Return what judges hits of an index, with the reranker of a name or folder, which is loaded on first use."""
-        return _KeptReranker(self.rerankers, index, model, options)
+        So several indexes can be asked in turn where there is room for one model. A run of ``command`` is logged.
+        """
+        load = functools.partial(_PooledEncoder, self.models, index, options, command)
+        return CachedEncoder(index, options, load, cache=cache)
+
+    def reranker(self, budget: PixelBudget, model: str | None, options: ModelOptions) -> Reranker:
+        """Return what judges hits, with the reranker of a name or folder, which is loaded on first use."""
+        return _KeptReranker(self, budget, model, options)
+
+    def judge(
+        self,
+        model: str | None,
+        options: ModelOptions,
+        budget: PixelBudget,
+        query: Input,
+        images: Sequence[RGB],
+    ) -> list[float]:
+        """Return the probability that each image answers a query. Raises as finding, loading and judging do."""
+        # Nobody watches here while gigabytes are fetched: the command line does that.
+        checkpoint = fetch_reranker(model, Silent(), download=False)
+        how = checkpoint, options.device, options.dtype, budget
+        if not (self.rerankers.has(*how) or fits(checkpoint.folder, device_of(options))):
+            self.models.unload_idle(0.0)
+        return self.rerankers.scores(*how, query, images)
 
     def warm_up(self) -> None:
         """Load the model of the default index and let it embed once, so that the first query finds all in memory.
@@ -79,10 +102,9 @@ class Resources:
         """
 
         def work(index: ImageIndex) -> None:
-            with ExitStack() as stack:
-                encoder = self._loader(index, ModelOptions(), None, stack)()
-                encoder.embed([Input(text="a photograph", instruction=index.spec.query_prompt)])
-                runtime = encoder.runtime
+            encoder = _PooledEncoder(self.models, index, ModelOptions(), None)
+            encoder.embed([Input(text="a photograph", instruction=index.spec.query_prompt)])
+            if runtime := self.models.runtime:
                 self.notify(
                     f"{index.spec.model} is loaded ({runtime.device}, {runtime.dtype}): {runtime.reason}"
                 )
@@ -110,20 +132,10 @@ class Resources:
         finally:
             self._notices.reset(asked)
 
-    def _loader(
-        self, index: ImageIndex, options: ModelOptions, command: str | None, stack: ExitStack
-    ) -> Callable[[], ImageEncoder]:
-        """Return what gives the index's encoder, in use until ``stack`` is left."""
-
-        def load() -> ImageEncoder:
-            # Nobody watches here while gigabytes are fetched: the command line does that.
-            checkpoint = checkpoint_for(index.folder, index.spec, options, Silent(), download=False)
-            encoder = stack.enter_context(self.models.use(index.spec.model_spec(checkpoint.folder, options)))
-            if command:
-                side_db.record_run(index.folder, command, encoder.runtime)
-            return encoder
-
-        return load
+    def _load(self, spec: ModelSpec) -> LoadedModel:
+        if not fits(spec.folder, device_of(spec)):
+            self.rerankers.unload_idle(0.0)
+        return LoadedModel(spec, self._note)
 
     def _note(self, line: str) -> None:
         notices = self._notices.get()
@@ -131,16 +143,33 @@ class Resources:
             notices.append(line)
 
 
+class _PooledEncoder:
+    """An index's encoder whose model is in a pool, and held only while it embeds."""
+
+    def __init__(
+        self, pool: ModelPool, index: ImageIndex, options: ModelOptions, command: str | None
+    ) -> None:
+        """Find the model, and load it if it is not there; a run of ``command`` is logged. Raises as these do."""
+        # Nobody watches here while gigabytes are fetched: the command line does that.
+        checkpoint = checkpoint_for(index.folder, index.spec, options, Silent(), download=False)
+        self._pool, self._spec = pool, index.spec.model_spec(checkpoint.folder, options)
+        with pool.use(self._spec) as encoder:
+            if command:
+                side_db.record_run(index.folder, command, encoder.runtime)
+
+    def embed(self, inputs: Sequence[Input]) -> Vectors:
+        """Return one float32 row an input. Raises as loading the model again and its own ``embed`` do."""
+        with self._pool.use(self._spec) as encoder:
+            return encoder.embed(inputs)
+
+
 class _KeptReranker:
     """A ``Reranker`` for one request, by the one that the server keeps."""
 
     def __init__(
-        self, kept: KeptReranker, index: ImageIndex, model: str | None, options: ModelOptions
+        self, resources: Resources, budget: PixelBudget, model: str | None, options: ModelOptions
     ) -> None:
-        self._kept, self._budget, self._model, self._options = kept, index.spec.pixels, model, options
+        self._resources, self._asked = resources, (model, options, budget)
 
     def scores(self, query: Input, images: Sequence[RGB]) -> list[float]:
-        # Nobody watches here while gigabytes are fetched: the command line does that.
-        checkpoint = fetch_reranker(self._model, Silent(), download=False)
-        device, dtype = self._options.device, self._options.dtype
-        return self._kept.scores(checkpoint, device, dtype, self._budget, query, images)
+        return self._resources.judge(*self._asked, query, images)

@@ -242,8 +242,7 @@ class Answers:
         """
 
         def work(index: ImageIndex) -> Embedded:
-            with self.resources.encoder(index, _AUTO, "query", cache=remember) as encoder:
-                vectors = encoder.embed(inputs)
+            vectors = self.resources.encoder(index, _AUTO, "query", cache=remember).embed(inputs)
             return {
                 _named_by(index, item): vector[None] for item, vector in zip(inputs, vectors, strict=True)
             }
@@ -254,9 +253,8 @@ class Answers:
         """Return the vector (1, dim) of an image, (h, w, 3) uint8, seen with a budget. Raises as ``embed`` does."""
 
         def work(index: ImageIndex) -> Vectors:
-            with self.resources.encoder(index, _AUTO, "query", cache=False) as encoder:
-                prompt = index.spec.document_prompt
-                return encoder.embed([Input(image=pixels, instruction=prompt, budget=budget)])
+            encoder, prompt = self.resources.encoder(index, _AUTO, "query", cache=False), index.spec.document_prompt
+            return encoder.embed([Input(image=pixels, instruction=prompt, budget=budget)])
 
         return self.resources.use_index(self.folder, work)
 

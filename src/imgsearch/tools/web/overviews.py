@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -71,13 +70,10 @@ class Overviews:
         return found.rows(f"{cluster:012x}")
 
     def _find(self, folder: str, progress: _Progress) -> Overview:
-        with ImageIndex(folder) as index, ExitStack() as stack:
+        with ImageIndex(folder) as index:
 
             def load() -> QueryEncoder:
-                return _InTurn(
-                    stack.enter_context(self._resources.encoder(index, _AUTO, None, cache=False)),
-                    self._questions,
-                )
+                return _InTurn(self._resources.encoder(index, _AUTO, None, cache=False), self._questions)
 
             return overview_of(index, load, progress)
 
