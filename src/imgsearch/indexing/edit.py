@@ -14,6 +14,7 @@ from imgsearch.errors import FolderError, UsageError
 from imgsearch.files import check_root, source_file
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.parts import searched
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.rows import CHANGED, UNCHANGED, FileRow, Root, is_current
 from imgsearch.index.writer import IndexWriter
@@ -224,7 +225,7 @@ class Removed:
 def remove_paths(
     paths: Sequence[str], folder: str, reporter: Reporter | None = None, *, dry_run: bool = False
 ) -> Removed:
-    """Remove everything at or below ``paths`` from the index in ``folder``; return how much that was.
+    """Remove everything at or below ``paths`` from the index in ``folder`` and its part; return how much that was.
 
     The embeddings are kept for 30 days, as of deleted files: indexing the paths again restores them without the
     model. A root that lies in a path is removed too; a part of a root comes back with its next refresh, which
@@ -233,26 +234,34 @@ def remove_paths(
     it leads to. Raises IndexMissing, IndexLocked, IndexDamaged, StorageError.
     """
     reporter = reporter or Silent()
-    with ImageIndex(folder) as index:
-        known = list(dict.fromkeys(filter(None, (_known(path, index.catalog, reporter) for path in paths))))
-        known = [path for path in known if not any(is_below(path, other) for other in known)]
-        counts = (_remove(path, index.catalog, Silent(), dry_run=True) for path in known)
-        found = sum(counts, start=Removed())
+    found, known_by, missing = Removed(), dict[str, list[str]](), dict.fromkeys(paths)
+    for part in searched(folder):
+        with ImageIndex(part) as index:
+            names = {path: _known(path, index.catalog) for path in paths}
+            missing = {path: None for path in missing if not names[path]}
+            known = list(dict.fromkeys(filter(None, names.values())))
+            known = [path for path in known if not any(is_below(path, other) for other in known)]
+            counts = [_remove(path, index.catalog, Silent(), dry_run=True) for path in known]
+            found = sum(counts, start=found)
+            if any(counts):
+                known_by[part] = known
+    for path in missing:
+        reporter.say(f"not in the index: {display_path(path) or repr(path)}")
     if dry_run or not found:
         return found
     if found.files > _ASK_ABOVE and not reporter.approve(f"Remove {found.files:,} images from the index?"):
         return Removed()
-    with IndexWriter(folder) as writer:
-        return sum((_remove(path, writer.catalog, reporter) for path in known), start=Removed())
+    removed = Removed()
+    for part, known in known_by.items():
+        with IndexWriter(part) as writer:
+            removed = sum((_remove(path, writer.catalog, reporter) for path in known), start=removed)
+    return removed
 
 
-def _known(path: str, catalog: Catalog, reporter: Reporter) -> str:
-    """Return the absolute path by which the index knows ``path``; "" if it does not, which ``reporter`` is told."""
+def _known(path: str, catalog: Catalog) -> str:
+    """Return the absolute path by which the index knows ``path``; "" if it does not."""
     place = known_as(path, catalog.roots(), catalog) if path else None
-    if place and place.known:
-        return place.path
-    reporter.say(f"not in the index: {display_path(path) or repr(path)}")
-    return ""
+    return place.path if place and place.known else ""
 
 
 def _remove(path: str, catalog: Catalog, reporter: Reporter, *, dry_run: bool = False) -> Removed:

@@ -7,7 +7,7 @@ import heapq
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby, islice
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.errors import UsageError
-from imgsearch.index.metadata import camera_name
+from imgsearch.index.image_text import files_with_text
+from imgsearch.index.metadata import camera_name, kinds_of_files
 from imgsearch.index.metadata.columns import UNKNOWN
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.metadata.found import FoundFiles
@@ -134,7 +135,8 @@ class Facets:
     """How many ``images`` there are, as files, and how many of them by year, camera, folder, type and rating.
 
     A folder is one of those at the top of an indexed folder, by its absolute path. What is not known is None of years
-    and ratings, and "" of cameras; a rating of -1 is "rejected".
+    and ratings, and "" of cameras; a rating of -1 is "rejected". ``kinds`` counts documents by what their images are,
+    as in types.KINDS, and ``text`` those files in which text was found.
     """
 
     images: int
@@ -143,6 +145,8 @@ class Facets:
     folders: Counter[str]
     types: Counter[str]
     ratings: Counter[int | None]
+    kinds: Counter[str] = field(default_factory=Counter)
+    text: int = 0
 
     def __add__(self, other: Facets) -> Facets:
         """Return the counts of both together, as of an index and its part."""
@@ -158,6 +162,8 @@ class Facets:
             "folder": [{**path_json(path), "images": count} for path, count in ordered(self.folders)],
             "type": [{"type": name or None, "images": count} for name, count in ordered(self.types)],
             "rating": [{"rating": stars, "images": count} for stars, count in best_first(self.ratings)],
+            "kind": [{"kind": name, "images": count} for name, count in ordered(self.kinds)],
+            "text": self.text,
         }
 
 
@@ -179,8 +185,13 @@ def count_parts(
     return functools.reduce(Facets.__add__, others, first)
 
 
-def count_facets(index: ImageIndex, filters: Sequence[Filter] = (), below: Sequence[str] = ()) -> Facets:
-    """Count the indexed files that pass all of some filters and lie below one of some absolute paths."""
+def count_facets(
+    index: ImageIndex, filters: Sequence[Filter] = (), below: Sequence[str] = (), *, documents: bool = True
+) -> Facets:
+    """Count the indexed files that pass all of some filters and lie below one of some absolute paths.
+
+    Without ``documents``, neither these nor files with text are counted, which takes a look at all images.
+    """
     found = index.files(filters, below, ("camera", "folder", "type"))
     roots = {root.id: root.path for root in index.catalog.roots()}
     known = {extension: row.extensions.split()[0] for row in FORMATS for extension in row.extensions.split()}
@@ -195,7 +206,14 @@ def count_facets(index: ImageIndex, filters: Sequence[Filter] = (), below: Seque
             folders[os.path.join(roots.get(root, ""), folder.split("/")[0]).rstrip("/") or "/"] += count
         for extension, count in files.counts("type").items():
             types[known.get(extension, extension)] += count
-    return Facets(sum(len(files.chosen) for files in found), years, cameras, folders, types, ratings)
+    chosen = np.concatenate([files.ids for files in found])
+    kinds, text = Counter[str](), 0
+    if documents:
+        for kind, ids in kinds_of_files(index.catalog.database).items():
+            if count := int(np.isin(chosen, ids).sum()):
+                kinds[kind] = count
+        text = int(np.isin(chosen, files_with_text(index.catalog.database)).sum())
+    return Facets(len(chosen), years, cameras, folders, types, ratings, kinds, text)
 
 
 def why_empty(index: ImageIndex, filters: Sequence[Filter], below: Sequence[str] = ()) -> str:

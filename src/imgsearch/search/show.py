@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
@@ -15,7 +15,29 @@ from imgsearch.index import image_text, metadata
 from imgsearch.index.reader import ImageIndex
 from imgsearch.names import known_as
 from imgsearch.text import display_path
-from imgsearch.types import NO_METADATA, Metadata, path_json, paths_json
+from imgsearch.types import NO_METADATA, Metadata, Record, path_json, paths_json, place_json
+
+
+@dataclass(frozen=True, slots=True)
+class ShownImage:
+    """An image of a document: where it is, as of a Record, its size in pixels, and whether text was found in it."""
+
+    page: int
+    kind: str
+    name: str
+    width: int
+    height: int
+    has_text: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        size = {"width": self.width, "height": self.height}
+        return {
+            "page": self.page,
+            **place_json(self.kind, self.page, self.name),
+            **size,
+            "text": self.has_text,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +46,7 @@ class Shown:
 
     ``sizes`` are (width, height) in pixels of its pages, (0, 0) where nobody knows. ``error`` is why it was skipped, ""
     if it was not; ``detail`` what is to be said of either. ``copies`` are the other files with its bytes. ``text`` are
-    the lines that stand in it, None if nobody has read any.
+    the lines that stand in it, None if nobody has read any. ``images`` are those of a document or a file of several.
     """
 
     path: str
@@ -38,6 +60,7 @@ class Shown:
     error: str = ""
     detail: str = ""
     text: tuple[str, ...] | None = None
+    images: tuple[ShownImage, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it: what is unknown is null or empty; the date is local time in ISO's form."""
@@ -59,6 +82,7 @@ class Shown:
             "detail": self.detail,
             **told,
             **({} if self.text is None else {"text": list(self.text)}),
+            **({"images": [image.as_json() for image in self.images]} if self.images else {}),
         }
 
 
@@ -77,6 +101,7 @@ def show(index: ImageIndex, path: str) -> Shown:
         if row is None:
             continue
         pictures = catalog.pages(row.content) if row.content else ()
+        texts = image_text.lines_of(catalog.database, [picture.id for picture in pictures])
         paths = {path for picture in pictures for path in picture.paths} - {name}
         return Shown(
             path=name,
@@ -89,7 +114,8 @@ def show(index: ImageIndex, path: str) -> Shown:
             metadata=(metadata.get(catalog.database, row.content) if row.content else None) or NO_METADATA,
             error=row.error or "",
             detail=row.detail,
-            text=_text(index, [picture.id for picture in pictures]),
+            text=tuple(line.text for one in pictures for line in texts.get(one.id, ())) or None,
+            images=_images(pictures, texts),
         )
     if deep.isdir(path):
         raise InputError(f"{display_path(path)} is a folder; give the path of an image")
@@ -104,11 +130,13 @@ def show_part(indexes: Sequence[ImageIndex], path: str) -> Shown:
     return show(indexes[-1], path)
 
 
-def _text(index: ImageIndex, contents: Sequence[int]) -> tuple[str, ...] | None:
-    """Return the lines that stand in the images of a file; None if there are none."""
-    texts = image_text.lines_of(index.catalog.database, contents)
-    lines = tuple(line.text for content in contents for line in texts.get(content, ()))
-    return lines or None
+def _images(pictures: Sequence[Record], texts: Collection[int]) -> tuple[ShownImage, ...]:
+    """Return the images of a document; none of an image file that holds but one."""
+    if len(pictures) < 2 and not any(one.kind and one.kind != "raw" for one in pictures):
+        return ()
+    return tuple(
+        ShownImage(one.page, one.kind, one.name, one.width, one.height, one.id in texts) for one in pictures
+    )
 
 
 def iso(known: Metadata) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import timedelta, timezone
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -20,13 +22,15 @@ from imgsearch.cli.spelling import index_flag
 from imgsearch.cli.terminal.hits import row_of_known
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import NAME, find_index
+from imgsearch.index.parts import DOCUMENTS, searched
 from imgsearch.index.rows import LOST
 from imgsearch.text import Call, Message, format_bytes, plural
 from imgsearch.types import path_json, paths_json
 
 if TYPE_CHECKING:
     from imgsearch.client.connection import ServerState
-    from imgsearch.search.show import Shown
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.search.show import Shown, ShownImage
     from imgsearch.tools.maintenance.status import Status
 
 
@@ -354,15 +358,16 @@ def status(
     from imgsearch.model.conventions import DEFAULT_INSTRUCTION
     from imgsearch.tools.maintenance.status import read_status, skipped_files
 
-    folder = find_index(index)
+    folders = searched(find_index(index))
+    folder = folders[0]
     if errors:
-        for path, reason, detail in skipped_files(folder):
+        for path, reason, detail in chain.from_iterable(map(skipped_files, folders)):
             if json:
                 output.json_line({**path_json(path), "reason": reason, "detail": detail})
             else:
                 output.line(f"{reason}: {path}" + (f"  ({detail})" if detail else ""))
         return 0
-    state = read_status(folder)
+    state, *others = map(read_status, folders)
     spec, run = state.spec, state.last_run
     page = spec.page_pixels
     if json:
@@ -397,6 +402,7 @@ def status(
                 **({"text": dict(zip(("read", "found"), state.text, strict=True))} if state.text[0] else {}),
                 "not_read": state.not_read,
                 **({"recomputed": state.recomputed[0]} if state.recomputed[0] else {}),
+                **({"parts": [_part_json(other) for other in others]} if others else {}),
             }
         )
         return 0
@@ -424,8 +430,11 @@ def status(
         )
     for root in state.roots:
         output.line(f"folder     {root.path}{_chosen(root.options)}")
-    if parts.has_part(folder):
-        output.line(f"part       documents; for more: imgsearch status{index_flag(parts.part_of(folder))}")
+    for other in others:
+        what = f"documents: {plural(other.files, 'file')}, {other.contents:,} distinct; {other.spec.model}"
+        skipped = f"; {sum(other.errors.values()):,} skipped" if other.errors else ""
+        output.line(f"part       {what}{skipped}")
+        output.line(f"           (for more: imgsearch status{index_flag(other.folder)})")
     output.line(f"model      {spec.model} ({spec.fingerprint[:8]}), {spec.dim} dimensions")
     pages = f", {page.max_pixels:,} per page or screenshot" if page else ""
     output.line(f"pixels     {_pixels(spec.pixels.max_pixels)}{pages}")
@@ -459,6 +468,12 @@ def status(
     return 0
 
 
+def _part_json(state: Status) -> dict[str, object]:
+    """Return what is told of an index's part beside the index."""
+    counts = {"files": state.files, "contents": state.contents, "errors": state.errors}
+    return {"part": DOCUMENTS, **path_json(state.folder, "index"), **counts, "model": state.spec.model}
+
+
 def show(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="An indexed image; 3: number 3 of the last search")
@@ -472,16 +487,17 @@ def show(
       imgsearch show ~/Pictures/lake.jpg
     """
     from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.show import show as known_of
+    from imgsearch.search.show import show_part
 
     if not image:
         raise UsageError("the path is empty; give an indexed image: imgsearch show photo.jpg")
     chosen, index = picked([image], index, output.ProgressReporter())
     if len(chosen) > 1:
         raise UsageError(f"{image}: give one number")
-    folder = find_index(index)
-    with ImageIndex(folder) as opened:
-        found = known_of(opened, chosen[0][0])
+    with ExitStack() as stack:
+        opened = [stack.enter_context(ImageIndex(folder)) for folder in searched(find_index(index))]
+        found = show_part(opened, chosen[0][0])
+        folder = next((one.folder for one in opened if _has(one, found)), opened[0].folder)
     if json:
         output.json_line(found.as_json())
         return 0
@@ -526,6 +542,8 @@ def _facts(found: Shown) -> Iterator[tuple[str, str]]:
         yield "size", f"{width:,} × {height:,} pixels{pages}, {of_file}"
     else:
         yield "size", of_file
+    if found.images:
+        yield from _pages(found.images)
     if not found.error and found.detail:
         yield "note", found.detail
     if found.missing:
@@ -534,6 +552,42 @@ def _facts(found: Shown) -> Iterator[tuple[str, str]]:
         yield "copy", copy
     for number, line in enumerate(found.text or ()):
         yield "" if number else "text", line
+
+
+def _has(index: ImageIndex, found: Shown) -> bool:
+    return bool(found.sha256) and bool(index.catalog.page_numbers(bytes.fromhex(found.sha256)))
+
+
+def _pages(images: Sequence[ShownImage]) -> Iterator[tuple[str, str]]:
+    """Yield what there is in a document, and in which of its images text was found."""
+    from imgsearch.place import label
+
+    if images[0].kind == "frame":
+        yield "frames", ", ".join(label("frame", image.page) for image in images)
+    elif images[0].kind == "member":
+        yield "images", f"{len(images):,}"
+        for image in images[:_NAMED]:
+            yield "", f"{image.page + 1}: {image.name}"
+        if len(images) > _NAMED:
+            yield "", f"and {len(images) - _NAMED:,} more"
+    else:
+        yield "pages", _ranges([image.page + 1 for image in images])
+    if written := [image for image in images if image.has_text]:
+        if images[0].kind == "frame":
+            yield "with text", ", ".join(label("frame", image.page) for image in written)
+        else:
+            yield "with text", _ranges([image.page + 1 for image in written])
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as a person writes them: 1-3, 5."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
 
 
 def _server(server: ServerState) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +19,7 @@ from imgsearch.cli.parsing import Command
 from imgsearch.cli.terminal.hits import rows_of_files
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
+from imgsearch.index.parts import searched
 from imgsearch.text import display_path
 from imgsearch.types import path_json
 
@@ -61,6 +63,7 @@ Seed = Annotated[
         rich_help_panel=SEARCH,
     ),
 ]
+_KINDS = {"page": "PDF", "frame": "videos", "raw": "RAW", "member": "archives"}
 _SHOWN = 10  # lines of one kind
 _AT_ONCE = 480  # whole rows of a preview, for most numbers of columns
 
@@ -107,9 +110,9 @@ def list_images(
         return _list_chosen(path, n, sort, seed, offset, given, style, index)
     from imgsearch.tools.maintenance.status import indexed_files
 
-    folder = find_index(index)
-    found = indexed_files(folder, path)
-    if not _print(found, style, folder):
+    folders = searched(find_index(index))
+    found = chain.from_iterable(indexed_files(folder, path) for folder in folders)
+    if not _print(found, style, folders):
         output.ProgressReporter().say(
             f"not in the index: {display_path(path)}" if path else "the index holds no images"
         )
@@ -127,27 +130,35 @@ def _list_chosen(
     style: str,
     index: str | None,
 ) -> int:
-    from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.listing import ListOptions, list_images
+    from imgsearch.search.listing import ListOptions, list_parts
 
     chosen = filters.chosen(given, output.ProgressReporter())
     options = ListOptions(chosen, (), sort or "newest", n, offset, seed)
-    with ImageIndex(find_index(index)) as opened:
+    with _opened(index) as opened:
         options = replace(options, below=_below(opened, path))
-        if not _print(list_images(opened, options), style, opened.folder):
-            output.ProgressReporter().say(_nothing(opened, options.filters, options.below, offset))
+        if not _print(list_parts(opened, options), style, [one.folder for one in opened]):
+            output.ProgressReporter().say(_nothing(opened[0], options.filters, options.below, offset))
             return 1
     return 0
 
 
-def _print(found: Iterator[IndexedFile], style: str, folder: str) -> bool:
-    """Print the files of the index in ``folder`` as they come; return whether there were any."""
+@contextmanager
+def _opened(index: str | None) -> Iterator[list[ImageIndex]]:
+    """Open an index and its part."""
+    from imgsearch.index.reader import ImageIndex
+
+    with ExitStack() as stack:
+        yield [stack.enter_context(ImageIndex(folder)) for folder in searched(find_index(index))]
+
+
+def _print(found: Iterator[IndexedFile], style: str, folders: Sequence[str]) -> bool:
+    """Print the files of the indexes in ``folders`` as they come; return whether there were any."""
     first = next(found, None)
     if first is None:
         return False
     files = _noted(chain([first], found))
     if output.for_person(style):
-        _show(files, folder)
+        _show(files, folders)
     elif style == "json":
         for file in files:
             output.json_line({**path_json(file.path), "bytes": file.size, "modified": file.mtime_ns / 1e9})
@@ -162,21 +173,28 @@ def _noted(files: Iterable[IndexedFile]) -> Iterator[IndexedFile]:
         yield file
 
 
-def _show(files: Iterator[IndexedFile], folder: str) -> None:
+def _show(files: Iterator[IndexedFile], folders: Sequence[str]) -> None:
     """Show files to a person, who may name them by their numbers afterwards."""
     from imgsearch.index.reader import ImageIndex
     from imgsearch.search.remembered import MAX_HITS, LastAnswer, Remembered, remember
 
-    shown, numbered, real = 0, list[Remembered](), os.path.realpath(folder)
+    shown, numbered, real = 0, list[Remembered](), {one: os.path.realpath(one) for one in folders}
     try:
-        with ImageIndex(folder) as opened:
+        with ExitStack() as stack:
+            opened = [stack.enter_context(ImageIndex(folder)) for folder in folders]
             while some := list(islice(files, _AT_ONCE)):
-                output.rows(rows_of_files(opened, some), shown + 1)
+                # Of each file that row which knows its image, if there is one.
+                each = zip(*(rows_of_files(one, some) for one in opened), strict=True)
+                rows = [next((row for row in known if row.image), known[0]) for known in each]
+                output.rows(rows, shown + 1)
                 shown += len(some)
                 room = MAX_HITS - len(numbered)
-                numbered += [Remembered(file.path, 0, None, real) for file in some[:room]]
+                numbered += [
+                    Remembered(row.path, 0, None, real.get(row.index, row.index)) for row in rows[:room]
+                ]
     finally:  # also of what Ctrl-C ends
-        remember(LastAnswer(tuple(numbered), shown, real))
+        whole = real[folders[0]] if len(folders) == 1 else ""
+        remember(LastAnswer(tuple(numbered), shown, whole))
 
 
 def facets(
@@ -193,16 +211,15 @@ def facets(
 
     A folder is one at the top of an indexed folder.
     """
-    from imgsearch.index.reader import ImageIndex
-    from imgsearch.search.listing import best_first, count_facets, ordered
+    from imgsearch.search.listing import best_first, count_parts, ordered
 
     chosen = filters.chosen(given, output.ProgressReporter())
     _check(path)
-    with ImageIndex(find_index(index)) as opened:
+    with _opened(index) as opened:
         below = _below(opened, path)
-        found = count_facets(opened, chosen, below)
+        found = count_parts(opened, chosen, below)
         if not found.images:
-            output.ProgressReporter().say(_nothing(opened, chosen, below))
+            output.ProgressReporter().say(_nothing(opened[0], chosen, below))
             return 1
     if json:
         output.json_line(found.as_json())
@@ -215,6 +232,8 @@ def facets(
         ("folder", ordered(found.folders)),
         ("type", [(kind or "unknown", count) for kind, count in ordered(found.types)]),
         ("rating", _stars(best_first(found.ratings))),
+        ("kind", [(_KINDS.get(kind, kind), count) for kind, count in ordered(found.kinds)]),
+        ("text", [("with text in them", found.text)] if found.text else []),
     ):
         for place, (value, count) in enumerate(counts[:_SHOWN]):
             output.line(f"{name if not place else '':<8} {count:>9,}  {value}")
@@ -237,11 +256,13 @@ def _check(path: str | None) -> None:
         raise UsageError("the path is empty; leave it out for all images")
 
 
-def _below(opened: ImageIndex, path: str | None) -> tuple[str, ...]:
-    """Return the path by which the index knows a file or folder; nothing without one."""
+def _below(opened: Sequence[ImageIndex], path: str | None) -> tuple[str, ...]:
+    """Return the paths by which an index and its part know a file or folder; nothing without one."""
     from imgsearch.names import known_as
 
-    return () if path is None else (known_as(path, opened.catalog.roots(), opened.catalog).path,)
+    if path is None:
+        return ()
+    return tuple(dict.fromkeys(known_as(path, one.catalog.roots(), one.catalog).path for one in opened))
 
 
 def _nothing(opened: ImageIndex, chosen: Sequence[Filter], below: Sequence[str], offset: int = 0) -> str:

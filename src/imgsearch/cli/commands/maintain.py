@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,8 +20,9 @@ from imgsearch.cli.saved import for_programs
 from imgsearch.cli.spelling import index_flag, spelled
 from imgsearch.errors import MissingExtra, UsageError
 from imgsearch.index.layout import find_index
+from imgsearch.index.parts import is_part, searched
 from imgsearch.text import Message, format_bytes, plural
-from imgsearch.types import path_json
+from imgsearch.types import ModelOptions, path_json
 
 if TYPE_CHECKING:
     from imgsearch.tools.maintenance.recall import RecallReport
@@ -79,23 +81,48 @@ def verify(
         raise UsageError(f"{paths[0]}: a path requires --files; without it the whole index is checked")
     reporter = output.ProgressReporter()
     reporter.wait("Checking the index")
+    choice = common.model_choice(model, device=device, dtype=dtype)
+    code = 0
+    for folder in (folders := searched(find_index(index))):
+        if len(folders) > 1:
+            reporter.say(f"{'documents' if is_part(folder) else 'photos'}:")
+        below = _known_in(folder, paths) if paths and len(folders) > 1 else paths or []
+        if below or not paths:
+            code = max(code, _verify(folder, below, files, repair, choice, json, reporter))
+    return code
+
+
+def _known_in(folder: str, paths: Sequence[str]) -> list[str]:
+    """Return those of some paths that an index knows."""
+    from imgsearch.index.reader import ImageIndex
+    from imgsearch.names import known_as
+
+    with ImageIndex(folder) as index:
+        roots = index.catalog.roots()
+        return [path for path in paths if known_as(path, roots, index.catalog).known]
+
+
+def _verify(
+    folder: str,
+    paths: list[str],
+    files: bool,
+    repair: bool,
+    choice: ModelOptions,
+    json: bool,
+    reporter: output.ProgressReporter,
+) -> int:
+    """Check an index, or repair it; return the exit code."""
     from imgsearch.tools.maintenance.verify import repair_index, verify_index
 
-    folder = find_index(index)
     if not repair:
         report = verify_index(folder, reporter)
         _show(report, json, reporter)
         reporter.say(report.summary())
         if report.damages:
             return 2
-        differs = files and not _compare_originals(folder, paths or [], json, reporter)
+        differs = files and not _compare_originals(folder, paths, json, reporter)
         return 1 if report.waiting or differs else 0
-    repaired = repair_index(
-        folder,
-        common.model_choice(model, device=device, dtype=dtype),
-        reporter,
-        lambda found: _show(found, json, reporter),
-    )
+    repaired = repair_index(folder, choice, reporter, lambda found: _show(found, json, reporter))
     found = repaired.report
     if not found.repairable or not (found.damages or found.waiting):
         reporter.say(found.summary())

@@ -87,6 +87,15 @@ def counts(database: Database) -> tuple[int, int]:
     return database.query(lambda read, found: (int(read), int(found)), sql)[0]
 
 
+def files_with_text(database: Database) -> list[int]:
+    """Return the ids of the files with an image in which text was found."""
+    sql = (
+        "SELECT DISTINCT file.id FROM image_text JOIN content ON content.id = image_text.content "
+        "JOIN file ON file.content = content.sha256 WHERE lines <> ''"
+    )
+    return database.query(int, sql)
+
+
 def has_any(database: Database) -> bool:
     """Whether any text has been found in an image."""
     return bool(database.query(int, "SELECT EXISTS (SELECT 1 FROM image_text WHERE lines <> '')")[0])

@@ -166,3 +166,12 @@ def _row(taken: int | None, taken_from: str, offset: int | None, *rest: Any) -> 
         software=str(software),
         burst=str(burst),
     )
+
+
+def kinds_of_files(database: Database) -> dict[str, list[int]]:
+    """Return the ids of the files that are documents by what their images are, one of types.KINDS."""
+    sql = "SELECT DISTINCT file.id, kind FROM content JOIN file ON file.content = content.sha256 WHERE kind <> ''"
+    found: dict[str, list[int]] = {}
+    for id, kind in database.query(lambda id, kind: (int(id), str(kind)), sql):
+        found.setdefault(kind, []).append(id)
+    return found

@@ -36,7 +36,15 @@ from imgsearch.tools.mcp.images import (
     shown_path,
 )
 from imgsearch.tools.server import shapes
-from imgsearch.tools.server.api import CameraCount, Filters, RatingCount, TypeCount, YearCount
+from imgsearch.tools.server.api import (
+    CameraCount,
+    Filters,
+    KindCount,
+    RatingCount,
+    ShownImage,
+    TypeCount,
+    YearCount,
+)
 from imgsearch.tools.server.pools import IndexPool, device_of, fits
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
 from imgsearch.types import ImageEncoder, ModelOptions, Reporter
@@ -174,6 +182,8 @@ class Counted(TypedDict):
     folder: Annotated[list[FolderCount], "By folder at the top of an indexed folder"]
     type: Annotated[list[TypeCount], "By type"]
     rating: Annotated[list[RatingCount], "By rating"]
+    kind: Annotated[list[KindCount], "Documents by kind"]
+    text: Annotated[int, "Files in which text was found"]
 
 
 class Shown(ImagePath):
@@ -197,6 +207,7 @@ class Shown(ImagePath):
     description: Annotated[str, "Its description"]
     keywords: Annotated[list[str], "Its keywords"]
     text: NotRequired[Annotated[list[str], "The lines of text in it, if any have been read"]]
+    images: NotRequired[Annotated[list[ShownImage], f"Of a document: its images, up to {MOST}"]]
 
 
 class Thumbnail(TypedDict):
@@ -343,6 +354,8 @@ class Tools:
                 "folder": folders,
                 "type": told["type"][:_MOST_FACETS],
                 "rating": told["rating"],
+                "kind": told["kind"],
+                "text": told["text"],
             }, None
 
         return self._indexes.use_all(searched(self._folder), work)
@@ -376,6 +389,8 @@ class Tools:
                 "description": known.description,
                 "keywords": list(known.keywords),
             }
+            if found.images:
+                told["images"] = [image.as_json() for image in found.images[:MOST]]  # type: ignore[misc]
             if found.text:
                 told["text"] = [printable(line)[:_MOST_LINE] for line in found.text[:MOST]]
             return told, None

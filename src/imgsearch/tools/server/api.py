@@ -364,8 +364,15 @@ class RatingCount(TypedDict):
     images: Annotated[int, "Its files"]
 
 
+class KindCount(TypedDict):
+    """How many files are documents of a kind."""
+
+    kind: Annotated[str, "What their images are: `page`, `frame` (videos), `raw` or `member` (archives)"]
+    images: Annotated[int, "Its files"]
+
+
 class Counted(Versioned):
-    """How many files there are, and how many of them by year, camera, folder, type and rating."""
+    """How many files there are, and how many of them by year, camera, folder, type, rating and kind."""
 
     images: Annotated[int, "All files that pass the filters"]
     year: Annotated[list[YearCount], "By year, the newest first"]
@@ -373,6 +380,17 @@ class Counted(Versioned):
     folder: Annotated[list[FolderCount], "By folder, the most frequent first"]
     type: Annotated[list[TypeCount], "By type, the most frequent first"]
     rating: Annotated[list[RatingCount], "By rating, the best first"]
+    kind: Annotated[list[KindCount], "Documents by kind, the most frequent first"]
+    text: Annotated[int, "Files in which text was found"]
+
+
+class ShownImage(Place):
+    """An image of a document."""
+
+    page: Annotated[int, "Its page, from 0; of a video, the frame's milliseconds"]
+    width: Annotated[int, "In pixels, upright"]
+    height: Annotated[int, "In pixels, upright"]
+    text: Annotated[bool, "Whether text was found in it"]
 
 
 class Shown(Versioned):
@@ -406,6 +424,7 @@ class Shown(Versioned):
     software: Annotated[str, "The program that wrote it"]
     burst: Annotated[str, "The id that the images of a burst share"]
     text: NotRequired[Annotated[list[str], "The lines of text in it, if any have been read"]]
+    images: NotRequired[Annotated[list[ShownImage], "Of a document, or a file of several: its images"]]
 
 
 class State(Versioned):

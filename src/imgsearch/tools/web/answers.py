@@ -323,7 +323,7 @@ class Answers:
 
         def work(index: ImageIndex) -> dict[str, Any]:
             filters, below = chosen.filters(), chosen.below(index)
-            told = count_facets(index, filters, below).as_json()
+            told = count_facets(index, filters, below, documents=False).as_json()
             for row in told["folder"]:
                 row["name"] = printable(row["path"])
             return told
