@@ -158,6 +158,8 @@ def test_facets_count_files(index: str, tmp_path: Path) -> None:
         ],
         "type": [{"type": "jpg", "images": 5}],
         "rating": [{"rating": None, "images": 5}],
+        "kind": [],
+        "text": 0,
     }
     (found,) = imgsearch(
         "facets", "--json", "--camera", "x-t5", tmp_path / "photos" / "b", "--index", index

@@ -253,7 +253,10 @@ class Answers:
         """Return the vector (1, dim) of an image, (h, w, 3) uint8, seen with a budget. Raises as ``embed`` does."""
 
         def work(index: ImageIndex) -> Vectors:
-            encoder, prompt = self.resources.encoder(index, _AUTO, "query", cache=False), index.spec.document_prompt
+            encoder, prompt = (
+                self.resources.encoder(index, _AUTO, "query", cache=False),
+                index.spec.document_prompt,
+            )
             return encoder.embed([Input(image=pixels, instruction=prompt, budget=budget)])
 
         return self.resources.use_index(self.folder, work)
