@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,8 +16,7 @@ from imgsearch.text import format_duration, plural
 from imgsearch.types import RGB, Input, ModelOptions, PixelBudget
 
 if TYPE_CHECKING:
-    # The others import it on use: it loads torch.
-    from imgsearch.model.reranker import Qwen3VLReranker
+    from imgsearch.client.reranker import LoadedReranker
 
 Count = Annotated[
     int,
@@ -61,7 +61,7 @@ class Reranking:
         """Take which model and where to compute; ``folder`` is the index that keeps how long it takes."""
         self._model, self._choice, self._folder = model, choice, folder
         self._budget, self._reporter = budget, reporter
-        self._loaded: Qwen3VLReranker | None = None
+        self._loaded: LoadedReranker | None = None
         self._name = ""
         self.began = False
 
@@ -85,8 +85,9 @@ class Reranking:
         self._keep((time.monotonic() - started) / len(images))
         return found
 
-    def _reranker(self) -> Qwen3VLReranker:
+    def _reranker(self) -> LoadedReranker:
         if self._loaded is None:
+            from imgsearch.client.remote_reranker import remote_reranker
             from imgsearch.client.reranker import load_reranker
             from imgsearch.model.locate import fetch_reranker
 
@@ -96,14 +97,16 @@ class Reranking:
             self._reporter.wait("Loading the reranker")
             self._name = checkpoint.name
             device, dtype = self._choice.device, self._choice.dtype
-            self._loaded = load_reranker(checkpoint, device, dtype, self._budget, self._reporter.say)
+            load = partial(load_reranker, checkpoint, device, dtype, self._budget, self._reporter.say)
+            by_server = remote_reranker(checkpoint, device, dtype, self._budget, load, self._reporter.say)
+            self._loaded = by_server or load()
             runtime = self._loaded.runtime
             self._reporter.detail(
                 f"{checkpoint.name} ({checkpoint.reason}) on {runtime.device} in {runtime.dtype}: {runtime.reason}"
             )
         return self._loaded
 
-    def _seconds_per_image(self, reranker: Qwen3VLReranker) -> float:
+    def _seconds_per_image(self, reranker: LoadedReranker) -> float:
         """Return how long an image took the last time, else about how long it will; 0 where nobody can tell."""
         from imgsearch.index import side_db
 
@@ -119,7 +122,7 @@ class Reranking:
         assert self._loaded is not None
         side_db.cache_bytes(self._folder, _KEPT, self._key(self._loaded), f"{seconds:.4g}".encode())
 
-    def _key(self, reranker: Qwen3VLReranker) -> str:
+    def _key(self, reranker: LoadedReranker) -> str:
         runtime = reranker.runtime
         return f"{self._name} {runtime.device} {runtime.dtype} {self._budget.max_pixels}"
 

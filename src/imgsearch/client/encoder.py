@@ -36,6 +36,21 @@ def remote_encoder(
     Whatever keeps the server from loading it is not told: it may be only the server's trouble, and if it is not,
     loading the model here tells the same.
     """
+    server = greeted(notify)
+    if server is None:
+        return None
+    try:
+        return RemoteEncoder(server, model_spec, load, notify)
+    except ServerGone as gone:
+        notify(f"the server does not answer ({gone}): loading the model in this process")
+    except ImgsearchError:
+        pass
+    server.close()
+    return None
+
+
+def greeted(notify: Notify) -> Server | None:
+    """Return a connection to this user's server; None if there is none, or one that can't be used, which is told."""
     try:
         server = Server(notify=notify)
     except NoServer:
@@ -53,14 +68,7 @@ def remote_encoder(
             )
         )
         return None
-    try:
-        return RemoteEncoder(server, model_spec, load, notify)
-    except ServerGone as gone:
-        notify(f"the server does not answer ({gone}): loading the model in this process")
-    except ImgsearchError:
-        pass
-    server.close()
-    return None
+    return server
 
 
 class RemoteEncoder:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.startup import collect, uncollected
-from imgsearch.types import RGB, Input, Notify, PixelBudget
+from imgsearch.types import RGB, Input, Notify, Patches, PixelBudget, Runtime
 
 if TYPE_CHECKING:
     from imgsearch.model.reranker import Qwen3VLReranker
@@ -29,6 +29,18 @@ def load_reranker(
             from imgsearch.model.reranker import Qwen3VLReranker  # on use: it loads torch
 
         return Qwen3VLReranker(checkpoint, device=device, dtype=dtype, budget=budget, notify=notify)
+
+
+class LoadedReranker(Protocol):
+    """A reranker in memory, here or in the server's."""
+
+    runtime: Runtime
+
+    def scores(self, query: Input, images: Sequence[RGB]) -> list[float]:
+        """Return for each image the probability that it answers the query."""
+
+    def seconds_per_image(self) -> float:
+        """Return about how long an image takes; 0 where nobody can tell."""
 
 
 class KeptReranker:
@@ -53,19 +65,32 @@ class KeptReranker:
         dtype: str,
         budget: PixelBudget,
         query: Input,
-        images: Sequence[RGB],
+        images: Sequence[RGB | Patches],
     ) -> list[float]:
         """Judge images with the reranker in ``checkpoint``, which takes another one's place. Raises as that does."""
         with self._turn:
-            key = checkpoint.folder, device, dtype, budget
-            if self._reranker is None or key != self._key:
-                self._drop()  # two models side by side may be more than there is memory
-                self._reranker = load_reranker(*(checkpoint, device, dtype, budget), self._notify)
-                self._key = key
+            reranker = self._take(checkpoint, device, dtype, budget)
             try:
-                return self._reranker.scores(query, images)
+                return reranker.scores(query, images)
             finally:
                 self._used = self._clock()
+
+    def load(
+        self, checkpoint: Checkpoint, device: str, dtype: str, budget: PixelBudget
+    ) -> tuple[Runtime, float]:
+        """Have it in memory; return where it computes, and about how many seconds an image takes. Raises as above."""
+        with self._turn:
+            reranker = self._take(checkpoint, device, dtype, budget)
+            self._used = self._clock()
+            return reranker.runtime, reranker.seconds_per_image()
+
+    def _take(self, checkpoint: Checkpoint, device: str, dtype: str, budget: PixelBudget) -> Qwen3VLReranker:
+        key = checkpoint.folder, device, dtype, budget
+        if self._reranker is None or key != self._key:
+            self._drop()  # two models side by side may be more than there is memory
+            self._reranker = load_reranker(*(checkpoint, device, dtype, budget), self._notify)
+            self._key = key
+        return self._reranker
 
     def unload_idle(self, idle_seconds: float) -> bool:
         """Let the reranker go if nobody has asked it for so long; return whether it was let go now."""

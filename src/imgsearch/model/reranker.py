@@ -74,8 +74,10 @@ class Qwen3VLReranker:
             self.forward = load_forward(checkpoint, self.runtime, side, pad, stores_prefixes=False)
         self._batching = batching.Batching(lambda: (1, ""), self.runtime.device, notify or _warn)
 
-    def scores(self, query: Input, images: Sequence[RGB]) -> list[float]:
-        """Return for each image, (height, width, 3) uint8, the probability from 0 to 1 that it answers the query.
+    def scores(self, query: Input, images: Sequence[RGB | Patches]) -> list[float]:
+        """Return for each image the probability from 0 to 1 that it answers the query.
+
+        An image is (height, width, 3) uint8, or its patches.
 
         The query is a text, an image, or both, with an instruction or without. Images are judged one at a time: the
         query is computed once, and of each image only itself.
@@ -88,7 +90,7 @@ class Qwen3VLReranker:
             raise NonFiniteError(bad)
         return [float(1 / (1 + np.exp(-logit))) for logit in logits]
 
-    def encode(self, query: Input, image: RGB) -> ModelInput:
+    def encode(self, query: Input, image: RGB | Patches) -> ModelInput:
         """Return the prompt of a query and an image, with the patches of all images in it."""
         check_length(query.text or "")
         text = self._prompts.checked(query.text) if query.text and query.text.strip() else ""

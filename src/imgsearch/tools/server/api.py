@@ -491,7 +491,7 @@ ADDRESSES = (
     Address("GET", "/status", "Show what the server is and has in memory.", State),
 )
 """What is there for other programs."""
-OWN = ("/load", "/embed")
+OWN = ("/load", "/embed", "/rerank")
 """What imgsearch's own commands use besides: it changes with any version, and both sides must be of the same."""
 
 

@@ -100,6 +100,12 @@ def make_app(
                 answer = await run_in(request, batches, handlers.embed, message)
         return Response(answer, media_type="application/octet-stream")
 
+    async def rerank(request: Request) -> Response:
+        _same_version(request)
+        message = await read_body(request, _QUESTION_BYTES)
+        answer = await run_in(request, questions, handlers.rerank, message)
+        return Response(answer, media_type="application/octet-stream")
+
     async def web(request: Request) -> Response:
         """Give a link that opens the page once, to whoever can ask through the Unix socket."""
         _same_version(request)
@@ -166,6 +172,7 @@ def make_app(
             Route("/status", status, methods=["GET"]),
             Route("/load", counted(load), methods=["POST"]),
             Route("/embed", counted(embed), methods=["POST"]),
+            Route("/rerank", counted(rerank), methods=["POST"]),
             Route("/query", counted(query), methods=["POST"]),
             Route("/similar", counted(similar), methods=["POST"]),
             Route("/list", counted(list_images), methods=["POST"]),

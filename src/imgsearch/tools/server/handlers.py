@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+import numpy as np
+
 from imgsearch.client import protocol
 from imgsearch.client.connection import ServerState
 from imgsearch.client.protocol import model_spec_from_json
@@ -28,7 +30,7 @@ from imgsearch.text import display_path
 from imgsearch.tools.server import api, shapes
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
-from imgsearch.types import MAX_MEGAPIXELS, PixelBudgets
+from imgsearch.types import MAX_MEGAPIXELS, ModelOptions, PixelBudgets
 
 ToRead = tuple[str, PixelBudgets, float, int | None]
 """The arguments of ``read_image``."""
@@ -87,6 +89,18 @@ class Handlers:
         with self.resources.collect_notices() as notices, self.resources.models.use(model_spec) as encoder:
             vectors = encoder.embed(inputs, batch_size=batch_size)
         return protocol.pack(api.versioned({"notices": notices}), {"vectors": vectors})
+
+    def rerank(self, message: bytes) -> bytes:
+        """Judge the images of a message, behind its query; return the message with their scores."""
+        spec, inputs, _ = protocol.unpack_inputs(message)
+        if len(inputs) == 1 or any(one.image is None for one in inputs[1:]):
+            raise UsageError("give a query and the images behind it")
+        options = ModelOptions(device=spec.device, dtype=spec.dtype)
+        with self.resources.collect_notices() as notices:
+            told, scores = self.resources.rerank(spec.folder, options, spec.budget, inputs)
+        return protocol.pack(
+            api.versioned({**told, "notices": notices}), {"scores": np.array(scores, np.float64)}
+        )
 
     def query(self, data: Any, *read: ReadImage) -> dict[str, Any]:
         """Answer ``api.Query`` with ``api.FoundByWords``; ``read`` are the images that ``images_to_read`` has named."""

@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 from imgsearch.client.reranker import KeptReranker
 from imgsearch.errors import ImgsearchError
@@ -14,6 +15,7 @@ from imgsearch.index import side_db
 from imgsearch.index.layout import find_index
 from imgsearch.index.parts import searched
 from imgsearch.index.reader import ImageIndex
+from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.locate import fetch_reranker
 from imgsearch.search import Answer, SearchRequest, ask
 from imgsearch.search.encoding import CachedEncoder
@@ -91,9 +93,30 @@ class Resources:
         # Nobody watches here while gigabytes are fetched: the command line does that.
         checkpoint = fetch_reranker(model, Silent(), download=False)
         how = checkpoint, options.device, options.dtype, budget
+        self._make_room(checkpoint, options, budget)
+        return self.rerankers.scores(*how, query, images)
+
+    def rerank(
+        self, folder: str, options: ModelOptions, budget: PixelBudget, inputs: Sequence[Input]
+    ) -> tuple[dict[str, Any], list[float]]:
+        """Judge the images behind a query with the reranker in a folder; without any it is only loaded.
+
+        Then return where it computes and how long an image takes. Raises as loading and judging do.
+        """
+        checkpoint = Checkpoint(folder)
+        self._make_room(checkpoint, options, budget)
+        how = checkpoint, options.device, options.dtype, budget
+        if not inputs:
+            runtime, seconds = self.rerankers.load(*how)
+            return {**asdict(runtime), "seconds": seconds}, []
+        images = [one.image for one in inputs[1:] if one.image is not None]
+        return {}, self.rerankers.scores(*how, inputs[0], images)
+
+    def _make_room(self, checkpoint: Checkpoint, options: ModelOptions, budget: PixelBudget) -> None:
+        """Let the models go that nobody uses, where a reranker has no room beside them."""
+        how = checkpoint, options.device, options.dtype, budget
         if not (self.rerankers.has(*how) or fits(checkpoint.folder, device_of(options))):
             self.models.unload_idle(0.0)
-        return self.rerankers.scores(*how, query, images)
 
     def warm_up(self) -> None:
         """Load the model of the default index and let it embed once, so that the first query finds all in memory.
