@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imgsearch.tools.dataset.retrieval import RetrievalDataset
     from imgsearch.tools.evaluation import evaluate
     from imgsearch.tools.maintenance.compact import compact_index
+    from imgsearch.tools.maintenance.model_check import check_model
     from imgsearch.tools.maintenance.status import Status, read_status, skipped_files
     from imgsearch.tools.maintenance.verify import repair_index
     from imgsearch.tools.server.daemon import serve
@@ -56,6 +57,7 @@ _HOME = {
     "Status": "tools.maintenance.status",
     "Removed": "indexing.edit",
     "WalkOverrides": "indexing.roots",
+    "check_model": "tools.maintenance.model_check",
     "checkpoint_for": "spec",
     "compact_index": "tools.maintenance.compact",
     "download": "model.locate",
@@ -96,6 +98,7 @@ __all__ = [
     "SearchOptions",
     "Status",
     "WalkOverrides",
+    "check_model",
     "checkpoint_for",
     "compact_index",
     "download",

@@ -12,6 +12,7 @@ from imgsearch.text import Call, Message, Option
 from imgsearch.types import DETAIL, PixelBudget
 
 COMMANDS = {
+    "check_model": "doctor --model",
     "compact_index": "compact",
     "download": "download",
     "evaluate": "eval",

@@ -9,7 +9,8 @@ from typing import Any
 
 from imgsearch import cores
 from imgsearch.errors import UsageError
-from imgsearch.text import Option
+from imgsearch.model.device_check import known_check
+from imgsearch.text import Call, Option
 from imgsearch.types import DTYPES, Runtime
 
 DEVICES = ("cuda", "mps", "cpu")
@@ -17,15 +18,15 @@ NATURAL_DTYPE = {"cuda": "float16", "mps": "float16", "cpu": "float32"}
 LABEL = {"cuda": "CUDA", "mps": "MPS", "cpu": "CPU"}
 
 
-def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
+def choose(device: str = "auto", dtype: str = "auto", *, check: bool = True) -> Runtime:
     """Return where to compute: CUDA, else MPS, else the CPU; float16 on the first two.
 
     On a CPU it is bfloat16 where the processor multiplies it in hardware (AMX, AVX512-BF16), else float32.
 
     ``device`` is "auto", "cuda", "cuda:N", "mps" or "cpu"; ``dtype`` is "auto", "float32", "bfloat16", "float16"
     or, on a CPU, "int8": products of 8-bit numbers, everything else as without it. What is not "auto" is taken as
-    it is. Raises UsageError for a name that does not exist, for a device that this machine lacks, and for int8
-    where it can't be computed.
+    it is. Raises UsageError for a name that does not exist, for a device that this machine lacks, for int8 where
+    it can't be computed, and, unless ``check`` is False, for what was found to compute something else than the CPU.
     """
     if dtype not in ("auto", *DTYPES):
         raise UsageError(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
@@ -47,7 +48,24 @@ def choose(device: str = "auto", dtype: str = "auto") -> Runtime:
         why += f"; {dtype} was requested"
     if dtype == "int8":
         why += _check_int8(kind)
+    if check:
+        _refuse_what_failed(chosen, dtype)
     return Runtime(device=chosen, dtype=dtype, reason=why)
+
+
+def _refuse_what_failed(device: str, dtype: str) -> None:
+    """Raise UsageError for a device that gave wrong embeddings when it was last compared with the CPU."""
+    found = known_check(device, dtype)
+    if found is None or found.agrees:
+        return
+    other = Option("dtype", "float32") if device == "cpu" else Option("device", "cpu")
+    raise UsageError(
+        f"{device} in {dtype} gives wrong embeddings with torch {found.torch} "
+        f"(cosine {found.cosine:.3f} with those of the CPU): add ",
+        other,
+        ", or install another version of torch; to compare again: ",
+        Call("check_model"),
+    )
 
 
 def activations(dtype: str) -> str:

@@ -243,18 +243,29 @@ def doctor(
         bool,
         typer.Option("--repair", help="With --recall: save the setting that finds more, if one is needed"),
     ] = False,
+    model: Annotated[
+        bool,
+        typer.Option(
+            "--model", help="Compare the embeddings of known images and texts with those of the CPU"
+        ),
+    ] = False,
+    device: common.SearchDevice = "auto",
+    dtype: common.SearchDtype = "auto",
     json: common.Json = False,
 ) -> int:
     """Diagnose the index and suggest fixes.
 
     Examples:
       imgsearch doctor
+      imgsearch doctor --model --device mps
       imgsearch doctor --recall            # does the fast search find everything?
 
     Exit code 0: all is well; 1: something needs attention.
     """
     folder, reporter = find_index(index), output.ProgressReporter()
     reporter.wait("Checking the index")
+    if model:
+        return _check_model(folder, device, dtype, json, reporter)
     if recall:
         return _recall(folder, sample, repair, json, reporter)
     if repair:
@@ -273,6 +284,27 @@ def doctor(
             topic = _TOPICS.get(finding.topic, finding.topic)
             output.line(Message(f"{topic:<10} {state}  ", finding.text))
     return 0 if all(finding.well for finding in findings) else 1
+
+
+def _check_model(folder: str, device: str, dtype: str, json: bool, reporter: output.ProgressReporter) -> int:
+    """Show whether the model computes on a device what it computes on the CPU; return the exit code."""
+    from imgsearch.tools.maintenance.model_check import check_model
+
+    check = check_model(folder, common.model_choice(None, device=device, dtype=dtype), reporter)
+    reporter.stop()
+    if json:
+        output.json_line({**asdict(check), "well": check.agrees})
+        return 0 if check.agrees else 1
+    seen = f"cosine at least {check.cosine:.4f} for {check.inputs} inputs, torch {check.torch}"
+    if check.agrees:
+        output.line(
+            f"model      OK     {check.device} in {check.dtype} agrees with the CPU in float32: {seen}"
+        )
+        return 0
+    output.line(
+        f"model      TO DO  {check.device} in {check.dtype} gives wrong embeddings and is refused from now on: {seen}"
+    )
+    return 1
 
 
 def _recall(folder: str, sample: int, repair: bool, json: bool, reporter: output.ProgressReporter) -> int:
