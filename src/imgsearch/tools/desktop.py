@@ -33,16 +33,22 @@ class DesktopError(ImgsearchError):
 
 
 _AT_PAGE = {
-    "evince": ["--page-index={}"],
-    "papers": ["--page-index={}"],
-    "atril": ["--page-index={}"],
-    "xreader": ["--page-index={}"],
-    "okular": ["--page={}"],
-    "zathura": ["--page={}"],
+    **dict.fromkeys(("evince", "papers", "atril", "xreader"), ("--page-index={place}", "{file}")),
+    **dict.fromkeys(("okular", "zathura"), ("--page={place}", "{file}")),
+    "mupdf": ("{file}", "{place}"),
+    "qpdfview": ("{file}#{place}",),
 }
-_AT_TIME = {"mpv": ["--start={}"], "vlc": ["--start-time={}"], "celluloid": ["--mpv-start={}"]}
+_AT_TIME = {
+    "mpv": ("--start={place}", "{file}"),
+    "vlc": ("--start-time={place}", "{file}"),
+    "celluloid": ("--mpv-start={place}", "{file}"),
+}
 """Viewers that open a document at a page, from 1, and a film at a time in seconds: by what their desktop entry's name
-holds, the arguments before the file."""
+holds, the arguments. (As their manual pages have it; evince calls an index what counts from 1.)"""
+_BROWSERS = ("firefox-esr", "firefox", "chromium", "google-chrome", "brave-browser", "microsoft-edge")
+"""Browsers show PDFs at #page=7, and films at #t=83.2 (W3C: Media Fragments URI)."""
+_PAGED = {"application/pdf", "image/tiff", "application/vnd.comicbook+zip"}
+_BY_BROWSERS = "application/pdf"
 
 
 def open_files(paths: Sequence[str], pages: Sequence[int] = ()) -> None:
@@ -69,17 +75,22 @@ def open_files(paths: Sequence[str], pages: Sequence[int] = ()) -> None:
 def _opened_at(path: str, page: int) -> list[str] | None:
     """Return the command that opens a document at a page, or a film at so many milliseconds; None if none is known."""
     kind = mimetypes.guess_type(path)[0] or ""
+    if path.lower().endswith(".cbz"):
+        kind = "application/vnd.comicbook+zip"
     is_film = kind.startswith("video/")
-    if not (is_film or kind in ("application/pdf", "image/tiff")):
+    if not (is_film or kind in _PAGED):
         return None
     viewer = (_answer(["xdg-mime", "query", "default", kind]) or "").strip().lower()
     place = f"{page / 1000:.3f}" if is_film else str(page + 1)
     for name, arguments in (_AT_TIME if is_film else _AT_PAGE).items():
         if name in viewer and (program := shutil.which(name)):
-            return [program, *(argument.format(place) for argument in arguments), path]
-    for name in ("firefox", "chromium", "google-chrome") if kind == "application/pdf" else ():
+            if "{file}#{place}" in arguments and "#" in path:
+                return None
+            return [program, *(argument.format(file=path, place=place) for argument in arguments)]
+    for name in _BROWSERS if is_film or kind == _BY_BROWSERS else ():
         if name in viewer and (program := shutil.which(name)):
-            return [program, f"file://{quote(os.fsencode(path))}#page={place}"]
+            what = "t" if is_film else "page"
+            return [program, f"file://{quote(os.fsencode(path))}#{what}={place}"]
     return None
 
 

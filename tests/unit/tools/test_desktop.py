@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from imgsearch.tools import desktop as desktop_module
 from imgsearch.tools.desktop import DesktopError, open_files, reveal
 
 pytestmark = [
@@ -143,3 +145,36 @@ def test_what_can_not_be_shown_is_one_line(
         reveal(images[2], "/none.png")
     with pytest.raises(DesktopError, match=r"21 images .* at most 20 at a time"):
         open_files([f"/{number}.png" for number in range(21)])
+
+
+@pytest.mark.parametrize(
+    ("entry", "file", "page", "words"),
+    [
+        ("org.gnome.Evince", "a.pdf", 6, ["evince", "--page-index=7", "{}"]),
+        ("okularApplication_pdf", "a.pdf", 6, ["okular", "--page=7", "{}"]),
+        ("mupdf", "a.pdf", 6, ["mupdf", "{}", "7"]),
+        ("qpdfview", "a.pdf", 6, ["qpdfview", "{}#7"]),
+        ("firefox-esr", "a b.pdf", 6, ["firefox-esr", "file://{quoted}#page=7"]),
+        ("evince", "a.cbz", 2, ["evince", "--page-index=3", "{}"]),
+        ("mpv", "a.mp4", 83_200, ["mpv", "--start=83.200", "{}"]),
+        ("vlc", "a.mp4", 83_200, ["vlc", "--start-time=83.200", "{}"]),
+        ("chromium", "a.mp4", 83_200, ["chromium", "file://{quoted}#t=83.200"]),
+        ("gimp", "a.pdf", 6, None),
+        ("chromium", "a.cbz", 2, None),
+        ("qpdfview", "a#1.pdf", 6, None),
+    ],
+)
+def test_a_viewer_is_told_the_place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    entry: str,
+    file: str,
+    page: int,
+    words: list[str] | None,
+) -> None:
+    """Each known viewer opens a document at its page or a film at its time; any other one opens just the file."""
+    path = str(tmp_path / file)
+    monkeypatch.setattr(desktop_module, "_answer", lambda command: f"{entry}.desktop\n")
+    monkeypatch.setattr(desktop_module.shutil, "which", lambda name: name)
+    expected = words and [word.format(path, quoted=quote(path)) for word in words]
+    assert desktop_module._opened_at(path, page) == expected

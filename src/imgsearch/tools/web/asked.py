@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from imgsearch.errors import UsageError
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search.language.filtering import NAMES, below_of, filters_of
+from imgsearch.tools.server import shapes
+from imgsearch.tools.server.api import Filters
 
 MOST_HITS = 1_000
 """Images of one answer."""
@@ -18,10 +20,8 @@ MOST_OFFSET = 1_000_000
 MOST_KEYS = 10_000
 _MOST_EXAMPLES = 32
 _MOST_WORDS = 20_000  # characters
-_NUMBERS = frozenset({"rating"})
-_FIGURES = frozenset({"within_km"})
-_FLAGS = frozenset({"screenshots", "landscape", "portrait", "square", "panorama"})
-_LISTS = frozenset({"keyword", "has"})
+_KINDS = {field.attribute: field.kind for field in shapes.fields(Filters)}
+"""Of the filters, as of a request over HTTP: bool, int, float, a list of texts, or a text."""
 
 
 class Asked:
@@ -119,13 +119,14 @@ class Chosen:
         for name in NAMES:
             if name not in asked:
                 continue
-            if name in _NUMBERS:
+            kind = _KINDS[name]
+            if kind is int:  # the rating
                 given[name] = asked.count(name, 0, 5, -1)
-            elif name in _FIGURES:
+            elif kind is float:
                 given[name] = asked.number(name, 0.0, 1e6)
-            elif name in _FLAGS:
+            elif kind is bool:
                 given[name] = asked.flag(name)
-            elif name in _LISTS:
+            elif get_origin(kind) is list:
                 given[name] = asked.texts(name, 32)
             else:
                 given[name] = asked.text(name)
