@@ -84,10 +84,10 @@ def _allowed() -> Cores:
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
         if count < machine:
-            reason = f"this process is kept to them, of {machine} of the machine"
+            reason = f"the process is limited to {count} of the machine's {machine} cores"
     quota = _quota()
     if quota is not None and math.ceil(quota) < count:
-        return Cores(max(1, math.ceil(quota)), f"a quota of {quota:.2g} cores, of {machine} of the machine")
+        return Cores(max(1, math.ceil(quota)), f"a quota of {quota:.3g} of the machine's {machine} cores")
     return Cores(count, reason)
 
 

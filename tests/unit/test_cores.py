@@ -69,7 +69,7 @@ def test_the_tightest_quota_on_the_way_up_counts(
 def test_a_quota_is_named_as_the_reason(machine: Path) -> None:
     """Whoever has fewer cores than the machine is told why."""
     _draw(machine, "", "pod/container", {"pod/container": 15})
-    assert usable() == cores.Cores(2, "a quota of 1.5 cores, of 16 of the machine")
+    assert usable() == cores.Cores(2, "a quota of 1.5 of the machine's 16 cores")
 
 
 def test_a_container_that_sees_only_its_own_group_hears_its_quota(machine: Path) -> None:
@@ -92,7 +92,7 @@ def test_affinity_counts(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """A process that is kept to some cores uses no more, and a quota of more changes nothing."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7})
     _draw(machine, "", "a", {"a": 40})
-    assert usable() == cores.Cores(3, "this process is kept to them, of 16 of the machine")
+    assert usable() == cores.Cores(3, "the process is limited to 3 of the machine's 16 cores")
 
 
 def test_a_wish_counts_as_far_as_there_are_cores(machine: Path) -> None:
