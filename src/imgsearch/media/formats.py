@@ -76,7 +76,7 @@ FORMATS = (
     Format("PPM", "raster", "pnm pbm pgm ppm pfm", rb"P[1-7Ff][\s#]"),
     # mif1 and msf1 say only "some pictures": the brands that follow tell AVIF from HEIF.
     Format("AVIF", "raster", "avif avifs", rb"....ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4})*?avi[fs])"),
-    Format("PSD", "raster", "psd", rb"8BPS\0[\x01\x02]"),
+    Format("PSD", "raster", "psd psb", rb"8BPS\0[\x01\x02]"),
     # Pillow decodes it in Python, about two seconds a megapixel; `limits.timed` ends what takes too long.
     Format("QOI", "raster", "qoi", rb"qoif"),
     Format("HEIF", "heif", "heic heif hif heics heifs", rb"....ftyp(?:he[iv][cxms]|m[is]f1)"),

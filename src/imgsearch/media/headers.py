@@ -31,6 +31,8 @@ class Header(NamedTuple):
     """The mode and the colours of a palette that Pillow gets wrong."""
     codestream: jpeg2000.Codestream | None = None
     """What a JPEG 2000 is made of."""
+    halves: bool = False
+    """True where samples of 16 bits are decoded as two columns of 8, of which the first has the high bytes."""
 
 
 def read_header(stream: BinaryIO, format: str) -> Header:
@@ -145,7 +147,8 @@ def _tga(stream: BinaryIO) -> Header:
     return Header(stream, has_alpha=has_alpha, zeros_are_opaque=True)
 
 
-# Photoshop's modes → how many channels the picture has; Pillow reads these at 8 bits (a bitmap at 1).
+# Photoshop's modes → how many channels the picture has; Pillow reads these at 8 bits (a bitmap at 1). Of 16 bits it
+# is told that they are twice as many columns.
 _PSD_CHANNELS = {0: 1, 1: 1, 2: 1, 3: 3, 4: 4, 8: 1, 9: 3}
 
 
@@ -155,15 +158,14 @@ def _psd(stream: BinaryIO) -> Header:
     The fourth channel of RGB is transparency only if the number of layers is negative; else a saved selection.
     """
     head = stream.read(26)
-    version, channels, height, bits, mode = struct.unpack(">4xH6xHI4xHH", head)
-    if version == 2:
-        raise PictureError("unsupported", "a large document of Photoshop (PSB)")
+    version, channels, height, width, bits, mode = struct.unpack(">4xH6xHIIHH", head)
     used = _PSD_CHANNELS.get(mode)
-    if used is None or bits != (8 if mode else 1):
+    halves = bits == 16 and mode not in (0, 2)
+    if used is None or (bits != (8 if mode else 1) and not halves):
         raise PictureError("unsupported", f"a Photoshop file of mode {mode} with {bits} bits per channel")
     colours = _section(stream, 26)
     resources = _section(stream, colours[1])
-    layers = _section(stream, resources[1])
+    layers = _section(stream, resources[1], 4 * version)
     stream.seek(layers[0])
     part = stream.read(min(6, layers[1] - layers[0]))
     if mode == 3 and channels > 3 and len(part) == 6 and struct.unpack(">4xh", part)[0] < 0:
@@ -179,21 +181,42 @@ def _psd(stream: BinaryIO) -> Header:
             "unsupported",
             "a Photoshop file saved without Maximize Compatibility",
         )
-    # Pillow expects the lengths of the packed rows of as many channels as it reads, and no more.
-    counted = 2 * height if compression else 0
-    head = head[:12] + struct.pack(">H", min(used, channels)) + head[14:]
-    pieces: list[Piece] = [head, (26, colours[1]), b"\0" * 8, (at, at + 2 + counted * used)]
+    # Pillow expects the lengths of the packed rows of as many channels as it reads, and no more; and no large document.
+    counted = 2 * version * height if compression else 0
+    wide = 2 * width if halves else width
+    read = struct.pack(">H6xHIIHH", 1, min(used, channels), height, wide, 8 if halves else bits, mode)
+    lengths: Piece = (at + 2, at + 2 + counted * used)
+    if compression and version == 2:
+        lengths = _short_lengths(stream, at + 2, height * used)
+    pieces: list[Piece] = [head[:4] + read, (26, colours[1]), b"\0" * 8, (at, at + 2), lengths]
     pieces.append((at + 2 + counted * channels, length(stream)))
-    return Header(spliced(stream, pieces), found.get(_ICC), negative=mode == 0)
+    return Header(spliced(stream, pieces), found.get(_ICC), negative=mode == 0, halves=halves)
+
+
+_MOST_ROWS = 2_000_000
+
+
+def _short_lengths(stream: BinaryIO, at: int, rows: int) -> bytes:
+    """Return the lengths of packed rows, which a large document has in four bytes each, in two."""
+    if rows > _MOST_ROWS:
+        raise PictureError("unsupported", f"a large document of Photoshop of {rows:,} rows")
+    stream.seek(at)
+    lengths = struct.unpack(f">{rows}I", stream.read(4 * rows))
+    if max(lengths, default=0) > 0xFFFF:
+        raise PictureError("unsupported", "a large document of Photoshop with rows of over 65,535 bytes")
+    return struct.pack(f">{rows}H", *lengths)
 
 
 _ICC, _VERSION_INFO = 1039, 1057
 
 
-def _section(stream: BinaryIO, at: int) -> tuple[int, int]:
-    """Return start and end of what follows a length of four bytes."""
+def _section(stream: BinaryIO, at: int, word: int = 4) -> tuple[int, int]:
+    """Return start and end of what follows a length of four bytes, or eight."""
     stream.seek(at)
-    return at + 4, at + 4 + struct.unpack(">I", stream.read(4))[0]
+    size = stream.read(word)
+    if len(size) < word:
+        raise PictureError("corrupt", "its end is missing")
+    return at + word, at + word + int.from_bytes(size)
 
 
 IPTC, EXIF, XMP = 1028, 1058, 1060

@@ -98,8 +98,8 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
     Raises PictureError where the size is out of bounds, else whatever Pillow raises on broken bytes.
     """
     header = read_header(stream, format)
-    with opened(header.stream, format, max_pixels) as image:
-        full = image.size
+    with opened(header.stream, format, max_pixels, halves=header.halves) as image:
+        full = _size(image, header.halves)
         levels = _skip_levels(image, header.codestream, budget.max_pixels) if header.codestream else 0
         with DECODING.take(_cost(image, format, header, budget, levels), length(stream)):
             image.load()
@@ -109,6 +109,8 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
                 mode, colours = header.palette
                 image.putpalette(colours, mode)
             shown = telling_frame(image) if format in _ANIMATED else image
+            if header.halves:
+                shown = Image.fromarray(np.asarray(image)[:, ::2], image.mode)
             shown = manageable(shown, budget.max_pixels, opaque=not _has_alpha(shown, header))
             if header.bits < 8:
                 step, top = 1 << 8 - header.bits, (1 << header.bits) - 1
@@ -122,8 +124,9 @@ def decode(stream: BinaryIO, format: str, budget: PixelBudget, max_pixels: int) 
 
 def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
     """Return the upright image's (width, height) by its header, or raise what ``decode`` would raise for it."""
-    with opened(read_header(stream, format).stream, format, max_pixels) as image:
-        return upright(image.size, orientation_of(image))
+    header = read_header(stream, format)
+    with opened(header.stream, format, max_pixels, halves=header.halves) as image:
+        return upright(_size(image, header.halves), orientation_of(image))
 
 
 def _cost(image: ImageFile.ImageFile, format: str, header: Header, budget: PixelBudget, levels: int) -> Cost:
@@ -307,19 +310,27 @@ def reduced(image: Image.Image, max_pixels: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BOX, reducing_gap=1.0)
 
 
-def opened(stream: BinaryIO, format: str, max_pixels: int) -> ImageFile.ImageFile:
-    """Parse a file's header and refuse a size that is out of bounds; nothing is decoded yet."""
+def opened(stream: BinaryIO, format: str, max_pixels: int, *, halves: bool = False) -> ImageFile.ImageFile:
+    """Parse a file's header and refuse a size that is out of bounds; nothing is decoded yet.
+
+    ``halves`` is that of a Header.
+    """
     prepare_pillow(max_pixels)
     try:
         image = _OPENERS[format](stream)
     except Image.DecompressionBombError as error:
         raise PictureError("too many pixels", str(error)) from error
     try:
-        check_size(image.size, max_pixels)
+        check_size(_size(image, halves), max_pixels)
     except BaseException:
         image.close()
         raise
     return image
+
+
+def _size(image: ImageFile.ImageFile, halves: bool) -> tuple[int, int]:
+    """Return the (width, height) of an image of which two columns may be one."""
+    return (image.width // 2, image.height) if halves else image.size
 
 
 def prepare_pillow(max_pixels: int) -> None:

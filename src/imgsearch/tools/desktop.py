@@ -47,6 +47,8 @@ _AT_TIME = {
 holds, the arguments. (As their manual pages have it; evince calls an index what counts from 1.)"""
 _BROWSERS = ("firefox-esr", "firefox", "chromium", "google-chrome", "brave-browser", "microsoft-edge")
 """Browsers show PDFs at #page=7, and films at #t=83.2 (W3C: Media Fragments URI)."""
+_TYPES = {".mts": "video/mp2t", ".m2ts": "video/mp2t", ".cbz": "application/vnd.comicbook+zip"}
+"""Of files that have places and whose types Python doesn't know, at least not everywhere."""
 _PAGED = {"application/pdf", "image/tiff", "application/vnd.comicbook+zip"}
 _BY_BROWSERS = "application/pdf"
 
@@ -74,9 +76,8 @@ def open_files(paths: Sequence[str], pages: Sequence[int] = ()) -> None:
 
 def _opened_at(path: str, page: int) -> list[str] | None:
     """Return the command that opens a document at a page, or a film at so many milliseconds; None if none is known."""
-    kind = mimetypes.guess_type(path)[0] or ""
-    if path.lower().endswith(".cbz"):
-        kind = "application/vnd.comicbook+zip"
+    extension = os.path.splitext(path)[1].lower()
+    kind = _TYPES.get(extension) or mimetypes.guess_type(path)[0] or ""
     is_film = kind.startswith("video/")
     if not (is_film or kind in _PAGED):
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from support.pictures import QUADRANTS, encode, quadrants
+from support.pictures import encode, quadrants
 from support.siblings import QUARTERS, Drawn, Right, fields_of
 from support.siblings.other_files import GREY, bmp, jp2, little, psd, space, tga
 from support.tagged import GREYS, chunk, fields, pack, packed, png, tiff
@@ -167,11 +167,7 @@ def first_frame_is_empty() -> Drawn:
     yield "hidden-picture-then-black.png", _hidden(image, black), Right(or_skipped="corrupt")
     part = Image.new("RGB", (64, 48))
     part.paste(image.crop((0, 0, 64, 24)), (0, 0))
-    yield (
-        "picture-in-two-parts.gif",
-        moving(".gif", black, part, image),
-        fields_of((*QUADRANTS[:2], (0, 0, 0), (0, 0, 0))),
-    )
+    yield "picture-in-two-parts.gif", moving(".gif", black, part, image), QUARTERS
 
 
 def _hidden(still: Image.Image, frame: Image.Image) -> bytes:

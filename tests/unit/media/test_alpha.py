@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from imgsearch.media.formats import check_picture
 from imgsearch.model.image import PatchLayout, prepare
 from imgsearch.rgb import to_rgb
 from imgsearch.types import PixelBudget
@@ -171,9 +172,10 @@ def photoshop(
     section = struct.pack(">Ih", 2, layers) if layers else b""
     body = b"\0\0" + b"".join(np.packbits(p, axis=1).tobytes() if bits == 1 else p.tobytes() for p in planes)
     if packed:
-        rows = [bytes([width - 1]) + row.tobytes() for plane in planes for row in plane]
-        body = b"\0\1" + struct.pack(f">{len(rows)}H", *map(len, rows)) + b"".join(rows)
-    length = struct.pack(">I", len(section))
+        rows = [bytes([row.nbytes - 1]) + row.tobytes() for plane in planes for row in plane]
+        lengths = struct.pack(f">{len(rows)}{'H' if version == 1 else 'I'}", *map(len, rows))
+        body = b"\0\1" + lengths + b"".join(rows)
+    length = struct.pack(">I" if version == 1 else ">Q", len(section))
     return head + b"\0" * 4 + struct.pack(">I", len(resources)) + resources + length + section + body
 
 
@@ -207,6 +209,35 @@ def test_a_negative_number_of_layers_means_transparency(packed: bool) -> None:
     assert off(load(data), ((255, 255, 255), *QUADRANTS[1:])) == 0
 
 
+@pytest.mark.parametrize("version", [1, 2], ids=["PSD", "PSB"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_sixteen_bits_and_large_documents_of_photoshop(packed: bool, version: int) -> None:
+    """Of 16 bits the high ones count, and the size is that of the image; selections and transparency are as ever."""
+    deep = [
+        (256 * plane.astype(int) + 77).astype(">u2") for plane in [*PLANES, fields((0, 255, 255, 255)), ZEROS]
+    ]
+    picture = load(photoshop(deep[:3], 3, bits=16, packed=packed, version=version))
+    assert (picture.width, picture.height) == (64, 48)
+    assert off(picture, QUADRANTS) == 0
+    assert (
+        off(load(photoshop([*deep[:3], deep[4]], 3, bits=16, packed=packed, version=version)), QUADRANTS) == 0
+    )
+    seen = load(photoshop(deep[:4], 3, layers=-1, bits=16, packed=packed, version=version))
+    assert off(seen, ((255, 255, 255), *QUADRANTS[1:])) <= 1
+    plain = photoshop([*PLANES, ZEROS], 3, layers=2, packed=packed, version=version)
+    assert off(load(plain), QUADRANTS) == 0
+
+
+def test_the_size_of_sixteen_bits_is_checked_as_that_of_eight() -> None:
+    """Twice as many columns are no larger an image, nor a longer one."""
+    data = photoshop([plane.astype(">u2") for plane in PLANES], 3, bits=16)
+    assert load(data, max_megapixels=0.00308).width == 64
+    assert check_picture(io.BytesIO(data), "a.psd") == (64, 48)
+    assert refusal(data, max_megapixels=0.003).reason == "too many pixels"
+    for end in (26, 40, 60, 2000):
+        assert refusal(data[:end]).reason == "corrupt"
+
+
 def test_a_photoshop_bitmap_is_no_negative() -> None:
     """A bit that is set is ink."""
     assert off(load(photoshop([fields((1, 0, 1, 0))], 0, bits=1)), (0, 255, 0, 255)) == 0
@@ -222,12 +253,11 @@ def test_photoshops_resources_never_cost_the_picture(resources: bytes) -> None:
 
 
 def test_what_photoshop_keeps_otherwise_is_unsupported() -> None:
-    """16 bits, inks of any number, the large format, and files without a flattened picture are not broken."""
+    """Floating point, inks of any number, and files without a flattened picture are not broken."""
     without = b"8BIM\4\x21\0\0" + struct.pack(">I", 6) + struct.pack(">IB", 1, 0) + b"\0"
     for data in (
-        photoshop([plane.astype(">u2") for plane in PLANES], 3, bits=16),
+        photoshop([plane.astype(">f4") for plane in PLANES], 3, bits=32),
         photoshop(PLANES, 7),
-        photoshop(PLANES, 3, version=2),
         photoshop(PLANES, 3, resources=without),
         photoshop(PLANES, 3).replace(b"\0\0" + PLANES[0].tobytes()[:8], b"\0\2" + PLANES[0].tobytes()[:8]),
     ):

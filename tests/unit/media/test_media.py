@@ -487,7 +487,7 @@ def test_an_unknown_flavour_is_unsupported_not_corrupt() -> None:
     data[at + 8] = 4
     assert reason(bytes(data), "x.tiff") == "unsupported"
     deep = bytearray(psd(8, 8, b"\0" * 400))
-    deep[23] = 16  # bits a channel
+    deep[23] = 32  # bits a channel
     assert reason(bytes(deep), "x.psd") == "unsupported"
 
 
