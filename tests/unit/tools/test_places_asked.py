@@ -10,12 +10,13 @@ import pytest
 
 from imgsearch.client import KeptModel
 from imgsearch.errors import InputError
+from imgsearch.model import runtime
 from imgsearch.search.examples import read_image
 from imgsearch.tools.mcp.tools import TOOLS, Tools
 from imgsearch.tools.server import resources
 from imgsearch.tools.server.handlers import Handlers
 from imgsearch.tools.server.resources import Resources
-from imgsearch.types import Silent
+from imgsearch.types import Runtime, Silent
 from support import drawn_documents, fakes
 from support.cli import imgsearch
 from support.drawn_documents import Drawn, draw
@@ -44,6 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: FakeMode
     run(tmp_path / "index", files)
     monkeypatch.setenv("IMGSEARCH_INDEX", str(tmp_path / "index"))
     monkeypatch.setattr(resources, "LoadedModel", Loaded)
+    # Where a fake computes, torch need not say.
+    monkeypatch.setattr(runtime, "choose", lambda *_: Runtime("cpu", "float32", ""))
     return str(tmp_path / "index")
 
 

@@ -11,12 +11,13 @@ import pytest
 from imgsearch.client import KeptModel
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.parts import part_of
+from imgsearch.model import runtime
 from imgsearch.tools.mcp import tools
 from imgsearch.tools.mcp.tools import TOOLS, Tools
 from imgsearch.tools.server import resources
 from imgsearch.tools.server.handlers import Handlers
 from imgsearch.tools.server.resources import Resources
-from imgsearch.types import ModelOptions, Silent
+from imgsearch.types import ModelOptions, Runtime, Silent
 from support import drawn_documents, fakes
 from support.cli import imgsearch
 from support.drawn_documents import Drawn, draw
@@ -44,6 +45,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_model: FakeModel
     run(part_of(str(tmp_path / "ix")), tmp_path / "papers", model=ModelOptions("fake/pages"))
     monkeypatch.setenv("IMGSEARCH_INDEX", str(tmp_path / "ix"))
     monkeypatch.setattr(resources, "LoadedModel", Loaded)
+    # Where a fake computes, torch need not say.
+    monkeypatch.setattr(runtime, "choose", lambda *_: Runtime("cpu", "float32", ""))
     monkeypatch.setattr(resources, "fits", lambda folder, device: True)
     monkeypatch.setattr(tools, "fits", lambda folder, device: True)
     monkeypatch.setattr(KeptModel, "load", lambda *_: fake_model.encoder())

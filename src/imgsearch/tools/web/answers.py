@@ -15,6 +15,7 @@ from imgsearch.client import protocol
 from imgsearch.errors import InputError
 from imgsearch.index import metadata
 from imgsearch.index.hashes import files_of
+from imgsearch.index.parts import searched
 from imgsearch.index.reader import ImageIndex
 from imgsearch.place import fragment, label
 from imgsearch.search import Answer, SearchRequest, ask
@@ -27,6 +28,7 @@ from imgsearch.search.listing import ListOptions, count_facets
 from imgsearch.search.ranking.cut import Background
 from imgsearch.search.ranking.order import SORTS
 from imgsearch.search.ranking.stacks import MOST
+from imgsearch.search.several import ask_parts
 from imgsearch.search.show import show
 from imgsearch.search.timeline import count_months, list_contents
 from imgsearch.text import is_blank, printable
@@ -37,7 +39,7 @@ from imgsearch.tools.web import originals
 from imgsearch.tools.web.asked import MOST_HITS, MOST_OFFSET, Asked, Chosen
 from imgsearch.tools.web.export import check_size
 from imgsearch.tools.web.groups import DuplicateGroups, told
-from imgsearch.tools.web.keys import key_of, record_of, records_of
+from imgsearch.tools.web.keys import find_record, key_of, records_of
 from imgsearch.tools.web.overviews import Overviews
 from imgsearch.tools.web.overviews import told as clusters_told
 from imgsearch.tools.web.tiles import tile_of_hit, tile_of_record
@@ -61,12 +63,12 @@ _AUTO = ModelOptions()
 
 
 class NeedsModel(Exception):
-    """A query can't be answered before the model has embedded some inputs."""
+    """A query can't be answered before the model of the index in ``folder`` has embedded some inputs."""
 
-    def __init__(self, inputs: Sequence[Input]) -> None:
-        """Keep the inputs."""
+    def __init__(self, folder: str, inputs: Sequence[Input]) -> None:
+        """Keep them."""
         super().__init__()
-        self.inputs = tuple(inputs)
+        self.folder, self.inputs = folder, tuple(inputs)
 
 
 Embedded = Mapping[tuple[str, int, str | None, str | None], Vectors]
@@ -95,6 +97,9 @@ class Catalogues:
 @dataclass(frozen=True, slots=True)
 class Answers:
     """Answers the page's requests for the index in ``folder``. Safe to use from many threads.
+
+    Searches are of its part for documents, too, and so are the images that they find. What is browsed without a query
+    is the index alone.
 
     ``resources`` are what the server's other requests use, too.
     """
@@ -131,25 +136,32 @@ class Answers:
         )
         request = replace(request, options=options)
 
-        def work(index: ImageIndex) -> tuple[Answer, int, dict[int, int]]:
-            encoder: QueryEncoder = CachedEncoder(
-                index, _AUTO, lambda: _Known(index, embedded), keep=not typing
-            )
-            if typing:
-                encoder = _Known(index, embedded, encoder)  # what is in memory need not be looked up
-            answered = _ask(index, request, encoder)
-            searched = index.searched
-            total = index.catalog.counts()[1] if searched is None else searched
-            return (
-                answered,
-                total,
-                metadata.dates(index.catalog.database, [hit.content for hit in answered.hits]),
-            )
+        def encoder_of(index: ImageIndex) -> QueryEncoder:
+            known = CachedEncoder(index, _AUTO, lambda: _Known(index, embedded), keep=not typing)
+            # What is in memory need not be looked up.
+            return _Known(index, embedded, known) if typing else known
 
-        answered, total, dates = self.catalogues.searches.use(self.folder, work)
+        def work(indexes: Sequence[ImageIndex]) -> tuple[Answer, int, dict[str, dict[int, int]]]:
+            encoders = [encoder_of(index) for index in indexes]
+            if len(indexes) > 1:
+                answered = ask_parts(indexes, request, encoders)
+            else:
+                answered = _ask(indexes[0], request, encoders[0])
+            total, dates = 0, dict[str, dict[int, int]]()
+            for index in indexes:
+                here = [hit.content for hit in answered.hits if hit.index in ("", index.folder)]
+                dates[index.folder] = metadata.dates(index.catalog.database, here)
+                total += index.catalog.counts()[1] if index.searched is None else index.searched
+            dates[""] = dates[indexes[0].folder]
+            return answered, total, dates
+
+        # The vector of an image that was dropped here is by the model of the index alone.
+        vectors = any(part.vector is not None for part in request.parts)
+        folders = [self.folder] if vectors else searched(self.folder)
+        answered, total, dates = self.catalogues.searches.use_all(folders, work)
         hits = answered.hits
         return {
-            "hits": [tile_of_hit(hit, dates) for hit in hits[:n]],
+            "hits": [tile_of_hit(hit, dates[hit.index]) for hit in hits[:n]],
             "more": len(hits) > n,
             "total": total,
             "cut": answered.cut.as_json() if answered.cut else None,
@@ -232,13 +244,12 @@ class Answers:
     def _pages(self, keys: Sequence[str]) -> tuple[tuple[bytes, int], ...]:
         if not keys:
             return ()
-        records = self.catalogues.single.use(self.folder, lambda index: records_of(index, keys))
-        return tuple((record.sha256, record.page) for record in records)
+        return tuple((record.sha256, record.page) for record in self.records(keys))
 
-    def embed(self, inputs: Sequence[Input], *, remember: bool) -> Embedded:
-        """Embed inputs with the model, which is loaded if need be; with ``remember``, texts are known from then on.
+    def embed(self, folder: str, inputs: Sequence[Input], *, remember: bool) -> Embedded:
+        """Embed inputs with the model of the index in a folder, which is loaded if need be.
 
-        Raises as loading the model and embedding do.
+        With ``remember``, texts are known from then on. Raises as loading the model and embedding do.
         """
 
         def work(index: ImageIndex) -> Embedded:
@@ -247,7 +258,7 @@ class Answers:
                 _named_by(index, item): vector[None] for item, vector in zip(inputs, vectors, strict=True)
             }
 
-        return self.resources.use_index(self.folder, work)
+        return self.resources.use_index(folder, work)
 
     def embed_image(self, pixels: RGB, budget: PixelBudget | None = None) -> Vectors:
         """Return the vector (1, dim) of an image, (h, w, 3) uint8, seen with a budget. Raises as ``embed`` does."""
@@ -335,11 +346,26 @@ class Answers:
 
     def record(self, key: str) -> Record:
         """Return the image of a key. Raises NoImage."""
-        return self.catalogues.single.use(self.folder, lambda index: record_of(index, key))
+        return self.located(key)[1]
+
+    def located(self, key: str) -> tuple[str, Record]:
+        """Return the image of a key, and the folder of the index that has it. Raises NoImage."""
+
+        def work(indexes: Sequence[ImageIndex]) -> tuple[str, Record]:
+            index, record = find_record(indexes, key)
+            return index.folder, record
+
+        return self.catalogues.single.use_all(searched(self.folder), work)
 
     def records(self, keys: Sequence[str]) -> list[Record]:
         """Return the images of some keys, in order. Raises NoImage."""
-        return self.catalogues.single.use(self.folder, lambda index: records_of(index, keys))
+
+        def work(indexes: Sequence[ImageIndex]) -> list[Record]:
+            if len(indexes) == 1:
+                return records_of(indexes[0], keys)  # thousands at a time
+            return [find_record(indexes, key)[1] for key in keys]
+
+        return self.catalogues.single.use_all(searched(self.folder), work)
 
     def to_export(self, keys: Sequence[str]) -> list[Record]:
         """Return the images of some keys, whose files are not too much for one download.
@@ -347,18 +373,18 @@ class Answers:
         Raises NoImage, and UsageError for too much.
         """
 
-        def work(index: ImageIndex) -> list[Record]:
-            records = records_of(index, keys)
-            contents = {record.sha256 for record in records}
-            check_size(
-                [
-                    max((file.size for file in files_of(index.catalog.database, one)), default=0)
-                    for one in contents
-                ]
-            )
-            return records
+        records = self.records(keys)
 
-        return self.catalogues.single.use(self.folder, work)
+        def work(indexes: Sequence[ImageIndex]) -> list[int]:
+            contents = {record.sha256 for record in records}
+            databases = [index.catalog.database for index in indexes]
+            return [
+                max((file.size for database in databases for file in files_of(database, one)), default=0)
+                for one in contents
+            ]
+
+        check_size(self.catalogues.single.use_all(searched(self.folder), work))
+        return records
 
     def image(self, key: str) -> dict[str, Any]:
         """Tell all that is known of an image. Raises NoImage."""
@@ -367,10 +393,12 @@ class Answers:
     def images(self, keys: Sequence[str]) -> list[dict[str, Any]]:
         """Tell all that is known of some images, in order. Raises NoImage."""
 
-        def work(index: ImageIndex) -> list[dict[str, Any]]:
-            return [_told(index, record) for record in records_of(index, keys)]
+        def work(indexes: Sequence[ImageIndex]) -> list[dict[str, Any]]:
+            if len(indexes) == 1:
+                return [_told(indexes[0], record) for record in records_of(indexes[0], keys)]
+            return [_told(*find_record(indexes, key)) for key in keys]
 
-        return self.catalogues.single.use(self.folder, work)
+        return self.catalogues.single.use_all(searched(self.folder), work)
 
     def duplicates(self, data: Any, groups: DuplicateGroups) -> dict[str, Any]:
         """List groups of images that show the same; nothing is deleted."""
@@ -433,7 +461,7 @@ class _Known:
         found = [self._embedded.get(_named_by(self._index, item)) for item in inputs]
         if missing := [item for item, vector in zip(inputs, found, strict=True) if vector is None]:
             if self._behind is None:
-                raise NeedsModel(missing)
+                raise NeedsModel(self._index.folder, missing)
             return self._behind.embed(inputs)
         return np.concatenate([vector for vector in found if vector is not None])
 

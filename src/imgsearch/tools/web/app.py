@@ -55,6 +55,7 @@ _THREADS = {
     "exports": 2,
     "desktop": 1,
 }
+_MODELS = 2  # that have to embed a query: of the index and of its part
 _UPLOADS_AT_ONCE = 3  # each up to 64 MB in memory
 _ORIGINALS_AT_ONCE = 6  # each up to 64 MB in memory
 _PIECE = 1 << 18  # bytes that are handed on at a time
@@ -308,14 +309,15 @@ class Page:
         def embed(needed: NeedsModel) -> Embedded:
             if typing and visit.session.typed != number:
                 raise Overtaken("more has been typed since")
-            return answers.embed(needed.inputs, remember=not typing)
+            return answers.embed(needed.folder, needed.inputs, remember=not typing)
 
-        try:
-            return json_response(
-                await run_in(request, pool, answers.search, data, uploads, dict(memory.embedded))
-            )
-        except NeedsModel as needed:
-            memory.add(await run_in(request, self.questions, embed, needed))
+        for _ in range(_MODELS):
+            try:
+                return json_response(
+                    await run_in(request, pool, answers.search, data, uploads, dict(memory.embedded))
+                )
+            except NeedsModel as needed:
+                memory.add(await run_in(request, self.questions, embed, needed))
         return json_response(
             await run_in(request, pool, answers.search, data, uploads, dict(memory.embedded))
         )
@@ -385,8 +387,7 @@ class Page:
         return _rendered(await run_in(request, self._pools["thumbs"], self._make_thumb, visit, request, size))
 
     def _make_thumb(self, visit: Visit, request: Request, size: str) -> bytes:
-        record = visit.answers.record(request.path_params["key"])
-        return thumbnail(visit.answers.folder, record, size)
+        return thumbnail(*visit.answers.located(request.path_params["key"]), size)
 
     async def _original(self, request: Request, visit: Visit) -> Response:
         """Send the file itself if a browser shows it, else the large picture that was rendered of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 
 from imgsearch.errors import ImgsearchError
 from imgsearch.index.reader import ImageIndex
@@ -29,6 +30,14 @@ def record_of(index: ImageIndex, key: str) -> Record:
     The hash has to fit: after a rebuild of the index the same number may be another image's.
     """
     return records_of(index, [key])[0]
+
+
+def find_record(indexes: Sequence[ImageIndex], key: str) -> tuple[ImageIndex, Record]:
+    """Return the image of a key that is of one of some indexes, and that index. Raises NoImage."""
+    for index in indexes[:-1]:
+        with suppress(NoImage):
+            return index, record_of(index, key)
+    return indexes[-1], record_of(indexes[-1], key)
 
 
 def records_of(index: ImageIndex, keys: Sequence[str]) -> list[Record]:

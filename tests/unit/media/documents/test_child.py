@@ -85,13 +85,13 @@ def test_halves_of_characters_do_not_come_across() -> None:
 
 
 def test_text_note_and_metadata_come_across() -> None:
-    """What else a reader tells is told, with dates as dates and bytes that are no UTF-8 as they are."""
+    """What else a reader tells is told, with dates as dates, and what is no Unicode as U+FFFD."""
     with _opened("naïve € text") as document:
         assert document.text(Place(0)) == "naïve € text"
         assert document.lines(Place(0)) == [("naïve € text", None)]
         assert document.note == "of list.lines"
         assert document.metadata == Metadata(
-            taken=datetime(2024, 5, 6, 7, 8, 9), taken_from="image", title="Ü\udc80", keywords=("a", "b")
+            taken=datetime(2024, 5, 6, 7, 8, 9), taken_from="image", title="Ü\ufffd", keywords=("a", "b")
         )
 
 
