@@ -42,6 +42,14 @@ def rows(scratch: str) -> list[tuple[str, list[str]]]:
         ("embedding_pass of four layers in float32", [*pass_, "--layers", "4", "--dtypes", "float32"]),
         ("embedding_pass in bfloat16", [*pass_, "--dtypes", "bfloat16"]),
         ("gpu, on the CPU", ["gpu.py", "--tiny", "--scratch", os.path.join(scratch, "gpu")]),
+        (
+            "guest, beside a job",
+            ["guest.py", "beside", "--scratch", scratch, "--images", "60", "--rounds", "1"],
+        ),
+        (
+            "guest, with a quota",
+            ["guest.py", "quota", "--scratch", scratch, "--images", "60", "--rounds", "1"],
+        ),
         ("cold_query", ["cold_query.py", *checkpoints, "--rounds", "2"]),
         (
             "serving",

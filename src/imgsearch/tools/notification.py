@@ -33,7 +33,7 @@ def notify(text: str) -> str:
         command = [program, *(part for line in _ON_MACOS for part in ("-e", line)), _TITLE, text]
     else:
         # The text may have markup where it is shown.
-        command = [program, "--app-name", _TITLE, "--", _TITLE, re.sub("[<>&]", " ", text)]
+        command = [program, "-a", _TITLE, "--", _TITLE, re.sub("[<>&]", " ", text)]
     try:
         done = subprocess.run(
             command,

@@ -88,6 +88,7 @@ def test_a_healthy_index_is_well(gallery: Path, tmp_path: Path, fake_model: Fake
         "deleted",
         "search",
         "folders",
+        "cores",
         "libraries",
     ]
 
@@ -183,6 +184,7 @@ def test_a_topic_is_told_by_its_own_words(tmp_path: Path) -> None:
         "gone",
         "search",
         "folders",
+        "cores",
         "libraries",
     ]
 

@@ -50,9 +50,9 @@ def examine(folder: str) -> list[HealthCheck]:
     except ImgsearchError as error:
         checks.append(HealthCheck("index", False, error.as_message))
     libraries = f"Python {platform.python_version()}, SQLite {sqlite_version()}, FAISS {rabitq.version()}"
-    checks.append(HealthCheck("libraries", True, libraries))
     used = cores.usable()
     checks.append(HealthCheck("cores", True, Message(f"{plural(used.count, 'core')} used: ", used.reason)))
+    checks.append(HealthCheck("libraries", True, libraries))
     return checks
 
 
