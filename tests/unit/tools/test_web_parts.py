@@ -24,6 +24,17 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "choose", lambda *_: Runtime("cpu", "float32", ""))
 
 
+def test_documents_alone_are_a_page_of_their_own(tmp_path: Path, fake_model: FakeModel, drawn: Drawn) -> None:
+    """Where there are no photos, the page is that of the documents."""
+    draw(tmp_path / "papers" / "report.pdf", "pink", "orange")
+    run(part_of(str(tmp_path / "ix")), tmp_path / "papers")
+    with page_server(str(tmp_path / "ix"), fake_model) as running:
+        browser = running.opened()
+        assert browser.get("api/status").json["images"] == 2
+        assert browser.post("api/search", {"q": "orange"}).json["hits"][0]["where"] == "page 2"
+        assert browser.post("api/list", {}).json["total"] == 1  # a file
+
+
 def test_documents_are_found_and_shown(tmp_path: Path, fake_model: FakeModel, drawn: Drawn) -> None:
     """Results are of both, merged by rank; thumbnails, facts and examples are of either."""
     index = indexed_gallery(tmp_path / "page")

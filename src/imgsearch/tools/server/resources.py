@@ -46,7 +46,7 @@ class Resources:
 
     def use_index(self, folder: str | None, work: Callable[[ImageIndex], T]) -> T:
         """Return what ``work`` makes of an index, the default one for None. Raises as ``IndexPool.use`` does."""
-        return self._indexes.use(folder or self.default_index, work)
+        return self._indexes.use(searched(folder or self.default_index)[0], work)
 
     def ask(
         self,

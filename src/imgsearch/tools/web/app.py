@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from imgsearch import deep
 from imgsearch.errors import ImgsearchError, UsageError
+from imgsearch.index.parts import searched
 from imgsearch.search.thumbnails import thumbnail
 from imgsearch.text import Message, Option
 from imgsearch.tools import desktop
@@ -145,7 +146,8 @@ class Page:
 
     def new_link(self, port: int, index: str | None) -> str:
         """Return a link that opens the page once, for the index in the folder ``index`` (None: the server's)."""
-        ticket = self.sessions.new_ticket(index or self._resources.default_index)
+        # Where there are documents alone, their part is the index.
+        ticket = self.sessions.new_ticket(searched(index or self._resources.default_index)[0])
         return f"http://127.0.0.1:{port}/open/{ticket}"
 
     @property

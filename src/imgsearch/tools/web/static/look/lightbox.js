@@ -120,7 +120,7 @@ class Lightbox {
     const same = this.tile?.key === tile.key;
     this.tile = tile;
     if (same) return;
-    this.title.textContent = named(tile);
+    this.title.replaceChildren(el("span", {}, tile.name), tile.where ? ` · ${tile.where}` : "");
     this.image.alt = named(tile);
     this.broken.hidden = true;
     this.image.hidden = false;
