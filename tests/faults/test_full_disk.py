@@ -75,9 +75,9 @@ def looks_whole(folder: str, batches: int) -> None:
 def test_a_disk_that_fills_up_keeps_what_was_acknowledged(disk: Loop) -> None:
     """Vectors go in until the disk is full: one line of error, all commits searchable there, and on with more room."""
     ballast = disk.point / "ballast"
-    ballast.write_bytes(bytes(12 << 20))
+    ballast.write_bytes(bytes(30 << 20))
     folder, batches = str(disk.point / "index"), 0
-    with patch.object(segments, "SEGMENT_BYTES", 8 << 20):
+    with patch.object(segments, "SEGMENT_BYTES", 4 << 20):
         with IndexWriter(folder, spec(DIM)) as writer:
             said = ""
             while not said:
@@ -88,7 +88,7 @@ def test_a_disk_that_fills_up_keeps_what_was_acknowledged(disk: Loop) -> None:
                     said = str(error)
         assert "disk is full" in said
         assert "\n" not in said
-        assert batches * BATCH * DIM * 2 > 20 << 20
+        assert batches * BATCH * DIM * 2 > 8 << 20
         filler = stuff(disk.point)
         looks_whole(folder, batches)
         with pytest.raises(StorageError), IndexWriter(folder) as writer:
@@ -107,7 +107,7 @@ def test_a_run_on_a_full_disk_ends_with_one_line(disk: Loop, tmp_path: Path, fak
     paint(pictures / "red.png", "red")
     assert imgsearch("index", pictures, "--index", folder).code == 0
     draw = np.random.default_rng(1)
-    for number in range(1500):
+    for number in range(600):
         # Long names, so that it is the catalogue that has no room.
         name = f"{number} {'x' * 200}.png"
         paint(pictures / name, tuple(draw.integers(0, 256, 3).tolist()), size=(40, 40))
@@ -123,7 +123,7 @@ def test_a_run_on_a_full_disk_ends_with_one_line(disk: Loop, tmp_path: Path, fak
     assert imgsearch("status", "--index", folder).code == 0
     filler.unlink()
     assert imgsearch("index", pictures, "--index", folder).code == 0
-    assert len(indexed(folder)) == 1501
+    assert len(indexed(folder)) == 601
 
 
 def test_an_index_that_finds_no_room_at_all_is_made_by_the_next_run(

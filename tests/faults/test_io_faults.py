@@ -22,7 +22,7 @@ from support.faults.workload import plan, small
 
 library, server = rig.library, rig.server
 
-SAMPLE, COMMANDS = 16, 4
+SAMPLE, COMMANDS = 10, 3
 """Runs a kind of failure in CI, of the writer and of whole commands; IMGSEARCH_FAULTS=full makes every call fail."""
 SEED = 4
 

@@ -23,7 +23,7 @@ from support.faults.workload import plan, small
 library, server = rig.library, rig.server
 
 SEEDS = (1, 2, 3)
-CUTS = 5000 if rig.FULL else 90
+CUTS = 5000 if rig.FULL else 60
 """Power cuts, shared out among the seeds."""
 
 

@@ -13,7 +13,7 @@ from support import TESTS
 
 KILLING = ["-m", "support.killing"]
 FULL = os.environ.get("IMGSEARCH_FAULTS") == "full"
-"""500 kills, at least 30 of them in each phase; else 12."""
+"""500 kills, at least 30 of them in each phase; else 6, one in each."""
 
 
 @pytest.mark.timeout(1800 if FULL else 300)
@@ -23,7 +23,7 @@ def test_a_killed_writer_loses_nothing_that_it_had_acknowledged() -> None:
 
     What is checked after each kill, and how, stands in the program, which raises at the first thing amiss.
     """
-    kills, each = (500, 30) if FULL else (12, 2)
+    kills, each = (500, 30) if FULL else (6, 1)
     done = subprocess.run(
         [sys.executable, *KILLING, "--kills", str(kills), "--seed", "7"],
         capture_output=True,
