@@ -519,7 +519,7 @@ class Hit:
             del told[name]
         told |= place_json(self.kind, self.page, self.name)
         if self.tile:
-            told["tile"] = list(self.tile)
+            told["tile"] = [round(side, 6) for side in self.tile]
         if self.rerank is not None:
             told["rerank"] = round(self.rerank, 6)
         if self.index:

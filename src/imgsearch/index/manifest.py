@@ -233,7 +233,7 @@ def differences(have: IndexSpec, want: IndexSpec) -> list[str]:
 
 def _of_pages(spec: IndexSpec) -> str:
     most = spec.page_pixels
-    return f"{most.max_pixels:,} pixels per page" if most else "pages like photos"
+    return f"up to {most.max_pixels:,} pixels for pages" if most else "the same pixels for pages and photos"
 
 
 def _checksum(data: dict[str, Any]) -> str:

@@ -109,7 +109,7 @@ def show(index: ImageIndex, path: str) -> Shown:
             mtime_ns=row.mtime_ns,
             missing=not deep.exists(name),
             sha256=(row.content or b"").hex(),
-            sizes=tuple((picture.width, picture.height) for picture in pictures),
+            sizes=tuple((one.width, one.height) for one in pictures if one.kind != "tile"),
             copies=tuple(sorted(paths)),
             metadata=(metadata.get(catalog.database, row.content) if row.content else None) or NO_METADATA,
             error=row.error or "",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ from hypothesis.extra import numpy as arrays
 from imgsearch import errors
 from imgsearch.cli.spelling import spelled
 from imgsearch.client import protocol
+from imgsearch.client.connection import Server
+from imgsearch.client.encoder import RemoteEncoder
 from imgsearch.errors import (
     ImgsearchError,
     InputError,
@@ -21,6 +26,7 @@ from imgsearch.errors import (
     UsageError,
     rebuild_call,
 )
+from imgsearch.model import locate
 from imgsearch.text import Option
 from imgsearch.types import Input, ModelSpec, Patches, PixelBudget
 
@@ -189,3 +195,33 @@ def test_a_line_for_http_names_the_fields_of_the_request() -> None:
     refused = protocol.error_json(UsageError(Option("below"), ": the path is empty"), {"below": "in"})
     assert refused["error"]["message"] == "in: the path is empty"
     assert refused["error"]["parts"][0]["option"] == "below"
+
+
+class _Recorder:
+    """A server that keeps what it is sent."""
+
+    state = SimpleNamespace(pid=1)
+
+    def json(self, path: str, data: object) -> dict[str, object]:
+        """Say that a model is loaded."""
+        runtime = {"device": "cpu", "dtype": "float32", "reason": "a fake"}
+        return {**runtime, "dim": 24, "batch_size": 8, "batch_reason": ""}
+
+    def message(self, path: str, message: bytes, inputs: int) -> bytes:
+        """Keep the inputs; answer with zeros."""
+        self.sent = protocol.unpack_inputs(message)[1]
+        return protocol.pack({}, {"vectors": np.zeros((inputs, 24), np.float32)})
+
+
+def test_an_image_crosses_with_its_own_pixel_budget() -> None:
+    """A page is sent with the pixels of pages, beside photos with those of the model's own budget."""
+    checkpoint = locate.find_checkpoint("demo")
+    model_spec = replace(MODEL_SPEC, folder=checkpoint.folder, budget=PixelBudget(1024, 5120))
+    server = _Recorder()
+    encoder = RemoteEncoder(cast("Server", server), model_spec, lambda: pytest.fail("loaded"), print)
+    image = np.zeros((600, 500, 3), np.uint8)
+    encoder.embed([Input(image=image), Input(image=image, budget=PixelBudget(1024, 51_200))])
+    photo, page = (item.image for item in server.sent)
+    assert isinstance(photo, Patches)
+    assert isinstance(page, Patches)
+    assert len(page.pixel_values) > 8 * len(photo.pixel_values)

@@ -12,6 +12,7 @@ from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.media import tiles
 from imgsearch.search import SearchRequest, answer
 from imgsearch.search.hits import SearchOptions
+from imgsearch.search.show import show
 from imgsearch.types import Hit
 from support.fakes import COLOURS, FakeModel, fake_model, paint, run
 
@@ -65,9 +66,10 @@ def test_a_long_screenshot_is_found_by_its_best_tile(tmp_path: Path, fake_model:
         left, top, right, bottom = hits[0].tile or (0, 0, 0, 0)
         assert (left, right) == (0, 1)
         assert top < 0.5 < bottom
-        assert hits[0].as_json()["tile"] == [left, top, right, bottom]
+        assert hits[0].as_json()["tile"] == pytest.approx([left, top, right, bottom], abs=1e-6)
         assert "tile" not in hits[1].as_json()
-    assert shot.name == "long.png"
+    with ImageIndex(folder) as index:
+        assert show(index, str(shot)).sizes == ((200, 2700),)
 
 
 def test_tiles_come_and_go_with_the_option(tmp_path: Path, fake_model: FakeModel) -> None:
@@ -104,3 +106,25 @@ def test_large_pages_of_a_pdf_are_cut(tmp_path: Path, fake_model: FakeModel) -> 
     assert run(folder, tmp_path / "p").unchanged == 1
     run(folder, tmp_path / "p", walk=WHOLE)
     assert pages(folder, path) == {0, 1}
+
+
+def test_a_run_over_tiles_continues_where_it_stopped(tmp_path: Path, fake_model: FakeModel) -> None:
+    """Pages and tiles that were committed before an interruption are not embedded again, and none is missing."""
+    pytest.importorskip("pypdfium2")
+    path, folder = tmp_path / "p" / "plans.pdf", str(tmp_path / "i")
+    path.parent.mkdir()
+    plans = [Image.new("RGB", (1684, 2384), (20 * number, 90, 90)) for number in range(4)]
+    plans[0].save(path, save_all=True, append_images=plans[1:], resolution=72)
+
+    def stop(embedded: int) -> None:
+        if embedded >= 10:
+            raise KeyboardInterrupt
+
+    fake_model.before = stop
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "p", walk=TILES, batch_size=1)
+    before, fake_model.before = fake_model.embedded, None
+    assert run(folder, tmp_path / "p", batch_size=1).indexed == 1
+    found = pages(folder, path)
+    assert {tiles.page_of(page) for page in found if tiles.is_tile(page)} == {0, 1, 2, 3}
+    assert fake_model.embedded == len(found) >= before >= 10
