@@ -31,6 +31,7 @@ from imgsearch.indexing.run import index_pictures
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint, CheckpointInfo
 from imgsearch.types import (
+    PAGE_BUDGET,
     RGB,
     IndexSpec,
     Input,
@@ -175,7 +176,7 @@ class FakeEncoder:
 def spec(dim: int = DIM, model: str = MODEL) -> IndexSpec:
     """Return the spec that an index made with the fake has."""
     prompt = "Represent the user's input."
-    return IndexSpec(model, _fingerprint(f"/{model}"), dim, prompt, prompt, BUDGET)
+    return IndexSpec(model, _fingerprint(f"/{model}"), dim, prompt, prompt, BUDGET, PAGE_BUDGET)
 
 
 def _fingerprint(folder: str) -> str:

@@ -440,9 +440,9 @@ def _vectors_spec(
     if choice.model is not None:
         base = source.spec or have
         if base is None:
-            return choose_spec(replace(choice, dim=source.dim), reporter)[1], Message(
-                "as given with ", Option("model")
-            )
+            # Whoever made the embeddings has seen all images alike, most likely.
+            alike = replace(choice, dim=source.dim, profile=choice.profile or "photos")
+            return choose_spec(alike, reporter)[1], Message("as given with ", Option("model"))
         checkpoint = fetch_checkpoint(choice.model, choice.revision, reporter, force_model=choice.force_model)
         found = checkpoint.fingerprint
         named = replace(base, model=checkpoint.name, fingerprint=found, dim=source.dim)

@@ -248,7 +248,7 @@ def open_table(path: str) -> TableSource:
         file = pq.ParquetFile(path)
         schema, rows = file.schema_arrow, file.metadata.num_rows
         about = schema.metadata or {}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     for column in ("path", "embedding"):
         if schema.names.count(column) != 1:
