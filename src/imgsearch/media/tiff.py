@@ -118,7 +118,8 @@ def check(stream: BinaryIO, format: str, max_pixels: int) -> tuple[int, int]:
         page = _pages(file, 1)[0][0]
         _check(page, max_pixels)
         if _is_for_pillow(page):
-            raster.opened(_at_page(stream, page), "TIFF", max_pixels).close()
+            with raster.opened(_at_page(stream, page), "TIFF", max_pixels):
+                pass  # not closed by name: that would close the caller's stream
         return raster.upright((int(page.imagewidth), int(page.imagelength)), _number(page, _ORIENTATION, 1))
 
 

@@ -387,6 +387,13 @@ def test_pages_are_upright_whoever_decodes_them(orientation: int) -> None:
     assert np.abs(eight.pixels.astype(int) - twelve.pixels).max() <= 1
 
 
+def test_a_check_leaves_the_file_open() -> None:
+    """Whoever has looked at the size can go on to decode."""
+    stream = io.BytesIO(tiff(shade(10), shade(20)))
+    check_picture(stream, "x.tif")
+    assert [picture.page for picture in load_pictures(stream, "x.tif", BUDGET)] == [0, 1]
+
+
 def test_a_check_refuses_what_decoding_would() -> None:
     """A check reads the tags, also of what Pillow can't open."""
     check_picture(io.BytesIO(tiff(({258: 12}, pack(numbers(12), 12)))), "x.tif")
