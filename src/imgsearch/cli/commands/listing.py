@@ -182,6 +182,7 @@ def _show(files: Iterator[IndexedFile], folders: Sequence[str]) -> None:
     try:
         with ExitStack() as stack:
             opened = [stack.enter_context(ImageIndex(folder)) for folder in folders]
+            real |= {one.folder: os.path.realpath(one.folder) for one in opened}
             while some := list(islice(files, _AT_ONCE)):
                 # Of each file that row which knows its image, if there is one.
                 each = zip(*(rows_of_files(one, some) for one in opened), strict=True)
