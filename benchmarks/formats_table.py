@@ -48,6 +48,7 @@ SIZE = (480, 360)
 VIEWERS = {
     "application/pdf": "org.gnome.Evince.desktop",
     "image/tiff": "org.gnome.Evince.desktop",
+    "application/vnd.comicbook": "org.gnome.Evince.desktop",
     "video": "mpv.desktop",
 }
 
@@ -343,8 +344,8 @@ DRAWN: tuple[Callable[[Path], File | None], ...] = (
     convert("PSD", ".psd"),
     convert("PSD", ".psd", "-depth", "16"),
     jxl,
-    by_program("JPEG XL", ".jxl", "cjxl", "-d1"),
-    by_program("JPEG XL", ".jxl", "cjxl", "-d0"),
+    by_program("JPEG XL", ".jxl", "cjxl", "-d", "1"),
+    by_program("JPEG XL", ".jxl", "cjxl", "-d", "0"),
     convert("JPEG XL", ".jxl"),
     svg,
     svgz,

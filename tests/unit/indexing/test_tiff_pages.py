@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imgsearch.index.reader import ImageIndex
+from imgsearch.indexing.decode import EMPTY
 from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.tools.maintenance.verify import verify_index
 from support import fakes
@@ -79,7 +80,7 @@ def test_pages_that_are_not_there_are_nothing_to_index(
     scan(scans / "a.tif", "red", "green")
     paint(scans / "b.png", "green")
     result = run(folder, scans, walk=WalkOverrides(pages="7-9"))
-    assert (result.indexed, dict(result.skipped)) == (1, {"holds no picture": 1})
+    assert (result.indexed, dict(result.skipped)) == (1, {EMPTY: 1})
 
 
 def test_folders_that_ask_for_different_pages_of_a_copy_have_them(
