@@ -59,9 +59,10 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     run(sys.executable, "-m", "venv", *(["--without-pip"] if _uv() else []), folder, cwd=folder.parent)
     python = folder / "bin" / "python"
     install = [_uv(), "pip", "install", "--python", python] if _uv() else [python, "-m", "pip", "install"]
-    certificates = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+    # Links to the files that uv keeps, into folders of its own: to memory, gigabytes would be copied.
+    settings = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1", "UV_LINK_MODE": "symlink"}
     constraints = ROOT / "constraints.txt"
-    run(*install, "--quiet", "--constraint", constraints, wheel, cwd=folder.parent, **certificates)
+    run(*install, "--quiet", "--constraint", constraints, wheel, cwd=folder.parent, **settings)
     yield folder
     shutil.rmtree(folder)  # gigabytes, which pytest would keep for three runs
 
