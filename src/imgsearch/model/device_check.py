@@ -36,7 +36,8 @@ class DeviceCheck:
 
 def known_check(device: str, dtype: str) -> DeviceCheck | None:
     """Return what the last comparison gave for a device with this version of torch; None if there was none."""
-    found = _read().get(_key(device, dtype))
+    checks = _read()
+    found = checks.get(_key(device, dtype)) if checks else None  # mostly there is none: the card need not be asked
     try:
         check = DeviceCheck(**found) if isinstance(found, dict) else None
         return check if check and math.isfinite(check.cosine) else None
