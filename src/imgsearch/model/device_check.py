@@ -37,7 +37,9 @@ class DeviceCheck:
 def known_check(device: str, dtype: str) -> DeviceCheck | None:
     """Return what the last comparison gave for a device with this version of torch; None if there was none."""
     checks = _read()
-    found = checks.get(_key(device, dtype)) if checks else None  # mostly there is none: the card need not be asked
+    found = (
+        checks.get(_key(device, dtype)) if checks else None
+    )  # mostly there is none: the card need not be asked
     try:
         check = DeviceCheck(**found) if isinstance(found, dict) else None
         return check if check and math.isfinite(check.cosine) else None
@@ -70,8 +72,10 @@ def _key(device: str, dtype: str) -> str:
     """Name what a result holds for: another card, dtype or version of torch may do better, or worse."""
     import torch
 
-    kind = device.partition(":")[0]
-    name = torch.cuda.get_device_name(device) if kind == "cuda" else platform.machine()
+    kind, name = device.partition(":")[0], platform.machine()
+    if kind == "cuda":
+        with contextlib.suppress(RuntimeError, AssertionError):  # a build without CUDA asserts it
+            name = torch.cuda.get_device_name(device)
     return f"{torch.__version__} {kind} {name} {dtype}"
 
 
