@@ -239,7 +239,7 @@ def test_status_tells_the_index_at_a_glance(indexed: Path, tiny_checkpoint: str,
     assert state["files"] == state["contents"] == 6
     assert state["errors"] == {"not an image": 1}
     assert (state["model"], state["dim"]) == (tiny_checkpoint, 128)
-    assert state["pixels"] == {"image": [4096, 57600]}
+    assert state["pixels"] == {"image": [4096, 57600], "page": [4096, 360000]}
     assert (state["device"], state["dtype"]) == ("cpu", "float32")
     assert "float32 is the CPU's dtype" in state["reason"]
     assert state["roots"] == [str(indexed)]
