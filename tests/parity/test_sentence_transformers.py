@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgsearch.search import embed_inputs
+from imgsearch.search.encoding import embed_inputs
 from imgsearch.types import ModelOptions
 from support import ROOT
 from support.pictures import scene

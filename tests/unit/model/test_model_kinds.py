@@ -17,7 +17,7 @@ from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.model.conventions import conventions_of
 from imgsearch.model.hub import download_bytes, download_checkpoint
 from imgsearch.model.locate import download, fetch_checkpoint, find_checkpoint
-from imgsearch.search import embed_inputs
+from imgsearch.search.encoding import embed_inputs
 from imgsearch.spec import checkpoint_for, choose_spec
 from imgsearch.tools.training.options import TrainOptions, resolve_options
 from imgsearch.types import ModelOptions, Silent

@@ -13,7 +13,8 @@ import pytest
 
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.search import CachedEncoder, SearchRequest, answer, check_request, query, similar
+from imgsearch.search import SearchRequest, answer, check_request, query, similar
+from imgsearch.search.encoding import CachedEncoder
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.language.question import Part
 from imgsearch.tools.maintenance.status import IndexedFile, indexed_files, read_status
