@@ -1,8 +1,8 @@
 """How much of a JPEG may be missing at its end before its embedding is another picture's.
 
 Theory: what is missing looks like the last row that is there. A few rows hardly move an embedding; half of them make
-another picture. The share from which on a file is decoded (`media/raster.py:LEAST_ROWS`) should keep the embedding
-nearer to that of the complete file than any other file's is.
+another picture. The share from which on a file is decoded (`media/decoders/raster.py:LEAST_ROWS`) should keep the
+embedding nearer to that of the complete file than any other file's is.
 
     python benchmarks/ends.py FOLDER [--model demo]
 
@@ -20,7 +20,7 @@ import os
 import numpy as np
 
 from imgsearch.errors import PictureError
-from imgsearch.media import raster
+from imgsearch.media.decoders import raster
 from imgsearch.media.formats import load_pictures
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.locate import find_checkpoint

@@ -178,7 +178,7 @@ def load_metadata(stream: BinaryIO, name: str, *, max_megapixels: float = MAX_ME
     load_pictures.
     """
     with suppress(Exception):  # decoders of other people, fed with bytes of anybody
-        from imgsearch.media import raster
+        from imgsearch.media.decoders import raster
 
         raster.prepare_pillow(int(max_megapixels * 1_000_000))  # else it warns of damaged EXIF
         decoder, format = _decoder(stream, name)
@@ -214,7 +214,7 @@ def _decoder(stream: BinaryIO, name: str) -> tuple[Decoder, str]:
 
 
 def _module(format: Format) -> Decoder:
-    return cast("Decoder", import_module(f"imgsearch.media.{format.module}"))
+    return cast("Decoder", import_module(f"imgsearch.media.decoders.{format.module}"))
 
 
 @contextmanager

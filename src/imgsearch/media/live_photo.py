@@ -85,11 +85,11 @@ def _identifier(still: BinaryIO, name: str) -> str:
     with suppress(Exception):  # bytes of anybody: what they don't tell is not known
         match formats.recognise(still, name).name:
             case "JPEG":
-                from imgsearch.media import jpeg
+                from imgsearch.media.decoders import jpeg
 
                 return live_photo_of(jpeg.exif_of(still, most))
             case "HEIF":
-                from imgsearch.media import heif
+                from imgsearch.media.decoders import heif
 
                 return live_photo_of(heif.exif_of(still, most))
     return ""

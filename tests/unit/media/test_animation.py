@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from imgsearch.media import animation
-from imgsearch.media.animation import most_telling
+from imgsearch.media.decoders import animation
+from imgsearch.media.decoders.animation import most_telling
 from support.decoded import load
 from support.pictures import QUADRANTS, encode, quadrants, scene
 

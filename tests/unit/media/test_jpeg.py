@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgsearch.media import jpeg
+from imgsearch.media.decoders import jpeg
 from imgsearch.types import PixelBudget
 from support.decoded import load, off, refusal
 from support.pictures import QUADRANTS, encode, quadrants, scene

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imgsearch.errors import PictureError
-from imgsearch.media import limits, raster
+from imgsearch.media import limits
+from imgsearch.media.decoders import raster
 from imgsearch.media.limits import Cost, MemoryLimiter, timed
 from imgsearch.types import DEFAULT_BUDGET
 from support.bombs import bmp_rle, tiff

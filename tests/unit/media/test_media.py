@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from imgsearch.errors import PictureError
-from imgsearch.media import colour, raster
+from imgsearch.media import colour
+from imgsearch.media.decoders import raster
 from imgsearch.media.formats import EXTENSIONS, FORMATS, check_picture, load_pictures
 from imgsearch.rgb import to_rgb
 from imgsearch.types import Picture, PixelBudget

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from imgsearch.media.decoders.tiff import MAX_PAGES
 from imgsearch.media.formats import check_picture, load_pictures
-from imgsearch.media.tiff import MAX_PAGES
 from imgsearch.types import PixelBudget
 from support.decoded import BUDGET, load, off, pages, refusal
 from support.pictures import QUADRANTS

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import av
 
 from imgsearch.errors import PictureError
+from imgsearch.media.decoders.raster import check_size
 from imgsearch.media.documents.contract import DocumentOptions, Place
 from imgsearch.media.documents.film_frames import (
     Candidate,
@@ -28,7 +29,6 @@ from imgsearch.media.documents.film_frames import (
 )
 from imgsearch.media.limits import TooLong
 from imgsearch.media.metadata.film import from_tags
-from imgsearch.media.raster import check_size
 from imgsearch.text import format_bytes
 from imgsearch.types import Metadata, Picture, PixelBudget
 

@@ -16,10 +16,10 @@ import pillow_jxl
 from PIL import Image
 
 from imgsearch.errors import PictureError
-from imgsearch.media import jpeg
+from imgsearch.media.decoders import jpeg
+from imgsearch.media.decoders.raster import check_size, finished, upright
 from imgsearch.media.documents.contract import DocumentOptions, Place
 from imgsearch.media.metadata import MAX_BLOCK, merged
-from imgsearch.media.raster import check_size, finished, upright
 from imgsearch.media.splice import length
 from imgsearch.types import Metadata, Picture, PixelBudget
 

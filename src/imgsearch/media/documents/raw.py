@@ -12,7 +12,7 @@ import rawpy
 from PIL import ExifTags, Image
 
 from imgsearch.errors import PictureError
-from imgsearch.media import raster
+from imgsearch.media.decoders import raster
 from imgsearch.media.documents.contract import DocumentOptions, Place
 from imgsearch.media.metadata import merged
 from imgsearch.media.splice import length
@@ -107,7 +107,7 @@ class _Raw:
         if not isinstance(thumb, bytes):  # one without compression
             size = thumb.shape[1], thumb.shape[0]
             return np.rot90(thumb, self._turns).copy() if self._is_enough(size, budget) else None
-        from imgsearch.media import jpeg
+        from imgsearch.media.decoders import jpeg
 
         try:
             with raster.opened(io.BytesIO(thumb), "JPEG", self._max_pixels) as image:

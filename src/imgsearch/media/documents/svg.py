@@ -19,9 +19,9 @@ import resvg_py
 from PIL import Image
 
 from imgsearch.errors import PictureError
+from imgsearch.media.decoders.raster import finished
 from imgsearch.media.documents.contract import DocumentOptions, Place
 from imgsearch.media.metadata.values import text_of
-from imgsearch.media.raster import finished
 from imgsearch.types import MAX_ASPECT, Metadata, Picture, PixelBudget
 
 _MOST_BYTES = 32 << 20

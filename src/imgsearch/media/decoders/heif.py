@@ -10,9 +10,9 @@ from PIL import Image
 
 from imgsearch.errors import PictureError
 from imgsearch.media import colour
+from imgsearch.media.decoders.raster import check_size, finished
 from imgsearch.media.limits import DECODING, Cost
 from imgsearch.media.metadata import merged
-from imgsearch.media.raster import check_size, finished
 from imgsearch.media.splice import length
 from imgsearch.types import Metadata, Picture, PixelBudget
 

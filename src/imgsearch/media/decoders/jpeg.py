@@ -11,7 +11,8 @@ from typing import BinaryIO
 from PIL import Image, ImageChops, ImageFile
 
 from imgsearch.errors import PictureError
-from imgsearch.media import colour, raster
+from imgsearch.media import colour
+from imgsearch.media.decoders import raster
 from imgsearch.media.limits import DECODING, Cost
 from imgsearch.media.metadata import MAX_BLOCK, merged
 from imgsearch.media.metadata.iptc import in_photoshop

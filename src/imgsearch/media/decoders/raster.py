@@ -33,10 +33,11 @@ from PIL import (
 )
 
 from imgsearch.errors import PictureError
-from imgsearch.media import colour, headers
-from imgsearch.media.animation import most_telling
-from imgsearch.media.headers import Header, read_header
-from imgsearch.media.jpeg2000 import Codestream
+from imgsearch.media import colour
+from imgsearch.media.decoders import headers
+from imgsearch.media.decoders.animation import most_telling
+from imgsearch.media.decoders.headers import Header, read_header
+from imgsearch.media.decoders.jpeg2000 import Codestream
 from imgsearch.media.limits import DECODING, Cost
 from imgsearch.media.metadata import merged
 from imgsearch.media.splice import length

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO, NamedTuple
 
 from imgsearch.errors import PictureError
-from imgsearch.media import colour, jpeg2000
+from imgsearch.media import colour
+from imgsearch.media.decoders import jpeg2000
 from imgsearch.media.splice import Piece, length, spliced
 
 _MAX_BOXES = 1000

@@ -16,12 +16,13 @@ from PIL import Image
 
 from imgsearch.errors import PictureError
 from imgsearch.installation import how_to_add
-from imgsearch.media import colour, raster
+from imgsearch.media import colour
+from imgsearch.media.decoders import raster
+from imgsearch.media.decoders.tiff_codecs import CODECS, unpacked
 from imgsearch.media.limits import DECODING, Cost, TooLong
 from imgsearch.media.metadata import merged
 from imgsearch.media.metadata.iptc import in_photoshop
 from imgsearch.media.splice import length, spliced
-from imgsearch.media.tiff_codecs import CODECS, unpacked
 from imgsearch.rgb import scaled, stretched
 from imgsearch.text import error_line
 from imgsearch.types import Metadata, Picture, PixelBudget

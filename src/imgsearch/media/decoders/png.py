@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from imgsearch.errors import PictureError
-from imgsearch.media import colour, raster
+from imgsearch.media import colour
+from imgsearch.media.decoders import raster
 from imgsearch.media.limits import DECODING, Cost
 from imgsearch.media.metadata import merged
 from imgsearch.media.metadata.values import text_of
