@@ -35,8 +35,10 @@ from collections.abc import Callable, Iterator
 import measure
 
 _LAP_BYTES = 48 << 20
-_DEAF = "import imgsearch.cores as cores; cores._quota = lambda: None; "
-_FORGETFUL = "import os, imgsearch.cores as cores; cores._allowed = lambda: cores.Cores(os.cpu_count(), ''); "
+_DEAF = "import imgsearch.machine.cores as cores; cores._quota = lambda: None; "
+_FORGETFUL = (
+    "import os, imgsearch.machine.cores as cores; cores._allowed = lambda: cores.Cores(os.cpu_count(), ''); "
+)
 _MAIN = "import sys; from imgsearch.__main__ import main; sys.exit(main())"
 _CGROUPS = "/sys/fs/cgroup"
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imgsearch import cgroups, cores
-from imgsearch.cores import limited, usable
 from imgsearch.errors import UsageError
+from imgsearch.machine import cgroups, cores
+from imgsearch.machine.cores import limited, usable
 from imgsearch.model import runtime
 
 NO_LIMIT = {"": "max 100000\n", "cpu": "-1\n"}

@@ -27,9 +27,9 @@ STOREYS = (
     {"mounts"},
     {"fs", "rgb"},
     {"types"},
-    {"cores"},
-    {"errors", "startup", "memory"},
-    {"cgroups", "deep", "installation", "lines", "place", "text"},
+    {"machine"},
+    {"errors", "startup"},
+    {"deep", "installation", "lines", "place", "text"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},
@@ -65,7 +65,7 @@ ONLY_IN = {
     "matplotlib": {"tools/evaluation/report"},
     "sentence_transformers": {"tools/evaluation/models", "tools/training/"},
     "typer": {"cli/"},
-    "psutil": {"index/layout", "indexing/gentle/", "memory"},
+    "psutil": {"index/layout", "indexing/gentle/", "machine/memory"},
     "starlette": {"tools/server/", "tools/web/"},
     "uvicorn": {"tools/server/daemon"},
     "h11": {"tools/server/daemon"},

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, cast
 
 import typer
 
-from imgsearch import cores
 from imgsearch.cli import completion, output
 from imgsearch.cli.help import ADVANCED, MODEL, OUTPUT, show_all
 from imgsearch.cli.parsing import is_typed, set_in_file
 from imgsearch.cli.terminal.look import When
 from imgsearch.errors import ImgsearchError, InputError, UsageError, exhausted
+from imgsearch.machine import cores
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
 from imgsearch.startup import INTERRUPTED
 from imgsearch.text import Message

@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from imgsearch.cores import Cores
 from imgsearch.errors import UsageError
 from imgsearch.indexing.gentle.deadline import deadline
 from imgsearch.indexing.roots import WalkOverrides
+from imgsearch.machine.cores import Cores
 from imgsearch.text import Call, Message, Option, format_duration, format_rate, plural
 from imgsearch.types import MAX_MEGAPIXELS, ModelOptions, path_json
 

@@ -13,7 +13,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
-from imgsearch import cores
 from imgsearch.client import load_encoder, load_local_encoder
 from imgsearch.errors import (
     FolderError,
@@ -41,6 +40,7 @@ from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.places import samples_of
 from imgsearch.indexing.plan import Plan, make_plan
 from imgsearch.indexing.roots import Scope, check_portable, resolve_scope, with_reread
+from imgsearch.machine import cores
 from imgsearch.media import documents
 from imgsearch.media.documents import close_readers
 from imgsearch.model import locate

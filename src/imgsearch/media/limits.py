@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from imgsearch import memory
 from imgsearch.errors import PictureError
+from imgsearch.machine import memory
 from imgsearch.media.splice import length
 from imgsearch.text import format_bytes
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from queue import SimpleQueue
 from typing import TypeVar
 
-from imgsearch import cores
+from imgsearch.machine import cores
 
 MOST_THREADS = 32
 S = TypeVar("S")

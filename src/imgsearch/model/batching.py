@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from imgsearch import memory
 from imgsearch.errors import ModelOutOfMemory
+from imgsearch.machine import memory
 from imgsearch.model.runtime import LABEL
 from imgsearch.text import Message, Option, format_bytes
 from imgsearch.types import DETAIL, MIN_PIXELS, Notify, PixelBudget

@@ -7,8 +7,8 @@ import os
 import platform
 from typing import Any
 
-from imgsearch import cores
 from imgsearch.errors import UsageError
+from imgsearch.machine import cores
 from imgsearch.model.device_check import known_check
 from imgsearch.text import Call, Option
 from imgsearch.types import DTYPES, Runtime

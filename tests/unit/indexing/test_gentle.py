@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import pytest
 
-from imgsearch import cores
 from imgsearch.errors import UsageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing import run as run_module
@@ -26,6 +25,7 @@ from imgsearch.indexing.gentle.pauses import Pauses
 from imgsearch.indexing.gentle.senses import Senses
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
+from imgsearch.machine import cores
 from imgsearch.types import Silent
 from support import fakes
 from support.fakes import FakeModel, paint

@@ -16,10 +16,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch import cgroups
 from imgsearch.errors import ModelOutOfMemory, NonFiniteError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexResult
+from imgsearch.machine import cgroups
 from imgsearch.model import batching
 from imgsearch.model import embedder as embedder_module
 from imgsearch.model.batching import LayerSizes, choose_size, picture_bytes

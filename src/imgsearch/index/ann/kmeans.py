@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch import cores
 from imgsearch.index.ann.scan import normalize
 from imgsearch.index.segments import Rows
+from imgsearch.machine import cores
 from imgsearch.types import Vectors
 
 MOST = 250

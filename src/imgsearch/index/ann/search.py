@@ -19,10 +19,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch import cores
 from imgsearch.index.ann.rabitq import Codes, CodesError
 from imgsearch.index.ann.scan import Best, exact_scores, normalize, scan_prefix, scan_rows
 from imgsearch.index.segments import Rows, Segment
+from imgsearch.machine import cores
 from imgsearch.types import Vectors
 
 EXACT_ROWS = 20_000

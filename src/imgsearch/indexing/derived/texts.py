@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from imgsearch import cores
 from imgsearch.errors import IndexDamaged, IndexMismatch, PictureError, StorageError
 from imgsearch.files import open_source
 from imgsearch.files.open import open_regular
@@ -21,6 +20,7 @@ from imgsearch.index.rows import TRANSIENT
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.derived import ocr
 from imgsearch.indexing.derived.ocr import TextReader
+from imgsearch.machine import cores
 from imgsearch.media import documents, formats
 from imgsearch.media.documents import Document, DocumentFormat, DocumentOptions, Place
 from imgsearch.media.lookahead import look_ahead

@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import BinaryIO
 
-from imgsearch import cores
 from imgsearch.errors import PictureError, UsageError
 from imgsearch.files import LINK, OTHER, WalkOptions, described, kind_of, open_source, source_file
 from imgsearch.files.sidecars import read_sidecars
 from imgsearch.installation import how_to_add
+from imgsearch.machine import cores
 from imgsearch.media import documents, formats
 from imgsearch.media.documents import Document, DocumentFormat, DocumentOptions, Place
 from imgsearch.media.metadata import MAX_BLOCK, with_sidecars

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from imgsearch import cores
 from imgsearch.errors import ImgsearchError, IndexMissing
 from imgsearch.index import generations, manifest
 from imgsearch.index.ann import rabitq
@@ -22,6 +21,7 @@ from imgsearch.index.rows import LOST
 from imgsearch.index.segments import SEGMENT_BYTES, rows_per_segment
 from imgsearch.index.writer import DELETED_SHARE, GRACE_SECONDS
 from imgsearch.indexing.places import place_of, samples_of
+from imgsearch.machine import cores
 from imgsearch.mounts import Mounts
 from imgsearch.text import Call, Message, format_bytes, plural
 

@@ -26,8 +26,8 @@ from sentence_transformers.sentence_transformer.training_args import (
 )
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from imgsearch import cores
 from imgsearch.errors import TrainingError
+from imgsearch.machine import cores
 from imgsearch.model.prompt import PromptEncoder
 from imgsearch.model.reference import load_model
 from imgsearch.model.runtime import use_cores

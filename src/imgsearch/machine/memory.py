@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from imgsearch import cgroups
+from imgsearch.machine import cgroups
 
 # Where a version of control groups has its folders, and the files for the limit, what is used, and what of it is
 # cached files, which the system gives up when it must.

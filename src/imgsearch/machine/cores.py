@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from imgsearch import cgroups
 from imgsearch.errors import UsageError
+from imgsearch.machine import cgroups
 from imgsearch.text import Message, Option
 
 
