@@ -50,7 +50,8 @@ class Place(TypedDict):
 
     kind: NotRequired[
         Annotated[
-            str, "What it is of its file: page of a document, frame of a video, raw, member of an archive"
+            str,
+            "What the image is in its file: page of a document, frame of a video, raw, member of an archive",
         ]
     ]
     time: NotRequired[Annotated[float, "Of a video's frame: the seconds from the start"]]
