@@ -196,7 +196,7 @@ class Place(TypedDict):
     kind: NotRequired[
         Annotated[
             str,
-            "What the image is in its file: `page` of a document, `frame` of a video, `raw` photo, `member` of an archive",
+            "What it is in its file: `page` of a document, `frame` of a video, `raw` photo, `member` of an archive",
         ]
     ]
     time: NotRequired[Annotated[float, "Of a video's frame: the seconds from the start"]]
