@@ -21,7 +21,7 @@ def main() -> None:
         _let_go_of_full_streams()
         startup.leave(end.code)
         raise
-    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+    except Exception as error:
         if not (spent := _exhausted(error)):
             raise
         print(f"imgsearch: {spent}", file=sys.stderr)

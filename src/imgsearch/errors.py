@@ -159,8 +159,8 @@ class OutOfResources(ImgsearchError):
 _OUT_OF_MEMORY = ("failed to map segment", "can't allocate memory", "could not create a primitive")
 
 
-_CUT_OFF_TREE = re.compile(r"field '\w+' is required for \w+")
-"""What CPython says when memory runs out while it compiles a module: its syntax tree lacks a node."""
+_LOST = re.compile(r"field '\w+' is required for \w+|.*error return without exception set")
+"""What CPython says where it loses a MemoryError: a module that it compiles lacks a node, a path can't be converted."""
 
 
 def exhausted(error: BaseException) -> OutOfResources | None:
@@ -173,7 +173,7 @@ def exhausted(error: BaseException) -> OutOfResources | None:
         error, ImportError | OSError | RuntimeError
     ):
         number = errno.ENOMEM
-    if isinstance(error, ValueError) and _CUT_OFF_TREE.fullmatch(text):
+    if isinstance(error, ValueError | SystemError) and _LOST.fullmatch(text):
         number = errno.ENOMEM
     if number == errno.EMFILE:
         return OutOfResources(

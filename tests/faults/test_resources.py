@@ -86,6 +86,22 @@ def test_memory_that_runs_out_ends_the_run(pictures: Path, tmp_path: Path, mebib
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "lost", [ValueError("field 'x' is required for Y"), SystemError("error return without exception set")]
+)
+def test_memory_that_python_lost_track_of_ends_the_run(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: Exception
+) -> None:
+    """Where Python loses a MemoryError while it loads the model, the command says the same one line."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise lost
+
+    monkeypatch.setattr("imgsearch.indexing.run.load_encoder", fail)
+    done = imgsearch("index", pictures, "--index", tmp_path / "index", "--model", "demo", "--quiet")
+    assert (done.code, done.err[:24]) == (2, "imgsearch: out of memory"), done.err
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize(
     "words", [["--help"], ["--version"], ["query", "--help"], ["help", "index"], ["--help-all"]]
@@ -109,6 +125,7 @@ def test_a_full_disk_behind_help_is_an_error(words: list[str]) -> None:
         (MemoryError(), "ulimit -v"),
         (OSError(12, "Cannot allocate memory"), "ulimit -v"),
         (ValueError("field 'target' is required for AnnAssign"), "ulimit -v"),
+        (SystemError("error return without exception set"), "ulimit -v"),
         (RuntimeError("can't start new thread"), "ulimit -u"),
     ],
     ids=str,

@@ -298,7 +298,7 @@ def handled(
             # Python flushes stdout once more at exit; into the closed pipe that would print an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 141
-        except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        except Exception as error:
             spent = exhausted(error)
             if spent is None:
                 raise

@@ -257,7 +257,7 @@ def doctor(
 
     Examples:
       imgsearch doctor
-      imgsearch doctor --model --device mps
+      imgsearch doctor --model             # does this device compute the same?
       imgsearch doctor --recall            # does the fast search find everything?
 
     Exit code 0: all is well; 1: something needs attention.
