@@ -11,6 +11,7 @@ import stat
 import struct
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,10 @@ def own_address() -> Address:
     import platformdirs
 
     try:
-        return Address(platformdirs.user_runtime_dir("imgsearch", appauthor=False))
+        with warnings.catch_warnings():
+            # Outside a session there is no such folder, which is nothing that a script of its user should be warned of.
+            warnings.simplefilter("ignore")
+            return Address(platformdirs.user_runtime_dir("imgsearch", appauthor=False))
     except OSError as error:  # the place for it below /tmp may be somebody else's folder
         raise StorageError(
             f"there is no folder for sockets ({error_line(error)}); set IMGSEARCH_RUNTIME_DIR to one of your own"

@@ -8,6 +8,7 @@ import os
 import socket
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -145,3 +146,12 @@ def test_a_folder_for_sockets_that_is_not_there_is_not_made(
     with pytest.raises(NoServer):
         Server()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_outside_a_session_nobody_is_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the folder of a session, as in a container, a script that loads a model gets no warning."""
+    for name in ("XDG_RUNTIME_DIR", "IMGSEARCH_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert own_address().folder
