@@ -15,7 +15,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer.main
 from typer.core import TyperArgument, TyperGroup, TyperOption
@@ -116,11 +116,10 @@ def page(ctx: Context) -> Page:
     summary, examples, notes = _told(command.help or "")
     program = isinstance(command, TyperGroup)
     groups: dict[str, list[Entry]] = {name: [] for name in (*(GROUPS if program else ()), ARGUMENTS, OPTIONS)}
-    if program:
-        for below in contexts(ctx):
-            group = getattr(below.command, "rich_help_panel", None) or EXPERTS
-            told = _told(below.command.help or "")[0].rstrip(".")
-            groups[group].append(Entry(str(below.info_name), told))
+    if isinstance(command, TyperGroup):
+        listed: list[tuple[str, str | None, str]] = cast(Any, command.commands).listed()
+        for name, group, text in sorted(listed, key=lambda one: _rank(one[1])):
+            groups[group or EXPERTS].append(Entry(name, _told(text)[0].rstrip(".")))
     given = [parameter for parameter in command.get_params(ctx) if not getattr(parameter, "hidden", False)]
     arguments = [parameter for parameter in given if isinstance(parameter, TyperArgument)]
     groups[ARGUMENTS] = [Entry(_metavar(one), _text(one)) for one in arguments if one.help]

@@ -6,6 +6,7 @@ The only module that knows what Typer keeps to itself, its errors.
 from __future__ import annotations
 
 import errno
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -140,6 +141,14 @@ class Commands(Mapping[str, Any]):
                 self._infos[name], pretty_exceptions_short=False, rich_markup_mode=self._markup
             )
         return self._made[name]
+
+    def listed(self) -> list[tuple[str, str | None, str]]:
+        """Name those that are not hidden, with their group and help; none is made for that."""
+        return [
+            (name, info.rich_help_panel, info.help or inspect.getdoc(info.callback) or "")
+            for name, info in self._infos.items()
+            if not info.hidden
+        ]
 
     def __contains__(self, name: object) -> bool:
         """Return whether there is such a command."""
