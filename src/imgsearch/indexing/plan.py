@@ -14,6 +14,7 @@ from imgsearch.files import NOT_MOUNTED, RAW, Reached, Walk, in_turn, kind_of
 from imgsearch.files.walk import RAW_TOO
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
+from imgsearch.index.lookup import FileLookup
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing.documents.live_photos import PART, has_still
 from imgsearch.indexing.documents.raw_pairs import PAIR
@@ -267,17 +268,23 @@ def _sort_in(
         plan.to_refresh.append((*found, row.id))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _KnownFiles:
     """What the catalogue knows of a root's files, also of those that belonged to another root until now."""
 
     catalog: Catalog | None
     known: Root | None
     root: PlannedRoot
+    _own: FileLookup | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Begin to look up files; while a plan is made nobody writes."""
+        if self.catalog and self.known:
+            self._own = FileLookup(self.catalog, self.known.id)
 
     def file(self, path: str) -> FileRow | None:
         """Return what is known of a file, by its path in the root, as the root's own."""
-        if self.catalog and self.known and (row := self.catalog.file(self.known.id, path)):
+        if self._own and (row := self._own.find(path)):
             return self._as_now(row, path, self.root.devices)
         if self.catalog and (outer := self.root.split_from):
             within = os.path.relpath(self.root.path, outer.path)
