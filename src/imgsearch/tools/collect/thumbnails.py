@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from imgsearch.errors import FolderError, ImgsearchError, InputError, PictureError
 from imgsearch.files import open_source
 from imgsearch.index.reader import ImageIndex
-from imgsearch.media import formats
 from imgsearch.media.lookahead import look_ahead
+from imgsearch.media.pictures import load_picture, recognise
 from imgsearch.media.thumbnail import budget_of, make_thumbnail
 from imgsearch.search.examples import content_by_path
 from imgsearch.search.thumbnails import SMALL, thumbnail
@@ -56,11 +56,9 @@ def _thumbnail(one: tuple[Result, Record | None]) -> bytes | str:
     try:
         if record is not None:
             return thumbnail(result.index, record)
-        with open_source(result.path, lambda stream: formats.recognise(stream, result.path)) as opened:
-            for picture in formats.load_pictures(opened.stream, result.path, budget_of(SMALL)):
-                if picture.page == result.page:
-                    return make_thumbnail(picture.pixels, SMALL)
-        return f"it has no page {result.page + 1}"
+        with open_source(result.path, lambda stream: recognise(stream, result.path)) as opened:
+            picture = load_picture(opened.stream, result.path, budget_of(SMALL), result.page)
+        return make_thumbnail(picture.pixels, SMALL) if picture else f"it has no page {result.page + 1}"
     except InputError as error:
         return str(error)
     except PictureError as error:

@@ -7,7 +7,7 @@ import os
 from PIL import Image
 
 from imgsearch.cli.terminal.preview.grid import Loaded
-from imgsearch.errors import ImgsearchError
+from imgsearch.errors import ImgsearchError, PictureError
 from imgsearch.types import Record
 
 MISSING, UNREADABLE = "missing", "no preview"
@@ -33,11 +33,13 @@ def load(path: str, image: Record | None, index: str, longest: int) -> Loaded:
 
 
 def _decoded(path: str, size: str) -> Image.Image:
-    """Return the first image of a file, by a decoder that may skip detail. Raises as ``load_pictures`` does."""
+    """Return the first image of a file, by a decoder that may skip detail. Raises as ``load_picture`` does."""
     from imgsearch.files import open_source
-    from imgsearch.media.formats import load_pictures
+    from imgsearch.media.pictures import load_picture
     from imgsearch.media.thumbnail import budget_of
 
     with open_source(path) as opened:
-        picture = next(load_pictures(opened.stream, path, budget_of(size)))
-        return Image.fromarray(picture.pixels)
+        picture = load_picture(opened.stream, path, budget_of(size))
+    if picture is None:
+        raise PictureError("unsupported", "contains no image")
+    return Image.fromarray(picture.pixels)
