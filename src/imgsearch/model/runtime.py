@@ -102,7 +102,7 @@ def bfloat16_unit() -> str | None:
 
 
 def use_cores() -> None:
-    """Have torch compute on as many cores as this process may use, and on no more than it would by itself.
+    """Let torch compute on as many cores as this process may use, but on no more than its own default.
 
     By itself it takes the machine's, whatever quota there is; a user's own OMP_NUM_THREADS stands. It holds for this
     thread and for those that begin to compute later.
@@ -117,7 +117,7 @@ def use_cores() -> None:
 
 @functools.cache
 def _threads_of_torch() -> int:
-    """Return how many threads torch takes by itself; asked before they are set."""
+    """Return torch's default number of threads; call it before that is set."""
     import torch
 
     return torch.get_num_threads()
