@@ -73,6 +73,29 @@ def test_arrows_move_in_two_dimensions(app: App) -> None:
     expect(focused(page)).to_be_in_viewport()
 
 
+def test_the_focus_stays_in_a_window_that_shrinks(app: App) -> None:
+    """What has the focus is seen whole after the window has become narrower and lower."""
+    page = app.open("?q=red")
+    expect(page.get_by_role("grid", name="Results").get_by_role("gridcell").first).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("PageDown")
+    page.keyboard.press("PageDown")
+    kept = page.evaluate("document.activeElement.closest('.tile').tile.index")
+    for width, height in ((640, 420), (640, 300), (1200, 300)):
+        page.set_viewport_size({"width": width, "height": height})
+        expect(focused(page)).to_be_in_viewport(ratio=0.9)
+        assert page.evaluate("document.activeElement.closest('.tile').tile.index") == kept
+
+
+def test_without_motion_a_size_holds_at_once(app: App) -> None:
+    """With no motion asked for, a new height of the list holds at once, and scrolling after it reaches the end."""
+    page = app.open("?q=red")
+    page.emulate_media(reduced_motion="reduce")
+    expect(page.get_by_role("grid", name="Results").get_by_role("gridcell").first).to_be_visible()
+    grow = "grid => { grid.style.height = '9000px'; return grid.getBoundingClientRect().height }"
+    assert page.get_by_role("grid", name="Results").evaluate(grow) == 9000
+
+
 def test_one_image_is_in_the_tab_order(app: App) -> None:
     """Tab enters the grid at one image and leaves it with the next Tab."""
     page = app.open("?q=red")

@@ -64,6 +64,7 @@ export class Grid {
     const width = this.root.clientWidth;
     if (!width) return;
     const box = this.root.getBoundingClientRect(), above = covered().above;
+    const still = this.inView && Math.abs(box.top - this.lastTop) < 1; // not while somebody scrolls away from it
     const before = this.layout, row = before && box.top < above ? lastAt(before.top, above - box.top, before.rows) : -1;
     const anchor = row > 0 ? { index: before.first[row], top: before.top[row] } : null;
     this.width = width;
@@ -74,6 +75,7 @@ export class Grid {
       const moved = this.layout.top[this.rowOf(Math.min(anchor.index, this.source.length - 1))] - anchor.top;
       if (moved) scrollBy({ top: moved, behavior: "instant" });
     }
+    if (still && this.source.length) this.reveal(this.active);
     this.stale = true;
     this.draw();
     this.options.arranged?.(this);
@@ -85,6 +87,8 @@ export class Grid {
   draw() {
     this.frame = 0;
     if (!this.layout || !this.root.isConnected) return;
+    if (this.inView && innerHeight !== this.height) this.reveal(this.active);
+    this.height = innerHeight;
     const { layout, source } = this, box = this.root.getBoundingClientRect();
     // What can be seen is drawn first, and what is around it once that has been painted.
     const { begun } = this, margin = begun ? around() : 0;
@@ -105,6 +109,8 @@ export class Grid {
     this.stale = false;
     if (held && !this.hasFocus) this.tileAt(this.active)?.link.focus({ preventScroll: true }); // its row was drawn again
     if (!held) this.tabStop(-box.top);
+    // What has the focus stays in the window when that shrinks or the rows change, unless it was scrolled out of it.
+    this.inView = kept >= 0 && this.outside(this.active) === 0;
     if (begun && !fast && to > from) source.want(layout.first[from], layout.first[to] - 1);
     this.options.drawn?.(-box.top);
   }
@@ -326,15 +332,24 @@ export class Grid {
     if (tile) tile.link.focus({ preventScroll: true });
   }
 
-  /** Scroll as little as needed for an image's row to be seen whole. */
+  /** Scroll as little as needed for an image's row to be seen whole, and draw what is there. */
   show(index) {
-    const { layout } = this, row = this.rowOf(index), { above, below } = covered();
+    this.reveal(index);
+    this.draw();
+  }
+
+  reveal(index) {
+    const top = this.outside(index);
+    if (top) scrollBy({ top, behavior: "instant" });
+  }
+
+  /** How many pixels of scrolling an image's row lacks to be seen whole: below 0 upwards, 0 if it is. */
+  outside(index) {
+    const { layout } = this, row = this.rowOf(Math.min(index, this.source.length - 1)), { above, below } = covered();
     const heading = this.source.sections[layout.section[row]].heading ? HEADING : 0;
     const y = this.root.getBoundingClientRect().top + layout.top[row];
     const low = y - above - heading - GAP, high = y + layout.height[row] + GAP - (innerHeight - below);
-    if (low < 0) scrollBy({ top: low, behavior: "instant" });
-    else if (high > 0) scrollBy({ top: high, behavior: "instant" });
-    this.draw();
+    return low < 0 ? low : Math.max(0, high);
   }
 
   /** Arrow keys: to the neighbour, or to the nearest of the row above or below. */
