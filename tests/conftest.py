@@ -25,7 +25,7 @@ from support.checkpoints import (
     tiny_embedder,
     tiny_reranker,
 )
-from support.clip import tiny_clip
+from support.tiny_models import tiny_clip, tiny_gemma3, tiny_siglip2
 
 # Thousands of tests make an index, and each makes it durable by thirty syncs of the drive, which in memory are nothing.
 if "TMPDIR" not in os.environ and (_folder := memory()):
@@ -55,7 +55,9 @@ __all__ = [
     "tiny_clip",
     "tiny_copy",
     "tiny_embedder",
+    "tiny_gemma3",
     "tiny_reranker",
+    "tiny_siglip2",
 ]
 
 # No deadlines: a shared machine may stall for a moment, and speed is for benchmarks/. CI draws the same examples
