@@ -12,6 +12,7 @@ from imgsearch.cli import output
 from imgsearch.cli.help import ADVANCED, EXPERTS, OUTPUT
 from imgsearch.cli.parsing import Command
 from imgsearch.errors import UsageError
+from imgsearch.text import plural
 from imgsearch.types import DTYPES, FloatDtype, PixelBudget, PixelChoice
 
 _DTYPES = ("auto", *DTYPES)
@@ -338,6 +339,16 @@ def evaluate(
             help="Another sentence-transformers model to compare with, using its own settings",
         ),
     ] = None,
+    vectors: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--vectors",
+            metavar="FILE FILE",
+            show_default=False,
+            help="Measure embeddings computed elsewhere: .npy files of the queries and of the images, in "
+            "the order of --inputs",
+        ),
+    ] = None,
     dims: Annotated[
         str | None,
         typer.Option(
@@ -395,6 +406,15 @@ def evaluate(
             rich_help_panel=DATA,
         ),
     ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            "--inputs",
+            metavar="DIR",
+            help="Only write the queries and images there, in their order, for another program to embed",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     out: Annotated[
         str,
         typer.Option(
@@ -417,6 +437,7 @@ def evaluate(
     Examples:
       imgsearch eval my-dataset
       imgsearch eval my-dataset --model Qwen/Qwen3-VL-Embedding-2B --model tuned
+      imgsearch eval my-dataset --vectors queries.npy documents.npy
 
     Prints accuracy, precision, recall, NDCG, MRR and MAP, for each embedding length. Needs the extra 'eval'.
     """
@@ -434,17 +455,30 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: it takes at least one query")
     budgets, dtypes, size = _budgets(detail, max_pixels), _dtypes(dtype), batch_size or BATCH_SIZE
-    if peer and not model and (revision or detail or max_pixels or dtype != "auto" or instruction):
-        raise UsageError(
-            "--revision, --detail, --max-pixels, --dtype and --instruction are for --model; a --peer keeps its own"
-        )
-    report.check_ready(out)
-    data = read_dataset(dataset, split=split)
+    if not model and (revision or detail or max_pixels or dtype != "auto" or instruction):
+        own = "--revision, --detail, --max-pixels, --dtype and --instruction are for --model"
+        if peer:
+            raise UsageError(f"{own}; a --peer keeps its own")
+        if vectors:
+            raise UsageError(f"{own}; --vectors are as they are")
+    if inputs is not None and (model or peer or vectors):
+        raise UsageError("--inputs measures nothing: give it without --model, --peer and --vectors")
+    if inputs is None:
+        report.check_ready(out)
+    whole = data = read_dataset(dataset, split=split)
     if limit is not None:
         data = data.first(limit)
+    if inputs is not None:
+        from imgsearch.tools.dataset.inputs import write_inputs
+
+        write_inputs(data, inputs, reporter)
+        reporter.say(
+            f"written: {inputs} ({len(data.queries):,} queries, {plural(len(data.corpus), 'image')})"
+        )
+        return 0
     instructions = [text or None for text in instruction or [""]]
     names: list[str | None] = list(model or ())
-    if not names and not peer:
+    if not names and not peer and not vectors:
         names = [None]  # the one that every command takes by itself
     models: list[EvalModel] = []
     for name, pixels, precision in product(names, budgets, dtypes):
@@ -453,7 +487,15 @@ def evaluate(
         )
         models.append(OwnModel(options, instructions=instructions, batch_size=size, reporter=reporter))
     models += [LibraryModel(name, device=device, batch_size=size, reporter=reporter) for name in peer or []]
+    computed = []
+    if vectors:
+        from imgsearch.tools.evaluation.computed import doubt, score_vectors
+
+        computed = [score_vectors(data, *vectors, dims=cuts, whole=whole)]
+        if question := doubt(computed[0], data):
+            reporter.say(question)
     rows = run(data, models, dims=cuts, cache=None if no_cache else default_folder(), reporter=reporter)
+    rows += computed
     results, plot = report.write(out, data, rows)
     if json:
         output.json_line(report.as_json(data, rows))

@@ -28,6 +28,7 @@ class EvalRow:
 
     ``parameters``, ``pixels``, ``dtype`` and ``instruction`` are None where they are not known or the model's own.
     ``computed`` counts the queries and pictures that were embedded, the rest came from the cache; ``seconds``.
+    ``vectors`` are the files of queries and of documents where the embeddings were computed elsewhere.
     """
 
     model: str
@@ -40,6 +41,7 @@ class EvalRow:
     scores: dict[int, Scores]
     computed: tuple[int, int]
     seconds: float
+    vectors: tuple[str, str] | None = None
 
 
 def evaluate(
@@ -62,7 +64,7 @@ def evaluate(
     reporter = reporter or Silent()
     for model in models:
         check_dims(model, dims)
-    hashes = check_pictures(dataset, reporter)
+    hashes = check_pictures(dataset, reporter) if models else {}
     rows: list[EvalRow] = []
     for model in models:
         try:

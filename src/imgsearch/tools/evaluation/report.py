@@ -63,15 +63,20 @@ def tables(dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> list[str]:
                 row.model,
                 "–" if row.parameters is None else short_count(row.parameters),
                 str(row.full_dim),
-                "its own" if row.pixels is None else f"{row.pixels:,}",
-                row.dtype or "its own",
-                "its own" if row.instruction is None else row.instruction or "none",
+                _own(row) if row.pixels is None else f"{row.pixels:,}",
+                row.dtype or _own(row),
+                _own(row) if row.instruction is None else row.instruction or "none",
                 f"{row.scores[row.full_dim].metrics['ndcg@10']:.3f}",
             ]
             for row in sorted(rows, key=lambda row: -row.scores[row.full_dim].metrics["ndcg@10"])
         ],
     )
     return lines[:-1]
+
+
+def _own(row: EvalRow) -> str:
+    """Return what stands for a setting that only the model knows, or nobody where there is none."""
+    return "–" if row.vectors else "its own"
 
 
 def headline(dataset: RetrievalDataset) -> str:
@@ -126,6 +131,7 @@ def as_json(dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> dict[str, Any
                 "label": label,
                 "model": row.model,
                 "peer": row.peer,
+                "vectors": row.vectors,
                 "parameters": row.parameters,
                 "dim": row.full_dim,
                 "max_pixels": row.pixels,
