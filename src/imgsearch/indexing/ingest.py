@@ -22,16 +22,18 @@ from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, UNFINISHED, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
-from imgsearch.indexing.decode import EMPTY, Decoded, DocumentWork, Hashed, Page, Part, decode_ahead, ignore
+from imgsearch.indexing.decode import EMPTY, Decoded, DocumentWork, Hashed, Part, decode_ahead, ignore
 from imgsearch.indexing.derived import ocr
 from imgsearch.indexing.derived.hashes import hash_missing
 from imgsearch.indexing.derived.metadata import make_words, read_missing
 from imgsearch.indexing.derived.texts import TextPass, is_wanted
 from imgsearch.indexing.derived.thumbs import ThumbMaker
 from imgsearch.indexing.documents.opened import OpenDocument, options_of
+from imgsearch.indexing.documents.progress import DocumentProgress
 from imgsearch.indexing.gentle.pauses import Pauses
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
+from imgsearch.indexing.pending import Pending, pages_of
 from imgsearch.indexing.plan import Plan
 from imgsearch.media.documents import said
 from imgsearch.text import Call, Message, display_path, plural
@@ -52,8 +54,6 @@ from imgsearch.types import (
 COMMIT_SECONDS = 5.0
 _DROPPED_AT_ONCE = 1000
 _REFRESHED_AT_ONCE = 10_000
-_NOTES = 5
-"""So many of what is missing of a document are told."""
 T = TypeVar("T")
 
 
@@ -68,24 +68,6 @@ class _Uncommitted:
     files: list[FileState] = field(default_factory=list)
     hashes: set[bytes] = field(default_factory=set)
     pages: set[tuple[bytes, int]] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far a document is: pages in the batch, pages that were known, that were embedded, and that failed.
-
-    ``begun`` says that the catalogue knows, or gets to know, that it is not finished.
-    """
-
-    document: OpenDocument
-    waiting: int = 0
-    known: int = 0
-    embedded: int = 0
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    tiles: set[int] = field(default_factory=set)
-    ended: bool = False
-    begun: bool = False
 
 
 class Ingest:
@@ -111,8 +93,8 @@ class Ingest:
         )
         self.note = DecodingNote(writer.folder)
         self.root_ids: dict[str, int] = {}
-        self.batch: list[Decoded | Part] = []
-        self.documents: dict[OpenDocument, _Progress] = {}
+        self.pending = Pending()
+        self.documents: dict[OpenDocument, DocumentProgress] = {}
         self.finished: set[tuple[bytes, str]] = set()
         """Documents that were read to their end, by sha256 and ``reading``: a copy of one needs no reading."""
         self.told: dict[tuple[bytes, str], str] = {}
@@ -288,7 +270,7 @@ class Ingest:
                     self._take(file, encoder)
                     done += not isinstance(file, Part) or file.is_last
                     if not self.result.pages:  # who knows how many the other documents have
-                        pace.tell(done - len(self.batch), len(to_do), self.result.embedding)
+                        pace.tell(done - len(self.pending), len(to_do), self.result.embedding)
                     asked = time.monotonic()
                 self._embed(encoder)
         finally:
@@ -349,11 +331,11 @@ class Ingest:
             self._take_pages(file, encoder)
         elif isinstance(file, Hashed) or encoder is None or self._has(file.sha256):
             self._take_copy(file)
-        elif any(isinstance(other, Decoded) and other.sha256 == file.sha256 for other in self.batch):
+        elif self.pending.has_content(file.sha256):
             self._embed(encoder)
             self._take(file, encoder)
         else:
-            self.batch.append(file)
+            self.pending.add(file)
             self._embed_if_full(encoder)
         if time.monotonic() - self.committed_at >= COMMIT_SECONDS:
             self._commit()
@@ -371,23 +353,23 @@ class Ingest:
 
     def _take_pages(self, file: Decoded, encoder: ImageEncoder) -> None:
         """Take in an image file of which other pages may have been asked for before: those that are new."""
-        if any(isinstance(other, Decoded) and other.sha256 == file.sha256 for other in self.batch):
+        if self.pending.has_content(file.sha256):
             self._embed(encoder)
         if file.source.reading:  # else all of them are asked for
             asked, root = {page.page for page in file.pages}, self.root_ids[file.source.root]
             self.writer.catalog.keep_pages(file.sha256, asked, file.source.reading, root)
         new = tuple(page for page in file.pages if not self._has_page(file.sha256, page.page))
         if new:
-            self.batch.append(replace(file, pages=new))
+            self.pending.add(replace(file, pages=new))
             self._embed_if_full(encoder)
         else:
             self._take_copy(file)
 
     def _take_part(self, part: Part, encoder: ImageEncoder) -> None:
         """Take in a page of a document."""
-        progress = self.documents.setdefault(part.document, _Progress(part.document))
+        progress = self.documents.setdefault(part.document, DocumentProgress(part.document))
         sha256 = part.document.sha256
-        new = [page for page in _pages(part) if not self._has_page(sha256, page.page)]
+        new = [page for page in pages_of(part) if not self._has_page(sha256, page.page)]
         progress.tiles.update(page.page for page in part.tiles)
         if part.failure:
             progress.failures.append((part.failure.reason, part.failure.detail))
@@ -395,37 +377,25 @@ class Ingest:
             progress.known += 1
         else:
             page = part.page if part.page in new else None
-            self.batch.append(replace(part, page=page, tiles=tuple(one for one in new if one is not page)))
+            self.pending.add(replace(part, page=page, tiles=tuple(one for one in new if one is not page)))
             progress.waiting += 1
         progress.ended = part.is_last
         self._finish_if_done(progress)
         self._embed_if_full(encoder)
 
     def _embed_if_full(self, encoder: ImageEncoder) -> None:
-        for files in self._by_size():
-            if sum(page.weight for file in files for page in _pages(file)) >= self._size(encoder):
-                self._embed_alike(files, encoder)
-
-    def _by_size(self) -> tuple[list[Decoded | Part], list[Decoded | Part]]:
-        """Return what waits for the model: photos, and what is larger, which would make a batch of photos wait."""
-        large = {file for file in self.batch if any(page.weight > 1 for page in _pages(file))}
-        return [file for file in self.batch if file not in large], [
-            file for file in self.batch if file in large
-        ]
+        for files in self.pending.batches(self._size(encoder)):
+            self._embed_alike(files, encoder)
 
     def _has_page(self, sha256: bytes, page: int) -> bool:
         """Whether a page of a document is there, or about to be: a copy of it may be in work at the same time."""
-        waiting = any(
-            isinstance(part, Part) and (part.document.sha256, part.place.page) == (sha256, page)
-            for part in self.batch
-        )
         return (
-            waiting
+            self.pending.has_place(sha256, page)
             or (sha256, page) in self.uncommitted.pages
             or self.writer.catalog.locate(sha256, page) is not None
         )
 
-    def _tell_progress(self, progress: _Progress) -> None:
+    def _tell_progress(self, progress: DocumentProgress) -> None:
         """Tell how far a document is; note, with the first of its pages, that more are to come."""
         document = progress.document
         done = progress.known + progress.embedded + len(progress.failures)
@@ -443,7 +413,7 @@ class Ingest:
                 reading=UNFINISHED,
             )
 
-    def _finish_if_done(self, progress: _Progress) -> None:
+    def _finish_if_done(self, progress: DocumentProgress) -> None:
         """Note what came of a document once none of its pages is to come or waits for the model."""
         if not progress.ended or progress.waiting:
             return
@@ -463,7 +433,7 @@ class Ingest:
         pages = {place.page for place in document.places} | progress.tiles
         root = self.root_ids[document.source.root]
         self.writer.catalog.keep_pages(document.sha256, pages, document.source.reading, root)
-        detail = self.told[document.sha256, reading] = _missing(progress)
+        detail = self.told[document.sha256, reading] = progress.missing
         self._note(
             document.source,
             document.sha256,
@@ -523,13 +493,13 @@ class Ingest:
 
     def _embed(self, encoder: ImageEncoder) -> None:
         """Turn all that waits into vectors."""
-        for files in self._by_size():
+        for files in self.pending.batches():
             self._embed_alike(files, encoder)
 
     def _embed_alike(self, files: list[Decoded | Part], encoder: ImageEncoder) -> None:
         """Turn some of the batch into vectors; an input without a finite one is skipped and the rest done again."""
         while files:
-            pages = [(file, page) for file in files for page in _pages(file)]
+            pages = [(file, page) for file in files for page in pages_of(file)]
             # Files of many pages make batches that are larger than what fits into memory at a time.
             size = max(1, int(self._size(encoder) / max(page.weight for _, page in pages)))
             prompt = self.writer.spec.document_prompt
@@ -540,7 +510,7 @@ class Ingest:
             except NonFiniteError as error:
                 for file in dict.fromkeys(pages[row][0] for row in error.rows):
                     files.remove(file)
-                    self.batch.remove(file)
+                    self.pending.remove(file)
                     if isinstance(file, Decoded):
                         self._skip(Skipped(file.source, "no finite vector"))
                     else:
@@ -558,7 +528,8 @@ class Ingest:
                     self.uncommitted.hashes.add(sha256)
                     self.uncommitted.pages.add((sha256, page.page))
                     self.result.as_pages[page.as_page] += bool(page.as_page)
-                self.batch = [file for file in self.batch if file not in files]
+                for file in files:
+                    self.pending.remove(file)
                 for file in files:
                     self._embedded(file)
             break
@@ -607,22 +578,6 @@ class Ingest:
         for some in _in_parts(self.plan.to_prune, _DROPPED_AT_ONCE):
             self.writer.catalog.drop_files(some)
         self.result.pruned = len(self.plan.to_prune)
-
-
-def _pages(file: Decoded | Part) -> Sequence[Page]:
-    """Return what is to be embedded of a file, or of a part of one."""
-    if isinstance(file, Decoded):
-        return file.pages
-    return (*((file.page,) if file.page else ()), *file.tiles)
-
-
-def _missing(progress: _Progress) -> str:
-    """Say what is missing of a document that is indexed; "" if nothing."""
-    notes = [progress.document.note, *progress.notes]
-    notes += [f"{reason}: {detail}" if detail else reason for reason, detail in progress.failures]
-    notes = list(filter(None, notes))
-    more = f"{len(notes) - _NOTES:,} more of the kind" if len(notes) > _NOTES else ""
-    return "; ".join(filter(None, [*notes[:_NOTES], more]))
 
 
 def _in_parts(items: list[T], most: int) -> Iterator[list[T]]:
