@@ -245,7 +245,7 @@ def test_status_tells_the_index_at_a_glance(indexed: Path, tiny_checkpoint: str,
     assert state["roots"] == [str(indexed)]
     assert state["bytes"] > 0
     text = imgsearch("status").out.decode()
-    for part in (str(indexed), tiny_checkpoint, "6 files, 6 distinct", "1 not an image", "57,600"):
+    for part in (str(indexed), tiny_checkpoint, "6 distinct, in 6 files", "1 not an image", "57,600"):
         assert part in text
     assert imgsearch("status", "--errors").lines[0].startswith(f"not an image: {indexed / 'a-note.jpg'}")
     (skipped,) = imgsearch("status", "--errors", "--json").objects
@@ -513,7 +513,7 @@ def test_one_picture_is_one_picture(
     done = imgsearch("index", photos / "0.png", "--model", tiny_checkpoint)
     assert done.err.startswith("1 image: 1 new or changed")
     lines = imgsearch("status").lines
-    assert "images     1 file, 1 distinct" in lines
+    assert "images     1 distinct, in 1 file" in lines
     assert "search     exact, 1 embedding" in lines
     assert imgsearch("verify").err == "OK: 1 embedding read, all checksums match\n"
     npy = tmp_path / "one.npy"

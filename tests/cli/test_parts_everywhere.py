@@ -53,7 +53,7 @@ def test_list_and_facets_are_of_both(index: Path) -> None:
 def test_status_tells_of_the_part(index: Path) -> None:
     """It says how many documents there are and by which model; --errors lists those of both."""
     done = imgsearch("status")
-    assert "part       documents: 2 files, 5 distinct; fake/pages" in told_by(done)
+    assert "part       documents: 5 distinct, in 2 files; fake/pages" in told_by(done)
     (told,) = imgsearch("status", "--json").objects
     assert told["parts"][0]["files"] == 2
     assert told["files"] == 2

@@ -23,6 +23,7 @@ from imgsearch.cli.commands import (
     overview,
     search,
     settings,
+    status,
     transfer,
     web,
 )
@@ -49,6 +50,8 @@ app = typer.Typer(
 )
 for register in (
     index.register,
+    status.register,
+    index.register_remove,
     listing.register,
     current.register,
     search.register,
