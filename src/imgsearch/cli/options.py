@@ -99,6 +99,15 @@ ForceModel = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
+Gentle = Annotated[
+    bool,
+    typer.Option(
+        "--gentle",
+        help="Leave the machine to others: low priority, one core free, pauses on battery, in heat and while "
+        "others need the processor",
+        rich_help_panel=ADVANCED,
+    ),
+]
 Device = Annotated[
     Literal["auto", "cuda", "mps", "cpu"],
     typer.Option("--device", metavar="NAME", show_default=False, help=_DEVICE_HELP, rich_help_panel=MODEL),

@@ -69,9 +69,9 @@ def load_embedder(
 class KeptModel:
     """The last model loaded, which stays in memory for whoever asks for the same one: ``load`` is ``load_encoder``."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Load nothing yet."""
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, local: bool = False) -> None:
+        """Load nothing yet; if ``local``, the model is always loaded into this process, not the server's."""
+        self._clock, self._local = clock, local
         self._used = 0.0
         self._model_spec: ModelSpec | None = None
         self._encoder: ImageEncoder | None = None
@@ -89,7 +89,8 @@ class KeptModel:
         model_spec = spec.model_spec(checkpoint.folder, choice)
         if self._encoder is None or model_spec != self._model_spec:
             self.unload()  # two models side by side may be more than there is memory
-            self._encoder = load_encoder(checkpoint, spec, choice, reporter)
+            load = load_local_encoder if self._local else load_encoder
+            self._encoder = load(checkpoint, spec, choice, reporter)
             self._model_spec = model_spec
         return self._encoder
 

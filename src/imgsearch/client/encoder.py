@@ -80,7 +80,7 @@ class RemoteEncoder:
         """Have the server load the model. Raises ServerGone, and the errors of loading it."""
         self._server, self._model_spec, self._notify = server, model_spec, notify
         self._load = functools.cache(load)
-        self._gone = False
+        self._gone, self._recomputed = False, 0
         loaded = server.json("/load", protocol.model_spec_to_json(model_spec))
         try:
             runtime = Runtime(*(str(loaded[name]) for name in ("device", "dtype", "reason")))
@@ -93,8 +93,8 @@ class RemoteEncoder:
 
     @property
     def recomputed(self) -> int:
-        """Return what was computed again here, after the server stopped: it keeps its own count to itself."""
-        return self._load().recomputed if self._gone else 0
+        """How many of the rows asked for were computed again in float32, by the server and, once it stopped, here."""
+        return self._recomputed + (self._load().recomputed if self._gone else 0)
 
     def int8_speedup(self) -> float:
         """Return 1: what the server computes in was chosen when the model was loaded there."""
@@ -149,7 +149,8 @@ class RemoteEncoder:
             vectors = arrays["vectors"]
             if vectors.shape != (len(inputs), self.dim) or vectors.dtype != np.float32:
                 raise ValueError
-        except (UsageError, KeyError, ValueError) as error:
+            self._recomputed += int(data["recomputed"])
+        except (UsageError, KeyError, TypeError, ValueError) as error:
             raise ServerGone("its answer can't be read") from error
         for line in data.get("notices", []):
             self._notify(str(line))

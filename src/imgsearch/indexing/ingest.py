@@ -21,6 +21,7 @@ from imgsearch.index.ann.builder import AnnBuilder
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import EMBEDDING_STAYS, TRANSIENT, UNFINISHED, FileState
 from imgsearch.index.writer import DELETED_SHARE, Compaction, IndexWriter
+from imgsearch.indexing.batches import Batches, pages_of
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
 from imgsearch.indexing.decode import EMPTY, Decoded, DocumentWork, Hashed, Part, decode_ahead, ignore
 from imgsearch.indexing.derived import ocr
@@ -33,7 +34,6 @@ from imgsearch.indexing.documents.progress import DocumentProgress
 from imgsearch.indexing.gentle.pauses import Pauses
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
-from imgsearch.indexing.pending import Pending, pages_of
 from imgsearch.indexing.plan import Plan
 from imgsearch.media.documents import said
 from imgsearch.text import Call, Message, display_path, plural
@@ -93,7 +93,7 @@ class Ingest:
         )
         self.note = DecodingNote(writer.folder)
         self.root_ids: dict[str, int] = {}
-        self.pending = Pending()
+        self.batches = Batches()
         self.documents: dict[OpenDocument, DocumentProgress] = {}
         self.finished: set[tuple[bytes, str]] = set()
         """Documents that were read to their end, by sha256 and ``reading``: a copy of one needs no reading."""
@@ -270,7 +270,7 @@ class Ingest:
                     self._take(file, encoder)
                     done += not isinstance(file, Part) or file.is_last
                     if not self.result.pages:  # who knows how many the other documents have
-                        pace.tell(done - len(self.pending), len(to_do), self.result.embedding)
+                        pace.tell(done - len(self.batches), len(to_do), self.result.embedding)
                     asked = time.monotonic()
                 self._embed(encoder)
         finally:
@@ -331,11 +331,11 @@ class Ingest:
             self._take_pages(file, encoder)
         elif isinstance(file, Hashed) or encoder is None or self._has(file.sha256):
             self._take_copy(file)
-        elif self.pending.has_content(file.sha256):
+        elif self.batches.has_content(file.sha256):
             self._embed(encoder)
             self._take(file, encoder)
         else:
-            self.pending.add(file)
+            self.batches.add(file)
             self._embed_if_full(encoder)
         if time.monotonic() - self.committed_at >= COMMIT_SECONDS:
             self._commit()
@@ -353,14 +353,14 @@ class Ingest:
 
     def _take_pages(self, file: Decoded, encoder: ImageEncoder) -> None:
         """Take in an image file of which other pages may have been asked for before: those that are new."""
-        if self.pending.has_content(file.sha256):
+        if self.batches.has_content(file.sha256):
             self._embed(encoder)
         if file.source.reading:  # else all of them are asked for
             asked, root = {page.page for page in file.pages}, self.root_ids[file.source.root]
             self.writer.catalog.keep_pages(file.sha256, asked, file.source.reading, root)
         new = tuple(page for page in file.pages if not self._has_page(file.sha256, page.page))
         if new:
-            self.pending.add(replace(file, pages=new))
+            self.batches.add(replace(file, pages=new))
             self._embed_if_full(encoder)
         else:
             self._take_copy(file)
@@ -377,20 +377,20 @@ class Ingest:
             progress.known += 1
         else:
             page = part.page if part.page in new else None
-            self.pending.add(replace(part, page=page, tiles=tuple(one for one in new if one is not page)))
+            self.batches.add(replace(part, page=page, tiles=tuple(one for one in new if one is not page)))
             progress.waiting += 1
         progress.ended = part.is_last
         self._finish_if_done(progress)
         self._embed_if_full(encoder)
 
     def _embed_if_full(self, encoder: ImageEncoder) -> None:
-        for files in self.pending.batches(self._size(encoder)):
+        for files in self.batches.ready(self._size(encoder)):
             self._embed_alike(files, encoder)
 
     def _has_page(self, sha256: bytes, page: int) -> bool:
         """Whether a page of a document is there, or about to be: a copy of it may be in work at the same time."""
         return (
-            self.pending.has_place(sha256, page)
+            self.batches.has_place(sha256, page)
             or (sha256, page) in self.uncommitted.pages
             or self.writer.catalog.locate(sha256, page) is not None
         )
@@ -493,7 +493,7 @@ class Ingest:
 
     def _embed(self, encoder: ImageEncoder) -> None:
         """Turn all that waits into vectors."""
-        for files in self.pending.batches():
+        for files in self.batches.ready():
             self._embed_alike(files, encoder)
 
     def _embed_alike(self, files: list[Decoded | Part], encoder: ImageEncoder) -> None:
@@ -510,7 +510,7 @@ class Ingest:
             except NonFiniteError as error:
                 for file in dict.fromkeys(pages[row][0] for row in error.rows):
                     files.remove(file)
-                    self.pending.remove(file)
+                    self.batches.remove(file)
                     if isinstance(file, Decoded):
                         self._skip(Skipped(file.source, "no finite vector"))
                     else:
@@ -529,7 +529,7 @@ class Ingest:
                     self.uncommitted.pages.add((sha256, page.page))
                     self.result.as_pages[page.as_page] += bool(page.as_page)
                 for file in files:
-                    self.pending.remove(file)
+                    self.batches.remove(file)
                 for file in files:
                     self._embedded(file)
             break

@@ -208,19 +208,20 @@ class _Recorder:
         return {**runtime, "dim": 24, "batch_size": 8, "batch_reason": ""}
 
     def message(self, path: str, message: bytes, inputs: int) -> bytes:
-        """Keep the inputs; answer with zeros."""
+        """Keep the inputs; answer with zeros, one of which was computed again."""
         self.sent = protocol.unpack_inputs(message)[1]
-        return protocol.pack({}, {"vectors": np.zeros((inputs, 24), np.float32)})
+        return protocol.pack({"recomputed": 1}, {"vectors": np.zeros((inputs, 24), np.float32)})
 
 
 def test_an_image_crosses_with_its_own_pixel_budget() -> None:
-    """A page is sent with the pixels of pages, beside photos with those of the model's own budget."""
+    """A page is sent with the pixels of pages, beside photos with those of the model's own budget"""
     checkpoint = locate.find_checkpoint("demo")
     model_spec = replace(MODEL_SPEC, folder=checkpoint.folder, budget=PixelBudget(1024, 5120))
     server = _Recorder()
     encoder = RemoteEncoder(cast("Server", server), model_spec, lambda: pytest.fail("loaded"), print)
     image = np.zeros((600, 500, 3), np.uint8)
     encoder.embed([Input(image=image), Input(image=image, budget=PixelBudget(1024, 51_200))])
+    assert encoder.recomputed == 1
     photo, page = (item.image for item in server.sent)
     assert isinstance(photo, Patches)
     assert isinstance(page, Patches)

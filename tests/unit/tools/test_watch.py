@@ -17,6 +17,7 @@ import pytest
 
 from imgsearch.errors import IndexMissing, UsageError
 from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing.gentle import priority
 from imgsearch.startup import StopByInterrupt
 from imgsearch.tools.watch import Event, WatchOptions, pending, units, watch
 from support import fakes
@@ -114,6 +115,19 @@ def test_a_new_image_is_indexed_once_it_stays_as_it_is(photos: Path, index: Path
     script = Script(index, grow(len(whole)), nothing, nothing, nothing)
     blue.unlink()
     assert script.play() == ["pass", "indexed"]
+    assert indexed(index, photos) == {"red.png", "blue.png"}
+
+
+def test_a_gentle_watch_leaves_the_machine_to_others(
+    photos: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run of it is a gentle one: it lowers the priority, and indexes as ever."""
+    lowered: list[str] = []
+    monkeypatch.setattr(priority, "lower", lambda: lowered.append("once"))
+    blue = photos / "blue.png"
+    script = Script(index, lambda: paint(blue, "blue"), *[nothing] * 4, options=WatchOptions(gentle=True))
+    assert script.play() == ["pass", "indexed"]
+    assert lowered == ["once"] * 2
     assert indexed(index, photos) == {"red.png", "blue.png"}
 
 
@@ -491,12 +505,14 @@ def test_a_unit_for_bytes_that_are_no_text_is_refused() -> None:
 
 def test_the_command_prints_a_unit_of_itself(photos: Path, index: Path) -> None:
     """--unit prints the file alone on stdout, with the index and the options that were given."""
-    done = imgsearch("watch", "--index", index, "--unit", "systemd", "--every", 30, "--device", "cpu")
+    done = imgsearch(
+        "watch", "--index", index, "--unit", "systemd", "--every", 30, "--gentle", "--device", "cpu"
+    )
     (start,) = [line for line in done.lines if line.startswith("ExecStart=")]
     words = systemd_words(start.removeprefix("ExecStart="))
     assert words == [
         *(sys.executable, "-m", "imgsearch", "watch", "--index", str(index)),
-        *("--every", "30", "--unload-after", "15", "--device", "cpu"),
+        *("--every", "30", "--unload-after", "15", "--gentle", "--device", "cpu"),
     ]
     assert "systemctl --user enable --now imgsearch-watch" in done.err
     plist = imgsearch("watch", "--index", index, "--unit", "launchd")

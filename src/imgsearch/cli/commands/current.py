@@ -85,6 +85,7 @@ def watch(
         float,
         typer.Option("--unload-after", metavar="MINUTES", help="Unload the model when idle for this long"),
     ] = 15.0,
+    gentle: common.Gentle = False,
     unit: Annotated[
         UnitKind | None,
         typer.Option("--unit", metavar="systemd|launchd", help="Print the file that starts this at login"),
@@ -124,14 +125,14 @@ def watch(
                 raise MissingExtra("imgsearch watch", "watch")
             folder = find_index(index)
             if unit is not None:
-                output.document(_unit(unit, folder, every, unload_after, model, device, dtype))
+                output.document(_unit(unit, folder, every, unload_after, gentle, model, device, dtype))
                 return 0
             from imgsearch.tools.watch import WatchOptions
             from imgsearch.tools.watch import watch as watch_index
 
             reporter.wait("Opening the index")
             choice = common.model_choice(model, device=device, dtype=dtype)
-            options = WatchOptions(every * 60, unload_after * 60, choice)
+            options = WatchOptions(every * 60, unload_after * 60, choice, gentle)
             watch_index(folder, options, tell, reporter)
         except KeyboardInterrupt:
             reporter.stop()
@@ -144,6 +145,7 @@ def _unit(
     folder: str,
     every: float,
     unload_after: float,
+    gentle: bool,
     model: str | None,
     device: str,
     dtype: str,
@@ -156,7 +158,7 @@ def _unit(
         word for flag, value in given.items() if value not in (None, "auto") for word in (flag, str(value))
     ]
     argv = [sys.executable, "-m", "imgsearch", "watch", "--index", folder]
-    argv += ["--every", f"{every:g}", "--unload-after", f"{unload_after:g}", *words]
+    argv += ["--every", f"{every:g}", "--unload-after", f"{unload_after:g}", *["--gentle"] * gentle, *words]
     text = units.unit(kind, argv, os.environ)
     output.ProgressReporter().say(f"save it as {units.PLACES[kind]}, then run: {units.STARTS[kind]}")
     return text

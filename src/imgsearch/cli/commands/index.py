@@ -206,15 +206,7 @@ def index(
         bool,
         typer.Option("--dry-run", help="Show what would be done, without doing it"),
     ] = False,
-    gentle: Annotated[
-        bool,
-        typer.Option(
-            "--gentle",
-            help="Leave the machine to others: low priority, one core free, pauses on battery, in heat and while "
-            "others need the processor",
-            rich_help_panel=ADVANCED,
-        ),
-    ] = False,
+    gentle: common.Gentle = False,
     until: Annotated[
         str | None,
         typer.Option(

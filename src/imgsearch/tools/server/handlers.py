@@ -87,8 +87,11 @@ class Handlers:
         """Embed the inputs of a message; return the message with their vectors."""
         model_spec, inputs, batch_size = protocol.unpack_inputs(message)
         with self.resources.collect_notices() as notices, self.resources.models.use(model_spec) as encoder:
+            before = encoder.recomputed
             vectors = encoder.embed(inputs, batch_size=batch_size)
-        return protocol.pack(api.versioned({"notices": notices}), {"vectors": vectors})
+            # Rows of a request that was answered at the same time would be among them; the count is a hint.
+            again = encoder.recomputed - before
+        return protocol.pack(api.versioned({"notices": notices, "recomputed": again}), {"vectors": vectors})
 
     def rerank(self, message: bytes) -> bytes:
         """Judge the images of a message, behind its query; return the message with their scores."""

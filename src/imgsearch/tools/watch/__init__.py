@@ -47,11 +47,15 @@ _RETRY_SECONDS = 10.0  # after an error; twice as long after the next one, and s
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """How to watch: a check of all folders every ``every_seconds``; the model is unloaded after ``idle_seconds``."""
+    """How to watch: a check of all folders every ``every_seconds``; the model is unloaded after ``idle_seconds``.
+
+    Each run is as ``gentle`` as that of IndexOptions.
+    """
 
     every_seconds: float = 3600.0
     idle_seconds: float = 900.0
     model: ModelOptions = field(default_factory=ModelOptions)
+    gentle: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -109,7 +113,7 @@ class _Watch:
     ) -> None:
         self.folder, self.options, self.tell, self.reporter = folder, options, tell, reporter
         self.following, self.clock = following, clock
-        self.model = KeptModel(clock)
+        self.model = KeptModel(clock, local=options.gentle)
         self.pending = Pending()
         self.roots = self._read_roots()
         self.pass_at, self.reason = clock(), "start"
@@ -208,7 +212,7 @@ class _Watch:
 
     def _run(self, paths: Sequence[str], reporter: Reporter) -> IndexResult | None:
         """Index, and return what was done; None if that failed."""
-        options = IndexOptions(model=self.options.model, advise=False)
+        options = IndexOptions(model=self.options.model, advise=False, gentle=self.options.gentle)
         try:
             result = index_pictures(paths, self.folder, options, reporter, load_model=self.model.load)
         except NothingToIndex:

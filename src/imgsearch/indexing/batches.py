@@ -1,4 +1,4 @@
-"""What has been decoded and is pending for the model: photos, and apart from them what is larger."""
+"""What has been decoded and waits for the model, in batches: photos, and apart from them what is larger."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from imgsearch.indexing.decode import Decoded, Page, Part
 
 
-class Pending:
+class Batches:
     """Files, and parts of documents, in the order in which they came.
 
     Larger images are kept apart: in one batch with photos, these would wait as long as the largest takes.
@@ -21,11 +21,11 @@ class Pending:
         self._places: set[tuple[bytes, int]] = set()
 
     def __len__(self) -> int:
-        """Return how many files and parts are pending."""
+        """Return how many files and parts wait."""
         return len(self._photos) + len(self._large)
 
     def add(self, file: Decoded | Part) -> None:
-        """Add a file or part; no other of the same content, or place of it, may be pending."""
+        """Add a file or part; no other of the same content, or place of it, may be waiting."""
         weights = [page.weight for page in pages_of(file)]
         (self._large if any(weight > 1 for weight in weights) else self._photos)[file] = sum(weights)
         if isinstance(file, Decoded):
@@ -42,14 +42,14 @@ class Pending:
             self._places.discard((file.document.sha256, file.place.page))
 
     def has_content(self, sha256: bytes) -> bool:
-        """Whether an image file of this content is pending."""
+        """Whether an image file of this content waits."""
         return sha256 in self._contents
 
     def has_place(self, sha256: bytes, page: int) -> bool:
-        """Whether this page of a document is pending."""
+        """Whether this page of a document waits."""
         return (sha256, page) in self._places
 
-    def batches(self, weight: float = 0.0) -> Iterator[list[Decoded | Part]]:
+    def ready(self, weight: float = 0.0) -> Iterator[list[Decoded | Part]]:
         """Yield photos and then larger images, each if there are any and they weigh as much as so many photos."""
         for files in (self._photos, self._large):
             if files and sum(files.values()) >= weight:
