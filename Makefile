@@ -8,7 +8,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # sentence-transformers as its users have it, with torchvision: what the parity tests compare with.
 REFERENCE := .venv-reference
 
-.PHONY: docs demo test quick faults fuzz reference smoke bench lint types check wheel clean
+# Real stores, in an environment of their own: a Milvus server (linux x86-64, 60 MB to download, 1 GB of memory).
+STORES := .venv-stores
+
+.PHONY: docs demo test quick stores faults fuzz reference smoke bench lint types check wheel clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
@@ -30,6 +33,10 @@ faults: $(READY)
 		tests/faults/test_flipped_bytes.py tests/faults/test_io_faults.py tests/faults/test_power_loss.py tests/faults/test_full_disk.py tests/faults/test_resources.py \
 		tests/unit/indexing/test_plan.py::TestUser tests/unit/indexing/test_any_tree.py
 	PYTHONPATH=tests $(BIN)/python -m fuzz documents films --cases 5000 --seconds 36000
+
+# The contract of stores asked of a real Milvus and of milvus-lite, which proves nothing about Milvus; the server killed.
+stores: $(STORES)/.ready
+	$(STORES)/bin/python -m pytest tests/stores
 
 # What other people's folders may hold, damaged at random (seeded), for ten minutes; add SEED=2 for other damage.
 SEED ?= 1
@@ -91,5 +98,14 @@ $(REFERENCE)/.ready: tests/parity/reference/requirements.txt | $(READY)
 		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	touch $(REFERENCE)/.ready
 
+# All of .venv is seen from there, its own links to the source too.
+$(STORES)/.ready: tests/stores/requirements.txt | $(READY)
+	$(BIN)/python -m venv --clear --without-pip $(STORES)
+	$(BIN)/python -m pip --python $(STORES)/bin/python install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(STORES)/bin/python -c 'import sys, sysconfig; \
+		print(f"import site; site.addsitedir({sys.argv[1]!r})", file=open(sysconfig.get_path("purelib") + "/beside.pth", "w"))' \
+		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(REFERENCE) demo-gallery dist site
+	rm -rf $(VENV) $(REFERENCE) $(STORES) demo-gallery dist site

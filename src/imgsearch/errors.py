@@ -98,6 +98,10 @@ class DatasetError(ImgsearchError):
     """A dataset that can't be used as it is; the message names the file, the line or row, and the column."""
 
 
+class StoreError(ImgsearchError):
+    """A store in another engine that does not answer, refuses what it is asked, or holds something else."""
+
+
 class MissingExtra(ImgsearchError):
     """An optional library is not installed; ``extra`` is the extra that brings it."""
 

@@ -1,4 +1,4 @@
-"""The contract of VectorStore, asked of each store."""
+"""The contract of VectorStore, asked of each store: the local index always, the engines by `make stores`."""
 
 from __future__ import annotations
 
@@ -29,16 +29,21 @@ from imgsearch.tools.stores import SHARDS, VectorStore, Wanted, fields, shard_of
 from imgsearch.tools.stores.judging import judged
 from imgsearch.types import NO_METADATA
 from support.fakes import DIM, sha, unit
-from support.stores import image, local_store, rows
+from support.stores import ENGINES, image, lite_store, local_store, milvus_store, rows
 
 NUMBERS = list(range(1, 61))
 
 
-@pytest.fixture(scope="module", params=["local"])
+@pytest.fixture(scope="module", params=["local", *ENGINES])
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorStore]:
     """Give a store of each kind."""
     folder = tmp_path_factory.mktemp("stores")
-    store: VectorStore = local_store(folder / "index")
+    if request.param == "local":
+        store: VectorStore = local_store(folder / "index")
+    elif request.param == "milvus":
+        store = milvus_store(request.getfixturevalue("server"))
+    else:
+        store = lite_store(folder)
     yield store
     store.close()
 
@@ -250,3 +255,10 @@ def test_rows_that_no_store_may_take_are_refused(store: VectorStore, wrong: str)
     with pytest.raises(ValueError, match=r"one|twice"):
         store.upsert(images, vectors[:, : DIM - 1] if wrong == "dim" else vectors)
     assert store.count() == len(NUMBERS)
+
+
+def test_the_engines_are_asked_too() -> None:
+    """The same tests run against a real Milvus and milvus-lite, where these are installed."""
+    if not ENGINES:
+        pytest.skip("make stores installs a Milvus server and milvus-lite, and asks them all of this")
+    assert set(ENGINES) == {"milvus", "milvus-lite"}

@@ -75,6 +75,8 @@ ONLY_IN = {
     "mcp": {"tools/mcp/server"},
     "anyio": {"tools/mcp/server"},
     "watchfiles": {"tools/watch/changes"},
+    "pymilvus": {"tools/stores/"},
+    "grpc": {"tools/stores/server"},
 }
 
 

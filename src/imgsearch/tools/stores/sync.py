@@ -1,0 +1,151 @@
+"""Makes a store hold what the local index holds: compares both shard by shard, and repairs what differs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from imgsearch.errors import IndexDamaged, UsageError, repair_hint
+from imgsearch.index.manifest import differences
+from imgsearch.index.reader import ImageIndex
+from imgsearch.index.segments import are_unit, row_crc
+from imgsearch.text import format_duration, plural
+from imgsearch.tools.stores import MOST_AT_ONCE, SHARDS, Key, StoredImage, VectorStore, fields
+from imgsearch.tools.stores.local import LocalStore
+from imgsearch.types import Reporter, Silent
+
+_MOST_BYTES = 32 << 20  # of vectors in memory at a time
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """What was found of a shard: images in the index and the store, and how many of them differ.
+
+    ``missing`` are not in the store, ``surplus`` are in the store alone, and ``changed`` are in both, but not alike.
+    """
+
+    shard: int
+    indexed: int
+    stored: int
+    missing: int
+    changed: int
+    surplus: int
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as the command line prints it as JSON; a shard by the first digit of its hashes."""
+        return {
+            "shard": f"{self.shard:x}",
+            "indexed": self.indexed,
+            "stored": self.stored,
+            "missing": self.missing,
+            "changed": self.changed,
+            "surplus": self.surplus,
+        }
+
+
+@dataclass(slots=True)
+class Synced:
+    """What a comparison found, by shard, and whether it was ``repaired``."""
+
+    repaired: bool
+    shards: list[ShardState] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def total(self, name: str) -> int:
+        """Return the sum of one figure over all shards."""
+        return sum(getattr(shard, name) for shard in self.shards)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the store held something else than the index."""
+        return any(self.total(name) for name in ("missing", "changed", "surplus"))
+
+    def summary(self) -> str:
+        """Say in one line what was found and done."""
+        took, images = format_duration(self.seconds), plural(self.total("indexed"), "image")
+        if not self.differs:
+            return f"{images}; the store holds the same; {took}"
+        verbs = ("added", "updated", "deleted") if self.repaired else ("missing", "changed", "surplus")
+        counts = [self.total(name) for name in ("missing", "changed", "surplus")]
+        told = ", ".join(f"{count:,} {verb}" for count, verb in zip(counts, verbs, strict=True) if count)
+        return f"{images}; {told}; {took}"
+
+
+def sync(
+    index: ImageIndex, store: VectorStore, *, repair: bool = True, reporter: Reporter | None = None
+) -> Synced:
+    """Compare a store with the index by each image's key and digest; with ``repair``, make it hold the same.
+
+    The store may be written to and searched meanwhile, and the call may be interrupted and made again at any time:
+    what was repaired stays so. What the index changes meanwhile is seen by the next call. Raises UsageError (the store
+    is of another spec), StoreError, IndexDamaged (an embedding that does not match its checksum is not passed on).
+    """
+    if found := differences(store.spec, index.spec):
+        raise UsageError(f"the store was made with {'; '.join(found)}")
+    reporter, started = reporter or Silent(), time.monotonic()
+    local, result = LocalStore(index), Synced(repair)
+    reporter.start(index.catalog.picture_count(), "images")
+    try:
+        for shard in range(SHARDS):
+            result.shards.append(_sync_shard(local, store, shard, repair, reporter))
+    finally:
+        reporter.stop()
+    if repair and result.differs:
+        store.flush()
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _sync_shard(
+    local: LocalStore, store: VectorStore, shard: int, repair: bool, reporter: Reporter
+) -> ShardState:
+    stored = dict(store.digests(shard))
+    known, waiting = len(stored), list[StoredImage]()
+    indexed = missing = changed = 0
+    most = max(1, min(MOST_AT_ONCE, _MOST_BYTES // 4 // store.spec.dim))
+    for image in local.shard(shard):
+        indexed += 1
+        there = stored.pop(image.key, None)
+        if there == fields.digest(fields.about(image)):
+            reporter.advance(1)
+            continue
+        missing, changed = missing + (there is None), changed + (there is not None)
+        if repair:
+            waiting.append(image)
+            if len(waiting) == most:
+                _put(local, store, waiting, reporter)
+                waiting = []
+    if waiting:
+        _put(local, store, waiting, reporter)
+    surplus = list(stored)
+    if repair:
+        for some in _parts(surplus, MOST_AT_ONCE):
+            store.delete(some)
+    return ShardState(shard, indexed, known, missing, changed, len(surplus))
+
+
+def _put(local: LocalStore, store: VectorStore, images: list[StoredImage], reporter: Reporter) -> None:
+    """Put images of the index into a store, each vector compared with its checksum before."""
+    rows = local.vectors([image.key for image in images]).astype(np.float16)
+    sound = are_unit(rows)
+    there: list[int] = []
+    for number, image in enumerate(images):
+        if not rows[number].any():
+            continue  # it was deleted a moment ago
+        if not sound[number] or row_crc(rows[number]) != image.crc:
+            raise IndexDamaged(
+                f"the index in {local.index.folder} is damaged: the embedding of {image.files[0].path} does not match "
+                "its checksum; ",
+                repair_hint(local.index.folder),
+            )
+        there.append(number)
+    store.upsert([images[number] for number in there], rows[there])
+    reporter.advance(len(images))
+
+
+def _parts(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
+    for first in range(0, len(keys), size):
+        yield keys[first : first + size]
