@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from imgsearch.tools.dataset import read_dataset
     from imgsearch.tools.dataset.retrieval import RetrievalDataset
     from imgsearch.tools.evaluation import evaluate
+    from imgsearch.tools.evaluation.computed import score_vectors
     from imgsearch.tools.maintenance.compact import compact_index
     from imgsearch.tools.maintenance.model_check import check_model
     from imgsearch.tools.maintenance.status import Status, read_status, skipped_files
@@ -77,6 +78,7 @@ _HOME = {
     "read_picture": "search.examples",
     "read_status": "tools.maintenance.status",
     "relocate": "indexing.edit",
+    "score_vectors": "tools.evaluation.computed",
     "remove_paths": "indexing.edit",
     "similar": "search",
     "skipped_files": "tools.maintenance.status",
@@ -117,6 +119,7 @@ __all__ = [
     "relocate",
     "remove_paths",
     "repair_index",
+    "score_vectors",
     "serve",
     "similar",
     "skipped_files",

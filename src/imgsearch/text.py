@@ -120,6 +120,15 @@ def format_bytes(count: float, decimals: int = 1) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.{decimals}f} MB"
 
 
+def short_count(number: int) -> str:
+    """Write a count of parameters as the published tables do: 2.1B, 428M, 3.1M."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if number >= size:
+            amount = number / size
+            return f"{amount:.0f}{unit}" if amount >= 100 else f"{amount:.1f}{unit}"
+    return str(number)
+
+
 def error_line(error: BaseException, most: int = 200, *, first: bool = False) -> str:
     """Return what an error says as one line of at most so many characters; its class if it says nothing.
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "relocate": "relocate",
     "remove_paths": "remove",
     "repair_index": "verify --repair",
+    "score_vectors": "eval --vectors",
     "serve": "serve",
     "similar": "similar",
     "skipped_files": "status --errors",

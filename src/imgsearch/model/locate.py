@@ -19,6 +19,7 @@ from imgsearch.model.hub import (
     download_call,
     download_checkpoint,
 )
+from imgsearch.model.known import refuse_known
 from imgsearch.text import Call, Message, Option, format_bytes
 from imgsearch.types import Notify, Reporter
 
@@ -47,7 +48,8 @@ class Absent:
 def look_for(model: str | None, revision: str | None, notify: Notify | None = None) -> Checkpoint | Absent:
     """Look for a checkpoint on this machine, as ``find_checkpoint`` describes; nothing touches the network.
 
-    Raises CheckpointError (a folder that is not a checkpoint), UsageError (a revision of a folder).
+    Raises CheckpointError (a folder that is not a checkpoint; an absent model that is known to need its authors' own
+    code), UsageError (a revision of a folder).
     """
     if model is None:
         folder = os.environ.get("IMGSEARCH_MODEL_DIR")
@@ -83,6 +85,8 @@ def look_for(model: str | None, revision: str | None, notify: Notify | None = No
             return checkpoint
         if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
             notify(f"{folder} is not used because it is incomplete: {_listed(missing)} missing")
+    if revision is None:  # a revision may be one that needs no such code
+        refuse_known(model)
     return Absent(model, revision, target, tuple(Checkpoint(target, model).missing_files()))
 
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from imgsearch.errors import DatasetError, UsageError
+from imgsearch.text import short_count
 from imgsearch.tools.dataset import read_dataset
 from imgsearch.tools.dataset.retrieval import PictureRef, RetrievalDataset, decode
 from imgsearch.tools.evaluation import EvalRow, default_dims, evaluate, report
@@ -200,7 +201,7 @@ def test_every_row_has_its_name_in_the_plot(tmp_path: Path, monkeypatch: pytest.
 
 def test_counts_of_parameters_are_short() -> None:
     """As the published tables write them."""
-    assert [report.short_count(n) for n in (2_127_532_032, 427_616_512, 3_100_000, 61_121, 12)] == [
+    assert [short_count(n) for n in (2_127_532_032, 427_616_512, 3_100_000, 61_121, 12)] == [
         "2.1B",
         "428M",
         "3.1M",

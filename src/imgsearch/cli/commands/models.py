@@ -1,11 +1,12 @@
-"""The commands around the model itself: embed, download, demo."""
+"""The commands around the model itself: models, embed, download, demo."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
@@ -16,15 +17,149 @@ from imgsearch.cli.help import EXPERTS, OUTPUT, SEARCH, UPKEEP
 from imgsearch.cli.parsing import Command
 from imgsearch.errors import StorageError, UsageError
 from imgsearch.model.locate import DEFAULT_MODEL, DEMO_MODEL
-from imgsearch.text import error_line, plural
+from imgsearch.text import error_line, format_bytes, format_rate, plural, short_count
 from imgsearch.types import path_json
+
+if TYPE_CHECKING:
+    from imgsearch.tools.models import ListedModel  # imported on use: it loads NumPy
+
+PAGES_MEASURE = "NDCG@10 on English document pages (300 queries)"
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
+    app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(models))
     app.command(cls=Command, rich_help_panel=EXPERTS)(common.handled(embed))
     app.command(cls=Command, rich_help_panel=UPKEEP)(common.handled(download, asks=True))
     app.command(cls=Command, rich_help_panel=SEARCH)(common.handled(demo, asks=True))
+
+
+_ROADS = {
+    "imgsearch": "Computed by imgsearch itself",
+    "library": "Computed by sentence-transformers (extra 'models')",
+    "code": "Need their authors' own code, so imgsearch can only score them (eval --vectors)",
+}
+
+
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Only models whose names contain this; one: its details"),
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Try how fast each model is on this computer: half a minute"),
+    ] = False,
+    json: common.Json = False,
+) -> int:
+    """List models that work, and what they are good at.
+
+    Examples:
+      imgsearch models
+      imgsearch models siglip --measure
+      imgsearch models Qwen/Qwen3-VL-Embedding-2B    # all that is known of it
+
+    Nothing is downloaded. To use a model: imgsearch index FOLDER --model NAME
+    """
+    reporter = output.ProgressReporter()
+    from imgsearch.tools.models import choose_rows, list_models
+
+    rows = choose_rows(name)
+    if not rows:
+        reporter.say(f"no known model has {name!r} in its name; see all: imgsearch models")
+        return 1
+    listed = list(list_models(rows, measure=measure, reporter=reporter))
+    if json:
+        for one in listed:
+            output.json_line(one.as_json())
+    elif len(listed) == 1 and name is not None:
+        for line in _details(listed[0]):
+            output.line(line)
+    else:
+        for line in _table(listed, measure=measure):
+            output.line(line)
+    return 0
+
+
+def _table(listed: Sequence[ListedModel], *, measure: bool) -> Iterator[str]:
+    """Yield two lines a model, in groups by who computes it, and what the columns are."""
+    rate = f"{'Images/s':>10}" if measure else ""
+    head = f"{'Model':40}{'Parameters':>12}{'Download':>10}{'Pages':>7}{rate}"
+    for road, title in _ROADS.items():
+        group = [one for one in listed if one.row.road == road]
+        if not group:
+            continue
+        yield f"{title}:"
+        yield head
+        for one in sorted(group, key=lambda one: one.row.parameters or 0):
+            row = one.row
+            size = "–" if row.parameters is None else short_count(row.parameters)
+            download = "–" if row.download is None else format_bytes(row.download, 0)
+            pages = next((figure.value for figure in row.figures if figure.measure == PAGES_MEASURE), "–")
+            shown = ""
+            if measure:
+                shown = f"{'–' if one.rate is None else format_rate(one.rate):>10}"
+            yield f"  {row.name:38}{size:>12}{download:>10}{pages:>7}{shown}"
+            yield f"    {'; '.join(_notes(one, measure=measure))}"
+        yield ""
+    yield "Pages: NDCG@10 on English document pages, a published comparison of 20 models. Sources and more"
+    yield "figures: imgsearch models NAME. The demo model, which ships with imgsearch, only knows drawn shapes."
+    if measure:
+        yield "Images/s: estimated from a few layers with random weights; reading and decoding files comes on top."
+
+
+def _notes(one: ListedModel, *, measure: bool) -> Iterator[str]:
+    """Yield what there is to say of a model beside its numbers."""
+    yield one.row.good_at
+    yield f"languages: {one.row.languages}"
+    yield f"license: {one.row.license}"
+    if one.row.name == DEFAULT_MODEL:
+        yield "the default"
+    if one.folder is not None:
+        yield "on this computer"
+    if measure and one.rate is None and one.row.road != "code":
+        yield one.why_not
+
+
+def _details(one: ListedModel) -> Iterator[str]:
+    """Yield all that is known of a model, a line each."""
+    row = one.row
+    by = {
+        "imgsearch": "imgsearch itself",
+        "library": "sentence-transformers (extra 'models')" + (f" with {row.needs}" if row.needs else ""),
+        "code": f"not possible here: it needs {row.needs}",
+    }[row.road]
+    yield row.name
+    facts = {
+        "Good at": row.good_at,
+        "Languages": row.languages,
+        "License": row.license,
+        "Parameters": None if row.parameters is None else f"{row.parameters:,}",
+        "Download": None if row.download is None else format_bytes(row.download),
+        "Dimensions": f"{row.dim:,}",
+        "Architecture": row.architecture,
+        "Computed by": by,
+        "Operations": None if row.operations is None else f"{row.operations / 1e12:.2g} teraflop per photo",
+        "On this computer": one.folder or "no",
+        "Speed here": _speed(one),
+        "Source": row.source,
+        "Not verified": ", ".join(row.unverified) or None,
+    }
+    for name, fact in facts.items():
+        if fact is not None:
+            yield f"  {name + ':':18}{fact}"
+    if row.figures:
+        yield "Published figures:"
+        for figure in row.figures:
+            yield f"  {figure.measure}: {figure.value}"
+            yield f"    {figure.source}"
+
+
+def _speed(one: ListedModel) -> str | None:
+    if one.rate is None:
+        return f"not measured: {one.why_not}" if one.why_not else None
+    how = "measured" if one.measured else "estimated from a few layers with random weights"
+    return f"{format_rate(one.rate)} images/s ({how}; without reading and decoding files)"
 
 
 def embed(

@@ -18,6 +18,7 @@ import numpy as np
 from imgsearch.client import load_local_encoder
 from imgsearch.errors import CheckpointError, DatasetError, DownloadError, InputError, MissingExtra
 from imgsearch.model.conventions import conventions_of
+from imgsearch.model.known import refuse_known
 from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import choose_spec
 from imgsearch.text import error_line
@@ -133,6 +134,8 @@ class SentenceTransformerModel:
         except ImportError as error:
             raise MissingExtra("a model of sentence-transformers", "train") from error
         here, local = os.path.isdir(self._folder), self._local_folder()
+        if not here and local is None:
+            refuse_known(self.name)
         try:
             model = SentenceTransformer(
                 self._folder if here else self.name,

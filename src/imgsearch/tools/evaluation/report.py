@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from imgsearch.errors import MissingExtra, StorageError
-from imgsearch.text import Call, Option, error_line, plural
+from imgsearch.text import Call, Option, error_line, plural, short_count
 from imgsearch.tools.dataset.retrieval import RetrievalDataset
 from imgsearch.tools.evaluation import EvalRow
 from imgsearch.tools.evaluation.metrics import NAMES, Pairwise
@@ -187,15 +187,6 @@ def write(folder: str, dataset: RetrievalDataset, rows: Sequence[EvalRow]) -> tu
     except OSError as error:
         raise StorageError(f"{folder} could not be written: {error_line(error)}") from error
     return results, plot
-
-
-def short_count(number: int) -> str:
-    """Write a count of parameters as the published tables do: 2.1B, 428M, 3.1M."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if number >= size:
-            amount = number / size
-            return f"{amount:.0f}{unit}" if amount >= 100 else f"{amount:.1f}{unit}"
-    return str(number)
 
 
 def _pairwise_table(rows: Sequence[EvalRow], names: Sequence[str]) -> list[str]:
