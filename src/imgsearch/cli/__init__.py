@@ -19,6 +19,7 @@ from imgsearch.cli.commands import (
     listing,
     maintain,
     mcp,
+    measure,
     models,
     overview,
     search,
@@ -65,8 +66,8 @@ for register in (
     maintain.register_serve,
     mcp.register,
     settings.register,
-    learn.register_eval,
-    learn.register_train,
+    measure.register,
+    learn.register,
 ):
     register(app)
 Group.known = Commands(app)

@@ -97,7 +97,7 @@ PAGES = (
     ),
     KnownModel(
         "BidirLM/BidirLM-Omni-2.5B-Embedding", "bidirlm_omni", "code", _APACHE, 2_445_009_536, 4_663 * _MIB, 2048,
-        "more than 80", "texts, photos and sound", _HUB + "BidirLM/BidirLM-Omni-2.5B-Embedding", _ndcg("0.775"), (),
+        "more than 80", "texts, photos and audio", _HUB + "BidirLM/BidirLM-Omni-2.5B-Embedding", _ndcg("0.775"), (),
         _OWN_CLASS, ("architecture",),
     ),
     KnownModel(

@@ -49,7 +49,7 @@ SMALL = (
     ),
     KnownModel(
         "google/embeddinggemma-2", "embedding_gemma2", "library", "Apache 2.0", 740_000_000, 1_480_000_000, 768,
-        "many", "photos, document pages, sound", _HUB + "google/embeddinggemma-2", (),
+        "many", "photos, document pages, audio", _HUB + "google/embeddinggemma-2", (),
         (
             # 280 tokens of the language model at most, of 3 × 3 patches each.
             Tower(tokens=2520, width=768, inner=3072, layers=16, heads=12, gated=True),

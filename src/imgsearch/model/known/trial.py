@@ -100,7 +100,7 @@ def _pass(layers: list[list[torch.Tensor]], x: torch.Tensor, tower: Tower) -> No
     images, tokens, width = x.shape
     for joint, out, into, back in layers:
         parts = torch.split(
-            functional.linear(functional.layer_norm(x, (width,)), joint), (asked, kept, kept), dim=2
+            functional.linear(functional.layer_norm(x, (width,)), joint), [asked, kept, kept], dim=2
         )
         q, k, v = (part.view(images, tokens, -1, dim).transpose(1, 2) for part in parts)
         shared = k.shape[1] != q.shape[1]
