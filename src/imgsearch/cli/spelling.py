@@ -19,6 +19,7 @@ COMMANDS = {
     "import_vectors": "import",
     "index_pictures": "index",
     "indexed_files": "list",
+    "known_models": "models",
     "query": "query",
     "relocate": "relocate",
     "remove_paths": "remove",

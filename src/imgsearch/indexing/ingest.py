@@ -260,7 +260,7 @@ class Ingest:
             self.reporter.say(moved)
         reused, began = self.result.reused, time.monotonic() - self.pauses.total
         recomputed = encoder.recomputed
-        pace = Pace(self.writer.folder, encoder, self.options, self.reporter)
+        pace = Pace(self.writer.folder, encoder, self.options, self.reporter, model=self.writer.spec.model)
         try:
             with closing(files):
                 asked = time.monotonic()

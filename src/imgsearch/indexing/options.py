@@ -21,7 +21,8 @@ class IndexOptions:
 
     ``reread`` are paths below which every image is read again, whatever its size and time; ``retry`` does so with what
     was skipped, for whatever reason.
-    Without ``advise`` a run gives no advice on the choice of the model. ``portable`` makes an index that can be moved
+    Without ``advise`` a run gives no advice on the choice of the model; with ``suggest``, for a person, it may name a
+    smaller one. ``portable`` makes an index that can be moved
     together with its images: it is in a folder that all of its roots are in, or are. With ``thumbs`` small thumbnails
     are kept of all images. ``ocr`` says whether the text in images is read too, which holds for later runs; None leaves
     it as it is. A ``gentle`` run leaves the machine to others: it has a lower priority, which the process keeps, leaves
@@ -40,6 +41,7 @@ class IndexOptions:
     rebuild: bool = False
     dry_run: bool = False
     advise: bool = True
+    suggest: bool = False
     portable: bool = False
     thumbs: bool = False
     ocr: bool | None = None

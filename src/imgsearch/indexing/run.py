@@ -211,7 +211,7 @@ def _open_baseline(
 
 def _call(paths: Sequence[str], folder: str, options: IndexOptions) -> Call:
     """Return the call of ``index_pictures`` with these arguments, as a message names it."""
-    given = Call.of(replace(options, dry_run=False))
+    given = Call.of(replace(options, dry_run=False, suggest=False))
     return Call("index_pictures", {"paths": list(paths), "folder": folder, "options": given})
 
 

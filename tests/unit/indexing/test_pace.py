@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imgsearch.index import side_db
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.pace import Pace
+from imgsearch.model.locate import DEFAULT_MODEL
 from imgsearch.types import ModelOptions, Runtime
 from support.fakes import FakeEncoder, FakeModel, Notes
 
@@ -127,3 +129,30 @@ def test_a_run_that_ends_before_anything_is_told_tells_nothing(tmp_path: Path, c
     """Where enough is measured only with the last image, nothing is left to tell."""
     assert told(tmp_path, clock, per_image=0.2, total=16) == []
     assert told(tmp_path, clock, per_image=0.19, total=16, speedup=9.0) == []
+
+
+def hours(folder: Path, clock: Clock, named: str = DEFAULT_MODEL, **options: Any) -> str:
+    """Return the lines of a run of 25,216 images at two seconds each, of which the model takes all."""
+    notes = Notes()
+    pace = Pace(str(folder), Encoder(), IndexOptions(**{"suggest": True, **options}), notes, model=named)
+    clock.now += 32
+    pace.tell(16, 25_216, 32.0)
+    return notes.shell
+
+
+def test_a_smaller_model_is_named_once_where_the_usual_one_takes_hours(tmp_path: Path, clock: Clock) -> None:
+    """The line has both times and says that one is an estimate; the next run over this index does not repeat it."""
+    assert hours(tmp_path, clock).splitlines()[-1] == (
+        "about 14 h on this computer with Qwen3-VL-Embedding-2B; for photos, google/siglip2-base-patch16-256 would "
+        "take about 2 h 55 min (an estimate; see 'imgsearch models')"
+    )
+    assert "siglip2" not in hours(tmp_path, clock)
+
+
+def test_no_smaller_model_is_named_to_who_has_chosen_or_does_not_read(tmp_path: Path, clock: Clock) -> None:
+    """A model that was asked for is the one that is wanted, and a pipe is nobody to advise."""
+    assert "siglip2" not in hours(tmp_path, clock, suggest=False)
+    assert "siglip2" not in hours(tmp_path, clock, advise=False)
+    assert "siglip2" not in hours(tmp_path, clock, named="Qwen/Qwen3-VL-Embedding-8B")
+    assert "siglip2" not in hours(tmp_path, clock, model=ModelOptions(model=DEFAULT_MODEL))
+    assert "siglip2" in hours(tmp_path, clock)

@@ -269,6 +269,7 @@ def index(
             tiles=tiles,
         ),
         batch_size=_batch_size(batch_size),
+        suggest=output.can_ask() and not json,
         max_megapixels=max_megapixels,
         prune=not no_prune,
         prune_empty=prune_empty,
