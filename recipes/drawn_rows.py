@@ -39,7 +39,7 @@ class Row:
 
 def training_rows(
     count: int,
-    seed: int,
+    seed: int | str,
     kinds: Mapping[str, float],
     shapes: Sequence[str] = SHAPES,
     colours: Sequence[str] = COLOURS,

@@ -53,10 +53,11 @@ _WORDS = (
 )
 
 
-def train_tokenizer(post_processor_eot: bool, sentences: Sequence[str]) -> Tokenizer:
+def train_tokenizer(post_processor_eot: bool, sentences: Sequence[str], vocabulary: int = 600) -> Tokenizer:
     """Train a small byte-level BPE tokenizer that splits as Qwen's does and has its special tokens.
 
-    With ``post_processor_eot`` it appends <|endoftext|> to every prompt.
+    With ``post_processor_eot`` it appends <|endoftext|> to every prompt. ``vocabulary`` is the most tokens it
+    learns; the special ones come on top.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -69,7 +70,8 @@ def train_tokenizer(post_processor_eot: bool, sentences: Sequence[str]) -> Token
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(
-        sentences, trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
+        sentences,
+        trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False),
     )
     tokenizer.add_special_tokens(
         [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
@@ -180,6 +182,7 @@ def write_random_checkpoint(
     post_processor_eot: bool = True,
     shard_bytes: int | None = None,
     sentences: Sequence[str] = SENTENCES,
+    vocabulary: int = 600,
     device: str = "cpu",
 ) -> None:
     """Write every file of a Qwen3-VL embedding checkpoint with random weights into ``folder``.
@@ -190,7 +193,7 @@ def write_random_checkpoint(
     With ``post_processor_eot`` the tokenizer appends <|endoftext|> to every prompt, as the published one does;
     without, as that of the instruct models, it appends nothing. ``shard_bytes`` is the most tensor bytes a file
     holds; without it there is one file. Tensors are written in pieces: memory stays small whatever the model's size.
-    ``sentences`` are what the tokenizer learns its merges from.
+    ``sentences`` are what the tokenizer learns its merges from, ``vocabulary`` how many tokens it learns at most.
 
     The weights keep a signal's size from layer to layer, and the token embeddings are small beside it, so that
     the last token's state depends on the picture: different pictures get different vectors.
@@ -199,7 +202,7 @@ def write_random_checkpoint(
         raise UsageError(f"a random checkpoint can be {', '.join(_DTYPES)}, not '{dtype}'")
     os.makedirs(folder, exist_ok=True)
     config = copy.deepcopy(TINY if config is None else config)
-    tokenizer = train_tokenizer(post_processor_eot, sentences)
+    tokenizer = train_tokenizer(post_processor_eot, sentences, vocabulary)
     for name in ("image", "video"):
         config[f"{name}_token_id"] = tokenizer.token_to_id(f"<|{name}_pad|>")
     for name in ("start", "end"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from imgsearch.errors import DatasetError
+from support.emoji_sets import write_names, write_set
 from things.artwork import Artwork, drawn_by, open_artwork, render_artwork
 from things.compose import SMALL_SIZES, TINY_SIZES, Composer, tinted
 from things.names import Drawings, known_names, read_things
@@ -23,63 +23,16 @@ from things.scenes import COLOURS, KINDS, OPPOSITE, Pool, Scene, is_held_out
 from things.shapes import SHAPES_STYLE, draw_shape_of, shape_things
 from things.wording import article, caption, plural
 
-_EMOJI = {
-    "1f408": "cat",
-    "1f431": "cat face",
-    "1f697": "automobile",
-    "1f34e": "red apple",
-    "1f6b2": "bicycle",
-}
-_GERMAN = {
-    "1f408": "Katze",
-    "1f431": "Katzengesicht",
-    "1f697": "Auto",
-    "1f34e": "roter Apfel",
-    "1f6b2": "Fahrrad",
-}
-_BODY = '<circle cx="8" cy="8" r="{r}" fill="{fill}"/>'
-
-
-def _set(folder: Path, fill: str, *, codes: bool) -> str:
-    """Write a small emoji set in the layout of its package; return its folder."""
-    inside = folder / "package"
-    inside.mkdir(parents=True)
-    names = {code: name.replace(" ", "-") for code, name in _EMOJI.items()}
-    icons = {name: {"body": _BODY.format(r=7 - 0.5 * n, fill=fill)} for n, name in enumerate(names.values())}
-    (inside / "icons.json").write_text(json.dumps({"icons": icons, "width": 16, "height": 16}))
-    if codes:
-        (inside / "chars.json").write_text(json.dumps(names))
-        categories = {
-            "Animals & Nature": ["cat", "cat-face"],
-            "Objects": ["automobile", "red-apple", "bicycle"],
-        }
-        (inside / "metadata.json").write_text(json.dumps({"categories": categories}))
-    return str(folder)
-
-
-def _annotations(folder: Path) -> str:
-    """Write names in four languages in the layout of the CLDR package; return its folder."""
-    for language in ("en", "de", "fr", "es"):
-        names = _GERMAN if language == "de" else _EMOJI
-        words = {
-            "".join(chr(int(part, 16)) for part in code.split("-")): {
-                "tts": [name],
-                "default": ["thing", f"word{code}"],
-            }
-            for code, name in names.items()
-        }
-        inside = folder / "package" / "annotations" / language
-        inside.mkdir(parents=True)
-        (inside / "annotations.json").write_text(json.dumps({"annotations": {"annotations": words}}))
-    return str(folder)
-
 
 @pytest.fixture(scope="module")
 def artwork(tmp_path_factory: pytest.TempPathFactory) -> Artwork:
     """Four things and the shapes: red in one style, green in another that has no codes."""
     folder = tmp_path_factory.mktemp("sets")
-    coded, uncoded = _set(folder / "red", "#d00", codes=True), _set(folder / "green", "#0c0", codes=False)
-    things = read_things(_annotations(folder / "names"), [coded])
+    coded, uncoded = (
+        write_set(folder / "red", "#d00", codes=True),
+        write_set(folder / "green", "#0c0", codes=False),
+    )
+    things = read_things(write_names(folder / "names"), [coded])
     names = known_names(things, [coded])
     styles = {
         "red": drawn_by(Drawings(coded, names)),

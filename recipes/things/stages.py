@@ -1,0 +1,183 @@
+"""The curriculum: what is drawn for each stage of the training, and how long it is trained on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+from PIL import Image
+
+import drawings
+from drawn_rows import training_rows as shape_rows
+from imgsearch.tools.demo.scene import COLOURS as SHAPE_COLOURS
+from imgsearch.tools.demo.scene import SHAPES
+from parquet_writer import write_parquet
+from things.artwork import Artwork, open_artwork
+from things.compose import SMALL_SIZES, TINY_SIZES, Composer
+from things.packages import TRAINING_STYLES
+from things.rows import Cells, training_rows
+from things.scenes import COLOURS, Pool, seen_things
+from things.shapes import SHAPES_STYLE
+
+FEW = ("white", "black", "red", "blue")
+LANGUAGES = {"en": 5.0, "de": 1.0, "fr": 1.0, "es": 1.0}
+ENGLISH = {"en": 1.0}
+PART = 8_000  # rows a file: what one process draws at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One kind of rows of a stage, and how many of them. ``what`` is "things", "shapes" or "today".
+
+    "things" are those that training may show, in all its styles; "shapes" the shapes among them; "today" the rows
+    that the demo model has been trained on before there were things, in the colours ``colours``.
+    """
+
+    what: str
+    rows: int
+    kinds: Mapping[str, float]
+    languages: Mapping[str, float]
+    sizes: Sequence[tuple[int, int]] = SMALL_SIZES
+    colours: Sequence[str] = COLOURS
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One run of ``imgsearch train``: what it is trained on, with so many negatives a row, and its flags."""
+
+    name: str
+    sources: tuple[Source, ...]
+    negatives: int
+    steps: int
+    flags: str
+
+
+NAMES = {"one": 8.0, "colour": 1.0, "ground": 0.5}
+PLACES = {"place": 4.0, "count": 3.0, "size": 1.0, "colour": 1.0, "ground": 0.5}
+RELATIONS = {"relation": 6.0, "pair": 1.0, "place": 2.0, "count": 2.0}
+COMMON = {"one": 6.0, "relation": 3.0, "count": 2.5, "place": 1.0, "colour": 1.5}
+EVERYTHING = COMMON | {"size": 0.7, "ground": 0.7, "pair": 0.7}
+CONSTANT, COSINE = "--schedule constant --warmup 0.03", "--schedule cosine --warmup 0.03"
+COLD = "--scale 50"  # for what differs little
+FULL = (
+    # A place has to be known before a relation: learned together, both stay at chance (benchmarks/LOG.md).
+    Stage("places", (Source("shapes", 24_000, PLACES, ENGLISH, TINY_SIZES, FEW),), 1, 600, CONSTANT),
+    Stage(
+        "relations",
+        (Source("shapes", 40_000, RELATIONS, ENGLISH, TINY_SIZES, FEW),),
+        1,
+        1_000,
+        f"{CONSTANT} {COLD}",
+    ),
+    Stage(
+        "names",
+        (
+            Source("things", 320_000, NAMES, LANGUAGES, TINY_SIZES),
+            Source("shapes", 32_000, RELATIONS, ENGLISH, TINY_SIZES),
+        ),
+        0,
+        7_000,
+        f"{CONSTANT} --batch-size 128 --mini-batch 128",
+    ),
+    Stage(
+        "scenes",
+        (
+            Source("things", 80_000, EVERYTHING, LANGUAGES),
+            Source("today", 48_000, drawings.FOCUS, ENGLISH, colours=drawings.FOUR),
+        ),
+        1,
+        2_500,
+        f"{CONSTANT} {COLD}",
+    ),
+    Stage(
+        "all",
+        (
+            Source("things", 96_000, EVERYTHING, LANGUAGES),
+            Source("today", 64_000, drawings.LAST, ENGLISH, colours=SHAPE_COLOURS),
+        ),
+        2,
+        3_500,
+        f"{COSINE} {COLD}",
+    ),
+)
+"""About 2 million pictures: shapes first, of which places are easily seen, then names, then everything."""
+_TINY = (64, 4)  # rows and steps of a stage that only shows that it runs
+SMOKE = tuple(
+    Stage(
+        stage.name,
+        tuple(Source(s.what, _TINY[0], s.kinds, s.languages, s.sizes, s.colours) for s in stage.sources),
+        stage.negatives,
+        _TINY[1],
+        f"{stage.flags} --batch-size 16 --mini-batch 16",
+    )
+    for stage in FULL
+)
+
+
+def write_stage(
+    folder: str, stage: Stage, artwork: str, photos: Sequence[Image.Image], processes: int
+) -> list[str]:
+    """Draw a stage's rows into parquet files of at most PART rows below ``folder``; return their paths.
+
+    What is there already, from a run that was interrupted, is not drawn again. The files do not depend on how many
+    ``processes`` draw them.
+    """
+    parts = [
+        (
+            os.path.join(folder, f"{stage.name}-{source.what}-{place}-{start // PART:02}.parquet"),
+            source,
+            start,
+        )
+        for place, source in enumerate(stage.sources)
+        for start in range(0, source.rows, PART)
+    ]
+    missing = [part for part in parts if not os.path.exists(part[0])]
+    job = partial(_write_part, stage, artwork, photos)
+    if processes > 1 and len(missing) > 1:
+        with ProcessPoolExecutor(processes, get_context("spawn")) as workers:
+            list(workers.map(job, missing))
+    else:
+        list(map(job, missing))
+    return [path for path, _, _ in parts]
+
+
+def _write_part(
+    stage: Stage, artwork: str, photos: Sequence[Image.Image], part: tuple[str, Source, int]
+) -> None:
+    path, source, start = part
+    seed = f"{stage.name} {source.what} {start}"
+    count = min(PART, source.rows - start)
+    rows = _SOURCES[source.what](stage, source, seed, count, open_artwork(artwork), photos)
+    write_parquet(path, rows)
+
+
+def _things(
+    stage: Stage, source: Source, seed: str, count: int, artwork: Artwork, photos: Sequence[Image.Image]
+) -> Iterator[Cells]:
+    pool = Pool(artwork, (*TRAINING_STYLES, SHAPES_STYLE), seen_things(artwork), source.colours)
+    composer = Composer(pool, photos, source.sizes)
+    return training_rows(count, seed, pool, composer, source.kinds, source.languages, stage.negatives)
+
+
+def _shapes(
+    stage: Stage, source: Source, seed: str, count: int, artwork: Artwork, photos: Sequence[Image.Image]
+) -> Iterator[Cells]:
+    shapes = [place for place, thing in enumerate(artwork.things) if thing.category == "Shapes"]
+    pool = Pool(artwork, (SHAPES_STYLE,), shapes, source.colours)
+    composer = Composer(pool, (), source.sizes)
+    return training_rows(count, seed, pool, composer, source.kinds, source.languages, stage.negatives)
+
+
+def _today(
+    stage: Stage, source: Source, seed: str, count: int, artwork: Artwork, photos: Sequence[Image.Image]
+) -> Iterator[Cells]:
+    rows = shape_rows(count, seed, source.kinds, SHAPES, source.colours, stage.negatives)
+    return drawings.cells(rows)
+
+
+_SOURCES: dict[str, Callable[..., Iterator[Any]]] = {"things": _things, "shapes": _shapes, "today": _today}
