@@ -301,6 +301,9 @@ class ImageEncoder(QueryEncoder, Protocol):
     def batch_reason(self) -> str:
         """Why it is that many."""
 
+    def expect(self, images: int) -> str:
+        """Take note that so many images are about to be embedded; return what is done for it, and why, if anything."""
+
     def int8_speedup(self) -> float:
         """Return about how many times as fast int8 would embed images; 1 where it can't be used."""
 

@@ -129,6 +129,10 @@ class FakeEncoder:
         """No memory is looked at."""
         return "the fake model needs none"
 
+    def expect(self, images: int) -> str:
+        """A fake needs no preparation."""
+        return ""
+
     def int8_speedup(self) -> float:
         """A fake is as fast as it gets."""
         return 1.0

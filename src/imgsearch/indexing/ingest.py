@@ -255,6 +255,8 @@ class Ingest:
     ) -> None:
         to_do = self.plan.to_do[done:]
         files = self._decoded(to_do, encoder.prepare, is_known, work, ahead=2 * self._size(encoder) + 2)
+        if why := encoder.expect(len(to_do)):
+            self.reporter.detail(why)
         self.reporter.start(len(to_do), "images")
         if moved := side_db.moved(self.writer.folder, "index", encoder.runtime):
             self.reporter.say(moved)

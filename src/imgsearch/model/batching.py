@@ -15,9 +15,12 @@ from imgsearch.text import Message, Option, format_bytes
 from imgsearch.types import DETAIL, MIN_PIXELS, Notify, PixelBudget
 
 MAX_BATCH = {"cpu": 8, "cuda": 256, "mps": 32}
-"""Inputs in one pass at most. On a CPU 16 were no quicker than 8. A card (H200) does up to 38 images of one shape in
-the time that Python takes to ask for them: of seven shapes, 64 at a time are done at 252 a second, 256 at 768, in
-4.5 GB with the weights. That of MPS is not measured."""
+"""Inputs in one pass at most. On a CPU 16 were no quicker than 8, but for one with AMX (``AMX_BATCH``). A card (H200)
+does up to 38 images of one shape in the time that Python takes to ask for them: of seven shapes, 64 at a time are done
+at 252 a second, 256 at 768, in 4.5 GB with the weights. That of MPS is not measured."""
+AMX_BATCH = 16
+"""The same on a CPU with AMX in bfloat16: there a batch of 16 is not shared between threads (``threads.choose_parts``),
+which took 0.97 of the time that it takes shared. Against 8 it is not measured."""
 
 # Of the free memory: the rest is for what decodes pictures beside the model, and for other programs.
 _SHARE = 0.5
@@ -64,16 +67,19 @@ def picture_bytes(layer_sizes: LayerSizes, patches: int, tokens: int, itemsize: 
     return max(tower, language) + patch_bytes
 
 
-def choose_size(picture: int, free: int, kind: str) -> tuple[int, str]:
+def choose_size(picture: int, free: int, kind: str, unit: str | None = None) -> tuple[int, str]:
     """Return how many pictures of ``picture`` bytes go into one pass, at least 1, and why.
 
-    ``free`` is the memory that nobody needs, in bytes; ``kind`` is "cpu", "cuda" or "mps".
+    ``free`` is the memory that nobody needs, in bytes; ``kind`` is "cpu", "cuda" or "mps"; ``unit`` what a CPU
+    multiplies the model's dtype with, as ``runtime.bfloat16_unit`` names it.
     """
-    most, fits = MAX_BATCH[kind], int(free * _SHARE) // picture
+    amx = kind == "cpu" and unit == "AMX"
+    most, fits = AMX_BATCH if amx else MAX_BATCH[kind], int(free * _SHARE) // picture
     if fits >= most:
         return (
             most,
-            f"the limit on {LABEL[kind]}; half of the {format_bytes(free, 0)} free would hold {fits:,}",
+            f"the limit on {LABEL[kind]}{' with AMX' if amx else ''}; half of the {format_bytes(free, 0)} free "
+            f"would hold {fits:,}",
         )
     size = max(1, fits)
     return (

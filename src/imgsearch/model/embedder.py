@@ -22,7 +22,7 @@ from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
 from imgsearch.model.overflow import Overflow, instead_of_float16
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
-from imgsearch.model.runtime import activations, choose, use_cores
+from imgsearch.model.runtime import activations, bfloat16_unit, choose, use_cores
 from imgsearch.text import Option
 from imgsearch.types import RGB, Input, ModelSpec, Notify, Patches, PixelBudget, Runtime, Vectors
 
@@ -142,6 +142,15 @@ class Qwen3VLEmbedder:
     def batch_reason(self) -> str:
         """Why it is that many."""
         return self._batching.reason
+
+    def expect(self, images: int) -> str:
+        """Take note that so many ``images`` are about to be embedded; return what is done for it, and why, if anything.
+
+        A model on a CPU may lay its weights out first, where such a run is long enough for that to pay.
+        """
+        if not isinstance(self.forward, Engine):
+            return ""
+        return self.forward.expect(images, self._largest[1], self.batch_size)
 
     def int8_speedup(self) -> float:
         """Return about how many times as fast int8 would embed images of the pixel budget; 1 where it can't be used.
@@ -313,7 +322,8 @@ def _choose_size(
         forward.layer_sizes(), patches, tokens, itemsize, on_cpu=runtime.device == "cpu"
     )
     free = max(0, batching.free_memory(runtime.device) - forward.bytes_to_load())
-    return batching.choose_size(picture, free, runtime.device.partition(":")[0])
+    unit = bfloat16_unit() if (runtime.device, runtime.dtype) == ("cpu", "bfloat16") else None
+    return batching.choose_size(picture, free, runtime.device.partition(":")[0], unit)
 
 
 def _as_input(item: Embeddable) -> Input:

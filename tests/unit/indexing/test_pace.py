@@ -23,6 +23,10 @@ class Encoder(FakeEncoder):
         super().__init__(FakeModel())
         self.speedup = speedup
 
+    def expect(self, images: int) -> str:
+        """Prepare nothing."""
+        return ""
+
     def int8_speedup(self) -> float:
         """Return what was given."""
         return self.speedup

@@ -79,6 +79,24 @@ def test_the_choice_names_its_reason(free: int, size: int, words: str) -> None:
     assert words in reason
 
 
+@pytest.mark.parametrize(
+    ("kind", "unit", "size", "words"),
+    [
+        ("cpu", "AMX", 16, "the limit on CPU with AMX"),
+        ("cpu", "AVX512-BF16", 8, "the limit on CPU;"),
+        ("cpu", None, 8, "the limit on CPU;"),
+        ("mps", "AMX", 32, "the limit on MPS;"),
+    ],
+)
+def test_a_cpu_with_amx_takes_larger_batches(kind: str, unit: str | None, size: int, words: str) -> None:
+    """What the CPU multiplies with decides its most; it means nothing to other devices."""
+    chosen, reason = choose_size(
+        picture_bytes(PUBLISHED, 224, 72, 2, on_cpu=True), 20_000_000_000, kind, unit
+    )
+    assert chosen == size
+    assert words in reason
+
+
 def test_the_estimate_is_near_what_torch_allocates(
     tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,20 +128,39 @@ def test_unknown_names(machine, arguments: tuple[str, str]):
         choose(*arguments)
 
 
-def test_int8_is_for_cpus(machine, monkeypatch: pytest.MonkeyPatch):
-    """int8 is taken on a CPU only, and a processor without quick products of it is named."""
+def test_int8_is_for_cpus(machine):
+    """int8 is taken on a CPU only."""
     machine(cuda=1)
     with pytest.raises(UsageError, match=r"int8 works on CPUs only, not on CUDA.*device='cpu'"):
         choose("auto", "int8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "unit", "pays", "words"),
+    [
+        ({"avx512_vnni"}, None, True, "the CPU has AVX512-VNNI"),
+        ({"avx512_vnni", "avx512_bf16"}, "AVX512-BF16", True, "the CPU has AVX512-VNNI"),
+        ({"avx512_vnni", "amx_int8"}, "AMX", False, "it has AMX, with which bfloat16 is faster"),
+        ({"avx_vnni"}, None, False, "it has no AVX512-VNNI"),
+        (set(), None, False, "it has no AVX512-VNNI"),
+    ],
+)
+def test_int8_is_offered_where_it_was_measured_to_be_faster(
+    machine, monkeypatch: pytest.MonkeyPatch, flags: set[str], unit: str | None, pays: bool, words: str
+):
+    """int8 is taken on processors with AVX512-VNNI and without AMX; on others it is refused with the reason."""
+    monkeypatch.setattr(runtime, "_cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(runtime, "bfloat16_unit", lambda: unit)
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False, raising=False)
     monkeypatch.setattr(layers, "int8_fits", lambda dtype: True)
-    for flags, words in (
-        ({"avx_vnni"}, "int8 was requested"),
-        (set(), "no VNNI, so it may be slower"),
-    ):
-        monkeypatch.setattr(runtime, "_cpu_flags", lambda flags=flags: frozenset(flags))
+    assert runtime.int8_pays() == (pays, words)
+    if pays:
         chosen = choose("cpu", "int8")
         assert (chosen.device, chosen.dtype) == ("cpu", "int8")
-        assert chosen.reason.endswith(words)
+        assert chosen.reason.endswith(f"int8 was requested: {words}")
+    else:
+        with pytest.raises(UsageError, match=rf"int8 is of no use on this processor \({words}\): omit dtype"):
+            choose("cpu", "int8")
 
 
 @pytest.mark.parametrize("module", ["imgsearch", "imgsearch.model.embedder"])
@@ -175,9 +194,7 @@ def test_threads_hardly_spin_unless_the_user_says_so(own: dict[str, str], found:
     assert done.stdout.strip() == found
 
 
-@pytest.mark.skipif(
-    not runtime._cpu_flags() & {"avx512_vnni", "avx_vnni"}, reason="this processor has no VNNI"
-)
+@pytest.mark.skipif(not runtime.int8_pays()[0], reason="this processor is not offered int8")
 def test_int8_is_there_where_the_processor_has_it():
     """A processor with VNNI passes the trial: the tests of int8 are not skipped there for a fault of the trial."""
     assert layers.int8_fits(torch.float32)

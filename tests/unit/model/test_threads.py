@@ -62,6 +62,27 @@ def test_parts_of_batches_as_they_come(tokens: list[int], cores: int, sizes: lis
     assert [part.stop - part.start for part in threads.split(tokens, cores)] == sizes
 
 
+@pytest.mark.parametrize(
+    ("prompts", "cores", "unit", "parts", "words"),
+    [
+        (16, 2, "AMX", 1, "AMX multiplies 1,008 tokens faster together"),
+        (8, 2, "AMX", 2, "each thread has 1 of 2 cores and about 252 tokens"),
+        (16, 4, "AMX", 4, "each thread has 1 of 4 cores"),
+        (16, 2, "AVX512-BF16", 2, "each thread has 1 of 2 cores and about 504 tokens"),
+        (16, 2, None, 2, "each thread has 1 of 2 cores"),
+        (4, 2, None, 1, "252 tokens are too few to be shared"),
+        (16, 1, None, 1, "there is one core"),
+    ],
+)
+def test_whether_a_batch_is_shared_depends_on_the_processors_unit(
+    prompts: int, cores: int, unit: str | None, parts: int, words: str
+):
+    """With AMX a large batch stays whole, without it is shared; the reason is said."""
+    found, reason = threads.choose_parts([63] * prompts, cores, unit)
+    assert found == parts == len(threads.split([63] * prompts, cores, unit))
+    assert reason.startswith(words)
+
+
 def test_each_part_has_cores_of_its_own():
     """Side by side the parts use all cores of the caller, whose own count, and that of later threads, stays."""
     before = torch.get_num_threads()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from imgsearch.errors import InputError
 from imgsearch.model.batching import LayerSizes, free_memory, is_out_of_memory, keep_freed_memory
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.engine import threads
+from imgsearch.model.engine import packing, threads
 from imgsearch.model.engine.config import LANGUAGE, VISION, Architecture, read_architecture
 from imgsearch.model.engine.layers import (
     Int8Check,
@@ -37,7 +37,7 @@ from imgsearch.model.engine.text import KVCache, TextModel
 from imgsearch.model.engine.vision import VisionTower
 from imgsearch.model.engine.weights import Weights, find_tensors
 from imgsearch.model.prompt import ModelInput, Tokens
-from imgsearch.model.runtime import activations
+from imgsearch.model.runtime import activations, bfloat16_unit
 from imgsearch.types import Patches, Runtime
 
 _PREPACK_AFTER = (
@@ -82,6 +82,7 @@ class Engine:
         stored = find_tensors(checkpoint, self._sizes.shapes)
         dtype: torch.dtype = getattr(torch, activations(runtime.dtype))
         self._weights = Weights(stored, torch.device(runtime.device), dtype, int8=runtime.dtype == "int8")
+        self._unit = bfloat16_unit() if (runtime.device, runtime.dtype) == ("cpu", "bfloat16") else None
         self._low_precision = any(
             self._weights.low_precision(name) for name in stored if f"{LANGUAGE}.layers" in name
         )
@@ -139,6 +140,33 @@ class Engine:
         with self._lock:
             for product in self._linears():
                 product.prepack()
+
+    def expect(self, images: int, tokens: int, batch: int) -> str:
+        """Take note that so many ``images`` of about so many ``tokens`` come, ``batch`` at a time; return a reason.
+
+        A run that is long enough begins with ``prepack``: ``packing.pays`` decides it, by a trial that takes about as
+        long as an image. Nothing is said, and nothing done, where there is no choice.
+        """
+        kept = self._keep and self._weights.device.type == "cpu"
+        if not kept or images < packing.LEAST_IMAGES or self._count() < packing.LEAST_WEIGHTS:
+            return ""
+        self.load_vision()
+        with self._lock:
+            products = self._linears()
+        try:
+            trial = packing.measure(products, batch, tokens)
+            if trial is None:
+                return ""
+            pays, reason = packing.pays(images, trial)
+            if pays and free_memory("cpu") < _ROOM * self.bytes_to_load():
+                return "weights stay as they are stored: there is no memory to lay them out"
+            if pays:
+                self.prepack()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return "weights stay as they are stored: memory ran out while laying them out"
+        return reason
 
     def int8_speedup(self, tokens: int) -> float:
         """Return about how many times as fast int8 is for images of so many tokens; measured, on the CPU only."""
@@ -205,7 +233,7 @@ class Engine:
         order = [(group, number) for group, numbers in groups.items() for number in numbers]
         counts = [len(prompts[number][0].ids) - len(group[0]) // _ID_BYTES for group, number in order]
         shared = self._keep and self._weights.device.type == "cpu"
-        parts = threads.split(counts, torch.get_num_threads() if shared else 1)
+        parts = threads.split(counts, torch.get_num_threads() if shared else 1, self._unit)
         if len(parts) > 1:
             self._compute_shared(groups)
         rows = torch.empty(len(prompts), self.hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import threading
@@ -314,6 +315,18 @@ class Linear:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
             self._packed = True
             self._weights.release(self._name)
+
+    @property
+    def is_packable(self) -> bool:
+        """Whether ``prepack`` would change anything."""
+        return self._onednn and not self._packed
+
+    def packed(self) -> Linear:
+        """Return the same product with its weight laid out in memory of its own; this one stays as it is."""
+        other = copy.copy(self)
+        other._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight.to(self.dtype), None)
+        other._packed = True
+        return other
 
     def timed(self, x: torch.Tensor) -> Callable[[], torch.Tensor]:
         """Return what computes a product of this size with ``x`` as bulk work does: with a weight that is laid out."""

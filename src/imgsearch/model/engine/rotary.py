@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from imgsearch.model.engine.config import Architecture, TextSizes, VisionSizes
+from imgsearch.model.engine.norms import RMSNorm
 
 Grid = tuple[int, int]
 """Rows and columns."""
@@ -27,24 +28,37 @@ class Rotary(NamedTuple):
     cosine: torch.Tensor
     sine: torch.Tensor
 
-    def apply_rotary(self, x: torch.Tensor) -> torch.Tensor:
-        """Rotate (batch, length, heads, head): number i of a head is paired with number i + half.
+    def apply_rotary(
+        self, x: torch.Tensor, norm: RMSNorm | None = None, *, into: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Rotate (batch, length, heads, head), ``norm`` taken of each head before: number i is paired with i + half.
 
-        Computed in float32, returned in the dtype of ``x``.
+        Computed in float32, returned in the dtype of ``x``, in ``into`` if that is given.
         """
+        if norm and not norm.on_cpu:
+            return self.apply_rotary(norm(x), into=into)
         batch, length, heads, head = x.shape
         step = max(1, _AT_ONCE // (batch * heads * head)) if x.device.type == "cpu" else length
         half = head // 2
-        rotated = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        rotated = torch.empty(x.shape, dtype=x.dtype, device=x.device) if into is None else into
+        cosine, sine = self.cosine, self.sine
+        exact_result = rotated.dtype == cosine.dtype
+        if norm:
+            # The angles are few, the heads many: the norm's weight is multiplied with the former.
+            cosine, sine = cosine * norm.weight, sine * norm.weight.roll(half)
         for start in range(0, length, step):
             part = slice(start, start + step)
             # CUDA multiplies numbers of two dtypes as fast as it reads them, a CPU slowly, and not every device can.
             exact = x[:, part] if x.device.type == "cuda" else x[:, part].float()
-            cosine, sine = self.cosine[..., part, :, :], self.sine[..., part, :, :]
-            mixed = exact * cosine
-            mixed[..., :half].addcmul_(exact[..., half:], sine[..., :half])
-            mixed[..., half:].addcmul_(exact[..., :half], sine[..., half:])
-            rotated[:, part] = mixed
+            # Where nothing is to be rounded, the result is computed in its place.
+            mixed = rotated[:, part] if exact_result else torch.empty_like(exact, dtype=cosine.dtype)
+            torch.mul(exact, cosine[..., part, :, :], out=mixed)
+            mixed[..., :half].addcmul_(exact[..., half:], sine[..., part, :, :half])
+            mixed[..., half:].addcmul_(exact[..., :half], sine[..., part, :, half:])
+            if norm:
+                mixed.mul_(norm.scale(exact))
+            if not exact_result:
+                rotated[:, part] = mixed
         return rotated
 
     def part(self, start: int, stop: int | None) -> Rotary:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from imgsearch.model.engine.config import LANGUAGE, TextSizes
 from imgsearch.model.engine.layers import Int8Linear, Linear, linear, operand
+from imgsearch.model.engine.norms import RMSNorm
 from imgsearch.model.engine.rotary import Rotary
 from imgsearch.model.engine.weights import Weights
 
@@ -32,8 +33,10 @@ class TextModel:
         """Take the weights. With ``keep`` all of them stay, without it a layer's are read when it is used."""
         self._weights, self._sizes = weights, sizes
         self._table = weights.table(f"{LANGUAGE}.embed_tokens.weight")
-        self._norm = weights.read(f"{LANGUAGE}.norm.weight")
-        self._layers = [DecoderLayer(weights, number) for number in range(sizes.layers)] if keep else None
+        self._norm = RMSNorm(weights, f"{LANGUAGE}.norm", sizes.epsilon)
+        self._layers = (
+            [DecoderLayer(weights, number, sizes.epsilon) for number in range(sizes.layers)] if keep else None
+        )
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the embeddings of token ids: (batch, length) int64 to (batch, length, hidden)."""
@@ -86,10 +89,8 @@ class TextModel:
         for number in range(self._sizes.layers):
             layer = self._layer(number)
             normed = self._normed(hidden, layer.before)
-            key, value = self._keys(layer, normed, rotary)
-            if kv_cache:
-                key = torch.cat((kv_cache.keys[number].expand(batch, -1, -1, -1), key), dim=2)
-                value = torch.cat((kv_cache.values[number].expand(batch, -1, -1, -1), value), dim=2)
+            before = (kv_cache.keys[number], kv_cache.values[number]) if kv_cache else None
+            key, value = self._keys(layer, normed, rotary, before)
             if number == self._sizes.layers - 1:
                 # Nobody reads what the last layer makes of the other tokens.
                 hidden = hidden[rows, ends][:, None]
@@ -105,22 +106,39 @@ class TextModel:
             for start, added in deepstack if number < self._sizes.layers - 1 else ():
                 if number < len(added):
                     hidden[:, start : start + added[number].shape[1]] += added[number]
-        return self._rms_norm(hidden[:, 0], self._norm)
+        return self._norm(hidden[:, 0])
 
     def _layer(self, number: int) -> DecoderLayer:
-        return self._layers[number] if self._layers else DecoderLayer(self._weights, number)
+        return (
+            self._layers[number] if self._layers else DecoderLayer(self._weights, number, self._sizes.epsilon)
+        )
 
     def _queries(self, layer: DecoderLayer, normed: Any, rotary: Rotary) -> torch.Tensor:
         """Return (batch, heads, length, head)."""
         query = _by_heads(layer.query(normed), self._sizes.heads)
-        return rotary.apply_rotary(self._rms_norm(query, layer.query_norm)).transpose(1, 2)
+        return rotary.apply_rotary(query, layer.query_norm).transpose(1, 2)
 
-    def _keys(self, layer: DecoderLayer, normed: Any, rotary: Rotary) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return keys and values, both (batch, key heads, length, head)."""
+    def _keys(
+        self,
+        layer: DecoderLayer,
+        normed: Any,
+        rotary: Rotary,
+        before: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values, both (batch, key heads, length, head), behind those that stand ``before`` all."""
         key, value = (
             _by_heads(product(normed), self._sizes.key_heads) for product in (layer.key, layer.value)
         )
-        return rotary.apply_rotary(self._rms_norm(key, layer.key_norm)).transpose(1, 2), value.transpose(1, 2)
+        if before is None:
+            return rotary.apply_rotary(key, layer.key_norm).transpose(1, 2), value.transpose(1, 2)
+        batch, length, heads, head = key.shape
+        cached = before[0].shape[2]
+        keys, values = (key.new_empty(batch, cached + length, heads, head) for _ in range(2))
+        for whole, first in zip((keys, values), before, strict=True):
+            whole[:, :cached] = first.transpose(1, 2)
+        rotary.apply_rotary(key, layer.key_norm, into=keys[:, cached:])
+        values[:, cached:] = value
+        return keys.transpose(1, 2), values.transpose(1, 2)
 
     def _finish(self, layer: DecoderLayer, mixed: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """Bring the heads together, then the MLP; each adds to the hidden state."""
@@ -128,13 +146,9 @@ class TextModel:
         normed = self._normed(hidden, layer.between)
         return layer.down.plus(layer.up.times(normed, layer.gate.silu(normed)), hidden)
 
-    def _normed(self, hidden: torch.Tensor, weight: torch.Tensor) -> Any:
+    def _normed(self, hidden: torch.Tensor, norm: RMSNorm) -> Any:
         """Norm what several products read, in the form that they take (``Weights.operand``)."""
-        return operand(self._weights, self._rms_norm(hidden, weight))
-
-    def _rms_norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Divide by the root of the mean square, which torch takes in float32 in any dtype."""
-        return F.rms_norm(x, weight.shape, weight, self._sizes.epsilon)
+        return operand(self._weights, norm(hidden))
 
 
 def _by_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
@@ -145,13 +159,18 @@ def _by_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
 class DecoderLayer:
     """The weights of one decoder layer."""
 
-    def __init__(self, weights: Weights, number: int) -> None:
-        """Read layer ``number`` of the text model."""
+    def __init__(self, weights: Weights, number: int, epsilon: float) -> None:
+        """Read layer ``number`` of the text model; ``epsilon`` is that of its norms."""
         name = f"{LANGUAGE}.layers.{number}"
-        self.before = weights.read(f"{name}.input_layernorm.weight")
-        self.between = weights.read(f"{name}.post_attention_layernorm.weight")
-        self.query_norm = weights.read(f"{name}.self_attn.q_norm.weight")
-        self.key_norm = weights.read(f"{name}.self_attn.k_norm.weight")
+        self.before, self.between, self.query_norm, self.key_norm = (
+            RMSNorm(weights, f"{name}.{norm}", epsilon)
+            for norm in (
+                "input_layernorm",
+                "post_attention_layernorm",
+                "self_attn.q_norm",
+                "self_attn.k_norm",
+            )
+        )
         self.query, self.key, self.value, self.out = (
             linear(weights, f"{name}.self_attn.{letter}_proj", bias=False) for letter in "qkvo"
         )

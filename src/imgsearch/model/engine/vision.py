@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from imgsearch.model.engine.config import VISION, VisionSizes
 from imgsearch.model.engine.layers import Int8Linear, Linear, linear
+from imgsearch.model.engine.norms import LayerNorm
 from imgsearch.model.engine.rotary import Grid, Rotary, patch_positions, patch_rotary
 from imgsearch.model.engine.weights import Weights
 from imgsearch.model.runtime import bfloat16_unit
@@ -84,7 +85,7 @@ class _Block:
         name = f"{VISION}.blocks.{number}"
         cpu = weights.device.type == "cpu" and weights.dtype == torch.bfloat16
         self._attend = _attend_by_products if cpu and bfloat16_unit() == "AVX512-BF16" else _attend
-        self._norms = [_Norm(weights, f"{name}.norm{which}") for which in (1, 2)]
+        self._norms = [LayerNorm(weights, f"{name}.norm{which}", _EPSILON) for which in (1, 2)]
         self._qkv = linear(weights, f"{name}.attn.qkv", bias=True)
         self._out = linear(weights, f"{name}.attn.proj", bias=True)
         self._up = linear(weights, f"{name}.mlp.linear_fc1", bias=True)
@@ -111,7 +112,7 @@ class _Merger:
 
     def __init__(self, weights: Weights, name: str, sizes: VisionSizes, *, after: bool) -> None:
         self._joined, self._after = sizes.hidden * sizes.merge**2, after
-        self._norm = _Norm(weights, f"{name}.norm")
+        self._norm = LayerNorm(weights, f"{name}.norm", _EPSILON)
         self._up = linear(weights, f"{name}.linear_fc1", bias=True)
         self._down = linear(weights, f"{name}.linear_fc2", bias=True)
 
@@ -122,16 +123,6 @@ class _Merger:
 
     def linears(self) -> list[Linear | Int8Linear]:
         return [self._up, self._down]
-
-
-class _Norm:
-    """A layer norm; torch takes its statistics in float32 in any dtype."""
-
-    def __init__(self, weights: Weights, name: str) -> None:
-        self._weight, self._bias = weights.read(f"{name}.weight"), weights.read(f"{name}.bias")
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return F.layer_norm(x, self._weight.shape, self._weight, self._bias, _EPSILON)
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
