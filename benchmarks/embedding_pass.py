@@ -5,8 +5,9 @@ attention: 0.15 teraflop in the vision tower, 0.19 in the language layers; one o
 That is the plain forward, every token through every layer, as the others compute it (``operations``). The engine
 computes less (``engine_operations``): the prompt before the picture is remembered from the first batch on, only the
 last token goes through the last layer, and a still picture is one frame, not two. The ceiling is what a large
-matrix product reaches on this machine in the same dtype, measured in the same run. The share of it by the plain
-forward's operations compares contenders; the share by the operations that a contender really does says how well
+matrix product reaches on this machine in the same dtype, measured in the same run; the floor is what the products of
+a pass take alone, in their own shapes, with weights laid out and nothing behind them. The share of the ceiling by the
+plain forward's operations compares contenders; the share by the operations that a contender really does says how well
 it uses the machine. int8 is the engine's alone: there the others compute as imgsearch would without it, in bfloat16
 where the processor has that, and the ceiling is that of int8.
 
@@ -132,6 +133,7 @@ def worker(options: argparse.Namespace) -> None:
         "transformers": transformers,
         "sentence-transformers": peer,
         "ceiling": ceiling,
+        "products": floor,
     }
     found: dict[str, Any] = {}
     run = embed[options.worker](options, found)
@@ -236,6 +238,78 @@ def ceiling(options: argparse.Namespace, found: dict[str, Any]) -> Any:
     return lambda images: None
 
 
+def floor(options: argparse.Namespace, found: dict[str, Any]) -> Any:
+    """Measure the plain products of a pass alone, weights laid out: the batch whole or shared, whichever is better."""
+    import torch
+
+    from imgsearch.model.checkpoint import Checkpoint
+    from imgsearch.model.embedder import Qwen3VLEmbedder
+    from imgsearch.model.engine import threads
+    from imgsearch.model.engine.config import read_architecture
+    from imgsearch.model.engine.layers import Int8Linear, onednn_fits, quantize
+    from imgsearch.model.runtime import activations, choose
+    from imgsearch.types import PixelBudget
+
+    runtime = choose(options.device, options.dtype)
+    dtype = getattr(torch, activations(runtime.dtype))
+    if runtime.device != "cpu":
+        found["floor"] = 0.0
+        return lambda images: None
+    budget = PixelBudget(4096, options.pixels)
+    # Only for its tokens and patches.
+    embedder = Qwen3VLEmbedder(options.folder, device="cpu", dtype="bfloat16", budget=budget)
+    ready, (image,) = embedder._encode_input({"image": pictures(options.pixels, 1)[0]}, 0, 1)
+    sizes = read_architecture(Checkpoint(options.folder))
+    rest = len(ready.ids) - ready.prefix_length
+
+    def product(rows: int, outputs: int, inputs: int) -> Any:
+        x, weight = torch.randn(options.batch, rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
+        if runtime.dtype == "int8":
+            int8 = Int8Linear(weight, None)
+            codes = [quantize(x[number]) for number in range(options.batch)]
+            joined = [type(codes[0])(*map(torch.stack, zip(*codes[part], strict=True))) for part in parts]
+            return lambda part: int8(joined[parts.index(part)] if part in parts else quantize(x))
+        if not onednn_fits(dtype):
+            return lambda part: torch.nn.functional.linear(x[part], weight)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        return lambda part: torch.ops.mkldnn._linear_pointwise(x[part], packed, None, "none", [], "")
+
+    shared = threads.split([rest] * options.batch, torch.get_num_threads())
+    totals = []
+    for parts in [[slice(0, options.batch)], shared][: 1 + (len(shared) > 1)]:
+        total = 0.0
+        for (rows, outputs, inputs), count in products(sizes, len(image.pixel_values), rest).items():
+            with torch.inference_mode():
+                work, taken = product(rows, outputs, inputs), []
+                for _ in range(4):
+                    began = measure.now()
+                    threads.run(work, parts)
+                    taken.append(measure.now() - began)
+            total += count * min(taken)
+        totals.append(total / options.batch)
+    found["floor"] = min(totals)
+    return lambda images: None
+
+
+def products(sizes: Any, patches: int, rest: int) -> dict[tuple[int, int, int], int]:
+    """Count the products of a pass by their shapes: rows of an image, outputs, inputs.
+
+    ``rest`` tokens stand behind the prefix that is remembered; of the last layer only keys and values see them all.
+    """
+    vision, text = sizes.vision, sizes.text
+    found: dict[tuple[int, int, int], int] = {(patches, vision.hidden, vision.channels * vision.patch**2): 1}
+    last = f".layers.{text.layers - 1}."
+    for name, shape in sizes.shapes.items():
+        if len(shape) != 2 or name.endswith(("embed_tokens.weight", "pos_embed.weight")):
+            continue
+        if ".visual." in name:
+            rows = patches // vision.merge**2 if "merger" in name else patches
+        else:
+            rows = 1 if last in name and not name.endswith(("k_proj.weight", "v_proj.weight")) else rest
+        found[rows, *shape] = found.get((rows, *shape), 0) + 1
+    return found
+
+
 def operations(sizes: Any, patches: int, tokens: int) -> float:
     """Count the floating-point operations of the plain forward for one picture: every token, every layer."""
     vision, text = sizes.vision, sizes.text
@@ -288,8 +362,8 @@ def take_turns(options: argparse.Namespace, folder: Path, pixels: int, dtype: st
     set_budget(folder, pixels)
     result["others_dtype"] = activations(dtype)
     for turn in range(options.rounds):
-        for name, python in {**contenders, "ceiling": sys.executable}.items():
-            own = dtype if name in ("engine", "ceiling") else result["others_dtype"]
+        for name, python in {**contenders, "ceiling": sys.executable, "products": sys.executable}.items():
+            own = dtype if name in ("engine", "ceiling", "products") else result["others_dtype"]
             argv = [python, __file__, "--worker", name, "--folder", str(folder), "--dtype", own]
             argv += ["--pixels", str(pixels), "--batch", str(options.batch), "--device", options.device]
             argv += ["--batches", str(options.batches)]
@@ -301,6 +375,8 @@ def take_turns(options: argparse.Namespace, folder: Path, pixels: int, dtype: st
             print(f"round {turn + 1} {pixels} {dtype} {name}: {said}", file=sys.stderr)
             if name == "ceiling":
                 result["ceiling"] = max(result.get("ceiling", 0), said["flops"])
+            elif name == "products":
+                result["floor"] = min(result.get("floor", math.inf), said["floor"])
             else:
                 taken[name] += said.pop("seconds")
                 result |= said
@@ -355,6 +431,11 @@ def main() -> None:
             f"teraflop by the plain forward, {row['engine_flop'] / 1e12:.3f} by the engine; "
             f"ceiling {row['ceiling'] / 1e9:,.0f} gigaflop a second"
         )
+        if row["floor"]:
+            times = row["seconds"]["engine"] / row["floor"]
+            print(
+                f"{'':8} the floor, its products alone: {row['floor']:.3f} s an image; the engine takes {times:.2f} x"
+            )
     result = {"layers": options.layers, "engine_packed": options.engine_packed, "rows": rows}
     print(json.dumps({"benchmark": "embedding_pass", **result}))
     if not options.keep:

@@ -366,7 +366,7 @@ def test_the_reference_has_no_int8(tiny_checkpoint: str, monkeypatch: pytest.Mon
 def test_the_speedup_counts_the_products_alone(tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch):
     """If int8 multiplies four times as fast, a pass is 3.1 times as fast, for nine tenths of it are products."""
     seconds = iter([4.0, 1.0, 9.0, 2.0] * 4)  # plain and int8 in turns; the fastest of each counts
-    monkeypatch.setattr(layers, "_seconds", lambda work: (work(), next(seconds))[1])
+    monkeypatch.setattr(layers, "seconds_of", lambda work: (work(), next(seconds))[1])
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32")
     assert embedder.int8_speedup() == pytest.approx(1 / (0.1 + 0.9 / 4))
     assert Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="int8").int8_speedup() == 1

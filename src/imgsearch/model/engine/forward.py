@@ -154,7 +154,7 @@ class Engine:
         with self._lock:
             products = self._linears()
         try:
-            trial = packing.measure(products, batch, tokens)
+            trial = packing.measure(products, batch, tokens, self._unit)
             if trial is None:
                 return ""
             pays, reason = packing.pays(images, trial)

@@ -130,7 +130,7 @@ def int8_speedup(products: Sequence[Linear | Int8Linear], rows: int) -> float:
         return 1.0
     x = torch.randn(_IMAGES * rows, sample.shape[1], dtype=sample.dtype)
     plain, int8 = sample.timed(x), Int8Linear(torch.randn(sample.shape), None)
-    taken = [(_seconds(plain), _seconds(lambda: int8(x))) for _ in range(_TRIALS)]
+    taken = [(seconds_of(plain), seconds_of(lambda: int8(x))) for _ in range(_TRIALS)]
     ratio = min(seconds for seconds, _ in taken) / min(seconds for _, seconds in taken)
     return 1 / (1 - _PRODUCTS + _PRODUCTS / ratio)
 
@@ -140,10 +140,10 @@ def seconds_per_operation(products: Sequence[Linear | Int8Linear], rows: int) ->
     sample = max(products, key=lambda product: math.prod(product.shape))
     x = torch.randn(rows, sample.shape[1])
     timed = sample.timed(x.to(sample.dtype)) if isinstance(sample, Linear) else functools.partial(sample, x)
-    return _seconds(timed) / (rows * math.prod(sample.shape))
+    return seconds_of(timed) / (rows * math.prod(sample.shape))
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     """Return how long ``work`` takes."""
     began = time.perf_counter()
     work()

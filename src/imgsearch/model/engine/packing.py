@@ -8,14 +8,13 @@ as long as the product. So how long a run must be for laying out to pay differs 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
 from imgsearch.model.engine import threads
-from imgsearch.model.engine.layers import Int8Linear, Linear
+from imgsearch.model.engine.layers import Int8Linear, Linear, seconds_of
 
 LEAST_IMAGES = 16
 """Of a run that makes a trial: what a shorter one could win is not worth it."""
@@ -43,8 +42,11 @@ def pays(images: int, trial: Trial) -> tuple[bool, str]:
     return False, f"weights are not laid out for {images:,} images: {cost}"
 
 
-def measure(products: Sequence[Linear | Int8Linear], images: int, tokens: int) -> Trial | None:
-    """Time the largest of some ``products`` as a batch of ``images`` computes it, with ``tokens`` of each.
+def measure(
+    products: Sequence[Linear | Int8Linear], images: int, tokens: int, unit: str | None = None
+) -> Trial | None:
+    """Time the largest of some ``products`` as a batch of ``images`` computes it, with ``tokens`` of each,
+    on a CPU with this ``unit`` (``threads.choose_parts``).
 
     What all of them take follows from that. None where products take weights only as they are: in int8, and without
     oneDNN.
@@ -54,21 +56,14 @@ def measure(products: Sequence[Linear | Int8Linear], images: int, tokens: int) -
         return None
     times = sum(math.prod(product.shape) for product in products) / math.prod(sample.shape)
     x = torch.randn(images, tokens, sample.shape[1], dtype=sample.dtype)
-    parts = threads.split([tokens] * images, torch.get_num_threads())
+    parts = threads.split([tokens] * images, torch.get_num_threads(), unit)
 
     def seconds(product: Linear) -> float:
-        return _seconds(lambda: threads.run(lambda part: product(x[part]), parts))
+        return seconds_of(lambda: threads.run(lambda part: product(x[part]), parts))
 
     with torch.inference_mode():
-        packing = min(_seconds(sample.packed) for _ in range(2))
+        packing = min(seconds_of(sample.packed) for _ in range(2))
         packed = sample.packed()
         taken = [(seconds(sample), seconds(packed)) for _ in range(_TRIALS)]
     saved = min(plain for plain, _ in taken) - min(quick for _, quick in taken)
     return Trial(packing * times, saved * times / images)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    """Return how long ``work`` takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
