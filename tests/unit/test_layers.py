@@ -66,6 +66,8 @@ ONLY_IN = {
     "sentence_transformers": {"tools/evaluation/models", "tools/training/"},
     "typer": {"cli/"},
     "psutil": {"index/layout", "indexing/gentle/", "machine/memory"},
+    "limits": {"tools/server/operations/clients"},
+    "prometheus_client": {"tools/server/operations/metrics"},
     "starlette": {"tools/server/", "tools/web/"},
     "uvicorn": {"tools/server/daemon"},
     "h11": {"tools/server/daemon"},

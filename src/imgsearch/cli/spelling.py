@@ -33,8 +33,10 @@ COMMANDS = {
 """Function → the command that calls it."""
 FLAGS = {
     "below": "--in",
+    "drain_seconds": "--drain",
     "everything": "--all",
     "folder": "--index",
+    "hosts": "--allow-host",
     "image_text": "--text",
     "learning_rate": "--lr",
     "n": "--limit",

@@ -14,7 +14,7 @@ import typer
 from imgsearch import startup
 from imgsearch.cli import options as common
 from imgsearch.cli import output
-from imgsearch.cli.help import UPKEEP
+from imgsearch.cli.help import ADVANCED, UPKEEP
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.saved import for_programs
 from imgsearch.cli.spelling import index_flag, spelled
@@ -374,6 +374,50 @@ def serve(
     no_warm: Annotated[
         bool, typer.Option("--no-warm", help="Load the model with the first query, not at start")
     ] = False,
+    clients: Annotated[
+        str | None,
+        typer.Option(
+            "--clients",
+            metavar="FILE",
+            help="Others who may ask over --http, each with a token and a limit (TOML)",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="Also take requests for this host: that of the balancer in front",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
+    metrics: Annotated[
+        bool,
+        typer.Option("--metrics", help="Answer /metrics for Prometheus", rich_help_panel=ADVANCED),
+    ] = False,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            "--log",
+            metavar="FILE",
+            help="Write a line of JSON per request, without its query; -: to stdout",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
+    log_queries: Annotated[
+        bool,
+        typer.Option("--log-queries", help="Write what was asked into --log too", rich_help_panel=ADVANCED),
+    ] = False,
+    drain: Annotated[
+        float,
+        typer.Option(
+            "--drain",
+            metavar="SECONDS",
+            help="After SIGTERM, keep answering for this long, with /ready at 503",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = 0.0,
 ) -> NoReturn:
     """Keep the model loaded, so that searches start at once.
 
@@ -391,16 +435,23 @@ def serve(
                 raise MissingExtra("imgsearch serve", "serve")
         if port is not None and not http:
             raise UsageError("--port is of --http; give both")
+        for flag, given in (("--clients", clients), ("--allow-host", allow_host)):
+            if given and not http:
+                raise UsageError(f"{flag} is of --http; give both")
         reporter = output.ProgressReporter()
         reporter.wait("Starting the server")
         from imgsearch.tools.server.daemon import ServeOptions, serve
+        from imgsearch.tools.server.operations import Operations
 
+        hosts = tuple(name.lower() for name in allow_host or ())
+        operations = Operations(clients, metrics, log, log_queries, drain, hosts)
         options = ServeOptions(
             port=(7788 if port is None else port) if http else None,
             idle_seconds=unload_after * 60,
             index=index,
             warm=not no_warm,
             saved=for_programs(program),
+            operations=operations,
         )
         serve(options, reporter, signals=signals)
         # A batch that is still in work is nobody's any more; Python would wait for its thread.

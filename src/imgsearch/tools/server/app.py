@@ -22,8 +22,14 @@ from imgsearch.errors import ImgsearchError, UsageError, exhausted
 from imgsearch.search import SearchKind
 from imgsearch.search.examples import read_image
 from imgsearch.text import Call
-from imgsearch.tools.server.guard import Guard, is_local
+from imgsearch.tools.server.api import ADDRESSES
+from imgsearch.tools.server.guard import OWNER, Guard, is_local
 from imgsearch.tools.server.handlers import Handlers, may_name_images
+from imgsearch.tools.server.operations import NO_OPERATIONS, Operations
+from imgsearch.tools.server.operations.clients import Clients
+from imgsearch.tools.server.operations.health import HEALTH, READY, Readiness
+from imgsearch.tools.server.operations.metrics import METRICS, Metrics
+from imgsearch.tools.server.operations.observer import Observer, open_log
 from imgsearch.tools.server.requests import TooLong, json_response, read_body, read_json, run_in
 from imgsearch.tools.web.app import PATHS, Page
 
@@ -32,6 +38,9 @@ _BATCH_SLOTS = 2  # that are held in memory at a time: one is computed while the
 _IDLE_CHECK_SECONDS = 1.0
 _AT_ONCE = 64  # requests of a kind; more are told to come again
 _IMAGE_THREADS = 2  # that read and decode the images of questions
+_CLIENT_PATHS = (*(address.path for address in ADDRESSES), METRICS)
+"""Where others than the owner may ask: what is there for other programs, and only of the index that is served."""
+_OWNERS_FIELDS = ("index", "model", "device", "dtype")
 _IMAGE_SLOTS = 4  # such images in memory at a time
 
 
@@ -51,15 +60,22 @@ def make_app(
     warm: bool = False,
     page: Page | None = None,
     open_port: OpenPort = _no_port,
+    operations: Operations = NO_OPERATIONS,
+    readiness: Readiness | None = None,
 ) -> Starlette:
     """Return the application that answers by ``handlers``; with ``warm`` the default index's model is loaded at once.
 
     ``page`` is the page in the browser, for which ``open_port`` opens the port if a link to it is asked for.
+    ``readiness`` is told when the model is there. Raises UsageError or MissingExtra for ``operations`` that can't be.
 
     Questions and batches of pictures are done in one thread each, in the order in which they come: a question waits
     for other questions and never for a whole batch, and torch keeps no team of threads a request. The image of a
     question is read and decoded beside, in threads of its own: it may take long, and nobody else waits for it.
     """
+    readiness = readiness or Readiness(warm=warm)
+    clients = Clients(operations.clients, handlers.say) if operations.clients else None
+    metrics = Metrics(lambda: not not_ready(), handlers.has_model) if operations.metrics else None
+    write = open_log(operations.log) if operations.log else None
     questions = page.questions if page else ThreadPoolExecutor(1, "questions")
     batches = ThreadPoolExecutor(1, "batches")
     images = ThreadPoolExecutor(_IMAGE_THREADS, "images")
@@ -81,6 +97,21 @@ def make_app(
                 at_once -= 1
 
         return count
+
+    def not_ready() -> str:
+        """Return why no requests should be sent here, "" if they should: a model that came later is as good."""
+        return "" if handlers.has_model() and not readiness.is_draining else readiness.reason
+
+    async def health(request: Request) -> Response:
+        return json_response({"alive": True})
+
+    async def ready(request: Request) -> Response:
+        reason = not_ready()
+        return json_response({"ready": not reason, "reason": reason}, 503 if reason else 200)
+
+    async def figures(request: Request) -> Response:
+        assert metrics is not None
+        return Response(metrics.text(), media_type=metrics.content_type)
 
     async def status(request: Request) -> Response:
         return json_response(handlers.status())
@@ -124,10 +155,12 @@ def make_app(
         return await search(request, "similar", handlers.similar)
 
     async def search(request: Request, kind: SearchKind, answer: Callable[..., dict[str, Any]]) -> Response:
-        data = await read_json(request)
+        data = await _read_asked(request)
         if not may_name_images(data):
             return json_response(await run_in(request, questions, answer, data))
         files = await run_in(request, questions, handlers.images_to_read, kind, data)
+        if files and not _is_owner(request):
+            raise UsageError("the image is not indexed; only the server's owner may name other files")
         if not files:
             return json_response(await run_in(request, questions, answer, data))
         async with image_slots:
@@ -135,7 +168,7 @@ def make_app(
             return json_response(await run_in(request, questions, answer, data, *read))
 
     async def from_catalogue(request: Request, answer: Callable[[Any], dict[str, Any]]) -> Response:
-        return json_response(await run_in(request, questions, answer, await read_json(request)))
+        return json_response(await run_in(request, questions, answer, await _read_asked(request)))
 
     async def list_images(request: Request) -> Response:
         return await from_catalogue(request, handlers.listed)
@@ -145,6 +178,9 @@ def make_app(
 
     async def show(request: Request) -> Response:
         return await from_catalogue(request, handlers.shown)
+
+    def warm_up() -> None:
+        readiness.warmed(handlers.warm_up())
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -158,7 +194,7 @@ def make_app(
                     page.close_idle()
 
         if warm:
-            questions.submit(_run_logged, handlers.warm_up)
+            questions.submit(_run_logged, warm_up)
         idle_checks = asyncio.create_task(release_idle())
         yield
         idle_checks.cancel()
@@ -167,21 +203,40 @@ def make_app(
         for pool in (questions, batches, images):
             pool.shutdown(wait=False, cancel_futures=True)
 
+    own_routes = [
+        Route(HEALTH, health, methods=["GET"]),
+        Route(READY, ready, methods=["GET"]),
+        *([Route(METRICS, figures, methods=["GET"])] if metrics else []),
+        Route("/status", status, methods=["GET"]),
+        Route("/load", counted(load), methods=["POST"]),
+        Route("/embed", counted(embed), methods=["POST"]),
+        Route("/rerank", counted(rerank), methods=["POST"]),
+        Route("/query", counted(query), methods=["POST"]),
+        Route("/similar", counted(similar), methods=["POST"]),
+        Route("/list", counted(list_images), methods=["POST"]),
+        Route("/facets", counted(facets), methods=["POST"]),
+        Route("/show", counted(show), methods=["POST"]),
+        Route("/web", web, methods=["POST"]),
+    ]
+    guard = Middleware(
+        Guard,
+        socket_path=socket_path,
+        token=token,
+        open_paths=PATHS,
+        clients=clients,
+        client_paths=_CLIENT_PATHS,
+        hosts=operations.hosts,
+    )
+    observer = Middleware(
+        Observer,
+        paths=[route.path for route in own_routes],
+        metrics=metrics,
+        write=write,
+        log_queries=operations.log_queries,
+    )
     app = Starlette(
-        routes=[
-            Route("/status", status, methods=["GET"]),
-            Route("/load", counted(load), methods=["POST"]),
-            Route("/embed", counted(embed), methods=["POST"]),
-            Route("/rerank", counted(rerank), methods=["POST"]),
-            Route("/query", counted(query), methods=["POST"]),
-            Route("/similar", counted(similar), methods=["POST"]),
-            Route("/list", counted(list_images), methods=["POST"]),
-            Route("/facets", counted(facets), methods=["POST"]),
-            Route("/show", counted(show), methods=["POST"]),
-            Route("/web", web, methods=["POST"]),
-            *(page.routes if page else ()),
-        ],
-        middleware=[Middleware(Guard, socket_path=socket_path, token=token, open_paths=PATHS)],
+        routes=[*own_routes, *(page.routes if page else ())],
+        middleware=[observer, guard] if metrics or write else [guard],
         exception_handlers={
             _OtherVersion: _other_version,
             TooLong: _too_long,
@@ -194,6 +249,20 @@ def make_app(
     )
     app.router.redirect_slashes = False  # such an answer would not be JSON
     return app
+
+
+def _is_owner(request: Request) -> bool:
+    return bool(request.scope.get("state", {}).get("client") == OWNER)
+
+
+async def _read_asked(request: Request) -> Any:
+    """Read what is asked for; clients ask the index that is served, as it is served. Raises as ``read_json`` does."""
+    data = await read_json(request)
+    if isinstance(data, dict) and not _is_owner(request):
+        for name in _OWNERS_FIELDS:
+            if data.get(name) not in (None, "auto"):
+                raise UsageError(f"{name}: only the server's owner may choose it")
+    return data
 
 
 class _OtherVersion(UsageError):

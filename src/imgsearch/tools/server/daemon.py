@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import secrets
 import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,10 +27,12 @@ from imgsearch.client.connection import Address, own_address, peer_uid
 from imgsearch.errors import ServerRunning, StorageError, UsageError
 from imgsearch.fs import FileLock, LockHeld
 from imgsearch.startup import StopSignals
-from imgsearch.text import Option, error_line
+from imgsearch.text import Option, error_line, format_duration
 from imgsearch.tools.server.api import versioned
 from imgsearch.tools.server.app import make_app
 from imgsearch.tools.server.handlers import Handlers
+from imgsearch.tools.server.operations import NO_OPERATIONS, Operations
+from imgsearch.tools.server.operations.health import Readiness
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
 from imgsearch.tools.web.app import Page
@@ -65,7 +69,8 @@ class PageOptions:
 class ServeOptions:
     """How to serve: ``port`` of loopback HTTP (None: no HTTP, 0: any that is free), ``idle_seconds`` until the model
     is let go, ``index`` where a request names none, ``warm`` whether its model is loaded at once, ``saved`` the queries
-    that `@name` in a request stands for. With ``page`` the page in the browser is opened.
+    that `@name` in a request stands for. With ``page`` the page in the browser is opened. ``operations`` are for one
+    that answers others too.
     """
 
     port: int | None = None
@@ -74,6 +79,7 @@ class ServeOptions:
     warm: bool = True
     saved: SavedQueries = NO_SAVED
     page: PageOptions | None = None
+    operations: Operations = NO_OPERATIONS
 
     def __post_init__(self) -> None:
         """Raise UsageError for figures that can't be meant."""
@@ -94,7 +100,8 @@ def serve(
     Running requests then have ten seconds to finish, after Ctrl-C one. A pass of the model can't be interrupted: its
     thread may be at it when this returns, and Python would wait for it.
 
-    Raises ServerRunning (there is one already), StorageError (no folder for the socket), UsageError (a port in use).
+    Raises ServerRunning (there is one already), StorageError (no folder for the socket), UsageError (a port in use,
+    operations that can't be), MissingExtra.
     """
     address = address or own_address()
     with ExitStack() as stack:
@@ -111,11 +118,22 @@ def serve(
         if options.port is not None:
             sockets.append(ports.listen(options.port))
             token = stack.enter_context(_token(address))
-            reporter.say(f"{handlers.http} (token file: {address.token})")
         elif options.page:
             sockets.append(ports.listen(options.page.port))
-        app = make_app(handlers, address.socket, token, warm=options.warm, page=page, open_port=ports.open)
-        server = ports.server = _Uvicorn(app)
+        readiness = Readiness(warm=options.warm)
+        app = make_app(
+            handlers,
+            address.socket,
+            token,
+            warm=options.warm,
+            page=page,
+            open_port=ports.open,
+            operations=options.operations,
+            readiness=readiness,
+        )
+        if token is not None:
+            reporter.say(f"{handlers.http} (token file: {address.token})")
+        server = ports.server = _Uvicorn(app, readiness, options.operations.drain_seconds, reporter)
         signals.hand_to(server.stop)
         if not server.should_exit:
             reporter.say(
@@ -129,9 +147,17 @@ def serve(
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn with our settings. Who presses Ctrl-C waits for the end; who sends SIGTERM can wait for the answers."""
+    """uvicorn with our settings. Who presses Ctrl-C waits for the end; who sends SIGTERM can wait for the answers.
 
-    def __init__(self, app: Starlette) -> None:
+    For ``drain_seconds`` after SIGTERM requests are still taken, while ``readiness`` says that none should be sent: a
+    balancer takes some time to hear of that.
+    """
+
+    def __init__(
+        self, app: Starlette, readiness: Readiness, drain_seconds: float, reporter: Reporter
+    ) -> None:
+        self._readiness, self._drain_seconds, self._reporter = readiness, drain_seconds, reporter
+        self._ends_at = math.inf
         super().__init__(
             uvicorn.Config(
                 app,
@@ -160,8 +186,19 @@ class _Uvicorn(uvicorn.Server):
         """Leave the signals to whoever hands them to ``stop``: there must be no moment between two handlers."""
         yield
 
+    async def on_tick(self, counter: int) -> bool:
+        """Look, ten times a second, whether it is time to end."""
+        self.should_exit |= time.monotonic() >= self._ends_at
+        return await super().on_tick(counter)
+
     def stop(self, number: int) -> None:
-        """End the server soon."""
+        """End the server soon; a second signal does so at once."""
+        drains = number == signal.SIGTERM and self._drain_seconds > 0 and not self._readiness.is_draining
+        self._readiness.drain()
+        if drains:
+            self._ends_at = time.monotonic() + self._drain_seconds
+            self._reporter.say(f"stopping in {format_duration(self._drain_seconds)}")
+            return
         self.force_exit = self.should_exit and number == signal.SIGINT
         self.should_exit = True
         if number == signal.SIGINT:

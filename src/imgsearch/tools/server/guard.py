@@ -7,7 +7,7 @@ there. Nothing that they send is believed but what a browser itself says of a re
 from __future__ import annotations
 
 import secrets
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -16,11 +16,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imgsearch.client import protocol
 from imgsearch.errors import UsageError
+from imgsearch.tools.server.operations.clients import Clients
+from imgsearch.tools.server.operations.health import OPEN
 from imgsearch.tools.server.requests import json_response
 
 _NO_TOKEN = "missing or wrong token; send the one from the server's token file: Authorization: Bearer TOKEN"
 _FOREIGN_HOST = "the request names another host; ask for 127.0.0.1 and the server's port"
+_TOO_MANY = "more requests than this client may make in a minute; wait, and try again"
+_OWNERS = "this address is for the server's owner alone"
 _FOREIGN_SITE = "the request comes from another site"
+OWNER = "owner"
+"""Who asks with the server's own token, or through the Unix socket."""
 HEADERS = {
     # Whatever an answer is taken for, nothing in it is carried out. The page and its images say what they need more.
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -38,19 +44,36 @@ HEADERS = {
 class Guard:
     """Lets requests through the Unix socket pass, which nobody else can open, and others only with the token.
 
-    The page's own paths pass too: whatever answers there asks for the session.
+    The page's own paths pass too: whatever answers there asks for the session. So do those that say how the server is.
+    Who has asked is in the request's state as ``client``.
     """
 
     def __init__(
-        self, app: ASGIApp, socket_path: str, token: str | None, open_paths: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        socket_path: str,
+        token: str | None,
+        open_paths: Sequence[str] = (),
+        clients: Clients | None = None,
+        client_paths: Collection[str] = (),
+        hosts: Sequence[str] = (),
     ) -> None:
-        """Take the path of the Unix socket, the token if there is one, and how the page's paths begin."""
+        """Take the path of the Unix socket, the token if there is one, and how the page's paths begin.
+
+        ``clients`` may ask for ``client_paths``, each with a token of its own, and requests may call the server by
+        ``hosts`` too.
+        """
         self._app, self._socket_path, self._token = app, socket_path, token
-        self._open_paths = tuple(open_paths)
+        self._open_paths, self._hosts = tuple(open_paths), frozenset(hosts)
+        self._clients, self._client_paths = clients, frozenset(client_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request on, or answer 401 or 403."""
-        if scope["type"] != "http" or is_local(scope, self._socket_path):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if is_local(scope, self._socket_path):
+            scope.setdefault("state", {})["client"] = OWNER
             await self._app(scope, receive, send)
             return
 
@@ -64,25 +87,41 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that may not pass."""
+        if scope["path"] in OPEN:
+            return None
         request = Request(scope)
         of_page = scope["path"].startswith(self._open_paths) if self._open_paths else False
         port = scope["server"][1]
         names = ["127.0.0.1"] if of_page else ["127.0.0.1", "localhost"]
         hosts = {f"{name}:{port}" for name in names} | ({*names} if port == 80 else set())
         # A name that somebody else's DNS leads here (rebinding) is that site's to a browser: it is refused.
-        if request.headers.getlist("host") not in [[host] for host in hosts]:
+        named = request.headers.getlist("host")
+        of_balancer = not of_page and len(named) == 1 and named[0].lower() in self._hosts
+        if named not in [[host] for host in hosts] and not of_balancer:
             return refusal(403, "forbidden", _FOREIGN_HOST)
         if not _is_of_site(request, {f"http://{host}" for host in hosts}):
             return refusal(403, "forbidden", _FOREIGN_SITE)
-        if of_page or self._has_token(request):
-            return None
-        return refusal(401, "UsageError", _NO_TOKEN)
+        return None if of_page else self._check_token(request)
 
-    def _has_token(self, request: Request) -> bool:
+    def _check_token(self, request: Request) -> Response | None:
+        """Note who asks; return the answer to a request without a token, or of a client that asks too much."""
+        state = request.scope.setdefault("state", {})
         scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-        if self._token is None or scheme.lower() != "bearer":
-            return False
-        return secrets.compare_digest(shown.strip().encode("latin-1"), self._token.encode())
+        given = shown.strip() if scheme.lower() == "bearer" else ""
+        if self._token and secrets.compare_digest(given.encode("latin-1"), self._token.encode()):
+            state["client"] = OWNER
+            return None
+        client = self._clients.find(given) if self._clients and given else None
+        if client is None or self._clients is None:
+            return refusal(401, "UsageError", _NO_TOKEN)
+        state["client"] = client.name
+        if request.url.path not in self._client_paths:
+            return refusal(403, "forbidden", _OWNERS)
+        if not (seconds := self._clients.seconds_to_wait(client)):
+            return None
+        answer = refusal(429, "busy", _TOO_MANY)
+        answer.headers["retry-after"] = str(seconds)
+        return answer
 
 
 def is_local(scope: Scope, socket_path: str) -> bool:

@@ -53,9 +53,17 @@ class Handlers:
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
 
-    def warm_up(self) -> None:
-        """Have the model of the default index in memory."""
-        self.resources.warm_up()
+    def warm_up(self) -> str:
+        """Have the model of the default index in memory; return what keeps it from being so, "" for nothing."""
+        return self.resources.warm_up()
+
+    def has_model(self) -> bool:
+        """Whether a model is in memory."""
+        return self.resources.models.runtime is not None
+
+    def say(self, line: str) -> None:
+        """Tell whoever runs the server."""
+        self.resources.notify(line)
 
     def release_idle(self) -> None:
         """Unload what nobody has asked for in a while."""

@@ -118,10 +118,10 @@ class Resources:
         if not (self.rerankers.has(*how) or fits(checkpoint.folder, device_of(options))):
             self.models.unload_idle(0.0)
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> str:
         """Load the model of the default index and let it embed once, so that the first query finds all in memory.
 
-        Where there is no such index or model, say so: it may come.
+        Where there is no such index or model, say so, and return why: it may come. Else return "".
         """
 
         def work(index: ImageIndex) -> None:
@@ -136,6 +136,8 @@ class Resources:
             self.use_index(None, work)
         except ImgsearchError as error:
             self.notify(Message("no model is loaded yet: ", error.as_message))
+            return str(error)
+        return ""
 
     def release_idle(self) -> None:
         """Unload the model and close the indexes if nobody has asked for long enough."""
