@@ -117,7 +117,7 @@ def theirs(options: argparse.Namespace) -> None:
 def ceiling(options: argparse.Namespace) -> None:
     """Print what a large product reaches, and the operations of one of the pictures."""
     from imgsearch.model.checkpoint import Checkpoint
-    from imgsearch.model.conventions import conventions_of
+    from imgsearch.model.conventions import own_conventions
     from imgsearch.model.engine.config import read_architecture
     from imgsearch.model.image import read_layout, target_size
     from imgsearch.model.prompt import PromptEncoder
@@ -126,7 +126,7 @@ def ceiling(options: argparse.Namespace) -> None:
     found: dict[str, Any] = {}
     embedding_pass.ceiling(options, found)
     width, height = size(options)
-    layout, conventions = read_layout(Checkpoint(options.folder)), conventions_of(Checkpoint(options.folder))
+    layout, conventions = read_layout(Checkpoint(options.folder)), own_conventions(Checkpoint(options.folder))
     high, wide = target_size(height, width, PixelBudget(4096, options.pixels), layout.factor)
     grid = (1, high // layout.patch, wide // layout.patch)
     prompter = PromptEncoder(Checkpoint(options.folder))

@@ -10,7 +10,8 @@ from imgsearch.index import manifest
 from imgsearch.index.manifest import IMPORTED
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, conventions_of, processor_budget, punctuated
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, processor_budget, punctuated
+from imgsearch.model.families import conventions_of, family_of
 from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.text import Call, Option, display_path
 from imgsearch.types import (
@@ -35,28 +36,49 @@ def choose_spec(options: ModelOptions, reporter: Reporter) -> tuple[Checkpoint, 
     that is not an embedding model.
     """
     checkpoint = fetch_checkpoint(options.model, options.revision, reporter, force_model=options.force_model)
+    return checkpoint, spec_of(checkpoint, options, reporter)
+
+
+def spec_of(checkpoint: Checkpoint, options: ModelOptions, reporter: Reporter) -> IndexSpec:
+    """Return the spec of a new index with a checkpoint, as ``choose_spec`` does."""
     conventions = conventions_of(checkpoint)
     if options.dim is not None and not 1 <= options.dim <= conventions.full_dim:
         raise UsageError(
             Option("dim", options.dim),
             f": the embeddings of {checkpoint.name} have {conventions.full_dim} dimensions",
         )
+    if options.dim not in (None, conventions.full_dim) and not conventions.can_shorten:
+        raise UsageError(
+            Option("dim", options.dim),
+            f": {checkpoint.name} was not trained for shorter embeddings; omit it, for all {conventions.full_dim}",
+        )
     query_prompt, document_prompt = options.prompts or conventions.prompts(options.instruction)
-    pixels = chosen_pixels(options, checkpoint)
+    if conventions.own_pixels:
+        _refuse_pixels(options, checkpoint.name)
+    pixels = conventions.pixels if conventions.own_pixels else chosen_pixels(options, checkpoint)
     chosen = options.pixels is not None or bool(conventions.pixels_reason)
     chosen |= (conventions.max_length or _PAGE_TOKENS) < _PAGE_TOKENS
     profile = options.profile or ("photos" if chosen else "auto")
     if notes := conventions.notes(dim=options.dim is None, pixels=options.pixels is None):
         reporter.detail(f"{checkpoint.name} is used with {'; '.join(notes)}")
-    return checkpoint, IndexSpec(
+    return IndexSpec(
         model=checkpoint.name,
         fingerprint=checkpoint.fingerprint,
         dim=options.dim or conventions.dim,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         pixels=pixels,
-        page_pixels=_page_pixels(profile, pixels),
+        page_pixels=None if conventions.own_pixels else _page_pixels(profile, pixels),
+        own_pixels=conventions.own_pixels,
     )
+
+
+def _refuse_pixels(options: ModelOptions, name: str) -> None:
+    """Raise UsageError for a number of pixels that is asked of a model which scales images itself."""
+    if isinstance(options.pixels, PixelBudget):
+        raise UsageError(
+            Option("pixels", options.pixels), f": {name} scales every image to a size of its own; omit it"
+        )
 
 
 def _page_pixels(profile: Profile, pixels: PixelBudget) -> PixelBudget | None:
@@ -82,7 +104,7 @@ def keep_settings(options: ModelOptions, old: IndexSpec) -> ModelOptions:
     if old.model == IMPORTED:
         return options  # there was no model, so nothing was chosen against its conventions
     prompts = None if options.instruction is not None else (old.query_prompt, old.document_prompt)
-    pixels: PixelChoice | None = options.pixels or old.pixels
+    pixels: PixelChoice | None = options.pixels or (None if old.own_pixels else old.pixels)
     profile: Profile = options.profile or ("auto" if old.page_pixels else "photos")
     options = replace(options, profile=profile)
     if options.model is None:
@@ -107,9 +129,18 @@ def keep_settings(options: ModelOptions, old: IndexSpec) -> ModelOptions:
         pass  # the old model is gone: it is taken for a plain one
     return replace(
         options,
-        pixels=options.pixels if old.pixels == usual_pixels else pixels,
+        pixels=options.pixels if old.pixels == usual_pixels or _scales_itself(options) else pixels,
         prompts=None if prompts == usual_prompts else prompts,
     )
+
+
+def _scales_itself(options: ModelOptions) -> bool:
+    """Tell whether the model that is asked for is here, and scales images itself: then no old budget is kept for it."""
+    try:
+        found = locate.find_checkpoint(options.model, revision=options.revision, download=False)
+    except CheckpointError:
+        return False
+    return family_of(found).by_library
 
 
 def checkpoint_for(
@@ -194,13 +225,21 @@ def check_options(
                 ", or rebuild the index with: ",
                 rebuild_call(folder, model=model),
             )
+    if have.own_pixels and fingerprint == have.fingerprint:
+        _refuse_pixels(options, have.model)
     pixels = options.pixels or have.pixels
-    if pixels == "checkpoint":
+    if pixels == "checkpoint" and have.own_pixels:
+        pixels = have.pixels
+    elif pixels == "checkpoint":
         checkpoint = checkpoint or locate.find_checkpoint(have.model, download=False)
         pixels = processor_budget(checkpoint)
-    page_pixels = _page_pixels(options.profile, pixels) if options.profile else have.page_pixels
+    page_pixels = have.page_pixels
+    if options.profile and not have.own_pixels:
+        page_pixels = _page_pixels(options.profile, pixels)
     prompts = _prompts_with(options.instruction, have)
-    want = IndexSpec(model, fingerprint, options.dim or have.dim, *prompts, pixels, page_pixels)
+    want = IndexSpec(
+        model, fingerprint, options.dim or have.dim, *prompts, pixels, page_pixels, have.own_pixels
+    )
     if found := manifest.differences(have, want):
         raise IndexMismatch(
             f"the index in {folder} was made with {'; '.join(found)}. To keep these settings: ",

@@ -241,6 +241,10 @@ class Patches:
     still: bool = False
 
 
+Prepared: TypeAlias = "Patches | NDArray[np.uint8]"
+"""A picture as its model takes it: cut into patches, or as RGB for a model that scales its images itself."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Input:
     """One thing to embed: a text, a picture, or both; instruction and ``budget`` fall back to the embedder's own."""
@@ -272,10 +276,10 @@ class QueryEncoder(Protocol):
 
 
 class Prepare(Protocol):
-    """Resizes a picture into a budget, the model's own if none is given, and cuts it into patches."""
+    """Makes a picture ready for its model, within a budget, the model's own if none is given."""
 
-    def __call__(self, image: RGB, budget: PixelBudget | None = None, /) -> Patches:
-        """Return the patches; may be called from many threads."""
+    def __call__(self, image: RGB, budget: PixelBudget | None = None, /) -> Prepared:
+        """Return the picture as the model takes it; may be called from many threads."""
 
 
 class ImageEncoder(QueryEncoder, Protocol):
@@ -307,8 +311,8 @@ class ImageEncoder(QueryEncoder, Protocol):
     def int8_speedup(self) -> float:
         """Return about how many times as fast int8 would embed images; 1 where it can't be used."""
 
-    def prepare(self, image: RGB, budget: PixelBudget | None = None) -> Patches:
-        """Resize a picture into a budget, its own if none is given, and cut it into patches, on any thread."""
+    def prepare(self, image: RGB, budget: PixelBudget | None = None) -> Prepared:
+        """Make a picture ready within a budget, its own if none is given, on any thread."""
 
     def embed(
         self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
@@ -326,7 +330,8 @@ class IndexSpec:
     ``model`` is the name or folder it was loaded by: how to find it again, not part of the comparison.
     ``fingerprint`` is 64 hexadecimal digits. The prompts are the instructions of either side (questions, pictures)
     as the model gets them; an empty one is none. ``page_pixels`` is the budget of pages, scans and screenshots
-    (``budgets.page_reason``), None where they are seen like photos.
+    (``budgets.page_reason``), None where they are seen like photos. ``own_pixels`` says that the model scales images as
+    it likes: ``pixels`` then only says how many of them decoders must leave.
     """
 
     model: str
@@ -336,6 +341,7 @@ class IndexSpec:
     document_prompt: str
     pixels: PixelBudget
     page_pixels: PixelBudget | None = None
+    own_pixels: bool = False
 
     @property
     def budgets(self) -> PixelBudgets:

@@ -6,9 +6,10 @@ import functools
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.library.files import LibraryCheckpoint
 from imgsearch.startup import collect, uncollected
 from imgsearch.text import Message
 from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, ModelSpec, Notify, Reporter
@@ -16,6 +17,8 @@ from imgsearch.types import ImageEncoder, IndexSpec, ModelOptions, ModelSpec, No
 if TYPE_CHECKING:
     from imgsearch.model.embedder import Qwen3VLEmbedder
     from imgsearch.model.engine.forward import Engine
+    from imgsearch.model.library.embedder import LibraryEmbedder
+    from imgsearch.model.library.forward import LibraryForward
     from imgsearch.model.reference import Reference
 
 
@@ -51,19 +54,27 @@ def load_local_encoder(
 
 
 def load_embedder(
-    model_spec: ModelSpec, checkpoint: Checkpoint, notify: Notify, forward: Engine | Reference | None = None
-) -> Qwen3VLEmbedder:
-    """Load a model into this process, or only put a new face on the weights in ``forward``.
+    model_spec: ModelSpec,
+    checkpoint: Checkpoint,
+    notify: Notify,
+    forward: Engine | Reference | LibraryForward | None = None,
+) -> Qwen3VLEmbedder | LibraryEmbedder:
+    """Load a model of any family into this process, or only put a new face on the weights in ``forward``.
 
     The weights come from the disk while torch is imported.
     """
+    if isinstance(checkpoint, LibraryCheckpoint):
+        from imgsearch.model.library.embedder import LibraryEmbedder  # on use: it loads torch
+
+        return LibraryEmbedder(model_spec, checkpoint, notify, cast("LibraryForward | None", forward))
     from imgsearch.model.engine.pages import prefetch_pages
 
     with prefetch_pages(checkpoint, model_spec.device, model_spec.dtype):
         with uncollected("imgsearch.model.embedder"):
             from imgsearch.model.embedder import Qwen3VLEmbedder  # on use: it loads torch
 
-        return Qwen3VLEmbedder.from_spec(model_spec, checkpoint=checkpoint, notify=notify, forward=forward)
+        weights = cast("Engine | Reference | None", forward)
+        return Qwen3VLEmbedder.from_spec(model_spec, checkpoint=checkpoint, notify=notify, forward=weights)
 
 
 class KeptModel:

@@ -11,8 +11,7 @@ import numpy as np
 from imgsearch.client import protocol
 from imgsearch.client.connection import NoServer, Server, ServerGone
 from imgsearch.errors import ImgsearchError, NonFiniteError, UsageError
-from imgsearch.model import image as pixels
-from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.families import open_checkpoint, preparation
 from imgsearch.text import Call, Message
 from imgsearch.types import (
     RGB,
@@ -22,6 +21,7 @@ from imgsearch.types import (
     Notify,
     Patches,
     PixelBudget,
+    Prepared,
     Runtime,
     Vectors,
 )
@@ -89,7 +89,7 @@ class RemoteEncoder:
         except (KeyError, TypeError, ValueError) as error:
             raise ServerGone("its answer about the model is incomplete") from error
         self.runtime = replace(runtime, reason=f"{runtime.reason}; by the server, process {server.state.pid}")
-        self._layout = pixels.read_layout(Checkpoint(model_spec.folder))
+        self._prepare = preparation(open_checkpoint(model_spec.folder))
 
     @property
     def recomputed(self) -> int:
@@ -104,9 +104,9 @@ class RemoteEncoder:
         """Return 1: what the server computes in was chosen when the model was loaded there."""
         return 1.0
 
-    def prepare(self, image: RGB, budget: PixelBudget | None = None) -> Patches:
-        """Resize and cut a picture into patches, here, on any thread; raises as the model's own does."""
-        return pixels.prepare(image, budget or self._model_spec.budget, self._layout)
+    def prepare(self, image: RGB, budget: PixelBudget | None = None) -> Prepared:
+        """Make a picture ready, here, on any thread; raises as the model's own does."""
+        return self._prepare(image, budget or self._model_spec.budget)
 
     def embed(
         self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
@@ -115,7 +115,7 @@ class RemoteEncoder:
 
         ``batch_size`` inputs are computed at a time.
         """
-        inputs = [self._with_patches(item) for item in inputs]
+        inputs = [self._prepared(item) for item in inputs]
         if not self._gone and normalize:
             try:
                 return self._embed_by_server(inputs, batch_size or self.batch_size)
@@ -140,7 +140,7 @@ class RemoteEncoder:
             raise NonFiniteError(bad)
         return rows
 
-    def _with_patches(self, item: Input) -> Input:
+    def _prepared(self, item: Input) -> Input:
         if item.image is None or isinstance(item.image, Patches):
             return item
         return replace(item, image=self.prepare(item.image, item.budget))
@@ -165,7 +165,9 @@ def _fit_in_message(inputs: Sequence[Input]) -> int:
     """Return how many of the first inputs fit into one message, at least 1."""
     room = int(0.9 * protocol.MAX_MESSAGE_BYTES)  # the rest is for texts and names
     for count, item in enumerate(inputs):
-        room -= item.image.pixel_values.nbytes if isinstance(item.image, Patches) else len(item.text or "")
+        room -= len(item.text or "")
+        if item.image is not None:
+            room -= (item.image.pixel_values if isinstance(item.image, Patches) else item.image).nbytes
         if room < 0:
             return max(1, count)
     return len(inputs)

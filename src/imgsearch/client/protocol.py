@@ -73,14 +73,17 @@ def unpack(message: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 
 def pack_inputs(model_spec: ModelSpec, inputs: Sequence[Input], batch_size: int = 1) -> bytes:
-    """Return what is to be embedded, so many at a time, as one message; pictures must be patches already."""
+    """Return what is to be embedded, so many at a time, as one message; pictures must be prepared already."""
     arrays: dict[str, NDArray[Any]] = {}
     rows = []
     for number, item in enumerate(inputs):
         row: dict[str, Any] = {"text": item.text, "instruction": item.instruction, "grid": None}
-        if item.image is not None:
-            if not isinstance(item.image, Patches):
-                raise InputError("images are sent as patches: prepare them first")
+        if item.image is not None and not isinstance(item.image, Patches):
+            if item.image.ndim != 3 or item.image.dtype != np.uint8:
+                raise InputError("images are sent as patches or as RGB: prepare them first")
+            row["rgb"] = True
+            arrays[str(number)] = np.ascontiguousarray(item.image)
+        elif item.image is not None:
             row["grid"] = item.image.grid
             arrays[str(number)] = np.ascontiguousarray(item.image.pixel_values)
         rows.append(row)
@@ -95,8 +98,12 @@ def unpack_inputs(message: bytes) -> tuple[ModelSpec, list[Input], int]:
     try:
         batch_size = int(data["batch_size"])
         for number, row in enumerate(data["inputs"]):
-            image = None
-            if row["grid"] is not None:
+            image: Patches | NDArray[np.uint8] | None = None
+            if row.get("rgb"):
+                image = arrays[str(number)]
+                if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                    raise ValueError
+            elif row["grid"] is not None:
                 time, height, width = (int(side) for side in row["grid"])
                 values = arrays[str(number)]
                 if values.dtype != np.float32 or values.ndim != 2 or len(values) != time * height * width:

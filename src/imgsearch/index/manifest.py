@@ -174,6 +174,7 @@ def spec_to_json(spec: IndexSpec) -> dict[str, Any]:
         "pixels": {
             "image": asdict(spec.pixels),
             **({"page": asdict(spec.page_pixels)} if spec.page_pixels else {}),
+            **({"by_model": True} if spec.own_pixels else {}),
         },
     }
 
@@ -192,6 +193,7 @@ def spec_from_json(data: Any) -> IndexSpec:
         document_prompt=_text(prompts["document"]),
         pixels=_budget(pixels["image"]),
         page_pixels=_budget(pixels["page"]) if "page" in pixels else None,
+        own_pixels=pixels.get("by_model") is True,
     )
 
 
@@ -222,13 +224,19 @@ def differences(have: IndexSpec, want: IndexSpec) -> list[str]:
     for side, (has, wants) in zip(sides, prompts, strict=True):
         if has != wants:
             found.append(f"the instruction{side} {has!r}, not {wants!r}")
-    if have.pixels.max_pixels != want.pixels.max_pixels:
+    if have.own_pixels != want.own_pixels:
+        found.append(f"{_who_scales(have)}, not {_who_scales(want)}")
+    elif have.pixels.max_pixels != want.pixels.max_pixels:
         found.append(f"at most {have.pixels.max_pixels:,} pixels per image, not {want.pixels.max_pixels:,}")
     elif have.pixels != want.pixels:
         found.append(f"at least {have.pixels.min_pixels:,} pixels per image, not {want.pixels.min_pixels:,}")
     if have.page_pixels != want.page_pixels:
         found.append(f"{_of_pages(have)}, not {_of_pages(want)}")
     return found
+
+
+def _who_scales(spec: IndexSpec) -> str:
+    return "images scaled by the model itself" if spec.own_pixels else "images scaled to a number of pixels"
 
 
 def _of_pages(spec: IndexSpec) -> str:

@@ -1,4 +1,4 @@
-"""Decode ahead of the model: files are read, hashed, decoded and cut into patches in threads, in order."""
+"""Decode ahead of the model: files are read, hashed, decoded and made ready in threads, in order."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from imgsearch.media.pixelhash import pixel_hash
 from imgsearch.media.tiles import Grid
 from imgsearch.types import (
     Metadata,
-    Patches,
     Picture,
     PixelBudget,
     PixelBudgets,
     PixelHash,
     Prepare,
+    Prepared,
     Skipped,
     SourceFile,
 )
@@ -54,7 +54,7 @@ class Page:
     page: int
     width: int
     height: int
-    patches: Patches
+    prepared: Prepared
     hash: PixelHash
     note: str = ""
     kind: str = ""
@@ -322,14 +322,14 @@ def _page(
     name: str = "",
 ) -> Page:
     if chosen.budget == budgets.image:
-        patches, weight = prepare(picture.pixels), 1.0
+        prepared, weight = prepare(picture.pixels), 1.0
     else:
-        patches = prepare(picture.pixels, chosen.budget)
+        prepared = prepare(picture.pixels, chosen.budget)
         pixels = min(picture.width * picture.height, chosen.budget.max_pixels)
         weight = max(1.0, pixels / budgets.image.max_pixels)
     size, hash = (picture.width, picture.height), pixel_hash(picture.pixels)
     as_page = chosen.reason if budgets.page else ""
-    return Page(picture.page, *size, patches, hash, picture.note, kind, name, weight, as_page)
+    return Page(picture.page, *size, prepared, hash, picture.note, kind, name, weight, as_page)
 
 
 def _again(stream: BinaryIO, path: str, page: int, max_megapixels: float, budget: PixelBudget) -> Picture:

@@ -507,7 +507,7 @@ class Ingest:
             prompt = self.writer.spec.document_prompt
             began = time.monotonic()
             try:
-                inputs = [Input(image=page.patches, instruction=prompt) for _, page in pages]
+                inputs = [Input(image=page.prepared, instruction=prompt) for _, page in pages]
                 vectors = encoder.embed(inputs, batch_size=size)
             except NonFiniteError as error:
                 for file in dict.fromkeys(pages[row][0] for row in error.rows):

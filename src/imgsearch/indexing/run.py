@@ -45,7 +45,7 @@ from imgsearch.media import documents
 from imgsearch.media.documents import close_readers
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import conventions_of
+from imgsearch.model.families import conventions_of
 from imgsearch.mounts import Mounts
 from imgsearch.spec import check_options, checkpoint_for, choose_spec, keep_settings
 from imgsearch.text import Call, Message, Option, display_path, format_duration, format_rate, plural

@@ -35,7 +35,7 @@ ORIGINAL = Message(
 )
 """What to take in place of a quantised checkpoint."""
 
-_FAMILY = "qwen3_vl"
+FAMILY = "qwen3_vl"
 _CONFIG, _TOKENIZER, _TOKENIZER_SETTINGS = "config.json", "tokenizer.json", "tokenizer_config.json"
 _INDEX = "model.safetensors.index.json"
 # In transformers' order: the first of these that has a chat template, or image settings, gives it.
@@ -96,6 +96,7 @@ class Checkpoint:
     folder: str
     name: str = ""
     reason: str = ""
+    scheme = 1  # to be raised when the fingerprint's recipe changes, so that cached ones don't count
     memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What other modules have read out of the checkpoint, so that each reads it once."""
     _opened_ns: int = field(default_factory=time.time_ns, init=False, repr=False, compare=False)
@@ -163,7 +164,7 @@ class Checkpoint:
     def check_family(self) -> None:
         """Raise CheckpointError for another family than Qwen3-VL's, a quantised model, or a broken config.json."""
         self.check_quantisation()
-        if (kind := self.read_object(_CONFIG).get("model_type")) != _FAMILY:
+        if (kind := self.read_object(_CONFIG).get("model_type")) != FAMILY:
             needed = "imgsearch needs a Qwen3-VL embedding model"
             raise CheckpointError(f"{self.folder} is a {kind!r} model; {needed}")
 
@@ -297,7 +298,7 @@ class Checkpoint:
             raise CheckpointError(f"{self.folder}/{_CONFIG} has no text_config.hidden_size; ", MEND)
         tensors = [tensor for tensor in self.tensors if tensor.name != HEAD]
         size = sum(tensor.size for tensor in tensors)
-        return CheckpointInfo(dim, _FAMILY, size, sum(math.prod(tensor.shape) for tensor in tensors))
+        return CheckpointInfo(dim, FAMILY, size, sum(math.prod(tensor.shape) for tensor in tensors))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -308,6 +309,15 @@ class Checkpoint:
         pixel budget, which an index's own spec names. Cached from run to run by size, times and inode of each file.
         """
         return _cached_fingerprint(self)
+
+    def deciding_files(self) -> set[str]:
+        """Return the names of the files that the fingerprint is made of, and of those that may come to be."""
+        fixed = (_CONFIG, _TOKENIZER, _INDEX, MODULES, TRANSFORMER_SETTINGS)
+        return {*fixed, *_TEMPLATES, *_PIXELS, *self.weight_files}
+
+    def compute_fingerprint(self) -> str:
+        """Make the fingerprint of the files."""
+        return _compute_fingerprint(self)
 
     @cached_property
     def source(self) -> dict[str, Any]:
@@ -424,8 +434,8 @@ def _quantisation(config: dict[str, Any], kinds: set[str]) -> str:
 
 
 _PIXEL_KEYS = re.compile("do_(convert_rgb|normalize|rescale)|rescale_factor|image_.*|.*patch_size|merge_size")
-_HOW_SAVED = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")  # nothing that moves a vector
-_SCHEME = 1  # to be raised when the fingerprint's recipe changes, so that cached ones don't count
+HOW_SAVED = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")
+"""The keys of config.json that move no vector."""
 _SETTLED_NS = 2_000_000_000
 
 
@@ -433,8 +443,7 @@ def _cached_fingerprint(checkpoint: Checkpoint) -> str:
     """Return the fingerprint from the user's cache if no file has changed since, else compute and cache it."""
     import platformdirs
 
-    fixed = (_CONFIG, _TOKENIZER, _INDEX, MODULES, TRANSFORMER_SETTINGS)
-    names = {*fixed, *_TEMPLATES, *_PIXELS, *checkpoint.weight_files}
+    names, scheme = checkpoint.deciding_files(), checkpoint.scheme
     files = {name: state for name in names if (state := checkpoint._state(name)) is not None}
     key = os.path.realpath(checkpoint.folder)
     path = os.path.join(platformdirs.user_cache_dir("imgsearch"), "fingerprints.json")
@@ -443,12 +452,12 @@ def _cached_fingerprint(checkpoint: Checkpoint) -> str:
         content = json.load(cached)
         cache = content if isinstance(content, dict) else {}
     entry = cache.pop(key, None)
-    if isinstance(entry, dict) and (entry.get("scheme"), entry.get("files")) == (_SCHEME, files):
+    if isinstance(entry, dict) and (entry.get("scheme"), entry.get("files")) == (scheme, files):
         return str(entry.get("fingerprint"))
-    result = _compute_fingerprint(checkpoint)
+    result = checkpoint.compute_fingerprint()
     # What was written a moment before may have changed again within one tick of the file system's clock, unseen.
     if all(checkpoint._is_settled(state) for state in files.values()):
-        entries = [*cache.items(), (key, {"scheme": _SCHEME, "files": files, "fingerprint": result})]
+        entries = [*cache.items(), (key, {"scheme": scheme, "files": files, "fingerprint": result})]
         with contextlib.suppress(OSError):  # not cached: a second more next time
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with atomic_write(path, beside=f"{path}.{os.getpid()}", durable=False) as file:
@@ -458,28 +467,32 @@ def _cached_fingerprint(checkpoint: Checkpoint) -> str:
 
 def _compute_fingerprint(checkpoint: Checkpoint) -> str:
     pixels = {key: value for key, value in checkpoint.image_processor.items() if _PIXEL_KEYS.fullmatch(key)}
-    decisive = [_without_records(checkpoint.config), pixels, checkpoint.chat_template]
+    decisive = [without_records(checkpoint.config), pixels, checkpoint.chat_template]
     # Only where it differs: a checkpoint keeps its fingerprint when modules that change nothing are added.
     decisive += [] if checkpoint.generation_prompt else [{"generation_prompt": False}]
     settings = json.dumps(decisive, sort_keys=True).encode()
-    samples = []
-    for name in checkpoint.weight_files:
-        tensors = checkpoint._header(name)
-        with open(os.path.join(checkpoint.folder, name), "rb") as file:
-            for tensor in tensors:
-                end = tensor.start + tensor.size
-                offsets = (tensor.start, (tensor.start + end) // 2, max(tensor.start, end - 64))
-                sampled = [os.pread(file.fileno(), min(64, end - offset), offset) for offset in offsets]
-                described = json.dumps([tensor.name, tensor.dtype, tensor.shape]).encode()
-                samples.append(b"".join([described, *sampled]))
+    samples = [sample for name in checkpoint.weight_files for sample in tensor_samples(checkpoint, name)]
     digest = hashlib.sha256()
     for part in [settings, checkpoint.read(_TOKENIZER), *sorted(samples)]:
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()
 
 
-def _without_records(value: Any) -> Any:
+def tensor_samples(checkpoint: Checkpoint, name: str, prefix: str = "") -> list[bytes]:
+    """Return for each tensor of a weight file its name behind ``prefix``, dtype and shape with 3 × 64 of its bytes."""
+    samples = []
+    with open(os.path.join(checkpoint.folder, name), "rb") as file:
+        for tensor in checkpoint._header(name):
+            end = tensor.start + tensor.size
+            offsets = (tensor.start, (tensor.start + end) // 2, max(tensor.start, end - 64))
+            sampled = [os.pread(file.fileno(), min(64, end - offset), offset) for offset in offsets]
+            described = json.dumps([prefix + tensor.name, tensor.dtype, tensor.shape]).encode()
+            samples.append(b"".join([described, *sampled]))
+    return samples
+
+
+def without_records(value: Any) -> Any:
     """Return a JSON value without what says only how it was saved."""
     if isinstance(value, dict):
-        return {key: _without_records(inner) for key, inner in value.items() if key not in _HOW_SAVED}
-    return [_without_records(inner) for inner in value] if isinstance(value, list) else value
+        return {key: without_records(inner) for key, inner in value.items() if key not in HOW_SAVED}
+    return [without_records(inner) for inner in value] if isinstance(value, list) else value

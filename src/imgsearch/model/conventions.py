@@ -299,7 +299,8 @@ class Conventions:
     for, longest first, empty if it does not say. The prompts are used as they stand if ``verbatim``, an empty one
     as no message at all; else they are instructions that end in punctuation. ``max_length`` is the most tokens
     of a prompt, None for the usual. ``dim_reason`` and ``pixels_reason`` say why the checkpoint itself chose
-    these; empty if it did not.
+    these; empty if it did not. ``own_pixels`` says that the model scales images as it likes, and ``pixels`` only what
+    decoders must leave; ``can_shorten`` whether the first numbers of a vector mean something alone.
     """
 
     dim: int
@@ -313,6 +314,8 @@ class Conventions:
     pixels: PixelBudget
     dim_reason: str = ""
     pixels_reason: str = ""
+    own_pixels: bool = False
+    can_shorten: bool = True
 
     def prompts(
         self, instruction: str | None = None, *, query: str | None = None, document: str | None = None
@@ -337,8 +340,8 @@ class Conventions:
         return found
 
 
-def conventions_of(checkpoint: Checkpoint) -> Conventions:
-    """Return how a checkpoint wants to be used; it is read once.
+def own_conventions(checkpoint: Checkpoint) -> Conventions:
+    """Return how a checkpoint of our own family wants to be used; it is read once.
 
     A plain checkpoint (no modules.json): the published instruction on both sides, all dimensions, the fastest
     budget. A sentence-transformers checkpoint: its own prompts and truncate_dim.

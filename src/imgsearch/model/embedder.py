@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from imgsearch.errors import InputError, ModelOutOfMemory, NonFiniteError, UsageError
+from imgsearch.errors import InputError, NonFiniteError, UsageError
 from imgsearch.model import batching
 from imgsearch.model import image as pixels
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import choose_instruction, conventions_of
+from imgsearch.model.conventions import choose_instruction, own_conventions
 from imgsearch.model.engine.config import UnknownArchitecture
 from imgsearch.model.engine.forward import Engine
-from imgsearch.model.overflow import Overflow, instead_of_float16
+from imgsearch.model.passes import Passes
 from imgsearch.model.prompt import MAX_LENGTH, ModelInput, PromptEncoder
 from imgsearch.model.runtime import activations, bfloat16_unit, choose, use_cores
 from imgsearch.text import Option
@@ -33,12 +30,14 @@ Embeddable = Input | str | Mapping[str, Any]
 """A text as str; text, image and instruction as Input or as a mapping with these keys."""
 
 
-class Qwen3VLEmbedder:
+class Qwen3VLEmbedder(Passes):
     """A loaded checkpoint that embeds texts, pictures, or both; an ``ImageEncoder``.
 
     ``forward`` is the engine, or the reference where config.json asks for what the engine does not know; ``budget``
     the pixel budget, ``instruction`` that of inputs without one of their own.
     """
+
+    forward: Engine | Reference
 
     def __init__(
         self,
@@ -71,9 +70,9 @@ class Qwen3VLEmbedder:
         Raises CheckpointError, UsageError for a device, dim, budget or side that does not exist, and
         ModelOutOfMemory for weights that are too many.
         """
-        self.runtime: Runtime = choose(device, dtype)
+        runtime = choose(device, dtype)
         checkpoint = Checkpoint.open(folder)
-        conventions = conventions_of(checkpoint)
+        conventions = own_conventions(checkpoint)
         self.budget = budget or conventions.pixels
         self._verbatim = conventions.verbatim if verbatim is None else verbatim
         self.instruction = choose_instruction(
@@ -84,24 +83,21 @@ class Qwen3VLEmbedder:
         self._prompt_encoder = PromptEncoder(checkpoint)
         self._max_length = min(max_length or MAX_LENGTH, conventions.max_length or MAX_LENGTH)
         side = padding_side or self._prompt_encoder.padding_side
-        self._notify = notify or notice or _warn
         if side not in ("left", "right"):
             raise UsageError(f"the padding side is left or right, not '{side}'")
         overhead = self._prompt_encoder.overhead(self.instruction)
         self._largest = self._largest_picture(overhead)
-        with batching.loading(self.runtime.device):
-            self.forward = forward or load_forward(
-                checkpoint, self.runtime, side, self._prompt_encoder.pad_id
-            )
-        hidden = self.forward.hidden
+        self._folder, self._side = checkpoint.folder, side
+        with batching.loading(runtime.device):
+            loaded = forward or load_forward(checkpoint, runtime, side, self._prompt_encoder.pad_id)
+        hidden = loaded.hidden
         if dim is not None and not 1 <= dim <= hidden:
             raise UsageError(
                 f"this model's embeddings have {hidden} dimensions; choose a dim from 1 to {hidden}, not {dim}"
             )
-        self.dim: int = dim or conventions.dim
-        self._folder, self._side, self._keeps_dtype = checkpoint.folder, side, forward is not None
-        self._overflow, self._turn = Overflow(), threading.Lock()
-        self._batching = self._new_batching()
+        super().__init__(
+            loaded, runtime, dim or conventions.dim, notify or notice, shared=forward is not None
+        )
 
     @classmethod
     def from_spec(
@@ -127,21 +123,6 @@ class Qwen3VLEmbedder:
             notify=notify,
             forward=forward,
         )
-
-    @property
-    def recomputed(self) -> int:
-        """How many rows were not finite in the model's dtype so far, and were computed once more in float32."""
-        return self._overflow.again
-
-    @property
-    def batch_size(self) -> int:
-        """How many pictures of the pixel budget fit into memory at a time."""
-        return self._batching.size
-
-    @property
-    def batch_reason(self) -> str:
-        """Why it is that many."""
-        return self._batching.reason
 
     def expect(self, images: int) -> str:
         """Take note that so many ``images`` are about to be embedded; return what is done for it, and why, if anything.
@@ -251,46 +232,8 @@ class Qwen3VLEmbedder:
             image = np.asarray(image)
         return self.prepare(image, budget)
 
-    def _rows(self, batch: Sequence[ModelInput], normalize: bool) -> Vectors:
-        """Compute one batch; rows that are not finite in the model's dtype get a second chance in float32."""
-        # Outside of inference mode these are ordinary tensors again, that may be written to.
-        forward = self.forward
-        rows = torch.cat(self._batching.run(forward, batch))
-        bad = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
-        if bad and self.runtime.dtype != "float32":
-            again = [batch[index] for index in bad]
-            # Float32 takes more memory: how much of it fits says nothing of other batches. Without room for a single
-            # one the rows stay as they are and are reported.
-            apart = batching.Batching(lambda: (1, ""), self.runtime.device, lambda line: None)
-            with contextlib.suppress(ModelOutOfMemory):
-                rows[bad] = torch.cat(apart.run(forward.in_float32, again))
-        self._overflow.count(len(batch), len(bad))
-        if self.runtime.dtype == "float16" and self._overflow.is_too_much:
-            self._leave_float16()
-        rows = rows[:, : self.dim]
-        if normalize:
-            rows = rows / rows.norm(dim=1, keepdim=True)
-        result: Vectors = rows.numpy()
-        return result
-
-    def _leave_float16(self) -> None:
-        """Continue in a dtype of more range; not without memory for it, nor where others share the weights."""
-        with self._turn:
-            if self.runtime.dtype != "float16" or self._keeps_dtype:
-                return
-            runtime = instead_of_float16(self.runtime, self._overflow)
-            try:
-                with batching.loading(runtime.device):
-                    self.forward = load_forward(
-                        Checkpoint(self._folder), runtime, self._side, self._prompt_encoder.pad_id
-                    )
-            except ModelOutOfMemory:
-                self._keeps_dtype = True  # it is not tried again
-                return
-            self.runtime = runtime
-            self._batching = self._new_batching()
-        many = f"{self._overflow.again:,} of {self._overflow.rows:,} embeddings"
-        self._notify(f"{many} overflowed in float16 and were computed again: continuing in {runtime.dtype}")
+    def _load(self, runtime: Runtime) -> Engine | Reference:
+        return load_forward(Checkpoint(self._folder), runtime, self._side, self._prompt_encoder.pad_id)
 
     def _new_batching(self) -> batching.Batching:
         # Without self, so that an embedder that is let go gives its memory back at once, not when cycles are sought.
@@ -338,8 +281,3 @@ def _as_input(item: Embeddable) -> Input:
     if unknown:
         raise InputError(f"an input has the keys text, image and instruction, not {', '.join(unknown)}")
     return Input(**item)
-
-
-def _warn(line: str) -> None:
-    """Show a line as a warning where no one else takes it."""
-    warnings.warn(line, stacklevel=2)

@@ -9,15 +9,17 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import IO, Any
 
 from imgsearch.errors import DownloadError
 from imgsearch.fs import FileLock, atomic_write, put_in_place, sync_file
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint, refuse_quantised
 from imgsearch.model.conventions import read_pipeline
+from imgsearch.model.families import family_of, open_checkpoint
 from imgsearch.text import Call, Message, Option, error_line, format_bytes
 from imgsearch.types import Notify
 
@@ -82,6 +84,7 @@ def fetch_weights(job: Job, file: RemoteFile) -> None:
     from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 
     path = file.part_in(job.folder)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "a+b") as out:
         part = _Part(job, file, out)
         best, waits = part.have, iter(WAITS)
@@ -164,13 +167,17 @@ def _receive(part: _Part) -> None:
 
 
 _MARKER = ".imgsearch-download.incomplete"  # there as long as files of the folder are being exchanged
+# Modules of sentence-transformers lie in folders like 1_Pooling, those of a router in ones like query_0_Transformer.
+_MODULE = r"((\w+_)?\d+_\w+/){0,2}"
 _SMALL = re.compile(
-    r"(config|model\.safetensors\.index|tokenizer|tokenizer_config|vocab|special_tokens_map|added_tokens|chat_template"
-    r"|processor_config|(video_)?preprocessor_config|modules|sentence_bert_config|config_sentence_transformers"
-    r"|imgsearch|\d+_\w+/config)\.json|merges\.txt|chat_template\.jinja"
+    _MODULE
+    + r"((config|model\.safetensors\.index|tokenizer|tokenizer_config|vocab|special_tokens_map|added_tokens"
+    r"|chat_template|processor_config|(video_)?preprocessor_config|modules|sentence_[\w-]+_config|router_config"
+    r"|config_sentence_transformers|imgsearch|tekken)\.json|(merges|vocab)\.txt|chat_template\.jinja"
+    r"|(spiece|sentencepiece\.bpe|tokenizer)\.model)"
 )
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_WEIGHTS = re.compile(r"[^/]*\.safetensors")
+_WEIGHTS = re.compile(_MODULE + r"[^/]*\.safetensors")
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _MARGIN = 64_000_000  # bytes that stay free on the disk
 
@@ -208,20 +215,25 @@ def download_checkpoint(
                     name, commit, folder, sum(file.size for file in files), progress or (lambda *_: None)
                 )
                 if wanted := [file for file in files if not job.holds(file)]:
-                    _fetch(job, wanted, notify, approve or (lambda _: True), check or read_pipeline)
+                    _fetch(job, wanted, notify, approve or (lambda _: True), check or _check_modules)
                 _finish(job, revision, files)
     except (OSError, json.JSONDecodeError, HTTPError) as error:
         raise _explained(error, name, revision, folder) from error
     return folder
 
 
+def _check_modules(checkpoint: Checkpoint) -> None:
+    if not family_of(checkpoint).by_library:
+        read_pipeline(checkpoint)
+
+
 def damaged_in_cache(folder: str, name: str, progress: Progress) -> list[str]:
     """Name the files of a snapshot in the Hugging Face cache that do not have the checksum they are stored under."""
     files = []
-    for entry in os.scandir(folder):
-        checksum = os.path.basename(os.path.realpath(entry.path))
-        if entry.is_file() and _HASH.fullmatch(checksum):
-            files.append(RemoteFile(entry.name, entry.stat().st_size, checksum))
+    for path in (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names):
+        checksum = os.path.basename(os.path.realpath(path))
+        if os.path.isfile(path) and _HASH.fullmatch(checksum):
+            files.append(RemoteFile(os.path.relpath(path, folder), os.path.getsize(path), checksum))
     job = Job(name, os.path.basename(folder), folder, sum(file.size for file in files), progress)
     return [file.path for file in files if not job.holds(file)]
 
@@ -272,15 +284,33 @@ def _listing(name: str, revision: str) -> tuple[str, list[RemoteFile]]:
                     f"{constants.ENDPOINT} gives no checksum for {path}, so it can't be trusted"
                 )
             (small if _SMALL.fullmatch(path) else weights).append(RemoteFile(path, size, checksum or ""))
-    # A repository may hold the same weights once more in another cut: one whole set is enough.
-    single = [file for file in weights if file.path == "model.safetensors"]
-    weights = single or [file for file in weights if _SHARD.fullmatch(file.path)] or weights
+    weights = [
+        file for _, files in groupby(sorted(weights, key=_folder), _folder) for file in _one_set(files)
+    ]
     commit, names = info.sha or "", {file.path for file in small}
-    if not weights or "config.json" not in names or not _HASH.fullmatch(commit):
+    pickles = [s.rfilename for s in info.siblings or [] if s.rfilename.endswith("pytorch_model.bin")]
+    if not weights and pickles:
+        raise DownloadError(
+            f"{name} has its weights only as pickles ({pickles[0]}), which may run code when they are read and are "
+            "never loaded; use a version of it with safetensors files"
+        )
+    known = "config.json" in names or "modules.json" in names
+    if not weights or not known or not _HASH.fullmatch(commit):
         raise DownloadError(
             f"{name} is not a model for imgsearch: config.json or the safetensors files are missing"
         )
     return commit, small + weights
+
+
+def _folder(file: RemoteFile) -> str:
+    return os.path.dirname(file.path)
+
+
+def _one_set(files: Iterable[RemoteFile]) -> list[RemoteFile]:
+    """Return the weights of one folder, once: a repository may hold them once more in another cut."""
+    found = sorted(files, key=lambda file: file.path)
+    single = [file for file in found if os.path.basename(file.path) == "model.safetensors"]
+    return single or [file for file in found if _SHARD.fullmatch(os.path.basename(file.path))] or found
 
 
 def _fetch(
@@ -310,7 +340,7 @@ def _fetch(
     notify(f"downloading {job.name} ({size}) to {job.folder}")
     if small := [file for file in files if _SMALL.fullmatch(file.path)]:
         _fetch_small(job, small)
-    checkpoint = Checkpoint(job.folder, job.name)
+    checkpoint = open_checkpoint(job.folder, job.name)
     checkpoint.check_family()
     check(checkpoint)
     for file in files[len(small) :]:
@@ -347,7 +377,7 @@ def _fetch_small(job: Job, files: list[RemoteFile]) -> None:
 
 def _finish(job: Job, revision: str, files: list[RemoteFile]) -> None:
     """Check that the folder is a checkpoint, clear up, and write down where it came from."""
-    if missing := Checkpoint(job.folder).missing_files(leftovers=False):
+    if missing := open_checkpoint(job.folder).missing_files(leftovers=False):
         raise DownloadError(f"{job.name} is incomplete on Hugging Face: {', '.join(missing[:4])} missing")
     shutil.rmtree(os.path.join(job.folder, ".cache"), ignore_errors=True)  # huggingface_hub's notes
     source = {"repo": job.name, "revision": revision, "commit": job.commit}
@@ -402,4 +432,9 @@ def _explained(error: Exception, name: str, revision: str, folder: str) -> Downl
 
 
 def _leftovers(folder: str) -> set[str]:
-    return {os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".incomplete")}
+    return {
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(".incomplete")
+    }

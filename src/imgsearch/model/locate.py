@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from imgsearch.errors import CheckpointError, DownloadError, UsageError
 from imgsearch.model.checkpoint import RERANKER, Checkpoint, refuse_quantised
-from imgsearch.model.conventions import read_pipeline
+from imgsearch.model.families import check_before_download, check_embeds, family_of, open_checkpoint
 from imgsearch.model.hf_cache import cached_snapshot, model_folder
 from imgsearch.model.hub import (
     ELSEWHERE,
@@ -78,16 +78,20 @@ def look_for(model: str | None, revision: str | None, notify: Notify | None = No
     if snapshot := cached_snapshot(model, revision):
         folders[snapshot] = "the Hugging Face cache"
     for folder, reason in folders.items():
-        checkpoint = Checkpoint(folder, model, reason)
+        checkpoint = open_checkpoint(folder, model, reason)
         if revision is not None and folder not in (target, snapshot) and not checkpoint.is_revision(revision):
             continue
         if not (missing := checkpoint.missing_files()):
             return checkpoint
         if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
             notify(f"{folder} is not used because it is incomplete: {_listed(missing)} missing")
+<<<<<<< HEAD
     if revision is None:  # a revision may be one that needs no such code
         refuse_known(model)
     return Absent(model, revision, target, tuple(Checkpoint(target, model).missing_files()))
+=======
+    return Absent(model, revision, target, tuple(open_checkpoint(target, model).missing_files()))
+>>>>>>> a785a71 (Models of other families by sentence-transformers, on the same road)
 
 
 def find_checkpoint(
@@ -134,9 +138,9 @@ def find_checkpoint(
         progress=progress,
         notify=notify,
         approve=approve,
-        check=check or (None if force_model else _check_download),
+        check=check or (None if force_model else check_before_download),
     )
-    return Checkpoint(found.folder, found.name, "downloaded from Hugging Face")
+    return open_checkpoint(found.folder, found.name, "downloaded from Hugging Face")
 
 
 def fetch_checkpoint(
@@ -164,7 +168,7 @@ def fetch_checkpoint(
     finally:
         reporter.stop()
     if not force_model:
-        _check_embeds(found)
+        check_embeds(found)
     return found
 
 
@@ -205,21 +209,8 @@ def _check_either(checkpoint: Checkpoint) -> None:
     """Raise CheckpointError for a model that neither embeds nor reranks."""
     from imgsearch.model.prompt import is_reranker  # on use: it loads the tokenizers
 
-    if not is_reranker(checkpoint):
-        _check_download(checkpoint)
-
-
-def _check_download(checkpoint: Checkpoint) -> None:
-    read_pipeline(checkpoint)
-    _check_embeds(checkpoint)
-
-
-def _check_embeds(checkpoint: Checkpoint) -> None:
-    if checkpoint.modules is None and checkpoint.has("tokenizer.json"):
-        checkpoint.check_family()
-        from imgsearch.model.prompt import check_embeds  # on use: it loads the tokenizers
-
-        check_embeds(checkpoint)
+    if family_of(checkpoint).by_library or not is_reranker(checkpoint):
+        check_before_download(checkpoint)
 
 
 def to_download(model: str | None, revision: str | None, reporter: Reporter) -> str:
@@ -313,7 +304,7 @@ def _user_folder(folder: str, how: str, revision: str | None = None) -> Checkpoi
             Option("revision"),
             f" needs a name on Hugging Face, like {DEFAULT_MODEL}",
         )
-    checkpoint = Checkpoint(real, path, how)
+    checkpoint = open_checkpoint(real, path, how)
     checkpoint.check_quantisation()
     if missing := checkpoint.missing_files():
         raise CheckpointError(

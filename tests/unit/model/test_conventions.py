@@ -17,7 +17,7 @@ from imgsearch.index import manifest
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.model import locate
 from imgsearch.model.checkpoint import SOURCE_FILE, Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, conventions_of, processor_budget, read_pipeline
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, own_conventions, processor_budget, read_pipeline
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
 from imgsearch.spec import check_options, choose_spec, keep_settings
@@ -49,7 +49,7 @@ def _spec(folder: str | Path, **choice: Any) -> IndexSpec:
 
 def test_a_plain_checkpoint_is_used_as_published(tiny_checkpoint: str) -> None:
     """Without modules: the published instruction on both sides, every dimension, the fastest budget, no remark."""
-    own = conventions_of(Checkpoint(tiny_checkpoint))
+    own = own_conventions(Checkpoint(tiny_checkpoint))
     assert (own.query_prompt, own.document_prompt, own.verbatim) == (DEFAULT_INSTRUCTION,) * 2 + (False,)
     assert (own.dim, own.full_dim, own.matryoshka_dims) == (DIM, DIM, ())
     assert own.pixels == PixelBudget(4_096, 57_600)
@@ -58,7 +58,7 @@ def test_a_plain_checkpoint_is_used_as_published(tiny_checkpoint: str) -> None:
 
 def test_a_sentence_checkpoint_is_used_as_it_says(sentence: Path) -> None:
     """With modules: its own prompts as they stand, and its truncate_dim with the reason."""
-    own = conventions_of(Checkpoint(str(sentence)))
+    own = own_conventions(Checkpoint(str(sentence)))
     assert (own.query_prompt, own.document_prompt, own.verbatim) == (*PROMPTS.values(), True)
     assert (own.dim, own.full_dim) == (64, DIM)
     assert own.pixels == PixelBudget(4_096, 57_600)
@@ -69,17 +69,17 @@ def test_the_format_that_the_visual_documents_model_was_saved_in(sentence: Path)
     """Version 5.4's development wrote the message format beside the modalities; it says the same there."""
     messages = {"message": {"method": "forward", "method_output_name": "last_hidden_state"}}
     change(sentence, "sentence_bert_config.json", modality_config=messages, message_format="structured")
-    assert conventions_of(Checkpoint(str(sentence))).generation_prompt
+    assert own_conventions(Checkpoint(str(sentence))).generation_prompt
     change(sentence, "sentence_bert_config.json", message_format="flat")
     with pytest.raises(CheckpointError, match="the message format 'flat'"):
-        _ = conventions_of(Checkpoint(str(sentence)))
+        _ = own_conventions(Checkpoint(str(sentence)))
 
 
 def test_the_budget_of_training_is_the_default(tiny_copy: str) -> None:
     """What imgsearch.json says of pixels and dimensions is taken; its other keys are left to others."""
     content = {"pixels": {"min_pixels": 1_024, "max_pixels": 36_864}, "matryoshka_dims": [32, 128, 64]}
     write(Path(tiny_copy), "imgsearch.json", content | {"more": 1})
-    own = conventions_of(Checkpoint(tiny_copy))
+    own = own_conventions(Checkpoint(tiny_copy))
     assert own.pixels == PixelBudget(1_024, 36_864)
     assert own.matryoshka_dims == (128, 64, 32)
     assert own.notes() == ["at most 36,864 pixels per image (its training budget)"]
@@ -87,16 +87,16 @@ def test_the_budget_of_training_is_the_default(tiny_copy: str) -> None:
 
 def test_the_visual_documents_model_gets_the_budget_it_was_trained_at(tiny_copy: str) -> None:
     """360,000 pixels, whether it is named on the command line or by the record of its download."""
-    assert conventions_of(Checkpoint(tiny_copy, VDR)).pixels == PixelBudget(4_096, 360_000)
+    assert own_conventions(Checkpoint(tiny_copy, VDR)).pixels == PixelBudget(4_096, 360_000)
     write(Path(tiny_copy), SOURCE_FILE, {"repo": VDR, "revision": "main", "commit": "c"})
-    assert conventions_of(Checkpoint(tiny_copy)).pixels == PixelBudget(4_096, 360_000)
+    assert own_conventions(Checkpoint(tiny_copy)).pixels == PixelBudget(4_096, 360_000)
 
 
 def test_the_modules_may_ask_for_a_budget(sentence: Path) -> None:
     """A budget among the processing kwargs is the default, one end of it alone with the processor's other end."""
     processing = {"chat_template": CHAT, "image": {"max_pixels": 20_480}}
     change(sentence, "sentence_bert_config.json", processing_kwargs=processing)
-    assert conventions_of(Checkpoint(str(sentence))).pixels == PixelBudget(4_096, 20_480)
+    assert own_conventions(Checkpoint(str(sentence))).pixels == PixelBudget(4_096, 20_480)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_plain_checkpoints_instruction_ends_in_punctuation(tiny_checkpoint: st
 def test_an_empty_instruction_is_none_at_all(make: str, tiny_checkpoint: str, sentence: Path) -> None:
     """Wherever an instruction is given, "" is no instruction, and only None leaves it to the checkpoint."""
     folder = tiny_checkpoint if make == "plain" else str(sentence)
-    own = conventions_of(Checkpoint(folder))
+    own = own_conventions(Checkpoint(folder))
     assert own.prompts("") == ("", "")
     assert own.prompts() == own.prompts(None) == (own.query_prompt, own.document_prompt)
     assert own.prompts("Find cats!", document="") == ("Find cats!", "")
@@ -334,14 +334,14 @@ def test_broken_files_are_named(sentence: Path, name: str, content: Any, said: s
     """A file that can't be understood is an error of one line that names it."""
     write(sentence, name, content)
     with pytest.raises(CheckpointError, match=said):
-        _ = conventions_of(Checkpoint(str(sentence)))
+        _ = own_conventions(Checkpoint(str(sentence)))
 
 
 def test_an_adapter_is_refused(tiny_copy: str) -> None:
     """Weights with an adapter beside them are not what other libraries would compute with."""
     write(Path(tiny_copy), "adapter_config.json", {"peft_type": "LORA"})
     with pytest.raises(CheckpointError, match=r"an adapter .* merge it into the model"):
-        _ = conventions_of(Checkpoint(tiny_copy))
+        _ = own_conventions(Checkpoint(tiny_copy))
 
 
 @pytest.mark.parametrize("name", ["1_Pooling/config.json", "sentence_bert_config.json"])

@@ -14,7 +14,7 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import conventions_of
+from imgsearch.model.conventions import own_conventions
 from imgsearch.model.hub import download_bytes, download_checkpoint
 from imgsearch.model.locate import download, fetch_checkpoint, find_checkpoint
 from imgsearch.search.encoding import embed_inputs
@@ -69,7 +69,7 @@ def test_a_quantised_folder_is_refused_by_its_method(tiny_copy: str, method: str
 def test_no_quantisation_is_none(tiny_copy: str, nothing: Any) -> None:
     """A ``quantization_config`` of null or of nothing leaves a model what it is."""
     configured(tiny_copy, {"quantization_config": nothing})
-    assert conventions_of(find_checkpoint(tiny_copy)).full_dim == 128
+    assert own_conventions(find_checkpoint(tiny_copy)).full_dim == 128
 
 
 @pytest.mark.parametrize("config", [True, False])
@@ -86,7 +86,7 @@ def test_a_gguf_folder_and_a_gguf_file_are_refused(tiny_copy: str, config: bool)
 def test_gguf_files_beside_the_weights_are_left_alone(tiny_copy: str) -> None:
     """A folder that has safetensors, too, is used with these."""
     Path(tiny_copy, "model-Q8_0.gguf").write_bytes(b"GGUF")
-    assert conventions_of(find_checkpoint(tiny_copy)).full_dim == 128
+    assert own_conventions(find_checkpoint(tiny_copy)).full_dim == 128
 
 
 @pytest.mark.parametrize("method", QUANTISED)

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import DEFAULT_INSTRUCTION, conventions_of
+from imgsearch.model.conventions import DEFAULT_INSTRUCTION, own_conventions
 from imgsearch.model.embedder import Qwen3VLEmbedder
 from imgsearch.model.prompt import PromptEncoder
 from imgsearch.model.reference import load_model
@@ -52,7 +52,7 @@ def published(tiny_checkpoint: str, tmp_path: Path) -> str:
 
 def test_the_only_prompt_is_that_of_neither_side(published: str) -> None:
     """Named "default", it is used by neither encode_query nor encode_document: the template's own words are."""
-    conventions = conventions_of(Checkpoint(published))
+    conventions = own_conventions(Checkpoint(published))
     assert conventions.prompts() == ("", "")
     spec = choose_spec(ModelOptions(published), Silent())[1]
     assert (spec.query_prompt, spec.document_prompt) == ("", "")

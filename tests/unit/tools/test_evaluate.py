@@ -310,7 +310,7 @@ def test_eval_refuses_what_can_not_be_meant(tmp_path: Path, own_cache: Path, tin
         ((*ours, "--limit", "0"), "--limit 0: "),
         ((path, "--peer", "x/y", "--detail", "low"), "a --peer keeps its own"),
         ((str(tmp_path / "no"), "--model", tiny_checkpoint), "no: no such dataset"),
-        ((path, "--peer", str(tmp_path / "no")), "no: no such folder"),
+        ((path, "--peer", str(tmp_path / "no")), "no: there is no such folder"),
     ):
         done = imgsearch(*_eval(tmp_path, *argv))
         assert (done.code, done.out) == (2, b""), done.err

@@ -83,6 +83,7 @@ def status(
                 "pixels": {
                     "image": [spec.pixels.min_pixels, spec.pixels.max_pixels],
                     **({"page": [page.min_pixels, page.max_pixels]} if page else {}),
+                    **({"by_model": True} if spec.own_pixels else {}),
                 },
                 "prompts": {"query": spec.query_prompt, "document": spec.document_prompt},
                 "device": run.runtime.device if run else None,
@@ -137,7 +138,8 @@ def status(
         output.line(f"           (for more: imgsearch status{index_flag(other.folder)})")
     output.line(f"model      {spec.model} ({spec.fingerprint[:8]}), {spec.dim} dimensions")
     pages = f", {page.max_pixels:,} per page or screenshot" if page else ""
-    output.line(f"pixels     {_pixels(spec.pixels.max_pixels)}{pages}")
+    own = "as the model scales images itself"
+    output.line(f"pixels     {own if spec.own_pixels else _pixels(spec.pixels.max_pixels)}{pages}")
     if spec.query_prompt == spec.document_prompt:
         if spec.query_prompt != DEFAULT_INSTRUCTION:
             output.line(f"prompt     {spec.query_prompt or 'none'}")

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import json
-import math
 import os
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Literal, Protocol, TypeVar
-
-import numpy as np
+from typing import Literal, Protocol, TypeVar
 
 from imgsearch.client import load_local_encoder
+<<<<<<< HEAD
 from imgsearch.errors import CheckpointError, DatasetError, DownloadError, InputError, MissingExtra
 from imgsearch.model.conventions import conventions_of
 from imgsearch.model.known import refuse_known
+=======
+from imgsearch.errors import CheckpointError, DatasetError, InputError
+from imgsearch.model.families import conventions_of
+from imgsearch.model.library.files import LibraryCheckpoint
+from imgsearch.model.library.loading import version
+>>>>>>> a785a71 (Models of other families by sentence-transformers, on the same road)
 from imgsearch.model.locate import fetch_checkpoint
-from imgsearch.spec import choose_spec
-from imgsearch.text import error_line
-from imgsearch.tools.dataset.retrieval import FULL, PictureRef, decode_each
-from imgsearch.types import RGB, ImageEncoder, Input, ModelOptions, Reporter, Silent, Vectors
+from imgsearch.spec import spec_of
+from imgsearch.tools.dataset.retrieval import PictureRef, decode_each
+from imgsearch.types import ImageEncoder, Input, ModelOptions, Reporter, Silent, Vectors
 
 T = TypeVar("T")
 BATCH_SIZE = 8
-_WHOLE = 1 << 20  # bytes: up to here all of a file counts, beyond it samples
-_SAMPLE = 1 << 16
 
 
 class EvalModel(Protocol):
@@ -63,6 +61,7 @@ class EvalModel(Protocol):
         """Let go of the model's memory."""
 
 
+<<<<<<< HEAD
 class SentenceTransformerModel:
     """A model that sentence-transformers loads, a folder or a name on the hub; loaded on first use.
 
@@ -234,11 +233,13 @@ def _parameters(folder: str) -> int | None:
     return count or None
 
 
+=======
+>>>>>>> a785a71 (Models of other families by sentence-transformers, on the same road)
 Side = Literal["query", "document"]
 
 
 class OwnModel:
-    """A Qwen3-VL checkpoint, at all of its dimensions, loaded on first use."""
+    """A model as an index uses it, at all of its dimensions, loaded on first use."""
 
     peer = False
 
@@ -257,14 +258,14 @@ class OwnModel:
         conventions = conventions_of(found)
         # Vectors are made at full length, whatever the checkpoint's default is: every table is cut from them.
         plain = replace(options, instruction=None, dim=conventions.full_dim)
-        self._checkpoint, spec = choose_spec(plain, reporter)
+        self._checkpoint, spec = found, spec_of(found, plain, reporter)
         self._spec = spec
         self._choice, self._batch_size, self._reporter = plain, batch_size, reporter
         # An instruction here is the query side's alone: pictures keep the model's own.
         self._prompts = {
             instruction: spec.query_prompt
             if instruction is None
-            else choose_spec(replace(plain, instruction=instruction), Silent())[1].query_prompt
+            else spec_of(found, replace(plain, instruction=instruction), Silent()).query_prompt
             for instruction in instructions
         }
         self._conventions = [conventions.verbatim, conventions.generation_prompt, conventions.max_length]
@@ -272,7 +273,7 @@ class OwnModel:
         self.name = self._checkpoint.name
         self.full_dim: int | None = conventions.full_dim
         self.dims = conventions.matryoshka_dims
-        self.pixels: int | None = spec.pixels.max_pixels
+        self.pixels: int | None = None if spec.own_pixels else spec.pixels.max_pixels
         self.dtype: str | None = choose(options.device, options.dtype).dtype
         self.instructions = tuple(instructions)
 
@@ -293,10 +294,11 @@ class OwnModel:
 
     def query_vectors(self, texts: Sequence[str], instruction: str | None) -> Iterator[Vectors]:
         """Yield (batch, full_dim) rows of texts under the query prompt."""
+        encoder = self._loaded()
         for batch in batches(texts, self._batch_size):
             inputs = [Input(text=text, instruction=self._prompts[instruction]) for text in batch]
             try:
-                rows = self._loaded().embed(inputs, batch_size=self._batch_size)
+                rows = encoder.embed(inputs, batch_size=self._batch_size)
             except InputError:
                 self._name_culprit(inputs)
                 raise
@@ -304,7 +306,8 @@ class OwnModel:
 
     def picture_vectors(self, refs: Sequence[PictureRef]) -> Iterator[Vectors]:
         """Yield (batch, full_dim) rows of pictures under the document prompt."""
-        encoder, spec = self._loaded(), self._spec
+        encoder = self._loaded()
+        spec = self._spec
         patches = decode_each(refs, spec.pixels, encoder.prepare, ahead=2 * self._batch_size)
         for batch in batches(patches, self._batch_size):
             inputs = [Input(image=image, instruction=spec.document_prompt) for image in batch]
@@ -329,66 +332,54 @@ class OwnModel:
         return self._encoder
 
 
-class LibraryModel:
-    """A model of another family, with its own prompts, pixel budget and dtype."""
+class LibraryModel(OwnModel):
+    """A peer: a model by sentence-transformers, whatever its family, with its own prompts, pixels and full length.
+
+    It is the adapter by which such models are indexed, so that both give the same vectors.
+    """
 
     peer = True
-    dims: tuple[int, ...] = ()
-    pixels: int | None = None
-    dtype: str | None = None
-    instructions: tuple[str | None, ...] = (None,)
 
     def __init__(
         self, name: str, *, device: str = "auto", batch_size: int = BATCH_SIZE, reporter: Reporter
     ) -> None:
-        """Name the model; it is loaded on first use. Raises MissingExtra where it could never be."""
-        from importlib import metadata
-
-        try:
-            self._version = metadata.version("sentence-transformers")
-        except metadata.PackageNotFoundError as error:
-            raise MissingExtra("a model of sentence-transformers", "train") from error
+        """Find the model, which is loaded on first use. Raises as ``fetch_checkpoint``, and MissingExtra."""
+        if not name.strip():
+            raise CheckpointError(
+                "the peer's name is empty; give a model's folder, or its name on Hugging Face"
+            )
+        self._version = version()
+        # A name without its owner is taken for one of the library's own models.
+        alone = "/" not in name and not os.path.isdir(name)
+        wanted = f"sentence-transformers/{name}" if alone else name
+        found = fetch_checkpoint(wanted, None, reporter, force_model=True)
+        self._checkpoint = checkpoint = LibraryCheckpoint(found.folder, found.name, found.reason)
+        self._settings = {key: checkpoint.own_settings.get(key) for key in ("prompts", "truncate_dim")}
+        self._choice = ModelOptions(model=wanted, device=device, force_model=True)
+        self._batch_size, self._reporter = batch_size, reporter
+        self._encoder: ImageEncoder | None = None
         self.name = name
         self.full_dim: int | None = None
-        self._peer = SentenceTransformerModel(name, device=device, batch_size=batch_size)
-        self._batch_size, self._reporter = batch_size, reporter
-        if self._peer.fingerprint is None:
-            self._load()  # what it is can be told only once it is here
-
-    @property
-    def parameters(self) -> int | None:
-        """How many parameters the model has, None if it was not loaded."""
-        return self._peer.parameters
+        self.dims: tuple[int, ...] = ()
+        self.pixels: int | None = None
+        self.dtype: str | None = None
+        self.instructions: tuple[str | None, ...] = (None,)
 
     def space(self, side: Side, instruction: str | None) -> dict[str, object]:
-        """Return the model's files or commit, which hold its prompts and settings."""
+        """Return the model's files, which hold its settings, its prompts, and the library that computes it."""
         made_by = f"sentence-transformers {self._version}"
-        return {"side": side, "model": self._peer.fingerprint or self.name, "made_by": made_by}
+        known = {"model": self._checkpoint.fingerprint, "settings": self._settings}
+        return {"side": side, **known, "made_by": made_by}
 
-    def query_vectors(self, texts: Sequence[str], instruction: str | None) -> Iterator[Vectors]:
-        """Yield (batch, dim) rows of texts, by the model's encode_query."""
-        self._load()
-        for batch in batches(texts, self._batch_size):
-            yield self._peer.encode_queries(batch)
-
-    def picture_vectors(self, refs: Sequence[PictureRef]) -> Iterator[Vectors]:
-        """Yield (batch, dim) rows of pictures, by the model's encode_document."""
-        self._load()
-        pictures = decode_each(refs, FULL, lambda picture: picture, ahead=2 * self._batch_size)
-        for batch in batches(pictures, self._batch_size):
-            yield self._peer.encode_pictures(batch)
-
-    def close(self) -> None:
-        """Let go of the model's memory."""
-        self._peer.close()
-
-    def _load(self) -> None:
-        if self._peer.loaded:
-            return
-        self._reporter.say(
-            f"{os.path.basename(self.name.rstrip('/'))}: with sentence-transformers {self._version}"
-        )
-        self._peer.load()
+    def _loaded(self) -> ImageEncoder:
+        if self._encoder is None:
+            self._reporter.say(
+                f"{os.path.basename(self.name.rstrip('/'))}: with sentence-transformers {self._version}"
+            )
+            full = conventions_of(self._checkpoint).full_dim
+            self._spec = spec_of(self._checkpoint, replace(self._choice, dim=full), Silent())
+            self._prompts = {None: self._spec.query_prompt}
+        return super()._loaded()
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

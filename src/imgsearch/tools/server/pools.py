@@ -16,7 +16,7 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageE
 from imgsearch.index import manifest
 from imgsearch.index.reader import ImageIndex
 from imgsearch.model import batching
-from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.model.families import open_checkpoint
 from imgsearch.types import ImageEncoder, ModelOptions, ModelSpec, Notify, Runtime
 
 _MODELS = 2
@@ -31,7 +31,7 @@ class LoadedModel:
 
     def __init__(self, model_spec: ModelSpec, notify: Notify) -> None:
         """Load a checkpoint. Raises CheckpointError, UsageError, IndexMismatch (if it is not the one that is meant)."""
-        checkpoint = Checkpoint(model_spec.folder)
+        checkpoint = open_checkpoint(model_spec.folder)
         found = checkpoint.fingerprint
         if found != model_spec.fingerprint:
             raise IndexMismatch(
@@ -46,7 +46,9 @@ class LoadedModel:
         if model_spec == self._model_spec:
             return self._first
         # Opened anew: the folder's files may be others by now.
-        return load_embedder(model_spec, Checkpoint(model_spec.folder), self._notify, self._first.forward)
+        return load_embedder(
+            model_spec, open_checkpoint(model_spec.folder), self._notify, self._first.forward
+        )
 
 
 def _resolved(model_spec: ModelSpec) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from imgsearch.errors import UsageError
 from imgsearch.model.checkpoint import Checkpoint
-from imgsearch.model.conventions import conventions_of
+from imgsearch.model.conventions import own_conventions
 from imgsearch.model.locate import fetch_checkpoint
 from imgsearch.spec import chosen_pixels
 from imgsearch.text import Message, Option
@@ -185,7 +185,7 @@ def resolve_options(options: TrainOptions, out: str, reporter: Reporter) -> Reso
     from imgsearch.model.runtime import choose
 
     checkpoint = fetch_checkpoint(options.model, options.revision, reporter, force_model=options.force_model)
-    info, conventions = checkpoint.info, conventions_of(checkpoint)
+    info, conventions = checkpoint.info, own_conventions(checkpoint)
     dims, why_dims = choose_dims(info.dim, options.dims)
     device = choose(options.device).device
     precision, why = choose_precision(device, options.dtype)

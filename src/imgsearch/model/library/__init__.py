@@ -1,0 +1,1 @@
+"""Models of other families, which sentence-transformers loads and computes."""
