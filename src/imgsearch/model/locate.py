@@ -85,13 +85,9 @@ def look_for(model: str | None, revision: str | None, notify: Notify | None = No
             return checkpoint
         if notify and folder != target and os.path.exists(os.path.join(folder, "config.json")):
             notify(f"{folder} is not used because it is incomplete: {_listed(missing)} missing")
-<<<<<<< HEAD
     if revision is None:  # a revision may be one that needs no such code
         refuse_known(model)
-    return Absent(model, revision, target, tuple(Checkpoint(target, model).missing_files()))
-=======
     return Absent(model, revision, target, tuple(open_checkpoint(target, model).missing_files()))
->>>>>>> a785a71 (Models of other families by sentence-transformers, on the same road)
 
 
 def find_checkpoint(
