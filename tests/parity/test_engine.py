@@ -418,7 +418,7 @@ import numpy as np
 from imgsearch.model.embedder import Qwen3VLEmbedder
 rows = Qwen3VLEmbedder(sys.argv[1], device="cpu").embed(["a cat", {"image": np.zeros((64, 96, 3), np.uint8)}])
 assert rows.shape[0] == 2
-print(*sorted({"transformers", "PIL.ImageFilter"} & set(sys.modules)))
+print(*sorted({"transformers", "sentence_transformers", "PIL.ImageFilter"} & set(sys.modules)))
 """
 
 

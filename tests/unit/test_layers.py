@@ -146,7 +146,8 @@ def test_a_module_says_its_responsibility(module: str) -> None:
 )
 def test_starting_up_loads_neither_torch_nor_transformers(start: str) -> None:
     """Importing the program, its command line or a use case loads no model library."""
-    heavy = {"torch", "transformers", "faiss", "huggingface_hub", "pypdfium2", "av", "onnxruntime"}
+    heavy = {"torch", "transformers", "sentence_transformers", "faiss", "huggingface_hub"}
+    heavy |= {"pypdfium2", "av", "onnxruntime"}
     code = f"import sys, {start}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -87,10 +87,13 @@ def _refused(data: bytes) -> str | None:
     return None
 
 
-def test_pictures_travel_as_patches_only() -> None:
-    """A picture that nobody has prepared is refused before anything is sent."""
+def test_pictures_travel_as_patches_or_as_rgb_only() -> None:
+    """A picture that nobody has prepared is refused before anything is sent, and so is one of another shape."""
     with pytest.raises(InputError, match="prepare them first"):
-        protocol.pack_inputs(MODEL_SPEC, [Input(image=np.zeros((8, 8, 3), np.uint8))])
+        protocol.pack_inputs(MODEL_SPEC, [Input(image=np.zeros((8, 8), np.uint8))])
+    grey = protocol.pack_inputs(MODEL_SPEC, [Input(image=np.zeros((8, 8, 1), np.uint8))])
+    with pytest.raises(UsageError, match="its inputs are incomplete"):
+        protocol.unpack_inputs(grey)
 
 
 @pytest.mark.parametrize("grid", [[1, 2, 2], [1, 1], "abc", [1, 0, 1]])

@@ -504,18 +504,23 @@ def test_paths_can_not_leave_the_folder(hub: Hub, tmp_path: Path, path: str) -> 
 
 
 def test_another_family_is_refused_before_its_weights(hub: Hub, tmp_path: Path) -> None:
-    """A CLIP checkpoint is refused when its config.json is there; its weights are not asked for."""
-    hub.commit(NAME, {**checkpoint(), "config.json": b'{"model_type": "clip"}'})
-    with pytest.raises(CheckpointError, match="'clip' model"):
+    """A model that embeds text only is refused when its small files are there; its weights are not asked for."""
+    files = {**checkpoint(), "config.json": b'{"model_type": "bert"}'}
+    del files["preprocessor_config.json"]
+    hub.commit(NAME, files)
+    with pytest.raises(CheckpointError, match="embeds text only"):
         download_checkpoint(NAME, None, str(tmp_path))
     assert "model.safetensors" not in hub.fetched()
 
 
 def test_a_repository_without_safetensors_is_refused(hub: Hub, tmp_path: Path) -> None:
-    """Pickled weights are no weights: nothing is fetched."""
+    """Whether it has pickled weights or none at all: nothing is fetched."""
     files = checkpoint()
-    hub.commit(NAME, {"config.json": files["config.json"], "pytorch_model.bin": b"pickle"})
+    hub.commit(NAME, {"config.json": files["config.json"]})
     with pytest.raises(DownloadError, match=r"config\.json or the safetensors files are missing"):
+        download_checkpoint(NAME, None, str(tmp_path))
+    hub.commit(NAME, {"config.json": files["config.json"], "pytorch_model.bin": b"pickle"})
+    with pytest.raises(DownloadError, match=r"only as pickles \(pytorch_model\.bin\)"):
         download_checkpoint(NAME, None, str(tmp_path))
 
 
