@@ -26,7 +26,9 @@ def family_of(checkpoint: Checkpoint) -> Family:
     try:
         if checkpoint.has("config.json"):
             kind = checkpoint.read_object("config.json").get("model_type")
-            return Family(isinstance(kind, str) and kind != FAMILY, f"config.json says {kind!r}")
+            return Family(
+                isinstance(kind, str) and kind != FAMILY, f"config.json has the model_type {kind!r}"
+            )
         modules = checkpoint.modules
     except CheckpointError as error:
         return Family(False, str(error))  # broken: our own checks name the file

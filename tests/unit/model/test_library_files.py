@@ -54,8 +54,8 @@ def _refusal(folder: str) -> str:
 def test_the_family_stands_in_the_config(tiny_checkpoint: str, tiny_clip: str, tmp_path: Path) -> None:
     """With its reason; a folder with nothing in it is one of ours, with everything missing."""
     ours, theirs = family_of(Checkpoint(tiny_checkpoint)), family_of(Checkpoint(tiny_clip))
-    assert (ours.by_library, ours.reason) == (False, "config.json says 'qwen3_vl'")
-    assert (theirs.by_library, theirs.reason) == (True, "config.json says 'clip'")
+    assert (ours.by_library, ours.reason) == (False, "config.json has the model_type 'qwen3_vl'")
+    assert (theirs.by_library, theirs.reason) == (True, "config.json has the model_type 'clip'")
     assert type(open_checkpoint(str(tmp_path))) is Checkpoint
     assert not family_of(Checkpoint(str(tmp_path))).by_library
 

@@ -57,8 +57,8 @@ class LibraryEmbedder(Passes):
         loaded = forward or LibraryForward(checkpoint, runtime)
         if loaded.hidden != full:
             raise CheckpointError(
-                f"{checkpoint.name or checkpoint.folder} makes embeddings of {loaded.hidden} dimensions, where its "
-                f"settings say {full}; its files do not belong together"
+                f"{checkpoint.name or checkpoint.folder} makes embeddings of {loaded.hidden} dimensions, but its "
+                f"settings have {full}: its files do not belong together"
             )
         if not 1 <= spec.dim <= full:
             raise UsageError(f"this model's embeddings have {full} dimensions; choose a dim from 1 to {full}")
