@@ -28,7 +28,19 @@ EVERYWHERE = ("-q, --quiet", "-v, --verbose", "-h, --help")
 
 NOT_RUN = {
     f"imgsearch {name}"
-    for name in ("demo", "download", "serve", "mcp", "watch", "web", "relocate", "import", "eval", "train")
+    for name in (
+        "demo",
+        "download",
+        "serve",
+        "mcp",
+        "watch",
+        "web",
+        "relocate",
+        "import",
+        "store",
+        "eval",
+        "train",
+    )
 }
 """What needs minutes, a network or files of its own: a text block, which the test of the pages does not execute."""
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from imgsearch.tools.maintenance.status import Status, read_status, skipped_files
     from imgsearch.tools.maintenance.verify import repair_index
     from imgsearch.tools.server.daemon import serve
+    from imgsearch.tools.stores.sync import sync_store
     from imgsearch.tools.training import train
     from imgsearch.tools.transfer.importer import import_vectors
     from imgsearch.types import Hit, Input, ModelOptions, Picture, PixelBudget
@@ -82,6 +83,7 @@ _HOME = {
     "remove_paths": "indexing.edit",
     "similar": "search",
     "skipped_files": "tools.maintenance.status",
+    "sync_store": "tools.stores.sync",
 }
 
 __all__ = [
@@ -123,6 +125,7 @@ __all__ = [
     "serve",
     "similar",
     "skipped_files",
+    "sync_store",
     "train",
 ]
 

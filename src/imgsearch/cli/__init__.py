@@ -25,6 +25,7 @@ from imgsearch.cli.commands import (
     search,
     settings,
     status,
+    stores,
     transfer,
     web,
 )
@@ -62,6 +63,7 @@ for register in (
     web.register,
     maintain.register,
     transfer.register,
+    stores.register,
     models.register,
     maintain.register_serve,
     mcp.register,

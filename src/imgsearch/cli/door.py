@@ -32,7 +32,35 @@ MISSING = {
 }
 """Commands that somebody may expect → what there is instead."""
 WORDS = frozenset(
-    {"confit", "doctors", "expert", "queer", "remote", "server", "statue", "statues", "trail", "trains"}
+    {
+        *(
+            "confit",
+            "doctors",
+            "expert",
+            "queer",
+            "remote",
+            "score",
+            "server",
+            "shore",
+            "smore",
+            "snore",
+            "sore",
+        ),
+        *(
+            "spore",
+            "stare",
+            "statue",
+            "statues",
+            "stoke",
+            "stole",
+            "stone",
+            "stored",
+            "stores",
+            "storey",
+            "stork",
+        ),
+        *("storm", "story", "stove", "swore", "torte", "trail", "trains"),
+    }
 )
 """What people search for, though it is spelled nearly like a command."""
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "score_vectors": "eval --vectors",
     "serve": "serve",
     "similar": "similar",
+    "sync_store": "store sync",
     "skipped_files": "status --errors",
     "train": "train",
 }
@@ -53,6 +54,7 @@ PLAIN = {
     "relocate": ("old", "new"),
     "remove_paths": ("paths",),
     "similar": ("path",),
+    "sync_store": ("address",),
 }
 """Function → the arguments that its command takes without a flag, in their order."""
 

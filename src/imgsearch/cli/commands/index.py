@@ -11,6 +11,7 @@ import typer
 
 from imgsearch.cli import notifying, output, parts
 from imgsearch.cli import options as common
+from imgsearch.cli.commands import stores
 from imgsearch.cli.help import ADVANCED, LIBRARY
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.spelling import index_flag
@@ -70,6 +71,7 @@ def index(
             rich_help_panel=ADVANCED,
         ),
     ] = None,
+    store: stores.Filled = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
@@ -288,6 +290,12 @@ def index(
         # The part keeps the model and the settings that it was made with.
         own = replace(options, model=common.model_choice(None, device=device, dtype=dtype))
         runs = [*(runs if parts.is_index(whole) else []), (parts.part_of(whole), own)]
+    if store:
+        if len(runs) > 1:
+            raise UsageError(
+                "a store holds one index; choose a part: --profile photos or --profile documents"
+            )
+        stores.check(store, folder)
     with notifying.notifying(notify) as told:
         for folder, chosen in runs:
             result = index_pictures(paths or [], folder, chosen, reporter)
@@ -303,6 +311,9 @@ def index(
                     reporter.say(f'Try: imgsearch query "red car at night"{index_flag(whole)}')
             if stats:
                 reporter.say(result.timing())
+        if store and not dry_run:
+            told.append(filled := stores.fill(store, folder, reporter))
+            reporter.say(filled)
     return 0
 
 

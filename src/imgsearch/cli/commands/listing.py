@@ -14,6 +14,7 @@ import typer
 
 from imgsearch.cli import filters, output
 from imgsearch.cli import options as common
+from imgsearch.cli.commands import stores
 from imgsearch.cli.help import LIBRARY, OUTPUT, SEARCH
 from imgsearch.cli.parsing import Command
 from imgsearch.cli.terminal.hits import rows_of_files
@@ -89,6 +90,7 @@ def list_images(
     ] = False,
     nul: common.Nul = False,
     index: common.IndexFolder = None,
+    store: stores.Store = None,
 ) -> int:
     """List the indexed images.
 
@@ -105,6 +107,8 @@ def list_images(
     _check(path)
     if seed is not None and sort != "random":
         raise UsageError("--seed is of --sort random; give both")
+    if store:
+        return _list_stored(path, n, sort, seed or 0, offset, given, style, index, store)
     if given or n is not None or sort or offset:
         seed = random.randrange(1 << 32) if seed is None else seed
         return _list_chosen(path, n, sort, seed, offset, given, style, index)
@@ -139,6 +143,31 @@ def _list_chosen(
         if not _print(list_parts(opened, options), style, [one.folder for one in opened]):
             output.ProgressReporter().say(_nothing(opened[0], options.filters, options.below, offset))
             return 1
+    return 0
+
+
+def _list_stored(
+    path: str | None,
+    n: int | None,
+    sort: str | None,
+    seed: int,
+    offset: int,
+    given: filters.Given,
+    style: str,
+    index: str | None,
+    store: str,
+) -> int:
+    """Print what a store knows; it has no numbers that other commands understand."""
+    from imgsearch.search.listing import ListOptions
+
+    chosen = filters.chosen(given, output.ProgressReporter())
+    below = (os.path.abspath(os.path.expanduser(path)),) if path else ()
+    by = sort or ("newest" if given or n is not None or offset else "path")
+    options = ListOptions(chosen, below, by, n, offset, seed)
+    found = iter(stores.listed(store, options, index))
+    if not _print(found, "paths" if style == "text" else style, ()):
+        output.ProgressReporter().say("the store holds no such images")
+        return 1
     return 0
 
 

@@ -13,7 +13,7 @@ import typer
 from imgsearch.cli import completion, door, ending, filters, output, reranking, several
 from imgsearch.cli import options as common
 from imgsearch.cli import parts as parts_of_index
-from imgsearch.cli.commands import current
+from imgsearch.cli.commands import current, stores
 from imgsearch.cli.examples import AllowPrivate, image_files
 from imgsearch.cli.help import ADVANCED, OUTPUT, SEARCH
 from imgsearch.cli.numbers import last_answer_of, picked, places
@@ -241,13 +241,13 @@ def query(
     rerank: reranking.Count = 0,
     rerank_model: reranking.ModelName = None,
     only: parts_of_index.Only = None,
+    store: stores.Store = None,
 ) -> int:
     """Search your images by describing them.
 
     Examples:
       imgsearch query red car at night
       imgsearch query horse + stripes - saddle     # added and taken away
-      imgsearch query same place in winter --image ~/Pictures/lake.jpg
       imgsearch query receipts --in ~/Pictures/2024 -k 50 --paths > receipts.txt
     """
     from imgsearch.search.language.question import is_combined
@@ -298,6 +298,7 @@ def query(
             no_remember=no_remember,
             allow_private=allow_private,
             only=only,
+            store=store,
         )
     text = common.as_text(" ".join(words), "the query", "write it on stdin: imgsearch query -")
     if text == image == "-":
@@ -333,6 +334,8 @@ def query(
     )
     end = ending.cut_for(cut, everything, style, options, several=text == "-" or len(named) > 1)
     options = replace(options, cut=end, explain=explain)
+    if store:  # the defaults of a terminal are of an index
+        options = replace(options, stacks=bool(stacks), cut=cut or "off")
     images = [part.image for part in parts] if parts else [image] if image else []
     choice = common.model_choice(model, device=device, dtype=dtype)
     kept = KeptModel()
@@ -354,6 +357,11 @@ def query(
         judging = (rerank_model, choice, opened[0].folder, budget, reporter)
         return reranking.Reranking(*judging) if rerank else None
 
+    if store:
+        if last is not None:
+            raise UsageError("--more and --less refine a search of an index; leave out --store")
+        asks = (images, request_of, style, choice, kept, reporter)
+        return stores.search(store, *asks, index=index, allow_private=allow_private)
     if len(named) > 1:
         search = (images, request_of, encoder_of, style, reporter)
         lines, remembers = text == "-", not no_remember
@@ -435,6 +443,7 @@ def similar(
     refresh: current.Refresh = False,
     allow_private: AllowPrivate = False,
     only: parts_of_index.Only = None,
+    store: stores.Store = None,
 ) -> int:
     """Find images that look like an example, or like several.
 
@@ -467,6 +476,8 @@ def similar(
     )
     end = ending.cut_for(cut, everything, style, options, several=len(named) > 1)
     options = replace(options, cut=end, explain=explain)
+    if store:  # the defaults of a terminal are of an index
+        options = replace(options, stacks=bool(stacks), cut=cut or "off")
     choice = common.model_choice(model, device=device, dtype=dtype)
     kept = KeptModel()
     if refresh:
@@ -487,6 +498,9 @@ def similar(
     def encoder_of(opened: ImageIndex, request: SearchRequest) -> CachedEncoder:
         return _encoder(opened, request, choice, kept, reporter)
 
+    if store:
+        asks = (images, request_of, style, choice, kept, reporter)
+        return stores.search(store, *asks, index=index, allow_private=allow_private)
     if len(named) > 1:
         search = (images, request_of, encoder_of, style, reporter)
         return several.search(named, *search, allow_private=allow_private, remembers=not no_remember)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from imgsearch.errors import IndexMismatch, StoreError
 from imgsearch.index.manifest import differences, spec_from_json, spec_to_json
-from imgsearch.text import plural
+from imgsearch.text import Call, plural
 from imgsearch.tools.stores import EVERYTHING, MOST_AT_ONCE, Key, StoredImage, Wanted, check_rows, fields
 from imgsearch.tools.stores.address import Address
 from imgsearch.tools.stores.expressions import DEGREES, LISTS, NUMBERS, TEXTS, expression, fields_of, quoted
@@ -77,6 +77,16 @@ class MilvusStore:
             consistency=address.consistency,
             index=address.index,
         )
+
+    @classmethod
+    def check(cls, address: Address, spec: IndexSpec | None) -> None:
+        """Raise what opening the collection of an address would, if there is one, and what its server refuses."""
+        server = Server.at(address)
+        try:
+            if server.call(lambda client: client.has_collection(address.collection, timeout=_CALL)):
+                cls(server, address.collection, spec)
+        finally:
+            server.close()
 
     @property
     def spec(self) -> IndexSpec:
@@ -324,7 +334,8 @@ class MilvusStore:
 
     def _damaged(self, key: str) -> StoreError:
         return StoreError(
-            f"{self.server.shown}: what is stored of {key[:100]!r} is damaged; repair it with: imgsearch store sync"
+            f"{self.server.shown}: what is stored of {key[:100]!r} is damaged; repair it with: ",
+            Call("sync_store", {"address": self.server.shown}),
         )
 
     def flush(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgsearch.errors import MissingExtra, StoreError
-from imgsearch.text import error_line, format_duration
+from imgsearch.text import Call, error_line, format_duration
 from imgsearch.tools.stores.address import CA, TOKEN, Address
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _TO_ANSWER = 60.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
 _NO_COLLECTION = 100
 _FULL = re.compile(r"(memory|disk|storage) quota|quota exceeded|no space left|force deny", re.IGNORECASE)
+_NOT_THERE = re.compile(r"fail connecting", re.IGNORECASE)
 _SLOWER = re.compile(r"rate limit|rate exceed", re.IGNORECASE)
 _REFUSED_TOKEN = re.compile(r"unauthenticated|auth check|permission ?denied|privilege", re.IGNORECASE)
 _OUR_FAULT = re.compile(
@@ -108,7 +109,8 @@ class Server:
         text = _text_of(error)
         if getattr(error, "code", None) == _NO_COLLECTION:
             return StoreError(
-                f"{self.shown}: there is no such collection; fill it with: imgsearch index --store"
+                f"{self.shown}: there is no such collection; make one of an index with: ",
+                Call("sync_store", {"address": self.shown}),
             )
         if _REFUSED_TOKEN.search(text):
             return StoreError(f"{self.shown}: the server refuses access; set {TOKEN} ({text})")
@@ -126,7 +128,8 @@ class Server:
     def _silence(self, error: Exception, patience: float | None) -> StoreError:
         text = _text_of(error)
         if patience == 0.0:
-            return StoreError(f"{self.shown}: no Milvus server answers there ({text}); is it running?")
+            why = "" if _NOT_THERE.search(text) else f" ({text})"
+            return StoreError(f"{self.shown}: no Milvus server answers there{why}; is it running?")
         told = format_duration(self.patience)
         return StoreError(
             f"{self.shown}: the server has not answered for {told} ({text}); when it does, run the same command again"
@@ -148,11 +151,12 @@ class Server:
 def _client(uri: str) -> Any:
     """Connect to a server. Raises MissingExtra, and what the client raises."""
     try:
-        # It writes a traceback of each failing call, and reads a file .env in the current folder.
-        logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
         from pymilvus import MilvusClient
     except ImportError as error:
         raise MissingExtra("a store on a Milvus server", "milvus") from error
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split(".")[0] == "pymilvus" and isinstance(logger, logging.Logger):
+            logger.disabled = True  # it writes a traceback of each call that fails
     extra = {"server_pem_path": os.environ[CA]} if os.environ.get(CA) else {}
     return MilvusClient(uri, token=os.environ.get(TOKEN, ""), timeout=_TO_CONNECT, **extra)
 

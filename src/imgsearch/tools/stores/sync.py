@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,9 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import are_unit, row_crc
 from imgsearch.text import format_duration, plural
 from imgsearch.tools.stores import MOST_AT_ONCE, SHARDS, Key, StoredImage, VectorStore, fields
+from imgsearch.tools.stores.address import parse
 from imgsearch.tools.stores.local import LocalStore
+from imgsearch.tools.stores.milvus import MilvusStore
 from imgsearch.types import Reporter, Silent
 
 _MOST_BYTES = 32 << 20  # of vectors in memory at a time
@@ -72,6 +75,17 @@ class Synced:
         counts = [self.total(name) for name in ("missing", "changed", "surplus")]
         told = ", ".join(f"{count:,} {verb}" for count, verb in zip(counts, verbs, strict=True) if count)
         return f"{images}; {told}; {took}"
+
+
+def sync_store(address: str, folder: str, *, repair: bool = True, reporter: Reporter | None = None) -> Synced:
+    """Make the collection of an address, ``milvus://HOST:PORT/NAME``, hold what the index in ``folder`` holds.
+
+    With ``repair`` it is made if it is not there; without, both are only compared. Raises UsageError (no address),
+    IndexMismatch (a collection of another index), MissingExtra, and as ``sync`` does.
+    """
+    found = parse(address)
+    with ImageIndex(folder) as index, closing(MilvusStore.at(found, index.spec, create=repair)) as store:
+        return sync(index, store, repair=repair, reporter=reporter)
 
 
 def sync(

@@ -1,0 +1,161 @@
+"""A Milvus server beside our own index, on this machine: ingest, memory, latency, and recall at ten results.
+
+Theory: both compute the same cosines, so they differ in how they find candidates (codes and a rerank here, a graph
+there), in what a call costs (none here, gRPC and a wait for the newest writes there), and in where vectors lie
+(mapped files here, the server's memory there, as float32 in 2.3). So our index should take less memory and ingest
+faster, and win on latency where searches are few and one at a time; a server is for many machines.
+
+    make .venv-stores/.ready && .venv-stores/bin/python benchmarks/stores.py --rows 1000000 --dim 256
+
+Rows are those of filtering.py, with invented metadata; the index is made in --work and used again, the server is new
+each time and ends with the script. Prints one table: by filter how many images pass, then the median milliseconds of
+a search for ten results and the recall of these against a search of every row that passes: of our index, and of the
+server with strong and with bounded consistency. Above it: seconds and rows a second of filling the server from the
+index, what making the index took, bytes on the disk, and resident memory. The server's graph is built after the rows
+have been flushed; it is waited for before anything is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import filtering
+import measure
+import synthetic
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests"))
+
+from imgsearch.index.reader import ImageIndex
+from imgsearch.search.language.filtering import filters_of
+from imgsearch.tools.stores import VectorStore, Wanted
+from imgsearch.tools.stores.local import LocalStore
+from imgsearch.tools.stores.milvus import MilvusStore
+from imgsearch.tools.stores.server import Server
+from imgsearch.tools.stores.sync import sync
+from support.milvus_server import MilvusProcess
+
+_FILTERS = (
+    "none",
+    "date, half",
+    "date, 1 %",
+    "camera, half",
+    "rating, half",
+    "keyword, 100",
+    "name, 1 %",
+    "folder, 1000",
+)
+_K = 10
+
+
+def ask(store: VectorStore, queries: np.ndarray, wanted: Wanted) -> tuple[float, list[set[bytes]]]:
+    """Return the median milliseconds of a search, and what each found."""
+    taken, found = [], []
+    for query in queries:
+        began = time.perf_counter()
+        (hits,) = store.search(query[None], _K, wanted)
+        taken.append(1e3 * (time.perf_counter() - began))
+        found.append({image.sha256 for image, _ in hits})
+    return statistics.median(taken), found
+
+
+def truth(index: ImageIndex, queries: np.ndarray, wanted: Wanted) -> list[set[bytes]]:
+    """Return the nearest of all rows that pass."""
+    found = index.search(queries, _K, exact=True, filters=wanted.filters, below=wanted.below)
+    return [{record.sha256 for record, _ in hits} for hits in found]
+
+
+def recall(found: list[set[bytes]], true: list[set[bytes]]) -> float:
+    """Return the share of the true results that were found."""
+    return sum(len(one & right) for one, right in zip(found, true, strict=True)) / max(1, sum(map(len, true)))
+
+
+def wait_for_graph(store: MilvusStore) -> float:
+    """Return the seconds until every row that the server has is in a graph."""
+    began = time.perf_counter()
+    store.flush()
+    while True:
+        told = store.server.call(lambda client: client.describe_index(store.collection, "vector"))
+        if told.get("state") in (None, "Finished") and not int(told.get("pending_index_rows", 0)):
+            store.server.call(lambda client: client.refresh_load(store.collection))
+            return time.perf_counter() - began
+        time.sleep(1)
+
+
+def wanted_of(name: str, given: dict[str, Any], folder: str) -> Wanted:
+    """Return a filter of filtering.py."""
+    pictures = os.path.join(os.path.dirname(folder), "pictures")
+    return Wanted(filters_of(**given), tuple(filtering.folders(name, pictures)))
+
+
+def main() -> None:
+    """Measure, and print what came out."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--queries", type=int, default=20)
+    parser.add_argument("--work", default="/tmp/imgsearch-benchmarks", help="where indexes are kept")
+    options = parser.parse_args()
+    folder, made = filtering.make_index(options.work, options.rows, options.dim)
+    measure.run(filtering.BUILD, folder)
+    data = Path(tempfile.mkdtemp(prefix="milvus-", dir=options.work))
+    server = MilvusProcess(data)
+    uri = f"http://{server.address}"
+    result: dict[str, Any] = {"rows": options.rows, "dim": options.dim}
+    try:
+        with ImageIndex(folder) as index:
+            local = LocalStore(index)
+            strong = MilvusStore(Server(uri, uri), "photos", index.spec, create=True)
+            began = time.perf_counter()
+            sync(index, strong)
+            filled = time.perf_counter() - began
+            waited = wait_for_graph(strong)
+            bounded = MilvusStore(Server(uri, uri), "photos", index.spec, consistency="bounded")
+            again = sync(index, strong).seconds
+            result["ingest"] = {
+                "index_rows_s": made["ingest_rows_s"],
+                "index_codes_s": made["build_seconds"],
+                "server_rows_s": options.rows / filled,
+                "server_graph_s": waited,
+                "compared_s": again,
+            }
+            queries = synthetic.Distribution(options.dim).word_queries(options.queries)
+            table: dict[str, dict[str, float]] = {}
+            for name in _FILTERS:
+                wanted = wanted_of(name, filtering.kinds(options.rows)[name], folder)
+                true = truth(index, queries, wanted)
+                table[name] = {"pass": local.count(wanted) if wanted else options.rows}
+                for whose, store in (("index", local), ("strong", strong), ("bounded", bounded)):
+                    ask(store, queries[:2], wanted)
+                    median, found = ask(store, queries, wanted)
+                    table[name] |= {f"{whose} ms": median, f"{whose} recall": recall(found, true)}
+            result["searches"] = table
+            result["memory_mb"] = {"index": measure.memory()["RssAnon"], "server": server.memory / 1e6}
+            result["disk_mb"] = {"index": measure.size(folder) / 1e6, "server": measure.size(str(data)) / 1e6}
+            strong.close()
+            bounded.close()
+    finally:
+        server.stop()
+    heads = list(next(iter(table.values())))
+    print(f"{'':<14}" + "".join(f"{head:>15}" for head in heads))
+    for name, told in table.items():
+        print(
+            f"{name:<14}"
+            + "".join(
+                f"{told[head]:>15,.{0 if head == 'pass' else 3 if 'rec' in head else 1}f}" for head in heads
+            )
+        )
+    print(json.dumps({"benchmark": "stores", **result}))
+
+
+if __name__ == "__main__":
+    main()
