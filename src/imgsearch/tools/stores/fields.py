@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import fields as dataclass_fields
+from dataclasses import replace
 from typing import Any
 
 from imgsearch.index.metadata import milliseconds, moment
@@ -15,20 +16,24 @@ from imgsearch.types import NO_METADATA, Metadata
 MOST_BYTES = 65_535
 """The longest text that Milvus keeps in one field."""
 _NOT_KEPT = {"description": "", "software": "", "offset": None, "burst": ""}
+_KEPT = tuple(one.name for one in dataclass_fields(Metadata) if one.name not in _NOT_KEPT)
 _LONGEST = 1_000  # characters of a title
 
 
 def kept(metadata: Metadata) -> Metadata:
     """Return what a store keeps of metadata."""
+    if len(metadata.title) <= _LONGEST and all(
+        getattr(metadata, name) == no for name, no in _NOT_KEPT.items()
+    ):
+        return metadata
     return replace(metadata, title=metadata.title[:_LONGEST], **_NOT_KEPT)  # type: ignore[arg-type]
 
 
 def about(image: StoredImage) -> str:
     """Return an image as JSON in ASCII, at most MOST_BYTES: of too many files or keywords the last are left out."""
     files = [[file.path, file.size, file.mtime_ns] for file in image.files]
-    told = {
-        name: value for name, value in asdict(kept(image.metadata)).items() if value not in (None, "", ())
-    }
+    metadata = kept(image.metadata)
+    told = {name: value for name in _KEPT if (value := getattr(metadata, name)) not in (None, "", ())}
     if image.metadata.taken is not None:
         told["taken"] = milliseconds(image.metadata.taken)
     screenshots = sorted(image.screenshots)
