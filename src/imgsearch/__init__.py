@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imgsearch.indexing.run import index_pictures
     from imgsearch.media.formats import load_pictures
     from imgsearch.model.embedder import Qwen3VLEmbedder
+    from imgsearch.model.known import known_models
     from imgsearch.model.locate import download, find_checkpoint
     from imgsearch.search import query, similar
     from imgsearch.search.encoding import embed_inputs
@@ -72,6 +73,7 @@ _HOME = {
     "find_checkpoint": "model.locate",
     "find_index": "index.layout",
     "index_pictures": "indexing.run",
+    "known_models": "model.known",
     "load_encoder": "client",
     "load_pictures": "media.formats",
     "query": "search",
@@ -112,6 +114,7 @@ __all__ = [
     "find_index",
     "import_vectors",
     "index_pictures",
+    "known_models",
     "load_encoder",
     "load_pictures",
     "query",

@@ -12,6 +12,11 @@ KNOWN: tuple[KnownModel, ...] = (*PAGES, *SMALL)
 """Those of the published comparison on document pages, in its order, then well-known ones beyond it."""
 
 
+def known_models() -> tuple[KnownModel, ...]:
+    """Return all rows."""
+    return KNOWN
+
+
 def known_model(name: str) -> KnownModel | None:
     """Return the row of a name, whatever case it is written in; None if there is none."""
     return next((row for row in KNOWN if row.name.lower() == name.lower()), None)
