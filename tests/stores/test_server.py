@@ -12,7 +12,7 @@ from imgsearch.errors import IndexMismatch, StoreError, UsageError
 from imgsearch.tools.stores.address import parse
 from imgsearch.tools.stores.milvus import MilvusStore
 from imgsearch.tools.stores.server import Server
-from support.fakes import spec
+from support.fakes import spec, unit
 
 URI = "http://127.0.0.1:19530"
 SHOWN = "milvus://127.0.0.1:19530/photos"
@@ -214,6 +214,16 @@ def test_an_index_that_the_server_does_not_have_is_refused() -> None:
     client.described = described(13)
     with pytest.raises(StoreError, match=r"IVF_RABITQ needs Milvus 2\.6; the server is 2\.3\.5"):
         store(client, index="ivf_rabitq")
+
+
+def test_more_results_than_a_server_returns_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a large collection is no answer: nothing is left out without a word."""
+    client = FakeClient()
+    client.described = described(13)
+    monkeypatch.setattr(MilvusStore, "_prepare", lambda *_: None)
+    monkeypatch.setattr(MilvusStore, "count", lambda *_: 20_000)
+    with pytest.raises(UsageError, match="at most 16,384 images"):
+        store(client).search(unit(1), 1 << 30)
 
 
 def test_an_address_has_its_parts() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from imgsearch.errors import IndexDamaged, StoreError, UsageError
-from imgsearch.tools.stores import SHARDS, fields
+from imgsearch.index.metadata.filters import Taken
+from imgsearch.tools.stores import SHARDS, Wanted, fields
+from imgsearch.tools.stores.expressions import fields_of
 from imgsearch.tools.stores.local import LocalStore
 from imgsearch.tools.stores.sync import Synced, sync
 from support.fakes import sha, spec
@@ -128,3 +131,14 @@ def test_a_damaged_embedding_is_not_passed_on(local: LocalStore) -> None:
     segment.write_bytes(data)
     with pytest.raises(IndexDamaged, match="does not match its checksum"):
         sync(local.index, MemoryStore())
+
+
+def test_figures_that_make_no_sense_are_passed_over(local: LocalStore) -> None:
+    """A date that no calendar has, a rating of a thousand and a huge size keep no other image out of a store."""
+    with local.index.catalog.transaction() as db:
+        db.execute("UPDATE metadata SET taken = ?, rating = 1000", (2**62,))
+        db.execute("UPDATE content SET width = ?", (2**40,))
+    store = MemoryStore()
+    assert differences(sync(local.index, store)) == (40, 0, 0)
+    assert not list(store.iterate(Wanted((Taken(datetime(2000, 1, 1), None),))))
+    assert len(fields_of(list(store.iterate()))) == 40

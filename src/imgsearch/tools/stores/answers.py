@@ -141,7 +141,7 @@ def _found(
             if image.sha256 not in examples:
                 one = image.kind if image.kind in ("frame", "tile") else image.page
                 best.setdefault((image.sha256, one), (image, score))
-        if len(best) >= most or len(hits) < k or k >= 10_000:
+        if len(best) >= most or len(hits) < k:
             return list(best.values())[:most]
         k *= 4
 

@@ -78,7 +78,7 @@ def _fields(image: StoredImage, facts: list[str]) -> dict[str, Any]:
         "rating": UNKNOWN if told.rating is None else told.rating,
         "width": image.width,
         "height": image.height,
-        "pixels": image.width * image.height,
+        "pixels": min(image.width * image.height, 2**63 - 1),
         "latitude": _NOWHERE if told.latitude is None else told.latitude,
         "longitude": _NOWHERE if told.longitude is None else told.longitude,
         "facts": facts,

@@ -17,6 +17,8 @@ from imgsearch.index.metadata.named import file_name, file_type
 from imgsearch.index.metadata.passing import passing
 from imgsearch.tools.stores import StoredImage, Wanted
 
+_MOST = 2**31 - 1
+
 
 def judged(images: Sequence[StoredImage], wanted: Wanted) -> Mask:
     """Return (n,) which images are wanted."""
@@ -51,10 +53,12 @@ def columns_of(images: Sequence[StoredImage]) -> Columns:
             [UNKNOWN if one.taken is None else milliseconds(one.taken) for one in told], np.int64
         ),
         "dated": np.array([one.taken_from not in ("", "file") for one in told], np.uint8),
-        "rating": np.array([UNRATED if one.rating is None else one.rating for one in told], np.int8),
+        "rating": np.array(
+            [UNRATED if one.rating is None else min(max(one.rating, -1), 127) for one in told], np.int8
+        ),
         "titled": np.array([bool(one.title) for one in told], np.uint8),
-        "width": np.array([image.width for image in images], np.int32),
-        "height": np.array([image.height for image in images], np.int32),
+        "width": np.array([min(image.width, _MOST) for image in images], np.int32),
+        "height": np.array([min(image.height, _MOST) for image in images], np.int32),
         "image": np.array([number for number, _ in files], np.int32),
         "file": np.arange(len(files), dtype=np.int64),
         "screenshot": np.array([path in images[number].screenshots for number, path in files], np.uint8),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -237,13 +238,21 @@ def _image(*rows: tuple[Any, ...]) -> StoredImage:
     )
 
 
+def _moment(number: int) -> datetime | None:
+    """Return a date; None for one that no calendar has."""
+    try:
+        return moment(number)
+    except OverflowError:
+        return None
+
+
 def _metadata(taken: int | None, taken_from: str | None, *rest: Any) -> Metadata:
     if taken_from is None:
         return NO_METADATA  # nobody has looked
     make, model, lens, latitude, longitude, rating, title, keywords = rest
     return fields.kept(
         Metadata(
-            taken=None if taken is None else moment(int(taken)),
+            taken=None if taken is None else _moment(int(taken)),
             taken_from=str(taken_from),
             make=str(make),
             model=str(model),

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.errors import IndexMismatch, StoreError
+from imgsearch.errors import IndexMismatch, StoreError, UsageError
 from imgsearch.index.manifest import differences, spec_from_json, spec_to_json
-from imgsearch.text import Call, plural
+from imgsearch.text import Call, Option, plural
 from imgsearch.tools.stores import EVERYTHING, MOST_AT_ONCE, Key, StoredImage, Wanted, check_rows, fields
 from imgsearch.tools.stores.address import Address
 from imgsearch.tools.stores.expressions import DEGREES, LISTS, NUMBERS, TEXTS, expression, fields_of, quoted
@@ -193,12 +193,19 @@ class MilvusStore:
     def search(
         self, vectors: Vectors, k: int, wanted: Wanted = EVERYTHING
     ) -> list[list[tuple[StoredImage, float]]]:
-        """Search by the server's index; what its language of filters can't say is judged afterwards."""
+        """Search by the server's index; what its language of filters can't say is judged afterwards.
+
+        Raises UsageError for more than 16,384 images.
+        """
         return [self._nearest(vector, k, wanted) for vector in np.asarray(vectors, np.float32)]
 
     def _nearest(self, vector: Vectors, k: int, wanted: Wanted) -> list[tuple[StoredImage, float]]:
         if k < 1:
             return []
+        if k > _MOST_HITS and (k := self.count(wanted)) > _MOST_HITS:
+            raise UsageError(
+                Option("n", k), f": a Milvus server returns at most {_MOST_HITS:,} images per search"
+            )
         text, exact = expression(wanted, patterns=self.server.has_patterns)
         limit = min(k + _SPARE if exact else 4 * k + _SPARE, _MOST_HITS)
         while True:
