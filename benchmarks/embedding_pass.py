@@ -268,7 +268,7 @@ def floor(options: argparse.Namespace, found: dict[str, Any]) -> Any:
             int8 = Int8Linear(weight, None)
             codes = [quantize(x[number]) for number in range(options.batch)]
             joined = [type(codes[0])(*map(torch.stack, zip(*codes[part], strict=True))) for part in parts]
-            return lambda part: int8(joined[parts.index(part)] if part in parts else quantize(x))
+            return lambda part: int8(joined[parts.index(part)])
         if not onednn_fits(dtype):
             return lambda part: torch.nn.functional.linear(x[part], weight)
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)

@@ -52,5 +52,5 @@ class RMSNorm:
 
     def scale(self, exact: torch.Tensor) -> torch.Tensor:
         """Return what (…, numbers) float32 are to be multiplied by, without the weight: (…, 1) float32."""
-        norm = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)
+        norm: torch.Tensor = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)
         return norm.square_().mul_(1 / exact.shape[-1]).add_(self._epsilon).rsqrt_()
