@@ -255,6 +255,7 @@ class Ingest:
     ) -> None:
         to_do = self.plan.to_do[done:]
         files = self._decoded(to_do, encoder.prepare, is_known, work, ahead=2 * self._size(encoder) + 2)
+        self.reporter.wait("Preparing the model")
         if why := encoder.expect(len(to_do)):
             self.reporter.detail(why)
         self.reporter.start(len(to_do), "images")
