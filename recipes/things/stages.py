@@ -72,45 +72,45 @@ FULL = (
     Stage(
         "places",
         (Source("shapes", 24_000, {"place": 3.0, "count": 1.0}, ENGLISH, TINY_SIZES, FEW, EASY),),
-        *(1, 1_200, f"{CONSTANT} --batch-size 32 --mini-batch 32"),
+        *(1, 1_000, f"{CONSTANT} --batch-size 32 --mini-batch 32"),
     ),
     Stage(
         "relations",
         (Source("shapes", 40_000, RELATIONS, ENGLISH, TINY_SIZES, FEW, EASY),),
-        *(1, 2_000, f"{CONSTANT} {COLD} --batch-size 32 --mini-batch 32"),
+        *(1, 1_600, f"{CONSTANT} {COLD} --batch-size 32 --mini-batch 32"),
     ),
     Stage(
         "names",
         (
-            Source("things", 320_000, NAMES, LANGUAGES, TINY_SIZES),
+            Source("things", 288_000, NAMES, LANGUAGES, TINY_SIZES),
             Source("shapes", 32_000, RELATIONS, ENGLISH, TINY_SIZES),
         ),
         0,
-        7_000,
+        4_500,
         f"{CONSTANT} --batch-size 128 --mini-batch 128",
     ),
     Stage(
         "scenes",
         (
-            Source("things", 80_000, EVERYTHING, LANGUAGES),
-            Source("today", 48_000, drawings.FOCUS, ENGLISH, colours=drawings.FOUR),
+            Source("things", 60_000, EVERYTHING, LANGUAGES),
+            Source("today", 32_000, drawings.FOCUS, ENGLISH, colours=drawings.FOUR),
         ),
         1,
-        2_500,
+        1_400,
         f"{CONSTANT} {COLD}",
     ),
     Stage(
         "all",
         (
-            Source("things", 96_000, EVERYTHING, LANGUAGES),
-            Source("today", 64_000, drawings.LAST, ENGLISH, colours=SHAPE_COLOURS),
+            Source("things", 84_000, EVERYTHING, LANGUAGES),
+            Source("today", 56_000, drawings.LAST, ENGLISH, colours=SHAPE_COLOURS),
         ),
         2,
-        3_500,
+        2_200,
         f"{COSINE} {COLD}",
     ),
 )
-"""About 2 million pictures: shapes first, of which places are easily seen, then names, then everything."""
+"""Some 1.3 million pictures are looked at: shapes first, of which places are easily seen, then names, then all."""
 _TINY = (64, 4)  # rows and steps of a stage that only shows that it runs
 SMOKE = tuple(
     Stage(
