@@ -29,7 +29,6 @@ def killing(server: MilvusProcess, work: Callable[[], bool]) -> int:
         while killed < _KILLS and not done.wait(2.5):
             server.kill()
             killed += 1
-            server.start(wait=False)
             server.wait()
 
     thread = threading.Thread(target=loop)

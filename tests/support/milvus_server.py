@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -28,15 +29,18 @@ class MilvusProcess:
         web, socket = config.resolve_port(29_091)
         socket.close()
         self.folder, self.port, self._web = folder, int(config.get("proxy_port")), int(web)
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        self._stopping = threading.Event()
+        self._process = self._started()
+        self._manager = threading.Thread(target=self._start_again, daemon=True)
+        self._manager.start()
+        self.wait()
 
     @property
     def address(self) -> str:
         """Host and port."""
         return f"127.0.0.1:{self.port}"
 
-    def start(self, *, wait: bool = True) -> None:
+    def _started(self) -> subprocess.Popen[bytes]:
         """Start the server on the data that are there."""
         binaries = self.folder / "bin"
         own = {
@@ -46,22 +50,29 @@ class MilvusProcess:
             "LD_LIBRARY_PATH": f"{binaries}:{os.environ.get('LD_LIBRARY_PATH', '')}",
         }
         with (self.folder / "logs" / "server.txt").open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [binaries / "milvus", "run", "standalone"],
                 cwd=self.folder,
                 env={**os.environ, **own},
                 stdout=log,
                 stderr=log,
             )
-        if wait:
-            self.wait()
+
+    def _start_again(self) -> None:
+        """Start the server whenever it has ended, as a service manager does.
+
+        On a busy machine 2.3.5 may end by itself soon after a kill, by a nil pointer of its own.
+        """
+        while True:
+            self._process.wait()
+            if self._stopping.wait(1.0):
+                return
+            self._process = self._started()
 
     def wait(self) -> None:
         """Return when the server says that it is healthy."""
         end = time.monotonic() + _READY
         while time.monotonic() < end:
-            assert self._process is not None
-            assert self._process.poll() is None, "the server has ended"
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self._web}/healthz", timeout=5) as reply:
                     if b"OK" in reply.read():
@@ -74,23 +85,21 @@ class MilvusProcess:
     @property
     def memory(self) -> int:
         """Bytes that the server holds in memory."""
-        assert self._process is not None
         pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def kill(self) -> None:
-        """End it at once, as a power cut does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        """End it at once, and return when it has been started again."""
+        ended = self._process
+        ended.kill()
+        while self._process is ended:
+            time.sleep(0.05)
 
     def stop(self) -> None:
-        """End it in order; at once if it takes its time."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.kill()
-            self._process = None
+        """End it for good, in order; at once if it takes its time."""
+        self._stopping.set()
+        self._process.terminate()
+        self._manager.join(20)
+        while self._manager.is_alive():
+            self._process.kill()
+            self._manager.join(1)
