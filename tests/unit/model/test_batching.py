@@ -462,7 +462,7 @@ def test_a_picture_too_large_for_memory_ends_the_run(
 
 def test_the_stats_name_batch_and_wait(tmp_path: Path, gallery: Path, tiny_checkpoint: str) -> None:
     """A run says how many pictures the model took at a time and why, and what share of its time it waited for them."""
-    model = ModelOptions(tiny_checkpoint, device="cpu")
+    model = ModelOptions(tiny_checkpoint, device="cpu", dtype="float32")
     assert "; batches of 8 (the limit on CPU; " in run(tmp_path / "a", gallery, model=model).timing()
     assert "; batches of 3 (as asked for)" in run(tmp_path / "b", gallery, model=model, batch_size=3).timing()
     told = IndexResult(indexed=40, seconds=12.0, embedding=6.0, waiting=2.0).timing()
