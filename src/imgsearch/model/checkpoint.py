@@ -29,7 +29,7 @@ RERANKER = "Qwen/Qwen3-VL-Reranker-2B"
 TRANSFORMER_SETTINGS = "sentence_bert_config.json"
 MEND = Message("download it again with '", Call("download"), "'")
 ORIGINAL = Message(
-    "use the original model, such as Qwen/Qwen3-VL-Embedding-2B. On a CPU, ",
+    "use the original model, such as Qwen/Qwen3-VL-Embedding-2B. On a CPU with AVX512-VNNI, ",
     Option("dtype", "int8"),
     " makes that one faster",
 )
