@@ -69,7 +69,7 @@ Model = Annotated[
         "--model",
         metavar="NAME|DIR",
         autocompletion=completion.models,
-        help="The model: a folder, a name on Hugging Face, or demo (small, included; knows only drawn shapes)",
+        help="The model: a folder, a name (see: imgsearch models), or demo (small, included; knows only drawn shapes)",
         rich_help_panel=MODEL,
     ),
 ]
@@ -122,7 +122,7 @@ Dtype = Annotated[
         "--dtype",
         metavar="TYPE",
         show_default=False,
-        help="Precision: auto (the best here), float32, bfloat16, float16, or int8 (CPU: faster, slightly less "
+        help="Precision: auto (the best here), float32, bfloat16, float16, or int8 (some CPUs: faster, slightly less "
         "accurate)",
         rich_help_panel=MODEL,
     ),
