@@ -122,8 +122,7 @@ Dtype = Annotated[
         "--dtype",
         metavar="TYPE",
         show_default=False,
-        help="Precision: auto (the best here), float32, bfloat16, float16, or int8 (some CPUs: faster, slightly less "
-        "accurate)",
+        help="Precision: auto (the best here), float32, bfloat16, float16, or int8 (some CPUs: faster, less accurate)",
         rich_help_panel=MODEL,
     ),
 ]
@@ -152,8 +151,8 @@ DetailOption = Annotated[
     typer.Option(
         "--detail",
         metavar="LEVEL",
-        help="Image resolution: low (fastest, the usual default), standard (5 to 7 times slower; reads small text), "
-        "high, max, or checkpoint (the model's own setting)",
+        help="Resolution: low (fastest), standard (5 to 7 times slower; reads small text), high, max, or "
+        "checkpoint (the model's own)",
         rich_help_panel=MODEL,
     ),
 ]

@@ -439,6 +439,19 @@ class State(Versioned):
     dtype: Annotated[str | None, "What it computes in"]
 
 
+class Alive(Versioned):
+    """That the server answers."""
+
+    alive: Annotated[bool, "Always true"]
+
+
+class Ready(Versioned):
+    """Whether requests should be sent to the server."""
+
+    ready: Annotated[bool, "Whether they should"]
+    reason: Annotated[str, "Why not"]
+
+
 class Problem(TypedDict):
     """What went wrong."""
 
@@ -489,6 +502,13 @@ ADDRESSES = (
         '{"image": "/home/me/Pictures/cat.jpg"}',
     ),
     Address("GET", "/status", "Show what the server is and has in memory.", State),
+    Address("GET", "/health", "Tell that the server is alive. No token needed.", Alive),
+    Address(
+        "GET",
+        "/ready",
+        "Tell whether requests should be sent to the server: 503 while it loads its model or stops. No token needed.",
+        Ready,
+    ),
 )
 """What is there for other programs."""
 OWN = ("/load", "/embed", "/rerank")

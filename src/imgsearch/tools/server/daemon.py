@@ -36,7 +36,7 @@ from imgsearch.tools.server.operations.health import Readiness
 from imgsearch.tools.server.resources import Resources
 from imgsearch.tools.server.saved import NO_SAVED, SavedQueries
 from imgsearch.tools.web.app import Page
-from imgsearch.types import Reporter
+from imgsearch.types import Reporter, Silent
 
 _TCP_CONNECTIONS = 64  # of which a browser has six
 _BACKLOG = 2048  # connections that may wait to be taken
@@ -154,9 +154,14 @@ class _Uvicorn(uvicorn.Server):
     """
 
     def __init__(
-        self, app: Starlette, readiness: Readiness, drain_seconds: float, reporter: Reporter
+        self,
+        app: Starlette,
+        readiness: Readiness | None = None,
+        drain_seconds: float = 0.0,
+        reporter: Reporter | None = None,
     ) -> None:
-        self._readiness, self._drain_seconds, self._reporter = readiness, drain_seconds, reporter
+        self._readiness, self._reporter = readiness or Readiness(warm=False), reporter or Silent()
+        self._drain_seconds = drain_seconds
         self._ends_at = math.inf
         super().__init__(
             uvicorn.Config(
