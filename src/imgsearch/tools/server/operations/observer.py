@@ -94,7 +94,7 @@ def _asked(body: bytes) -> object:
 
 
 def open_log(path: str) -> Callable[[str], None]:
-    """Return what writes a line to the end of a file, or to stdout for "-"; a file that was moved away is made anew.
+    """Return what appends a line to a file, or prints it to stdout for "-"; a file moved away is created again.
 
     Raises UsageError for a file that can't be written.
     """
