@@ -97,7 +97,7 @@ class RemoteEncoder:
         return self._recomputed + (self._load().recomputed if self._gone else 0)
 
     def expect(self, images: int) -> str:
-        """Return nothing: the server lays its weights out by itself, once it has done enough."""
+        """Return "": the server decides when to lay its weights out."""
         return ""
 
     def int8_speedup(self) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from imgsearch.errors import InputError, NonFiniteError, UsageError
+from imgsearch.errors import InputError, UsageError
 from imgsearch.model import batching
 from imgsearch.model import image as pixels
 from imgsearch.model.checkpoint import Checkpoint
@@ -173,21 +173,10 @@ class Qwen3VLEmbedder(Passes):
         """
         if isinstance(inputs, str | Mapping | Input):
             raise InputError("embed takes a list of inputs: put this one in a list")
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"a batch has at least 1 input, not {batch_size}")
-        size = batch_size or (
-            self.batch_size if len(inputs) > 1 else 1
-        )  # a question need not wait for the choice
-        rows = np.empty((len(inputs), self.dim), dtype=np.float32)
-        bad: list[int] = []
-        for start in range(0, len(inputs), size):
-            stop = min(start + size, len(inputs))
-            batch = [self._encode_input(inputs[index], index, len(inputs)) for index in range(start, stop)]
-            rows[start:stop] = self._rows(batch, normalize)
-            bad += (start + np.flatnonzero(~np.isfinite(rows[start:stop]).all(axis=1))).tolist()
-        if bad:
-            raise NonFiniteError(bad)
-        return rows
+        count = len(inputs)
+        return self._in_batches(
+            count, batch_size, normalize, lambda number: self._encode_input(inputs[number], number, count)
+        )
 
     def _largest_picture(self, prompt: int) -> tuple[int, int]:
         """Return how many patches the largest picture of the budget has, and how many tokens with its prompt's.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
-from imgsearch.errors import ModelOutOfMemory
+from imgsearch.errors import ModelOutOfMemory, NonFiniteError, UsageError
 from imgsearch.model import batching
 from imgsearch.model.overflow import Overflow, instead_of_float16
 from imgsearch.types import Notify, Runtime, Vectors
@@ -67,6 +68,26 @@ class Passes:
     def batch_reason(self) -> str:
         """Why it is that many."""
         return self._batching.reason
+
+    def _in_batches(
+        self, count: int, batch_size: int | None, normalize: bool, ready: Callable[[int], Any]
+    ) -> Vectors:
+        """Return (count, dim) float32 rows: ``ready`` gives the forward's input of a number, batch by batch.
+
+        Raises NonFiniteError with the numbers of the rows that are not finite in float32 either, and UsageError.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"a batch has at least 1 input, not {batch_size}")
+        size = batch_size or (self.batch_size if count > 1 else 1)  # a query need not wait for the choice
+        rows = np.empty((count, self.dim), dtype=np.float32)
+        bad: list[int] = []
+        for start in range(0, count, size):
+            stop = min(start + size, count)
+            rows[start:stop] = self._rows([ready(number) for number in range(start, stop)], normalize)
+            bad += (start + np.flatnonzero(~np.isfinite(rows[start:stop]).all(axis=1))).tolist()
+        if bad:
+            raise NonFiniteError(bad)
+        return rows
 
     def _rows(self, batch: Sequence[Any], normalize: bool) -> Vectors:
         """Compute one batch; rows that are not finite in the model's dtype get a second chance in float32."""

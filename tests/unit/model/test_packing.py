@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imgsearch.model.checkpoint import Checkpoint
@@ -54,6 +54,7 @@ def test_a_run_that_wins_more_than_it_costs_is_laid_out_for(
     packing_=st.floats(0, 1e3),
     saved=st.floats(-1, 10, allow_subnormal=False),
 )
+@example(images=1, more=1, packing_=1e3, saved=1e-307)
 def test_a_longer_run_is_never_worth_less(images: int, more: int, packing_: float, saved: float):
     """What pays for some images pays for more of them."""
     trial = Trial(packing_, saved)

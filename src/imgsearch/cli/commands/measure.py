@@ -198,7 +198,7 @@ def evaluate(
     instructions = [text or None for text in instruction or [""]]
     names: list[str | None] = list(model or ())
     if not names and not peer and not vectors:
-        names = [None]  # the one that every command takes by itself
+        names = [None]  # the default model
     models: list[EvalModel] = []
     for name, pixels, precision in product(names, budgets, dtypes):
         options = common.model_choice(

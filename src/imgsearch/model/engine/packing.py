@@ -35,9 +35,9 @@ def pays(images: int, trial: Trial) -> tuple[bool, str]:
     """Return whether weights are laid out before a run of so many ``images``, and why."""
     if trial.saved <= 0:
         return False, "weights stay as they are stored: laying them out makes products no faster here"
-    least = math.ceil(_MARGIN * trial.packing / trial.saved)
+    won, needed = images * trial.saved, _MARGIN * trial.packing
     cost = f"it takes {trial.packing:.1f} s and saves {trial.saved:.3f} s an image"
-    if images >= least:
+    if won >= needed:
         return True, f"weights are laid out before the run: {cost}"
     return False, f"weights are not laid out for {images:,} images: {cost}"
 

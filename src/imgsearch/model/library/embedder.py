@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from imgsearch.errors import CheckpointError, InputError, NonFiniteError, UsageError
+from imgsearch.errors import CheckpointError, InputError, UsageError
 from imgsearch.model import batching
 from imgsearch.model.conventions import check_length
 from imgsearch.model.library.files import LibraryCheckpoint
@@ -97,18 +97,9 @@ class LibraryEmbedder(Passes):
         that are not finite even then, InputError or PictureError for an input that can't be taken, and ModelOutOfMemory
         if a single one does not fit into memory.
         """
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"a batch has at least 1 input, not {batch_size}")
-        size = batch_size or (self.batch_size if len(inputs) > 1 else 1)
-        rows = np.empty((len(inputs), self.dim), dtype=np.float32)
-        bad: list[int] = []
-        for start in range(0, len(inputs), size):
-            stop = min(start + size, len(inputs))
-            rows[start:stop] = self._rows([self._ready(item) for item in inputs[start:stop]], normalize)
-            bad += (start + np.flatnonzero(~np.isfinite(rows[start:stop]).all(axis=1))).tolist()
-        if bad:
-            raise NonFiniteError(bad)
-        return rows
+        return self._in_batches(
+            len(inputs), batch_size, normalize, lambda number: self._ready(inputs[number])
+        )
 
     def _ready(self, item: Input) -> LibraryInput:
         """Return an input as the library takes it; InputError for one that is empty, or that is for another family."""

@@ -16,6 +16,7 @@ import math
 import os
 import re
 import stat
+import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,8 +66,6 @@ class Clients:
         """Count a request of a client; return 0, or after how many seconds it may come again, uncounted."""
         if client.per_minute is None:
             return 0
-        import time
-
         from limits import RateLimitItemPerMinute
 
         item = RateLimitItemPerMinute(client.per_minute)
