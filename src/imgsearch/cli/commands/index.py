@@ -296,9 +296,14 @@ def index(
                 "a store holds one index; choose a part: --profile photos or --profile documents"
             )
         stores.check(store, folder)
-    with notifying.notifying(notify) as told:
+    # A rebuild shows nothing before its end.
+    followed = None if dry_run or rebuild else store
+    with (
+        notifying.notifying(notify) as told,
+        stores.following(followed, folder, reporter) as (telling, stop),
+    ):
         for folder, chosen in runs:
-            result = index_pictures(paths or [], folder, chosen, reporter)
+            result = index_pictures(paths or [], folder, chosen, telling)
             if json:
                 output.json_line(result.as_json())
             for reason, count in result.kept.items():
@@ -312,7 +317,7 @@ def index(
             if stats:
                 reporter.say(result.timing())
         if store and not dry_run:
-            told.append(filled := stores.fill(store, folder, reporter))
+            told.append(filled := stores.fill(store, folder, reporter, stop()))
             reporter.say(filled)
     return 0
 

@@ -19,7 +19,7 @@ from imgsearch.cli.terminal.hits import NOTHING
 from imgsearch.errors import UsageError
 from imgsearch.index.layout import find_index
 from imgsearch.spec import checkpoint_for
-from imgsearch.types import Hit, ImageEncoder, ModelOptions, QueryEncoder
+from imgsearch.types import Hit, ImageEncoder, ModelOptions, QueryEncoder, Reporter
 
 if TYPE_CHECKING:
     # The others import them on use: they load NumPy.
@@ -94,12 +94,32 @@ def check(address: str, folder: str) -> None:
     MilvusStore.check(parse(address), spec)
 
 
-def fill(address: str, folder: str, reporter: output.ProgressReporter) -> str:
-    """Make a store hold what the index in ``folder`` holds; return what to say of it."""
-    reporter.wait("Opening the store")
+def fill(address: str, folder: str, reporter: Reporter, before: int) -> str:
+    """Make a store hold what the index in ``folder`` holds; return what to say of it and of what was put in before."""
+    reporter.wait("Comparing with the store")
     from imgsearch.tools.stores.sync import sync_store
 
-    return f"store: {sync_store(address, folder, reporter=reporter).summary()}"
+    return f"store: {sync_store(address, folder, reporter=reporter, before=before).summary()}"
+
+
+@contextmanager
+def following(
+    address: str | None, folder: str, reporter: Reporter
+) -> Iterator[tuple[Reporter, Callable[[], int]]]:
+    """Have a store follow the index in ``folder`` while a run makes it.
+
+    Gives the reporter for the run, and what ends the following and returns how many images were put in.
+    """
+    if address is None:
+        yield reporter, lambda: 0
+        return
+    from imgsearch.tools.stores.address import parse
+    from imgsearch.tools.stores.following import Follower, Telling
+    from imgsearch.tools.stores.milvus import MilvusStore
+
+    parsed = parse(address)
+    with Follower(folder, lambda spec: MilvusStore.at(parsed, spec, create=True)) as follower:
+        yield Telling(reporter, follower), follower.stop
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from imgsearch.index.metadata import milliseconds
@@ -66,7 +67,9 @@ def _fields(image: StoredImage, facts: list[str]) -> dict[str, Any]:
     texts = {"camera": f"{told.make} {told.model}".casefold(), "lens": told.lens.casefold()}
     lists = {
         "keywords": [word.casefold() for word in told.keywords],
-        "folders": sorted({place for path in paths for place in _ancestors(path)}, key=len),
+        "folders": sorted(
+            {place for path in paths for place in (path, *_ancestors(os.path.dirname(path)))}, key=len
+        ),
         "types": sorted({file_type(file_name(os.fsencode(path))) for path in paths}),
     }
     if any(len(text.encode()) > TEXTS[name] for name, text in texts.items()) or any(
@@ -92,17 +95,16 @@ def _fields(image: StoredImage, facts: list[str]) -> dict[str, Any]:
 
 def clipped(text: str, longest: int) -> str:
     """Return a text of so many bytes of UTF-8 at most; bytes of a file's name that are not UTF-8 become "?"."""
+    if text.isascii():
+        return text[:longest]
     return text.encode(errors="replace")[:longest].decode(errors="ignore")
 
 
-def _ancestors(path: str) -> Iterable[str]:
-    """Yield a path, and every folder that it is in."""
-    while True:
-        yield path
-        above = os.path.dirname(path)
-        if above == path:
-            return
-        path = above
+@lru_cache(1_000)
+def _ancestors(folder: str) -> tuple[str, ...]:
+    """Return a folder, and every one that it is in."""
+    above = os.path.dirname(folder)
+    return (folder,) if above == folder else (folder, *_ancestors(above))
 
 
 def expression(wanted: Wanted, *, patterns: bool) -> tuple[str, bool]:

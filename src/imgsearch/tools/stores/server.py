@@ -56,6 +56,7 @@ class Server:
         self._connect = connect or (lambda: _client(uri))
         self._sleep, self._now = sleep, now
         self._client: Any = None
+        self._closed = False
         self._is_server = uri.startswith(("http://", "https://"))  # else a file of milvus-lite
         text = str(self.call(lambda client: client.get_server_version(), patience=0.0))
         found = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
@@ -96,7 +97,7 @@ class Server:
             except Exception as error:
                 if (refused := self._refusal(error)) is not None:
                     raise refused from error
-                if self._now() + wait > end:
+                if self._closed or self._now() + wait > end:
                     raise self._silence(error, patience) from error
                 self._forget_client()
                 self._sleep(wait)
@@ -144,7 +145,8 @@ class Server:
             pass  # it was broken before
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; a call of another thread is not tried again."""
+        self._closed = True
         self._forget_client()
 
 

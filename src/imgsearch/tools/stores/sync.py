@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgsearch.errors import IndexDamaged, UsageError, repair_hint
 from imgsearch.index.manifest import differences
@@ -56,6 +59,8 @@ class Synced:
     repaired: bool
     shards: list[ShardState] = field(default_factory=list)
     seconds: float = 0.0
+    before: int = 0
+    """Images that were added while the index was still being made (``following``)."""
 
     def total(self, name: str) -> int:
         """Return the sum of one figure over all shards."""
@@ -69,23 +74,29 @@ class Synced:
     def summary(self) -> str:
         """Say in one line what was found and done."""
         took, images = format_duration(self.seconds), plural(self.total("indexed"), "image")
-        if not self.differs:
+        if not (self.differs or self.before):
             return f"{images}; the store holds the same; {took}"
         verbs = ("added", "updated", "deleted") if self.repaired else ("missing", "changed", "surplus")
         counts = [self.total(name) for name in ("missing", "changed", "surplus")]
+        counts[0] += self.before
         told = ", ".join(f"{count:,} {verb}" for count, verb in zip(counts, verbs, strict=True) if count)
         return f"{images}; {told}; {took}"
 
 
-def sync_store(address: str, folder: str, *, repair: bool = True, reporter: Reporter | None = None) -> Synced:
+def sync_store(
+    address: str, folder: str, *, repair: bool = True, reporter: Reporter | None = None, before: int = 0
+) -> Synced:
     """Make the collection of an address, ``milvus://HOST:PORT/NAME``, hold what the index in ``folder`` holds.
 
-    With ``repair`` it is made if it is not there; without, both are only compared. Raises UsageError (no address),
+    With ``repair`` it is made if it is not there; without, both are only compared. ``before`` says how many images the
+    same run has put in already. Raises UsageError (no address),
     IndexMismatch (a collection of another index), MissingExtra, and as ``sync`` does.
     """
     found = parse(address)
     with ImageIndex(folder) as index, closing(MilvusStore.at(found, index.spec, create=repair)) as store:
-        return sync(index, store, repair=repair, reporter=reporter)
+        result = sync(index, store, repair=repair, reporter=reporter)
+    result.before = before
+    return result
 
 
 def sync(
@@ -103,8 +114,11 @@ def sync(
     local, result = LocalStore(index), Synced(repair)
     reporter.start(index.catalog.picture_count(), "images")
     try:
-        for shard in range(SHARDS):
-            result.shards.append(_sync_shard(local, store, shard, repair, reporter))
+        is_empty = store.count() == 0
+        with Filling(local, store, reporter) as filling:
+            for shard in range(SHARDS):
+                stored = {} if is_empty else dict(store.digests(shard))
+                result.shards.append(_sync_shard(stored, filling, shard, repair, reporter))
     finally:
         reporter.stop()
     if repair and result.differs:
@@ -114,35 +128,82 @@ def sync(
 
 
 def _sync_shard(
-    local: LocalStore, store: VectorStore, shard: int, repair: bool, reporter: Reporter
+    stored: dict[Key, int], filling: Filling, shard: int, repair: bool, reporter: Reporter
 ) -> ShardState:
-    stored = dict(store.digests(shard))
-    known, waiting = len(stored), list[StoredImage]()
+    known = len(stored)
     indexed = missing = changed = 0
-    most = max(1, min(MOST_AT_ONCE, _MOST_BYTES // 4 // store.spec.dim))
-    for image in local.shard(shard):
+    for image in filling.local.shard(shard):
         indexed += 1
         there = stored.pop(image.key, None)
-        if there == fields.digest(fields.about(image)):
+        if there is not None and there == fields.digest(fields.about(image)):
             reporter.advance(1)
             continue
         missing, changed = missing + (there is None), changed + (there is not None)
         if repair:
-            waiting.append(image)
-            if len(waiting) == most:
-                _put(local, store, waiting, reporter)
-                waiting = []
-    if waiting:
-        _put(local, store, waiting, reporter)
+            filling.put(image)
     surplus = list(stored)
+    filling.finish()
     if repair:
         for some in _parts(surplus, MOST_AT_ONCE):
-            store.delete(some)
+            filling.store.delete(some)
     return ShardState(shard, indexed, known, missing, changed, len(surplus))
 
 
-def _put(local: LocalStore, store: VectorStore, images: list[StoredImage], reporter: Reporter) -> None:
-    """Put images of the index into a store, each vector compared with its checksum before."""
+class Filling:
+    """Puts images of the index into a store: while the store takes some, the next ones are read.
+
+    In its ``with`` block nobody else uses the store before ``finish``.
+    """
+
+    def __init__(self, local: LocalStore, store: VectorStore, reporter: Reporter) -> None:
+        """Begin with nothing."""
+        self.local, self.store, self._reporter = local, store, reporter
+        self._most = max(1, min(MOST_AT_ONCE, _MOST_BYTES // 4 // store.spec.dim))
+        self._waiting: list[StoredImage] = []
+        self._sender = ThreadPoolExecutor(1, "store")
+        self._sent: tuple[int, Future[None]] | None = None
+
+    def __enter__(self) -> Filling:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the call that is under way; not after an error or Ctrl-C: the server may be gone."""
+        self._sender.shutdown(wait=kind is None, cancel_futures=True)
+
+    def put(self, image: StoredImage) -> None:
+        """Take an image. Raises StoreError of the images before, IndexDamaged."""
+        self._waiting.append(image)
+        if len(self._waiting) == self._most:
+            self._send()
+
+    def finish(self) -> None:
+        """Return when the store has all images. Raises as ``put`` does."""
+        if self._waiting:
+            self._send()
+        self._acknowledge()
+
+    def _send(self) -> None:
+        images, self._waiting = self._waiting, []
+        sound, rows = sound_rows(self.local, images)
+        self._acknowledge()
+        if sound:
+            self._sent = len(images), self._sender.submit(self.store.upsert, sound, rows)
+
+    def _acknowledge(self) -> None:
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            sent[1].result()
+            self._reporter.advance(sent[0])
+
+
+def sound_rows(local: LocalStore, images: list[StoredImage]) -> tuple[list[StoredImage], NDArray[np.float16]]:
+    """Return the images that are still indexed with their vectors, each compared with its checksum.
+
+    Raises IndexDamaged.
+    """
     rows = local.vectors([image.key for image in images]).astype(np.float16)
     sound = are_unit(rows)
     there: list[int] = []
@@ -156,8 +217,7 @@ def _put(local: LocalStore, store: VectorStore, images: list[StoredImage], repor
                 repair_hint(local.index.folder),
             )
         there.append(number)
-    store.upsert([images[number] for number in there], rows[there])
-    reporter.advance(len(images))
+    return [images[number] for number in there], rows[there]
 
 
 def _parts(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
