@@ -117,7 +117,7 @@ def test_an_update_reaches_the_store(folder: Path) -> None:
 
 def test_what_a_store_can_not_do_is_refused(folder: Path) -> None:
     """An option that needs the index is named in one line."""
-    for text in ("--cut auto", "--stacks", "--explain", "--names 1", "--text", "--exact", "--dim 4"):
+    for text in ("--stacks", "--names 1", "--text", "--exact", "--dim 4", "--rerank 2"):
         done = imgsearch("query", "red", *text.split(), "--store", AT)
         assert (done.code, done.out) == (2, b"")
         option = text.split()[0]

@@ -93,14 +93,19 @@ EVERYTHING = Cut(count=0, score=-np.inf, more=True, expected=0.0, judged=False)
 
 def background_of(index: ImageIndex, vector: Vectors, dim: int | None = None) -> Background:
     """Return what chance scores in an index for a query's vector (1, dim), or for its prefix of another ``dim``."""
-    sample, query = index.background(SAMPLE), vector[0]
+    return background_in(index.background(SAMPLE), index.rows, vector, dim)
+
+
+def background_in(sample: Vectors, images: int, vector: Vectors, dim: int | None = None) -> Background:
+    """Return what chance scores among so many ``images``, of which ``sample`` has the vectors of some."""
+    query = vector[0]
     if dim is not None:
         sample, query = sample[:, :dim], query[:dim] / max(float(np.linalg.norm(query[:dim])), 1e-9)
         sample = sample / np.maximum(np.linalg.norm(sample, axis=1, keepdims=True), 1e-9)
     # On this thread alone: for so little a BLAS starts threads that wait for each other.
     scores = np.einsum("ij,j->i", sample, query).astype(np.float64)
     sound = np.abs(scores) <= 1 + 1e-3  # of damaged vectors there is no telling
-    return Background(np.sort(scores[sound])[::-1], index.rows)
+    return Background(np.sort(scores[sound])[::-1], images)
 
 
 def find_cut(

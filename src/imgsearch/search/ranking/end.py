@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from imgsearch.index import hashes, metadata
 from imgsearch.index.metadata.filters import Filter, Taken
@@ -14,7 +15,7 @@ from imgsearch.search.ranking.fusion import matched_words
 from imgsearch.types import Hit, Vectors, Why
 
 _OFFERED = 3
-_MOST = 1000
+MOST = 1000
 """So many places of an answer are judged, at most."""
 
 
@@ -49,11 +50,28 @@ def end(
     if options.cut == "off" and not options.explain:
         return Ended(hits)
     background = background_of(index, vectors, options.dim)
-    cut = find_cut(index.tail[:_MOST], background, index.searched, of_image=of_image)
+    cut = find_cut(index.tail[:MOST], background, index.searched, of_image=of_image)
     told = matched_words(index, hits, text) if options.explain or options.names else [{} for _ in hits]
     words = dict(zip((hit.content for hit in hits), told, strict=True))
+    dated = options.explain and any(isinstance(chosen, Taken) for chosen in options.filters)
+    return ended(hits, options, cut, background, words, _dates(index, hits) if dated else {})
+
+
+def ended(
+    hits: list[Hit],
+    options: SearchOptions,
+    cut: Cut,
+    background: Background,
+    words: Mapping[int, Mapping[str, Sequence[str]]],
+    dates: Mapping[int, str],
+) -> Ended:
+    """Return what a ``cut`` leaves of an answer.
+
+    By content, ``words`` are those of the query that stand in a hit's names, by field, and ``dates`` say when it was
+    taken; both may lack what nobody knows.
+    """
     if options.explain:
-        hits = _explained(index, hits, cut, background, options.filters, words)
+        hits = _explained(hits, cut, background, options.filters, words, dates)
     if options.cut == "off":
         return Ended(hits, background=background)
     if options.cut == "mark":
@@ -61,7 +79,7 @@ def end(
     left: list[Hit] = []
     rest: list[Hit] = []
     for hit in hits:
-        near = _stands_out(hit, cut) or hit.quote or (options.names and words[hit.content])
+        near = _stands_out(hit, cut) or hit.quote or (options.names and words.get(hit.content))
         (left if near else rest).append(hit)
     rest.sort(key=lambda hit: -hit.score)
     if rest and (left or not options.offset):
@@ -74,15 +92,14 @@ def _stands_out(hit: Hit, cut: Cut) -> bool:
 
 
 def _explained(
-    index: ImageIndex,
     hits: Sequence[Hit],
     cut: Cut,
     background: Background,
     filters: Sequence[Filter],
     words: Mapping[int, Mapping[str, Sequence[str]]],
+    dates: Mapping[int, str],
 ) -> list[Hit]:
     floor, spread = background.floor, background.spread
-    dates = _dates(index, hits) if any(isinstance(chosen, Taken) for chosen in filters) else {}
     explained = []
     for hit in hits:
         matched = [
@@ -91,7 +108,7 @@ def _explained(
             else chosen.sentence()
             for chosen in filters
         ]
-        matched += [f"{field}: {', '.join(found)}" for field, found in words[hit.content].items()]
+        matched += [f"{field}: {', '.join(found)}" for field, found in words.get(hit.content, {}).items()]
         matched += [f"text: {hit.quote.text}"] if hit.quote else []
         spreads = (hit.score - floor) / spread if spread > 0 else 0.0
         stands_out = _stands_out(hit, cut) if cut.judged else None
@@ -103,7 +120,12 @@ def _dates(index: ImageIndex, hits: Sequence[Hit]) -> dict[int, str]:
     """Return by content the day and time at which images were taken, where that is known."""
     shots = hashes.shots(index.catalog.database, [hit.content for hit in hits])
     return {
-        content: f"{metadata.moment(shot.taken):%Y-%m-%d %H:%M}"
+        content: told_date(metadata.moment(shot.taken))
         for content, shot in shots.items()
         if shot.taken is not None
     }
+
+
+def told_date(taken: datetime) -> str:
+    """Return a date as an explanation has it."""
+    return f"{taken:%Y-%m-%d %H:%M}"

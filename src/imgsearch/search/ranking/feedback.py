@@ -7,6 +7,7 @@ more than what is not, since a query can be wrong in many ways.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,13 +48,18 @@ def refined(index: ImageIndex, feedback: Feedback) -> Vectors:
 
     Raises InputError if one of the images is no longer indexed, or if nothing is left of the query.
     """
+    return moved(feedback, index.vector, index.sample(SAMPLE))
+
+
+def moved(feedback: Feedback, vector_of: Callable[[bytes, int], Vectors | None], sample: Vectors) -> Vectors:
+    """Return what ``refined`` does, by what gives the vector (1, dim) of an image, and some stored vectors."""
     vectors, weights = [feedback.query], [QUERY]
     for weight, pages in ((MORE, feedback.more), (LESS, feedback.less)):
         for content, page in pages:
-            vector = index.vector(content, page)
+            vector = vector_of(content, page)
             if vector is None:
                 raise InputError("one of the images is no longer indexed; search again")
             vectors.append(vector)
             weights.append(weight / len(pages))
     of_images = [feedback.of_image] + [True] * (len(vectors) - 1)
-    return combined(np.concatenate(vectors), weights, of_images, index.sample(SAMPLE))
+    return combined(np.concatenate(vectors), weights, of_images, sample)

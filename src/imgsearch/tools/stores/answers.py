@@ -6,8 +6,11 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.metadata import milliseconds
@@ -20,11 +23,19 @@ from imgsearch.search.hits import SearchOptions, hits_of
 from imgsearch.search.language.question import Part
 from imgsearch.search.listing import ListOptions, sorted_by
 from imgsearch.search.ranking.compose import SAMPLE, combined
-from imgsearch.search.ranking.feedback import Feedback
+from imgsearch.search.ranking.cut import SAMPLE as CHANCE
+from imgsearch.search.ranking.cut import TAIL, background_in, find_cut
+from imgsearch.search.ranking.end import MOST, ended, told_date
+from imgsearch.search.ranking.feedback import Feedback, moved
 from imgsearch.text import Option
-from imgsearch.tools.stores import EVERYTHING, StoredImage, VectorStore, Wanted
+from imgsearch.tools.stores import EVERYTHING, SHARDS, Key, StoredImage, VectorStore, Wanted
 from imgsearch.tools.stores.judging import judged
 from imgsearch.types import Hit, Input, QueryEncoder, Vectors
+
+OFFERS = frozenset({"more", "less", "cut", "explain"})
+"""What a store does beyond a plain search, by the names of options; it refuses the rest of them."""
+_KEPT = max(SAMPLE, CHANCE)
+_SAMPLES: WeakKeyDictionary[VectorStore, tuple[int, Vectors]] = WeakKeyDictionary()
 
 
 def ask(store: VectorStore, request: SearchRequest, encoder: QueryEncoder) -> Answer:
@@ -33,16 +44,50 @@ def ask(store: VectorStore, request: SearchRequest, encoder: QueryEncoder) -> An
     Raises UsageError for what only an index can do, InputError, FolderError (no such file), StoreError.
     """
     options = _checked(store, request)
-    vectors, of_image, examples = _asked(store, request, encoder)
-    hits = _found(store, vectors, options, () if options.include_examples else examples)
+    feedback, examples = _feedback(store, request, encoder)
+    vectors, left_out = feedback.query, {(sha256, -1) for sha256 in examples}
+    if feedback.more or feedback.less:
+        vectors = moved(feedback, lambda *key: _stored(store, key), _sample(store, SAMPLE))
+        left_out |= set(feedback.less)
+    judges = options.cut != "off" or options.explain
+    deep = max(options.n + options.offset, TAIL if judges else 0)
+    found, scores = _found(store, vectors, options, set() if options.include_examples else left_out, deep)
     own = request.image.path if isinstance(request.image, ReadImage) else request.image
     shown = hits_of(
-        [(image.record, score) for image, score in hits],
+        [(image.record, score) for image, score in found],
         options,
         os.path.abspath(own) if request.kind == "similar" and isinstance(own, str) else None,
     )[options.offset :][: options.n]
-    known = {image.id: image for image, _ in hits}
-    return Answer(_arranged(shown, known, options.sort), Feedback(vectors, of_image))
+    known = {image.id: image for image, _ in found}
+    hits = _arranged(shown, known, options.sort)
+    if not judges:
+        return Answer(hits, feedback)
+    wanted = Wanted(options.filters, options.below)
+    background = background_in(_sample(store, CHANCE), store.count(), vectors)
+    searched = store.count(wanted) if wanted else None
+    cut = find_cut(scores[:MOST], background, searched, of_image=feedback.of_image)
+    dates = {
+        id: told_date(image.metadata.taken)
+        for id, image in known.items()
+        if image.metadata.taken is not None and image.metadata.taken_from != "file"
+    }
+    left = ended(hits, options, cut, background, {}, dates)
+    return Answer(left.hits, feedback, left.cut, left.nearest, left.background)
+
+
+def _feedback(
+    store: VectorStore, request: SearchRequest, encoder: QueryEncoder
+) -> tuple[Feedback, Sequence[bytes]]:
+    """Return the query, with the images that count with it and against it, and the contents that are its examples."""
+    if request.refines:
+        return request.refines.adding(request.more, request.less), ()
+    vectors, of_image, examples = _asked(store, request, encoder)
+    return Feedback(vectors, of_image).adding(request.more, request.less), examples
+
+
+def _stored(store: VectorStore, key: tuple[bytes, int]) -> Vectors | None:
+    found = store.vectors([key])
+    return found if found.any() else None
 
 
 def _checked(store: VectorStore, request: SearchRequest) -> SearchOptions:
@@ -50,14 +95,11 @@ def _checked(store: VectorStore, request: SearchRequest) -> SearchOptions:
     options = request.options
     for name, asked in (
         ("stacks", options.stacks),
-        ("cut", options.cut == "auto"),
-        ("explain", options.explain),
         ("names", options.names > 0),
         ("image_text", options.image_text == "only"),
         ("rerank", options.rerank > 0),
         ("dim", options.dim not in (None, store.spec.dim)),
         ("exact", options.exact),
-        ("more", bool(request.more or request.less or request.refines)),
     ):
         if asked:
             raise UsageError(
@@ -113,36 +155,48 @@ def _sum(
             rows.append(encoder.embed([Input(part.text, instruction=prompt)]))
     of_images = [part.is_image for part in parts]
     mixed = len(set(of_images)) > 1
-    sample = _sample(store) if mixed else np.zeros((0, store.spec.dim), np.float32)
+    sample = _sample(store, SAMPLE) if mixed else np.zeros((0, store.spec.dim), np.float32)
     vectors = combined(np.concatenate(rows), [part.weight for part in parts], of_images, sample)
     return vectors, all(of_images), examples
 
 
-def _sample(store: VectorStore) -> Vectors:
-    """Return some stored vectors, (n, dim): hashes are as good as dice."""
-    keys = []
-    for key, _ in store.digests(0):
-        keys.append(key)
-        if len(keys) == SAMPLE:
-            break
-    return store.vectors(keys)
+def _sample(store: VectorStore, most: int) -> Vectors:
+    """Return some stored vectors, (n, dim): hashes are as good as dice. Kept until the store has grown by a tenth."""
+    count = store.count()
+    kept = _SAMPLES.get(store)
+    if kept is None or abs(count - kept[0]) > 0.1 * kept[0]:
+        keys: list[Key] = []
+        for shard in range(SHARDS):
+            keys += [key for key, _ in islice(store.digests(shard), _KEPT - len(keys))]
+        kept = _SAMPLES[store] = count, store.vectors(keys)
+    return kept[1][:most]
 
 
 def _found(
-    store: VectorStore, vectors: Vectors, options: SearchOptions, examples: Sequence[bytes]
-) -> list[tuple[StoredImage, float]]:
-    """Return what is nearest, without the examples, and of a film or a page of several parts the best one."""
-    wanted, most = Wanted(options.filters, options.below), options.n + options.offset
-    k = most + 4 * len(examples)
+    store: VectorStore, vectors: Vectors, options: SearchOptions, left_out: set[Key], most: int
+) -> tuple[list[tuple[StoredImage, float]], NDArray[np.float64]]:
+    """Return what is nearest, of a film or a page of several parts the best one, and the scores of all that was near.
+
+    What is ``left_out`` is in the latter alone: an image by its page, or for the page -1 all of its file. ``most`` is
+    how many are wanted.
+    """
+    wanted, k = Wanted(options.filters, options.below), most + 4 * len(left_out)
+    whole = {sha256 for sha256, page in left_out if page < 0}
+
+    def is_left_out(image: StoredImage) -> bool:
+        if image.kind in ("page", "member"):
+            return image.key in left_out or image.sha256 in whole
+        return any(image.sha256 == sha256 for sha256, _ in left_out)
+
     while True:
         (hits,) = store.search(vectors, k, wanted)
         best: dict[tuple[bytes, object], tuple[StoredImage, float]] = {}
         for image, score in hits:
-            if image.sha256 not in examples:
+            if not is_left_out(image):
                 one = image.kind if image.kind in ("frame", "tile") else image.page
                 best.setdefault((image.sha256, one), (image, score))
         if len(best) >= most or len(hits) < k:
-            return list(best.values())[:most]
+            return list(best.values())[:most], np.array([score for _, score in hits], np.float64)
         k *= 4
 
 
