@@ -38,6 +38,16 @@ CHAT_TEMPLATE = """\
 {%- endfor %}
 {{- '<|im_start|>assistant\\n' if add_generation_prompt }}
 """
+TERSE_TEMPLATE = """\
+{%- for message in messages %}
+    {{- '<|im_start|>' }}
+    {%- for part in message.content %}
+        {{- '<|vision_start|><|image_pad|><|vision_end|>' if part.type == 'image' else part.text }}
+    {%- endfor %}
+    {{- '<|im_end|>' }}
+{%- endfor %}
+"""
+"""The same without roles: two tokens beside a text instead of eleven, for a model small enough that it counts."""
 # What the tokenizer learns its merges from, if nothing else is given.
 SENTENCES = (
     "Represent the user's input. system user assistant",
@@ -183,6 +193,7 @@ def write_random_checkpoint(
     shard_bytes: int | None = None,
     sentences: Sequence[str] = SENTENCES,
     vocabulary: int = 600,
+    template: str = CHAT_TEMPLATE,
     device: str = "cpu",
 ) -> None:
     """Write every file of a Qwen3-VL embedding checkpoint with random weights into ``folder``.
@@ -193,7 +204,8 @@ def write_random_checkpoint(
     With ``post_processor_eot`` the tokenizer appends <|endoftext|> to every prompt, as the published one does;
     without, as that of the instruct models, it appends nothing. ``shard_bytes`` is the most tensor bytes a file
     holds; without it there is one file. Tensors are written in pieces: memory stays small whatever the model's size.
-    ``sentences`` are what the tokenizer learns its merges from, ``vocabulary`` how many tokens it learns at most.
+    ``sentences`` are what the tokenizer learns its merges from, ``vocabulary`` how many tokens it learns at most,
+    ``template`` is the chat template.
 
     The weights keep a signal's size from layer to layer, and the token embeddings are small beside it, so that
     the last token's state depends on the picture: different pictures get different vectors.
@@ -212,7 +224,7 @@ def write_random_checkpoint(
     config["dtype"] = dtype
     tokenizer.save(os.path.join(folder, "tokenizer.json"))
     with open(os.path.join(folder, "chat_template.jinja"), "w", encoding="utf-8") as file:
-        file.write(CHAT_TEMPLATE)
+        file.write(template)
     _write_json(folder, "config.json", config)
     _write_json(folder, "tokenizer_config.json", tokenizer_config(tokenizer))
     _write_json(folder, "preprocessor_config.json", _preprocessor_config(config["vision_config"]))

@@ -27,7 +27,7 @@ from imgsearch.machine import cores
 from imgsearch.model.locate import DEMO_FOLDER
 from imgsearch.tools.demo.scene import KINDS as SHAPE_KINDS
 from imgsearch.tools.demo.scene import draw_scene
-from random_checkpoint import write_random_checkpoint
+from random_checkpoint import TERSE_TEMPLATE, write_random_checkpoint
 from things import evaluation, packages
 from things.artwork import Artwork, drawn_by, is_rendered, open_artwork, render_artwork
 from things.card import model_card
@@ -94,8 +94,7 @@ def write_untrained(folder: str, artwork: Artwork, sizes: dict[str, Any], captio
     """Write the checkpoint that training starts from: random weights, and a tokenizer that knows the captions."""
     chance = random.Random("vocabulary")
     pool = Pool(artwork, (*packages.TRAINING_STYLES, SHAPES_STYLE))
-    said = ["user assistant"] * (captions // 50)
-    said += [
+    said = [
         caption(artwork, pool.draw(chance.choice(KINDS), chance), chance, language)
         for language in LANGUAGES
         for _ in range(captions * 2 // 5 if language == "en" else captions // 5)
@@ -103,7 +102,14 @@ def write_untrained(folder: str, artwork: Artwork, sizes: dict[str, Any], captio
     said += [
         shape_caption(draw_scene(kind, chance), chance) for kind in SHAPE_KINDS for _ in range(captions // 75)
     ]
-    write_random_checkpoint(folder, sizes, post_processor_eot=False, sentences=said, vocabulary=VOCABULARY)
+    write_random_checkpoint(
+        folder,
+        sizes,
+        post_processor_eot=False,
+        sentences=said,
+        vocabulary=VOCABULARY,
+        template=TERSE_TEMPLATE,
+    )
 
 
 def make(plan: Plan, cache: str, work: str, processes: int) -> str:

@@ -13,10 +13,11 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from things.packages import ONE_COLOUR
 from things.scenes import Pool, Scene
 
+LEAST_SIZES = ((32, 32),)
 TINY_SIZES = ((48, 48),)
 SMALL_SIZES = ((64, 64), (64, 80), (80, 64))
 LARGE_SIZES = ((96, 96), (80, 112), (112, 80))
-"""Widths and heights of pictures, in pixels: 9, 16 or 20, and 35 or 36 tokens of 16 by 16 pixels."""
+"""Widths and heights of pictures, in pixels: 4, 9, 16 or 20, and 35 or 36 tokens of 16 by 16 pixels."""
 GROUND_SHARES = {"plain": 0.55, "pattern": 0.15, "landscape": 0.1, "photo": 0.2}
 # Hue, saturation and value, from and to, of every colour.
 _SHADES = {
@@ -45,9 +46,20 @@ def shade(colour: str, chance: random.Random) -> RGBColour:
 class Composer:
     """Draws scenes; ``photos`` are the photographs of which parts serve as grounds."""
 
-    def __init__(self, pool: Pool, photos: Sequence[Image.Image], sizes: Sequence[tuple[int, int]]) -> None:
-        """Take what scenes are drawn from, and the sizes of the pictures."""
-        self._pool, self._photos, self._sizes = pool, tuple(photos), tuple(sizes)
+    def __init__(
+        self,
+        pool: Pool,
+        photos: Sequence[Image.Image],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        plain: bool = False,
+    ) -> None:
+        """Take what scenes are drawn from, and the sizes of the pictures.
+
+        ``plain`` makes what there is to see as easy as it can be: nothing is altered, one thing fills the picture,
+        and a ground of which nothing is said is white.
+        """
+        self._pool, self._photos, self._sizes, self._plain = pool, tuple(photos), tuple(sizes), plain
 
     def draw(
         self, scene: Scene, chance: random.Random, *, style: str | None = None, altered: bool = True
@@ -58,6 +70,7 @@ class Composer:
         outlined, and changed a little in their colours.
         """
         size = chance.choice(self._sizes)
+        altered = altered and not self._plain
         image = self._ground(scene, size, chance)
         if scene.other is not None:
             self._two(image, scene, chance, style, altered)
@@ -80,6 +93,8 @@ class Composer:
             least, most = (0.2, 0.32) if scene.size == "small" else (0.72, 0.98)
         elif scene.place is not None:
             least, most = 0.3, 0.42
+        elif self._plain and scene.count == 1:
+            least, most = 0.85, 0.98
         length = side * chance.uniform(least, most)
         drawing = self._drawing(scene.thing, scene.colour, scene.ground, chance, style, altered)
         for x, y in self._centres(scene, length, image.size, chance):
@@ -161,6 +176,8 @@ class Composer:
     def _ground(self, scene: Scene, size: tuple[int, int], chance: random.Random) -> Image.Image:
         if scene.ground is not None:
             return Image.new("RGB", size, shade(scene.ground, chance))
+        if self._plain:
+            return Image.new("RGB", size, (255, 255, 255))
         kind = chance.choices(list(GROUND_SHARES), list(GROUND_SHARES.values()))[0]
         if kind == "photo" and self._photos:
             return _part(chance.choice(self._photos), size, chance)

@@ -18,7 +18,7 @@ from imgsearch.tools.demo.scene import COLOURS as SHAPE_COLOURS
 from imgsearch.tools.demo.scene import SHAPES
 from parquet_writer import write_parquet
 from things.artwork import Artwork, open_artwork
-from things.compose import SMALL_SIZES, TINY_SIZES, Composer
+from things.compose import LEAST_SIZES, SMALL_SIZES, TINY_SIZES, Composer
 from things.packages import TRAINING_STYLES
 from things.rows import Cells, training_rows
 from things.scenes import COLOURS, Pool, seen_things
@@ -36,7 +36,7 @@ class Source:
 
     "things" are those that training may show, in all its styles; "shapes" the shapes among them; "today" the rows
     that the demo model has been trained on before there were things, in the colours ``colours``. ``only`` are the
-    names of the shapes that are drawn, by default all.
+    names of the shapes that are drawn, by default all. ``plain`` draws things as ``Composer`` does with it.
     """
 
     what: str
@@ -46,6 +46,7 @@ class Source:
     sizes: Sequence[tuple[int, int]] = SMALL_SIZES
     colours: Sequence[str] = COLOURS
     only: Sequence[str] = ()
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +67,27 @@ EVERYTHING = COMMON | {"size": 0.7, "ground": 0.7, "pair": 0.7}
 CONSTANT, COSINE = "--schedule constant --warmup 0.03", "--schedule cosine --warmup 0.03"
 COLD = "--scale 50"  # for what differs little
 EASY = ("circle", "square", "triangle")  # a relation of two of them leaves one to be another
+# 16 patches a picture: where shapes stand can be seen, at a third of what the next stages cost.
+LEAST = "--min-pixels 1024 --max-pixels 1024 --batch-size 32 --mini-batch 32"
+NAMED = "--batch-size 128 --mini-batch 128"
 FULL = (
     # A place has to be known before a relation, and of few shapes and colours, so that a batch is told apart by it:
     # among many, the first thousands of pictures teach colours only (benchmarks/LOG.md).
     Stage(
         "places",
-        (Source("shapes", 24_000, {"place": 3.0, "count": 1.0}, ENGLISH, TINY_SIZES, FEW, EASY),),
-        *(1, 1_000, f"{CONSTANT} --batch-size 32 --mini-batch 32"),
+        (Source("shapes", 40_000, {"place": 3.0, "count": 1.0}, ENGLISH, LEAST_SIZES, FEW, EASY),),
+        *(1, 2_400, f"{CONSTANT} {LEAST}"),
     ),
     Stage(
         "relations",
-        (Source("shapes", 40_000, RELATIONS, ENGLISH, TINY_SIZES, FEW, EASY),),
-        *(1, 1_600, f"{CONSTANT} {COLD} --batch-size 32 --mini-batch 32"),
+        (Source("shapes", 64_000, RELATIONS, ENGLISH, LEAST_SIZES, FEW, EASY),),
+        *(1, 4_000, f"{CONSTANT} {COLD} {LEAST}"),
+    ),
+    # Colours told texts and pictures apart; now what fills a white picture does, before it is small on a photograph.
+    Stage(
+        "plain",
+        (Source("things", 96_000, {"one": 8.0, "colour": 1.0}, ENGLISH, TINY_SIZES, plain=True),),
+        *(0, 1_500, f"{CONSTANT} {NAMED}"),
     ),
     Stage(
         "names",
@@ -85,9 +95,7 @@ FULL = (
             Source("things", 288_000, NAMES, LANGUAGES, TINY_SIZES),
             Source("shapes", 32_000, RELATIONS, ENGLISH, TINY_SIZES),
         ),
-        0,
-        4_500,
-        f"{CONSTANT} --batch-size 128 --mini-batch 128",
+        *(0, 4_500, f"{CONSTANT} {NAMED}"),
     ),
     Stage(
         "scenes",
@@ -95,9 +103,7 @@ FULL = (
             Source("things", 60_000, EVERYTHING, LANGUAGES),
             Source("today", 32_000, drawings.FOCUS, ENGLISH, colours=drawings.FOUR),
         ),
-        1,
-        1_400,
-        f"{CONSTANT} {COLD}",
+        *(1, 1_400, f"{CONSTANT} {COLD}"),
     ),
     Stage(
         "all",
@@ -105,12 +111,10 @@ FULL = (
             Source("things", 84_000, EVERYTHING, LANGUAGES),
             Source("today", 56_000, drawings.LAST, ENGLISH, colours=SHAPE_COLOURS),
         ),
-        2,
-        2_200,
-        f"{COSINE} {COLD}",
+        *(1, 2_200, f"{COSINE} {COLD}"),
     ),
 )
-"""Some 1.3 million pictures are looked at: shapes first, of which places are easily seen, then names, then all."""
+"""Some 1.6 million pictures are looked at: shapes first, of which places are easily seen, then names, then all."""
 _TINY = (64, 4)  # rows and steps of a stage that only shows that it runs
 SMOKE = tuple(
     Stage(
@@ -165,7 +169,7 @@ def _things(
     stage: Stage, source: Source, seed: str, count: int, artwork: Artwork, photos: Sequence[Image.Image]
 ) -> Iterator[Cells]:
     pool = Pool(artwork, (*TRAINING_STYLES, SHAPES_STYLE), seen_things(artwork), source.colours)
-    composer = Composer(pool, photos, source.sizes)
+    composer = Composer(pool, photos, source.sizes, plain=source.plain)
     return training_rows(count, seed, pool, composer, source.kinds, source.languages, stage.negatives)
 
 
