@@ -3,7 +3,8 @@
 One command does everything: it fetches the packages, renders their drawings, draws the scenes of each stage,
 trains stage by stage with ``imgsearch train`` and measures with ``imgsearch eval``. Stopped or killed at any
 moment, the same command goes on: at the last checkpoint, which is a few minutes old at most. ``--install`` puts the
-result where ``--model demo`` finds it; ``--smoke`` is the same way with hardly any training.
+result where ``--model demo`` finds it, and a gallery where ``imgsearch demo`` does; ``--smoke`` is the same way with
+hardly any training.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from imgsearch.machine import cores
 from imgsearch.model.locate import DEMO_FOLDER
 from imgsearch.tools.demo.scene import KINDS as SHAPE_KINDS
 from imgsearch.tools.demo.scene import draw_scene
+from imgsearch.tools.demo.things import GALLERY
 from random_checkpoint import TERSE_TEMPLATE, write_random_checkpoint
 from things import evaluation, packages
 from things.artwork import Artwork, drawn_by, is_rendered, open_artwork, render_artwork
 from things.card import model_card
 from things.compose import open_photos
+from things.gallery import make_gallery
 from things.names import LANGUAGES, Drawings, known_names, read_things
 from things.scenes import KINDS, Pool
 from things.shapes import SHAPES_STYLE, draw_shape_of, shape_things
@@ -214,7 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.install and not given.smoke:
         shutil.rmtree(DEMO_FOLDER, ignore_errors=True)
         shutil.copytree(trained, DEMO_FOLDER, ignore=shutil.ignore_patterns("metrics.json", "checkpoints"))
-        print(f"installed in {DEMO_FOLDER}")
+        photos = prepare(cache)[1]
+        make_gallery(GALLERY, os.path.join(work, "gallery-artwork"), cache, photos)
+        print(f"installed in {DEMO_FOLDER}; what the demo shows is in {GALLERY}")
     print(f"the model is in {trained}; its card is README.md there")
     return 0
 

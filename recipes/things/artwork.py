@@ -19,12 +19,11 @@ Style = Callable[[Thing], list[Image.Image]]
 """Draws a thing, as RGBA images of SIDE by SIDE pixels: none if the style does not have it, or several."""
 SIDE = 80
 """Width and height of a stored drawing, in pixels; what is drawn fills it in one direction."""
-_RENDERED = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Artwork:
-    """Drawings of things: ``pixels`` is (drawings, SIDE, SIDE, 4) uint8 RGBA, mapped from the disk.
+    """Drawings of things: ``pixels`` is (drawings, side, side, 4) uint8 RGBA, mapped from the disk.
 
     ``places`` has, for each style and each thing by its position, the numbers of its drawings.
     """
@@ -63,9 +62,9 @@ def render_artwork(folder: str, things: Sequence[Thing], styles: Mapping[str, St
     os.replace(os.path.join(folder, "things.json.part"), os.path.join(folder, "things.json"))
 
 
-def drawn_by(drawings: Drawings) -> Style:
-    """Return the style of an emoji set."""
-    return lambda thing: [image for svg in drawings.of(thing) if (image := render(svg)) is not None]
+def drawn_by(drawings: Drawings, side: int = SIDE) -> Style:
+    """Return the style of an emoji set; ``side`` is the width and height of a drawing, in pixels."""
+    return lambda thing: [image for svg in drawings.of(thing) if (image := render(svg, side)) is not None]
 
 
 def is_rendered(folder: str) -> bool:
@@ -90,11 +89,12 @@ def open_artwork(folder: str) -> Artwork:
     return Artwork(things, places, pixels)
 
 
-def render(svg: str) -> Image.Image | None:
-    """Render a drawing as an RGBA image of SIDE by SIDE pixels; None if it shows nothing, or can't be drawn."""
+def render(svg: str, side: int = SIDE) -> Image.Image | None:
+    """Render a drawing as an RGBA image of ``side`` by ``side`` pixels; None if it shows nothing, or can't be drawn."""
+    rendered = side * 8 // 5
     try:
         data = bytes(
-            resvg_py.svg_to_bytes(svg_string=svg, width=_RENDERED, height=_RENDERED, skip_system_fonts=True)
+            resvg_py.svg_to_bytes(svg_string=svg, width=rendered, height=rendered, skip_system_fonts=True)
         )
     except ValueError:
         return None
@@ -102,11 +102,11 @@ def render(svg: str) -> Image.Image | None:
         drawn = cut(image.convert("RGBA"))
     if min(drawn.size) < 4:
         return None
-    scale = SIDE / max(drawn.size)
-    width, height = (max(1, round(side * scale)) for side in drawn.size)
+    scale = side / max(drawn.size)
+    width, height = (max(1, round(length * scale)) for length in drawn.size)
     small = drawn.resize((width, height), Image.Resampling.LANCZOS)
-    whole = Image.new("RGBA", (SIDE, SIDE))
-    whole.paste(small, ((SIDE - width) // 2, (SIDE - height) // 2))
+    whole = Image.new("RGBA", (side, side))
+    whole.paste(small, ((side - width) // 2, (side - height) // 2))
     return whole
 
 

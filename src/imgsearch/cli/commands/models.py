@@ -260,9 +260,9 @@ def download(
 _WHAT_NEXT = """
 Search these images yourself:
   cd FOLDER
-  imgsearch query blue star
+  imgsearch query {query}
 
-The model of this demo is tiny and only knows drawn shapes. For your own photos:
+The model of this demo is tiny and only knows {knows}. For your own photos:
   imgsearch index ~/Pictures
   imgsearch query red car at night
 The first index downloads the full model: 4.3 GB, about 12 minutes at 50 Mbit/s.
@@ -297,7 +297,8 @@ def demo(
         import webbrowser
 
         webbrowser.open("file://" + quote(os.path.abspath(page)))
-    for line in _WHAT_NEXT.splitlines():
+    query, knows = ("birthday cake", "drawings") if result.everyday else ("blue star", "drawn shapes")
+    for line in _WHAT_NEXT.format(query=query, knows=knows).splitlines():
         reporter.say(line.replace("FOLDER", shlex.quote(os.path.dirname(page) or ".")))
     return 0 if result.first_correct == result.searches else 1
 

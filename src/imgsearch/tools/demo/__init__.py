@@ -1,10 +1,10 @@
-"""Use case: show how imgsearch works on drawn images: draw a gallery, index it, search it, check the results."""
+"""Use case: show how imgsearch works: draw or unpack a gallery, index it, search it, check the results."""
 
 from __future__ import annotations
 
 import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imgsearch.client import load_encoder
@@ -14,26 +14,30 @@ from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
 from imgsearch.media.thumbnail import budget_of
 from imgsearch.model.locate import DEMO_MODEL
-from imgsearch.search import query, similar
+from imgsearch.search import SearchRequest, ask, query, similar
 from imgsearch.search.examples import read_picture
 from imgsearch.search.hits import SearchOptions
 from imgsearch.spec import checkpoint_for
-from imgsearch.text import Call, Message, Option, error_line
+from imgsearch.text import Call, Message, Option, error_line, plural
 from imgsearch.tools.collect.sheet import Cell, draw_contact_sheet
-from imgsearch.tools.demo.gallery import EXAMPLE, QUERIES, RIGHT, DemoQuery, draw_gallery
-from imgsearch.tools.demo.scene import Scene
+from imgsearch.tools.demo import things
+from imgsearch.tools.demo.gallery import RIGHT, Gallery, Question, drawn_shapes
 from imgsearch.types import Hit, Input, ModelOptions, Reporter, Silent
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What a demo found: how many results, how many of them correct, and the page that shows them."""
+    """What a demo found: how many results, how many of them correct, and the page that shows them.
+
+    ``everyday`` says that the gallery shows everyday things, not only drawn shapes.
+    """
 
     searches: int
     shown: int
     correct: int
     first_correct: int
     page: str
+    everyday: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,15 @@ class _Search:
 
     command: Message
     title: str
-    wanted: DemoQuery
+    wanted: Question
     hits: Sequence[Hit]
 
 
 def run_demo(out: str, reporter: Reporter) -> DemoResult:
-    """Draw a gallery into ``out``, index it, run six searches and draw a contact sheet of each.
+    """Make a gallery in ``out``, index it, run six searches and draw a contact sheet of each.
 
-    What is in ``out`` from an earlier demo is drawn again. Raises StorageError if ``out`` can't be written or holds
+    It is of everyday things if one ships with the model, else of shapes that are drawn; what is in ``out`` from an
+    earlier demo is made again. Raises StorageError if ``out`` can't be written or holds
     images of somebody else's, CheckpointError if the demo checkpoint is not in the package.
     """
     out = os.path.abspath(out)
@@ -60,10 +65,12 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
         )
     try:
         os.makedirs(sheets, exist_ok=True)  # before the pictures, so that it tells a gallery of ours
-        scenes = draw_gallery(pictures)
+        everyday = os.path.exists(things.GALLERY)
+        gallery = things.unpack_gallery(pictures) if everyday else drawn_shapes(pictures)
     except OSError as error:
         raise _unwritable(out, error) from error
-    reporter.say(f"{len(scenes)} test images drawn in {os.path.relpath(pictures)}")
+    made = "unpacked" if everyday else "drawn"
+    reporter.say(f"{len(gallery.pictures)} test images {made} in {os.path.relpath(pictures)}")
     options = ModelOptions(model=DEMO_MODEL)
     result = index_pictures([pictures], folder, IndexOptions(model=options, advise=False), reporter)
     reporter.say(Message(result.summary(folder), "."))
@@ -71,13 +78,14 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
     reporter.wait("Searching")
     sheets_drawn, marks = [], []
     page = os.path.join(out, "results.html")
-    for number, search in enumerate(_search(folder, scenes, options, reporter), start=1):
+    searches, near = _search(folder, gallery, options, reporter)
+    for number, search in enumerate(searches, start=1):
         cells = [
             Cell(
                 read_picture(hit.path, budget_of("s")),
                 hit.rank,
                 hit.score,
-                right=search.wanted.matches(scenes[hit.path]),
+                right=hit.path in search.wanted.right,
             )
             for hit in search.hits
         ]
@@ -91,10 +99,13 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
         try:
             with open(sheet, "wb") as file:
                 # Drawn shapes have few colours.
-                draw_contact_sheet(file, "PNG", search.title, note, cells, few_colours=True)
+                draw_contact_sheet(file, "PNG", search.title, note, cells, few_colours=not everyday)
         except OSError as error:
             raise _unwritable(sheet, error) from error
         sheets_drawn.append(sheet)
+    if gallery.absent is not None:
+        told = f"{plural(near, 'image')} stand out" if near else "nothing stands out"
+        reporter.say(Message(f"{told}   ", Call("query", {"questions": [gallery.absent]})))
     try:
         _write_page(page, sheets_drawn)
     except OSError as error:
@@ -105,6 +116,7 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
         correct=sum(map(sum, marks)),
         first_correct=sum(row[0] for row in marks),
         page=page,
+        everyday=everyday,
     )
 
 
@@ -125,21 +137,24 @@ def _unwritable(path: str, error: OSError) -> StorageError:
 
 
 def _search(
-    folder: str, scenes: Mapping[str, Scene], options: ModelOptions, reporter: Reporter
-) -> list[_Search]:
-    """Run the queries, and one search for images similar to an example."""
+    folder: str, gallery: Gallery, options: ModelOptions, reporter: Reporter
+) -> tuple[list[_Search], int]:
+    """Run the queries, and one search for images similar to an example; count what stands out for the absent one."""
     with ImageIndex(folder) as index:
         checkpoint = checkpoint_for(folder, index.spec, options, reporter)
         encoder = load_encoder(checkpoint, index.spec, options, Silent())  # reported already while indexing
-        texts = [Input(text=demo_query.text) for demo_query in QUERIES]
+        texts = [Input(text=question.text) for question in gallery.questions]
         found = query(index, encoder, texts, SearchOptions(n=RIGHT))
         searches = [
             _Search(Message(Call("query", {"questions": [wanted.text]})), wanted.text, wanted, hits)
-            for wanted, hits in zip(QUERIES, found, strict=True)
+            for wanted, hits in zip(gallery.questions, found, strict=True)
         ]
-        example = next(path for path, scene in scenes.items() if EXAMPLE.matches(scene))
-        path = os.path.relpath(example)
-        command = Message(Call("similar", {"path": path}), f"   ({EXAMPLE.text})")
-        hits = similar(index, example, encoder, SearchOptions(n=RIGHT))
-        title = f"similar to {os.path.basename(path)} ({EXAMPLE.text})"
-        return [*searches, _Search(command, title, EXAMPLE, hits)]
+        path = os.path.relpath(gallery.example)
+        command = Message(Call("similar", {"path": path}), f"   ({gallery.alike.text})")
+        hits = similar(index, gallery.example, encoder, SearchOptions(n=RIGHT))
+        title = f"similar to {os.path.basename(path)} ({gallery.alike.text})"
+        searches.append(_Search(command, title, gallery.alike, hits))
+        if gallery.absent is None:
+            return searches, 0
+        absent = SearchRequest("query", gallery.absent, options=SearchOptions(n=RIGHT, cut="auto"))
+        return searches, len(ask(index, absent, encoder).hits)

@@ -54,6 +54,43 @@ EXAMPLE = DemoQuery("two orange squares on black", Scene("group", "orange", "bla
 """What the image shows that the demo searches for similar ones of."""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query, and the paths of the images that are right."""
+
+    text: str
+    right: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """The images of a demo by their paths, and what is asked of them.
+
+    ``example`` is the image that similar ones are searched for; ``alike`` says what it shows, and which images do, too.
+    ``absent`` is a query that no image answers, None if that is not asked.
+    """
+
+    pictures: tuple[str, ...]
+    questions: tuple[Question, ...]
+    example: str
+    alike: Question
+    absent: str | None = None
+
+
+def drawn_shapes(folder: str) -> Gallery:
+    """Draw the gallery of shapes into ``folder``. Raises OSError if it can't be written."""
+    scenes = draw_gallery(folder)
+
+    def question(demo_query: DemoQuery) -> Question:
+        return Question(
+            demo_query.text, frozenset(path for path, scene in scenes.items() if demo_query.matches(scene))
+        )
+
+    alike = question(EXAMPLE)
+    example = next(path for path in scenes if path in alike.right)
+    return Gallery(tuple(scenes), tuple(map(question, QUERIES)), example, alike)
+
+
 def draw_gallery(folder: str, seed: int = 0) -> Mapping[str, Scene]:
     """Draw 300 images into ``folder`` and return what each of them shows, by path.
 
