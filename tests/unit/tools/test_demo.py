@@ -149,20 +149,20 @@ def test_a_contact_sheet_that_can_t_be_written_is_named(first_run: tuple[Path, D
     assert "1-red-circle.png can't be written: Is a directory" in done.err
 
 
-def test_the_checkpoint_has_the_published_architecture_in_three_million_parameters() -> None:
-    """Both towers, deepstack, interleaved mrope, tied embeddings; float16 safetensors of at most 8 MB."""
+def test_the_checkpoint_has_the_published_architecture_in_few_parameters() -> None:
+    """Both towers, deepstack, interleaved mrope, tied embeddings; at most ten million float16 numbers, 20 MB."""
     config = json.loads(Path(DEMO_FOLDER, "config.json").read_text())
     assert config["architectures"] == ["Qwen3VLForConditionalGeneration"]
     assert config["vision_config"]["deepstack_visual_indexes"]
     assert config["text_config"]["rope_scaling"]["mrope_interleaved"]
     assert config["tie_word_embeddings"]
     weights = os.path.join(DEMO_FOLDER, "model.safetensors")
-    assert os.path.getsize(weights) <= 8_000_000
+    assert os.path.getsize(weights) <= 20_000_000
     with safe_open(weights, framework="np") as tensors:
         names = list(tensors.keys())
         assert {tensors.get_slice(name).get_dtype() for name in names} == {"F16"}
         count = sum(int(np.prod(tensors.get_slice(name).get_shape())) for name in names)
-    assert 2_500_000 < count < 4_000_000
+    assert 1_000_000 < count <= 10_000_000
     assert {name.split(".")[1] for name in names} == {"language_model", "visual"}
 
 
@@ -172,19 +172,20 @@ def test_the_checkpoint_finds_unseen_combinations(demo: Qwen3VLEmbedder) -> None
     queries = demo.embed([Input(text=row.query) for row in rows])
     pictures = [picture for row in rows for picture in (row.image, *row.negatives)]
     documents = demo.embed([Input(image=np.asarray(picture)) for picture in pictures], batch_size=32)
-    for dim, least in ((192, 0.75), (48, 0.75)):
+    full = queries.shape[1]
+    for dim in (full, full // 4):
         scores = (
             queries[:, :dim]
             @ (documents[:, :dim] / np.linalg.norm(documents[:, :dim], axis=1, keepdims=True)).T
         )
         first = scores.argmax(axis=1) == 5 * np.arange(60)
-        assert first.mean() >= least, dim
+        assert first.mean() >= 0.75, dim
 
 
 def test_the_page_of_models_shows_the_figures_of_the_card() -> None:
     """The tables of the model card, which the recipe wrote, stand in docs/models.md as they are."""
     card, page = Path(DEMO_FOLDER, "README.md").read_text(), (ROOT / "docs" / "models.md").read_text()
     tables = re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE)
-    assert len(tables) == 2
+    assert tables
     for table in tables:
         assert table in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -97,7 +98,10 @@ def test_a_recipe_that_is_killed_goes_on_where_it_was(
     assert len(runs.said) == 1
     assert "resuming from step 2" in runs.said[0]
     assert things_checkpoint.is_trained(again)
-    assert "Twemoji" in Path(again, "README.md").read_text()
+    figures = json.loads(Path(again, "figures.json").read_text())
+    card = model_card(figures, os.path.getsize(Path(again, "model.safetensors")))
+    assert Path(again, "README.md").read_text() == card
+    assert "Twemoji" in card
 
 
 def test_the_sets_keep_what_is_measured_apart(cache: str, tmp_path: Path) -> None:
