@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import tarfile
 import zipfile
 from collections.abc import Callable
 from functools import cache
@@ -54,6 +55,18 @@ def _comic() -> bytes:
     return out.getvalue()
 
 
+def _shard() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as file:
+        for name in ("1.png", "1.json", "n" * 120 + ".png"):
+            image = io.BytesIO()
+            scene(3, (48, 40)).save(image, "PNG")
+            member = tarfile.TarInfo(name)
+            member.size = len(image.getvalue())
+            file.addfile(member, io.BytesIO(image.getvalue()))
+    return out.getvalue()
+
+
 def _jxl(**options: object) -> bytes:
     import pillow_jxl  # noqa: F401
 
@@ -81,6 +94,7 @@ _KINDS: tuple[tuple[str, Callable[[], bytes]], ...] = (
     (".pdf", lambda: _pillows("RGB", "L", "CMYK")),
     (".pdf", lambda: _pillows("1", "P")),
     (".cbz", _comic),
+    (".tar", _shard),
     (".jxl", lambda: _jxl(lossless=True)),
     (".jxl", lambda: _jxl(exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")),
     (".svg", lambda: _SVG),

@@ -20,7 +20,7 @@ EXTENSIONS = {
     VIDEO: "3g2 3gp asf avi dv flv insv lrv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv",
     PDF: "pdf ai",
     DOCUMENT: "doc docm docx dotx epub key numbers odg odp ods odt pages ppsx ppt pptm pptx xls xlsx",
-    ARCHIVE: "7z cb7 cbr cbt cbz rar zip",
+    ARCHIVE: "7z cb7 cbr cbt cbz rar tar zip",
     JXL: "jxl",
     SVG: "svg svgz",
     PICTURE: "bpg cdr dds djv djvu dpx emf eps exr fit fits hdp hdr icns ico jng jxr pcx sgi wdp wmf xcf",

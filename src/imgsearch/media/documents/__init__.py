@@ -107,6 +107,14 @@ DOCUMENTS: tuple[DocumentFormat, ...] = (
         rb"PK\x03\x04|PK\x05\x06",
         by_name=True,
     ),
+    # What tells a tar stands behind the first member's name, further on than a look at the head goes.
+    DocumentFormat(
+        "a tar",
+        "imgsearch.media.documents.tar",
+        "tar cbt",
+        rb"[^\0]",
+        by_name=True,
+    ),
     DocumentFormat(
         "a JPEG XL image",
         "imgsearch.media.documents.jxl",

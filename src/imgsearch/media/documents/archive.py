@@ -17,14 +17,14 @@ from imgsearch.types import NO_METADATA, Metadata, Picture, PixelBudget
 
 MAX_MEMBERS = 20_000
 """Images of one archive that are read, at most."""
-_MOST_BYTES = 256 << 20
+MOST_BYTES = 256 << 20
 """Of a member, unpacked; the process that reads has not much more memory."""
 _BOMB = 200
 """How many times its size in the archive a large member may have unpacked; images are compressed already."""
 _LARGE = 16 << 20
-_COST = 64_000_000
+COST = 64_000_000
 """Bytes that decoding an image takes, most often; the decoder asks for what it needs once it has seen the header."""
-_NO_IMAGES = re.compile(
+NO_IMAGES = re.compile(
     r"(^|/)(__MACOSX/|\.)|^(docProps/thumbnail|Thumbnails/thumbnail|ObjectReplacements/)", re.IGNORECASE
 )
 """Names of what is no image of its owner: a thumbnail of the first page, what systems keep beside a file."""
@@ -45,18 +45,18 @@ class _Archive:
         self._zip = zipfile.ZipFile(stream)
         self._max_megapixels = options.max_megapixels
         self._is_document = os.path.splitext(name)[1].lower() not in _PLAIN
-        members = sorted(self._images(), key=lambda member: _numbered(member.filename))
+        members = sorted(self._images(), key=lambda member: numbered(member.filename))
         if members and all(member.flag_bits & 1 for member in members):
             raise PictureError("encrypted", "archives with a password are not supported")
         self._members = members[:MAX_MEMBERS]
         self.places = [Place(number, None, member.filename) for number, member in enumerate(self._members)]
         self.note = f"only its first {MAX_MEMBERS:,} images are read" if len(members) > MAX_MEMBERS else ""
-        self.cost = _COST
+        self.cost = COST
 
     def _images(self) -> Iterator[zipfile.ZipInfo]:
         for member in self._zip.infolist():
             extension = os.path.splitext(member.filename)[1].lower()
-            if extension not in formats.EXTENSIONS or _NO_IMAGES.search(member.filename) or member.is_dir():
+            if extension not in formats.EXTENSIONS or NO_IMAGES.search(member.filename) or member.is_dir():
                 continue
             if not (self._is_document and self._is_small(member)):
                 yield member
@@ -83,7 +83,7 @@ class _Archive:
         """Return a member's bytes: as many as it says, for zipfile unpacks no more."""
         if member.flag_bits & 1:
             raise PictureError("encrypted", "it needs a password")
-        if member.file_size > _MOST_BYTES:
+        if member.file_size > MOST_BYTES:
             raise PictureError("too large a file", f"{member.file_size:,} bytes unpacked")
         if member.file_size > max(_LARGE, _BOMB * member.compress_size):
             said = f"{member.compress_size:,} bytes that unpack to {member.file_size:,}"
@@ -103,6 +103,6 @@ class _Archive:
         self._zip.close()
 
 
-def _numbered(name: str) -> list[tuple[int, str]]:
+def numbered(name: str) -> list[tuple[int, str]]:
     """Return what sorts "page 10" behind "page 9", whatever the case."""
     return [(int(part) if part.isdecimal() else -1, part.lower()) for part in re.split(r"(\d{1,18})", name)]
