@@ -77,6 +77,7 @@ def failing(error: Exception, times: int) -> tuple[Callable[[Any], str], list[in
         MilvusException(1, "channel not found"),
         MilvusException(101, "collection not loaded"),
         MilvusException(8, "quota exceeded[reason=rate limit exceeded]"),
+        MilvusException(1, "rpc deadline exceeded: Retry timeout: 60s"),
         ConnectionResetError("gone"),
     ],
     ids=str,
@@ -136,6 +137,17 @@ def test_a_bug_of_ours_is_none_of_the_servers() -> None:
     work, _ = failing(KeyError("ours"), 1)
     with pytest.raises(KeyError):
         server().call(work)
+
+
+def test_a_closed_connection_is_not_waited_for() -> None:
+    """A call that is tried again ends as soon as another thread has closed the connection."""
+    clock = Clock()
+    opened = server(clock=clock)
+    work, calls = failing(MilvusException(2, "Fail connecting to server"), 1000)
+    opened.close()
+    with pytest.raises(StoreError):
+        opened.call(work)
+    assert (len(calls), clock.time) == (1, 0)
 
 
 def test_a_broken_connection_is_made_anew() -> None:

@@ -197,3 +197,31 @@ def test_a_bad_address_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch
         done = imgsearch(*argv)
         assert done.code == 2
         assert done.err.endswith("not an address, as in milvus://localhost:19530/photos\n")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"{AT}: no Milvus server answers there; is it running?",
+        f"{AT}: the server has not answered for 60 s (timeout); when it does, run the same command again",
+        f"{AT}: the server is Milvus v2.2.9; 2.3.2 or newer is required",
+        f"{AT}: the server refuses access; set IMGSEARCH_STORE_TOKEN (auth check failure)",
+        f"the collection {AT} was not made by imgsearch; give the name of another collection",
+    ],
+)
+def test_a_bad_server_is_one_line_for_each_command(folder: Path, memory: MemoryStore, said: str) -> None:
+    """Whatever is wrong with a server, each command says it in one line, exits with 2, and the index stays whole."""
+
+    def fail(call: str) -> None:
+        raise StoreError(said)
+
+    memory.fail = fail
+    for argv in (
+        ["query", "red", "--store", AT],
+        ["list", "--store", AT],
+        ["store", "sync", AT],
+        ["index", "--store", AT],
+    ):
+        done = imgsearch(*argv)
+        assert (done.code, done.out, done.err) == (2, b"", f"imgsearch: {said}\n"), argv
+    assert len(names("list")) == 5

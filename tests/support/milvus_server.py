@@ -1,7 +1,8 @@
 """A Milvus server for tests: the one in the wheel `milvus`, which `make stores` installs, as a child process.
 
 It is ended, and killed, by the process id of that child. Its data lie in a folder of their own, and its ports are free
-ones; the wheel has no setting that keeps them on loopback.
+ones. They can't be kept on loopback: with every ``ip`` of its configuration set to 127.0.0.1, 2.3.5 still listens on
+all interfaces, but for the embedded etcd.
 """
 
 from __future__ import annotations
