@@ -16,8 +16,10 @@ STORES := .venv-stores
 demo: $(READY)
 	$(BIN)/imgsearch demo
 
-# A worker on each core, four at most; each computes on one thread. `.venv/bin/python -m pytest` is one process.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+# A worker on each core and one more, since some wait for a browser or a disk; four at most. Each computes on one
+# thread. `.venv/bin/python -m pytest` is one process.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+PARALLEL := --numprocesses $(WORKERS) --dist worksteal
 
 test: $(READY) reference
 	$(BIN)/python -m pytest $(PARALLEL)

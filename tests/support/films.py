@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -48,8 +49,24 @@ QUICK = {
     "libvpx": {"deadline": "realtime", "cpu-used": "8"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
     "libx264": {"preset": "ultrafast"},
-    "libsvtav1": {"preset": "12"},
+    "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"},
 }
+
+
+@contextmanager
+def ordinary_priority() -> Iterator[None]:
+    """Give this thread's priority back after the block: as root, SVT-AV1 makes its caller a real-time thread.
+
+    All threads and processes that it starts later would be such ones too, before which nothing else gets to run.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def film(
@@ -78,7 +95,7 @@ def film(
     """
     file = io.BytesIO()
     options: dict[str, Any] = {"bitexact": "1", **(muxer or {})} if container == "avi" else {**(muxer or {})}
-    with av.open(file, "w", format=container, container_options=options) as output:
+    with ordinary_priority(), av.open(file, "w", format=container, container_options=options) as output:
         output.metadata.update(tags or {})
         stream: Any = None
         for number, image in enumerate(frames):

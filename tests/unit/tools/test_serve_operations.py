@@ -24,8 +24,7 @@ from imgsearch.tools.server.operations.clients import Client as Known
 from imgsearch.tools.server.operations.clients import Clients, read_clients
 from imgsearch.tools.server.operations.health import Readiness
 from imgsearch.types import Silent
-
-SOCKET = "/run/serve.sock"
+from support.asked import SOCKET, ask, table, written
 
 
 class Handlers:
@@ -33,6 +32,7 @@ class Handlers:
 
     def __init__(self, problem: str = "") -> None:
         self.requests, self.model, self.problem, self.said = 0, False, problem, list[str]()
+        self.away = ""
 
     def query(self, data: Any, image: object = None) -> dict[str, Any]:
         return {"asked": data}
@@ -52,54 +52,17 @@ class Handlers:
     def has_model(self) -> bool:
         return self.model
 
+    def for_clients(self) -> Handlers:
+        return self
+
+    def trouble(self) -> str:
+        return self.away
+
     def release_idle(self) -> None:
         pass
 
     def say(self, line: str) -> None:
         self.said.append(str(line))
-
-
-def written(path: Path, text: str) -> str:
-    """Write a file that its owner alone can read."""
-    path.write_text(text)
-    path.chmod(0o600)
-    return str(path)
-
-
-def table(name: str, token: str, more: str = "") -> str:
-    """Return a client's table."""
-    return f'[{name}]\ntoken_sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"\n{more}\n'
-
-
-def ask(
-    app: Any, path: str, body: bytes = b"", token: str = "", **headers: str
-) -> tuple[int, Any, dict[str, str]]:
-    """Send a request over TCP, a GET without a body; return status, answer (JSON if it is) and headers."""
-    sent: list[dict[str, Any]] = []
-    given = {"host": "127.0.0.1:7788", **({"authorization": f"Bearer {token}"} if token else {}), **headers}
-    parts = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        if parts:
-            return parts.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST" if body else "GET",
-        "path": path,
-        "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
-        "server": ("127.0.0.1", 7788),
-    }
-    asyncio.run(app(scope, receive, send))
-    told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    data = b"".join(message.get("body", b"") for message in sent[1:])
-    return sent[0]["status"], json.loads(data) if "json" in told["content-type"] else data.decode(), told
 
 
 def test_a_client_asks_with_its_own_token_and_no_more_than_it_may(tmp_path: Path) -> None:

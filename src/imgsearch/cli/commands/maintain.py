@@ -374,6 +374,15 @@ def serve(
     no_warm: Annotated[
         bool, typer.Option("--no-warm", help="Load the model with the first query, not at start")
     ] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="ADDRESS",
+            help="Search this store in place of an index: milvus://HOST/COLLECTION",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
     clients: Annotated[
         str | None,
         typer.Option(
@@ -452,6 +461,7 @@ def serve(
             warm=not no_warm,
             saved=for_programs(program),
             operations=operations,
+            store=store,
         )
         serve(options, reporter, signals=signals)
         # A batch that is still in work is nobody's any more; Python would wait for its thread.

@@ -74,6 +74,7 @@ def make_app(
     """
     readiness = readiness or Readiness(warm=warm)
     clients = Clients(operations.clients, handlers.say) if operations.clients else None
+    strangers = handlers.for_clients() if clients else handlers
     metrics = Metrics(lambda: not not_ready(), handlers.has_model) if operations.metrics else None
     write = open_log(operations.log) if operations.log else None
     questions = page.questions if page else ThreadPoolExecutor(1, "questions")
@@ -106,7 +107,7 @@ def make_app(
         return json_response({"alive": True})
 
     async def ready(request: Request) -> Response:
-        reason = not_ready()
+        reason = not_ready() or await asyncio.to_thread(handlers.trouble)
         return json_response({"ready": not reason, "reason": reason}, 503 if reason else 200)
 
     async def figures(request: Request) -> Response:
@@ -149,16 +150,18 @@ def make_app(
         return json_response({"link": page.new_link(await open_port(wanted), index)})
 
     async def query(request: Request) -> Response:
-        return await search(request, "query", handlers.query)
+        return await search(request, "query")
 
     async def similar(request: Request) -> Response:
-        return await search(request, "similar", handlers.similar)
+        return await search(request, "similar")
 
-    async def search(request: Request, kind: SearchKind, answer: Callable[..., dict[str, Any]]) -> Response:
+    async def search(request: Request, kind: SearchKind) -> Response:
         data = await _read_asked(request)
+        asked = handlers if _is_owner(request) else strangers
+        answer = asked.query if kind == "query" else asked.similar
         if not may_name_images(data):
             return json_response(await run_in(request, questions, answer, data))
-        files = await run_in(request, questions, handlers.images_to_read, kind, data)
+        files = await run_in(request, questions, asked.images_to_read, kind, data)
         if files and not _is_owner(request):
             raise UsageError("the image is not indexed; only the server's owner may name other files")
         if not files:

@@ -70,7 +70,7 @@ class ServeOptions:
     """How to serve: ``port`` of loopback HTTP (None: no HTTP, 0: any that is free), ``idle_seconds`` until the model
     is let go, ``index`` where a request names none, ``warm`` whether its model is loaded at once, ``saved`` the queries
     that `@name` in a request stands for. With ``page`` the page in the browser is opened. ``operations`` are for one
-    that answers others too.
+    that answers others too. ``store`` is the address of the store that is asked in place of an index.
     """
 
     port: int | None = None
@@ -80,9 +80,12 @@ class ServeOptions:
     saved: SavedQueries = NO_SAVED
     page: PageOptions | None = None
     operations: Operations = NO_OPERATIONS
+    store: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for figures that can't be meant."""
+        """Raise UsageError for what can't be meant."""
+        if self.store is not None and (self.index is not None or self.page):
+            raise UsageError(Option("store"), " is asked in place of an index; give no ", Option("index"))
         if self.port is not None and not 0 <= self.port <= 65535:
             raise UsageError(Option("port", self.port), ": must be from 1 to 65535, or 0 for any free port")
         if not self.idle_seconds > 0:
@@ -109,11 +112,14 @@ def serve(
         signals = signals or stack.enter_context(StopSignals())
         stack.enter_context(_lock(address))
         resources = Resources(options.index, options.idle_seconds, reporter.say)
-        handlers = Handlers(resources, options.saved)
+        handlers = _handlers(resources, options)
         sockets = [stack.enter_context(_unix_socket(address))]
         token = None
         spelled = options.page.spelled if options.page else str
-        page = Page(resources, options.saved, options.idle_seconds, spelled)
+        # The page shows an index.
+        page = (
+            Page(resources, options.saved, options.idle_seconds, spelled) if options.store is None else None
+        )
         ports = _Ports(handlers)
         if options.port is not None:
             sockets.append(ports.listen(options.port))
@@ -140,10 +146,18 @@ def serve(
                 f"process {os.getpid()} listens on {address.socket}; "
                 "your other imgsearch commands use it automatically"
             )
-            if options.page:
+            if options.page and page:
                 options.page.opened(page.new_link(ports.port, None))
             server.run(sockets)
     reporter.say("stopped")
+
+
+def _handlers(resources: Resources, options: ServeOptions) -> Handlers:
+    if options.store is None:
+        return Handlers(resources, options.saved)
+    from imgsearch.tools.server.stored import StoreHandlers, held_store  # on use: few servers ask a store
+
+    return StoreHandlers(resources, held_store(options.store), options.saved)
 
 
 class _Uvicorn(uvicorn.Server):

@@ -53,6 +53,14 @@ class Handlers:
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
 
+    def for_clients(self) -> Handlers:
+        """Return the same for others than the owner, whose saved queries are not theirs."""
+        return Handlers(self.resources)
+
+    def trouble(self) -> str:
+        """Return why no requests can be answered now, whatever model is loaded; "" if they can."""
+        return ""
+
     def warm_up(self) -> str:
         """Have the model of the default index in memory; return what keeps it from being so, "" for nothing."""
         return self.resources.warm_up()
@@ -132,13 +140,7 @@ class Handlers:
 
         Raises as answering does.
         """
-        asked: api.Search
-        if kind == "query":
-            asked = query = self._query(data)[0]
-            request = self._request_of(query)[1]
-        else:
-            asked = similar = shapes.read(api.Similar, data)
-            request = _similar_to(similar.image or "", similar)
+        asked, request = self.asked(kind, data)
         if request.image is None and not any(part.image for part in request.parts):
             return []
 
@@ -182,6 +184,14 @@ class Handlers:
         path = split(asked.image)[0]
         return self.resources.use_parts(asked.index, lambda indexes: show_part(indexes, path).as_json())
 
+    def asked(self, kind: SearchKind, data: Any) -> tuple[api.Search, SearchRequest]:
+        """Return what a request asks for, and the search that it comes down to. Raises UsageError."""
+        if kind == "query":
+            query = self._query(data)[0]
+            return query, self._request_of(query)[1]
+        similar = shapes.read(api.Similar, data)
+        return similar, _similar_to(similar.image or "", similar)
+
     def _query(self, data: Any) -> tuple[api.Query, list[str]]:
         """Return a request with its saved queries filled in, and what these are called."""
         saved: list[str] = []
@@ -224,12 +234,18 @@ class Handlers:
 
         with self.resources.collect_notices() as notices:
             answered = self.resources.use_parts(asked.index, work)
-        found: dict[str, Any] = {"hits": [hit.as_json() for hit in answered.hits]}
-        if answered.cut is not None:
-            found["cut"] = answered.cut.as_json()
-            found["nearest"] = [hit.as_json() for hit in answered.nearest]
+        found = found_json(answered)
         notices += [f"not reranked: {reason}" for reason in answered.unjudged]
         return found | ({"notices": notices} if notices else {})
+
+
+def found_json(answered: Answer) -> dict[str, Any]:
+    """Return ``api.Found`` without its notices."""
+    found: dict[str, Any] = {"hits": [hit.as_json() for hit in answered.hits]}
+    if answered.cut is not None:
+        found["cut"] = answered.cut.as_json()
+        found["nearest"] = [hit.as_json() for hit in answered.nearest]
+    return found
 
 
 _QUERY_FIELDS = frozenset(field.name for field in shapes.fields(api.Query))

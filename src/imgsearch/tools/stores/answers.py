@@ -59,7 +59,7 @@ def ask(store: VectorStore, request: SearchRequest, encoder: QueryEncoder) -> An
         os.path.abspath(own) if request.kind == "similar" and isinstance(own, str) else None,
     )[options.offset :][: options.n]
     known = {image.id: image for image, _ in found}
-    hits = _arranged(shown, known, options.sort)
+    hits = _arranged(shown, known, options.sort, options.offset + 1)
     if not judges:
         return Answer(hits, feedback)
     wanted = Wanted(options.filters, options.below)
@@ -200,14 +200,14 @@ def _found(
         k *= 4
 
 
-def _arranged(hits: list[Hit], known: dict[int, StoredImage], sort: str) -> list[Hit]:
-    """Return the hits in the order that was asked for, numbered."""
+def _arranged(hits: list[Hit], known: dict[int, StoredImage], sort: str, first: int) -> list[Hit]:
+    """Return the hits in the order that was asked for, numbered from ``first``."""
     if sort == "path":
         hits = sorted(hits, key=lambda hit: os.fsencode(hit.path))
     elif sort != "score":
         ids = np.array([hit.content for hit in hits], np.int64)
         hits = [hits[number] for number in sorted_by(sort, ids, _taken([known[hit.content] for hit in hits]))]
-    return [replace(hit, rank=number) for number, hit in enumerate(hits, 1)]
+    return [replace(hit, rank=number) for number, hit in enumerate(hits, first)]
 
 
 def _taken(images: Sequence[StoredImage]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

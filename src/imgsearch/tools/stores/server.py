@@ -23,6 +23,7 @@ OLDEST, TESTED = (2, 3, 2), (2, 3, 5)
 _FLOAT16, _PATTERNS, _RABITQ = (2, 4, 0), (2, 4, 0), (2, 6, 0)
 _TO_CONNECT = 10.0
 _TO_ANSWER = 60.0
+_TO_PING = 3.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
 _NO_COLLECTION = 100
 _FULL = re.compile(r"(memory|disk|storage) quota|quota exceeded|no space left|force deny", re.IGNORECASE)
@@ -69,6 +70,10 @@ class Server:
     def at(cls, address: Address) -> Server:
         """Connect to the server of an address."""
         return cls(address.uri, address.shown)
+
+    def ping(self) -> None:
+        """Return if the server answers within a few seconds. Raises StoreError."""
+        self.call(lambda client: client.get_server_version(timeout=_TO_PING), patience=0.0)
 
     @property
     def has_float16(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import struct
 from contextlib import suppress
@@ -578,3 +579,10 @@ def test_images_are_no_films(extension: str) -> None:
     """HEIC and AVIF begin as MP4 does, WebP as AVI, and are images, whatever they are called."""
     head = encode(scene(1), extension)[:64]
     assert document_format(head, "x.mp4") is None
+
+
+def test_a_film_leaves_the_priority_of_the_tests_as_it_was() -> None:
+    """SVT-AV1 makes its caller a real-time thread, before which nothing else gets to run, if root calls it."""
+    before = os.sched_getscheduler(0)
+    film(scenes(1, 2), "mp4", "libsvtav1", "yuv420p10le")
+    assert os.sched_getscheduler(0) == before
