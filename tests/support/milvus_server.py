@@ -20,8 +20,11 @@ _READY = 180.0
 class MilvusProcess:
     """A running server."""
 
-    def __init__(self, folder: Path) -> None:
-        """Unpack the server into a folder, choose its ports, and start it."""
+    def __init__(self, folder: Path, **settings: str) -> None:
+        """Unpack the server into a folder, choose its ports, and start it.
+
+        ``settings`` are those of its configuration, as variables of the environment have them.
+        """
         import milvus
 
         config = milvus.MilvusServerConfig(data_dir=str(folder))
@@ -30,7 +33,7 @@ class MilvusProcess:
         web, socket = config.resolve_port(29_091)
         socket.close()
         self.folder, self.port, self._web = folder, int(config.get("proxy_port")), int(web)
-        self._stopping = threading.Event()
+        self._settings, self._stopping = settings, threading.Event()
         self._process = self._started()
         self._manager = threading.Thread(target=self._start_again, daemon=True)
         self._manager.start()
@@ -54,7 +57,7 @@ class MilvusProcess:
             return subprocess.Popen(
                 [binaries / "milvus", "run", "standalone"],
                 cwd=self.folder,
-                env={**os.environ, **own},
+                env={**os.environ, **own, **self._settings},
                 stdout=log,
                 stderr=log,
             )

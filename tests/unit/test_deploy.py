@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from imgsearch.tools.server.operations.health import OPEN
+from imgsearch.tools.stores.address import parse
 from support.cli import imgsearch
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
@@ -32,11 +33,13 @@ def commands() -> Iterator[list[str]]:
 
 def test_every_option_is_one_of_the_command() -> None:
     """A flag that was renamed would be found here."""
-    known = "\n".join(imgsearch("serve", "--help-all").lines)
-    for arguments in commands():
-        assert arguments[:2] == ["serve", "--http"]
+    fill = documents("compose.yaml")[0]["services"]["fill"]["command"]
+    assert fill[0] == "index"
+    known = {name: "\n".join(imgsearch(name, "--help-all").lines) for name in ("serve", "index")}
+    for arguments in (*commands(), fill):
+        assert arguments[:2] == ["serve", "--http"] or arguments is fill
         for flag in [word.partition("=")[0] for word in arguments if word.startswith("--")]:
-            assert re.search(rf"{flag}\b", known), flag
+            assert re.search(rf"{flag}\b", known[arguments[0]]), flag
 
 
 def test_probes_ask_for_addresses_that_need_no_token() -> None:
@@ -59,3 +62,22 @@ def test_the_drain_is_shorter_than_the_grace() -> None:
     for arguments, grace in zip(commands(), graces, strict=False):
         (drain,) = [int(word.partition("=")[2]) for word in arguments if word.startswith("--drain")]
         assert drain + 10 <= grace
+
+
+def test_servers_of_a_store_keep_nothing() -> None:
+    """They ask the Milvus service beside them at its port, and have no volume of an index."""
+    compose, kubernetes = documents("compose.yaml")[0], documents("kubernetes.yaml")
+    services = {
+        one["metadata"]["name"]: one["spec"]["ports"] for one in kubernetes if one["kind"] == "Service"
+    }
+    pod = kubernetes[0]["spec"]["template"]["spec"]
+    for arguments in (compose["x-server"]["command"], pod["containers"][0]["args"]):
+        (address,) = [word.partition("=")[2] for word in arguments if word.startswith("--store=")]
+        asked = parse(address)
+        assert asked.host in compose["services"]
+        assert asked.port in [port["port"] for port in services[asked.host]]
+        assert not any(word.startswith("--index") for word in arguments)
+    assert not any(volume.startswith("index:") for volume in compose["x-server"]["volumes"])
+    assert "index" not in {volume["name"] for volume in pod["volumes"]}
+    fill = compose["services"]["fill"]["command"]
+    assert {word for word in fill if word.startswith("--store=")} <= set(compose["x-server"]["command"])
