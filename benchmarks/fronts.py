@@ -1,17 +1,18 @@
 """Three servers of one Milvus store under fifty clients; one is killed, and later another one stopped in order.
 
-Theory: the servers hold nothing, so a client that goes on to the next address loses no more than the request that was on its
-way: one retry. A server that is stopped says so at /ready while it still answers: whoever looks there, as a balancer does,
-sees nothing at all. The clients ask as fast as they are answered, so that a request's time is mostly waiting: with one
-server gone of three, on a machine with cores for fewer, the median should hardly change.
+Theory: the servers hold nothing, so a client that goes on to the next address loses no more than the request that was
+on its way: one retry. A server that is stopped says so at /ready while it still answers: whoever looks there, as a
+balancer does, sees nothing at all. The clients ask as fast as they are answered, so that a request's time is mostly
+waiting: with one server gone of three, on a machine with cores for fewer, the median should hardly change.
 
     make .venv-stores/.ready && .venv-stores/bin/python benchmarks/fronts.py [--rows N] [--clients 50] [--seconds 60]
 
 A real Milvus 2.3 is started and filled with invented vectors of the demo's model; each server embeds the words of each
-query by that model. Each client asks the servers in turn, and tries the next one where a connection breaks or the status is
-503; a server that has failed is left out until /ready says yes. At a third of the time one server gets SIGKILL, and is
-started again two seconds later; at two thirds another one gets SIGTERM. Prints a table: requests, those that were tried
-again, those that failed for good, and percentiles of the milliseconds of a request, retries included; then a line of JSON.
+query by that model. Each client asks the servers in turn, and tries the next one where a connection breaks or the
+status is 503; a server that has failed is left out until /ready says yes. At a third of the time one server gets
+SIGKILL, and is started again two seconds later; at two thirds another one gets SIGTERM. Prints a table: requests, those
+that were tried again, those that failed for good, and percentiles of the milliseconds of a request, retries included;
+then a line of JSON, and what made requests be tried again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,12 +64,24 @@ class Front:
     port: int = 0
     up: bool = False
     process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
 
     def start(self) -> None:
         """Start it; it is up when /ready says so."""
         env = {**os.environ, "IMGSEARCH_RUNTIME_DIR": self.folder}
         with open(f"{self.folder}.log", "ab") as log:
+            self.starts += 1
             self.process = subprocess.Popen(self.command, env=env, stdout=log, stderr=log)
+
+    def end(self, number: int) -> None:
+        """Send it a signal."""
+        assert self.process
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        """Wait for its end; return the exit code."""
+        assert self.process
+        return self.process.wait(60)
 
     def is_ready(self) -> bool:
         """Ask /ready."""
@@ -96,6 +110,7 @@ class Load:
     ends: threading.Event = field(default_factory=threading.Event)
     asked: list[Asked] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
     def watch(self) -> None:
         """Look at /ready every second, as a balancer does."""
@@ -105,13 +120,15 @@ class Load:
 
     def client(self, number: int) -> None:
         """Ask one request after another."""
-        connections: dict[int, http.client.HTTPConnection] = {}
+        connections: dict[tuple[int, int], http.client.HTTPConnection] = {}
         for turn in itertools.count(number):
             if self.ends.is_set():
                 return
             self.asked.append(self._ask(connections, turn, f"{_COLOURS[turn % len(_COLOURS)]} {turn % 997}"))
 
-    def _ask(self, connections: dict[int, http.client.HTTPConnection], turn: int, text: str) -> Asked:
+    def _ask(
+        self, connections: dict[tuple[int, int], http.client.HTTPConnection], turn: int, text: str
+    ) -> Asked:
         began, tries = time.monotonic(), 0
         body = json.dumps({"text": text, "n": 10})
         while time.monotonic() - began < _PATIENCE:
@@ -121,15 +138,12 @@ class Load:
                 continue
             front = up[(turn + tries) % len(up)]
             tries += 1
+            to = front.number, front.starts  # no connection outlives the server that it was to
             try:
-                if front.number not in connections:
-                    connections[front.number] = http.client.HTTPConnection(
-                        "127.0.0.1", front.port, timeout=30
-                    )
-                connections[front.number].request(
-                    "POST", "/query", body, {"authorization": f"Bearer {_TOKEN}"}
-                )
-                answer = connections[front.number].getresponse()
+                if to not in connections:
+                    connections[to] = http.client.HTTPConnection("127.0.0.1", front.port, timeout=30)
+                connections[to].request("POST", "/query", body, {"authorization": f"Bearer {_TOKEN}"})
+                answer = connections[to].getresponse()
                 told = json.loads(answer.read())
                 if answer.status == 200 and len(told["hits"]) == 10:
                     return Asked(began, time.monotonic() - began, tries, True)
@@ -137,8 +151,10 @@ class Load:
                     self.problems.append(f"{answer.status}: {told}")
                     return Asked(began, time.monotonic() - began, tries, False)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                connections.pop(front.number).close()
-                self.problems.append(f"server {front.number}: {error!r}")
+                connections.pop(to).close()
+                self.problems.append(
+                    f"server {front.number}, {time.monotonic() - self.began:.0f} s: {error!r}"
+                )
             front.up = False
         return Asked(began, time.monotonic() - began, tries, False)
 
@@ -233,18 +249,18 @@ def main() -> None:
                     thread.start()
                 time.sleep(options.seconds / 3)
                 killed = time.monotonic()
-                fronts[0].process.kill()
-                fronts[0].process.wait()
+                fronts[0].end(signal.SIGKILL)
+                fronts[0].ended()
                 time.sleep(2)
                 fronts[0].start()
                 time.sleep(max(0.0, began + 2 * options.seconds / 3 - time.monotonic()))
                 stopped = time.monotonic()
-                fronts[1].process.send_signal(signal.SIGTERM)
+                fronts[1].end(signal.SIGTERM)
                 time.sleep(options.seconds / 3)
                 load.ends.set()
                 for thread in work:
                     thread.join()
-                code = fronts[1].process.poll()
+                code = fronts[1].ended()
         finally:
             server.stop()
 
@@ -262,8 +278,8 @@ def main() -> None:
     for row in table:
         print("".join(f"{value:>18}" if head == "when" else f"{value:>12}" for head, value in row.items()))
     print(json.dumps({"benchmark": "fronts", **vars(options), "stopped_with": code, "table": table}))
-    for problem in load.problems[:5]:
-        print(problem)
+    for problem, times in Counter(load.problems).most_common(8):
+        print(f"{times} x {problem}")
 
 
 if __name__ == "__main__":

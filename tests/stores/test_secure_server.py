@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imgsearch.errors import StoreError
-from imgsearch.tools.stores.address import CA, TLS, TOKEN, Address, parse
+from imgsearch.tools.stores.address import CA, TOKEN, Address, parse
 from imgsearch.tools.stores.milvus import MilvusStore
 from support.fakes import spec
 from support.milvus_server import MilvusProcess
@@ -58,19 +59,20 @@ def test_the_token_and_the_certificate_open_a_store(
     address: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With both it can be filled and asked; without either, or with a wrong one, a line says what is the matter."""
+    right = os.environ[CA]
+    monkeypatch.setenv(CA, certificate(tmp_path, "another")[0])
+    with pytest.raises(StoreError, match="no Milvus server answers there"):
+        MilvusStore.at(address)
+    monkeypatch.delenv(CA)
+    with pytest.raises(StoreError, match="no Milvus server answers there"):
+        MilvusStore.at(address)
+    monkeypatch.setenv(CA, right)
+    monkeypatch.setenv(TOKEN, "root:wrong")
+    with pytest.raises(StoreError, match=f"refuses access; set {TOKEN}"):
+        MilvusStore.at(address)
+    monkeypatch.setenv(TOKEN, "root:Milvus")
     store = MilvusStore.at(address, spec(), create=True)
     store.upsert([image(1), image(2)], rows([1, 2]))
     ((best, _),) = store.search(rows([2]).astype("float32"), 1)[0]
     assert best.key == image(2).key
     store.close()
-    monkeypatch.setenv(TOKEN, "root:wrong")
-    with pytest.raises(StoreError, match=f"refuses access; set {TOKEN}"):
-        MilvusStore.at(address)
-    monkeypatch.setenv(TOKEN, "root:Milvus")
-    monkeypatch.setenv(CA, certificate(tmp_path, "another")[0])
-    with pytest.raises(StoreError, match="no Milvus server answers there"):
-        MilvusStore.at(address)
-    monkeypatch.delenv(CA)
-    monkeypatch.setenv(TLS, "0")
-    with pytest.raises(StoreError, match="no Milvus server answers there"):
-        MilvusStore.at(address)

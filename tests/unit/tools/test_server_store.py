@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -162,6 +163,28 @@ def test_two_servers_of_a_store_give_the_same(front: Front, memory: MemoryStore)
     answer = first.query({"text": "blue"})
     del first
     assert second.query({"text": "blue"}) == answer
+
+
+def test_searches_wait_for_the_store_side_by_side(front: Front, memory: MemoryStore) -> None:
+    """While one waits for the store another is answered, and both have their words embedded."""
+    server, both = front(), Barrier(2)
+    memory.fail = lambda call: both.wait(60) and None if call == "search" else None
+    assert server.searches
+    asked = [server.searches.submit(server.query, {"text": text}) for text in ("red", "blue")]
+    assert [one.result()["hits"][0]["score"] for one in asked] == [pytest.approx(1.0, abs=0.1)] * 2
+
+
+def test_trouble_with_the_store_is_no_fault_of_who_asks(front: Front, memory: MemoryStore) -> None:
+    """Its status tells a balancer to ask again, and the line what is the matter."""
+
+    def away(call: str) -> None:
+        raise StoreError("milvus://localhost/photos: no Milvus server answers there; is it running?")
+
+    app = make_app(front(), SOCKET, "own")
+    memory.fail = away
+    status, answer, _ = ask(app, "/query", b'{"text": "red"}', "own")
+    assert (status, answer["error"]["kind"]) == (503, "StoreError")
+    assert "\n" not in answer["error"]["message"]
 
 
 def test_a_server_is_ready_again_when_its_store_is_back(

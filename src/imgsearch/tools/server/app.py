@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from imgsearch.client import protocol
-from imgsearch.errors import ImgsearchError, UsageError, exhausted
+from imgsearch.errors import ImgsearchError, StoreError, UsageError, exhausted
 from imgsearch.search import SearchKind
 from imgsearch.search.examples import read_image
 from imgsearch.text import Call
@@ -62,6 +62,8 @@ def make_app(
     open_port: OpenPort = _no_port,
     operations: Operations = NO_OPERATIONS,
     readiness: Readiness | None = None,
+    questions: ThreadPoolExecutor | None = None,
+    searches: ThreadPoolExecutor | None = None,
 ) -> Starlette:
     """Return the application that answers by ``handlers``; with ``warm`` the default index's model is loaded at once.
 
@@ -71,13 +73,16 @@ def make_app(
     Questions and batches of pictures are done in one thread each, in the order in which they come: a question waits
     for other questions and never for a whole batch, and torch keeps no team of threads a request. The image of a
     question is read and decoded beside, in threads of its own: it may take long, and nobody else waits for it.
+    ``questions`` is the thread of questions, if handlers have it already; ``searches`` are other ones in which whole
+    searches are answered, if these mostly wait, as for a store.
     """
     readiness = readiness or Readiness(warm=warm)
     clients = Clients(operations.clients, handlers.say) if operations.clients else None
     strangers = handlers.for_clients() if clients else handlers
     metrics = Metrics(lambda: not not_ready(), handlers.has_model) if operations.metrics else None
     write = open_log(operations.log) if operations.log else None
-    questions = page.questions if page else ThreadPoolExecutor(1, "questions")
+    questions = questions or (page.questions if page else ThreadPoolExecutor(1, "questions"))
+    searches = searches or questions
     batches = ThreadPoolExecutor(1, "batches")
     images = ThreadPoolExecutor(_IMAGE_THREADS, "images")
     batch_slots = asyncio.Semaphore(_BATCH_SLOTS)
@@ -160,18 +165,18 @@ def make_app(
         asked = handlers if _is_owner(request) else strangers
         answer = asked.query if kind == "query" else asked.similar
         if not may_name_images(data):
-            return json_response(await run_in(request, questions, answer, data))
-        files = await run_in(request, questions, asked.images_to_read, kind, data)
+            return json_response(await run_in(request, searches, answer, data))
+        files = await run_in(request, searches, asked.images_to_read, kind, data)
         if files and not _is_owner(request):
             raise UsageError("the image is not indexed; only the server's owner may name other files")
         if not files:
-            return json_response(await run_in(request, questions, answer, data))
+            return json_response(await run_in(request, searches, answer, data))
         async with image_slots:
             read = [await run_in(request, images, read_image, *file) for file in files]
-            return json_response(await run_in(request, questions, answer, data, *read))
+            return json_response(await run_in(request, searches, answer, data, *read))
 
     async def from_catalogue(request: Request, answer: Callable[[Any], dict[str, Any]]) -> Response:
-        return json_response(await run_in(request, questions, answer, await _read_asked(request)))
+        return json_response(await run_in(request, searches, answer, await _read_asked(request)))
 
     async def list_images(request: Request) -> Response:
         return await from_catalogue(request, handlers.listed)
@@ -203,7 +208,7 @@ def make_app(
         idle_checks.cancel()
         if page:
             page.close()
-        for pool in (questions, batches, images):
+        for pool in (questions, searches, batches, images):
             pool.shutdown(wait=False, cancel_futures=True)
 
     own_routes = [
@@ -281,9 +286,11 @@ def _run_logged(work: Callable[[], None]) -> None:
 
 
 def _bad_request(request: Request, error: Exception) -> Response:
-    """Answer with what the user can mend."""
+    """Answer with what the user can mend; or, of a store, who runs it: then asking again may help."""
     assert isinstance(error, ImgsearchError)
-    return json_response(protocol.error_json(error, {"below": "in"}), 400)
+    return json_response(
+        protocol.error_json(error, {"below": "in"}), 503 if isinstance(error, StoreError) else 400
+    )
 
 
 def _other_version(request: Request, error: Exception) -> Response:

@@ -136,6 +136,8 @@ def serve(
             open_port=ports.open,
             operations=options.operations,
             readiness=readiness,
+            questions=handlers.questions,
+            searches=handlers.searches,
         )
         if token is not None:
             reporter.say(f"{handlers.http} (token file: {address.token})")

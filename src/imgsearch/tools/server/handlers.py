@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -46,6 +47,11 @@ def may_name_images(data: Any) -> bool:
 
 class Handlers:
     """Answers requests with the models and indexes of some resources."""
+
+    questions: ThreadPoolExecutor | None = None
+    """The one thread in which the model embeds queries, if it is not whoever answers them."""
+    searches: ThreadPoolExecutor | None = None
+    """The threads in which searches are answered, if it is not the former."""
 
     def __init__(self, resources: Resources, saved: SavedQueries = NO_SAVED) -> None:
         """Take what is shared with the other handlers of the server, and the user's saved queries."""

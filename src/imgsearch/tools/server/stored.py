@@ -7,6 +7,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -41,6 +43,7 @@ from imgsearch.types import (
 
 T = TypeVar("T")
 
+_AT_ONCE = 8  # searches, each by a connection of its own
 _REMEMBERED = 1_000  # vectors of words that were asked
 _LOOK_AGAIN = 1.0  # seconds for which an answer about the store is good
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
@@ -70,7 +73,10 @@ def _are_words(inputs: Sequence[Input]) -> bool:
 
 
 class HeldStore:
-    """A store that is opened when it is first needed, and used by one thread at a time."""
+    """A store that is opened when it is first needed: once for each of the threads that use it at the same time.
+
+    A search mostly waits: for the network, and for the server's clock, so that it sees all that was acknowledged.
+    """
 
     def __init__(
         self, address: str, open_store: Callable[[], VectorStore], probe: Callable[[], Callable[[], None]]
@@ -78,7 +84,7 @@ class HeldStore:
         """Open nothing yet. ``probe`` makes what asks, in a few seconds, whether the store answers (StoreError)."""
         self.address, self.words = address, Words()
         self._open, self._make_probe = open_store, probe
-        self._store: VectorStore | None = None
+        self._idle: list[VectorStore] = []
         self._probe: Callable[[], None] | None = None
         self._turn, self._probing = threading.Lock(), threading.Lock()
         self._trouble, self._looked = "", -1e9
@@ -86,9 +92,13 @@ class HeldStore:
     def use(self, work: Callable[[VectorStore], T]) -> T:
         """Return what ``work`` makes of the store. Raises what opening it raises, and what ``work`` does."""
         with self._turn:
-            if self._store is None:
-                self._store = self._open()
-            return work(self._store)
+            store = self._idle.pop() if self._idle else None
+        store = store or self._open()
+        try:
+            return work(store)
+        finally:
+            with self._turn:
+                self._idle.append(store)
 
     def trouble(self) -> str:
         """Return why the store can't be asked now, "" if it can; it may take some seconds to find out."""
@@ -132,12 +142,16 @@ class StoreHandlers(Handlers):
         """Take the models that are shared with the server's other handlers, and the store."""
         super().__init__(resources, saved)
         self._held = store
+        self.questions = ThreadPoolExecutor(1, "questions")
+        self.searches = ThreadPoolExecutor(_AT_ONCE, "searches")
         self._cold = False  # the model was to be loaded, and the store was not there to say which
         self._said = ""
 
     def for_clients(self) -> StoreHandlers:
         """Return the same without the owner's saved queries."""
-        return StoreHandlers(self.resources, self._held)
+        others = StoreHandlers(self.resources, self._held)
+        others.questions, others.searches = self.questions, self.searches
+        return others
 
     def trouble(self) -> str:
         """Return why the store can't be asked now; "" if it can."""
@@ -147,7 +161,8 @@ class StoreHandlers(Handlers):
         """Load the store's model and let it embed once; return what keeps it from being so, "" for nothing."""
 
         def work(store: VectorStore) -> None:
-            encoder = self._encoder(store, ModelOptions(), cache=False)
+            # In this thread: it may be that of questions.
+            encoder = _Encoder(self.resources.models, self._held.address, store, ModelOptions(), Words())
             encoder.embed([Input(text="a photograph", instruction=store.spec.query_prompt)])
             if runtime := self.resources.models.runtime:
                 self.say(
@@ -225,7 +240,7 @@ class StoreHandlers(Handlers):
 
     def _encoder(self, store: VectorStore, options: ModelOptions, *, cache: bool) -> QueryEncoder:
         words = self._held.words if cache else Words()
-        return _Encoder(self.resources.models, self._held.address, store, options, words)
+        return _Encoder(self.resources.models, self._held.address, store, options, words, self.questions)
 
 
 class _Encoder:
@@ -238,9 +253,11 @@ class _Encoder:
         store: VectorStore,
         options: ModelOptions,
         words: Words,
+        questions: ThreadPoolExecutor | None = None,
     ) -> None:
+        """Take the one thread to embed in, None for whichever asks: torch keeps a team of threads for each."""
         self._pool, self._address, self._store, self._options = pool, address, store, options
-        self._words = words
+        self._words, self._questions = words, questions
 
     def embed(self, inputs: Sequence[Input]) -> Vectors:
         """Return one float32 row an input. Raises as loading the model and its own ``embed`` do."""
@@ -249,8 +266,14 @@ class _Encoder:
         spec = self._store.spec.model_spec(checkpoint.folder, self._options)
         if (known := self._words.get(spec, inputs)) is not None:
             return known
-        with self._pool.use(spec) as encoder:
-            vectors = encoder.embed(inputs)
+
+        def compute() -> Vectors:
+            with self._pool.use(spec) as encoder:
+                return encoder.embed(inputs)
+
+        # With the context, in which notices of the model are collected.
+        computed = self._questions and self._questions.submit(copy_context().run, compute)
+        vectors = computed.result() if computed else compute()
         self._words.put(spec, inputs, vectors)
         return vectors
 

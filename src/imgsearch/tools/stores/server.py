@@ -113,6 +113,9 @@ class Server:
         if isinstance(error, StoreError | MissingExtra):
             return error
         text = _text_of(error)
+        if _NOT_THERE.search(text) and _REFUSED_TOKEN.search(str(error.__cause__)):
+            text = "wrong user, password or API key"  # which is found when the connection is made
+            return StoreError(f"{self.shown}: the server refuses access; set {TOKEN} ({text})")
         if getattr(error, "code", None) == _NO_COLLECTION:
             return StoreError(
                 f"{self.shown}: there is no such collection; make one of an index with: ",
