@@ -168,10 +168,12 @@ def _parts(folder: str, data: str, attention: str = "sdpa", room: int | None = N
     return Parts(module, rows, table.column_names, pictures)
 
 
-def _gradients(parts: Parts, mini_batch: int, dims: tuple[int, ...]) -> tuple[float, dict[str, torch.Tensor]]:
+def _gradients(
+    parts: Parts, mini_batch: int, dims: tuple[int, ...], *, symmetric: bool = False
+) -> tuple[float, dict[str, torch.Tensor]]:
     whole = recipe.build_model(parts.module, "cpu")
     whole.train()
-    options = TrainOptions(out="", batch_size=len(parts.rows), mini_batch=mini_batch)
+    options = TrainOptions(out="", batch_size=len(parts.rows), mini_batch=mini_batch, symmetric=symmetric)
     loss, _ = recipe.build_loss(whole, dims, options)
     features = [parts.module.preprocess([row[column] for row in parts.rows]) for column in parts.columns]
     whole.zero_grad()
@@ -248,6 +250,25 @@ def test_positions_are_transformers_own(tiny_checkpoint: str) -> None:
         ids, types = torch.from_numpy(tokens.ids)[None], torch.from_numpy(tokens.types)[None]
         wanted, _ = model.get_rope_index(ids, types, image_grid_thw=torch.tensor([grid]))
         assert np.array_equal(positions(tokens.types, grid, layout.merge), wanted[:, 0].T.numpy())
+
+
+def test_the_symmetric_loss_asks_both_ways(tiny_checkpoint: str, pairs: str) -> None:
+    """It is the mean of two cross entropies: of each query among all documents, of each document among the queries."""
+    parts = _parts(tiny_checkpoint, pairs)
+    whole = recipe.build_model(parts.module, "cpu")
+    whole.eval()
+    with torch.no_grad():
+        queries, *documents = (
+            whole(parts.module.preprocess([row[column] for row in parts.rows]))["sentence_embedding"]
+            for column in parts.columns
+        )
+    right = torch.arange(len(queries))
+    forth = torch.nn.functional.cross_entropy(20 * queries @ torch.cat(documents).T, right)
+    back = torch.nn.functional.cross_entropy(20 * documents[0] @ queries.T, right)
+    found, _ = _gradients(parts, len(parts.rows), (128,), symmetric=True)
+    assert found == pytest.approx(float(forth + back) / 2, rel=1e-4)
+    in_parts, _ = _gradients(_parts(tiny_checkpoint, pairs), 5, (128,), symmetric=True)
+    assert in_parts == pytest.approx(found, rel=1e-5)
 
 
 def test_gradient_cache_and_one_pass_agree(tiny_checkpoint: str, pairs: str) -> None:

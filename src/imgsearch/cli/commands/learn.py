@@ -116,6 +116,14 @@ def train(
             "--scale", metavar="X", help="Factor on cosines: 1 / temperature", rich_help_panel=ADVANCED
         ),
     ] = 20.0,
+    symmetric: Annotated[
+        bool,
+        typer.Option(
+            "--symmetric",
+            help="Also tell each image's text from the others, as CLIP does",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = False,
     dims: Annotated[
         str | None,
         typer.Option(
@@ -263,6 +271,7 @@ def train(
         schedule=schedule,
         weight_decay=weight_decay,
         scale=scale,
+        symmetric=symmetric,
         dims=numbers("--dims", dims),
         negatives=negatives,
         pixels=_budget(detail, max_pixels, min_pixels),

@@ -32,7 +32,8 @@ class TrainOptions:
 
     ``steps`` ends the run early or late, whatever ``epochs`` says. ``warmup`` is the share of all steps in
     which the rate rises. ``mini_batch`` is how many inputs are in memory at a time. ``scale`` is what cosines
-    are multiplied by, one over the temperature.
+    are multiplied by, one over the temperature. ``symmetric`` also asks of each document which query is its own, as
+    CLIP was trained; else only each query is asked for its document.
     """
 
     out: str
@@ -50,6 +51,7 @@ class TrainOptions:
     schedule: str = "linear"
     weight_decay: float = 0.0
     scale: float = 20.0
+    symmetric: bool = False
     dims: tuple[int, ...] | None = None
     negatives: int | None = None
     pixels: PixelBudget | Literal["checkpoint"] | None = None

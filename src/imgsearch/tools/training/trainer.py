@@ -58,12 +58,16 @@ def build_loss(
     and runs the model once a step instead of twice.
     """
     inner: torch.nn.Module
+    # One cross entropy for each way, of which the mean is the loss.
+    ways: dict[str, Any] = {"partition_mode": "per_direction"} if options.symmetric else {}
+    if options.symmetric:
+        ways["directions"] = ("query_to_doc", "doc_to_query")
     if options.mini_batch >= options.batch_size:
-        inner = MultipleNegativesRankingLoss(model, scale=options.scale)
+        inner = MultipleNegativesRankingLoss(model, scale=options.scale, **ways)
         how = "the whole batch at once, without gradient cache"
     else:
         inner = CachedMultipleNegativesRankingLoss(
-            model, scale=options.scale, mini_batch_size=options.mini_batch
+            model, scale=options.scale, mini_batch_size=options.mini_batch, **ways
         )
         how = Message(f"gradient cache, {options.mini_batch} inputs at a time (", Option("mini_batch"), ")")
     return MatryoshkaLoss(model, inner, matryoshka_dims=list(dims)), how
