@@ -11,7 +11,10 @@ REFERENCE := .venv-reference
 # Real stores, in an environment of their own: a Milvus server (linux x86-64, 60 MB to download, 1 GB of memory).
 STORES := .venv-stores
 
-.PHONY: docs demo test quick stores faults fuzz reference smoke bench lint types check wheel clean
+# A server that plays S3 on loopback, in an environment of its own, with AWS's SDK.
+BUCKETS := .venv-buckets
+
+.PHONY: docs demo test quick stores buckets faults fuzz reference smoke bench lint types check wheel clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
@@ -39,6 +42,10 @@ faults: $(READY)
 # The contract of stores asked of a real Milvus and of milvus-lite, which proves nothing about Milvus; the server killed.
 stores: $(STORES)/.ready
 	$(STORES)/bin/python -m pytest tests/stores
+
+# Images in buckets, read from a server that plays S3.
+buckets: $(BUCKETS)/.ready
+	$(BUCKETS)/bin/python -m pytest tests/buckets
 
 # What other people's folders may hold, damaged at random (seeded), for ten minutes; add SEED=2 for other damage.
 SEED ?= 1
@@ -109,5 +116,14 @@ $(STORES)/.ready: tests/stores/requirements.txt | $(READY)
 		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	touch $@
 
+# With its own dependencies, of which some are older than those in .venv.
+$(BUCKETS)/.ready: tests/buckets/requirements.txt | $(READY)
+	$(BIN)/python -m venv --clear --without-pip $(BUCKETS)
+	$(BIN)/python -m pip --python $(BUCKETS)/bin/python install --quiet --disable-pip-version-check --requirement $<
+	$(BUCKETS)/bin/python -c 'import sys, sysconfig; \
+		print(f"import site; site.addsitedir({sys.argv[1]!r})", file=open(sysconfig.get_path("purelib") + "/beside.pth", "w"))' \
+		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(REFERENCE) $(STORES) demo-gallery dist site
+	rm -rf $(VENV) $(REFERENCE) $(STORES) $(BUCKETS) demo-gallery dist site

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from imgsearch.addresses import is_remote
+
 LONGEST = 16_384
 """Bytes of a path that is still read: a walk of endless folders must end somewhere."""
 _AT_ONCE = 1_023 if sys.platform == "darwin" else 4_095  # bytes of a path that one call takes
@@ -95,8 +97,11 @@ def is_readable(path: str) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Whether there is something at a path, or where the link there leads to."""
-    return _mode(path) is not None
+    """Whether there is something at a path, or where the link there leads to.
+
+    An object of a bucket counts as there: to look takes a network, and the next run of `index` does.
+    """
+    return is_remote(path) or _mode(path) is not None
 
 
 def lexists(path: str) -> bool:

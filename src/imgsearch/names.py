@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote, normal
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import Root
@@ -33,6 +34,12 @@ def known_as(path: str, roots: Sequence[Root], catalog: Catalog | None) -> Name:
     (st_dev, st_ino) of the folders on the way and by the mount table. A path that is not known is the one that its root
     would give it; outside of every root, its real path. Without a ``catalog`` only the roots are known.
     """
+    if is_remote(path):
+        try:
+            path = normal(path)
+        except ValueError:
+            return Name(path, False)
+        return Name(path, _is_known(path, roots, catalog))
     readings = _readings(path)
     for reading in readings:
         if _is_known(reading, roots, catalog):
@@ -117,7 +124,7 @@ def _by_identity(readings: Sequence[str], roots: Sequence[Root], catalog: Catalo
     """Yield the names that the index could have for what some paths lead to, by roots and the folders above them."""
     folders: dict[tuple[int, int], str] = {}
     for root in roots:
-        for folder in _with_those_above(root.path):
+        for folder in _with_those_above(root.path) if not is_remote(root.path) else ():
             if identity := deep.identity(folder):
                 folders.setdefault(identity, folder)
     for reading in readings:

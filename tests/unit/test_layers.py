@@ -30,6 +30,7 @@ STOREYS = (
     {"machine"},
     {"errors", "startup"},
     {"deep", "installation", "lines", "place", "text"},
+    {"addresses"},
 )
 ONLY_IN = {
     "faiss": {"index/ann/"},
@@ -64,6 +65,7 @@ ONLY_IN = {
     "ir_measures": {"tools/evaluation/metrics"},
     "matplotlib": {"tools/evaluation/report"},
     "sentence_transformers": {"model/library/loading", "tools/training/"},
+    "obstore": {"files/bucket"},
     "typer": {"cli/"},
     "psutil": {"index/layout", "indexing/gentle/", "machine/memory"},
     "limits": {"tools/server/operations/clients"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
+from imgsearch.addresses import is_remote
 from imgsearch.mounts import Mounts
 from imgsearch.types import SourceFile
 
@@ -41,6 +42,9 @@ def source_file(
 
     Its inode and change time are 0, unknown, where the file system does not keep them. Raises OSError.
     """
+    if is_remote(root):
+        numbers = status.st_size, status.st_mtime_ns, 0, status.st_ino, 0
+        return SourceFile(root, path, *numbers, sidecars, sidecar_state, reading)
     if device is None:
         mounts = Mounts()
         device = mounts.drive(os.path.dirname(os.path.realpath(os.path.join(root, path)))).number

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from imgsearch import deep
-from imgsearch.errors import FolderError, PictureError, exhausted
+from imgsearch.addresses import is_remote, normal
+from imgsearch.errors import FolderError, MissingExtra, PictureError, exhausted
+from imgsearch.files import bucket
 from imgsearch.text import display_path, error_line
 
 _IN_MEMORY = 64 << 20  # bytes: up to here the hash and the decoder see the very same bytes
@@ -30,7 +33,7 @@ class OpenedFile:
 
 @contextmanager
 def open_source(path: str, recognise: Callable[[BinaryIO], object] | None = None) -> Iterator[OpenedFile]:
-    """Open and hash a file, which is closed at the end.
+    """Open and hash a file, which is closed at the end, or an object of a bucket.
 
     ``recognise`` gets the open file before it is hashed, and raises PictureError for one that is not worth that: a
     file of 50 GB with the name of an image costs a look at its first bytes.
@@ -42,6 +45,10 @@ def open_source(path: str, recognise: Callable[[BinaryIO], object] | None = None
     Raises PictureError: "vanished", "unreadable" (also what is no regular file), "empty file", "changed while it
     was read", "out of memory", or what ``recognise`` raises.
     """
+    if is_remote(path):
+        with bucket.fetched(path, recognise) as found:
+            yield OpenedFile(*found)
+        return
     try:
         file = open_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -85,6 +92,8 @@ def open_regular(path: str) -> io.BufferedReader:
 
     Without O_NONBLOCK a pipe that took the file's place would be waited on for ever.
     """
+    if is_remote(path):
+        raise FileNotFoundError(errno.ENOENT, "it is in a bucket, not on this machine")
     file = open(path, "rb", opener=lambda name, flags: deep.open_file(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
@@ -103,8 +112,17 @@ def _changed(file: BinaryIO, before: os.stat_result) -> bool:
 def check_root(path: str) -> str:
     """Return the absolute real path of a folder to index, or of a single file.
 
-    Raises FolderError if there is nothing at ``path``, or it can't be read, or is neither of the two.
+    An address (s3://…) is not looked at. Raises FolderError if there is nothing at ``path``, or it can't be read, or
+    is neither of the two, and MissingExtra.
     """
+    if is_remote(path):
+        if not bucket.is_installed():
+            raise MissingExtra(display_path(path), bucket.EXTRA)
+        try:
+            return normal(path)
+        except ValueError as error:
+            shown = re.sub(r"//[^/@]*@", "//…@", path)
+            raise FolderError(f"{display_path(shown)}: {error}") from error
     if not path:
         raise FolderError("the path is empty")
     real = os.path.realpath(path)

@@ -47,7 +47,7 @@ TILES = "tiles"
 """In SourceFile.reading of a file that is cut into tiles, too, if it is large."""
 RAW_TOO = "raw too"
 """SourceFile.reading of a RAW file that is read though the same photo lies beside it."""
-_EMPTY = Message(
+EMPTY_FOLDER = Message(
     "its folder is empty now; to remove its images from the index: ", Option("prune_empty", True)
 )
 
@@ -241,7 +241,7 @@ class Walk:
         if here is None or (device != here and (device, here) not in same):
             return False, COVERED if here and not device else NOT_MOUNTED
         if not prune_empty and not self.empty_folders.isdisjoint(folders):
-            return False, _EMPTY
+            return False, EMPTY_FOLDER
         return True, "excluded now" if deep.exists(self._absolute(path)) else "deleted"
 
     def device_now(self, path: str) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgsearch.addresses import is_remote, normal
 from imgsearch.errors import UsageError
 from imgsearch.fs import is_at_or_below
 from imgsearch.text import Option, display_path
@@ -202,6 +203,8 @@ def stored_options(options: Mapping[str, object], base: str) -> str:
 
 
 def _folder(path: str) -> str:
+    if is_remote(path) and normal(path) == path:
+        return path
     if not os.path.isabs(path) or "\0" in path or os.path.normpath(path) != path:
         raise ValueError(f"{path[:100]!r} is not an absolute folder")
     return path

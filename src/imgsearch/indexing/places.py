@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.files.open import open_regular
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.rows import FileRow, Root
-from imgsearch.mounts import Drive, Mounts, number_of
+from imgsearch.mounts import UNKNOWN, Drive, Mounts, number_of
 from imgsearch.text import Call, Message, display_path
 
 _SAMPLE = 100  # of a drive's files are looked for
@@ -57,6 +58,8 @@ def place_of(root: Root, mounts: Mounts, samples: Samples, *, rebuild: bool = Fa
 
     ``rebuild`` says that what is not there will not be in the index: it changes nothing but the words.
     """
+    if is_remote(root.path):
+        return Place("same", UNKNOWN)  # the walk finds out
     path = display_path(root.path)
     removed = "removed from the index until you index it again"
     consequence = f"its images are {removed}" if rebuild else "its images stay indexed"

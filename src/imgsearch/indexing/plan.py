@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.files import NOT_MOUNTED, RAW, Reached, Walk, in_turn, kind_of
+from imgsearch.files.bucket_walk import BucketWalk
 from imgsearch.files.walk import RAW_TOO
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
@@ -18,7 +20,7 @@ from imgsearch.index.lookup import FileLookup
 from imgsearch.index.rows import TRANSIENT, FileRow, Root, is_current
 from imgsearch.indexing.documents.live_photos import PART, has_still
 from imgsearch.indexing.documents.raw_pairs import PAIR
-from imgsearch.indexing.roots import PlannedRoot, Scope
+from imgsearch.indexing.roots import PlannedRoot, Scope, is_folder
 from imgsearch.mounts import Drive, Mounts
 from imgsearch.names import owner_of, single_files
 from imgsearch.types import Reporter, Silent, SourceFile
@@ -98,7 +100,7 @@ def make_plan(
         skip = owned - root.owned_paths()
         for subpath in root.subpaths:
             others = _Named(known, subpath, extensions, is_image, (named or {}).get(root.path, ()))
-            walk = Walk(
+            walk = (BucketWalk if is_remote(root.path) else Walk)(
                 root.path,
                 root.options,
                 extensions,
@@ -153,7 +155,7 @@ def _judge(
         return
     mounts.refresh()
     try:
-        mounted = mounts.drive(walk.root) == drive  # still, after the walk
+        mounted = is_remote(walk.root) or mounts.drive(walk.root) == drive  # still, after the walk
     except OSError:
         mounted = False
     if not mounted:
@@ -224,7 +226,7 @@ class _Elsewhere:
                 parts.setdefault(outer.path, set()).add(os.path.relpath(planned.path, outer.path))
         for root in self.catalog.roots():
             walked = parts.get(root.path, set())
-            if "" not in walked:
+            if "" not in walked and not is_remote(root.path):
                 yield root, partial(_is_in, walked)
 
 
@@ -434,7 +436,7 @@ def _leave_out_empty(plan: Plan, non_empty: _NonEmpty, scope: Scope, catalog: Ca
 
 def _known_below(path: str, roots: list[Root], catalog: Catalog) -> bool:
     """Whether the catalogue has a file at or below a path."""
-    if not deep.isdir(path):
+    if not is_folder(path):
         # A root of that path was a folder; the file is its parent's.
         roots = [root for root in roots if not is_at_or_below(root.path, path)]
     owner = owner_of(path, roots)

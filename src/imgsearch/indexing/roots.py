@@ -12,12 +12,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root, in_order
+from imgsearch.files.kinds import extension
 from imgsearch.fs import is_at_or_below, is_below
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.layout import base_of
 from imgsearch.index.rows import Root, stored_path
+from imgsearch.indexing.documents.opened import candidates
 from imgsearch.indexing.places import Samples, devices_now, place_of
 from imgsearch.media.documents.contract import chosen
 from imgsearch.mounts import UNKNOWN, Drive, Mounts
@@ -159,7 +162,7 @@ def resolve_scope(
         located, reason = _locate(wanted, roots, mounts or Mounts(), samples, rebuild=rebuild)
         if located:
             present.append(replace(located, subpaths=_outermost(wanted.subpaths)))
-        elif wanted.path in needed and deep.isdir(wanted.path):
+        elif wanted.path in needed and is_folder(wanted.path):
             raise FolderError(reason)
         if reason:
             reporter.say(reason)
@@ -189,6 +192,13 @@ def check_portable(scope: Scope, index: str, mounts: Mounts) -> None:
             )
 
 
+def is_folder(path: str) -> bool:
+    """Whether a path is a folder; of an address the name tells: that of an image or document is an object."""
+    if is_remote(path):
+        return extension(path) not in candidates()
+    return deep.isdir(path)
+
+
 def _requested(
     paths: Sequence[str], roots: Sequence[Root], overrides: WalkOverrides, catalog: Catalog | None
 ) -> dict[str, str]:
@@ -198,11 +208,11 @@ def _requested(
     for path in paths:
         real = check_root(path)
         place = known_as(path, known, catalog).path
-        if overrides != NO_OVERRIDES and os.path.realpath(place) != place:
+        if overrides != NO_OVERRIDES and not is_remote(place) and os.path.realpath(place) != place:
             place = real  # what lies behind a link gets options of its own only as a root, which is no link
         requested[place] = path
         # The next path may be another name of this one.
-        if deep.isdir(place):
+        if is_folder(place):
             known.append(Root(0, place, {}, os.sep))
         else:
             known.append(Root(0, os.path.dirname(place), {"only": [os.path.basename(place)]}, os.sep))
@@ -242,7 +252,7 @@ def _plan_requested(
 ) -> None:
     """Plan the roots that own the paths asked for."""
     for path in sorted(requested, key=lambda path: (path.count(os.sep), path)):
-        if deep.isdir(path):
+        if is_folder(path):
             _plan_folder(path, roots, overrides, planned)
         else:
             _plan_file(path, roots, overrides, planned)
@@ -262,7 +272,7 @@ def _plan_nested(
     """Plan the known roots that lie in a folder asked for: as a whole, with their own options."""
     for root in roots:
         if root.path in requested or not any(
-            is_below(root.path, path) and deep.isdir(path) for path in requested
+            is_below(root.path, path) and is_folder(path) for path in requested
         ):
             continue
         # As a whole also where parts of it were asked for; single files stay single files.
@@ -371,6 +381,8 @@ def _locate(
     planned: PlannedRoot, roots: Sequence[Root], mounts: Mounts, samples: Samples, *, rebuild: bool
 ) -> tuple[PlannedRoot | None, str]:
     """Return a root with where it lies now, and what is worth telling; no root if its drive or folder is not there."""
+    if is_remote(planned.path):
+        return planned, ""
     known = next((root for root in roots if root.path == planned.path), None)
     outer = planned.split_from
     places = {root.path: place_of(root, mounts, samples, rebuild=rebuild) for root in (known, outer) if root}

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.budgets import load_picture
 from imgsearch.errors import FolderError, InputError, PictureError
 from imgsearch.files import open_source, source_file
@@ -74,7 +75,7 @@ def content_by_path(index: ImageIndex, path: str) -> bytes | None:
     own = known_as(path, roots, index.catalog).path
     state, failure = None, None
     try:
-        state = deep.stat(path)
+        state = None if is_remote(own) else deep.stat(path)
     except OSError as error:
         failure = error
     content: bytes | None = None

@@ -17,6 +17,7 @@ from contextlib import suppress
 from urllib.parse import quote
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.errors import ImgsearchError
 from imgsearch.text import display_path
 
@@ -122,6 +123,9 @@ def reveal(*paths: str) -> None:
 
 def _checked(paths: Iterable[str]) -> list[str]:
     """Return the paths absolute and each once. Raises DesktopError for too many, and for one that is not there."""
+    paths = list(paths)
+    if remote := next(filter(is_remote, paths), None):
+        raise DesktopError(f"{display_path(remote)} is in a bucket; viewers open files of this machine only")
     checked = list(dict.fromkeys(map(os.path.abspath, paths)))
     if len(checked) > MAX_OPENED:
         raise DesktopError(

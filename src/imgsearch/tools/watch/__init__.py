@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.client import KeptModel
 from imgsearch.errors import (
     ImgsearchError,
@@ -249,10 +250,10 @@ class _Watch:
             self.pass_at, self.reason = at, reason
 
     def _read_roots(self) -> list[Root]:
-        """Return the folders that are known now. Raises IndexMissing and what else opening the index raises."""
+        """Return the known folders, without buckets, which tell of no change. Raises as opening the index."""
         manifest.read(self.folder)
         with closing(Catalog(generations.in_use(self.folder) or self.folder)) as catalog:
-            return catalog.roots()
+            return [root for root in catalog.roots() if not is_remote(root.path)]
 
     def _present(self) -> dict[str, tuple[int, int]]:
         """Return the followed folders that are there, with what tells each from another one in its place."""
