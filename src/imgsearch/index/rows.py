@@ -202,7 +202,9 @@ def stored_options(options: Mapping[str, object], base: str) -> str:
     return json.dumps(changed, sort_keys=True)
 
 
-def _folder(path: str) -> str:
+def _folder(path: object) -> str:
+    if not isinstance(path, str):
+        raise ValueError(f"{path!r:.100} is not a folder")
     if is_remote(path) and normal(path) == path:
         return path
     if not os.path.isabs(path) or "\0" in path or os.path.normpath(path) != path:
