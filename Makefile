@@ -34,7 +34,7 @@ quick: $(READY)
 # The fault tests in full: every failing call, thousands of power cuts and flipped bytes, 500 kills. An hour;
 # `make test` runs seeded samples of the same.
 faults: $(READY)
-	IMGSEARCH_FAULTS=full $(BIN)/python -m pytest tests/faults/test_sigkill.py tests/faults/test_concurrency.py tests/faults/test_stateful.py \
+	IMGSEARCH_FAULTS=full $(BIN)/python -m pytest tests/faults/test_sigkill.py tests/faults/test_killed_run.py tests/faults/test_concurrency.py tests/faults/test_stateful.py \
 		tests/faults/test_flipped_bytes.py tests/faults/test_io_faults.py tests/faults/test_power_loss.py tests/faults/test_full_disk.py tests/faults/test_resources.py \
 		tests/unit/indexing/test_plan.py::TestUser tests/unit/indexing/test_any_tree.py
 	PYTHONPATH=tests $(BIN)/python -m fuzz documents films --cases 5000 --seconds 36000
