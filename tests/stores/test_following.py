@@ -113,7 +113,7 @@ def test_a_run_goes_on_without_a_store_that_fails(local: LocalStore, memory: Mem
     telling.advance(1, "sub")
     telling.advance(1, "sub")
     assert told.lines == [
-        "milvus://x: the server has not answered for 60 s; indexing goes on without the store"
+        "milvus://x: the server has not answered for 60 s; indexing continues without the store"
     ]
     memory.fail = lambda call: None
     assert sync(local.index, memory).total("missing") == 8

@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -59,9 +60,11 @@ class Handlers:
         self._since, self.requests = time.time(), 0
         self.http: str | None = None
 
-    def for_clients(self) -> Handlers:
+    def for_clients(self) -> Self:
         """Return the same for others than the owner, whose saved queries are not theirs."""
-        return Handlers(self.resources)
+        others = copy(self)
+        others.saved = NO_SAVED
+        return others
 
     def trouble(self) -> str:
         """Return why no requests can be answered now, whatever model is loaded; "" if they can."""

@@ -147,12 +147,6 @@ class StoreHandlers(Handlers):
         self._cold = False  # the model was to be loaded, and the store was not there to say which
         self._said = ""
 
-    def for_clients(self) -> StoreHandlers:
-        """Return the same without the owner's saved queries."""
-        others = StoreHandlers(self.resources, self._held)
-        others.questions, others.searches = self.questions, self.searches
-        return others
-
     def trouble(self) -> str:
         """Return why the store can't be asked now; "" if it can."""
         return self._held.trouble()

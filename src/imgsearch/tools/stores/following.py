@@ -127,7 +127,7 @@ class Telling:
         trouble = self._follower.trouble
         if trouble is not None and not self._told:
             self._told = True
-            self._reporter.say(Message(trouble.as_message, "; indexing goes on without the store"))
+            self._reporter.say(Message(trouble.as_message, "; indexing continues without the store"))
 
     def say(self, line: str) -> None:
         """Pass a line on."""
