@@ -419,6 +419,17 @@ def test_an_interrupted_run_resumes_only_as_it_began(
         train([pairs], dataclasses.replace(options, resume=True))
 
 
+def test_a_run_from_before_an_option_resumes_with_its_default(tmp_path: Path) -> None:
+    """A run that was begun by an older version is not told that it had other settings."""
+    now = TrainOptions(str(tmp_path), seed=7).hyperparameters()
+    usual = TrainOptions("").hyperparameters()
+    before = {name: value for name, value in now.items() if name != "symmetric"}
+    run_dir.keep_plan(str(tmp_path), before, False, usual)
+    run_dir.keep_plan(str(tmp_path), now, True, usual)
+    with pytest.raises(UsageError, match=r"symmetric \(False, now True\)"):
+        run_dir.keep_plan(str(tmp_path), now | {"symmetric": True}, True, usual)
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -189,7 +189,8 @@ def _prepare(
         measured = read_dataset(options.evaluate_on, split=options.evaluation_split)
     resolved = resolve_options(options, out, reporter)
     plan = options.hyperparameters() | {"dataset": examples.name, "examples": len(examples.examples)}
-    run_dir.keep_plan(out, plan | {"model": resolved.checkpoint.name}, options.resume)
+    defaults = TrainOptions(out).hyperparameters()
+    run_dir.keep_plan(out, plan | {"model": resolved.checkpoint.name}, options.resume, defaults)
     refs = [ref for one in examples.examples for ref in (one.positive, *one.negatives[: examples.negatives])]
     refs += measured.corpus.values() if measured else ()
     pictures = Pictures(refs, resolved.budget, resolved.layout, reporter)

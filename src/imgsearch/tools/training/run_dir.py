@@ -121,16 +121,17 @@ def step_of(checkpoint: str) -> int:
     return int(checkpoint.rpartition("-")[2])
 
 
-def keep_plan(out: str, plan: dict[str, Any], resume: bool) -> None:
+def keep_plan(out: str, plan: dict[str, Any], resume: bool, defaults: dict[str, Any]) -> None:
     """Write down what decides the run's result; with ``resume``, compare with what the run began with.
 
+    A run that was begun before there was an option had its default.
     Raises UsageError that names what is different, StorageError if the folder can't be written.
     """
     path = os.path.join(out, CHECKPOINTS, _PLAN)
     plan = json.loads(json.dumps(plan))  # as it will be read again
     if resume and os.path.exists(path):
         with open(path, encoding="utf-8") as file:
-            before = json.load(file)
+            before = json.loads(json.dumps(defaults)) | json.load(file)
         if other := [name for name in sorted({*before, *plan}) if before.get(name) != plan.get(name)]:
             differences = ", ".join(f"{name} ({before.get(name)}, now {plan.get(name)})" for name in other)
             raise UsageError(
