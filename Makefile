@@ -14,7 +14,7 @@ STORES := .venv-stores
 # A server that plays S3 on loopback, in an environment of its own, with AWS's SDK.
 BUCKETS := .venv-buckets
 
-.PHONY: docs demo test quick stores buckets faults fuzz reference smoke bench lint types check wheel clean
+.PHONY: docs demo test quick stores buckets faults fuzz reference smoke bench lint types check wheel clean cluster
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
@@ -46,6 +46,11 @@ stores: $(STORES)/.ready
 # Images in buckets, read from a server that plays S3.
 buckets: $(BUCKETS)/.ready
 	$(BUCKETS)/bin/python -m pytest tests/buckets
+
+# Indexing on a Ray cluster of three nodes on this machine, one of which is killed, and then the coordinator.
+CLUSTER := .venv-cluster
+cluster: $(CLUSTER)/.ready
+	$(CLUSTER)/bin/python -m pytest tests/cluster
 
 # What other people's folders may hold, damaged at random (seeded), for ten minutes; add SEED=2 for other damage.
 SEED ?= 1
@@ -121,9 +126,14 @@ $(BUCKETS)/.ready: tests/buckets/requirements.txt | $(READY)
 	$(BIN)/python -m venv --clear --without-pip $(BUCKETS)
 	$(BIN)/python -m pip --python $(BUCKETS)/bin/python install --quiet --disable-pip-version-check --requirement $<
 	$(BUCKETS)/bin/python -c 'import sys, sysconfig; \
+
+$(CLUSTER)/.ready: tests/cluster/requirements.txt | $(READY)
+	$(BIN)/python -m venv --clear --without-pip $(CLUSTER)
+	$(BIN)/python -m pip --python $(CLUSTER)/bin/python install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(CLUSTER)/bin/python -c 'import sys, sysconfig; \
 		print(f"import site; site.addsitedir({sys.argv[1]!r})", file=open(sysconfig.get_path("purelib") + "/beside.pth", "w"))' \
 		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(REFERENCE) $(STORES) $(BUCKETS) demo-gallery dist site
+	rm -rf $(VENV) $(REFERENCE) $(STORES) $(BUCKETS) demo-gallery dist site $(CLUSTER)

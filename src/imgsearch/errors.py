@@ -102,6 +102,10 @@ class StoreError(ImgsearchError):
     """A store in another engine that does not answer, refuses what it is asked, or holds something else."""
 
 
+class ClusterError(ImgsearchError):
+    """A Ray cluster that does not answer, or a worker that can't do what this run wants of it."""
+
+
 class MissingExtra(ImgsearchError):
     """An optional library is not installed; ``extra`` is the extra that brings it."""
 

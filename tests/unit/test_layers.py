@@ -80,6 +80,7 @@ ONLY_IN = {
     "anyio": {"tools/mcp/server"},
     "watchfiles": {"tools/watch/changes"},
     "pymilvus": {"tools/stores/"},
+    "ray": {"tools/cluster/pipeline"},
     "grpc": {"tools/stores/server"},
 }
 

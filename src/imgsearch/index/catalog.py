@@ -274,6 +274,10 @@ class Catalog:
         found = self.records(rows) if rows else {}
         return [found[row][0] for row in rows if row in found]
 
+    def contents(self) -> list[bytes]:
+        """Return the sha256 of every content, also of those that are only retained."""
+        return self.database.query(bytes, "SELECT DISTINCT sha256 FROM content")
+
     def contents_from(self, first: bytes) -> list[bytes]:
         """Return the sha256 of the contents that have a file, as far as they begin with ``first``: a byte or more."""
         sql = "SELECT DISTINCT sha256 FROM content WHERE sha256 >= ?1 AND sha256 < ?2 AND files > 0"

@@ -83,23 +83,24 @@ def _damaged(path: str, what: str) -> IndexDamaged:
     return IndexDamaged(f"{path} {what}; ", repair_hint(index_of(os.path.dirname(os.path.dirname(path)))))
 
 
-def _header(dim: int, fingerprint: str) -> bytes:
+def header(dim: int, fingerprint: str) -> bytes:
+    """Return what a segment of rows of ``dim`` begins with: HEADER_BYTES."""
     fields = _FIELDS.pack(_MAGIC, _VERSION, dim, bytes.fromhex(fingerprint))
     return (fields + _CRC.pack(zlib.crc32(fields))).ljust(HEADER_BYTES, b"\0")
 
 
-def check_header(header: bytes, path: str, dim: int, fingerprint: str) -> None:
+def check_header(found: bytes, path: str, dim: int, fingerprint: str) -> None:
     """Raise IndexMismatch for a newer format, IndexDamaged for anything else that is not this index's header."""
-    if len(header) == HEADER_BYTES and header[: len(_MAGIC)] == _MAGIC:
-        fields = header[: _FIELDS.size]
+    if len(found) == HEADER_BYTES and found[: len(_MAGIC)] == _MAGIC:
+        fields = found[: _FIELDS.size]
         version = _FIELDS.unpack(fields)[1]
-        whole = header[_FIELDS.size : _FIELDS.size + _CRC.size] == _CRC.pack(zlib.crc32(fields))
+        whole = found[_FIELDS.size : _FIELDS.size + _CRC.size] == _CRC.pack(zlib.crc32(fields))
         if version > _VERSION and whole:
             raise IndexMismatch(
                 f"{path} was written by a newer imgsearch (format {version}; this one reads up to {_VERSION}): "
                 "please upgrade imgsearch"
             )
-    if header != _header(dim, fingerprint):
+    if found != header(dim, fingerprint):
         raise _damaged(path, "does not start with this index's header")
 
 
@@ -117,7 +118,7 @@ def write_header(path: str, dim: int, fingerprint: str) -> None:
     try:
         descriptor = open_own(path, os.O_RDWR)
         try:
-            os.pwrite(descriptor, _header(dim, fingerprint), 0)
+            os.pwrite(descriptor, header(dim, fingerprint), 0)
             sync_file(descriptor)
         finally:
             os.close(descriptor)
@@ -149,7 +150,7 @@ class SegmentWriter:
             if rows == 0:
                 # Nothing here is committed: whatever a killed writer left gives way to a new file.
                 self._descriptor = create_own(self._path)
-                self._write(_header(self.dim, self.fingerprint), 0)
+                self._write(header(self.dim, self.fingerprint), 0)
                 sync_file(self._descriptor)
                 sync_folder(self.folder)
                 # A writer that was killed may have made the folder without making its name durable.

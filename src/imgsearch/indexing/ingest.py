@@ -35,6 +35,7 @@ from imgsearch.indexing.gentle.pauses import Pauses
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
+from imgsearch.indexing.workers import Workers
 from imgsearch.media.documents import said
 from imgsearch.text import Call, Message, display_path, plural
 from imgsearch.types import (
@@ -80,8 +81,14 @@ class Ingest:
         options: IndexOptions,
         reporter: Reporter,
         pauses: Pauses | None = None,
+        workers: Workers | None = None,
     ) -> None:
-        """Take the open index and the plan to carry out; without ``pauses`` the run neither waits nor stops."""
+        """Take the open index and the plan to carry out; without ``pauses`` the run neither waits nor stops.
+
+        With ``workers`` files are decoded and embedded there.
+        """
+        self.workers = workers
+        self.command = "index" if workers is None else "index elsewhere"
         self.writer, self.plan, self.options, self.reporter = writer, plan, options, reporter
         self.pauses = pauses or Pauses(reporter)
         self.result = IndexResult(
@@ -186,8 +193,10 @@ class Ingest:
 
         work = DocumentWork(lambda source: self.how[source.root], is_complete, pages)
         try:
-            self._sort_out_suspects()
-            done = self._take_known(is_known, work)
+            done = 0
+            if self.workers is None:
+                self._sort_out_suspects()
+                done = self._take_known(is_known, work)
             if done < len(self.plan.to_do):
                 self._commit()
                 # In the main thread, where Ctrl-C ends even a long load or download.
@@ -254,12 +263,15 @@ class Ingest:
         self, encoder: ImageEncoder, is_known: Callable[[bytes], bool], work: DocumentWork, done: int
     ) -> None:
         to_do = self.plan.to_do[done:]
-        files = self._decoded(to_do, encoder.prepare, is_known, work, ahead=2 * self._size(encoder) + 2)
+        if self.workers is None:
+            files = self._decoded(to_do, encoder.prepare, is_known, work, ahead=2 * self._size(encoder) + 2)
+        else:
+            files = self.workers.results(self.writer, self.how, to_do)
         self.reporter.wait("Preparing the model")
         if why := encoder.expect(len(to_do)):
             self.reporter.detail(why)
         self.reporter.start(len(to_do), "images")
-        if moved := side_db.moved(self.writer.folder, "index", encoder.runtime):
+        if moved := side_db.moved(self.writer.folder, self.command, encoder.runtime):
             self.reporter.say(moved)
         reused, began = self.result.reused, time.monotonic() - self.pauses.total
         recomputed = encoder.recomputed
@@ -287,7 +299,7 @@ class Ingest:
             if self.writer.is_there:
                 rows = self.result.pages + self.result.indexed
                 side_db.record_recomputed(self.writer.folder, self.result.recomputed, rows)
-                side_db.record_run(self.writer.folder, "index", encoder.runtime, rate if enough else 0.0)
+                side_db.record_run(self.writer.folder, self.command, encoder.runtime, rate if enough else 0.0)
 
     def _decoded(
         self,
@@ -572,6 +584,8 @@ class Ingest:
                 vectors = np.concatenate([none, *new.vectors])
                 self.writer.commit(new.contents, vectors, new.files, new.pixels, new.kinds)
                 self.builder.schedule()
+            if self.workers is not None:
+                self.workers.committed()
             self.uncommitted = _Uncommitted()
             self.committed_at = time.monotonic()
 

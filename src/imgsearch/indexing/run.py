@@ -40,6 +40,7 @@ from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.places import samples_of
 from imgsearch.indexing.plan import Plan, make_plan
 from imgsearch.indexing.roots import Scope, check_portable, resolve_scope, with_reread
+from imgsearch.indexing.workers import Workers
 from imgsearch.machine import cores
 from imgsearch.media import documents
 from imgsearch.media.documents import close_readers
@@ -79,10 +80,12 @@ def index_pictures(
     reporter: Reporter | None = None,
     *,
     load_model: LoadEncoder | None = None,
+    workers: Workers | None = None,
 ) -> IndexResult:
     """Bring the index in ``folder`` up to date with ``paths``, or with every root it knows if there are none.
 
-    ``load_model`` takes the place of ``client.load_encoder``, for a model that is to stay in memory.
+    ``load_model`` takes the place of ``client.load_encoder``, for a model that is to stay in memory; ``workers`` decode
+    and embed elsewhere.
     Raises FolderError, NothingToIndex (no image below the paths), IndexMismatch (with the call that fixes
     it), IndexLocked, IndexDamaged, CheckpointError, DownloadError, StorageError, UsageError. What was committed
     before an error or a KeyboardInterrupt stays.
@@ -133,6 +136,8 @@ def index_pictures(
             reporter.say(_DEMO_ONLY)
         load = cache(
             partial(_load, checkpoint, folder, spec, options.model, reporter, load_model or _loader(options))
+            if workers is None
+            else partial(workers.load, checkpoint, spec, options.model, reporter)
         )
         if checkpoint is not None:
             # Only with a model in memory is an index made, or does an old one give way.
@@ -141,7 +146,7 @@ def index_pictures(
             if options.advise and spec.page_pixels:
                 reporter.say(_budgets_said(spec, spec.page_pixels))
         with _open_writer(base, folder, spec, options, reporter) as writer:
-            result = Ingest(writer, plan, options, reporter, pauses).carry_out(load)
+            result = Ingest(writer, plan, options, reporter, pauses, workers).carry_out(load)
         if kinds := {kind: count for kind, count in result.as_pages.items() if count}:
             many = ", ".join(f"{count:,} as {kind}" for kind, count in kinds.items())
             reporter.detail(f"seen with the pixels of pages: {many}")

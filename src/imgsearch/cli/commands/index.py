@@ -71,6 +71,15 @@ def index(
             rich_help_panel=ADVANCED,
         ),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="ray|HOST:PORT",
+            help="Decode and embed on a Ray cluster; ray: one that is started here",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
     store: stores.Filled = None,
     exclude: Annotated[
         list[str] | None,
@@ -303,7 +312,13 @@ def index(
         stores.following(followed, folder, reporter) as (telling, stop),
     ):
         for folder, chosen in runs:
-            result = index_pictures(paths or [], folder, chosen, telling)
+            if on is None or dry_run:
+                result = index_pictures(paths or [], folder, chosen, telling)
+            else:
+                from imgsearch.tools.cluster.coordinator import index_on
+                from imgsearch.tools.cluster.pipeline import RayPipeline
+
+                result = index_on(RayPipeline(on), paths or [], folder, chosen, telling)
             if json:
                 output.json_line(result.as_json())
             for reason, count in result.kept.items():

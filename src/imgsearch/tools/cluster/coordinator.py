@@ -1,0 +1,211 @@
+"""The coordinator: gives out units, registers deliveries in the index it holds open, and takes up where a run ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import imgsearch
+from imgsearch.errors import ClusterError, NonFiniteError, UsageError
+from imgsearch.index.writer import IndexWriter
+from imgsearch.indexing.decode import Decoded, Hashed, Part
+from imgsearch.indexing.options import IndexOptions, IndexResult
+from imgsearch.indexing.run import index_pictures
+from imgsearch.media.documents import DocumentOptions
+from imgsearch.model.checkpoint import Checkpoint
+from imgsearch.text import Option, plural
+from imgsearch.tools.cluster import deliveries
+from imgsearch.tools.cluster.records import results_of, source_of
+from imgsearch.tools.cluster.units import Setup, Unit, known_table, units_of
+from imgsearch.types import (
+    MAX_MEGAPIXELS,
+    RGB,
+    ImageEncoder,
+    IndexSpec,
+    Input,
+    ModelOptions,
+    PixelBudget,
+    Prepared,
+    Reporter,
+    Runtime,
+    Silent,
+    Skipped,
+    SourceFile,
+    Vectors,
+)
+
+_LEG = 4096  # units that are given out in one go: what is known of their files is in memory meanwhile
+_TRIES = 3  # a unit that nobody delivers is given out so often
+
+
+class Pipeline(Protocol):
+    """Where units are worked on."""
+
+    def open(self) -> None:
+        """Reach the cluster. Raises ClusterError, MissingExtra."""
+
+    def run(self, setup: Setup, units: Sequence[Unit], known: NDArray[np.uint64]) -> Iterator[str]:
+        """Yield the names of deliveries as they are sealed, in any order. Raises ClusterError."""
+
+    def close(self) -> None:
+        """Let go of the cluster."""
+
+
+class Delivered:
+    """The encoder of a run whose images come with their rows: it gives them back."""
+
+    def __init__(self, dim: int) -> None:
+        """Stand for a model of this dimension."""
+        self.dim, self.batch_size, self.recomputed = dim, 1, 0
+        self.runtime = Runtime("cpu", "float16", "computed by the workers")
+        self.batch_reason = "by the workers"
+
+    def expect(self, images: int) -> str:
+        """Do nothing for images to come."""
+        return ""
+
+    def int8_speedup(self) -> float:
+        """Return 1: nothing is computed here."""
+        return 1.0
+
+    def prepare(self, image: RGB, budget: PixelBudget | None = None) -> Prepared:
+        """Raise: no image is decoded here."""
+        raise NotImplementedError
+
+    def embed(
+        self, inputs: Sequence[Input], normalize: bool = True, *, batch_size: int | None = None
+    ) -> Vectors:
+        """Return the rows that came with the images: (n, dim). Raises NonFiniteError for those without one."""
+        rows = np.stack([np.asarray(one.image, np.float32) for one in inputs])
+        if bad := np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist():
+            raise NonFiniteError(bad)
+        return rows
+
+
+class ClusterWorkers:
+    """The workers of a cluster, as a run sees them (indexing/workers.py)."""
+
+    def __init__(self, pipeline: Pipeline, options: IndexOptions, reporter: Reporter) -> None:
+        """Reach nobody yet."""
+        self._pipeline, self._options, self._reporter = pipeline, options, reporter
+        self._run = secrets.token_hex(8)
+        self._registered: list[str] = []
+        self._units = 0
+        self.seconds: dict[str, float] = {}
+        """What the workers needed, by stage, added up."""
+
+    def load(
+        self, checkpoint: Checkpoint | None, spec: IndexSpec, choice: ModelOptions, reporter: Reporter
+    ) -> ImageEncoder:
+        """Reach the cluster."""
+        reporter.wait("Connecting to Ray")
+        self._pipeline.open()
+        return Delivered(spec.dim)
+
+    def results(
+        self, writer: IndexWriter, how: Mapping[str, DocumentOptions], to_do: Sequence[SourceFile]
+    ) -> Generator[Decoded | Hashed | Skipped | Part, None, None]:
+        """Yield what deliveries say: those that are there already, then those of this run."""
+        folder = deliveries.folder_in(writer.data)
+        deliveries.open_folder(folder)
+        self._waiting = {(source.root, source.path): source for source in to_do}
+        self._writer, self._how = writer, how
+        for name in deliveries.names(folder):
+            yield from self._take(os.path.join(folder, name))
+        if taken := len(to_do) - len(self._waiting):
+            self._reporter.say(f"{plural(taken, 'image')} of an interrupted run were embedded already")
+        setup = self._setup(writer, folder)
+        for _ in range(_TRIES):
+            if not self._waiting:
+                break
+            known = known_table(writer.catalog.contents())
+            units = list(units_of(list(self._waiting.values()), self._units))
+            self._units += len(units)
+            for first in range(0, len(units), _LEG):
+                for name in self._pipeline.run(setup, units[first : first + _LEG], known):
+                    yield from self._take(os.path.join(folder, name))
+        for name in deliveries.names(folder):  # of units that were done twice, since a machine was lost
+            yield from self._take(os.path.join(folder, name))
+        if self._waiting:
+            raise ClusterError(
+                f"{plural(len(self._waiting), 'image')} came back from no worker; run the same command to continue"
+            )
+
+    def committed(self) -> None:
+        """Remove the deliveries whose files are all in the index."""
+        registered, self._registered = self._registered, []
+        for path in registered:
+            deliveries.remove(path)
+
+    def _setup(self, writer: IndexWriter, folder: str) -> Setup:
+        options, limit = self._options, self._options.max_megapixels or MAX_MEGAPIXELS
+        return Setup(
+            version=imgsearch.__version__,
+            run=self._run,
+            index=writer.folder,
+            folder=folder,
+            spec=writer.spec,
+            model=options.model,
+            how=dict(self._how),
+            max_megapixels=limit,
+            batch_size=options.batch_size,
+        )
+
+    def _take(self, path: str) -> Iterator[Decoded | Hashed | Skipped | Part]:
+        """Yield the files of a delivery that the index does not have; remove it, once they are in, or if it is bad."""
+        if path in self._registered:
+            return
+        try:
+            delivery = deliveries.read(path, self._writer.spec)
+            wanted = [record for record in delivery.files if self._is_wanted(source_of(record))]
+            found = [list(results_of(record, delivery.rows)) for record in wanted]
+        except FileNotFoundError:
+            return
+        except (ValueError, KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+            self._reporter.detail(f"{path} is not used: {error}")
+            deliveries.remove(path)
+            return
+        for stage, seconds in delivery.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        for record, results in zip(wanted, found, strict=True):
+            source = source_of(record)
+            self._waiting.pop((source.root, source.path), None)
+            yield from results
+        if all(source_of(record).root in self._how for record in delivery.files):
+            self._registered.append(path)  # else it is for a run over other folders
+
+    def _is_wanted(self, source: SourceFile) -> bool:
+        """Whether a file that was delivered is one that this run waits for, and is as it was asked for."""
+        if asked := self._waiting.get((source.root, source.path)):
+            # The worker saw the file as it was when it was read, which may be newer than what the walk saw.
+            return asked.mtime_ns <= source.mtime_ns and asked.reading == source.reading
+        return False
+
+
+def index_on(
+    pipeline: Pipeline,
+    paths: Sequence[str],
+    folder: str,
+    options: IndexOptions | None = None,
+    reporter: Reporter | None = None,
+) -> IndexResult:
+    """Bring an index up to date as ``index_pictures`` does, with the work done by a pipeline's workers.
+
+    Raises ClusterError besides.
+    """
+    options, reporter = options or IndexOptions(), reporter or Silent()
+    if options.gentle:
+        raise UsageError(Option("gentle", True), ": the work is done by other machines; leave it out")
+    workers = ClusterWorkers(pipeline, options, reporter)
+    try:
+        # A worker's batches are of the size that was asked for; here every image is taken in as it comes.
+        return index_pictures(paths, folder, replace(options, batch_size=None), reporter, workers=workers)
+    finally:
+        pipeline.close()

@@ -1,0 +1,230 @@
+"""The pipeline on Ray: units are decoded by tasks and embedded by a pool of actors, with Ray Data between them.
+
+What bounds it: Ray Data's budget of object store memory holds the decoded units, and an embedder has at most a few of
+them waiting. A task or actor whose machine is lost is done again elsewhere; the unit is then delivered twice at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgsearch.errors import ClusterError, ImgsearchError, MissingExtra, UsageError
+from imgsearch.machine import cores
+from imgsearch.text import Option
+from imgsearch.tools.cluster.units import Setup, Unit
+from imgsearch.tools.cluster.worker import Embedder, decode, preparer, refusal
+from imgsearch.types import Prepare
+
+RESOURCE = "imgsearch"
+"""The custom resource of a machine that embeds: how many models it may have in memory."""
+_OBJECTS = 1 << 30  # bytes of a local Ray's object store at most
+_PATIENCE = 5.0  # seconds for an address to take a connection
+_ADDRESS = re.compile(r"(?P<host>[^/:\s]+):(?P<port>\d{1,5})")
+
+
+class RayPipeline:
+    """Ray, started here (``ray``) or running at HOST:PORT."""
+
+    def __init__(self, address: str) -> None:
+        """Take the address as somebody typed it. Raises UsageError, MissingExtra."""
+        self._address = address
+        if address.startswith("ray://"):
+            raise UsageError(
+                Option("on", address),
+                ": this is Ray's client, but whoever runs this must see the images and the index as the workers do; "
+                "run it on a machine of the cluster, with HOST:PORT as 'ray start --address' has it",
+            )
+        if address != "ray" and not _ADDRESS.fullmatch(address):
+            raise UsageError(
+                Option("on", address), ": give ray (this machine), or HOST:PORT of a Ray cluster"
+            )
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise MissingExtra("that", "ray") from error
+        self._ray = ray
+        self._embedders = 0
+
+    def open(self) -> None:
+        """Start a Ray on loopback, or connect to the one at the address. Raises ClusterError."""
+        if self._ray.is_initialized():
+            self._count()
+            return
+        quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+        try:
+            if self._address == "ray":
+                self._ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    num_cpus=cores.usable().count,
+                    resources={RESOURCE: 1},
+                    object_store_memory=_OBJECTS,
+                    _node_ip_address="127.0.0.1",
+                    **quiet,
+                )
+            else:
+                self._reach()
+                self._ray.init(address=self._address, **quiet)
+        except ImgsearchError:
+            raise
+        except Exception as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ClusterError(f"Ray at {self._address} can't be used: {first}") from error
+        self._count()
+
+    def _reach(self) -> None:
+        found = _ADDRESS.fullmatch(self._address)
+        assert found
+        try:
+            socket.create_connection((found["host"], int(found["port"])), _PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise ClusterError(
+                f"no Ray answers at {self._address}; start it with: "
+                f"ray start --head --resources='{{\"{RESOURCE}\": 1}}'"
+            ) from error
+
+    def _count(self) -> None:
+        self._embedders = int(self._ray.cluster_resources().get(RESOURCE, 0))
+        if not self._embedders:
+            raise ClusterError(
+                f"no machine of the cluster at {self._address} offers to embed; start each that is to with: "
+                f"ray start --address={self._address} --resources='{{\"{RESOURCE}\": 1}}'"
+            )
+
+    def run(self, setup: Setup, units: Sequence[Unit], known: NDArray[np.uint64]) -> Iterator[str]:
+        """Yield the names of deliveries. Raises ClusterError for a worker that refuses or fails."""
+        self._check(setup)
+        data = self._ray.data
+        context = data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.enable_operator_progress_bars = False
+        context.print_on_execution_start = False
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        gpus = self._ray.cluster_resources().get("GPU", 0) if setup.model.device in ("auto", "cuda") else 0
+        table = self._ray.put(known)
+        rows = [{"unit": pickle.dumps(unit)} for unit in units]
+        found = (
+            data.from_items(rows, override_num_blocks=len(rows))
+            .map_batches(_decode, batch_size=1, num_cpus=1, fn_kwargs={"setup": setup, "table": [table]})
+            .map_batches(
+                _Embed,
+                fn_constructor_args=(setup,),
+                batch_size=1,
+                # A pool of fixed size waits for ever for the actor of a machine that was lost.
+                compute=data.ActorPoolStrategy(min_size=1, max_size=self._embedders),
+                num_cpus=0,
+                num_gpus=1 if gpus else 0,
+                resources={RESOURCE: 1},
+            )
+        )
+        try:
+            for row in found.iter_rows():
+                if row["error"]:
+                    raise ClusterError(
+                        f"{row['error']}; what was delivered stays: run the same command to continue"
+                    )
+                yield row["name"]
+        except ImgsearchError:
+            raise
+        except Exception as error:
+            lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            raise ClusterError(
+                f"Ray gave up ({lines[-1].strip()[:200]}); what was delivered stays: run the same command to continue"
+            ) from error
+
+    def _check(self, setup: Setup) -> None:
+        """Ask each machine whether it can work for the run, before anything is sent to it."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        ask = self._ray.remote(num_cpus=0, max_retries=0)(_refusal)
+        asked = [
+            ask.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(setup.version, pickle.dumps(setup))
+            for node in self._ray.nodes()
+            if node["Alive"]
+        ]
+        for answer in asked:
+            try:
+                why = self._ray.get(answer)
+            except Exception as error:
+                why = f"a worker does not answer ({(str(error).splitlines() or [''])[-1].strip()[:200]})"
+            if why:
+                raise ClusterError(why)
+
+    def close(self) -> None:
+        """End the Ray that was started here, or leave the cluster."""
+        with suppress(Exception):
+            self._ray.shutdown()
+
+
+_prepared: dict[str, Prepare] = {}  # by run, for the life of a worker process
+
+
+def _prepare(setup: Setup) -> Prepare:
+    if setup.run not in _prepared:
+        _prepared.clear()
+        _prepared[setup.run] = preparer(setup)
+    return _prepared[setup.run]
+
+
+def _refusal(version: str, setup: bytes) -> str:
+    """Say why a worker can't take part, also where its imgsearch can't even read what it is sent."""
+    import imgsearch as here
+
+    if here.__version__ != version:
+        return f"a worker has imgsearch {here.__version__}, not {version}: install the same version on all machines"
+    return refusal(pickle.loads(setup))
+
+
+def _decode(batch: dict[str, Any], setup: Setup, table: list[Any]) -> dict[str, Any]:
+    import ray
+
+    unit: Unit = pickle.loads(batch["unit"][0])
+    began = time.monotonic()
+    try:
+        found = None
+        if (
+            not unit.is_document
+        ):  # those are read page by page where they are embedded: they may be larger than memory
+            found = list(decode(setup, unit, _prepare(setup), ray.get(table[0])))
+        done = pickle.dumps((unit, found, time.monotonic() - began), protocol=5)
+    except ImgsearchError as error:
+        return {"done": [b""], "error": [str(error)]}
+    return {"done": [done], "error": [""]}
+
+
+class _Embed:
+    def __init__(self, setup: Setup) -> None:
+        self._refusal = refusal(setup)
+        self._embedder = None
+        if not self._refusal:
+            try:
+                self._embedder = Embedder(setup)
+            except ImgsearchError as error:
+                self._refusal = f"the worker on {socket.gethostname()} can't load the model: {error}"
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        error = self._refusal or str(batch["error"][0])
+        if error or self._embedder is None:
+            return {"name": [""], "error": [error]}
+        try:
+            name = self._embedder.deliver(*pickle.loads(batch["done"][0]))
+        except ImgsearchError as failed:
+            return {"name": [""], "error": [f"on {socket.gethostname()}: {failed}"]}
+        return {"name": [name], "error": [""]}
