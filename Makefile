@@ -14,7 +14,10 @@ STORES := .venv-stores
 # A server that plays S3 on loopback, in an environment of its own, with AWS's SDK.
 BUCKETS := .venv-buckets
 
-.PHONY: docs demo test quick stores buckets faults fuzz reference smoke bench lint types check wheel clean cluster
+# Ray, in an environment of its own.
+CLUSTER := .venv-cluster
+
+.PHONY: docs demo test quick stores buckets cluster faults fuzz reference smoke bench lint types check wheel clean
 
 demo: $(READY)
 	$(BIN)/imgsearch demo
@@ -48,7 +51,6 @@ buckets: $(BUCKETS)/.ready
 	$(BUCKETS)/bin/python -m pytest tests/buckets
 
 # Indexing on a Ray cluster of three nodes on this machine, one of which is killed, and then the coordinator.
-CLUSTER := .venv-cluster
 cluster: $(CLUSTER)/.ready
 	$(CLUSTER)/bin/python -m pytest tests/cluster
 
@@ -126,6 +128,9 @@ $(BUCKETS)/.ready: tests/buckets/requirements.txt | $(READY)
 	$(BIN)/python -m venv --clear --without-pip $(BUCKETS)
 	$(BIN)/python -m pip --python $(BUCKETS)/bin/python install --quiet --disable-pip-version-check --requirement $<
 	$(BUCKETS)/bin/python -c 'import sys, sysconfig; \
+		print(f"import site; site.addsitedir({sys.argv[1]!r})", file=open(sysconfig.get_path("purelib") + "/beside.pth", "w"))' \
+		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	touch $@
 
 $(CLUSTER)/.ready: tests/cluster/requirements.txt | $(READY)
 	$(BIN)/python -m venv --clear --without-pip $(CLUSTER)
@@ -136,4 +141,4 @@ $(CLUSTER)/.ready: tests/cluster/requirements.txt | $(READY)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(REFERENCE) $(STORES) $(BUCKETS) demo-gallery dist site $(CLUSTER)
+	rm -rf $(VENV) $(REFERENCE) $(STORES) $(BUCKETS) $(CLUSTER) demo-gallery dist site

@@ -100,7 +100,7 @@ def read(path: str, spec: IndexSpec) -> Delivery:
         raise Unsealed("it was made with another model")
     end = HEADER_BYTES + rows * spec.dim * 2
     if len(body) != end + length:
-        raise Unsealed("its length is not what it says")
+        raise Unsealed("it has another length than its trailer has")
     vectors = np.frombuffer(body[HEADER_BYTES:end], "<f2").reshape(rows, spec.dim).astype(np.float32)
     told = json.loads(body[end:])
     return Delivery(path, told["files"], vectors, told["seconds"])

@@ -11,9 +11,10 @@ import os
 import pickle
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,21 @@ _PATIENCE = 5.0  # seconds for an address to take a connection
 _ADDRESS = re.compile(r"(?P<host>[^/:\s]+):(?P<port>\d{1,5})")
 
 
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what Ray's C++ part writes while it starts off the terminal; its errors come as exceptions too."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class RayPipeline:
     """Ray, started here (``ray``) or running at HOST:PORT."""
 
@@ -50,6 +66,7 @@ class RayPipeline:
                 Option("on", address), ": give ray (this machine), or HOST:PORT of a Ray cluster"
             )
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
             import ray
@@ -66,25 +83,33 @@ class RayPipeline:
             return
         quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
         try:
-            if self._address == "ray":
-                self._ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    num_cpus=cores.usable().count,
-                    resources={RESOURCE: 1},
-                    object_store_memory=_OBJECTS,
-                    _node_ip_address="127.0.0.1",
-                    **quiet,
-                )
-            else:
+            if self._address != "ray":
                 self._reach()
-                self._ray.init(address=self._address, **quiet)
+            with _hushed():
+                self._init(quiet)
+            # Ray prints what it tries again, on standard output too, and has no setting for it.
+            with suppress(AttributeError):
+                self._ray._private.worker.print_to_stdstream = lambda *given, **named: None
         except ImgsearchError:
             raise
         except Exception as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ClusterError(f"Ray at {self._address} can't be used: {first}") from error
         self._count()
+
+    def _init(self, quiet: dict[str, Any]) -> None:
+        if self._address != "ray":
+            self._ray.init(address=self._address, **quiet)
+            return
+        self._ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=cores.usable().count,
+            resources={RESOURCE: 1},
+            object_store_memory=_OBJECTS,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
 
     def _reach(self) -> None:
         found = _ADDRESS.fullmatch(self._address)
@@ -162,8 +187,10 @@ class RayPipeline:
         for answer in asked:
             try:
                 why = self._ray.get(answer)
-            except Exception as error:
-                why = f"a worker does not answer ({(str(error).splitlines() or [''])[-1].strip()[:200]})"
+            except self._ray.exceptions.RayTaskError as error:
+                why = f"a worker can't take part ({(str(error).splitlines() or [''])[-1].strip()[:200]})"
+            except self._ray.exceptions.RayError:
+                continue  # a machine that has just been lost, and may still count as alive
             if why:
                 raise ClusterError(why)
 
