@@ -163,12 +163,12 @@ def test_the_table_of_known_contents_tells_neighbours_apart() -> None:
 
 
 def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's client and what is no address are refused; without Ray the extra is named."""
+    """What is no address is refused; without Ray the extra is named."""
     import sys
 
     from imgsearch.tools.cluster.pipeline import RayPipeline
 
-    for address in ("ray://localhost:10001", "somewhere", "localhost"):
+    for address in ("ray://localhost", "somewhere", "localhost", "http://localhost:1"):
         with pytest.raises(UsageError):
             RayPipeline(address)
     monkeypatch.setitem(sys.modules, "ray", None)

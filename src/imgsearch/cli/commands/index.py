@@ -75,8 +75,8 @@ def index(
         str | None,
         typer.Option(
             "--on",
-            metavar="ray|HOST:PORT",
-            help="Decode and embed on a Ray cluster; ray: one that is started here",
+            metavar="ray|ADDRESS",
+            help="Decode and embed on the Ray cluster at HOST:PORT or ray://HOST:PORT; ray: on one started here",
             rich_help_panel=ADVANCED,
         ),
     ] = None,

@@ -31,6 +31,7 @@ RESOURCE = "imgsearch"
 """The custom resource of a machine that embeds: how many models it may have in memory."""
 _OBJECTS = 1 << 30  # bytes of a local Ray's object store at most
 _PATIENCE = 5.0  # seconds for an address to take a connection
+_CLIENT = "ray://"
 _ADDRESS = re.compile(r"(?P<host>[^/:\s]+):(?P<port>\d{1,5})")
 
 
@@ -50,20 +51,16 @@ def _hushed() -> Iterator[None]:
 
 
 class RayPipeline:
-    """Ray, started here (``ray``) or running at HOST:PORT."""
+    """Ray, started here (``ray``), running at HOST:PORT, or reached through its client at ray://HOST:PORT."""
 
     def __init__(self, address: str) -> None:
         """Take the address as somebody typed it. Raises UsageError, MissingExtra."""
         self._address = address
-        if address.startswith("ray://"):
+        self._is_client = address.startswith(_CLIENT)
+        if address != "ray" and not _ADDRESS.fullmatch(address.removeprefix(_CLIENT)):
             raise UsageError(
                 Option("on", address),
-                ": this is Ray's client, but whoever runs this must see the images and the index as the workers do; "
-                "run it on a machine of the cluster, with HOST:PORT as 'ray start --address' has it",
-            )
-        if address != "ray" and not _ADDRESS.fullmatch(address):
-            raise UsageError(
-                Option("on", address), ": give ray (this machine), or HOST:PORT of a Ray cluster"
+                ": give ray (this machine), HOST:PORT of a Ray cluster, or ray://HOST:PORT of its client server",
             )
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -112,7 +109,7 @@ class RayPipeline:
         )
 
     def _reach(self) -> None:
-        found = _ADDRESS.fullmatch(self._address)
+        found = _ADDRESS.fullmatch(self._address.removeprefix(_CLIENT))
         assert found
         try:
             socket.create_connection((found["host"], int(found["port"])), _PATIENCE).close()
@@ -133,37 +130,16 @@ class RayPipeline:
     def run(self, setup: Setup, units: Sequence[Unit], known: NDArray[np.uint64]) -> Iterator[str]:
         """Yield the names of deliveries. Raises ClusterError for a worker that refuses or fails."""
         self._check(setup)
-        data = self._ray.data
-        context = data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.enable_operator_progress_bars = False
-        context.print_on_execution_start = False
-        for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         gpus = self._ray.cluster_resources().get("GPU", 0) if setup.model.device in ("auto", "cuda") else 0
-        table = self._ray.put(known)
-        rows = [{"unit": pickle.dumps(unit)} for unit in units]
-        found = (
-            data.from_items(rows, override_num_blocks=len(rows))
-            .map_batches(_decode, batch_size=1, num_cpus=1, fn_kwargs={"setup": setup, "table": [table]})
-            .map_batches(
-                _Embed,
-                fn_constructor_args=(setup,),
-                batch_size=1,
-                # A pool of fixed size waits for ever for the actor of a machine that was lost.
-                compute=data.ActorPoolStrategy(min_size=1, max_size=self._embedders),
-                num_cpus=0,
-                num_gpus=1 if gpus else 0,
-                resources={RESOURCE: 1},
-            )
-        )
+        work = (setup, units, known, self._embedders, bool(gpus))
+        rows = self._driven(pickle.dumps(work)) if self._is_client else _flow(*work)
         try:
-            for row in found.iter_rows():
-                if row["error"]:
-                    raise ClusterError(
-                        f"{row['error']}; what was delivered stays: run the same command to continue"
-                    )
-                yield row["name"]
+            for name, error in rows:
+                if error:
+                    raise ClusterError(f"{error}; what was delivered stays: run the same command to continue")
+                yield name
         except ImgsearchError:
             raise
         except Exception as error:
@@ -171,6 +147,16 @@ class RayPipeline:
             raise ClusterError(
                 f"Ray gave up ({lines[-1].strip()[:200]}); what was delivered stays: run the same command to continue"
             ) from error
+
+    def _driven(self, work: bytes) -> Iterator[tuple[str, str]]:
+        """Yield what ``_flow`` yields, which runs on the cluster: Ray Data does not run through Ray's client."""
+        driver = self._ray.remote(num_cpus=0)(_Driver).remote(work)
+        try:
+            while row := self._ray.get(driver.next.remote()):
+                yield row
+        finally:
+            with suppress(Exception):
+                self._ray.kill(driver)
 
     def _check(self, setup: Setup) -> None:
         """Ask each machine whether it can work for the run, before anything is sent to it."""
@@ -198,6 +184,46 @@ class RayPipeline:
         """End the Ray that was started here, or leave the cluster."""
         with suppress(Exception):
             self._ray.shutdown()
+
+
+def _flow(
+    setup: Setup, units: Sequence[Unit], known: NDArray[np.uint64], embedders: int, gpus: bool
+) -> Iterator[tuple[str, str]]:
+    """Have units decoded and embedded; yield for each the name of its delivery, or why there is none."""
+    import ray
+    from ray import data
+
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    context.print_on_execution_start = False
+    rows = [{"unit": pickle.dumps(unit)} for unit in units]
+    found = (
+        data.from_items(rows, override_num_blocks=len(rows))
+        .map_batches(_decode, batch_size=1, num_cpus=1, fn_kwargs={"setup": setup, "table": [ray.put(known)]})
+        .map_batches(
+            _Embed,
+            fn_constructor_args=(setup,),
+            batch_size=1,
+            # A pool of fixed size waits for ever for the actor of a machine that was lost.
+            compute=data.ActorPoolStrategy(min_size=1, max_size=embedders),
+            num_cpus=0,
+            num_gpus=1 if gpus else 0,
+            resources={RESOURCE: 1},
+        )
+    )
+    for row in found.iter_rows():
+        yield row["name"], row["error"]
+
+
+class _Driver:
+    """``_flow`` as an actor of the cluster, for a coordinator that is no part of it."""
+
+    def __init__(self, work: bytes) -> None:
+        self._rows = _flow(*pickle.loads(work))
+
+    def next(self) -> tuple[str, str] | None:
+        return next(self._rows, None)
 
 
 _prepared: dict[str, Prepare] = {}  # by run, for the life of a worker process
