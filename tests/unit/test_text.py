@@ -27,6 +27,7 @@ COMMANDS = sorted(path.stem for path in (ROOT / "tests" / "cli" / "golden").glob
 SPELLS = re.compile(rf"(?<![\w-])--[a-z]|\bimgsearch ({'|'.join(COMMANDS)})\b")
 
 ABOUT_THE_COMMAND_LINE = {
+    "tools/cluster/pipeline.py": "the command of Ray: another program than our own",
     "installation.py": "the commands of pip, uv and pipx: other programs than our own",
     "tools/watch/units.py": "the commands of systemd and launchd",
     "tools/training/export.py": "the model card is a page for people, and shows them the command",

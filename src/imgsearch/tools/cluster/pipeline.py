@@ -217,7 +217,7 @@ def _flow(
 
 
 class _Driver:
-    """``_flow`` as an actor of the cluster, for a coordinator that is no part of it."""
+    """``_flow`` as an actor of the cluster, for a coordinator outside it."""
 
     def __init__(self, work: bytes) -> None:
         self._rows = _flow(*pickle.loads(work))
