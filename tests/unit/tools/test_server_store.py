@@ -215,6 +215,31 @@ def test_a_server_is_ready_again_when_its_store_is_back(
     assert server.query({"text": "red"})["hits"]
 
 
+def test_a_store_that_stays_away_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a search has failed, the next ones don't try until the store answers again."""
+    away = [True]
+    tried: list[str] = []
+
+    def probe() -> None:
+        if away[0]:
+            raise StoreError("the store does not answer")
+
+    def search(store: object) -> str:
+        tried.append("search")
+        probe()
+        return "found"
+
+    held = HeldStore("milvus://localhost/photos", object, lambda: probe)  # type: ignore[arg-type]
+    for _ in range(3):
+        with pytest.raises(StoreError, match="does not answer"):
+            held.use(search)
+    assert len(tried) == 1
+    away.clear()
+    away.append(False)
+    monkeypatch.setattr(stored, "_LOOK_AGAIN", -1.0)
+    assert held.use(search) == "found"
+
+
 def test_clients_do_not_use_the_owners_saved_queries(front: Front, tmp_path: Path) -> None:
     """For a client a word with @ is not a saved query; for the owner it is."""
 

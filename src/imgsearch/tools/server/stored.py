@@ -90,15 +90,25 @@ class HeldStore:
         self._trouble, self._looked = "", -1e9
 
     def use(self, work: Callable[[VectorStore], T]) -> T:
-        """Return what ``work`` makes of the store. Raises what opening it raises, and what ``work`` does."""
+        """Return what ``work`` makes of the store. Raises what opening it raises, and what ``work`` does.
+
+        After an error of the store it is asked first whether it answers: a client tries again for a minute, and
+        whoever comes meanwhile is to be told at once.
+        """
+        if self._trouble and (why := self.trouble()):
+            raise StoreError(why)
         with self._turn:
             store = self._idle.pop() if self._idle else None
-        store = store or self._open()
         try:
+            store = store or self._open()
             return work(store)
+        except StoreError as error:
+            self._trouble, self._looked = str(error), -1e9
+            raise
         finally:
-            with self._turn:
-                self._idle.append(store)
+            if store is not None:
+                with self._turn:
+                    self._idle.append(store)
 
     def trouble(self) -> str:
         """Return why the store can't be asked now, "" if it can; it may take some seconds to find out."""
