@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
 
@@ -112,7 +113,23 @@ class ClusterWorkers:
     def results(
         self, writer: IndexWriter, how: Mapping[str, DocumentOptions], to_do: Sequence[SourceFile]
     ) -> Generator[Decoded | Hashed | Skipped | Part, None, None]:
-        """Yield what deliveries say: those that are there already, then those of this run."""
+        """Return what deliveries say, once one is there: how long workers take to start says nothing of their pace."""
+        self._reporter.wait("Starting the workers")
+        results = self._results(writer, how, to_do)
+        first = next(results, None)
+
+        def begun() -> Generator[Decoded | Hashed | Skipped | Part, None, None]:
+            with closing(results):
+                if first is not None:
+                    yield first
+                    yield from results
+
+        return begun()
+
+    def _results(
+        self, writer: IndexWriter, how: Mapping[str, DocumentOptions], to_do: Sequence[SourceFile]
+    ) -> Generator[Decoded | Hashed | Skipped | Part, None, None]:
+        """Yield the deliveries that are there already, then those of this run."""
         folder = deliveries.folder_in(writer.data)
         deliveries.open_folder(folder)
         self._waiting = {(source.root, source.path): source for source in to_do}
