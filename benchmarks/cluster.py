@@ -11,7 +11,8 @@ faster here once the cores are busy, and what can be seen is the cost of having 
 The runs take turns (plain, 1, 2, 3, and again), each into a new index. ``--layers`` keeps so many layers of each tower
 of a random checkpoint of the published sizes; 0 takes the demo's model. Prints a table of medians: images a second of
 the whole command and after the first delivery, seconds until the cluster is reached and until the first delivery, and
-the workers' seconds by stage, added up; then a line of JSON.
+the workers' seconds by stage, added up, and the most that lay in Ray's object stores when a delivery came; then a line
+of JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -60,6 +62,14 @@ def cluster(workers: int) -> Iterator[str]:
         running.shutdown()
 
 
+def object_store() -> float:
+    """Return the MB that lie in the object stores of the cluster."""
+    from ray._private.internal_api import memory_summary
+
+    told = re.search(r"Plasma memory usage (\d+) MiB", memory_summary(stats_only=True))
+    return 1.048576 * float(told[1]) if told else 0.0
+
+
 def once(photos: str, index: str, model: str, address: str) -> dict[str, float]:
     """Index the photos, on the cluster at ``address`` or here without one; return the seconds of its parts."""
     from imgsearch.indexing.options import IndexOptions
@@ -75,9 +85,9 @@ def once(photos: str, index: str, model: str, address: str) -> dict[str, float]:
     from imgsearch.tools.cluster.pipeline import RayPipeline
 
     class Timed(RayPipeline):
-        """Notes when the cluster is reached, and when deliveries come."""
+        """Notes when the cluster is reached, when deliveries come, and how much waits in the object store meanwhile."""
 
-        reached = first = last = 0.0
+        reached = first = last = waiting = 0.0
 
         def open(self) -> None:
             super().open()
@@ -87,6 +97,7 @@ def once(photos: str, index: str, model: str, address: str) -> dict[str, float]:
             for name in super().run(*given):
                 self.last = measure.now() - began
                 self.first = self.first or self.last
+                self.waiting = max(self.waiting, object_store())
                 yield name
 
     pipeline = Timed(address)
@@ -101,6 +112,7 @@ def once(photos: str, index: str, model: str, address: str) -> dict[str, float]:
         "reached": pipeline.reached,
         "first": pipeline.first,
         "last": pipeline.last,
+        "waiting": pipeline.waiting,
         **{f"worker_{stage}": seconds for stage, seconds in workers.seconds.items()},
     }
 
@@ -149,16 +161,16 @@ def main() -> None:
                 print(f"round {round_ + 1}, {workers or 'no'} workers: {found[workers][-1]}", file=sys.stderr)
     print(
         "| | images/s, whole | images/s, after the first unit | reached after s | first unit after s "
-        "| decoding s | embedding s | other in workers s |"
+        "| decoding s | embedding s | other in workers s | waiting MB |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     table = {}
     for workers, runs in found.items():
         middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
         table[workers] = middle
         whole = middle["images"] / middle["seconds"]
         if not workers:
-            print(f"| plain, here | {whole:.2f} | | | | | | |")
+            print(f"| plain, here | {whole:.2f} | | | | | | | |")
             continue
         from imgsearch.tools.cluster.units import FILES
 
@@ -166,7 +178,8 @@ def main() -> None:
         other = middle["worker_worker"] - middle["worker_embedding"]
         print(
             f"| {workers} | {whole:.2f} | {after:.2f} | {middle['reached']:.1f} | {middle['first']:.1f} "
-            f"| {middle['worker_decoding']:.1f} | {middle['worker_embedding']:.1f} | {other:.1f} |"
+            f"| {middle['worker_decoding']:.1f} | {middle['worker_embedding']:.1f} | {other:.1f} "
+            f"| {middle['waiting']:.0f} |"
         )
     print(json.dumps({"layers": given.layers, "images": given.images, "runs": table}))
 
