@@ -160,6 +160,8 @@ class Server:
 
 def _client(uri: str) -> Any:
     """Connect to a server. Raises MissingExtra, and what the client raises."""
+    # gRPC's C++ part writes on the terminal what it tries again; what fails for good comes as an exception.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
