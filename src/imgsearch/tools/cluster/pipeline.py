@@ -2,6 +2,7 @@
 
 What bounds it: Ray Data's budget of object store memory holds the decoded units, and an embedder has at most a few of
 them waiting. A task or actor whose machine is lost is done again elsewhere; the unit is then delivered twice at most.
+What goes between processes is pickled, as is everything that Ray carries; the files that they deliver are not.
 """
 
 from __future__ import annotations
