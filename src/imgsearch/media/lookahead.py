@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import closing
 from queue import SimpleQueue
 from typing import TypeVar
@@ -13,6 +13,7 @@ from typing import TypeVar
 from imgsearch.machine import cores
 
 MOST_THREADS = 32
+_LISTENING = 0.5  # seconds that a wait for a result lasts at most before it is begun anew
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -34,13 +35,27 @@ def look_ahead(
         for item in items:
             results.append(threads.submit(work, item))
             while results and _weight(results, weigh) >= ahead:
-                yield results.popleft().result()
+                yield _awaited(results.popleft())
         while results:
-            yield results.popleft().result()
+            yield _awaited(results.popleft())
     finally:
         for result in results:
             result.cancel()
         threads.close()
+
+
+def _awaited(result: Future[T]) -> T:
+    """Wait for a result and return it, or raise what the work raised, or KeyboardInterrupt.
+
+    A signal that comes in the moment before a wait begins, or that the system gives to another thread, does not end
+    the wait: Python looks for it when the wait is over. So each wait is a short one.
+    """
+    try:
+        while not result.done():
+            wait((result,), _LISTENING)
+        return result.result()
+    finally:
+        del result  # which knows the error, and the error this frame
 
 
 def _weight(results: Iterable[Future[T]], weigh: Callable[[T], float] | None) -> float:

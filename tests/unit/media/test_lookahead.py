@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsearch.media.lookahead import look_ahead
+from imgsearch.media.lookahead import aside, look_ahead
+from support.serving import until
 
 
 @given(st.lists(st.floats(0, 0.002), max_size=20), st.integers(1, 8))
@@ -47,6 +50,27 @@ def test_an_error_comes_in_its_turn() -> None:
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert list(results) == []
+
+
+def test_ctrl_c_that_wakes_nobody_ends_the_wait() -> None:
+    """Ctrl-C ends the wait for a result even if the signal came in the moment before the wait began."""
+    ours, gate, given_up = threading.get_ident(), threading.Event(), []
+
+    def waits() -> bool:
+        return sys._current_frames()[ours].f_code is threading.Condition.wait.__code__
+
+    def work() -> None:
+        until(waits)
+        _thread.interrupt_main()  # makes a note of the signal, as its handler does, and wakes no thread
+        given_up.append(not gate.wait(10))
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            aside(work)
+    finally:
+        gate.set()
+    until(lambda: given_up)
+    assert given_up == [False]
 
 
 def test_closing_drops_what_has_not_begun_and_ends_the_threads() -> None:
