@@ -1,6 +1,8 @@
 """Fixtures of the tests in a browser: the system's Chromium, a page that must stay free of errors, and axe.
 
-Where no Chromium is, these tests are skipped and say so. One browser serves all tests of a worker.
+Where no Chromium is, these tests are skipped and say so. One browser serves all tests of a worker, and one context all
+that need no other: a process of Chromium's that begins anew for each page takes as long as the test. The page keeps
+nothing in the browser, so that a page of its own is all that a test needs.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -91,23 +94,50 @@ def api() -> PageApi:
     return PageApi()
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """Open a context of a desk's size; what it kept is gone after the test."""
-    made = browser.new_context(viewport=DESK, reduced_motion="reduce", locale="en-GB")
+@contextmanager
+def _shared(browser: Browser, **options: Any) -> Iterator[BrowserContext]:
+    """Open a context of a desk's size for many tests, with a page that stays: Chromium's process for it stays, too."""
+    made = browser.new_context(viewport=DESK, reduced_motion="reduce", **options)
     made.set_default_timeout(_TIMEOUT_MS)
-    made.grant_permissions(["clipboard-read", "clipboard-write"])
+    stays = made.new_page()
+    stays.route("**", lambda route: route.fulfill(body="", content_type="text/html"))
+    stays.goto(PageApi().base)
     yield made
     made.close()
 
 
+@contextmanager
+def _page_of(context: BrowserContext) -> Iterator[Page]:
+    """Open a page; it is closed at the end, as is what it has opened, and no cookie is left."""
+    there, cookies = list(context.pages), context.cookies()
+    yield context.new_page()
+    for page in context.pages:
+        if page not in there:
+            page.close()
+    context.clear_cookies()
+    context.add_cookies(cookies)  # type: ignore[arg-type]  # as they were read
+
+
+@pytest.fixture(scope="session")
+def _desk(browser: Browser) -> Iterator[BrowserContext]:
+    with _shared(browser, locale="en-GB") as made:
+        made.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield made
+
+
+@pytest.fixture(scope="session")
+def _lax(browser: Browser) -> Iterator[BrowserContext]:
+    with _shared(browser, bypass_csp=True) as made:
+        yield made
+
+
 @pytest.fixture
-def page(context: BrowserContext, api: PageApi, trouble: Trouble) -> Iterator[Page]:
+def page(_desk: BrowserContext, api: PageApi, trouble: Trouble) -> Iterator[Page]:
     """Open a page that fails the test on an error in it."""
-    made = context.new_page()
-    trouble.watch(made)
-    api.serve(made)
-    yield made
+    with _page_of(_desk) as made:
+        trouble.watch(made)
+        api.serve(made)
+        yield made
     assert trouble.unexpected() == []
 
 
@@ -131,23 +161,18 @@ def app(page: Page, api: PageApi) -> App:
 
 
 class Axe:
-    """axe-core in a context of its own, in which its script is let past the page's policy."""
+    """axe-core in a page whose context lets its script past the page's policy."""
 
-    def __init__(self, browser: Browser, api: PageApi) -> None:
-        self._browser, self._api = browser, api
-        self._contexts: list[BrowserContext] = []
+    def __init__(self, page: Page, api: PageApi) -> None:
+        self._page, self._api = page, api
 
-    def open(self, query: str = "", **options: Any) -> Page:
-        """Open the page at an address's query string, in a context with more options."""
-        context = self._browser.new_context(
-            **{"viewport": DESK, "bypass_csp": True, "reduced_motion": "reduce", **options}
-        )
-        context.set_default_timeout(_TIMEOUT_MS)
-        self._contexts.append(context)
-        page = context.new_page()
-        self._api.serve(page)
-        page.goto(self._api.base + query)
-        return page
+    def open(self, query: str = "", *, viewport: Any = DESK, color_scheme: Any = None) -> Page:
+        """Open the page at an address's query string, in a window of another size or by another scheme."""
+        self._page.set_viewport_size(viewport)
+        self._page.emulate_media(color_scheme=color_scheme)
+        self._api.serve(self._page)
+        self._page.goto(self._api.base + query)
+        return self._page
 
     def serious(self, page: Page) -> list[str]:
         """Return what is serious or critical on a page: rule, help and the first elements."""
@@ -161,19 +186,13 @@ class Axe:
             if one["impact"] in ("serious", "critical")
         ]
 
-    def close(self) -> None:
-        """Close what was opened."""
-        for context in self._contexts:
-            context.close()
-
 
 @pytest.fixture
-def axe(browser: Browser, api: PageApi) -> Iterator[Axe]:
+def axe(_lax: BrowserContext, api: PageApi) -> Iterator[Axe]:
     """Return axe-core, which looks for what keeps people out of the page."""
     pytest.importorskip("axe_playwright_python", reason="the package axe-playwright-python is not installed")
-    made = Axe(browser, api)
-    yield made
-    made.close()
+    with _page_of(_lax) as page:
+        yield Axe(page, api)
 
 
 @pytest.fixture(scope="session")
@@ -186,15 +205,16 @@ def served(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield found
 
 
+@pytest.fixture(scope="session")
+def _entered(browser: Browser, served: Site) -> Iterator[BrowserContext]:
+    with _shared(browser, storage_state=served.state) as made:
+        yield made
+
+
 @pytest.fixture
-def live(browser: Browser, served: Site, trouble: Trouble) -> Iterator[App]:
+def live(_entered: BrowserContext, served: Site, trouble: Trouble) -> Iterator[App]:
     """Return the page of the real server, not yet opened; an error in it fails the test."""
-    context = browser.new_context(
-        viewport=DESK, reduced_motion="reduce", storage_state=served.state, accept_downloads=True
-    )
-    context.set_default_timeout(_TIMEOUT_MS)
-    page = context.new_page()
-    trouble.watch(page)
-    yield App(page, served.base)
-    context.close()
+    with _page_of(_entered) as page:
+        trouble.watch(page)
+        yield App(page, served.base)
     assert trouble.unexpected() == []
