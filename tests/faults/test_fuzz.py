@@ -11,7 +11,7 @@ import pytest
 from fuzz import TARGETS
 from support import TESTS
 
-_CASES = {"documents": 500, "foreign": 8}
+_CASES = {"documents": 160, "foreign": 5}
 """Of documents there are many kinds; a foreign index is asked by four commands."""
 
 

@@ -46,7 +46,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 # Each number fails at another call; each is a process that loads the model.
-@pytest.mark.parametrize("handles", range(7, 13) if FULL else [7, 9, 11])
+@pytest.mark.parametrize("handles", range(7, 13) if FULL else [7, 11])
 def test_file_handles_that_run_out_end_the_run(pictures: Path, tmp_path: Path, handles: int) -> None:
     """With too few file handles, a run ends with that as its error, and no image is skipped for it."""
     index = tmp_path / "index"
@@ -60,7 +60,7 @@ def test_file_handles_that_run_out_end_the_run(pictures: Path, tmp_path: Path, h
     assert (status["files"], status["errors"]) == (4, {})
 
 
-@pytest.mark.parametrize("threads", [0, 1, 2])
+@pytest.mark.parametrize("threads", [0, 1, 2] if FULL else [0, 1])
 def test_threads_that_run_out_end_the_run_or_fewer_do(pictures: Path, tmp_path: Path, threads: int) -> None:
     """With too few threads, a run does with those that there are, or ends with that as its error."""
     index = tmp_path / "index"

@@ -210,8 +210,7 @@ def rounded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         folder = str(tmp_path_factory.mktemp("rounded"))
         write_random_checkpoint(folder, copy.deepcopy(CONFIGS[request.param]))
     exact = Sides(folder)
-    items = [*MIXED, *({"image": _picture(60 + 36 * seed, 340 - 32 * seed, seed)} for seed in range(6))]
-    ready = exact.ready(items)
+    ready = exact.ready(MIXED)
     rough = Reference(Checkpoint(folder), Runtime(DEVICE, "bfloat16", "for a test"), "left")
     right, theirs = (torch.nn.functional.normalize(side(ready)) for side in (exact.reference, rough))
     return Rounded(folder, ready, right, (theirs - right).norm(dim=1))
