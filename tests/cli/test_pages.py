@@ -12,12 +12,13 @@ import json
 import os
 import plistlib
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 
@@ -37,8 +38,8 @@ PAGES = [
 # What takes minutes as a page has it is run here on less.
 SHORTER = {
     "python recipes/": "--smoke",
-    "imgsearch eval drawings/": "--limit 10",
-    "imgsearch train": "--steps 2",
+    "imgsearch eval drawings/": "--limit 3",
+    "imgsearch train": "--steps 2 --batch-size 8",
 }
 # What a reader may not have; the command is left out where it is missing.
 OPTIONAL = {"jq"}
@@ -92,12 +93,24 @@ def home(tmp_path: Path, tiny_checkpoint: str, monkeypatch: pytest.MonkeyPatch) 
 
 @cache
 def _drawn(command: str) -> tuple[int, str, Path]:
-    """Run a recipe that draws, once for all pages that do; return its exit code, what it said, and the folder."""
+    """Run a recipe that draws, once for all pages that do; return its exit code, what it said, and the folder.
+
+    In this process, which has loaded torch and transformers.
+    """
     place = Path(tempfile.mkdtemp(prefix="drawn-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     (place / "recipes").symlink_to(ROOT / "recipes")
-    done = subprocess.run(["bash", "-c", command], cwd=place, capture_output=True, text=True, check=False)
-    return done.returncode, done.stderr, place / "drawings"
+    said = io.StringIO()
+    with (
+        chdir(place),
+        redirect_stdout(io.StringIO()),
+        redirect_stderr(said),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "argv", shlex.split(command)[1:])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+    return int(end.value.code or 0), said.getvalue(), place / "drawings"
 
 
 def failure(command: str) -> str | None:
