@@ -63,7 +63,7 @@ __all__ = [
 # No deadlines: a shared machine may stall for a moment, and speed is for benchmarks/. CI draws the same examples
 # every time, so that a change is blamed only for what it did; elsewhere each run looks at new ones.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("local"), derandomize=True, max_examples=50)
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, max_examples=30)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 # `pytest -m quick` is the loop at the desk: every test but those of the rooms below, those that start a process

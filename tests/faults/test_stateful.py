@@ -277,7 +277,7 @@ class Life(RuleBasedStateMachine):
 def test_an_index_does_what_a_dictionary_does() -> None:
     """After every step every search equals a full comparison in float64, by whichever strategy."""
     Life.strategies.clear()
-    lives, steps = (1000, 60) if FULL else (8, 30)
+    lives, steps = (1000, 60) if FULL else (5, 30)
     run_state_machine_as_test(
         Life,
         settings=settings(

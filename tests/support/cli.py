@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from typer.testing import CliRunner
+from typer import testing
 
 from imgsearch.cli import app
+
+# The runner makes the program anew for each call, which takes as long as a short command; a process makes it once.
+vars(testing)["_get_command"] = cache(testing._get_command)  # type: ignore[attr-defined]  # its own module's import
 
 
 @dataclass(frozen=True)
@@ -32,5 +36,7 @@ class Done:
 
 def imgsearch(*argv: object, stdin: str | bytes | None = None) -> Done:
     """Run one command; an exception that the program does not turn into a line fails the test."""
-    result = CliRunner().invoke(app, [str(part) for part in argv], input=stdin, catch_exceptions=False)
+    result = testing.CliRunner().invoke(
+        app, [str(part) for part in argv], input=stdin, catch_exceptions=False
+    )
     return Done(result.exit_code, result.stdout_bytes, result.stderr)

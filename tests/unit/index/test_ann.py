@@ -179,12 +179,12 @@ def pictures(n: int, dim: int, seed: int = 0) -> Vectors:
 @pytest.mark.parametrize("nlist", [1, 8])
 def test_codes_and_a_rerank_find_what_the_exact_scan_finds(dim: int, nlist: int) -> None:
     """A shortlist by codes, compared exactly, holds at least 99 % of the ten nearest, whatever the dimension."""
-    rows = pictures(20000, dim).astype(np.float16)
+    rows = pictures(16500, dim).astype(np.float16)
     made = rabitq.build(Held(rows), nlist)
     assert made is not None
     assert made.nlist == nlist
     views = [ann.SegmentView(Held(rows), made)]
-    asked = np.concatenate([rows[:20].astype(np.float32), pictures(20, dim, seed=1)])
+    asked = np.concatenate([rows[:10].astype(np.float32), pictures(10, dim, seed=1)])
     hits = 0
     for query in asked:
         fast = ann.nearest(views, query, 10, shortlist=ann.shortlist_for(10, dim))

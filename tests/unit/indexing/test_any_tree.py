@@ -124,7 +124,7 @@ def test_what_is_shown_of_any_tree_can_be_given_back(
 
 @pytest.mark.slow("the same for many more trees")
 @pytest.mark.timeout(600)  # shrinking what fails takes five minutes
-@settings(max_examples=150 if FULL else 12)
+@settings(max_examples=150 if FULL else 5)
 @given(TREES, RUNS)
 def test_what_is_shown_of_many_trees_can_be_given_back(
     tree: Tree, runs: Sequence[tuple[list[str], bool | None]]

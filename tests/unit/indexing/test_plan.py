@@ -658,4 +658,4 @@ TestUser.__doc__ = (
     "After any history of changes and runs, the index holds what is on the disk, each file once."
 )
 TestUser.pytestmark = [pytest.mark.slow("goes through histories of 30 steps")]
-TestUser.settings = settings(max_examples=150 if FULL else 20, stateful_step_count=30, deadline=None)
+TestUser.settings = settings(max_examples=150 if FULL else 10, stateful_step_count=30, deadline=None)
