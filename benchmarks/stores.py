@@ -53,8 +53,7 @@ _FILTERS = (
     "date, 144",
     "keyword, 100",
     "camera, half",
-    "name, 1 %",
-    "folder, 1000",
+    "folder, 1000",  # no pattern of names: all images would be fetched and checked, which takes a minute a search
 )
 _K = 10
 

@@ -10,14 +10,16 @@ import socket
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imgsearch.errors import ClusterError
 from imgsearch.index.reader import ImageIndex
-from imgsearch.tools.cluster import deliveries
+from imgsearch.tools.cluster import deliveries, pipeline
 from support import ROOT
 from support.pdfs import Drawn, pdf, words
 from support.pictures import scene
@@ -155,6 +157,24 @@ def test_a_worker_of_another_version_is_refused(photos: Path, tmp_path: Path) ->
     assert "install the same version on all machines" in done.stderr.splitlines()[-1]
     assert "99." in done.stderr.splitlines()[-1]
     assert deliveries.names(deliveries.folder_in(str(tmp_path / "index"))) == []
+
+
+def test_a_cluster_without_any_embedder_left_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once no machine offers to embed, and none comes back, the run ends with a line."""
+    monkeypatch.setattr(pipeline, "_LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(pipeline, "_LOST", 0.3)
+    ray, never = pipeline.RayPipeline("ray"), threading.Event()
+    monkeypatch.setattr(ray, "_offers", list)
+
+    def rows() -> Iterator[tuple[str, str]]:
+        yield "a", ""
+        never.wait()
+
+    watched = ray._watched(rows())
+    assert next(watched) == ("a", "")
+    with pytest.raises(ClusterError, match="offers to embed any more"):
+        next(watched)
+    never.set()
 
 
 def test_an_image_that_ends_its_worker_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 It is ended, and killed, by the process id of that child. Its data lie in a folder of their own, and its ports are free
 ones. They can't be kept on loopback: with every ``ip`` of its configuration set to 127.0.0.1, 2.3.5 still listens on
-all interfaces, but for the embedded etcd.
+all interfaces, but for the embedded etcd. That one listens on port 2380, whatever its configuration says, so that only
+one server can run on a machine at a time.
 """
 
 from __future__ import annotations

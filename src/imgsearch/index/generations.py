@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from contextlib import closing, suppress
 
@@ -15,7 +16,7 @@ from imgsearch.errors import IndexDamaged, IndexMismatch, IndexMissing, StorageE
 from imgsearch.fs import make_folder, storage_error, sync_folder, unusual
 from imgsearch.index import manifest
 from imgsearch.index.catalog import Catalog
-from imgsearch.index.layout import CATALOGUE, FOLDERS, GENERATION
+from imgsearch.index.layout import CATALOGUE, DELIVERIES, FOLDERS, GENERATION
 from imgsearch.text import Call, Message
 from imgsearch.types import IndexSpec
 
@@ -186,7 +187,7 @@ def _generations(folder: str) -> list[str]:
 def _is_ours(data: str) -> bool:
     names = set(os.listdir(data))
     # Killed before it had a catalogue it is empty; killed while it was dropped it has one of its folders.
-    return not names or not names.isdisjoint((CATALOGUE, *FOLDERS))
+    return not names or not names.isdisjoint((CATALOGUE, DELIVERIES, *FOLDERS))
 
 
 def _drop(data: str) -> None:
@@ -196,6 +197,8 @@ def _drop(data: str) -> None:
         for name in sorted(filter(pattern.fullmatch, os.listdir(data))):
             os.unlink(os.path.join(data, name))
     clear_away(data, set(), set())
+    if generation and not unusual(os.path.join(data, DELIVERIES), folder=True):
+        shutil.rmtree(os.path.join(data, DELIVERIES), ignore_errors=True)
     for emptied in (*FOLDERS, "") if generation else ():
         with suppress(OSError):  # it holds what is not ours
             os.rmdir(os.path.join(data, emptied))

@@ -17,6 +17,8 @@ GENERATION = "generation-"
 CATALOGUE = "catalog.sqlite"
 FOLDERS = ("vectors", "faiss", "columns")
 """Of a data folder: segments, and what is derived from them and the catalogue."""
+DELIVERIES = "deliveries"
+"""Of a data folder: what workers of a cluster have handed over, and is not registered yet."""
 
 # As mount tables name them. The hosts': folders that a virtual machine is lent, without shared memory either.
 _SERVERS = (

@@ -35,7 +35,7 @@ from imgsearch.indexing.gentle.pauses import Pauses
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.pace import Pace
 from imgsearch.indexing.plan import Plan
-from imgsearch.indexing.workers import Workers
+from imgsearch.indexing.workers import Workers, command_of
 from imgsearch.media.documents import said
 from imgsearch.text import Call, Message, display_path, plural
 from imgsearch.types import (
@@ -88,7 +88,7 @@ class Ingest:
         With ``workers`` files are decoded and embedded there.
         """
         self.workers = workers
-        self.command = "index" if workers is None else "index elsewhere"
+        self.command = command_of(workers)
         self.writer, self.plan, self.options, self.reporter = writer, plan, options, reporter
         self.pauses = pauses or Pauses(reporter)
         self.result = IndexResult(

@@ -40,7 +40,7 @@ from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.places import samples_of
 from imgsearch.indexing.plan import Plan, make_plan
 from imgsearch.indexing.roots import Scope, check_portable, resolve_scope, with_reread
-from imgsearch.indexing.workers import Workers
+from imgsearch.indexing.workers import Workers, command_of
 from imgsearch.machine import cores
 from imgsearch.media import documents
 from imgsearch.media.documents import close_readers
@@ -118,7 +118,7 @@ def index_pictures(
             check_portable(scope, folder, base.mounts)
         plan = _plan(scope, base, options, reporter)
         _require_pictures(plan, reporter)
-        _say_plan(plan, options, folder, base.spec, reporter)
+        _say_plan(plan, options, folder, base.spec, reporter, command_of(workers))
         if options.dry_run:
             if plan.to_do:
                 _say_download(options.model, base.spec, reporter)
@@ -376,7 +376,12 @@ def _require_pictures(plan: Plan, reporter: Reporter) -> None:
 
 
 def _say_plan(
-    plan: Plan, options: IndexOptions, folder: str, spec: IndexSpec | None, reporter: Reporter
+    plan: Plan,
+    options: IndexOptions,
+    folder: str,
+    spec: IndexSpec | None,
+    reporter: Reporter,
+    command: str,
 ) -> None:
     """Tell how many images there are, how many of them need work, how long that takes, and what is not read."""
     what = "new, changed or to read again" if options.reread or options.retry else "new or changed"
@@ -391,7 +396,7 @@ def _say_plan(
         parts.append(f"{len(plan.to_prune):,} deleted")
     line = ", ".join(parts)
     if plan.to_do:
-        line += _about(len(plan.to_do), options.model, folder, spec)
+        line += _about(len(plan.to_do), options.model, folder, spec, command)
     reporter.say(line)
     if (plan.to_do or plan.to_prune) and plan.copies:
         reporter.say(Message(*_copies(plan)))
@@ -423,9 +428,9 @@ def _links(plan: Plan) -> tuple[str | Option, ...]:
     return (f"{links} {verb} not followed (", Option("follow_symlinks", True), " to follow links)")
 
 
-def _about(images: int, model: ModelOptions, folder: str, spec: IndexSpec | None) -> str:
+def _about(images: int, model: ModelOptions, folder: str, spec: IndexSpec | None, command: str) -> str:
     """Tell about how long the images take, where the last run of this index was made the same way."""
-    run = side_db.last_run(folder, "index")
+    run = side_db.last_run(folder, command)
     if spec is None or run is None or not run.rate:
         return ""
     if model.device not in ("auto", run.runtime.device) or model.dtype not in ("auto", run.runtime.dtype):

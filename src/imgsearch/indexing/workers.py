@@ -30,3 +30,8 @@ class Workers(Protocol):
 
     def committed(self) -> None:
         """Take note that all that was yielded before the last one is in the index, and on the disk."""
+
+
+def command_of(workers: Workers | None) -> str:
+    """Return as what a run is remembered: the rate of one with workers says nothing of a plain one."""
+    return "index" if workers is None else "index elsewhere"

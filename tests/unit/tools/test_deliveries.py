@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +17,11 @@ from imgsearch.index.reader import ImageIndex
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.run import index_pictures
+from imgsearch.media.documents import DocumentOptions
 from imgsearch.tools.cluster import deliveries, units, worker
 from imgsearch.tools.cluster.coordinator import index_on
 from imgsearch.tools.cluster.units import Setup, Unit, is_in, known_table
-from imgsearch.types import ModelOptions
+from imgsearch.types import ModelOptions, Skipped
 from support.pictures import scene
 
 DEMO = IndexOptions(model=ModelOptions(model="demo"))
@@ -91,7 +94,7 @@ def test_the_index_is_as_one_that_was_made_here(photos: Path, tmp_path: Path) ->
         rows = [{one.sha256: one.crc for one in index.catalog.pictures()} for index in (a, b)]
         assert len(rows[0]) == 6
         assert rows[0] == rows[1]  # the same float16 rows, on one machine in one batch size
-    assert left(tmp_path / "a") == []
+    assert not Path(deliveries.folder_in(str(tmp_path / "a"))).exists()
 
 
 def test_deliveries_of_a_run_that_ended_are_registered_by_the_next(photos: Path, tmp_path: Path) -> None:
@@ -132,6 +135,59 @@ def test_what_is_half_written_or_altered_is_not_used(photos: Path, tmp_path: Pat
     assert not list(folder.glob("*.delivery*"))
 
 
+def test_a_file_that_was_replaced_since_it_was_delivered_is_read_again(photos: Path, tmp_path: Path) -> None:
+    """Its time of change does not have to be newer: a copy may keep that of its original."""
+    with pytest.raises(ClusterError):
+        on(Here(stop=2), photos, tmp_path / "a")
+    before = (photos / "0.png").stat()
+    scene(20, (64, 48)).save(photos / "0.png")
+    os.utime(photos / "0.png", ns=(before.st_atime_ns, before.st_mtime_ns - 10**12))
+    on(Here(), photos, tmp_path / "a")
+    wanted = hashlib.sha256((photos / "0.png").read_bytes()).digest()
+    with ImageIndex(str(tmp_path / "a")) as index:
+        assert wanted in index.catalog.contents()
+
+
+def test_a_worker_that_does_not_see_the_images_is_named(photos: Path, tmp_path: Path) -> None:
+    """Images that are here, and that a worker calls vanished, are not skipped: the run fails and says where."""
+
+    class Unmounted(Here):
+        def run(self, setup: Setup, some: Sequence[Unit], known: Any) -> Iterator[str]:
+            embedder = worker.Embedder(setup)
+            for unit in some:
+                yield embedder.deliver(
+                    unit, [Skipped(one, "vanished", "no such file") for one in unit.sources]
+                )
+
+    with pytest.raises(ClusterError, match=rf"9 images came back from no worker: .* can't read {photos}"):
+        on(Unmounted(), photos, tmp_path / "a")
+    assert on(Here(), photos, tmp_path / "a").indexed == 6
+
+
+def test_a_delivery_that_is_not_here_is_told_at_once(photos: Path, tmp_path: Path) -> None:
+    """A worker that wrote into another folder is found out by its first unit."""
+
+    class Elsewhere(Here):
+        def run(self, setup: Setup, some: Sequence[Unit], known: Any) -> Iterator[str]:
+            yield f"{setup.run}-00000000-00000000.delivery"
+
+    with pytest.raises(ClusterError, match="must be the same on all machines"):
+        on(Elsewhere(), photos, tmp_path / "a")
+
+
+def test_a_delivery_for_an_index_of_other_pixels_is_not_used(photos: Path, tmp_path: Path) -> None:
+    """Prompts and pixel budgets make an embedding as much as the model does."""
+    pipeline = Here(stop=2)
+    with pytest.raises(ClusterError):
+        on(pipeline, photos, tmp_path / "a")
+    assert pipeline.setup is not None
+    folder, spec = deliveries.folder_in(str(tmp_path / "a")), pipeline.setup.spec
+    path = str(Path(folder) / left(tmp_path / "a")[0])
+    assert deliveries.read(path, spec).files
+    with pytest.raises(deliveries.Unsealed):
+        deliveries.read(path, replace(spec, document_prompt="another"))
+
+
 def test_a_second_coordinator_is_refused(photos: Path, tmp_path: Path) -> None:
     """Whoever holds the index's lock is the only one who registers."""
     on(Here(), photos, tmp_path / "a")
@@ -145,11 +201,14 @@ def test_a_worker_that_differs_is_refused(photos: Path, tmp_path: Path) -> None:
     on(pipeline, photos, tmp_path / "a")
     assert pipeline.setup is not None
     setup = pipeline.setup
+    deliveries.open_folder(setup.folder, setup.run)
     assert worker.refusal(setup) == ""
     assert "install the same version" in worker.refusal(setup, version="0.0.1")
     other = replace(setup, spec=replace(setup.spec, fingerprint="ab" * 32))
     assert "can't use the model" in worker.refusal(other)
     assert "does not see /nowhere" in worker.refusal(replace(setup, folder="/nowhere"))
+    assert "does not see /nowhere" in worker.refusal(replace(setup, how={"/nowhere": DocumentOptions()}))
+    assert "install the same extras" in worker.refusal(replace(setup, readers=("none",)))
 
 
 def test_the_table_of_known_contents_tells_neighbours_apart() -> None:

@@ -8,13 +8,15 @@ import secrets
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import imgsearch
 from imgsearch.errors import ClusterError, NonFiniteError, UsageError
+from imgsearch.files.open import open_regular
+from imgsearch.fs import storage_error
 from imgsearch.index.writer import IndexWriter
 from imgsearch.indexing.decode import Decoded, Hashed, Part
 from imgsearch.indexing.options import IndexOptions, IndexResult
@@ -24,7 +26,7 @@ from imgsearch.model.checkpoint import Checkpoint
 from imgsearch.text import Option, plural
 from imgsearch.tools.cluster import deliveries
 from imgsearch.tools.cluster.records import results_of, source_of
-from imgsearch.tools.cluster.units import Setup, Unit, known_table, units_of
+from imgsearch.tools.cluster.units import Setup, Unit, known_table, readers_here, units_of
 from imgsearch.types import (
     MAX_MEGAPIXELS,
     RGB,
@@ -43,6 +45,7 @@ from imgsearch.types import (
 )
 
 _LEG = 4096  # units that are given out in one go: what is known of their files is in memory meanwhile
+_UNSEEN = frozenset({"vanished", "unreadable"})  # what a worker says of a file that is not there for it
 _TRIES = 3  # a unit that nobody delivers is given out so often
 
 
@@ -65,7 +68,7 @@ class Delivered:
     def __init__(self, dim: int) -> None:
         """Stand for a model of this dimension."""
         self.dim, self.batch_size, self.recomputed = dim, 1, 0
-        self.runtime = Runtime("cpu", "float16", "computed by the workers")
+        self.runtime = Runtime("cluster", "float16", "computed by the workers")
         self.batch_reason = "by the workers"
 
     def expect(self, images: int) -> str:
@@ -98,6 +101,7 @@ class ClusterWorkers:
         self._pipeline, self._options, self._reporter = pipeline, options, reporter
         self._run = secrets.token_hex(8)
         self._registered: list[str] = []
+        self._folder = self._unseen = ""
         self._units = 0
         self.seconds: dict[str, float] = {}
         """What the workers needed, by stage, added up."""
@@ -130,30 +134,36 @@ class ClusterWorkers:
         self, writer: IndexWriter, how: Mapping[str, DocumentOptions], to_do: Sequence[SourceFile]
     ) -> Generator[Decoded | Hashed | Skipped | Part, None, None]:
         """Yield the deliveries that are there already, then those of this run."""
-        folder = deliveries.folder_in(writer.data)
-        deliveries.open_folder(folder)
+        folder = self._folder = deliveries.folder_in(writer.data)
+        deliveries.open_folder(folder, self._run)
         self._waiting = {(source.root, source.path): source for source in to_do}
         self._writer, self._how = writer, how
-        for name in deliveries.names(folder):
-            yield from self._take(os.path.join(folder, name))
+        if not self._options.reread:  # else each file is to be read now
+            for name in deliveries.names(folder):
+                yield from self._take(os.path.join(folder, name), earlier=True)
         if taken := len(to_do) - len(self._waiting):
             self._reporter.say(f"{plural(taken, 'image')} of an interrupted run were embedded already")
-        setup = self._setup(writer, folder)
+        known = known_table(writer.catalog.contents())
         for _ in range(_TRIES):
             if not self._waiting:
                 break
-            known = known_table(writer.catalog.contents())
+            setup = self._setup(writer, folder)
             units = list(units_of(list(self._waiting.values()), self._units))
             self._units += len(units)
             for first in range(0, len(units), _LEG):
                 for name in self._pipeline.run(setup, units[first : first + _LEG], known):
                     yield from self._take(os.path.join(folder, name))
         for name in deliveries.names(folder):  # of units that were done twice, since a machine was lost
-            yield from self._take(os.path.join(folder, name))
+            if deliveries.run_of(name) == self._run:
+                yield from self._take(os.path.join(folder, name))
         if self._waiting:
+            why = f": {self._unseen}" if self._unseen else ""
             raise ClusterError(
-                f"{plural(len(self._waiting), 'image')} came back from no worker; run the same command to continue"
+                f"{plural(len(self._waiting), 'image')} came back from no worker{why}; "
+                "when that is mended, run the same command to continue"
             )
+        spent = ", ".join(f"{seconds:.0f} s {stage}" for stage, seconds in self.seconds.items())
+        self._reporter.detail(f"the workers, added up: {spent}")
 
     def committed(self) -> None:
         """Remove the deliveries whose files are all in the index."""
@@ -161,8 +171,14 @@ class ClusterWorkers:
         for path in registered:
             deliveries.remove(path)
 
+    def close(self) -> None:
+        """Remove what only this run needed of the folder of deliveries."""
+        if self._folder:
+            deliveries.close_folder(self._folder, self._run)
+
     def _setup(self, writer: IndexWriter, folder: str) -> Setup:
         options, limit = self._options, self._options.max_megapixels or MAX_MEGAPIXELS
+        roots = {root for root, _ in self._waiting}
         return Setup(
             version=imgsearch.__version__,
             run=self._run,
@@ -170,39 +186,76 @@ class ClusterWorkers:
             folder=folder,
             spec=writer.spec,
             model=options.model,
-            how=dict(self._how),
+            how={root: how for root, how in self._how.items() if root in roots},
             max_megapixels=limit,
+            readers=readers_here(),
             batch_size=options.batch_size,
         )
 
-    def _take(self, path: str) -> Iterator[Decoded | Hashed | Skipped | Part]:
-        """Yield the files of a delivery that the index does not have; remove it, once they are in, or if it is bad."""
+    def _take(self, path: str, *, earlier: bool = False) -> Iterator[Decoded | Hashed | Skipped | Part]:
+        """Yield the files of a delivery that the index does not have; remove it, once they are in, or if it is bad.
+
+        ``earlier``: it is of a run before this one. Raises ClusterError, StorageError.
+        """
         if path in self._registered:
             return
         try:
             delivery = deliveries.read(path, self._writer.spec)
-            wanted = [record for record in delivery.files if self._is_wanted(source_of(record))]
-            found = [list(results_of(record, delivery.rows)) for record in wanted]
-        except FileNotFoundError:
-            return
+            found = []
+            for record in delivery.files:
+                if source := self._wanted(record, delivery.host, earlier=earlier):
+                    found.append((source, list(results_of(record, source, delivery.rows))))
+            roots = {source_of(record).root for record in delivery.files}
+        except FileNotFoundError as error:
+            raise ClusterError(
+                f"{path} was written by a worker and is not here: "
+                "the index's folder must be the same on all machines"
+            ) from error
+        except OSError as error:
+            raise storage_error(error, path) from error
         except (ValueError, KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
             self._reporter.detail(f"{path} is not used: {error}")
             deliveries.remove(path)
             return
         for stage, seconds in delivery.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-        for record, results in zip(wanted, found, strict=True):
-            source = source_of(record)
+        for source, results in found:
             self._waiting.pop((source.root, source.path), None)
             yield from results
-        if all(source_of(record).root in self._how for record in delivery.files):
+        known = {root.path for root in self._writer.catalog.roots()}
+        if roots <= self._how.keys() or roots.isdisjoint(known):
             self._registered.append(path)  # else it is for a run over other folders
 
-    def _is_wanted(self, source: SourceFile) -> bool:
-        """Whether a file that was delivered is one that this run waits for, and is as it was asked for."""
-        if asked := self._waiting.get((source.root, source.path)):
-            # The worker saw the file as it was when it was read, which may be newer than what the walk saw.
-            return asked.mtime_ns <= source.mtime_ns and asked.reading == source.reading
+    def _wanted(self, record: dict[str, Any], host: str, *, earlier: bool) -> SourceFile | None:
+        """Return the file that a record is of as the catalogue is to know it; None if it is not waited for."""
+        source = source_of(record)
+        asked = self._waiting.get((source.root, source.path))
+        if asked is None or asked.reading != source.reading:
+            return None
+        same = (asked.size, asked.mtime_ns) == (source.size, source.mtime_ns)
+        if earlier:
+            # Since then the file may have been replaced, an error mended, and a content that was known deleted.
+            told = (asked.inode, asked.ctime_ns, asked.sidecar_state)
+            same = same and told == (source.inode, source.ctime_ns, source.sidecar_state)
+            return source if same and record["is"] in ("decoded", "document") else None
+        if record["is"] == "skipped" and record["reason"] in _UNSEEN and is_readable(source):
+            self._unseen = f"the worker on {host} can't read {os.path.join(source.root, source.path)}"
+            return None
+        # A file that was replaced meanwhile is registered as the worker saw it, and read again by the next run. The
+        # numbers of one that was not are those of this machine: some network file systems have others on each.
+        return (
+            replace(source, inode=asked.inode, ctime_ns=asked.ctime_ns, device=asked.device)
+            if same
+            else source
+        )
+
+
+def is_readable(source: SourceFile) -> bool:
+    """Whether this machine can open a file; of an object in a bucket nobody knows without reading it."""
+    try:
+        with open_regular(os.path.join(source.root, source.path)):
+            return True
+    except OSError:
         return False
 
 
@@ -219,10 +272,11 @@ def index_on(
     """
     options, reporter = options or IndexOptions(), reporter or Silent()
     if options.gentle:
-        raise UsageError(Option("gentle", True), ": the work is done by other machines; leave it out")
+        raise UsageError(Option("gentle", True), ": Ray's workers do the work; leave it out")
     workers = ClusterWorkers(pipeline, options, reporter)
     try:
         # A worker's batches are of the size that was asked for; here every image is taken in as it comes.
         return index_pictures(paths, folder, replace(options, batch_size=None), reporter, workers=workers)
     finally:
+        workers.close()
         pipeline.close()

@@ -11,6 +11,8 @@ import json
 import os
 import re
 import secrets
+import shutil
+import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,14 +22,17 @@ from typing import Any
 import numpy as np
 
 from imgsearch.fs import atomic_write, make_folder, open_own, storage_error, unusual
+from imgsearch.index.layout import DELIVERIES
 from imgsearch.index.segments import HEADER_BYTES, header
 from imgsearch.types import IndexSpec, Vectors
 
-FOLDER = "deliveries"
 _NAME = re.compile(r"([0-9a-f]{16})-(\d{8})-[0-9a-f]{8}\.delivery")
 _TRAILER = struct.Struct("<16sQQ32s")  # magic, rows, bytes of records, sha256
 _MAGIC = b"imgsearch.sealed"
-_ENDINGS = (".delivery", ".delivery.new")
+_MARK = ".run"
+NOTES = "notes"
+"""The folder in that of deliveries in which workers note what they are decoding."""
+_ENDINGS = (".delivery", ".delivery.new", _MARK)
 
 
 class Unsealed(ValueError):
@@ -36,9 +41,10 @@ class Unsealed(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
-    """What a worker handed over: a record for each file, their ``rows`` (n, dim) float32, and seconds by stage."""
+    """What a worker on ``host`` handed over: a record for each file, ``rows`` (n, dim) float32, seconds by stage."""
 
     path: str
+    host: str
     files: Sequence[dict[str, Any]]
     rows: Vectors
     seconds: dict[str, float]
@@ -46,13 +52,18 @@ class Delivery:
 
 def folder_in(data: str) -> str:
     """Return where deliveries to the index with this data folder lie."""
-    return os.path.join(data, FOLDER)
+    return os.path.join(data, DELIVERIES)
 
 
 def unit_of(name: str) -> tuple[str, int] | None:
     """Return the run and the number of the unit that a delivery is of, by its file's name; None if it is none."""
     found = _NAME.fullmatch(name)
     return (found[1], int(found[2])) if found else None
+
+
+def run_of(name: str) -> str:
+    """Return the run that a delivery is of."""
+    return name.partition("-")[0]
 
 
 def write(
@@ -67,7 +78,9 @@ def write(
     """Seal ``rows`` (n, dim) float32 and the records of files; return the delivery's name. Raises StorageError."""
     name = f"{run}-{unit:08d}-{secrets.token_hex(4)}.delivery"
     path = os.path.join(folder, name)
-    told = json.dumps({"files": list(files), "seconds": seconds}).encode()
+    # The header has the model and the dimension only; prompts and pixel budgets make an embedding as well.
+    about = {"spec": repr(spec), "host": socket.gethostname(), "files": list(files), "seconds": seconds}
+    told = json.dumps(about).encode()
     digest = hashlib.sha256()
     try:
         with atomic_write(path) as file:
@@ -103,7 +116,9 @@ def read(path: str, spec: IndexSpec) -> Delivery:
         raise Unsealed("it has another length than its trailer has")
     vectors = np.frombuffer(body[HEADER_BYTES:end], "<f2").reshape(rows, spec.dim).astype(np.float32)
     told = json.loads(body[end:])
-    return Delivery(path, told["files"], vectors, told["seconds"])
+    if told["spec"] != repr(spec):
+        raise Unsealed("it was made for another index")
+    return Delivery(path, told["host"], told["files"], vectors, told["seconds"])
 
 
 def names(folder: str) -> list[str]:
@@ -114,15 +129,32 @@ def names(folder: str) -> list[str]:
         return []
 
 
-def open_folder(folder: str) -> None:
-    """Make the folder, and remove what workers that died had begun to write. Raises StorageError."""
+def open_folder(folder: str, run: str) -> None:
+    """Make the folder with the mark of a run, and remove what runs that were killed left. Raises StorageError."""
     try:
         make_folder(folder)
         for name in os.listdir(folder):
             if name.endswith(_ENDINGS) and not unit_of(name):
                 os.unlink(os.path.join(folder, name))
+        shutil.rmtree(os.path.join(folder, NOTES), ignore_errors=True)
+        with open(os.path.join(folder, run + _MARK), "xb"):
+            pass
     except OSError as error:
         raise storage_error(error, folder) from error
+
+
+def has_mark(folder: str, run: str) -> bool:
+    """Whether this is the folder that the coordinator of a run has opened."""
+    return os.path.exists(os.path.join(folder, run + _MARK))
+
+
+def close_folder(folder: str, run: str) -> None:
+    """Remove the mark of a run, and the folder if nothing is left in it."""
+    with suppress(OSError):
+        os.unlink(os.path.join(folder, run + _MARK))
+    for emptied in (os.path.join(folder, NOTES), folder):
+        with suppress(OSError):  # it is not empty: there is something for the next run
+            os.rmdir(emptied)
 
 
 def remove(path: str) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import queue
 import re
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +33,14 @@ from imgsearch.types import Prepare
 RESOURCE = "imgsearch"
 """The custom resource of a machine that embeds: how many models it may have in memory."""
 _OBJECTS = 1 << 30  # bytes of a local Ray's object store at most
+_RETRIES = 20
+"""How often a unit is done again whose process ends: machines may come and go, but one unit must not go on for ever."""
+_LISTENING = 0.5  # seconds that a wait lasts at most before Ctrl-C is looked for
+_LOOK_AGAIN, _LOST = (
+    5.0,
+    60.0,
+)  # seconds without a delivery until machines are counted; until none is given up for
+_TO_ANSWER = 120.0  # seconds for a machine to start a process and say whether it can take part
 _PATIENCE = 5.0  # seconds for an address to take a connection
 _CLIENT = "ray://"
 _ADDRESS = re.compile(r"(?P<host>[^/:\s]+):(?P<port>\d{1,5})")
@@ -121,23 +131,32 @@ class RayPipeline:
             ) from error
 
     def _count(self) -> None:
-        self._embedders = int(self._ray.cluster_resources().get(RESOURCE, 0))
+        offers = self._offers()
+        self._embedders = int(sum(node[RESOURCE] for node in offers))
+        # Where some have none, an embedder takes the GPU that it sees, and needs none.
+        self._gpus = bool(offers) and all(node.get("GPU", 0) >= 1 for node in offers)
         if not self._embedders:
+            host = self._address.removeprefix(_CLIENT)
             raise ClusterError(
                 f"no machine of the cluster at {self._address} offers to embed; start each that is to with: "
-                f"ray start --address={self._address} --resources='{{\"{RESOURCE}\": 1}}'"
+                f"ray start --address={host} --resources='{{\"{RESOURCE}\": 1}}'"
             )
+
+    def _offers(self) -> list[dict[str, float]]:
+        """Return the resources of each machine that offers to embed."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return [node for node in nodes if node.get(RESOURCE, 0) >= 1]
 
     def run(self, setup: Setup, units: Sequence[Unit], known: NDArray[np.uint64]) -> Iterator[str]:
         """Yield the names of deliveries. Raises ClusterError for a worker that refuses or fails."""
         self._check(setup)
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        gpus = self._ray.cluster_resources().get("GPU", 0) if setup.model.device in ("auto", "cuda") else 0
-        work = (setup, units, known, self._embedders, bool(gpus))
+        gpus = self._gpus and setup.model.device in ("auto", "cuda")
+        work = (setup, units, known, self._embedders, gpus)
         rows = self._driven(pickle.dumps(work)) if self._is_client else _flow(*work)
         try:
-            for name, error in rows:
+            for name, error in self._watched(rows):
                 if error:
                     raise ClusterError(f"{error}; what was delivered stays: run the same command to continue")
                 yield name
@@ -148,6 +167,41 @@ class RayPipeline:
             raise ClusterError(
                 f"Ray gave up ({lines[-1].strip()[:200]}); what was delivered stays: run the same command to continue"
             ) from error
+
+    def _watched(self, rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """Yield rows as they come. Raises ClusterError once no machine embeds any more: Ray would wait for ever."""
+        found: queue.SimpleQueue[tuple[str, str] | Exception | None] = queue.SimpleQueue()
+
+        def pump() -> None:
+            try:
+                for row in rows:
+                    found.put(row)
+                found.put(None)
+            except Exception as error:
+                found.put(error)
+
+        threading.Thread(target=pump, daemon=True).start()
+        seen = time.monotonic()
+        while True:
+            try:
+                row = found.get(timeout=_LISTENING)
+            except queue.Empty:
+                now = time.monotonic()
+                if now - seen > _LOOK_AGAIN:
+                    if self._offers():
+                        seen = now
+                    elif now - seen > _LOST:
+                        raise ClusterError(
+                            f"no machine of the cluster at {self._address} offers to embed any more; "
+                            "what was delivered stays: start one, and run the same command to continue"
+                        ) from None
+                continue
+            if row is None:
+                return
+            if isinstance(row, Exception):
+                raise row
+            seen = time.monotonic()
+            yield row
 
     def _driven(self, work: bytes) -> Iterator[tuple[str, str]]:
         """Yield what ``_flow`` yields, which runs on the cluster: Ray Data does not run through Ray's client."""
@@ -173,11 +227,11 @@ class RayPipeline:
         ]
         for answer in asked:
             try:
-                why = self._ray.get(answer)
+                why = self._ray.get(answer, timeout=_TO_ANSWER)
             except self._ray.exceptions.RayTaskError as error:
                 why = f"a worker can't take part ({(str(error).splitlines() or [''])[-1].strip()[:200]})"
             except self._ray.exceptions.RayError:
-                continue  # a machine that has just been lost, and may still count as alive
+                continue  # a machine that has just been lost, and may still count as alive, or is very busy
             if why:
                 raise ClusterError(why)
 
@@ -201,7 +255,13 @@ def _flow(
     rows = [{"unit": pickle.dumps(unit)} for unit in units]
     found = (
         data.from_items(rows, override_num_blocks=len(rows))
-        .map_batches(_decode, batch_size=1, num_cpus=1, fn_kwargs={"setup": setup, "table": [ray.put(known)]})
+        .map_batches(
+            _decode,
+            batch_size=1,
+            num_cpus=1,
+            max_retries=_RETRIES,
+            fn_kwargs={"setup": setup, "table": [ray.put(known)]},
+        )
         .map_batches(
             _Embed,
             fn_constructor_args=(setup,),
@@ -211,6 +271,8 @@ def _flow(
             num_cpus=0,
             num_gpus=1 if gpus else 0,
             resources={RESOURCE: 1},
+            max_restarts=_RETRIES,
+            max_task_retries=_RETRIES,
         )
     )
     for row in found.iter_rows():
@@ -232,6 +294,9 @@ _prepared: dict[str, Prepare] = {}  # by run, for the life of a worker process
 
 def _prepare(setup: Setup) -> Prepare:
     if setup.run not in _prepared:
+        # Also a machine that has joined since the others were asked.
+        if why := refusal(setup):
+            raise ClusterError(why)
         _prepared.clear()
         _prepared[setup.run] = preparer(setup)
     return _prepared[setup.run]
@@ -263,8 +328,19 @@ def _decode(batch: dict[str, Any], setup: Setup, table: list[Any]) -> dict[str, 
     return {"done": [done], "error": [""]}
 
 
+def _use_cores() -> None:
+    """Let torch use this machine's cores, shared by its embedders: Ray keeps an actor without processors on one."""
+    import ray
+    import torch
+
+    here = ray.get_runtime_context().get_node_id()
+    share = next(node["Resources"].get(RESOURCE, 1) for node in ray.nodes() if node["NodeID"] == here)
+    torch.set_num_threads(max(1, cores.usable().count // max(1, int(share))))
+
+
 class _Embed:
     def __init__(self, setup: Setup) -> None:
+        _use_cores()
         self._refusal = refusal(setup)
         self._embedder = None
         if not self._refusal:

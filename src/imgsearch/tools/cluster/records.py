@@ -102,9 +102,13 @@ def source_of(record: dict[str, Any]) -> SourceFile:
     return SourceFile(**{**told, "sidecars": tuple(told["sidecars"])})
 
 
-def results_of(record: dict[str, Any], rows: Vectors) -> Iterator[Decoded | Hashed | Skipped | Part]:
-    """Yield what a run takes in of a record; ``rows`` (n, dim) float32 are those of its delivery. Raises as above."""
-    source = source_of(record)
+def results_of(
+    record: dict[str, Any], source: SourceFile, rows: Vectors
+) -> Iterator[Decoded | Hashed | Skipped | Part]:
+    """Yield what a run takes in of a record, for the file that it is of.
+
+    ``rows`` (n, dim) float32 are those of its delivery. Raises as above.
+    """
     if record["is"] == "skipped":
         yield Skipped(source, record["reason"], record["detail"])
         return

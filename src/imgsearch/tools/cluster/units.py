@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imgsearch.indexing.documents.opened import may_be_document
-from imgsearch.media.documents import DocumentOptions
+from imgsearch.media.documents import DOCUMENTS, DocumentOptions, is_installed
 from imgsearch.types import IndexSpec, ModelOptions, SourceFile
 
 FILES = 32
@@ -29,7 +30,7 @@ class Unit:
 class Setup:
     """What all units of a run share. ``version`` is the coordinator's, ``folder`` where deliveries go.
 
-    ``how`` tells by root how documents are read.
+    ``how`` tells by root how documents are read, ``readers`` are the extras by which the coordinator reads files.
     """
 
     version: str
@@ -40,7 +41,14 @@ class Setup:
     model: ModelOptions
     how: Mapping[str, DocumentOptions]
     max_megapixels: float
+    readers: tuple[str, ...] = ()
     batch_size: int | None = None
+
+
+def readers_here() -> tuple[str, ...]:
+    """Return the extras that are installed here, of those that read files."""
+    found = {one.extra for one in DOCUMENTS if one.library and is_installed(one)}
+    return tuple(sorted(found | ({"tiff"} if find_spec("imagecodecs") else set())))
 
 
 def units_of(sources: Sequence[SourceFile], first: int = 0) -> Iterator[Unit]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import imgsearch
 from imgsearch.client import load_local_encoder
 from imgsearch.errors import ImgsearchError, NonFiniteError
-from imgsearch.fs import make_folder
+from imgsearch.fs import make_folder, storage_error
 from imgsearch.indexing.crashes import CRASHED, DecodingNote
 from imgsearch.indexing.decode import Decoded, DocumentWork, Hashed, Page, Part, decode_ahead
 from imgsearch.media.documents import close_readers
@@ -23,7 +23,7 @@ from imgsearch.model.families import preparation
 from imgsearch.spec import checkpoint_for
 from imgsearch.tools.cluster import deliveries
 from imgsearch.tools.cluster.records import NO_ROW, Records
-from imgsearch.tools.cluster.units import Setup, Unit, is_in
+from imgsearch.tools.cluster.units import Setup, Unit, is_in, readers_here
 from imgsearch.types import (
     RGB,
     ImageEncoder,
@@ -47,9 +47,16 @@ def refusal(setup: Setup, version: str = imgsearch.__version__) -> str:
         return (
             f"{here} has imgsearch {version}, not {setup.version}: install the same version on all machines"
         )
-    for folder in (setup.folder, *setup.how):
+    for folder in setup.how:
         if "://" not in folder and not os.path.exists(folder):
             return f"{here} does not see {folder}: it must be there under the same path on all machines"
+    if not deliveries.has_mark(setup.folder, setup.run):
+        return (
+            f"{here} does not see {setup.folder}: the index must be there under the same path on all machines"
+        )
+    if (readers := readers_here()) != setup.readers:
+        extras = ", ".join(sorted({*readers} ^ {*setup.readers}))
+        return f"{here} reads other files than the coordinator ({extras}): install the same extras on all machines"
     try:
         _checkpoint(setup)
     except ImgsearchError as error:
@@ -74,10 +81,16 @@ def preparer(setup: Setup) -> Prepare:
 def decode(
     setup: Setup, unit: Unit, prepare: Prepare, known: NDArray[np.uint64] | None = None
 ) -> Generator[Found, None, None]:
-    """Yield the files of a unit decoded, in order. A file that has ended the worker twice is skipped."""
+    """Yield the files of a unit decoded, in order. A file that has ended the worker twice is skipped.
+
+    Raises StorageError.
+    """
     table = known if known is not None else np.empty((0, 4), np.uint64)
-    folder = os.path.join(setup.folder, "notes", f"{setup.run}-{unit.number:08d}")
-    make_folder(folder)
+    folder = os.path.join(setup.folder, deliveries.NOTES, f"{setup.run}-{unit.number:08d}")
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise storage_error(error, folder) from error
     note = DecodingNote(folder)
     work = DocumentWork(lambda source: setup.how[source.root])
     try:
