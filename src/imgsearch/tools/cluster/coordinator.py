@@ -160,7 +160,7 @@ class ClusterWorkers:
             why = f": {self._unseen}" if self._unseen else ""
             raise ClusterError(
                 f"{plural(len(self._waiting), 'image')} came back from no worker{why}; "
-                "when that is mended, run the same command to continue"
+                "run the same command to continue"
             )
         spent = ", ".join(f"{seconds:.0f} s {stage}" for stage, seconds in self.seconds.items())
         self._reporter.detail(f"the workers, added up: {spent}")
