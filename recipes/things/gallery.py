@@ -27,6 +27,30 @@ _SIDE = 160  # pixels of a drawing, twice as many as the training's
 _NEAR = 10  # images that miss each query by a little
 
 
+_LICENCES = """# The licences
+
+CC-BY-4.0: https://creativecommons.org/licenses/by/4.0/. CC0-1.0: https://creativecommons.org/publicdomain/zero/1.0/.
+Apache-2.0: https://www.apache.org/licenses/LICENSE-2.0, which is the licence of imgsearch as well.
+
+MIT:
+
+Copyright (c) Microsoft Corporation.
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+persons to whom the Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """A query: what the right images show, and the things that are shown beside them because they are near."""
@@ -125,12 +149,14 @@ def contents(right: Mapping[str, Sequence[str]]) -> dict[str, object]:
 
 
 def attribution() -> str:
-    """Return whom the drawings and photographs are by, and under which licences, as Markdown."""
+    """Return whom the drawings and photographs are by, and under which licences, as Markdown.
+
+    MIT wants its text beside each copy; that of Apache-2.0 is imgsearch's own licence, and CC licences ask for a link.
+    """
     used = [*(packages.STYLES[style] for style in STYLES), packages.PHOTOS]
     lines = [f"- {package.author}: {package.licence} ({package.name} {package.version})" for package in used]
-    return "# Where the images come from\n\nComposed by code, and partly recoloured, from:\n\n" + "\n".join(
-        [*lines, ""]
-    )
+    title = "# Where the images come from\n\nComposed by code, and partly recoloured, from:\n"
+    return "\n".join([title, *lines, "", _LICENCES])
 
 
 def make_gallery(path: str, folder: str, cache: str, photos: Sequence[Image.Image]) -> None:

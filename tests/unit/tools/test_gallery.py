@@ -78,6 +78,7 @@ def test_whoever_drew_the_images_is_named_beside_them(shipped: str, tmp_path: Pa
     told = (tmp_path / things.ATTRIBUTION).read_text()
     for package in (*(packages.STYLES[style] for style in gallery.STYLES), packages.PHOTOS):
         assert f"{package.author}: {package.licence}" in told
+    assert "Permission is hereby granted" in told  # which MIT wants with each copy
 
 
 @pytest.mark.parametrize("damage", ["cut", "no contents"])
