@@ -106,7 +106,9 @@ def test_a_server_that_was_never_there_is_not_waited_for() -> None:
     def connect() -> Any:
         raise MilvusException(2, "Fail connecting to server on 127.0.0.1:1")
 
-    with pytest.raises(StoreError, match="no Milvus server answers there"):
+    with pytest.raises(
+        StoreError, match=r"no Milvus server answers there; is it running\? If it wants TLS, set IMG"
+    ):
         Server(URI, SHOWN, connect=connect, sleep=clock.sleep, now=clock.now)
     assert clock.time == 0
 

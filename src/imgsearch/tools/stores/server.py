@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgsearch.errors import MissingExtra, StoreError
 from imgsearch.text import Call, error_line, format_duration
-from imgsearch.tools.stores.address import CA, TOKEN, Address
+from imgsearch.tools.stores.address import CA, TLS, TOKEN, Address
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -58,6 +58,7 @@ class Server:
         self._sleep, self._now = sleep, now
         self._client: Any = None
         self._closed = False
+        self._is_encrypted = uri.startswith("https://")
         self._is_server = uri.startswith(("http://", "https://"))  # else a file of milvus-lite
         text = str(self.call(lambda client: client.get_server_version(), patience=0.0))
         found = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
@@ -138,7 +139,15 @@ class Server:
         text = _text_of(error)
         if patience == 0.0:
             why = "" if _NOT_THERE.search(text) else f" ({text})"
-            return StoreError(f"{self.shown}: no Milvus server answers there{why}; is it running?")
+            # The client says the same of a server that is gone, of one without TLS, and of another certificate.
+            trusted = f"the one in {CA}" if os.environ.get(CA) else "of a known authority"
+            asked = (
+                f"and is its certificate {trusted}?"
+                if self._is_encrypted
+                else f"If it wants TLS, set {TLS}=1"
+            )
+            how = f" with TLS{why}; is it running, " if self._is_encrypted else f"{why}; is it running? "
+            return StoreError(f"{self.shown}: no Milvus server answers there{how}{asked}")
         told = format_duration(self.patience)
         return StoreError(
             f"{self.shown}: the server has not answered for {told} ({text}); when it does, run the same command again"
