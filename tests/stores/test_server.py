@@ -38,7 +38,7 @@ class FakeClient:
         self.version, self.closed = version, 0
         self.described: dict[str, Any] = {"fields": [], "properties": {}}
 
-    def get_server_version(self) -> str:
+    def get_server_version(self, timeout: float) -> str:
         return self.version
 
     def has_collection(self, name: str, timeout: float) -> bool:

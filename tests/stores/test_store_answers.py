@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from imgsearch.search import Answer, SearchRequest
 from imgsearch.search import ask as ask_index
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.ranking.feedback import Feedback
-from imgsearch.tools.stores import VectorStore
+from imgsearch.tools.stores import VectorStore, answers
 from imgsearch.tools.stores.answers import OFFERS, ask
 from imgsearch.tools.stores.local import LocalStore
 from imgsearch.tools.stores.sync import sync
@@ -23,6 +25,32 @@ from support.stores import ENGINES, MemoryStore, image, local_store, milvus_stor
 
 _COUNT = 240
 _CLUSTER = 12
+
+
+def test_many_frames_of_few_films_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the nearest images a store can give are all of one film, that film is the answer."""
+    monkeypatch.setattr(answers, "MOST_HITS", 16)
+    film, store = image(1).files, MemoryStore()
+    store.upsert(
+        [
+            dataclasses.replace(image(1), id=page, page=page, kind="frame", files=film)
+            for page in range(1, 41)
+        ],
+        np.concatenate([unit(1, page) for page in range(1, 41)]).astype(np.float32),
+    )
+    found = ask(store, SearchRequest("query", "film", options=SearchOptions(n=3)), Towards())
+    assert len(found.hits) == 1
+
+
+def test_a_link_and_an_address_are_what_they_are_to_an_index(tmp_path: Path) -> None:
+    """A folder is asked for as somebody wrote it and without links; an address stays one."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert answers.known_paths([str(tmp_path / "link"), "s3://photos/a/"]) == (
+        str(tmp_path / "link"),
+        str((tmp_path / "there").resolve()),
+        "s3://photos/a",
+    )
 
 
 class Towards:

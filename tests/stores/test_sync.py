@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 
 from imgsearch.errors import IndexDamaged, StoreError, UsageError
 from imgsearch.index.metadata.filters import Taken
+from imgsearch.index.rows import IndexedFile
 from imgsearch.tools.stores import SHARDS, Wanted, fields
+from imgsearch.tools.stores.address import parse
 from imgsearch.tools.stores.expressions import fields_of
 from imgsearch.tools.stores.local import LocalStore
 from imgsearch.tools.stores.sync import Synced, sync
+from imgsearch.types import Metadata
 from support.fakes import sha, spec
 from support.stores import MemoryStore, image, local_store, rows
 
@@ -121,6 +125,54 @@ def test_a_store_of_another_spec_is_refused(local: LocalStore) -> None:
     """Nothing is put into a store that was made with another model or dimension."""
     with pytest.raises(UsageError, match="dimension 9, not 13"):
         sync(local.index, MemoryStore(spec(9)))
+
+
+def test_the_images_of_another_index_are_not_deleted_unasked(local: LocalStore, tmp_path: Path) -> None:
+    """Where hardly any image of a store is in the index, that is said, and only a call that allows it goes on."""
+    store, others = MemoryStore(), range(2_001, 2_801)
+    for some in (others[:400], others[400:]):
+        store.upsert([image(number) for number in some], rows(some))
+    with pytest.raises(UsageError, match=r"it may be another index's\. Nothing was deleted"):
+        sync(local.index, store)
+    assert {image(number).key for number in others} <= store.kept.keys()
+    found = sync(local.index, store, replace=True)
+    assert found.total("surplus") == 800
+    assert store.kept.keys() == {image(number).key for number in NUMBERS}
+
+
+def test_what_is_known_of_an_image_fits_into_a_field() -> None:
+    """However long a camera, a name, a path, or the list of copies and keywords is."""
+    long = "\N{TIBETAN MARK INITIAL YIG MGO MDUN MA}" * 4_000
+    told = Metadata(make=long, model=long, lens=long, title=long, keywords=(long,) * 20)
+    copies = tuple(IndexedFile(f"/pictures/{number}/{long[:300]}", 1, 1, sha("1")) for number in range(200))
+    text = fields.about(image(1, metadata=told, name=long, files=copies))
+    assert len(text) <= fields.MOST_BYTES
+    assert fields.read((sha("1"), 0), text).files == copies[: len(json.loads(text)["files"])]
+
+
+def test_many_copies_cost_no_keyword() -> None:
+    """Of an image with too many files the last files are left out, and its keywords stay."""
+    copies = tuple(IndexedFile(f"/pictures/{'x' * 200}/{number}", 1, 1, sha("1")) for number in range(900))
+    told = fields.read((sha("1"), 0), fields.about(image(1, files=copies)))
+    assert told.metadata.keywords == image(1).metadata.keywords
+    assert 100 < len(told.files) < 900
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "milvus://root:pa/ss@localhost/photos",
+        "milvus://root:p@pass@localhost/photos",
+        "root:pass@localhost/photos",
+        "milvus://localhost/photos?token=pass",
+        "milvus://localhost:99999/photos?token=pass",
+    ],
+)
+def test_an_address_that_is_refused_shows_no_password(address: str) -> None:
+    """What is said of it is without what somebody must not have typed."""
+    with pytest.raises(UsageError) as refused:
+        parse(address)
+    assert "pa" not in str(refused.value).replace("password", "").replace("no address", "")
 
 
 def test_a_damaged_embedding_is_not_passed_on(local: LocalStore) -> None:

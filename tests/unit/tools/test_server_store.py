@@ -75,7 +75,9 @@ def front(memory: MemoryStore, tmp_path: Path) -> Front:
             memory.fail("open")
             return memory
 
-        held = HeldStore("milvus://localhost/photos", open_store, lambda: lambda: memory.fail("ping"))
+        held = HeldStore(
+            "milvus://localhost/photos", open_store, lambda: lambda: memory.fail("ping") or "the same"
+        )
         said = Resources(str(tmp_path / "none"), 60, print)
         return StoreHandlers(said, held, saved) if saved else StoreHandlers(said, held)
 
@@ -220,16 +222,17 @@ def test_a_store_that_stays_away_is_told_at_once(monkeypatch: pytest.MonkeyPatch
     away = [True]
     tried: list[str] = []
 
-    def probe() -> None:
+    def probe() -> str:
         if away[0]:
             raise StoreError("the store does not answer")
+        return "the same"
 
     def search(store: object) -> str:
         tried.append("search")
         probe()
         return "found"
 
-    held = HeldStore("milvus://localhost/photos", object, lambda: probe)  # type: ignore[arg-type]
+    held = HeldStore("milvus://localhost/photos", MemoryStore, lambda: probe)
     for _ in range(3):
         with pytest.raises(StoreError, match="does not answer"):
             held.use(search)
@@ -238,6 +241,19 @@ def test_a_store_that_stays_away_is_told_at_once(monkeypatch: pytest.MonkeyPatch
     away.append(False)
     monkeypatch.setattr(stored, "_LOOK_AGAIN", -1.0)
     assert held.use(search) == "found"
+
+
+def test_a_collection_that_was_made_again_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server does not go on with what it knew of the one before, which may be another model's."""
+    monkeypatch.setattr(stored, "_LOOK_AGAIN", -1.0)
+    stores = [MemoryStore(fakes.spec(model="one")), MemoryStore(fakes.spec(model="two"))]
+    identities = ["1"]
+    held = HeldStore("milvus://localhost/photos", lambda: stores.pop(0), lambda: lambda: identities[0])
+    assert held.trouble() == ""
+    assert [held.use(lambda store: store.spec.model) for _ in range(2)] == ["one", "one"]
+    identities[0] = "2"
+    assert held.trouble() == ""
+    assert held.use(lambda store: store.spec.model) == "two"
 
 
 def test_clients_do_not_use_the_owners_saved_queries(front: Front, tmp_path: Path) -> None:

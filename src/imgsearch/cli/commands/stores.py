@@ -59,6 +59,9 @@ def store(
     action: Annotated[Literal["sync"], typer.Argument(metavar="sync", help="Compare, and repair")],
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="milvus://HOST:PORT/NAME")],
     check: Annotated[bool, typer.Option("--check", help="Only compare; change nothing")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete what is there, even if hardly any of it is in the index")
+    ] = False,
     index: common.IndexFolder = None,
     json: common.Json = False,
 ) -> int:
@@ -76,7 +79,7 @@ def store(
     reporter.wait("Opening the store")
     from imgsearch.tools.stores.sync import sync_store
 
-    found = sync_store(address, find_index(index), repair=not check, reporter=reporter)
+    found = sync_store(address, find_index(index), repair=not check, replace=replace, reporter=reporter)
     if json:
         for shard in found.shards:
             output.json_line(shard.as_json())

@@ -79,13 +79,14 @@ class HeldStore:
     """
 
     def __init__(
-        self, address: str, open_store: Callable[[], VectorStore], probe: Callable[[], Callable[[], None]]
+        self, address: str, open_store: Callable[[], VectorStore], probe: Callable[[], Callable[[], str]]
     ) -> None:
-        """Open nothing yet. ``probe`` makes what asks, in a few seconds, whether the store answers (StoreError)."""
+        """Open nothing yet. ``probe`` makes what asks, in a few seconds, what the store is known by (StoreError)."""
         self.address, self.words = address, Words()
         self._open, self._make_probe = open_store, probe
         self._idle: list[VectorStore] = []
-        self._probe: Callable[[], None] | None = None
+        self._probe: Callable[[], str] | None = None
+        self._identity = ""
         self._turn, self._probing = threading.Lock(), threading.Lock()
         self._trouble, self._looked = "", -1e9
 
@@ -98,7 +99,7 @@ class HeldStore:
         if self._trouble and (why := self.trouble()):
             raise StoreError(why)
         with self._turn:
-            store = self._idle.pop() if self._idle else None
+            store, identity = self._idle.pop() if self._idle else None, self._identity
         try:
             store = store or self._open()
             return work(store)
@@ -106,8 +107,8 @@ class HeldStore:
             self._trouble, self._looked = str(error), -1e9
             raise
         finally:
-            if store is not None:
-                with self._turn:
+            with self._turn:
+                if store is not None and identity == self._identity:
                     self._idle.append(store)
 
     def trouble(self) -> str:
@@ -125,22 +126,30 @@ class HeldStore:
         try:
             if self._probe is None:
                 self._probe = self._make_probe()
-            self._probe()
+            identity = self._probe()
         except StoreError as error:
             return str(error)
+        if identity != self._identity:
+            # A collection that was made again may be another model's: what was opened knows the one before.
+            with self._turn:
+                known, self._idle = self._idle, []
+                self._identity = identity
+            for store in known:
+                store.close()
         return ""
 
 
 def held_store(address: str) -> HeldStore:
     """Return the store of an address. Raises UsageError (no address)."""
     from imgsearch.tools.stores.address import parse  # on use: servers without a store have no need of it
-    from imgsearch.tools.stores.milvus import MilvusStore
-    from imgsearch.tools.stores.server import Server
+    from imgsearch.tools.stores.milvus import MilvusStore, identity
+    from imgsearch.tools.stores.server import TO_PING, Server
 
     parsed = parse(address)
 
-    def probe() -> Callable[[], None]:
-        return Server.at(parsed).ping
+    def probe() -> Callable[[], str]:
+        server = Server.at(parsed)
+        return lambda: identity(server, parsed.collection, TO_PING)
 
     return HeldStore(parsed.shown, lambda: MilvusStore.at(parsed), probe)
 
@@ -187,7 +196,7 @@ class StoreHandlers(Handlers):
     def release_idle(self) -> None:
         """Unload what nobody has asked for in a while, and load what could not be loaded at the start."""
         super().release_idle()
-        if self._cold and not self.trouble():
+        if not self.trouble() and self._cold:
             self.warm_up()
 
     def images_to_read(self, kind: SearchKind, data: Any) -> list[ToRead]:

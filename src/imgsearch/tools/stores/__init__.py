@@ -17,6 +17,8 @@ Key = tuple[bytes, int]
 """The sha256 of a file's bytes, and the page: what an image is known by in every store."""
 SHARDS = 16
 """An image is in the shard that the first four bits of its sha256 say."""
+MOST_HITS = 16_384
+"""Images that a search asks a store for, at most: what a Milvus server returns."""
 MOST_AT_ONCE = 4_000
 """Images that are handed to a store in one call, at most."""
 

@@ -52,7 +52,9 @@ def parse(text: str) -> Address:
     """Return the address ``milvus://HOST:PORT/COLLECTION``. Raises UsageError for anything else."""
 
     def refused(why: str) -> UsageError:
-        shown = display_path(re.sub(r"//[^/@]*@", "//…@", text))
+        # What is secret may hold any character, and stand behind a question mark as well.
+        host = text.partition("?")[0].rpartition("@")
+        shown = display_path(f"{SCHEME}://…@{host[2]}" if host[1] else host[2])
         return UsageError(Option("store", shown), f": {why}")
 
     try:
@@ -73,6 +75,7 @@ def parse(text: str) -> Address:
     for name, value in options.items():
         if value.lower() not in _CHOICES.get(name, ()):
             known = ", ".join(f"{name}={'|'.join(values)}" for name, values in _CHOICES.items())
-            raise refused(f"{name}={value} is not an option; these are: {known}")
+            wrong = f"{name}={value}" if name in _CHOICES else name
+            raise refused(f"{wrong} is not an option; these are: {known}")
     chosen = {name: value.lower() for name, value in options.items()}
     return Address(parts.hostname, port, collection, **chosen)

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from imgsearch.addresses import is_remote
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.metadata import milliseconds
 from imgsearch.index.metadata.columns import UNKNOWN
@@ -28,7 +29,7 @@ from imgsearch.search.ranking.cut import TAIL, background_in, find_cut
 from imgsearch.search.ranking.end import MOST, ended, told_date
 from imgsearch.search.ranking.feedback import Feedback, moved
 from imgsearch.text import Option
-from imgsearch.tools.stores import EVERYTHING, SHARDS, Key, StoredImage, VectorStore, Wanted
+from imgsearch.tools.stores import EVERYTHING, MOST_HITS, SHARDS, Key, StoredImage, VectorStore, Wanted
 from imgsearch.tools.stores.judging import judged
 from imgsearch.types import Hit, Input, QueryEncoder, Vectors
 
@@ -105,8 +106,19 @@ def _checked(store: VectorStore, request: SearchRequest) -> SearchOptions:
             raise UsageError(
                 Option(name), ": a store can't do that; search the index without ", Option("store")
             )
-    below = tuple(os.path.abspath(os.path.expanduser(path)) for path in options.below)
-    return replace(options, below=below)
+    return replace(options, below=known_paths(options.below))
+
+
+def known_paths(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths as an index may have them that was made of somebody's words: as they are, and without links."""
+    found: dict[str, None] = {}
+    for path in paths:
+        if is_remote(path):
+            found[path.rstrip("/")] = None
+            continue
+        given = os.path.abspath(os.path.expanduser(path))
+        found |= {given: None, os.path.realpath(given): None}
+    return tuple(found)
 
 
 def _asked(
@@ -195,9 +207,9 @@ def _found(
             if not is_left_out(image):
                 one = image.kind if image.kind in ("frame", "tile") else image.page
                 best.setdefault((image.sha256, one), (image, score))
-        if len(best) >= most or len(hits) < k:
+        if len(best) >= most or len(hits) < k or k >= MOST_HITS:
             return list(best.values())[:most], np.array([score for _, score in hits], np.float64)
-        k *= 4
+        k = min(4 * k, MOST_HITS)
 
 
 def _arranged(hits: list[Hit], known: dict[int, StoredImage], sort: str, first: int) -> list[Hit]:

@@ -17,20 +17,24 @@ MOST_BYTES = 65_535
 """The longest text that Milvus keeps in one field."""
 _NOT_KEPT = {"description": "", "software": "", "offset": None, "burst": ""}
 _KEPT = tuple(one.name for one in dataclass_fields(Metadata) if one.name not in _NOT_KEPT)
-_LONGEST = 1_000  # characters of a title
+_LONGEST = 1_000  # characters of a title, a camera, the name of a member
 
 
 def kept(metadata: Metadata) -> Metadata:
     """Return what a store keeps of metadata."""
-    if len(metadata.title) <= _LONGEST and all(
-        getattr(metadata, name) == no for name, no in _NOT_KEPT.items()
-    ):
-        return metadata
-    return replace(metadata, title=metadata.title[:_LONGEST], **_NOT_KEPT)  # type: ignore[arg-type]
+    cut: dict[str, Any] = {name: no for name, no in _NOT_KEPT.items() if getattr(metadata, name) != no}
+    for name in _KEPT:
+        value = getattr(metadata, name)
+        if isinstance(value, str) and len(value) > _LONGEST:
+            cut[name] = value[:_LONGEST]
+    return replace(metadata, **cut) if cut else metadata
 
 
 def about(image: StoredImage) -> str:
-    """Return an image as JSON in ASCII, at most MOST_BYTES: of too many files or keywords the last are left out."""
+    """Return an image as JSON in ASCII, at most MOST_BYTES: of too many files or keywords the last are left out.
+
+    Filters then see what is left of them.
+    """
     files = [[file.path, file.size, file.mtime_ns] for file in image.files]
     metadata = kept(image.metadata)
     told = {name: value for name in _KEPT if (value := getattr(metadata, name)) not in (None, "", ())}
@@ -44,7 +48,7 @@ def about(image: StoredImage) -> str:
                 "crc": image.crc,
                 "size": [image.width, image.height],
                 **({"kind": image.kind} if image.kind else {}),
-                **({"name": image.name} if image.name else {}),
+                **({"name": image.name[:_LONGEST]} if image.name else {}),
                 "files": files,
                 **({"screenshots": screenshots} if screenshots else {}),
                 **({"metadata": told} if told else {}),
@@ -54,9 +58,12 @@ def about(image: StoredImage) -> str:
         )
         if len(text) <= MOST_BYTES:
             return text
-        told["keywords"] = told.get("keywords", ())[: len(told.get("keywords", ())) // 2]
-        files = files[: max(1, len(files) * 3 // 4)]
-        screenshots = sorted(set(screenshots) & {str(path) for path, _, _ in files})
+        keywords = told.get("keywords", ())
+        if len(files) == 1 or len(json.dumps(keywords)) > len(json.dumps([files, screenshots])):
+            told["keywords"] = keywords[: len(keywords) // 2]
+        else:
+            files = files[: max(1, len(files) * 3 // 4)]
+            screenshots = sorted(set(screenshots) & {str(path) for path, _, _ in files})
 
 
 def read(key: tuple[bytes, int], text: str) -> StoredImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,16 @@ from numpy.typing import NDArray
 from imgsearch.errors import IndexMismatch, StoreError, UsageError
 from imgsearch.index.manifest import differences, spec_from_json, spec_to_json
 from imgsearch.text import Call, Option, plural
-from imgsearch.tools.stores import EVERYTHING, MOST_AT_ONCE, Key, StoredImage, Wanted, check_rows, fields
+from imgsearch.tools.stores import (
+    EVERYTHING,
+    MOST_AT_ONCE,
+    MOST_HITS,
+    Key,
+    StoredImage,
+    Wanted,
+    check_rows,
+    fields,
+)
 from imgsearch.tools.stores.address import Address
 from imgsearch.tools.stores.expressions import DEGREES, LISTS, NUMBERS, TEXTS, expression, fields_of, quoted
 from imgsearch.tools.stores.judging import judged
@@ -23,10 +33,11 @@ FORMAT = 1
 """Of the fields of a collection."""
 _SPEC, _FORMAT = "imgsearch.spec", "imgsearch.format"
 _MOST_BYTES = 16 << 20  # of vectors in one call
-_MOST_HITS = 16_384  # of one search: the server's limit
+_MOST_TEXT = 16 << 20  # bytes of what is known of images in one call
 _LISTED = 2_000
 _DIGESTS = 16_000
 _CALL = 60.0  # seconds that one call may take before it is made again
+_LOOK = 0.2  # seconds between two looks at how much of a collection is loaded
 _SPARE = 32  # results beyond k: equal ones are to stand in their order
 
 
@@ -53,6 +64,7 @@ class MilvusStore:
         """
         self.server, self.collection = server, collection
         self._level = consistency.capitalize()
+        self._check_kind(index)
         if (
             create
             and spec
@@ -84,7 +96,7 @@ class MilvusStore:
         server = Server.at(address)
         try:
             if server.call(lambda client: client.has_collection(address.collection, timeout=_CALL)):
-                cls(server, address.collection, spec)
+                cls(server, address.collection, spec, index=address.index)
         finally:
             server.close()
 
@@ -150,14 +162,19 @@ class MilvusStore:
             ) from error
         return spec, vector["type"] == DataType.FLOAT16_VECTOR
 
-    def _prepare(self, index: str) -> None:
-        """Give the collection the index that searches need, if it has none, and have the server load it."""
+    def _check_kind(self, index: str) -> None:
         if index == "ivf_rabitq" and not self.server.has_rabitq:
             version = ".".join(map(str, self.server.version))
             raise StoreError(f"{self.server.shown}: IVF_RABITQ needs Milvus 2.6; the server is {version}")
 
+    def _prepare(self, index: str) -> None:
+        """Give the collection the index that searches need, if it has none, and have the server load it.
+
+        A large collection takes minutes to load: that is waited for as long as it goes on.
+        """
+
         def prepare(client: Any, timeout: float) -> None:
-            if not client.list_indexes(self.collection, field_name="vector"):
+            if not client.list_indexes(self.collection, field_name="vector", timeout=timeout):
                 wanted = client.prepare_index_params()
                 if index == "ivf_rabitq":
                     params = {"nlist": 1024, "refine": True, "refine_type": "FP16"}
@@ -165,9 +182,19 @@ class MilvusStore:
                 else:
                     wanted.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
                 client.create_index(self.collection, wanted, timeout=timeout)
-            client.load_collection(self.collection, timeout=timeout)
+            client.load_collection(self.collection, timeout=timeout, _async=True)
 
         self._ask(prepare)
+        loaded, since = -1, time.monotonic()
+        while (now := loading(self.server, self.collection, _CALL)) < 100:
+            if now != loaded:
+                loaded, since = now, time.monotonic()
+            if time.monotonic() - since > _CALL:
+                raise StoreError(
+                    f"{self.server.shown}: the server loads the collection and is stuck at {now} %; "
+                    "see its log, then run the same command again"
+                )
+            time.sleep(_LOOK)
 
     def upsert(self, images: Sequence[StoredImage], vectors: NDArray[Any]) -> None:
         """Put images in, some at a time."""
@@ -175,13 +202,17 @@ class MilvusStore:
         rows = np.asarray(vectors, np.float16 if self._half else np.float32)
         size = max(1, min(MOST_AT_ONCE, _MOST_BYTES // rows.itemsize // self.spec.dim))
         known = fields_of(images)
-        for first in range(0, len(images), size):
-            some = []
-            for number in range(first, min(first + size, len(images))):
-                text = fields.about(images[number])
-                own = {"key": key_text(images[number].key), "vector": rows[number]}
-                some.append({**own, **known[number], "about": text, "digest": fields.digest(text)})
-            self._ask(lambda client, some=some, **more: client.upsert(self.collection, some, **more))
+        some: list[dict[str, Any]] = []
+        texts = 0
+        for number, image in enumerate(images):
+            text = fields.about(image)
+            own = {"key": key_text(image.key), "vector": rows[number]}
+            some.append({**own, **known[number], "about": text, "digest": fields.digest(text)})
+            # What is known of an image is its text and, at most as long again, the fields that filters ask.
+            texts += 2 * len(text)
+            if len(some) == size or texts > _MOST_TEXT or number == len(images) - 1:
+                self._ask(lambda client, some=some, **more: client.upsert(self.collection, some, **more))
+                some, texts = [], 0
 
     def delete(self, keys: Sequence[Key]) -> None:
         """Take images out."""
@@ -202,28 +233,30 @@ class MilvusStore:
     def _nearest(self, vector: Vectors, k: int, wanted: Wanted) -> list[tuple[StoredImage, float]]:
         if k < 1:
             return []
-        if k > _MOST_HITS and (k := self.count(wanted)) > _MOST_HITS:
+        if k > MOST_HITS and (there := self.count(wanted)) > MOST_HITS:
             raise UsageError(
-                Option("n", k), f": a Milvus server returns at most {_MOST_HITS:,} images per search"
+                Option("n", k),
+                f": a Milvus server returns at most {MOST_HITS:,} images per search, and {there:,} pass",
             )
+        k = min(k, MOST_HITS)
         text, exact = expression(wanted, patterns=self.server.has_patterns)
-        limit = min(k + _SPARE if exact else 4 * k + _SPARE, _MOST_HITS)
+        limit = min(k + _SPARE if exact else 4 * k + _SPARE, MOST_HITS)
         while True:
             hits = self._hits(vector, limit, text)
             passing = judged([image for image, _ in hits], wanted)
             found = [hit for hit, passes in zip(hits, passing, strict=True) if passes]
             if len(found) >= k or len(hits) < limit:
                 return _ordered(found)[:k]
-            if limit == _MOST_HITS:
+            if limit == MOST_HITS:
                 break
-            limit = min(4 * limit, _MOST_HITS)
+            limit = min(4 * limit, MOST_HITS)
         if exact:
             return _ordered(found)[:k]
         # Too few of the nearest pass: those that do are named to the server.
         found, keys = [], [key_text(image.key) for image in self.iterate(wanted)]
         for first in range(0, len(keys), _LISTED):
             names = ", ".join(map(quoted, keys[first : first + _LISTED]))
-            found += self._hits(vector, min(k, _MOST_HITS), f"key in [{names}]")
+            found += self._hits(vector, min(k, MOST_HITS), f"key in [{names}]")
         return _ordered(found)[:k]
 
     def _hits(self, vector: Vectors, limit: int, text: str) -> list[tuple[StoredImage, float]]:
@@ -360,6 +393,25 @@ class MilvusStore:
     def __repr__(self) -> str:
         """Name it, with its length of vectors."""
         return f"<{self.server.shown}, {plural(self.spec.dim, 'dimension')}>"
+
+
+def loading(server: Server, collection: str, timeout: float) -> int:
+    """Return how much of a collection is loaded, in percent. Raises StoreError."""
+    from pymilvus.client.types import LoadState
+
+    told = server.call(lambda client: client.get_load_state(collection, timeout=timeout))
+    return 100 if told["state"] == LoadState.Loaded else int(told.get("progress") or 0)
+
+
+def identity(server: Server, collection: str, timeout: float) -> str:
+    """Return what a collection is known by: another of the same name has another. Raises StoreError.
+
+    That is an error as well while the collection is being loaded.
+    """
+    told = server.call(lambda client: client.describe_collection(collection, timeout=timeout), patience=0.0)
+    if (share := loading(server, collection, timeout)) < 100:
+        raise StoreError(f"{server.shown}: the server is loading the collection ({share} %); try again later")
+    return f"{told.get('collection_id')} {json.dumps(told.get('properties') or {}, sort_keys=True)}"
 
 
 def key_text(key: Key) -> str:

@@ -23,7 +23,8 @@ OLDEST, TESTED = (2, 3, 2), (2, 3, 5)
 _FLOAT16, _PATTERNS, _RABITQ = (2, 4, 0), (2, 4, 0), (2, 6, 0)
 _TO_CONNECT = 10.0
 _TO_ANSWER = 60.0
-_TO_PING = 3.0
+TO_PING = 3.0
+"""Seconds for an answer to whether a server is there."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
 _NO_COLLECTION = 100
 _FULL = re.compile(r"(memory|disk|storage) quota|quota exceeded|no space left|force deny", re.IGNORECASE)
@@ -60,7 +61,7 @@ class Server:
         self._closed = False
         self._is_encrypted = uri.startswith("https://")
         self._is_server = uri.startswith(("http://", "https://"))  # else a file of milvus-lite
-        text = str(self.call(lambda client: client.get_server_version(), patience=0.0))
+        text = str(self.call(lambda client: client.get_server_version(timeout=_TO_CONNECT), patience=0.0))
         found = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
         self.version = tuple(map(int, found.groups())) if found else (0, 0, 0)
         if self._is_server and self.version < OLDEST:
@@ -71,10 +72,6 @@ class Server:
     def at(cls, address: Address) -> Server:
         """Connect to the server of an address."""
         return cls(address.uri, address.shown)
-
-    def ping(self) -> None:
-        """Return if the server answers within a few seconds. Raises StoreError."""
-        self.call(lambda client: client.get_server_version(timeout=_TO_PING), patience=0.0)
 
     @property
     def has_float16(self) -> bool:
@@ -178,7 +175,10 @@ def _client(uri: str) -> Any:
     for name, logger in logging.root.manager.loggerDict.items():
         if name.split(".")[0] == "pymilvus" and isinstance(logger, logging.Logger):
             logger.disabled = True  # it writes a traceback of each call that fails
-    extra = {"server_pem_path": os.environ[CA]} if os.environ.get(CA) else {}
+    extra: dict[str, Any] = {"server_pem_path": os.environ[CA]} if os.environ.get(CA) else {}
+    # By itself it would share its connection with all other clients of this process, and could not be closed.
+    if uri.startswith(("http://", "https://")):
+        extra["dedicated"] = True
     return MilvusClient(uri, token=os.environ.get(TOKEN, ""), timeout=_TO_CONNECT, **extra)
 
 

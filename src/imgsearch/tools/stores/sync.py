@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,11 +13,11 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from imgsearch.errors import IndexDamaged, UsageError, repair_hint
+from imgsearch.errors import IndexDamaged, StoreError, UsageError, repair_hint
 from imgsearch.index.manifest import differences
 from imgsearch.index.reader import ImageIndex
 from imgsearch.index.segments import are_unit, row_crc
-from imgsearch.text import format_duration, plural
+from imgsearch.text import Call, format_duration, plural
 from imgsearch.tools.stores import MOST_AT_ONCE, SHARDS, Key, StoredImage, VectorStore, fields
 from imgsearch.tools.stores.address import parse
 from imgsearch.tools.stores.local import LocalStore
@@ -24,6 +25,7 @@ from imgsearch.tools.stores.milvus import MilvusStore
 from imgsearch.types import Reporter, Silent
 
 _MOST_BYTES = 32 << 20  # of vectors in memory at a time
+_MANY, _MOST_SURPLUS = 20, 0.9  # more surplus images than that, and that share of a shard: another index's
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +86,44 @@ class Synced:
 
 
 def sync_store(
-    address: str, folder: str, *, repair: bool = True, reporter: Reporter | None = None, before: int = 0
+    address: str,
+    folder: str,
+    *,
+    repair: bool = True,
+    replace: bool = False,
+    reporter: Reporter | None = None,
+    before: int = 0,
 ) -> Synced:
     """Make the collection of an address, ``milvus://HOST:PORT/NAME``, hold what the index in ``folder`` holds.
 
-    With ``repair`` it is made if it is not there; without, both are only compared. ``before`` says how many images the
-    same run has put in already. Raises UsageError (no address),
-    IndexMismatch (a collection of another index), MissingExtra, and as ``sync`` does.
+    With ``repair`` it is made if it is not there; without, both are only compared. ``replace`` allows that hardly any
+    image of the store is the index's. ``before`` says how many images the same run has put in already. Raises
+    UsageError (no address), IndexMismatch (a collection of another index), MissingExtra, and as ``sync`` does.
     """
     found = parse(address)
+    # Nothing that was put in just now may seem to be missing.
+    found = dataclasses.replace(found, consistency="strong")
     with ImageIndex(folder) as index, closing(MilvusStore.at(found, index.spec, create=repair)) as store:
-        result = sync(index, store, repair=repair, reporter=reporter)
+        result = sync(index, store, repair=repair, replace=replace, address=found.shown, reporter=reporter)
     result.before = before
     return result
 
 
 def sync(
-    index: ImageIndex, store: VectorStore, *, repair: bool = True, reporter: Reporter | None = None
+    index: ImageIndex,
+    store: VectorStore,
+    *,
+    repair: bool = True,
+    replace: bool = False,
+    address: str = "",
+    reporter: Reporter | None = None,
 ) -> Synced:
     """Compare a store with the index by each image's key and digest; with ``repair``, make it hold the same.
 
     The store may be written to and searched meanwhile, and the call may be interrupted and made again at any time:
     what was repaired stays so. What the index changes meanwhile is seen by the next call. Raises UsageError (the store
-    is of another spec), StoreError, IndexDamaged (an embedding that does not match its checksum is not passed on).
+    is of another spec, or, without ``replace``, nearly all that it holds is not the index's), StoreError, IndexDamaged
+    (an embedding that does not match its checksum is not passed on).
     """
     if found := differences(store.spec, index.spec):
         raise UsageError(f"the store was made with {'; '.join(found)}")
@@ -115,21 +132,31 @@ def sync(
     reporter.start(index.catalog.picture_count(), "images")
     try:
         is_empty = store.count() == 0
+        guard = None if replace else Call("sync_store", {"address": address, "replace": True})
         with Filling(local, store, reporter) as filling:
             for shard in range(SHARDS):
                 stored = {} if is_empty else dict(store.digests(shard))
-                result.shards.append(_sync_shard(stored, filling, shard, repair, reporter))
+                result.shards.append(_sync_shard(stored, filling, shard, repair, reporter, guard))
     finally:
         reporter.stop()
     if repair and result.differs:
-        store.flush()
+        try:
+            store.flush()
+        except StoreError as error:  # a busy server takes its time to write; all of it is acknowledged
+            reporter.detail(str(error))
     result.seconds = time.monotonic() - started
     return result
 
 
 def _sync_shard(
-    stored: dict[Key, int], filling: Filling, shard: int, repair: bool, reporter: Reporter
+    stored: dict[Key, int],
+    filling: Filling,
+    shard: int,
+    repair: bool,
+    reporter: Reporter,
+    guard: Call | None,
 ) -> ShardState:
+    """Compare one shard; ``guard`` is the call by which hardly any image may be left, None if this is it."""
     known = len(stored)
     indexed = missing = changed = 0
     for image in filling.local.shard(shard):
@@ -143,6 +170,12 @@ def _sync_shard(
             filling.put(image)
     surplus = list(stored)
     filling.finish()
+    if repair and guard and len(surplus) > max(_MANY, _MOST_SURPLUS * known):
+        raise UsageError(
+            f"{len(surplus):,} of {known:,} images that were compared are in the store and not in this index: "
+            "it may be another index's. Nothing was deleted; to delete them: ",
+            guard,
+        )
     if repair:
         for some in _parts(surplus, MOST_AT_ONCE):
             filling.store.delete(some)
