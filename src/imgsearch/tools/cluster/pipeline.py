@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -328,19 +328,20 @@ def _decode(batch: dict[str, Any], setup: Setup, table: list[Any]) -> dict[str, 
     return {"done": [done], "error": [""]}
 
 
-def _use_cores() -> None:
-    """Let torch use this machine's cores, shared by its embedders: Ray keeps an actor without processors on one."""
+def _share_of_cores() -> int:
+    """Return how many cores an embedder may use, if those of its machine share them."""
     import ray
-    import torch
 
     here = ray.get_runtime_context().get_node_id()
-    share = next(node["Resources"].get(RESOURCE, 1) for node in ray.nodes() if node["NodeID"] == here)
-    torch.set_num_threads(max(1, cores.usable().count // max(1, int(share))))
+    models = next(node["Resources"].get(RESOURCE, 1) for node in ray.nodes() if node["NodeID"] == here)
+    return max(1, cores.usable().count // max(1, int(models)))
 
 
 class _Embed:
     def __init__(self, setup: Setup) -> None:
-        _use_cores()
+        # Ray keeps whatever asks for no processors on one thread, unless told otherwise.
+        self._cores = ExitStack()
+        self._cores.enter_context(cores.limited(threads=_share_of_cores()))
         self._refusal = refusal(setup)
         self._embedder = None
         if not self._refusal:
