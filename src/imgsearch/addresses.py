@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 SCHEME = "s3://"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def is_remote(path: str) -> bool:
@@ -22,9 +24,34 @@ def normal(address: str) -> str:
         raise ValueError("not an address, as in s3://bucket/photos")
     prefix = prefix.rstrip("/")
     parts = prefix.split("/") if prefix else []
-    if any(part in ("", ".", "..") for part in parts) or "\0" in prefix:
+    if any(part in ("", ".", "..") for part in parts):
         raise ValueError("a part of its name is empty, '.' or '..', which no prefix may have here")
+    if _CONTROL.search(prefix):
+        raise ValueError("its name has a line break or another control character, which none may have here")
     return f"{SCHEME}{bucket}/{prefix}" if prefix else f"{SCHEME}{bucket}"
+
+
+def names_a_folder(path: str) -> bool:
+    """Whether an address, as somebody gave it, can only be a folder: a whole bucket, or with a slash at its end."""
+    return path.endswith("/") or "/" not in path.removeprefix(SCHEME)
+
+
+def absolute(path: str) -> str:
+    """Return a path as an absolute one, and an address as it is, but for slashes at its end."""
+    if not is_remote(path):
+        return os.path.abspath(os.path.expanduser(path))
+    try:
+        return normal(path)
+    except ValueError:
+        return path  # who looks for it tells what is wrong
+
+
+def without_password(path: str) -> str:
+    """Return what may be shown of a path: of an address with a password, which may hold any character, its end."""
+    bucket = path.removeprefix(SCHEME).partition("/")[0]
+    if not is_remote(path) or "@" not in path or not re.search("[:@]", bucket):
+        return path
+    return f"{SCHEME}…@{path.rpartition('@')[2]}"
 
 
 def split(address: str) -> tuple[str, str]:

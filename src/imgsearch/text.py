@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+from imgsearch.addresses import without_password
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -108,8 +110,9 @@ def format_duration(seconds: float) -> str:
 
 def display_path(path: str) -> str:
     """Return a path as it fits into a message: its middle cut out if it is long, and quoted and escaped where it
-    holds what can't be printed.
+    holds what can't be printed. An address is shown without its password.
     """
+    path = without_password(path)
     if len(path) > _SHOWN:
         path = f"{path[:_SHOWN_FIRST]}…{path[_SHOWN_FIRST + 1 - _SHOWN :]}"
     return path if path.isprintable() else ascii(path)

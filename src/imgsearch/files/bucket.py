@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import io
 import os
+import re
 import stat
 import tempfile
 import time
@@ -15,7 +16,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from imgsearch.addresses import split
+from imgsearch.addresses import normal, split
 from imgsearch.errors import PictureError, exhausted
 from imgsearch.installation import how_to_add
 from imgsearch.text import error_line
@@ -57,7 +58,7 @@ def listed(address: str) -> Iterator[tuple[str, os.stat_result]]:
 
     A page of the list is in memory at a time. Raises BucketError.
     """
-    bucket, prefix = split(address)
+    bucket, prefix = _split(address)
     skip = len(prefix) + 1 if prefix else 0
     with _errors(bucket):
         for page in _store(bucket).list(prefix or None, chunk_size=_PAGE):
@@ -67,7 +68,7 @@ def listed(address: str) -> Iterator[tuple[str, os.stat_result]]:
 
 def state_of(address: str) -> os.stat_result:
     """Return what `listed` tells of one object. Raises BucketError."""
-    bucket, key = split(address)
+    bucket, key = _split(address)
     with _errors(bucket):
         return _status(_store(bucket).head(key))
 
@@ -80,17 +81,18 @@ def fetched(
 
     ``recognise`` is as for `files.open.open_source`: what it refuses costs the first megabyte. Raises PictureError.
     """
-    bucket, key = split(address)
     try:
+        bucket, key = _split(address)
         with _errors(bucket):
             result = _store(bucket).get(key)
-            status, digest = _status(result.meta), hashlib.sha256()
-            if not status.st_size:
-                raise PictureError("empty file")
-            large = status.st_size > _IN_MEMORY
-            # Closed below; in the order of errors: nothing is open before the object is.
-            file = cast("BinaryIO", tempfile.TemporaryFile() if large else io.BytesIO())  # noqa: SIM115
-            try:
+        status, digest = _status(result.meta), hashlib.sha256()
+        if not status.st_size:
+            raise PictureError("empty file")
+        large = status.st_size > _IN_MEMORY
+        # Closed below. Not within the bucket's errors: a folder for temporary files that is missing is no lost object.
+        file = cast("BinaryIO", tempfile.TemporaryFile() if large else io.BytesIO())  # noqa: SIM115
+        try:
+            with _errors(bucket):
                 for chunk in result.stream(min_chunk_size=_CHUNK):
                     data = bytes(chunk)
                     if recognise:
@@ -98,11 +100,11 @@ def fetched(
                         recognise = None
                     digest.update(data)
                     file.write(data)
-                if file.tell() != status.st_size:
-                    raise PictureError("unreadable", "the connection ended before the object did")
-            except BaseException:
-                file.close()
-                raise
+            if file.tell() != status.st_size:
+                raise PictureError("unreadable", "the connection ended before the object did")
+        except BaseException:
+            file.close()
+            raise
     except BucketError as error:
         if not is_installed():
             raise PictureError(f"needs imgsearch-vl[{EXTRA}]", how_to_add(EXTRA)) from error
@@ -114,6 +116,14 @@ def fetched(
     with closing(file):
         file.seek(0)
         yield file, digest.digest(), status
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Return the bucket and the key of an address that a person gave; BucketError, without it, for one that is none."""
+    try:
+        return split(normal(address))
+    except ValueError as error:
+        raise BucketError(str(error)) from error
 
 
 @cache
@@ -190,17 +200,49 @@ def _errors(bucket: str) -> Iterator[None]:
         raise BucketError("it is not there", is_missing=True) from error
     except (PermissionError, exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise BucketError("access denied") from error
+    except ValueError as error:  # a key that obstore can't name
+        if "parse path" not in str(error):
+            raise
+        raise BucketError(_NAMELESS) from error
     except exceptions.BaseError as error:
-        text = str(error)
-        if "path segment" in text or "InvalidPath" in text:
-            raise BucketError("a key below it has an empty part, '.' or '..' in its name") from error
-        if "redential" in text:
-            raise BucketError(
-                "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            ) from error
-        if "NoSuchBucket" in text:
-            raise BucketError("there is no such bucket", is_missing=True) from error
-        if any(word in text for word in ("connect", "timed out", "timeout", "sending request", "dns")):
+        if _UNREACHED.search(str(error)):
             _gone[bucket] = time.monotonic()
-            raise BucketError(f"the server can't be reached (tried {_ATTEMPTS} times)") from error
-        raise BucketError(error_line(error, most=160)) from error
+        raise _told(error) from error
+
+
+_NAMELESS = "a key below it has an empty part, '.', '..' or a control character in its name"
+_UNREACHED = re.compile(r"^\s+Connect,$", re.MULTILINE)
+"""In obstore's account of an error: nobody answered at all, which an answer of a server in trouble is not."""
+_BEHIND = re.compile(r"\s*Debug source:.*", re.DOTALL)
+_URL = re.compile(r"https?://\S+")
+_STATUS = re.compile(r"non-2xx status code: (\d+)")
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+
+
+def _told(error: Exception) -> BucketError:
+    """Return what one of obstore's errors comes to: by the server's answer, if it gave one."""
+    line = _BEHIND.sub("", str(error))
+    text = _URL.sub("", line)  # keys say nothing of what went wrong
+    status, code = (found[1] if (found := pattern.search(text)) else "" for pattern in (_STATUS, _CODE))
+    answer = f"{status} {code}".rstrip()
+    if "path segment" in text or "InvalidPath" in text:
+        return BucketError(_NAMELESS)
+    if "http://169.254." in line or (
+        not status and "redential" in text
+    ):  # the address that tells a machine its role
+        return BucketError("there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if code == "NoSuchBucket":
+        return BucketError("there is no such bucket", is_missing=True)
+    if status in ("401", "403"):
+        return BucketError("access denied")
+    if status.startswith("3") or "redirect without LOCATION" in text:
+        return BucketError("it is in another region; set AWS_REGION")
+    if status == "429" or status.startswith("5"):
+        return BucketError(f"the server is busy or in trouble: {answer} (tried {_ATTEMPTS} times)")
+    if status:
+        return BucketError(f"the server refuses the request: {answer}")
+    if _UNREACHED.search(str(error)):
+        return BucketError(f"the server can't be reached (tried {_ATTEMPTS} times)")
+    if "HTTP error" in text or "timed out" in text:
+        return BucketError("the connection was interrupted, or the server took too long")
+    return BucketError(error_line(Exception(text), most=160))

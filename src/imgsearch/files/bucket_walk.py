@@ -26,6 +26,8 @@ class BucketWalk(Walk):
         folders: dict[str, bool] = {"": True}
         try:
             for path, status in self._objects():
+                if not path:
+                    continue  # the object that stands for an empty folder
                 self._found += 1
                 if extension(path) not in self._extensions:
                     self.other_files[kind_of(path)] += 1
@@ -33,13 +35,18 @@ class BucketWalk(Walk):
                     reading = self.options.reading(path)
                     yield source_file(self.root, path, status, 0, (), 0, reading=reading)
         except BucketError as error:
-            if not (error.is_missing and self._single):
-                self.left_alone[""] = f"it can't be listed: {error}"
+            self.left_alone[""] = f"it can't be listed: {error}"
         self.complete = True
 
     def _objects(self) -> Iterator[tuple[str, os.stat_result]]:
         if self._single:
-            yield self._subpath, state_of(f"{self.root}/{self._subpath}")
+            try:
+                yield self._subpath, state_of(f"{self.root}/{self._subpath}")
+            except BucketError as error:
+                if not error.is_missing:
+                    raise
+                # A server without this bucket says the same, in an answer without words: only a list tells them apart.
+                next(iter(listed(self.root)), None)
             return
         if self._subpath and extension(self._subpath) in self._extensions:
             try:
@@ -60,9 +67,9 @@ class BucketWalk(Walk):
 
     def _is_wanted(self, path: str, is_folder: bool) -> bool:
         full, name = f"{self.root}/{path}", os.path.basename(path)
-        if is_hidden(name, self.options.include_hidden) or (
-            is_folder and (is_junk(full) or full in self._skip)
-        ):
+        if is_hidden(name, self.options.include_hidden) or (is_folder and is_junk(full)):
+            return False
+        if full in self._skip:  # a root of its own
             return False
         return not excluded(path, is_folder, self._exclude)
 

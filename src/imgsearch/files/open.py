@@ -6,7 +6,6 @@ import errno
 import hashlib
 import io
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,8 +120,7 @@ def check_root(path: str) -> str:
         try:
             return normal(path)
         except ValueError as error:
-            shown = re.sub(r"//[^/@]*@", "//…@", path)
-            raise FolderError(f"{display_path(shown)}: {error}") from error
+            raise FolderError(f"{display_path(path)}: {error}") from error
     if not path:
         raise FolderError("the path is empty")
     real = os.path.realpath(path)

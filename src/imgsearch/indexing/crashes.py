@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.fs import close_quietly, open_own
 from imgsearch.types import SourceFile, int64
 
@@ -114,6 +115,8 @@ def _file(source: SourceFile) -> _File:
 def _is_there(file: _File) -> bool:
     """Whether a file is as it was when it was noted; what changed since may well be intact."""
     path, size, mtime_ns = file
+    if is_remote(path):
+        return True  # the list of its bucket will tell: by then `_file` of another version is another one
     try:
         status = deep.stat(path)
     except (OSError, ValueError):

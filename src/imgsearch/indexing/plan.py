@@ -436,7 +436,7 @@ def _leave_out_empty(plan: Plan, non_empty: _NonEmpty, scope: Scope, catalog: Ca
 
 def _known_below(path: str, roots: list[Root], catalog: Catalog) -> bool:
     """Whether the catalogue has a file at or below a path."""
-    if not is_folder(path):
+    if not (is_remote(path) or is_folder(path)):
         # A root of that path was a folder; the file is its parent's.
         roots = [root for root in roots if not is_at_or_below(root.path, path)]
     owner = owner_of(path, roots)

@@ -8,11 +8,11 @@ known roots refreshes them with their own options, and each file is walked once.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from imgsearch import deep
-from imgsearch.addresses import is_remote
+from imgsearch.addresses import is_remote, names_a_folder
 from imgsearch.errors import FolderError, IndexDamaged, UsageError
 from imgsearch.files import WalkOptions, check_root, in_order
 from imgsearch.files.kinds import extension
@@ -195,8 +195,16 @@ def check_portable(scope: Scope, index: str, mounts: Mounts) -> None:
 def is_folder(path: str) -> bool:
     """Whether a path is a folder; of an address the name tells: that of an image or document is an object."""
     if is_remote(path):
-        return extension(path) not in candidates()
+        return names_a_folder(path) or extension(path) not in candidates()
     return deep.isdir(path)
+
+
+def _is_asked_as_folder(path: str, given: str, roots: Sequence[Root]) -> bool:
+    """Whether a path asked for is a folder; of an address also by how it was ``given``, or was indexed before."""
+    if not is_remote(path):
+        return is_folder(path)
+    was_one = any(root.path == path and not single_files(root) for root in roots)
+    return was_one or is_folder(given)
 
 
 def _requested(
@@ -212,7 +220,7 @@ def _requested(
             place = real  # what lies behind a link gets options of its own only as a root, which is no link
         requested[place] = path
         # The next path may be another name of this one.
-        if is_folder(place):
+        if _is_asked_as_folder(place, path, known):
             known.append(Root(0, place, {}, os.sep))
         else:
             known.append(Root(0, os.path.dirname(place), {"only": [os.path.basename(place)]}, os.sep))
@@ -244,7 +252,7 @@ def with_reread(
 
 
 def _plan_requested(
-    requested: Collection[str],
+    requested: Mapping[str, str],
     roots: Sequence[Root],
     overrides: WalkOverrides,
     planned: dict[str, PlannedRoot],
@@ -252,7 +260,7 @@ def _plan_requested(
 ) -> None:
     """Plan the roots that own the paths asked for."""
     for path in sorted(requested, key=lambda path: (path.count(os.sep), path)):
-        if is_folder(path):
+        if _is_asked_as_folder(path, requested[path], roots):
             _plan_folder(path, roots, overrides, planned)
         else:
             _plan_file(path, roots, overrides, planned)
@@ -263,7 +271,7 @@ def _plan_requested(
 
 
 def _plan_nested(
-    requested: Collection[str],
+    requested: Mapping[str, str],
     roots: Sequence[Root],
     overrides: WalkOverrides,
     planned: dict[str, PlannedRoot],
@@ -272,7 +280,8 @@ def _plan_nested(
     """Plan the known roots that lie in a folder asked for: as a whole, with their own options."""
     for root in roots:
         if root.path in requested or not any(
-            is_below(root.path, path) and is_folder(path) for path in requested
+            is_below(root.path, path) and _is_asked_as_folder(path, given, roots)
+            for path, given in requested.items()
         ):
             continue
         # As a whole also where parts of it were asked for; single files stay single files.

@@ -11,16 +11,19 @@ import pytest
 from obstore.store import MemoryStore
 
 from imgsearch.addresses import normal
-from imgsearch.errors import FolderError, MissingExtra, UsageError
+from imgsearch.errors import FolderError, InputError, MissingExtra, UsageError
 from imgsearch.files import bucket
 from imgsearch.files.bucket import BucketError
 from imgsearch.index.reader import ImageIndex
+from imgsearch.indexing.crashes import NOTE, DecodingNote
 from imgsearch.indexing.edit import remove_paths
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.indexing.run import index_pictures
 from imgsearch.search import examples
+from imgsearch.text import display_path
 from imgsearch.tools.desktop import DesktopError, open_files
+from imgsearch.types import PixelBudget, SourceFile
 from support import fakes
 from support.pictures import encode, scene
 
@@ -37,10 +40,12 @@ class Bucket:
     """A bucket whose server may be gone, and which counts what is read."""
 
     def __init__(self) -> None:
-        self.objects, self.is_there, self.reads = MemoryStore(), True, 0
+        self.objects, self.is_there, self.is_listed, self.reads = MemoryStore(), True, True, 0
 
     def list(self, prefix: str | None, chunk_size: int) -> Iterator[Any]:
         self._ask()
+        if not self.is_listed:
+            raise BucketError("there is no such bucket", is_missing=True)
         yield from self.objects.list(prefix, chunk_size=chunk_size)
 
     def head(self, key: str) -> Any:
@@ -222,3 +227,86 @@ def test_an_address_has_one_spelling() -> None:
     """Slashes at its end say nothing."""
     assert normal("s3://photos/trip//") == PHOTOS
     assert normal("s3://photos/") == "s3://photos"
+
+
+def test_a_secret_with_any_character_is_not_shown(folder: str) -> None:
+    """AWS's keys hold slashes; all up to the last @ is left out."""
+    for address in ("s3://AKIA:ab/cd@b/x", "s3://AKIA:ab@cd@b/x", "s3://AKIA:ab@b/x"):
+        with pytest.raises(FolderError) as told:
+            _index(folder, address)
+        assert not any(part in str(told.value) for part in ("AKIA", "ab", "cd"))
+    assert display_path("s3://photos/me@home.png") == "s3://photos/me@home.png"
+
+
+def test_an_example_that_is_no_address_is_refused(photos: Bucket, folder: str) -> None:
+    """In one line: `query --image` shows no secret and ends in no traceback."""
+    for address in ("s3://photos/a//b.png", "s3://photos/a\nb.png", "s3://AKIA:ab/cd@photos/x.png"):
+        with pytest.raises(InputError) as told:
+            examples.read_picture(address, PixelBudget(1, 1 << 20))
+        assert "AKIA" not in str(told.value)
+        assert "\n" not in str(told.value)
+
+
+def test_a_single_object_stays_where_its_bucket_can_t_be_listed(photos: Bucket, folder: str) -> None:
+    """That it is not there counts only from a server that lists its bucket."""
+    _index(folder, f"{PHOTOS}/a.png")
+    photos.objects.delete("trip/a.png")
+    photos.is_listed = False
+    result = _index(folder)
+    assert (result.pruned, len(_paths(folder))) == (0, 1)
+    assert "there is no such bucket" in result.left_alone[PHOTOS]
+    photos.is_listed = True
+    assert _index(folder).pruned == 1
+
+
+def test_the_marker_of_a_folder_is_no_object(
+    photos: Bucket, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that holds nothing but it is an empty one, which prunes nothing."""
+    _index(folder, PHOTOS)
+
+    def only_the_marker(prefix: str | None, chunk_size: int) -> Iterator[Any]:
+        yield [{**photos.objects.head("trip/a.png"), "path": "trip"}]
+
+    monkeypatch.setattr(photos, "list", only_the_marker)
+    assert _index(folder).pruned == 0
+    assert len(_paths(folder)) == 3
+
+
+def test_an_object_that_is_a_root_of_its_own_is_in_no_other(photos: Bucket, folder: str) -> None:
+    """Indexed by itself first, it stands in the index once."""
+    _index(folder, f"{PHOTOS}/a.png")
+    _index(folder, PHOTOS)
+    with ImageIndex(folder) as index:
+        assert sum(len(list(index.catalog.files(root.id))) for root in index.catalog.roots()) == 3
+
+
+def test_a_bucket_called_like_an_image_is_a_folder(photos: Bucket, folder: str) -> None:
+    """What has no key is a whole bucket."""
+    assert _index(folder, "s3://my.photos.png").indexed == 4
+    with ImageIndex(folder) as index:
+        assert [root.path for root in index.catalog.roots()] == ["s3://my.photos.png"]
+
+
+def test_a_slash_at_the_end_says_that_it_is_a_folder(photos: Bucket, folder: str) -> None:
+    """A prefix called like an image is one where it is typed so, and stays one."""
+    photos.objects.put("scans.png/a.png", _image(9))
+    assert _index(folder, "s3://photos/scans.png/").indexed == 1
+    assert _index(folder, "s3://photos/scans.png").unchanged == 1
+    assert _index(folder).unchanged == 1
+    with ImageIndex(folder) as index:
+        assert [root.path for root in index.catalog.roots()] == ["s3://photos/scans.png"]
+
+
+def test_an_object_that_kills_a_run_is_a_suspect(photos: Bucket, tmp_path: Path) -> None:
+    """What was being decoded when a run died is known by its note, though no file system has it."""
+    source = SourceFile(PHOTOS, "a.png", 10, 20)
+    note = DecodingNote(str(tmp_path))
+    with note.decoding(source):
+        (tmp_path / "copy").write_bytes((tmp_path / NOTE).read_bytes())
+    note.close()
+    os.replace(tmp_path / "copy", tmp_path / NOTE)
+    again = DecodingNote(str(tmp_path))
+    assert again.is_suspect(source)
+    assert not again.is_suspect(SourceFile(PHOTOS, "a.png", 10, 21))
+    again.close()
