@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 RAW, VIDEO, PDF, DOCUMENT, ARCHIVE, PICTURE = "raw", "video", "pdf", "document", "archive", "image"
@@ -20,13 +21,14 @@ EXTENSIONS = {
     VIDEO: "3g2 3gp asf avi dv flv insv lrv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv",
     PDF: "pdf ai",
     DOCUMENT: "doc docm docx dotx epub key numbers odg odp ods odt pages ppsx ppt pptm pptx xls xlsx",
-    ARCHIVE: "7z cb7 cbr cbt cbz rar tar zip",
+    ARCHIVE: "7z cb7 cbr cbt cbz rar tar tbz tbz2 tgz txz zip",
     JXL: "jxl",
     SVG: "svg svgz",
     PICTURE: "bpg cdr dds djv djvu dpx emf eps exr fit fits hdp hdr icns ico jng jxr pcx sgi wdp wmf xcf",
 }
 """The extensions of each kind, without the dot."""
 _KINDS = {f".{extension}": kind for kind, names in EXTENSIONS.items() for extension in names.split()}
+_PACKED_TAR = re.compile(r"\.tar\.(gz|bz2|xz|zst)$", re.IGNORECASE)
 _NOUNS = {
     RAW: ("RAW file", "RAW files"),
     VIDEO: ("video", "videos"),
@@ -47,7 +49,7 @@ def extension(path: str) -> str:
 
 def kind_of(path: str) -> str:
     """Return the kind of a file that isn't called like an image: one of EXTENSIONS, or OTHER."""
-    return _KINDS.get(extension(path), OTHER)
+    return ARCHIVE if _PACKED_TAR.search(path) else _KINDS.get(extension(path), OTHER)
 
 
 def described(counts: Mapping[str, int]) -> str:

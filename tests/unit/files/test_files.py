@@ -19,6 +19,7 @@ from imgsearch import fs, mounts
 from imgsearch.errors import FolderError, PictureError, UsageError
 from imgsearch.files import Reached, Walk, WalkOptions, check_root, described, open_source
 from imgsearch.files import open as opening_module
+from imgsearch.files.kinds import ARCHIVE, OTHER, kind_of
 
 EXTENSIONS = frozenset({".jpg", ".png"})
 
@@ -1051,3 +1052,9 @@ def test_links_that_are_not_followed_are_counted(tmp_path: Path) -> None:
 def test_kinds_are_put_into_words(counts: dict[str, int], said: str) -> None:
     """The kinds are named with their counts; other files only where there is nothing else."""
     assert described(counts) == said
+
+
+def test_packed_tars_are_archives() -> None:
+    """A folder of them is told as one of archives, not of other files."""
+    assert {kind_of(name) for name in ("a.tar.gz", "a.TGZ", "a.tar.zst", "a.tar")} == {ARCHIVE}
+    assert kind_of("a.gz") == OTHER

@@ -24,10 +24,11 @@ _BOMB = 200
 _LARGE = 16 << 20
 COST = 64_000_000
 """Bytes that decoding an image takes, most often; the decoder asks for what it needs once it has seen the header."""
-NO_IMAGES = re.compile(
+_NO_IMAGES = re.compile(
     r"(^|/)(__MACOSX/|\.)|^(docProps/thumbnail|Thumbnails/thumbnail|ObjectReplacements/)", re.IGNORECASE
 )
 """Names of what is no image of its owner: a thumbnail of the first page, what systems keep beside a file."""
+_LEADING = re.compile(r"^(\.{0,2}/)+")
 _PLAIN = (".zip", ".cbz")
 _SMALLEST = 64
 """Pixels of the short side that an image in a document needs: bullets, rules and buttons have fewer."""
@@ -56,7 +57,7 @@ class _Archive:
     def _images(self) -> Iterator[zipfile.ZipInfo]:
         for member in self._zip.infolist():
             extension = os.path.splitext(member.filename)[1].lower()
-            if extension not in formats.EXTENSIONS or NO_IMAGES.search(member.filename) or member.is_dir():
+            if extension not in formats.EXTENSIONS or is_left_out(member.filename) or member.is_dir():
                 continue
             if not (self._is_document and self._is_small(member)):
                 yield member
@@ -101,6 +102,11 @@ class _Archive:
     def close(self) -> None:
         """Let go of the file."""
         self._zip.close()
+
+
+def is_left_out(name: str) -> bool:
+    """Whether a member is no image of its owner, or hidden; "./" and "../" before its name say nothing."""
+    return bool(_NO_IMAGES.search(_LEADING.sub("", name)))
 
 
 def numbered(name: str) -> list[tuple[int, str]]:

@@ -11,13 +11,17 @@ from typing import BinaryIO
 
 from imgsearch.errors import PictureError
 from imgsearch.media import formats
-from imgsearch.media.documents.archive import COST, MOST_BYTES, NO_IMAGES, numbered
+from imgsearch.media.documents.archive import COST, MOST_BYTES, is_left_out, numbered
 from imgsearch.media.documents.contract import DocumentOptions, Place
 from imgsearch.media.splice import length
 from imgsearch.types import NO_METADATA, Metadata, Picture, PixelBudget
 
 MAX_MEMBERS = 100_000
 """Images of one file that are read, at most; what is known of each stays in memory while it is open."""
+MOST_MEMBERS = 1_000_000
+"""Members of one file that are walked over, whatever they are: a file can hold ten million empty ones."""
+_BEHIND = 1 << 20
+"""Bytes behind the end in which another tar is looked for; tar itself fills at most a part of them with zeros."""
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"(\xb5/\xfd": "zstd"}
 
 
@@ -53,9 +57,16 @@ class _Tar:
 
     def _images(self) -> Iterator[tarfile.TarInfo]:
         """Yield the members that are images, as far as the file goes: one that is cut short has lost its end only."""
-        found = 0
+        found = seen = 0
         try:
-            for member in self._tar:
+            while (member := self._tar.next()) is not None:
+                self._tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep each one
+                seen += 1
+                if seen > MOST_MEMBERS:
+                    self.note = f"only its first {MOST_MEMBERS:,} members are read"
+                    return
+                if member.size < 0 or self._tar.offset <= member.offset:
+                    raise tarfile.ReadError("a member has a negative size")
                 if member.offset_data + member.size > self._length and not member.issparse():
                     self.note = "it is cut short: the rest is missing"
                     return
@@ -66,19 +77,21 @@ class _Tar:
                     return
                 found += 1
                 yield member
-        except tarfile.TarError:
+        # What a header of nonsense makes tarfile raise, beside its own.
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError, MemoryError):
             if not found:
                 raise
             self.note = f"it is damaged or cut short: what comes after its image number {found:,} is not read"
             return
         if not self._ends_well():
             self.note = "it is damaged or cut short: there may be images that are not read"
+        elif any(self._stream.read(_BEHIND)):
+            self.note = "there is more behind its end, as where tars were joined: that is not read"
 
     def _is_image(self, member: tarfile.TarInfo) -> bool:
         """Whether it is a file, not a link or device, that is called like an image and isn't hidden."""
         extension = os.path.splitext(member.name)[1].lower()
-        name = member.name.removeprefix("./")  # of all that `tar -c .` has put in
-        return member.isreg() and extension in formats.EXTENSIONS and not NO_IMAGES.search(name)
+        return member.isreg() and extension in formats.EXTENSIONS and not is_left_out(member.name)
 
     def _ends_well(self) -> bool:
         """Whether a block of zeros stands where tarfile saw the end; it takes damage for the end, too."""

@@ -82,7 +82,7 @@ def test_all_forms_of_names_are_read(form: int) -> None:
     """Long names, those of `tar -c .` and absolute ones are read in all forms; hidden files aren't."""
     long = "d" * 90 + "/" + "n" * 60 + ".png"
     names = (long, "./a.png", "/etc/b.png", ".hidden.png", "../c.png", "x/._d.png")
-    assert _names(_tar([(name, RED) for name in names], form)) == [long, "./a.png", "/etc/b.png"]
+    assert _names(_tar([(name, RED) for name in names], form)) == [long, "./a.png", "/etc/b.png", "../c.png"]
 
 
 def test_links_and_devices_are_no_images() -> None:
@@ -180,3 +180,61 @@ def test_damage_ends_in_an_image_or_a_reason() -> None:
                     reader.picture(place, BUDGET)
         except PictureError:
             pass
+
+
+def test_no_member_but_the_images_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of millions of members only the images stay in memory, and what lies behind the most is told as not read."""
+    data = _tar([("1.png", RED), *((f"{number}.txt", b"") for number in range(50)), ("2.png", BLUE)])
+    reader = _reader(data)
+    assert [place.name for place in reader.places] == ["1.png", "2.png"]
+    assert len(reader._tar.members) <= 1
+    assert tuple(map(int, reader.picture(Place(1), BUDGET).pixels[40, 40])) == (0, 0, 255)
+    monkeypatch.setattr(tar, "MOST_MEMBERS", 20)
+    reader = _reader(data)
+    assert [place.name for place in reader.places] == ["1.png"]
+    assert reader.note == "only its first 20 members are read"
+
+
+def test_of_joined_tars_the_second_is_told() -> None:
+    """`cat a.tar b.tar` has images behind the first end: the note says that they are not read."""
+    reader = _reader(_tar([("1.png", RED)]) + _tar([("2.png", BLUE)]))
+    assert [place.name for place in reader.places] == ["1.png"]
+    assert "more behind its end" in reader.note
+
+
+def _block(name: str, size: bytes = b"", *, kind: bytes = b"0") -> bytes:
+    """Return a member's header with a size of any bytes, and the right checksum."""
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = size.ljust(12, b"\0")
+    block[148:156] = b" " * 8
+    block[148:156] = f"{sum(block):06o}\0 ".encode()
+    return bytes(block)
+
+
+def _pax(**fields: str) -> bytes:
+    return tarfile.TarInfo._create_pax_generic_header(fields, tarfile.XHDTYPE, "utf-8")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        _block("2.png", b"\xff" * 12),
+        _block("2.png", b"\xff" * 10 + b"\xf0\x00"),
+        _pax(size="-4096") + _block("2.png", b"0"),
+        _pax(**{"GNU.sparse.map": "0,nonsense"}) + _block("2.png", b"0"),
+        _pax(**{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}) + _block("2.png", b"1000") + b"x" * 512,
+        b"".join(_pax(comment="x") for _ in range(2000)),
+    ],
+    ids=["size -1", "size -4096", "pax size", "sparse map", "sparse 1.0", "nested"],
+)
+@pytest.mark.timeout(30)
+def test_headers_of_nonsense_lose_nothing_before_them(nonsense: bytes) -> None:
+    """What tarfile raises at them, or would loop at for ever, ends the list of images with a note."""
+    start = _tar([("1.png", RED)]).rstrip(b"\0")
+    start += b"\0" * (-len(start) % 512)
+    reader = _reader(start + nonsense + b"\0" * 1024)
+    assert reader.places[0].name == "1.png"
+    assert reader.note
+    assert tuple(map(int, reader.picture(Place(0), BUDGET).pixels[40, 40])) == (255, 0, 0)
