@@ -10,6 +10,7 @@ import pytest
 import typer.main
 
 from imgsearch.cli import app, door, output
+from imgsearch.errors import UsageError
 from support.cli import imgsearch
 from support.front_door import INDEX, TYPED, Typed, answers, make_home
 
@@ -141,3 +142,13 @@ def test_an_image_on_stdin_is_recognised(home: Path) -> None:
     """An indexed image that comes on stdin is found with a score of one, without the model."""
     first = imgsearch("similar", "-", stdin=(home / "Pictures/2023/b.jpg").read_bytes()).lines[0]
     assert first.split() == ["1.0000", str(home / "Pictures/2023/b.jpg")]
+
+
+def test_an_address_in_a_bucket_is_an_image_or_a_folder() -> None:
+    """One of an image is searched by, any other is offered to be indexed; no server is asked."""
+    for address in ("s3://photos/a.jpg", "s3://photos/a.pdf#page=3"):
+        assert door.enter([address], COMMANDS, ()).argv == ("similar", address)
+    for address in ("s3://photos", "s3://photos/trip", "s3://my.photos.jpg", "s3://photos/a.jpg/"):
+        assert door.enter([address], COMMANDS, ()).argv == ("index", address)
+    with pytest.raises(UsageError, match=r"query dog \+ s3://photos/a.jpg"):
+        door.check_words(["dog", "s3://photos/a.jpg"])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import takewhile
 
+from imgsearch.addresses import is_remote, names_a_folder
 from imgsearch.errors import InputError, UsageError
 
 ALIASES = {
@@ -153,8 +154,8 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 
 def is_image_file(word: str) -> bool:
-    """Return whether there is a file of this name and the name is that of an image."""
-    return _names_image(word) and os.path.isfile(word)
+    """Return whether there is a file of this name, or it is in a bucket, and the name is that of an image."""
+    return _names_image(word) and (is_remote(word) or os.path.isfile(word))
 
 
 def is_address(word: str) -> bool:
@@ -206,8 +207,8 @@ def _path_first(argv: Sequence[str]) -> Entry | None:
     first = argv[0]
     words = _leading(argv)
     alone = len(words) == 1
-    if os.path.isdir(first) and (alone or os.sep in first or all(map(os.path.isdir, words))):
-        if not alone and not all(map(os.path.isdir, words)):
+    if _is_folder(first) and (alone or os.sep in first or all(map(_is_folder, words))):
+        if not alone and not all(map(_is_folder, words)):
             quoted, others = shlex.quote(first), shlex.join(argv[1:])
             index, query = f"imgsearch index {quoted}", f"imgsearch query {others} --in {quoted}"
             raise UsageError(f"{first} is a folder; to index it: {index}; to search only in it: {query}")
@@ -220,6 +221,8 @@ def _path_first(argv: Sequence[str]) -> Entry | None:
         check_words(words)
     if alone and is_address(first):
         return Entry(("similar", *argv), "an address")
+    if alone and is_remote(first):
+        return Entry(("similar", *argv), "an image in a bucket")
     if alone and os.path.lexists(first) and (_names_image(first) or os.sep in first or "." in first):
         return Entry(("similar", *argv), "an image file")
     if first.startswith(("/", "./", "../", "~/")):
@@ -227,6 +230,13 @@ def _path_first(argv: Sequence[str]) -> Entry | None:
     if alone and _names_image(first):
         raise UsageError(f"{first} does not exist; {_to_search(words)}")
     return None
+
+
+def _is_folder(word: str) -> bool:
+    """Whether a word is a folder; of an address the name tells, for to look takes a network."""
+    if is_remote(word):
+        return names_a_folder(word) or not os.path.splitext(word)[1]
+    return os.path.isdir(word)
 
 
 def _words(argv: Sequence[str], commands: Collection[str]) -> Entry:

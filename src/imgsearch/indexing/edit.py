@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.errors import FolderError, UsageError
 from imgsearch.files import check_root, source_file
 from imgsearch.fs import is_at_or_below, is_below
@@ -57,6 +58,10 @@ def relocate(
     """
     reporter = reporter or Silent()
     target = check_root(new)
+    if is_remote(target):
+        raise FolderError(
+            f"{display_path(new)} is in a bucket, where no folder moves to; index it, then remove the former one"
+        )
     if not deep.isdir(target):
         raise FolderError(f"{display_path(new)} is a file; relocate takes the new place of a folder")
     with IndexWriter(folder) as writer:
@@ -282,11 +287,14 @@ def _remove(path: str, catalog: Catalog, reporter: Reporter, *, dry_run: bool = 
                     catalog.put_root(root.path, {**root.options, "only": rest}, root.mount, root.drive)
             removed += Removed(dropped)
     owner = owner_of(path, catalog.roots())
-    if removed and owner and deep.lexists(path):
+    if removed and owner and (is_remote(path) or deep.lexists(path)):
         comes_back = f"{display_path(path)} comes back when {display_path(owner.path)} is indexed again, "
         reporter.say(
             Message(
-                comes_back, "unless it is excluded with ", Option("exclude"), " or in a .imgsearchignore file"
+                comes_back,
+                "unless it is excluded with ",
+                Option("exclude"),
+                "" if is_remote(path) else " or in a .imgsearchignore file",
             )
         )
     return removed

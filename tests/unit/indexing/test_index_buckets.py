@@ -10,21 +10,25 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from imgsearch.addresses import normal
+from imgsearch.addresses import absolute, normal
+from imgsearch.cli.terminal.preview.pictures import UNREADABLE, load
 from imgsearch.errors import FolderError, InputError, MissingExtra, UsageError
 from imgsearch.files import bucket
 from imgsearch.files.bucket import BucketError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.crashes import NOTE, DecodingNote
-from imgsearch.indexing.edit import remove_paths
+from imgsearch.indexing.edit import relocate, remove_paths
 from imgsearch.indexing.options import IndexOptions, IndexResult
 from imgsearch.indexing.roots import WalkOverrides
 from imgsearch.indexing.run import index_pictures
 from imgsearch.search import examples
+from imgsearch.search.language.filtering import below_of
+from imgsearch.search.remembered import last_answer
 from imgsearch.text import display_path
 from imgsearch.tools.desktop import DesktopError, open_files
 from imgsearch.types import PixelBudget, SourceFile
 from support import fakes
+from support.cli import imgsearch
 from support.pictures import encode, scene
 
 fake_model = fakes.fake_model
@@ -310,3 +314,54 @@ def test_an_object_that_kills_a_run_is_a_suspect(photos: Bucket, tmp_path: Path)
     assert again.is_suspect(source)
     assert not again.is_suspect(SourceFile(PHOTOS, "a.png", 10, 21))
     again.close()
+
+
+def test_an_address_is_absolute_as_it_is() -> None:
+    """No folder of this machine is put before it; of a path one is."""
+    assert absolute(PHOTOS + "/") == PHOTOS
+    assert absolute("s3://photos/a//b") == "s3://photos/a//b"
+    assert absolute("~/a") == os.path.expanduser("~/a")
+    assert absolute("a") == os.path.abspath("a")
+
+
+def test_a_search_is_confined_to_a_prefix(photos: Bucket, folder: str) -> None:
+    """Also to one without an indexed image; one in no root is named as it was given."""
+    _index(folder, PHOTOS)
+    with ImageIndex(folder) as index:
+        assert below_of(index, f"{PHOTOS}/sub/") == f"{PHOTOS}/sub"
+        assert below_of(index, f"{PHOTOS}/empty") == f"{PHOTOS}/empty"
+        with pytest.raises(UsageError, match=": s3://photos/other is not in an indexed folder"):
+            below_of(index, "s3://photos/other")
+
+
+def test_the_last_answer_is_confined_to_the_same_prefix(
+    photos: Bucket, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`query --in s3://…` and then `query --more 1` search in the same place."""
+    _index(folder, PHOTOS)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    done = imgsearch("query", "red", "--in", PHOTOS, "--index", folder, "--json")
+    assert done.code == 0, done.err
+    last = last_answer()
+    assert last is not None
+    assert list(last.below) == [PHOTOS]
+
+
+def test_part_of_a_bucket_comes_back(photos: Bucket, folder: str) -> None:
+    """What is removed of a root and not excluded is indexed by the next run: `remove` says so."""
+    _index(folder, PHOTOS)
+    told = fakes.Notes()
+    remove_paths([f"{PHOTOS}/sub"], folder, reporter=told)
+    assert "comes back" in told.text
+
+
+def test_no_folder_moves_into_a_bucket(photos: Bucket, folder: str, tmp_path: Path) -> None:
+    """`relocate` says what to do instead."""
+    with pytest.raises(FolderError, match=r"is in a bucket, .* index it, then remove"):
+        relocate(str(tmp_path), PHOTOS, folder)
+
+
+def test_an_object_that_can_t_be_read_is_not_called_missing(photos: Bucket) -> None:
+    """Whether it is there takes a network to know."""
+    photos.is_there = False
+    assert load(f"{PHOTOS}/a.png", None, "", 100) == UNREADABLE

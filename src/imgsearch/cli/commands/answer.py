@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgsearch import deep
+from imgsearch.addresses import absolute
 from imgsearch.cli import options as common
 from imgsearch.cli import output
 from imgsearch.cli.help import SEARCH
@@ -124,7 +125,7 @@ def _named(images: Sequence[str], reporter: output.ProgressReporter) -> list[Res
             words = f"to search for words: imgsearch query {shlex.join(['open', *images])}"
             raise InputError(f"{display_path(given)}: no such file; {words}")
     known = {(result.path, result.page): result for result in _all_results()} if _any_number(images) else {}
-    absolute = ((os.path.abspath(os.path.expanduser(path)), page) for path, page in chosen)
+    absolute = ((absolute(path), page) for path, page in chosen)
     return [known.get(one) or Result(rank, *one) for rank, one in enumerate(dict.fromkeys(absolute), start=1)]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from imgsearch.addresses import absolute
 from imgsearch.cli import filters, output
 from imgsearch.cli import options as common
 from imgsearch.cli.commands import stores
@@ -161,7 +162,7 @@ def _list_stored(
     from imgsearch.search.listing import ListOptions
 
     chosen = filters.chosen(given, output.ProgressReporter())
-    below = (os.path.abspath(os.path.expanduser(path)),) if path else ()
+    below = (absolute(path),) if path else ()
     by = sort or ("newest" if given or n is not None or offset else "path")
     options = ListOptions(chosen, below, by, n, offset, seed)
     found = iter(stores.listed(store, options, index))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from imgsearch.addresses import absolute
 from imgsearch.cli import completion, door, ending, filters, output, reranking, several
 from imgsearch.cli import options as common
 from imgsearch.cli import parts as parts_of_index
@@ -549,7 +549,7 @@ def _remember(opened: ImageIndex, answered: Answer, folders: Sequence[str], give
     """Keep an answer for the commands that name its images by number."""
     from imgsearch.search.remembered import LastAnswer, remember
 
-    below = tuple(os.path.abspath(os.path.expanduser(folder)) for folder in folders)
+    below = tuple(map(absolute, folders))
     # Without a hit, or with none but the example, the nearest images were shown too.
     more = answered.nearest if not answered.hits or ending.only_the_example(answered) else ()
     shown = replace(answered, hits=[*answered.hits, *more])

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from imgsearch.addresses import absolute
 from imgsearch.cli import completion, door, output, saved
 from imgsearch.cli import config as file
 from imgsearch.cli import options as common
@@ -93,23 +94,19 @@ def _checked(words: list[str], typed: Mapping[Any, Any]) -> dict[str, Any]:
             parse_question(words)
         else:
             door.check_words(words)
-    words = [_absolute(word) if os.path.isfile(os.path.expanduser(word)) else word for word in words]
+    words = [absolute(word) if os.path.isfile(os.path.expanduser(word)) else word for word in words]
     # One text is easier to read in the file; words apart keep a path apart.
     apart = any(map(os.path.isabs, words)) and len(words) > 1
     found: dict[str, Any] = {file.QUERY: words if apart else " ".join(words)} if words else {}
     for option, value in typed.items():
         if option.name == "image":
-            value = _absolute(value)
+            value = absolute(value)
         elif option.name == "below":
-            value = [_absolute(folder) for folder in value]
+            value = [absolute(folder) for folder in value]
         elif value == sys.maxsize:
             value = "all"  # as it was typed
         found[file.names_of(option)[0]] = value
     return found
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
 
 
 def _delete(name: str) -> None:

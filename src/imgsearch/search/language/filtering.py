@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from imgsearch import deep
+from imgsearch.addresses import absolute, is_remote
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index.metadata.file_filters import Named, Screenshot, Typed
 from imgsearch.index.metadata.filters import (
@@ -222,13 +223,13 @@ def below_of(index: ImageIndex, given: str) -> str:
         return place.path
     if not owner_of(place.path, roots):
         names = ", ".join(display_path(root.path) for root in roots[:10]) + (", …" if len(roots) > 10 else "")
-        shown = display_path(os.path.abspath(path))
-        if place.path != os.path.abspath(path):
+        shown = display_path(absolute(path))
+        if place.path != absolute(path):
             shown = f"{shown} leads to {display_path(place.path)}, which"
         raise UsageError(
             Option("below"), f": {shown} is not in an indexed folder; these are: {names or 'none'}"
         )
-    if not deep.lexists(path):
+    if not (is_remote(path) or deep.lexists(path)):
         raise UsageError(Option("below"), f": {display_path(given)} does not exist")
     return place.path
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from imgsearch.addresses import is_remote
 from imgsearch.errors import InputError
-from imgsearch.place import split
+from imgsearch.place import parted, split
 from imgsearch.text import display_path, is_blank
 from imgsearch.types import Vectors
 
@@ -103,7 +104,7 @@ IsPath = Callable[[str], bool]
 
 
 def _paths(relative: bool, files: bool) -> IsPath:
-    return lambda text: files and (relative or os.path.isabs(text))
+    return lambda text: files and (relative or os.path.isabs(text) or is_remote(text))
 
 
 def _is_there(text: str, is_path: IsPath) -> bool:
@@ -131,6 +132,9 @@ def _part(words: Sequence[str], sign: float, *, weighted: bool, is_path: IsPath)
     part = Part(weight=sign * weight)
     if text == STDIN or is_address(text):
         return replace(part, image=text)
+    if is_remote(text) and is_path(text):
+        file, page = parted(text)
+        return replace(part, image=file, page=page)
     path = os.path.expanduser(text)
     if _is_there(path, is_path):
         file, page = split(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from imgsearch.addresses import absolute
 from imgsearch.errors import ImgsearchError, InputError, StoreError, UsageError
 from imgsearch.place import split
 from imgsearch.search import SearchKind, SearchRequest
@@ -219,7 +219,7 @@ class StoreHandlers(Handlers):
         asked = shapes.read(api.List, data)
         _check(asked)
         options = ListOptions(
-            filters_of(**asked.given()), _absolute(asked.in_), asked.sort, None, 0, asked.seed
+            filters_of(**asked.given()), tuple(map(absolute, asked.in_)), asked.sort, None, 0, asked.seed
         )
         files = self._held.use(lambda store: list_images(store, options))
         shown = files[asked.offset :][: asked.n]
@@ -298,10 +298,6 @@ def _check(asked: api.Search | api.List) -> None:
 
 def _needs_index(what: str | Option) -> UsageError:
     return UsageError(what, ": this server asks a store, which has no such thing; ask a server of the index")
-
-
-def _absolute(paths: Sequence[str]) -> tuple[str, ...]:
-    return tuple(os.path.abspath(os.path.expanduser(path)) for path in paths)
 
 
 def _named(request: SearchRequest) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from imgsearch import deep
+from imgsearch.addresses import absolute
 from imgsearch.client import protocol
 from imgsearch.errors import InputError
 from imgsearch.index import metadata
@@ -225,7 +226,7 @@ class Answers:
         if expanded == [words]:
             return words, chosen, []
         given = {name: value for name, value in options.items() if name in NAMES}
-        folders = [os.path.abspath(os.path.expanduser(folder)) for folder in options.get("below") or ()]
+        folders = [absolute(folder) for folder in options.get("below") or ()]
         chosen = Chosen(chosen.adding(given).given, chosen.folders or tuple(folders))
         names = [word for word in words.split() if word.startswith("@")]
         return " ".join(expanded), chosen, [{"kind": "saved", "label": printable(name)} for name in names]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from PIL import Image
 
+from imgsearch import deep
 from imgsearch.cli.terminal.preview.grid import Loaded
 from imgsearch.errors import ImgsearchError, PictureError
 from imgsearch.types import Record
@@ -29,7 +28,7 @@ def load(path: str, image: Record | None, index: str, longest: int) -> Loaded:
             return Image.fromarray(read_thumbnail(thumbnail(index, image, size)))
         return _decoded(path, size)
     except (ImgsearchError, ValueError):
-        return UNREADABLE if os.path.lexists(path) else MISSING
+        return UNREADABLE if deep.exists(path) or deep.lexists(path) else MISSING
 
 
 def _decoded(path: str, size: str) -> Image.Image:
