@@ -46,6 +46,11 @@ def absolute(path: str) -> str:
         return path  # who looks for it tells what is wrong
 
 
+def real(path: str) -> str:
+    """Return the real path of a file or folder, and an address as ``absolute`` does."""
+    return absolute(path) if is_remote(path) else os.path.realpath(path)
+
+
 def without_password(path: str) -> str:
     """Return what may be shown of a path: of an address with a password, which may hold any character, its end."""
     bucket = path.removeprefix(SCHEME).partition("/")[0]

@@ -8,7 +8,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -84,6 +84,30 @@ def open_source(path: str, recognise: Callable[[BinaryIO], object] | None = None
             raise
         if stream is file and _changed(file, before):
             raise PictureError("changed while it was read")
+
+
+def first_bytes(path: str, count: int) -> bytes:
+    """Return what a file or an object begins with; of an object that costs its first megabyte.
+
+    Raises OSError or PictureError.
+    """
+    if not is_remote(path):
+        with open_regular(path) as file:
+            return file.read(count)
+    head = b""
+
+    def keep(stream: BinaryIO) -> None:
+        nonlocal head
+        head = stream.read(count)
+        raise _Enough
+
+    with suppress(_Enough), bucket.fetched(path, keep):
+        pass
+    return head
+
+
+class _Enough(Exception):
+    """No more of an object is needed."""
 
 
 def open_regular(path: str) -> io.BufferedReader:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from imgsearch.errors import IndexDamaged, IndexMismatch, PictureError, StorageError
 from imgsearch.files import open_source
-from imgsearch.files.open import open_regular
+from imgsearch.files.open import first_bytes
 from imgsearch.index import generations, image_text
 from imgsearch.index.catalog import Catalog
 from imgsearch.index.image_text import ImageText, TextLine
@@ -146,8 +146,8 @@ class TextPass:
 
     def _document_format(self, path: str) -> DocumentFormat | None:
         try:
-            with formats.picture_errors(), open_regular(path) as file:
-                return documents.document_format(file.read(64), path)
+            with formats.picture_errors():
+                return documents.document_format(first_bytes(path, 64), path)
         except (PictureError, OSError):
             return None
 

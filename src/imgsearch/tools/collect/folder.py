@@ -14,14 +14,15 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from imgsearch import deep
-from imgsearch.errors import FolderError, ImgsearchError
-from imgsearch.files.open import open_regular
+from imgsearch.addresses import is_remote
+from imgsearch.errors import FolderError, ImgsearchError, PictureError
+from imgsearch.files.open import open_regular, open_source
 from imgsearch.fs import is_at_or_below, put_beside_others
 from imgsearch.text import display_path, error_line
 from imgsearch.tools.collect import Result, partial
@@ -138,12 +139,7 @@ def _make(folder: str) -> None:
 
 def _copy(source: str, folder: str) -> tuple[str, bool]:
     """Copy a file into a folder; return its path there, and whether it is new. Raises _Unreadable; OSError if full."""
-    try:
-        file = open_regular(source)
-    except (OSError, ValueError) as error:
-        raise _Unreadable(_why(error)) from error
-    with file:
-        state = os.fstat(file.fileno())
+    with _opened(source) as (file, state):
         for name in _names(os.path.basename(source)):
             target = os.path.join(folder, name)
             if not os.path.lexists(target):
@@ -151,19 +147,40 @@ def _copy(source: str, folder: str) -> tuple[str, bool]:
             if _is_copy(file, state, target):
                 return target, False
         # As the umask allows, which create_own applies; nobody needs to run an image.
-        with partial(folder, stat.S_IMODE(state.st_mode) & 0o666 | 0o400) as (beside, out):
+        mode = 0o666 if is_remote(source) else stat.S_IMODE(state.st_mode) & 0o666 | 0o400
+        with partial(folder, mode) as (beside, out):
             file.seek(0)
             while data := _read(file):
                 out.write(data)
             out.flush()
             with suppress(OSError):  # some network shares
-                os.utime(out.fileno(), ns=(state.st_atime_ns, state.st_mtime_ns))
+                os.utime(out.fileno(), ns=(state.st_atime_ns or state.st_mtime_ns, state.st_mtime_ns))
             os.fsync(out.fileno())  # some file systems tell only now that they are full
             return _place(beside, folder, os.path.basename(source)), True
 
 
+@contextmanager
+def _opened(source: str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """Open a file or an object of a bucket, and tell its state. Raises _Unreadable."""
+    if not is_remote(source):
+        try:
+            file = open_regular(source)
+        except (OSError, ValueError) as error:
+            raise _Unreadable(_why(error)) from error
+        with file:
+            yield cast("BinaryIO", file), os.fstat(file.fileno())
+        return
+    try:
+        with open_source(source) as opened:
+            yield opened.stream, opened.status
+    except PictureError as error:
+        raise _Unreadable("not there now" if error.reason == "vanished" else str(error)) from error
+
+
 def _link(source: str, folder: str) -> tuple[str, bool]:
     """Make a link to a file in a folder; return as ``_copy`` does. Raises also FolderError."""
+    if is_remote(source):
+        raise _Unreadable("it is in a bucket, where no link leads to; copy it instead")
     if not deep.exists(source):
         raise _Unreadable("not there now")
     for name in _names(os.path.basename(source)):

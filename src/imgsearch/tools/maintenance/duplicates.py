@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.errors import UsageError
 from imgsearch.fs import is_at_or_below
 from imgsearch.index import hashes, metadata
@@ -348,26 +349,37 @@ class _Search:
             return self._files[sha256]
         database = self.index.catalog.database
         facts = facts_of(metadata.get(database, sha256))
-        members: dict[tuple[int, int], Member] = {}
+        members: dict[tuple[int, int] | str, Member] = {}
         for file in hashes.files_of(database, sha256):
             scope = (*self.within, *self.references)
             if self.within and not any(is_at_or_below(file.path, path) for path in scope):
                 continue
-            try:
-                status = deep.stat(file.path)
-            except OSError:
-                self.left_out += 1
-                continue
-            if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+            identity = _identity(file)
+            if identity is None:
                 self.left_out += 1
                 continue
             reference = any(is_at_or_below(file.path, path) for path in self.references)
             member = Member(file.path, file.size, file.mtime_ns, width, height, facts, reference)
-            identity = status.st_dev, status.st_ino
             if identity not in members or order(member) < order(members[identity]):
                 members[identity] = member
         self._files[sha256] = list(members.values())
         return self._files[sha256]
+
+
+def _identity(file: hashes.ContentFile) -> tuple[int, int] | str | None:
+    """Return what tells a file from every other one; None if it is not there now, or not as it was indexed.
+
+    An object has one name and is as the last list of its bucket had it: to look again takes a network.
+    """
+    if is_remote(file.path):
+        return file.path
+    try:
+        status = deep.stat(file.path)
+    except OSError:
+        return None
+    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _sessions(pictures: Iterable[HashedPicture]) -> Iterator[list[HashedPicture]]:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from imgsearch.errors import UsageError
-from imgsearch.files.open import open_regular
+from imgsearch.addresses import is_remote
+from imgsearch.errors import PictureError, UsageError
+from imgsearch.files.open import open_regular, open_source
 from imgsearch.fs import is_below
 from imgsearch.index.reader import ImageIndex
 from imgsearch.media.lookahead import look_ahead
@@ -117,6 +118,8 @@ def _known(path: str, index: ImageIndex) -> str:
 def _compare(file: tuple[str, bytes]) -> tuple[str, str, int]:
     """Return the path of a file, what is wrong with it, and how many bytes were read."""
     path, sha256 = file
+    if is_remote(path):
+        return _compare_object(path, sha256)
     try:
         with open_regular(path) as opened:
             found = hashlib.file_digest(opened, "sha256").digest()
@@ -125,6 +128,15 @@ def _compare(file: tuple[str, bytes]) -> tuple[str, str, int]:
         return path, _MISSING, 0
     except (OSError, ValueError) as error:
         return path, f"can't be read: {error_line(error)}", 0
+
+
+def _compare_object(address: str, sha256: bytes) -> tuple[str, str, int]:
+    try:
+        with open_source(address) as opened:
+            return address, _SAME if opened.sha256 == sha256 else CHANGED, opened.status.st_size
+    except PictureError as error:
+        what = {"vanished": _MISSING, "empty file": CHANGED}.get(error.reason, f"can't be read: {error}")
+        return address, what, 0
 
 
 def _count(

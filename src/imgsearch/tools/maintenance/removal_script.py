@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 
+from imgsearch.addresses import is_remote
 from imgsearch.errors import UsageError
 from imgsearch.fs import storage_error
 from imgsearch.text import Option, display_path, format_bytes, plural, printable
@@ -65,7 +66,8 @@ def _lines(groups: Sequence[Group]) -> Iterator[str]:
             if other.reference:
                 yield f"# in a reference folder: {shell_word(other.path)}  # {what}"
             else:
-                yield f"# rm -- {shell_word(other.path)}  # {what}"
+                remove = "aws s3 rm" if is_remote(other.path) else "rm --"
+                yield f"# {remove} {shell_word(other.path)}  # {what}"
 
 
 def _size(file: Member) -> str:

@@ -15,8 +15,10 @@ from itertools import islice
 import numpy as np
 
 from imgsearch import deep
+from imgsearch.addresses import is_remote
 from imgsearch.errors import DatasetError, FolderError, IndexMismatch, PictureError, UsageError
 from imgsearch.files import RAW, kind_of, open_source, source_file
+from imgsearch.files.bucket import BucketError, state_of
 from imgsearch.files.ignore import is_hidden
 from imgsearch.index import layout, manifest
 from imgsearch.index.ann.builder import AnnBuilder
@@ -289,8 +291,10 @@ def _is_visible(path: str, include_hidden: bool) -> bool:
 
 def _state(file: str) -> os.stat_result | None:
     try:
+        if is_remote(file):
+            return state_of(file)
         return deep.stat(file, follow_symlinks=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, BucketError):
         return None
 
 

@@ -6,8 +6,10 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import BinaryIO
 
+from imgsearch.addresses import is_remote, normal, real
 from imgsearch.errors import DatasetError, UsageError
 from imgsearch.files import WalkOptions, check_root
 from imgsearch.fs import is_at_or_below, is_below
@@ -37,7 +39,7 @@ class PathResolver:
             if single_files(root) and (options := self._options.get(root.path)) and options.get("only"):
                 both = {*single_files(root), *single_files(replace(root, options=options))}
                 self._options[root.path] = {**options, "only": sorted(both)}
-        self._given = os.path.realpath(given) if given is not None else None
+        self._given = real(given) if given is not None else None
         self._base = self._given or os.getcwd()
         self._common: str | None = None
         self.new: str | None = None
@@ -53,6 +55,11 @@ class PathResolver:
         """Return (absolute path with the links of its folder resolved, ""), or ("", what is wrong with it)."""
         if not path:
             return "", "it is empty"
+        if is_remote(whole := os.path.join(self._base, path) if not is_remote(path) else path):
+            try:
+                return normal(whole), ""
+            except ValueError as error:
+                return "", str(error)
         folder, name = os.path.split(path)
         if name in ("", os.curdir, os.pardir):
             return "", "it names a folder"
@@ -75,7 +82,7 @@ class PathResolver:
         if self._common is None:
             self._common = folder
         elif not is_at_or_below(folder, self._common):
-            self._common = os.path.commonpath([folder, self._common])
+            self._common = _common(folder, self._common)
         return True
 
     def choose_new_root(self, touch: bool) -> None:
@@ -121,6 +128,8 @@ class PathResolver:
         return 0 if device == self._drive(root).number else device
 
     def _drive_of(self, folder: str) -> Drive:
+        if is_remote(folder):
+            return UNKNOWN
         try:
             return self._mounts.drive(folder)
         except OSError:
@@ -129,6 +138,15 @@ class PathResolver:
     def options(self, path: str) -> dict[str, object]:
         """Return a new root's options where the vectors come from, else what ``index_pictures`` would choose."""
         return self._options.get(path) or PlannedRoot(path, WalkOptions()).stored_options()
+
+
+def _common(one: str, other: str) -> str:
+    """Return the deepest folder that holds both; "/" where there is none, as of two buckets."""
+    if not (is_remote(one) or is_remote(other)):
+        return os.path.commonpath([one, other])
+    parts = zip(one.split("/"), other.split("/"), strict=False)
+    shared = [here for here, _ in takewhile(lambda pair: pair[0] == pair[1], parts)]
+    return "/".join(shared) if len(shared) > 2 else os.sep  # "s3:", "", bucket
 
 
 def _single_files(roots: Sequence[Root]) -> dict[str, Root]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from imgsearch.addresses import is_remote, real
 from imgsearch.errors import DatasetError
 from imgsearch.files import WalkOptions
 from imgsearch.fs import is_at_or_below
@@ -108,9 +109,9 @@ def read_roots(data: Any, name: str) -> tuple[Root, ...]:
 
 
 def _read_root(path: str, options: dict[str, object]) -> Root:
-    if not os.path.isabs(path):
+    if not (os.path.isabs(path) or is_remote(path)):
         raise ValueError(f"{path!r} is not an absolute path")
-    path = os.path.realpath(path)
+    path = real(path)
     known = {**PlannedRoot(path, WalkOptions()).stored_options(), "exclude": []}
     read = {**options}
     for name, value in options.items():
@@ -118,8 +119,8 @@ def _read_root(path: str, options: dict[str, object]) -> Root:
         if type(value) is not type(known.get(name)) or not all(isinstance(part, str) for part in parts):
             raise ValueError(f"the option {name!r} of {path!r} is not valid")
         if name in ("above", "anchor") and isinstance(value, str) and value:
-            read[name] = os.path.realpath(value)
-            if not is_at_or_below(path, os.path.realpath(value)):
+            read[name] = real(value)
+            if not is_at_or_below(path, real(value)):
                 raise ValueError(f"{value!r} is not above {path!r}")
     root = Root(0, path, read, os.sep)
     if any(os.path.basename(name) != name or not name for name in single_files(root)):
