@@ -365,3 +365,24 @@ def test_an_object_that_can_t_be_read_is_not_called_missing(photos: Bucket) -> N
     """Whether it is there takes a network to know."""
     photos.is_there = False
     assert load(f"{PHOTOS}/a.png", None, "", 100) == UNREADABLE
+
+
+def test_commands_take_an_address(
+    photos: Bucket, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`similar` and `query` by an indexed object and by one that is not, --more after --in; `open` says why not."""
+    _index(folder, PHOTOS)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for asked in (
+        ("similar", f"{PHOTOS}/a.png"),
+        ("similar", "s3://photos/other/c.png"),
+        ("query", f"red + {PHOTOS}/a.png"),
+        ("query", "red", "--in", f"{PHOTOS}/"),
+        ("query", "--more", "1"),
+    ):
+        done = imgsearch(*asked, "--index", folder, "--json")
+        assert done.code == 0, done.err
+        assert done.objects
+    done = imgsearch("open", f"{PHOTOS}/a.png")
+    assert done.code == 2
+    assert "is in a bucket; viewers open files of this machine only" in done.err

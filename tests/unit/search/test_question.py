@@ -101,9 +101,10 @@ def test_any_words_are_parts_or_refused(words: list[str]) -> None:
 
 
 def test_an_address_in_a_bucket_is_an_image() -> None:
-    """It is one beside words too, with its page; where no file may be named it is words."""
+    """It is one beside words too, with its page; from a client, or where no file may be named, it is words."""
     photo = "s3://photos/a b.jpg"
     assert parse_question(["dog + s3://photos/a.jpg"]) == (Part("dog"), Part(image="s3://photos/a.jpg"))
-    assert parse_question([photo, "-", "cat"], relative=False)[0] == Part(image=photo)
+    assert parse_question([photo, "-", "cat"])[0] == Part(image=photo)
+    assert parse_question([photo], relative=False) == (Part(photo),)
     assert parse_question(["s3://photos/a.pdf#page=3"]) == (Part(image="s3://photos/a.pdf", page=2),)
     assert parse_question([photo], files=False) == (Part(photo),)

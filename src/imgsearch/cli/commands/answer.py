@@ -125,8 +125,8 @@ def _named(images: Sequence[str], reporter: output.ProgressReporter) -> list[Res
             words = f"to search for words: imgsearch query {shlex.join(['open', *images])}"
             raise InputError(f"{display_path(given)}: no such file; {words}")
     known = {(result.path, result.page): result for result in _all_results()} if _any_number(images) else {}
-    absolute = ((absolute(path), page) for path, page in chosen)
-    return [known.get(one) or Result(rank, *one) for rank, one in enumerate(dict.fromkeys(absolute), start=1)]
+    wanted = ((absolute(path), page) for path, page in chosen)
+    return [known.get(one) or Result(rank, *one) for rank, one in enumerate(dict.fromkeys(wanted), start=1)]
 
 
 def _any_number(images: Sequence[str]) -> bool:

@@ -104,7 +104,7 @@ IsPath = Callable[[str], bool]
 
 
 def _paths(relative: bool, files: bool) -> IsPath:
-    return lambda text: files and (relative or os.path.isabs(text) or is_remote(text))
+    return lambda text: files and (relative or os.path.isabs(text))
 
 
 def _is_there(text: str, is_path: IsPath) -> bool:
