@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from obstore.store import MemoryStore
 
+from imgsearch.errors import InputError, UsageError
 from imgsearch.files import bucket
 from imgsearch.files.bucket import BucketError
 from imgsearch.index.reader import ImageIndex
@@ -20,9 +21,11 @@ from imgsearch.tools.collect.folder import copy_to, link_to
 from imgsearch.tools.maintenance.duplicates import find_duplicates
 from imgsearch.tools.maintenance.originals import compare_originals
 from imgsearch.tools.maintenance.removal_script import write_script
+from imgsearch.tools.mcp.images import Images, names_image
 from imgsearch.tools.transfer.exporter import export
 from imgsearch.tools.transfer.importer import import_vectors
 from imgsearch.tools.transfer.paths import PathResolver
+from imgsearch.tools.web.asked import Chosen
 from support import fakes
 from support.pictures import encode, scene
 from support.text_reader import install
@@ -135,3 +138,23 @@ def test_the_text_of_a_tar_in_a_bucket_is_read(
     photos.put("shards/0.tar", shard.getvalue())
     assert _index(folder, "s3://photos/shards", ocr=True).texts == 2
     assert len(reader.read_of) == 2
+
+
+def test_the_page_confines_a_search_to_a_prefix() -> None:
+    """A folder of a bucket is as whole a path as any other."""
+    assert Chosen.of({"in": [TRIP]}).folders == (TRIP,)
+    with pytest.raises(UsageError, match="the whole path"):
+        Chosen.of({"in": ["trip"]})
+
+
+def test_an_assistant_names_an_indexed_object(photos: MemoryStore, folder: str) -> None:
+    """By its address, and nothing is fetched for one that the index doesn't have."""
+    _index(folder, TRIP)
+    photos.put("other/x.png", _image(9))
+    with ImageIndex(folder) as index:
+        images = Images([index], ())
+        assert images.known(TRIP + "/") == TRIP
+        assert images.record(f"{TRIP}/a.png").paths == (f"{TRIP}/a.png",)
+        with pytest.raises(InputError, match=r"s3://photos/other/x\.png is not in the index"):
+            images.record("s3://photos/other/x.png")
+    assert names_image(f"{TRIP}/a.png")

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from imgsearch import deep
+from imgsearch.addresses import SCHEME, is_remote
 from imgsearch.errors import InputError, UsageError
 from imgsearch.index import metadata
 from imgsearch.index.reader import ImageIndex
@@ -35,7 +36,7 @@ _MOST_TEXT, _MOST_NAME, _MOST_WORDS = 2_000, 200, 50
 def names_image(text: str) -> bool:
     """Whether words of a query are the name of an image: an id, or what is written as an absolute path."""
     text = text.strip()
-    return bool(_ID.fullmatch(text)) or text.startswith(("/", "~/"))
+    return bool(_ID.fullmatch(text)) or text.startswith(("/", "~/", SCHEME))
 
 
 class ImagePath(TypedDict):
@@ -165,7 +166,7 @@ class Images:
             encoded = os.fsencode(whole)
         except UnicodeEncodeError:
             encoded = b"\0"
-        if not os.path.isabs(whole) or b"\0" in encoded:
+        if not (os.path.isabs(whole) or is_remote(whole)) or b"\0" in encoded:
             raise InputError(
                 f"{display_path(path)}: give an image's id or number, or an absolute path in an indexed folder"
             )

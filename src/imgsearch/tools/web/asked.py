@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_origin
 
+from imgsearch.addresses import is_remote
 from imgsearch.errors import UsageError
 from imgsearch.index.metadata.filters import Filter
 from imgsearch.index.reader import ImageIndex
@@ -132,7 +133,7 @@ class Chosen:
                 given[name] = asked.text(name)
         folders = asked.texts("in", 1_000)
         for folder in folders:
-            if not os.path.isabs(folder) or "\0" in folder:
+            if not (os.path.isabs(folder) or is_remote(folder)) or "\0" in folder:
                 raise UsageError("in: give the whole path of a folder")
         return Chosen(given, tuple(folders))
 
