@@ -131,7 +131,9 @@ def main() -> None:
                 print(f"{strong.count():,} images are in the server; call again to continue")
                 return
             filled = time.perf_counter() - began
+            print(f"{options.rows - there:,} images put in within {filled:.0f} s", file=sys.stderr)
             waited = wait_for_graph(strong)
+            print(f"all of them are in its graph after {waited:.0f} s more", file=sys.stderr)
             bounded = MilvusStore(Server(uri, uri), "photos", index.spec, consistency="bounded")
             result["ingest"] = {
                 "index_rows_s": made["ingest_rows_s"],
