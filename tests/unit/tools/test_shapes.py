@@ -159,3 +159,10 @@ def test_the_page_is_what_the_types_say() -> None:
 def test_every_field_is_explained(shape: type[Any]) -> None:
     """Each field of the interface has a meaning."""
     assert [f.name for f in shapes.fields(shape) if not f.meaning] == []
+
+
+def test_an_address_is_a_folder_and_no_image() -> None:
+    """A bucket's prefix confines a search, while an image in it would have to be fetched for a client."""
+    assert read(Asked, {"text": "red", "in": ["s3://photos/trip", "/a"]}).in_ == ["s3://photos/trip", "/a"]
+    with pytest.raises(UsageError, match="path: give an absolute path"):
+        read(api.Example, {"path": "s3://photos/a.png"})

@@ -33,6 +33,7 @@ from typing import (
     is_typeddict,
 )
 
+from imgsearch.addresses import is_remote
 from imgsearch.errors import UsageError
 from imgsearch.search.language.question import is_address
 from imgsearch.text import Option
@@ -127,7 +128,8 @@ def _value(name: str, kind: Any, value: Any) -> Any:
             raise UsageError(f"{name}: give a list of {_NAMED.get(item, 'objects')}")
         if item is AbsolutePath and not all(isinstance(one, str) for one in value):
             raise UsageError(f"{name}: {_NOT_ABSOLUTE}")
-        return [_value(name, item, one) for one in value]
+        # An address among folders is compared with the index's own; that of an image would have to be fetched.
+        return [one if item is AbsolutePath and is_remote(one) else _value(name, item, one) for one in value]
     if dataclasses.is_dataclass(kind):
         assert isinstance(kind, type)
         try:
