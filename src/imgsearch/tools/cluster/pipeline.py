@@ -43,6 +43,7 @@ _LOOK_AGAIN, _LOST = (
 _TO_ANSWER = 120.0  # seconds for a machine to start a process and say whether it can take part
 _PATIENCE = 5.0  # seconds for an address to take a connection
 _CLIENT = "ray://"
+_CLIENT_TRIES = 2
 _ADDRESS = re.compile(r"(?P<host>[^/:\s]+):(?P<port>\d{1,5})")
 
 
@@ -94,16 +95,27 @@ class RayPipeline:
             if self._address != "ray":
                 self._reach()
             with _hushed():
-                self._init(quiet)
+                self._try_to_init(quiet)
             # Ray prints what it tries again, on standard output too, and has no setting for it.
             with suppress(AttributeError):
                 self._ray._private.worker.print_to_stdstream = lambda *given, **named: None
         except ImgsearchError:
             raise
         except Exception as error:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ClusterError(f"Ray at {self._address} can't be used: {first}") from error
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
+                type(error).__name__
+            ]
+            why = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+            raise ClusterError(f"Ray at {self._address} can't be used: {why[:300].rstrip(':')}") from error
         self._count()
+
+    def _try_to_init(self, quiet: dict[str, Any]) -> None:
+        """Begin anew where Ray's client server, which starts a process for each client, has given that up."""
+        for _ in range(_CLIENT_TRIES if self._is_client else 0):
+            with suppress(ConnectionError):
+                self._init(quiet)
+                return
+        self._init(quiet)
 
     def _init(self, quiet: dict[str, Any]) -> None:
         if self._address != "ray":
