@@ -114,28 +114,15 @@ $(REFERENCE)/.ready: tests/parity/reference/requirements.txt | $(READY)
 		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	touch $(REFERENCE)/.ready
 
-# All of .venv is seen from there, its own links to the source too.
-$(STORES)/.ready: tests/stores/requirements.txt | $(READY)
-	$(BIN)/python -m venv --clear --without-pip $(STORES)
-	$(BIN)/python -m pip --python $(STORES)/bin/python install --quiet --disable-pip-version-check --no-deps --requirement $<
-	$(STORES)/bin/python -c 'import sys, sysconfig; \
-		print(f"import site; site.addsitedir({sys.argv[1]!r})", file=open(sysconfig.get_path("purelib") + "/beside.pth", "w"))' \
-		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-	touch $@
+# All of .venv is seen from there, its own links to the source too. A server that plays S3 brings its dependencies, of
+# which some are older than those in .venv; the others have all of theirs there.
+$(BUCKETS)/.ready: DEPENDENCIES :=
+$(STORES)/.ready $(CLUSTER)/.ready: DEPENDENCIES := --no-deps
 
-# With its own dependencies, of which some are older than those in .venv.
-$(BUCKETS)/.ready: tests/buckets/requirements.txt | $(READY)
-	$(BIN)/python -m venv --clear --without-pip $(BUCKETS)
-	$(BIN)/python -m pip --python $(BUCKETS)/bin/python install --quiet --disable-pip-version-check --requirement $<
-	$(BUCKETS)/bin/python -c 'import sys, sysconfig; \
-		print(f"import site; site.addsitedir({sys.argv[1]!r})", file=open(sysconfig.get_path("purelib") + "/beside.pth", "w"))' \
-		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-	touch $@
-
-$(CLUSTER)/.ready: tests/cluster/requirements.txt | $(READY)
-	$(BIN)/python -m venv --clear --without-pip $(CLUSTER)
-	$(BIN)/python -m pip --python $(CLUSTER)/bin/python install --quiet --disable-pip-version-check --no-deps --requirement $<
-	$(CLUSTER)/bin/python -c 'import sys, sysconfig; \
+$(STORES)/.ready $(BUCKETS)/.ready $(CLUSTER)/.ready: .venv-%/.ready: tests/%/requirements.txt | $(READY)
+	$(BIN)/python -m venv --clear --without-pip .venv-$*
+	$(BIN)/python -m pip --python .venv-$*/bin/python install --quiet --disable-pip-version-check $(DEPENDENCIES) --requirement $<
+	.venv-$*/bin/python -c 'import sys, sysconfig; \
 		print(f"import site; site.addsitedir({sys.argv[1]!r})", file=open(sysconfig.get_path("purelib") + "/beside.pth", "w"))' \
 		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	touch $@

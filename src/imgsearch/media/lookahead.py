@@ -13,7 +13,7 @@ from typing import TypeVar
 from imgsearch.machine import cores
 
 MOST_THREADS = 32
-_LISTENING = 0.5  # seconds that a wait for a result lasts at most before it is begun anew
+_LISTENING = 0.5  # seconds that a wait for a result lasts at most; then it is repeated
 S = TypeVar("S")
 T = TypeVar("T")
 

@@ -36,7 +36,7 @@ _ENDINGS = (".delivery", ".delivery.new", _MARK)
 
 
 class Unsealed(ValueError):
-    """A file that is no whole delivery for this index."""
+    """A file that is incomplete, damaged, or a delivery for another index."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +122,7 @@ def read(path: str, spec: IndexSpec) -> Delivery:
 
 
 def names(folder: str) -> list[str]:
-    """Return the names of the deliveries in a folder, sorted; none if there is no folder."""
+    """Return the names of the deliveries in a folder, sorted; an empty list if the folder is missing."""
     try:
         return [] if unusual(folder, folder=True) else sorted(filter(unit_of, os.listdir(folder)))
     except OSError:

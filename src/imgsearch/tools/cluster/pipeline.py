@@ -110,7 +110,7 @@ class RayPipeline:
         self._count()
 
     def _try_to_init(self, quiet: dict[str, Any]) -> None:
-        """Begin anew where Ray's client server, which starts a process for each client, has given that up."""
+        """Try again where Ray's client server, which starts a process for each client, took too long to start it."""
         for _ in range(_CLIENT_TRIES if self._is_client else 0):
             with suppress(ConnectionError):
                 self._init(quiet)

@@ -170,7 +170,7 @@ class MilvusStore:
     def _prepare(self, index: str) -> None:
         """Give the collection the index that searches need, if it has none, and have the server load it.
 
-        A large collection takes minutes to load: that is waited for as long as it goes on.
+        A large collection takes minutes to load; the call waits as long as the server makes progress.
         """
 
         def prepare(client: Any, timeout: float) -> None:
