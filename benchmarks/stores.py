@@ -14,7 +14,8 @@ pass, then milliseconds of a search for ten results, median and 95th percentile,
 search of every row that passes: of our index, and of the server with strong and with bounded consistency, the three
 asked in turn for each query. Above it: seconds and rows a second of filling the server from the index, what making
 the index took, bytes on the disk, and resident memory. The server's graph is built after the rows have been flushed;
-it is waited for before anything is timed. Ctrl-C ends the filling; with --data the next call continues it.
+it is waited for until it has every row before anything is timed, and not for the merging of segments that follows,
+which may take longer and slows searches down. Ctrl-C ends the filling; with --data the next call continues it.
 """
 
 from __future__ import annotations
