@@ -33,6 +33,7 @@ from random_checkpoint import TERSE_TEMPLATE, write_random_checkpoint
 from things import evaluation, packages
 from things.artwork import Artwork, drawn_by, is_rendered, open_artwork, render_artwork
 from things.card import model_card
+from things.clipart import Clipart
 from things.compose import open_photos
 from things.gallery import make_gallery
 from things.names import LANGUAGES, Drawings, known_names, read_things
@@ -78,13 +79,16 @@ class Plan:
 def prepare(cache: str) -> tuple[Artwork, list[Image.Image]]:
     """Fetch what is not in ``cache`` yet, render it there, and return the drawings and the photographs."""
     folders = {style: packages.fetch(package, cache) for style, package in packages.STYLES.items()}
-    names, photos = packages.fetch(packages.NAMES, cache), packages.fetch(packages.PHOTOS, cache)
-    if not is_rendered(artwork := artwork_folder(cache)):
+    names, photos, clipart = (
+        packages.fetch(package, cache) for package in (packages.NAMES, packages.PHOTOS, packages.CLIPART)
+    )
+    if not is_rendered(artwork := artwork_folder(cache), (*packages.TRAINING_STYLES, SHAPES_STYLE)):
         print("rendering the drawings, which takes a few minutes", flush=True)
         things = read_things(names, [folders["noto"]])
         known = known_names(things, folders.values())
         styles = {style: drawn_by(Drawings(folder, known)) for style, folder in folders.items()}
-        render_artwork(artwork, [*things, *shape_things()], {**styles, SHAPES_STYLE: draw_shape_of})
+        styles |= {SHAPES_STYLE: draw_shape_of, packages.CLIPART_STYLE: drawn_by(Clipart(clipart, things))}
+        render_artwork(artwork, [*things, *shape_things()], styles)
     return open_artwork(artwork), open_photos(photos, packages.PHOTO_FILES)
 
 
@@ -120,7 +124,8 @@ def make(plan: Plan, cache: str, work: str, processes: int) -> str:
     artwork, photos = prepare(cache)
     data, untrained = os.path.join(work, "data"), os.path.join(work, "untrained")
     print("drawing what it is measured on", flush=True)
-    evaluation.write_evaluation(data, artwork, photos, plan.names, plan.pairs)
+    stamps = packages.fetch(packages.STAMPS, cache)
+    evaluation.write_evaluation(data, artwork, photos, stamps, plan.names, plan.pairs)
     if not os.path.exists(untrained):
         write_untrained(f"{untrained}.part", artwork, plan.sizes, plan.captions)
         os.rename(f"{untrained}.part", untrained)
@@ -211,7 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cache, work = os.path.abspath(given.cache), os.path.abspath(given.work)
     if given.draw:
         artwork, photos = prepare(cache)
-        evaluation.write_evaluation(os.path.join(work, "data"), artwork, photos, plan.names, plan.pairs)
+        data, stamps = os.path.join(work, "data"), packages.fetch(packages.STAMPS, cache)
+        evaluation.write_evaluation(data, artwork, photos, stamps, plan.names, plan.pairs)
         return 0
     trained = make(plan, cache, work, given.processes)
     if given.install and not given.smoke:

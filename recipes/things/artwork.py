@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
+from things.clipart import Clipart
 from things.names import Drawings, Thing
 
 Style = Callable[[Thing], list[Image.Image]]
@@ -62,14 +63,16 @@ def render_artwork(folder: str, things: Sequence[Thing], styles: Mapping[str, St
     os.replace(os.path.join(folder, "things.json.part"), os.path.join(folder, "things.json"))
 
 
-def drawn_by(drawings: Drawings, side: int = SIDE) -> Style:
-    """Return the style of an emoji set; ``side`` is the width and height of a drawing, in pixels."""
+def drawn_by(drawings: Drawings | Clipart, side: int = SIDE) -> Style:
+    """Return the style of a set of drawings; ``side`` is the width and height of a drawing, in pixels."""
     return lambda thing: [image for svg in drawings.of(thing) if (image := render(svg, side)) is not None]
 
 
-def is_rendered(folder: str) -> bool:
-    """Say whether ``folder`` holds artwork that is complete."""
-    return os.path.exists(os.path.join(folder, "things.json"))
+def is_rendered(folder: str, styles: Iterable[str]) -> bool:
+    """Say whether ``folder`` holds artwork that is complete, in all of ``styles``."""
+    return os.path.exists(os.path.join(folder, "things.json")) and set(styles) <= set(
+        open_artwork(folder).places
+    )
 
 
 def open_artwork(folder: str) -> Artwork:

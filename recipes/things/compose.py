@@ -56,8 +56,8 @@ class Composer:
     ) -> None:
         """Take what scenes are drawn from, and the sizes of the pictures.
 
-        ``plain`` makes what there is to see as easy as it can be: nothing is altered, one thing fills the picture,
-        and a ground of which nothing is said is white.
+        ``plain`` makes what there is to see easy: one thing fills the picture, and a ground of which nothing is
+        said is white.
         """
         self._pool, self._photos, self._sizes, self._plain = pool, tuple(photos), tuple(sizes), plain
 
@@ -70,7 +70,6 @@ class Composer:
         outlined, and changed a little in their colours.
         """
         size = chance.choice(self._sizes)
-        altered = altered and not self._plain
         image = self._ground(scene, size, chance)
         if scene.other is not None:
             self._two(image, scene, chance, style, altered)

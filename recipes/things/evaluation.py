@@ -15,11 +15,12 @@ import drawings
 from parquet_writer import write_parquet
 from things.artwork import Artwork
 from things.compose import SMALL_SIZES, Composer
-from things.names import LANGUAGES
+from things.names import LANGUAGES, Thing
 from things.packages import HELD_OUT_STYLE, SECOND_STYLE, TRAINING_STYLES
 from things.rows import Cells, composition_rows, name_rows
 from things.scenes import Pool, seen_things, unseen_things
 from things.shapes import SHAPES_STYLE
+from things.stamps import caption_rows, known_rows, read_stamps
 
 NAMES_ASKED = 500  # names; each of them has a right picture and four of other things
 PAIRS = 150  # queries an attribute
@@ -32,9 +33,11 @@ Measure = Callable[[str, Sequence[str]], list[dict[str, Any]]]
 
 
 def write_evaluation(
-    folder: str, artwork: Artwork, photos: Sequence[Image.Image], names: int, pairs: int
+    folder: str, artwork: Artwork, photos: Sequence[Image.Image], stamps: str, names: int, pairs: int
 ) -> None:
     """Write every set into ``folder``: as many ``names`` and, for an attribute, ``pairs`` as asked for.
+
+    ``stamps`` is where Tux Paint's package is unpacked.
 
     new-style-LANGUAGE: things of the training, in the style that is held out. second-style: in another new one.
     unseen: things that no training picture shows. compositions: combinations that none shows, in the training's
@@ -70,6 +73,21 @@ def write_evaluation(
     write("compositions", rows)
     if not os.path.exists(os.path.join(folder, "core.parquet")):
         drawings.write_datasets(folder, {}, min(names, NAMES_ASKED))
+    write_stamps(folder, stamps, artwork.things)
+
+
+def write_stamps(folder: str, package: str, things: Sequence[Thing]) -> None:
+    """Write Tux Paint's stamps, unpacked in ``package``, as two sets below ``folder``.
+
+    stamps: each caption, whatever it says, over all stamps. stamps-known: those that are the name of one of
+    ``things`` and no more, over the same.
+    """
+    os.makedirs(folder, exist_ok=True)
+    paths = [os.path.join(folder, f"{name}.parquet") for name in ("stamps", "stamps-known")]
+    if not all(map(os.path.exists, paths)):
+        stamps = list(read_stamps(package))
+        write_parquet(paths[0], caption_rows(stamps))
+        write_parquet(paths[1], known_rows(stamps, things))
 
 
 def _asked(
@@ -92,6 +110,8 @@ SETS = {
         f"new-style-{language}": f"Names in {name}, in the style never seen"
         for language, name in (("de", "German"), ("fr", "French"), ("es", "Spanish"))
     },
+    "stamps-known": "Photographs and drawings of Tux Paint, by names that are known",
+    "stamps": "The same, by their captions",
     "core": "Shapes: colour, shape, count, ground",
 }
 """The sets that NDCG@10 is measured on, and what their rows in the table are called."""

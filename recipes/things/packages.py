@@ -87,9 +87,20 @@ STYLES: dict[str, Package] = {
     ),
 }
 """The drawing styles. Twemoji is held out whole; OpenMoji, which is share-alike, is a second new style."""
+CLIPART = Package(
+    *("openclipart-svg", "1:0.18+dfsg-19", "apt"),
+    "989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",
+    *("public domain", "Open Clip Art Library", "train"),
+)
+CLIPART_STYLE = "clipart"
 ONE_COLOUR = ("outlines", "contrast")  # drawn in the colour that a scene gives them
 HELD_OUT_STYLE, SECOND_STYLE = "twemoji", "openmoji"
-TRAINING_STYLES = tuple(style for style, package in STYLES.items() if package.use == "train")
+TRAINING_STYLES = (*(style for style, package in STYLES.items() if package.use == "train"), CLIPART_STYLE)
+STAMPS = Package(
+    *("tuxpaint-stamps-default", "2022.06.04-1", "apt"),
+    "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
+    *("GPL-2.0", "Bill Kendrick and contributors to Tux Paint", "evaluate"),
+)
 NAMES = Package(
     *("cldr-annotations-full", "48.2.0", "npm"),
     "28576e51225deb51e3ddd734b0f824a0079682cb5d8c27faa9f68149317a14d1",
@@ -116,7 +127,7 @@ PHOTO_FILES = (
     *("Picture_1A_by_freespace.jpg", "umang_by_Abhishek_Mudgal.jpg", "Wine_by_Jakkub_Mede.jpg"),
     "seeding_by_Clements_Engelhardt.jpg",
 )
-ALL = (*STYLES.values(), NAMES, PHOTOS)
+ALL = (*STYLES.values(), CLIPART, STAMPS, NAMES, PHOTOS)
 
 
 def fetch(package: Package, cache: str) -> str:

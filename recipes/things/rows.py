@@ -40,10 +40,13 @@ def training_rows(
     kinds: Mapping[str, float],
     languages: Mapping[str, float],
     negatives: int = 1,
+    *,
+    altered: bool = True,
 ) -> Iterator[Cells]:
     """Yield ``count`` rows of combinations that are not held out, with so many negatives each.
 
-    ``kinds`` and ``languages`` are weights. The same ``seed`` gives the same rows.
+    ``kinds`` and ``languages`` are weights; ``altered`` is as ``Composer.draw`` takes it. The same ``seed`` gives
+    the same rows.
     """
     chance = random.Random(f"things {seed}")
     made = 0
@@ -54,10 +57,10 @@ def training_rows(
         made += 1
         row: Cells = {
             "query": caption(pool.artwork, scene, chance, weighted(languages, chance)),
-            "image": encoded(composer.draw(scene, chance)),
+            "image": encoded(composer.draw(scene, chance, altered=altered)),
         }
         for number, other in enumerate(_negatives(pool, scene, negatives, chance)):
-            row[f"negative_{number}"] = encoded(composer.draw(other, chance))
+            row[f"negative_{number}"] = encoded(composer.draw(other, chance, altered=altered))
         yield row
 
 

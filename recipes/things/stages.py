@@ -32,11 +32,12 @@ PART = 8_000  # rows a file: what one process draws at a time
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One kind of rows of a stage, and how many of them. ``what`` is "things", "shapes" or "today".
+    """One kind of rows of a stage, and how many of them. ``what`` is "things", "everyday", "shapes" or "today".
 
-    "things" are those that training may show, in all its styles; "shapes" the shapes among them; "today" the rows
-    that the demo model has been trained on before there were things, in the colours ``colours``. ``only`` are the
-    names of the shapes that are drawn, by default all. ``plain`` draws things as ``Composer`` does with it.
+    "things" are those that training may show, in all its styles; "everyday" and "shapes" those among them; "today"
+    the rows that the demo model has been trained on before there were things, in the colours ``colours``. ``only``
+    are the names of the shapes that are drawn, by default all. ``plain`` draws things as ``Composer`` does with it,
+    ``altered`` as ``Composer.draw``.
     """
 
     what: str
@@ -47,6 +48,7 @@ class Source:
     colours: Sequence[str] = COLOURS
     only: Sequence[str] = ()
     plain: bool = False
+    altered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,65 +64,61 @@ class Stage:
 
 NAMES = {"one": 8.0, "colour": 1.0, "ground": 0.5}
 RELATIONS = {"relation": 6.0, "pair": 1.0, "place": 2.0, "count": 2.0}
-COMMON = {"one": 6.0, "relation": 3.0, "count": 2.5, "place": 1.0, "colour": 1.5}
+COMMON = {"one": 7.0, "relation": 2.5, "count": 2.0, "colour": 1.5, "place": 1.0}
 EVERYTHING = COMMON | {"size": 0.7, "ground": 0.7, "pair": 0.7}
 CONSTANT, COSINE = "--schedule constant --warmup 0.03", "--schedule cosine --warmup 0.03"
 COLD = "--scale 50"  # for what differs little
-# For what is not told apart at all yet: with scale 20, small differences that mean nothing cost so much that all
-# texts become one vector first (benchmarks/LOG.md).
-WARM = "--scale 10 --lr 2e-3"
 # From image to text as well, which keeps texts from becoming one vector: 0.275 of 40 names were right in a style that
 # was held out, where text to image alone gave 0.075 (benchmarks/LOG.md).
 BOTH = "--symmetric"
 EASY = ("circle", "square", "triangle")  # a relation of two of them leaves one to be another
-# 16 patches a picture: where shapes stand can be seen, at a third of what the next stages cost.
-LEAST = "--min-pixels 1024 --max-pixels 1024 --batch-size 32 --mini-batch 32"
-NAMED = "--batch-size 128 --mini-batch 128"
+# 16 patches a picture: what shows a thing can be seen, at half of what the last stage costs.
+LEAST = "--min-pixels 1024 --max-pixels 1024"
+SHAPES_ALONE = f"{CONSTANT} {LEAST} --batch-size 32 --mini-batch 32"
+LAST_SIZES = (*TINY_SIZES * 3, *SMALL_SIZES)  # half as large as they are measured, half at half of the cost
 FULL = (
     # A place has to be known before a relation, and of few shapes and colours, so that a batch is told apart by it:
     # among many, the first thousands of pictures teach colours only (benchmarks/LOG.md).
     Stage(
         "places",
         (Source("shapes", 40_000, {"place": 3.0, "count": 1.0}, ENGLISH, LEAST_SIZES, FEW, EASY),),
-        *(1, 2_400, f"{CONSTANT} {LEAST}"),
+        *(1, 2_400, SHAPES_ALONE),
     ),
     Stage(
         "relations",
         (Source("shapes", 64_000, RELATIONS, ENGLISH, LEAST_SIZES, FEW, EASY),),
-        *(1, 4_000, f"{CONSTANT} {COLD} {LEAST}"),
+        *(1, 1_600, f"{SHAPES_ALONE} {COLD}"),
     ),
     # Colours told texts and pictures apart; now what fills a white picture does, before it is small on a photograph.
+    # Many small batches: at this point it counts how often the weights change.
     Stage(
         "plain",
-        (Source("things", 96_000, {"one": 8.0, "colour": 1.0}, ENGLISH, TINY_SIZES, plain=True),),
-        *(0, 1_500, f"{CONSTANT} {NAMED} {WARM} {BOTH}"),
+        (
+            Source("everyday", 64_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True, altered=False),
+            Source("everyday", 128_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True),
+        ),
+        *(0, 5_600, f"{CONSTANT} {LEAST} {BOTH} --lr 1.5e-3"),
     ),
     Stage(
         "names",
         (
-            Source("things", 288_000, NAMES, LANGUAGES, TINY_SIZES),
-            Source("shapes", 32_000, RELATIONS, ENGLISH, TINY_SIZES),
+            Source("everyday", 160_000, NAMES, LANGUAGES, LEAST_SIZES),
+            Source("things", 64_000, NAMES, LANGUAGES, LEAST_SIZES),
         ),
-        *(0, 4_500, f"{CONSTANT} {NAMED} {BOTH}"),
-    ),
-    Stage(
-        "scenes",
-        (
-            Source("things", 60_000, EVERYTHING, LANGUAGES),
-            Source("today", 32_000, drawings.FOCUS, ENGLISH, colours=drawings.FOUR),
-        ),
-        *(1, 1_400, f"{CONSTANT} {COLD} {BOTH}"),
+        *(0, 1_900, f"{CONSTANT} {LEAST} {BOTH} --batch-size 128 --mini-batch 128"),
     ),
     Stage(
         "all",
         (
-            Source("things", 84_000, EVERYTHING, LANGUAGES),
-            Source("today", 56_000, drawings.LAST, ENGLISH, colours=SHAPE_COLOURS),
+            Source("everyday", 84_000, EVERYTHING, LANGUAGES, LAST_SIZES),
+            Source("things", 28_000, EVERYTHING, LANGUAGES, LAST_SIZES),
+            Source("shapes", 32_000, RELATIONS, ENGLISH, colours=FEW, only=EASY),
+            Source("today", 88_000, drawings.LAST, ENGLISH, colours=SHAPE_COLOURS),
         ),
-        *(1, 2_200, f"{COSINE} {COLD} {BOTH}"),
+        *(1, 4_400, f"{COSINE} {COLD} {BOTH}"),
     ),
 )
-"""Some 1.6 million pictures are looked at: shapes first, of which places are easily seen, then names, then all."""
+"""Some 1.5 million pictures are looked at: shapes first, of which places are easily seen, then names, then all."""
 _TINY = (64, 4)  # rows and steps of a stage that only shows that it runs
 SMOKE = tuple(
     Stage(
@@ -142,15 +140,12 @@ def write_stage(
     What is there already, from a run that was interrupted, is not drawn again. The files do not depend on how many
     ``processes`` draw them.
     """
-    parts = [
-        (
-            os.path.join(folder, f"{stage.name}-{source.what}-{place}-{start // PART:02}.parquet"),
-            source,
-            start,
-        )
-        for place, source in enumerate(stage.sources)
-        for start in range(0, source.rows, PART)
-    ]
+    parts, before = [], 0
+    for place, source in enumerate(stage.sources):
+        for start in range(0, source.rows, PART):
+            name = f"{stage.name}-{source.what}-{place}-{start // PART:02}.parquet"
+            parts.append((os.path.join(folder, name), source, start, before + start))
+        before += source.rows
     missing = [part for part in parts if not os.path.exists(part[0])]
     job = partial(_write_part, stage, artwork, photos)
     if processes > 1 and len(missing) > 1:
@@ -158,14 +153,16 @@ def write_stage(
             list(workers.map(job, missing))
     else:
         list(map(job, missing))
-    return [path for path, _, _ in parts]
+    return [path for path, *_ in parts]
 
 
 def _write_part(
-    stage: Stage, artwork: str, photos: Sequence[Image.Image], part: tuple[str, Source, int]
+    stage: Stage, artwork: str, photos: Sequence[Image.Image], part: tuple[str, Source, int, int]
 ) -> None:
-    path, source, start = part
-    seed = f"{stage.name} {source.what} {start}"
+    path, source, start, before = part
+    seed = (
+        f"{stage.name} {source.what} {before}"  # by the rows before it in the stage, which no other part has
+    )
     count = min(PART, source.rows - start)
     rows = _SOURCES[source.what](stage, source, seed, count, open_artwork(artwork), photos)
     write_parquet(path, rows)
@@ -174,9 +171,15 @@ def _write_part(
 def _things(
     stage: Stage, source: Source, seed: str, count: int, artwork: Artwork, photos: Sequence[Image.Image]
 ) -> Iterator[Cells]:
-    pool = Pool(artwork, (*TRAINING_STYLES, SHAPES_STYLE), seen_things(artwork), source.colours)
+    seen = seen_things(artwork)
+    if source.what == "everyday":
+        seen = [place for place in seen if artwork.things[place].everyday]
+    pool = Pool(artwork, (*TRAINING_STYLES, SHAPES_STYLE), seen, source.colours)
     composer = Composer(pool, photos, source.sizes, plain=source.plain)
-    return training_rows(count, seed, pool, composer, source.kinds, source.languages, stage.negatives)
+    return training_rows(
+        *(count, seed, pool, composer, source.kinds, source.languages, stage.negatives),
+        altered=source.altered,
+    )
 
 
 def _shapes(
@@ -199,4 +202,9 @@ def _today(
     return drawings.cells(rows)
 
 
-_SOURCES: dict[str, Callable[..., Iterator[Any]]] = {"things": _things, "shapes": _shapes, "today": _today}
+_SOURCES: dict[str, Callable[..., Iterator[Any]]] = {
+    "things": _things,
+    "everyday": _things,
+    "shapes": _shapes,
+    "today": _today,
+}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from PIL import Image
 
-from things.packages import NAMES, PHOTO_FILES, PHOTOS, STYLES
+from things.packages import CLIPART, NAMES, PHOTO_FILES, PHOTOS, STAMPS, STYLES
 
 EMOJI = {"1f408": "cat", "1f431": "cat face", "1f697": "automobile", "1f34e": "red apple", "1f6b2": "bicycle"}
 GERMAN = {
@@ -20,6 +20,7 @@ GERMAN = {
 }
 MANY = EMOJI | {f"1f9{number:02x}": f"tool {number}" for number in range(16, 26)}
 """More things, of which some are never seen in training."""
+_CIRCLE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="5" cy="4" r="4" fill="{fill}"/></svg>'
 _BODY = '<circle cx="8" cy="8" r="{r}" fill="{fill}"/>'
 
 
@@ -62,4 +63,28 @@ def write_cache(cache: Path) -> str:
     for name in PHOTO_FILES:
         (cache / PHOTOS.folder).mkdir(exist_ok=True)
         Image.radial_gradient("L").convert("RGB").save(cache / PHOTOS.folder / name)
+    write_clipart(cache / CLIPART.folder, ("cat_somebody_01", "bicycle"))
+    write_stamps(cache / STAMPS.folder, {"cat": "A cat.", "boat": "My old boat.", "kite": "A kite."})
     return str(cache)
+
+
+def write_clipart(folder: Path, names: Iterable[str]) -> str:
+    """Write clip art of circles, each of another colour, as files that are called so; return their folder."""
+    for number, name in enumerate(names):
+        path = folder / "svg" / f"{name}.svg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_CIRCLE.format(fill=f"#{number % 256:02x}8040"))
+    return str(folder)
+
+
+def write_stamps(folder: Path, captions: Mapping[str, str]) -> str:
+    """Write stamps, all PNG but the last, which is SVG, with their captions by the file's name; return their folder."""
+    inside = folder / "stamps"
+    inside.mkdir(parents=True)
+    *pngs, svg = captions
+    for number, name in enumerate(pngs):
+        Image.new("RGBA", (300, 200), (number % 256, 80, 120, 255)).save(inside / f"{name}.png")
+    (inside / f"{svg}.svg").write_text(_CIRCLE.format(fill="#a04020"))
+    for name, caption in captions.items():
+        (inside / f"{name}.txt").write_text(f"{caption}\nde.utf8=Etwas anderes.\n", encoding="utf-8")
+    return str(folder)

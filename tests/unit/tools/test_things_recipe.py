@@ -107,7 +107,8 @@ def test_a_recipe_that_is_killed_goes_on_where_it_was(
 def test_the_sets_keep_what_is_measured_apart(cache: str, tmp_path: Path) -> None:
     """Names are asked for in every language over the same pictures; things never seen are in a set of their own."""
     artwork, photos = things_checkpoint.prepare(cache)
-    evaluation.write_evaluation(str(tmp_path), artwork, photos, 4, 2)
+    stamps = packages.fetch(packages.STAMPS, cache)
+    evaluation.write_evaluation(str(tmp_path), artwork, photos, stamps, 4, 2)
     sets = {name: read_dataset(str(tmp_path / f"{name}.parquet")) for name in evaluation.SETS}
     assert len(sets["new-style-en"].queries) == 4
     assert len(sets["new-style-en"].corpus) <= 20
