@@ -13,9 +13,12 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imgsearch.errors import DatasetError, MissingExtra
 from imgsearch.tools.dataset import read_dataset
+from imgsearch.tools.dataset.cells import _Cache
 from imgsearch.tools.dataset.retrieval import check_pictures, decode
 from parquet_writer import write_parquet
 from support.datasets_drawn import beir, parquet, rows
@@ -50,6 +53,24 @@ def test_parquet_and_arrow_files_give_the_same_dataset(tmp_path: Path) -> None:
         out.write_table(table, max_chunksize=30)
     for name in ("a.parquet", "packed.feather", "plain.arrow", "stream.arrow"):
         _check(str(tmp_path / name), made)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 20)), max_size=30),
+    st.integers(1, 60),
+)
+def test_row_groups_in_memory_are_of_at_most_so_many_bytes(puts: list[tuple[int, int]], most: int) -> None:
+    """Those that were asked for last stay, as many as fit, and the last one even alone."""
+    cache = _Cache(most)
+    kept: dict[int, int] = {}
+    for group, size in puts:
+        cache.put((0, group, "image"), pa.array([0] * size, pa.uint8()))
+        kept.pop(group, None)
+        kept[group] = size
+        while len(kept) > 1 and sum(kept.values()) > most:
+            del kept[next(iter(kept))]
+    found = {group: cache.get((0, group, "image")) for group in range(7)}
+    assert {group: chunk.nbytes for group, chunk in found.items() if chunk is not None} == kept
 
 
 def test_shards_are_one_split_in_order(tmp_path: Path) -> None:

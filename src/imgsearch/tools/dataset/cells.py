@@ -14,9 +14,36 @@ from imgsearch.errors import DatasetError, MissingExtra
 from imgsearch.text import error_line
 
 _CACHE_BYTES = 256 << 20
-"""How much of the row groups read last stays in memory, over all files."""
-_cache: OrderedDict[tuple[int, int, str], Any] = OrderedDict()
-_cache_lock = threading.Lock()
+_Key = tuple[int, int, str]
+
+
+class _Cache:
+    """The row groups that were read last, over all files, of at most so many bytes (the last one always)."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, 0
+        self._kept: OrderedDict[_Key, tuple[Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: _Key) -> Any:
+        """Return a column of a row group, or None."""
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
+
+    def put(self, key: _Key, chunk: Any) -> None:
+        """Keep a column of a row group, and forget those that were not asked for the longest."""
+        size = chunk.nbytes  # counted once: Arrow adds it up each time
+        with self._lock:
+            self._held += size - self._kept.pop(key, (None, 0))[1]
+            self._kept[key] = chunk, size
+            while len(self._kept) > 1 and self._held > self._most:
+                self._held -= self._kept.popitem(last=False)[1][1]
+
+
+_cache = _Cache(_CACHE_BYTES)
 _numbers = itertools.count()
 
 
@@ -80,8 +107,7 @@ class Cells:
         self._kind = "parquet" if self._parquet else "file" if head == b"ARROW1" else "stream"
         self._names: list[str] = list(schema.names)
         self.types: dict[str, Any] = dict(zip(schema.names, schema.types, strict=True))
-        self._starts = [sum(counts[:group]) for group in range(len(counts))]
-        self.rows: int = sum(counts)
+        *self._starts, self.rows = itertools.accumulate(counts, initial=0)
 
     def texts(self, column: str) -> list[str]:
         """Return a text column. Raises DatasetError at a cell that is null or blank."""
@@ -146,23 +172,21 @@ class Cells:
     def _chunk(self, group: int, column: str) -> Any:
         """Return one column of one row group (or record batch), from memory if it was read lately."""
         key = (self._number, group, column)
-        with _cache_lock:
-            if key in _cache:
-                _cache.move_to_end(key)
-                return _cache[key]
+        if (chunk := _cache.get(key)) is not None:
+            return chunk
         import pyarrow as pa
 
         try:
             with self._lock:
+                # Of several threads that want it, the first reads it.
+                if (chunk := _cache.get(key)) is not None:
+                    return chunk
                 chunk = self._load(group, column)
+                _cache.put(key, chunk)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(
                 f"{self.path}, column {column}: the file is damaged: {error_line(error)}"
             ) from error
-        with _cache_lock:
-            _cache[key] = chunk
-            while len(_cache) > 1 and sum(chunk.nbytes for chunk in _cache.values()) > _CACHE_BYTES:
-                _cache.popitem(last=False)
         return chunk
 
     def _load(self, group: int, column: str) -> Any:
