@@ -139,7 +139,7 @@ def make(plan: Plan, cache: str, work: str, processes: int) -> str:
                 "train", *rows, "--model", trained, "--force-model", "--out", out, *flags_of(plan, stage, out)
             )
         with open(os.path.join(out, "metrics.json"), encoding="utf-8") as file:
-            seconds += json.load(file)[-1]["train_runtime"]
+            seconds += sum(entry.get("seconds", 0) for entry in json.load(file))
         trained = out
     figures = measured(plan, data, untrained, trained, os.path.join(work, "figures"))
     figures["minutes"] = round(seconds / 60)

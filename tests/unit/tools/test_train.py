@@ -393,6 +393,8 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(
     done = train([pairs], dataclasses.replace(again, resume=True))
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "again"))
     assert [entry.get("loss") for entry in done.log] == [entry.get("loss") for entry in whole.log]
+    # How long it took in all can be added up, of what went before as well.
+    assert all(("loss" in entry) == (entry.get("seconds", 0) > 0) for entry in done.log)
 
 
 def test_the_seed_decides_the_result(

@@ -186,7 +186,7 @@ or, with torchvision installed:
     model = SentenceTransformer("{folder}")
     model.similarity(model.encode_query(["a red circle"]), model.encode_document(["picture.png"]))
 
-metrics.json has the loss, learning rate and NDCG@10 of every logged step.
+metrics.json has the loss, learning rate, seconds since the one before, and NDCG@10 of every logged step.
 """
 
 
