@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -139,7 +140,7 @@ def make(plan: Plan, cache: str, work: str, processes: int) -> str:
                 "train", *rows, "--model", trained, "--force-model", "--out", out, *flags_of(plan, stage, out)
             )
         with open(os.path.join(out, "metrics.json"), encoding="utf-8") as file:
-            seconds += sum(entry.get("seconds", 0) for entry in json.load(file))
+            seconds += training_time(json.load(file))
         trained = out
     figures = measured(plan, data, untrained, trained, os.path.join(work, "figures"))
     figures["minutes"] = round(seconds / 60)
@@ -152,6 +153,18 @@ def make(plan: Plan, cache: str, work: str, processes: int) -> str:
 def is_trained(out: str) -> bool:
     """Say whether a stage is finished: ``modules.json`` is what train writes last."""
     return os.path.exists(os.path.join(out, "modules.json"))
+
+
+def training_time(log: Sequence[dict[str, Any]]) -> float:
+    """Return how many seconds a stage's steps take at their median pace: what else the machine did is left out."""
+    timed = [entry for entry in log if "seconds" in entry]
+    if not timed:
+        return 0.0
+    steps = [0, *(entry["step"] for entry in timed)]
+    paces = [
+        entry["seconds"] / (now - before) for entry, before, now in zip(timed, steps, steps[1:], strict=False)
+    ]
+    return statistics.median(paces) * steps[-1]
 
 
 def flags_of(plan: Plan, stage: Stage, out: str) -> list[str]:

@@ -23,7 +23,7 @@ few shapes and printed words.
 - **Data:** scenes composed by code from the drawings of emoji sets, named as Unicode's CLDR names them, on grounds
   that are drawn or cut from photographs; and shapes drawn by code. Nothing of it ships with the model.
 - **Recipe:** `python recipes/things_checkpoint.py`: random weights, then `imgsearch train` stage by stage,
-  {minutes} minutes of training.
+  {minutes} minutes of training on two cores, at the median pace of each stage.
 
 NDCG@10 by dimension, untrained and trained. Each of 500 names has one right picture among 2,500; "a style never seen"
 is Twemoji, none of whose drawings was trained on:

@@ -104,6 +104,14 @@ def test_a_recipe_that_is_killed_goes_on_where_it_was(
     assert "Twemoji" in card
 
 
+def test_the_time_of_a_stage_leaves_out_what_else_the_machine_did() -> None:
+    """It is the steps at their median pace, where a part of them took as long as a laptop slept."""
+    log = [{"step": 50, "seconds": 10.0}, {"step": 100, "seconds": 900.0}, {"step": 150, "seconds": 10.0}]
+    log += [{"step": 160, "seconds": 2.0}, {"train_runtime": 60.0, "step": 160}]
+    assert things_checkpoint.training_time(log) == pytest.approx(160 * 0.2)
+    assert things_checkpoint.training_time(log[-1:]) == 0
+
+
 def test_the_sets_keep_what_is_measured_apart(cache: str, tmp_path: Path) -> None:
     """Names are asked for in every language over the same pictures; things never seen are in a set of their own."""
     artwork, photos = things_checkpoint.prepare(cache)
