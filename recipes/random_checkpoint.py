@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -195,6 +195,7 @@ def write_random_checkpoint(
     vocabulary: int = 600,
     template: str = CHAT_TEMPLATE,
     device: str = "cpu",
+    gains: Mapping[str, float] | None = None,
 ) -> None:
     """Write every file of a Qwen3-VL embedding checkpoint with random weights into ``folder``.
 
@@ -208,7 +209,9 @@ def write_random_checkpoint(
     ``template`` is the chat template.
 
     The weights keep a signal's size from layer to layer, and the token embeddings are small beside it, so that
-    the last token's state depends on the picture: different pictures get different vectors.
+    the last token's state depends on the picture: different pictures get different vectors. ``gains`` are for a
+    checkpoint that is trained: by a part of the names of tensors, the deviation of embeddings, and of matrices in
+    multiples of what keeps a signal's size.
     """
     if dtype not in _DTYPES:
         raise UsageError(f"a random checkpoint can be {', '.join(_DTYPES)}, not '{dtype}'")
@@ -228,7 +231,8 @@ def write_random_checkpoint(
     _write_json(folder, "config.json", config)
     _write_json(folder, "tokenizer_config.json", tokenizer_config(tokenizer))
     _write_json(folder, "preprocessor_config.json", _preprocessor_config(config["vision_config"]))
-    _write_weights(folder, _shapes(config), dtype, torch.Generator(device).manual_seed(seed), shard_bytes)
+    generator = torch.Generator(device).manual_seed(seed)
+    _write_weights(folder, _shapes(config), dtype, generator, shard_bytes, gains or {})
 
 
 def _preprocessor_config(vision: dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +265,12 @@ def _shapes(config: dict[str, Any]) -> _Shapes:
 
 
 def _write_weights(
-    folder: str, shapes: _Shapes, dtype: str, generator: torch.Generator, shard_bytes: int | None
+    folder: str,
+    shapes: _Shapes,
+    dtype: str,
+    generator: torch.Generator,
+    shard_bytes: int | None,
+    gains: Mapping[str, float],
 ) -> None:
     """Write the tensors as model.safetensors, or as shards with their index."""
     item = getattr(torch, dtype).itemsize
@@ -277,7 +286,7 @@ def _write_weights(
     where: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors" if shard_bytes else "model.safetensors"
-        _write_safetensors(os.path.join(folder, file), shard, dtype, generator)
+        _write_safetensors(os.path.join(folder, file), shard, dtype, generator, gains)
         where |= dict.fromkeys(shard, file)
     if shard_bytes:
         total = sum(math.prod(shape) * item for shape in shapes.values())
@@ -285,7 +294,9 @@ def _write_weights(
         _write_json(folder, "model.safetensors.index.json", index)
 
 
-def _write_safetensors(path: str, shapes: _Shapes, dtype: str, generator: torch.Generator) -> None:
+def _write_safetensors(
+    path: str, shapes: _Shapes, dtype: str, generator: torch.Generator, gains: Mapping[str, float]
+) -> None:
     """Write one safetensors file (length of the header, header, tensor bytes) without holding it in memory."""
     label, kind = _DTYPES[dtype], getattr(torch, dtype)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -298,16 +309,22 @@ def _write_safetensors(path: str, shapes: _Shapes, dtype: str, generator: torch.
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, shape in shapes.items():
-            for piece in _numbers(name, shape, generator):
+            for piece in _numbers(name, shape, generator, gains):
                 file.write(piece.to(kind).cpu().view(torch.uint8).numpy().data)
 
 
-def _numbers(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Iterator[torch.Tensor]:
+def _numbers(
+    name: str, shape: tuple[int, ...], generator: torch.Generator, gains: Mapping[str, float]
+) -> Iterator[torch.Tensor]:
     """Draw a tensor's numbers in pieces, as float32, flat: norms near 1, biases near 0, matrices to keep a size."""
     mean, deviation = 0.0, 1 / math.sqrt(math.prod(shape[1:]))
+    embeds = "embed_tokens" in name or "pos_embed" in name
+    gain = next((gain for part, gain in gains.items() if part in name), None)
     if len(shape) == 1:
         mean, deviation = (0.0, 0.02) if name.endswith(".bias") else (1.0, 0.1)
-    elif "embed_tokens" in name or "pos_embed" in name:
+    elif gain is not None:
+        deviation = gain if embeds else gain * deviation
+    elif embeds:
         deviation = 0.02
     elif name.endswith(("mlp.down_proj.weight", "mlp.linear_fc2.weight")):
         # Smaller steps make a smoother function: the vector of a slightly altered picture stays near.

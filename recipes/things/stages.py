@@ -67,37 +67,25 @@ RELATIONS = {"relation": 6.0, "pair": 1.0, "place": 2.0, "count": 2.0}
 COMMON = {"one": 7.0, "relation": 2.5, "count": 2.0, "colour": 1.5, "place": 1.0}
 EVERYTHING = COMMON | {"size": 0.7, "ground": 0.7, "pair": 0.7}
 CONSTANT, COSINE = "--schedule constant --warmup 0.03", "--schedule cosine --warmup 0.03"
-COLD = "--scale 50"  # for what differs little
 # From image to text as well, which keeps texts from becoming one vector: 0.275 of 40 names were right in a style that
 # was held out, where text to image alone gave 0.075 (benchmarks/LOG.md).
 BOTH = "--symmetric"
+# At the start a small scale and rate: with more, all texts become one vector first, which takes thousands of pictures.
+WARM, MILD, COLD = "--lr 3e-4 --scale 8", "--lr 3e-4 --scale 16", "--lr 5e-4 --scale 40"
 EASY = ("circle", "square", "triangle")  # a relation of two of them leaves one to be another
 # 16 patches a picture: what shows a thing can be seen, at half of what the last stage costs.
 LEAST = "--min-pixels 1024 --max-pixels 1024"
-SHAPES_ALONE = f"{CONSTANT} {LEAST} --batch-size 32 --mini-batch 32"
 LAST_SIZES = (*TINY_SIZES * 3, *SMALL_SIZES)  # half as large as they are measured, half at half of the cost
 FULL = (
-    # A place has to be known before a relation, and of few shapes and colours, so that a batch is told apart by it:
-    # among many, the first thousands of pictures teach colours only (benchmarks/LOG.md).
-    Stage(
-        "places",
-        (Source("shapes", 40_000, {"place": 3.0, "count": 1.0}, ENGLISH, LEAST_SIZES, FEW, EASY),),
-        *(1, 2_400, SHAPES_ALONE),
-    ),
-    Stage(
-        "relations",
-        (Source("shapes", 64_000, RELATIONS, ENGLISH, LEAST_SIZES, FEW, EASY),),
-        *(1, 1_600, f"{SHAPES_ALONE} {COLD}"),
-    ),
-    # Colours told texts and pictures apart; now what fills a white picture does, before it is small on a photograph.
-    # Many small batches: at this point it counts how often the weights change.
+    # What fills a white picture, before it is small on a photograph. Many small batches: at this point it counts how
+    # often the weights change.
     Stage(
         "plain",
         (
             Source("everyday", 64_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True, altered=False),
             Source("everyday", 128_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True),
         ),
-        *(0, 5_600, f"{CONSTANT} {LEAST} {BOTH} --lr 1.5e-3"),
+        *(0, 5_600, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
     ),
     Stage(
         "names",
@@ -105,7 +93,17 @@ FULL = (
             Source("everyday", 160_000, NAMES, LANGUAGES, LEAST_SIZES),
             Source("things", 64_000, NAMES, LANGUAGES, LEAST_SIZES),
         ),
-        *(0, 1_900, f"{CONSTANT} {LEAST} {BOTH} --batch-size 128 --mini-batch 128"),
+        *(0, 1_900, f"{CONSTANT} {LEAST} {BOTH} {MILD} --batch-size 128 --mini-batch 128"),
+    ),
+    # Relations of few shapes and colours, so that a batch is told apart by them: among many, the first thousands of
+    # pictures teach colours only (benchmarks/LOG.md).
+    Stage(
+        "relations",
+        (
+            Source("shapes", 64_000, RELATIONS, ENGLISH, LEAST_SIZES, FEW, EASY),
+            Source("everyday", 32_000, COMMON, ENGLISH, LEAST_SIZES),
+        ),
+        *(1, 1_500, f"{CONSTANT} {LEAST} {BOTH} {COLD}"),
     ),
     Stage(
         "all",
@@ -115,10 +113,10 @@ FULL = (
             Source("shapes", 32_000, RELATIONS, ENGLISH, colours=FEW, only=EASY),
             Source("today", 88_000, drawings.LAST, ENGLISH, colours=SHAPE_COLOURS),
         ),
-        *(1, 4_400, f"{COSINE} {COLD} {BOTH}"),
+        *(1, 4_400, f"{COSINE} {BOTH} {COLD}"),
     ),
 )
-"""Some 1.5 million pictures are looked at: shapes first, of which places are easily seen, then names, then all."""
+"""Some 1.5 million pictures are looked at: things alone first, then on grounds, then where they stand, then all."""
 _TINY = (64, 4)  # rows and steps of a stage that only shows that it runs
 SMOKE = tuple(
     Stage(
