@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers.base.modules import InputModule
-from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
+from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision, rotate_half
 
 from imgsearch.errors import DatasetError, InputError
 from imgsearch.model.engine.rotary import token_positions
@@ -26,10 +26,13 @@ def patch_attention(model: Qwen3VLForEmbedding, attention: str) -> None:
 
     Pictures of one length attend in one call instead of one a picture and layer, patches are embedded by a
     matrix product instead of a convolution, and the deepstack features are added by an index whose gradient
-    needs no sorting. ``attention`` is "sdpa" or "eager", as ``options.choose_attention`` says.
+    needs no sorting. The last text layer, of which only the last token is asked for, is computed for that one:
+    ``ends`` has to be given to the forward. ``attention`` is "sdpa" or "eager", as ``options.choose_attention`` says.
     """
     model.model.language_model.config._attn_implementation = attention
     model.model.language_model._deepstack_process = _add_features
+    last = model.model.language_model.layers[-1]
+    last.forward = MethodType(_forward_last_token, last)
     visual = model.model.visual
     visual.patch_embed.forward = MethodType(_embed_patches, visual.patch_embed)
     attend = _eager if attention == "eager" else torch.nn.functional.scaled_dot_product_attention
@@ -47,6 +50,43 @@ def _add_features(hidden: torch.Tensor, mask: torch.Tensor, features: torch.Tens
     flat = hidden.flatten(0, 1)
     index = mask.flatten().nonzero().squeeze(1)
     return flat.index_add(0, index, features.to(flat.dtype)).view_as(hidden)
+
+
+def _forward_last_token(
+    self: Any,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor],
+    *,
+    ends: torch.Tensor,
+    **kwargs: Any,
+) -> torch.Tensor:
+    """Qwen3VLTextDecoderLayer.forward for the token of each row that stands at ``ends``, (batch,); zeros elsewhere."""
+    attention, rows = self.self_attn, torch.arange(len(ends), device=ends.device)
+    normed = self.input_layernorm(hidden_states)
+    last = normed[rows, ends].unsqueeze(1)
+
+    def heads(tokens: torch.Tensor, product: torch.nn.Linear) -> torch.Tensor:
+        states: torch.Tensor = product(tokens).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        return states
+
+    def rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        turned: torch.Tensor = rotate_half(states)  # type: ignore[no-untyped-call]
+        return states * cos.unsqueeze(1) + turned * sin.unsqueeze(1)
+
+    cos, sin = position_embeddings
+    query = attention.q_norm(heads(last, attention.q_proj))
+    key = attention.k_norm(heads(normed, attention.k_proj))
+    mixed = torch.nn.functional.scaled_dot_product_attention(
+        rotated(query, cos[rows, ends].unsqueeze(1), sin[rows, ends].unsqueeze(1)),
+        rotated(key, cos, sin),
+        heads(normed, attention.v_proj),
+        attn_mask=(torch.arange(normed.shape[1], device=ends.device) <= ends[:, None])[:, None, None],
+        scale=attention.scaling,
+        enable_gqa=True,
+    )
+    token = hidden_states[rows, ends] + attention.o_proj(mixed.flatten(1))
+    token = token + self.mlp(self.post_attention_layernorm(token))
+    return torch.zeros_like(hidden_states).index_put((rows, ends), token)
 
 
 def _attend(
@@ -182,7 +222,9 @@ class Qwen3VLInput(InputModule):
         return features
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Put the last hidden state of every token, (batch, length, hidden) float32, under ``token_embeddings``.
+        """Put the last hidden state, (batch, length, hidden) float32, under ``token_embeddings``.
+
+        It is that of the last token, which is all that is pooled; what the others have is of no use.
 
         Only this pass runs in the lower precision: cosines that are rounded to bfloat16 before they are scaled
         would leave the loss with two digits.
@@ -208,6 +250,7 @@ class Qwen3VLInput(InputModule):
             attention_mask=features["attention_mask"],
             position_ids=features["position_ids"].permute(2, 0, 1),
             use_cache=False,
+            ends=features["attention_mask"].sum(1) - 1,
             **seen,
         )
         hidden: torch.Tensor = output.last_hidden_state
