@@ -85,7 +85,7 @@ FULL = (
             Source("everyday", 64_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True, altered=False),
             Source("everyday", 128_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True),
         ),
-        *(0, 5_600, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
+        *(0, 3_600, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
     ),
     Stage(
         "names",
