@@ -42,11 +42,12 @@ def training_rows(
     negatives: int = 1,
     *,
     altered: bool = True,
+    plain: bool = False,
 ) -> Iterator[Cells]:
     """Yield ``count`` rows of combinations that are not held out, with so many negatives each.
 
-    ``kinds`` and ``languages`` are weights; ``altered`` is as ``Composer.draw`` takes it. The same ``seed`` gives
-    the same rows.
+    ``kinds`` and ``languages`` are weights; ``altered`` is as ``Composer.draw`` takes it, ``plain`` as
+    ``caption``. The same ``seed`` gives the same rows.
     """
     chance = random.Random(f"things {seed}")
     made = 0
@@ -56,7 +57,7 @@ def training_rows(
             continue
         made += 1
         row: Cells = {
-            "query": caption(pool.artwork, scene, chance, weighted(languages, chance)),
+            "query": caption(pool.artwork, scene, chance, weighted(languages, chance), plain=plain),
             "image": encoded(composer.draw(scene, chance, altered=altered)),
         }
         for number, other in enumerate(_negatives(pool, scene, negatives, chance)):

@@ -36,8 +36,8 @@ class Source:
 
     "things" are those that training may show, in all its styles; "everyday" and "shapes" those among them; "today"
     the rows that the demo model has been trained on before there were things, in the colours ``colours``. ``only``
-    are the names of the shapes that are drawn, by default all. ``plain`` draws things as ``Composer`` does with it,
-    ``altered`` as ``Composer.draw``.
+    are the names of the shapes that are drawn, by default all. ``plain`` draws things as ``Composer`` does with it
+    and says no more than their names, ``altered`` is as for ``Composer.draw``.
     """
 
     what: str
@@ -66,7 +66,7 @@ NAMES = {"one": 8.0, "colour": 1.0, "ground": 0.5}
 RELATIONS = {"relation": 6.0, "pair": 1.0, "place": 2.0, "count": 2.0}
 COMMON = {"one": 7.0, "relation": 2.5, "count": 2.0, "colour": 1.5, "place": 1.0}
 EVERYTHING = COMMON | {"size": 0.7, "ground": 0.7, "pair": 0.7}
-CONSTANT, COSINE = "--schedule constant --warmup 0.03", "--schedule cosine --warmup 0.03"
+CONSTANT, COSINE = "--schedule constant --warmup 0.01", "--schedule cosine --warmup 0.03"
 # From image to text as well, which keeps texts from becoming one vector: 0.275 of 40 names were right in a style that
 # was held out, where text to image alone gave 0.075 (benchmarks/LOG.md).
 BOTH = "--symmetric"
@@ -85,7 +85,7 @@ FULL = (
             Source("everyday", 64_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True, altered=False),
             Source("everyday", 128_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True),
         ),
-        *(0, 3_600, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
+        *(0, 4_000, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
     ),
     Stage(
         "names",
@@ -177,6 +177,7 @@ def _things(
     return training_rows(
         *(count, seed, pool, composer, source.kinds, source.languages, stage.negatives),
         altered=source.altered,
+        plain=source.plain,
     )
 
 
