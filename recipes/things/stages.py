@@ -85,7 +85,7 @@ FULL = (
             Source("everyday", 64_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True, altered=False),
             Source("everyday", 128_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True),
         ),
-        *(0, 4_000, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
+        *(0, 2_400, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
     ),
     Stage(
         "names",
