@@ -20,8 +20,8 @@ few shapes and printed words.
 
 - **Architecture:** that of Qwen3-VL-Embedding with {parameters:,} parameters, {megabytes:.1f} MB. Vectors of
   {dim} numbers; Matryoshka dimensions {dims}.
-- **Data:** scenes composed by code from the drawings of emoji sets, named as Unicode's CLDR names them, on grounds
-  that are drawn or cut from photographs; and shapes drawn by code. Nothing of it ships with the model.
+- **Data:** scenes composed by code from the drawings of emoji sets and clip art, named as Unicode's CLDR names them, on
+  grounds that are drawn or cut from photographs; and shapes drawn by code. Nothing of it ships with the model.
 - **Recipe:** `python recipes/things_checkpoint.py`: random weights, then `imgsearch train` stage by stage,
   {minutes} minutes of training on two cores, at the median pace of each stage.
 

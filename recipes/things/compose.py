@@ -16,8 +16,7 @@ from things.scenes import Pool, Scene
 LEAST_SIZES = ((32, 32),)
 TINY_SIZES = ((48, 48),)
 SMALL_SIZES = ((64, 64), (64, 80), (80, 64))
-LARGE_SIZES = ((96, 96), (80, 112), (112, 80))
-"""Widths and heights of pictures, in pixels: 4, 9, 16 or 20, and 35 or 36 tokens of 16 by 16 pixels."""
+"""Widths and heights of pictures, in pixels: 4, 9, and 16 or 20 tokens of 16 by 16 pixels."""
 GROUND_SHARES = {"plain": 0.55, "pattern": 0.15, "landscape": 0.1, "photo": 0.2}
 # Hue, saturation and value, from and to, of every colour.
 _SHADES = {
