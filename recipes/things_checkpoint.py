@@ -10,6 +10,7 @@ hardly any training.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -167,9 +168,8 @@ def training_time(log: Sequence[dict[str, Any]]) -> float:
     if not timed:
         return 0.0
     steps = [0, *(entry["step"] for entry in timed)]
-    paces = [
-        entry["seconds"] / (now - before) for entry, before, now in zip(timed, steps, steps[1:], strict=False)
-    ]
+    lengths = [now - before for before, now in itertools.pairwise(steps)]
+    paces = [entry["seconds"] / length for entry, length in zip(timed, lengths, strict=True)]
     return statistics.median(paces) * steps[-1]
 
 

@@ -7,34 +7,15 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from imgsearch.tools.demo.scene import COLOURS
 from things.names import Thing
 
-_LEFT_OUT = (
-    "special",
-    "duplicates",
-    "logos",
-    "shapes",
-    "signs_and_symbols",
-    "computer",
-    "icons",
-)  # signs of other things
+# Folders of signs, whose files are often called by what they don't show.
+_LEFT_OUT = {"special", "duplicates", "logos", "shapes", "signs_and_symbols", "computer", "icons"}
 _MOST_BYTES = 200_000  # larger ones take seconds to render
 _MOST = 6  # drawings of one thing, so that no thing is mostly clip art
 # A file may say these of what it shows.
-_HARMLESS = {
-    "red",
-    "green",
-    "blue",
-    "yellow",
-    "purple",
-    "orange",
-    "pink",
-    "brown",
-    "black",
-    "white",
-    "old",
-    "big",
-}
+_HARMLESS = {*COLOURS, "old", "big"}
 
 
 class Clipart:

@@ -253,7 +253,7 @@ class Progress(TrainerCallback):
         """Say how far the run is, and keep how long the steps took: the sum is that of the run, resumed or not."""
         if not logs or "loss" not in logs or not self._steps:
             return
-        state.log_history[-1]["seconds"] = round(self._busy, 2)
+        state.log_history[-1]["seconds"] = round(self._busy, 3)
         a_step = self._busy / self._steps
         self._reporter.say(
             f"step {state.global_step:,} of {state.max_steps:,}: loss {logs['loss']:.4f}, "
