@@ -31,6 +31,7 @@ from imgsearch.model.locate import DEMO_FOLDER
 from imgsearch.tools.demo.scene import KINDS as SHAPE_KINDS
 from imgsearch.tools.demo.scene import draw_scene
 from imgsearch.tools.demo.things import GALLERY
+from local_attention import attend_to_neighbours
 from random_checkpoint import TERSE_TEMPLATE, write_random_checkpoint
 from things import evaluation, packages
 from things.artwork import Artwork, drawn_by, is_rendered, open_artwork, render_artwork
@@ -54,11 +55,10 @@ LARGER: dict[str, Any] = SIZES | {
     | {"hidden_size": 192, "intermediate_size": 512, "out_hidden_size": 256},
 }
 """The demo model's architecture, wider: 8.3 million parameters."""
-# So that an image's vector says what stands where before anything is learned: by it the nearest drawing of 380 things
-# is right 0.47 of the time. With small position embeddings, and attention that mixes all patches, it is 0.21, by
-# pixels 0.64. And token embeddings so small that the few steps which a name gets move them far: both together teach
-# names five times as fast (benchmarks/LOG.md).
-FIRST_WEIGHTS = {"pos_embed": 3.0, "attn.proj": 0.1, "mlp.linear_fc2": 1.0, "embed_tokens": 0.002}
+# So that an image's vector says what stands where before anything is learned: with small position embeddings it
+# doesn't. And token embeddings so small that the few steps which a name gets move them far: both together teach names
+# five times as fast, and attention that begins at the neighbours once more 1.4 times (benchmarks/LOG.md).
+FIRST_WEIGHTS = {"pos_embed": 1.0, "attn.proj": 0.5, "mlp.linear_fc2": 1.0, "embed_tokens": 0.002}
 # No instruction: a prompt of the same twenty tokens each time would be half of what there is to compute.
 ALWAYS = (
     "--batch-size 64 --mini-batch 64 --lr 1e-3 --weight-decay 0.01 --log-steps 50 --query-prompt= --document-prompt= "
@@ -125,6 +125,7 @@ def write_untrained(folder: str, artwork: Artwork, sizes: dict[str, Any], captio
         template=TERSE_TEMPLATE,
         gains=FIRST_WEIGHTS,
     )
+    attend_to_neighbours(folder)
 
 
 def make(plan: Plan, cache: str, work: str, processes: int) -> str:

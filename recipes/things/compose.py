@@ -8,8 +8,9 @@ import os
 import random
 from collections.abc import Sequence
 
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 
+from things.altering import altered as another_hand
 from things.packages import ONE_COLOUR
 from things.scenes import Pool, Scene
 
@@ -65,8 +66,8 @@ class Composer:
     ) -> Image.Image:
         """Draw ``scene`` as an RGB image; what it does not say is left to ``chance``.
 
-        ``style`` is the style of its things, by default any; ``altered`` lets drawings be turned, mirrored,
-        outlined, and changed a little in their colours.
+        ``style`` is the style of its things, by default any; ``altered`` lets drawings be changed as
+        another hand would have drawn them.
         """
         size = chance.choice(self._sizes)
         image = self._ground(scene, size, chance)
@@ -169,7 +170,7 @@ class Composer:
             drawing = filled(drawing, shade(colour or _unlike(ground, chance), chance))
         elif colour is not None:
             drawing = tinted(drawing, colour, chance)
-        return _altered(drawing, chance) if altered else drawing
+        return another_hand(drawing, chance, recolour=colour is None) if altered else drawing
 
     def _ground(self, scene: Scene, size: tuple[int, int], chance: random.Random) -> Image.Image:
         if scene.ground is not None:
@@ -209,37 +210,6 @@ def tinted(drawing: Image.Image, colour: str, chance: random.Random) -> Image.Im
     whole = ImageOps.colorize(light, dark, pale, middle, midpoint=110).convert("RGBA")
     whole.putalpha(drawing.getchannel("A"))
     return whole
-
-
-def _altered(drawing: Image.Image, chance: random.Random) -> Image.Image:
-    """Turn, mirror, outline, and change the colours of a drawing a little, each at times."""
-    if chance.random() < 0.3:
-        drawing = ImageOps.mirror(drawing)
-    if chance.random() < 0.3:
-        drawing = drawing.rotate(chance.uniform(-14, 14), Image.Resampling.BILINEAR, expand=True)
-    roll = chance.random()
-    if roll < 0.12:  # another style: an outline, as pens draw it
-        drawing = _outlined(drawing)
-    elif roll < 0.3:
-        alpha = drawing.getchannel("A")
-        flat = ImageEnhance.Color(drawing.convert("RGB")).enhance(chance.uniform(0.5, 1.4))
-        drawing = ImageEnhance.Contrast(flat).enhance(chance.uniform(0.75, 1.25)).convert("RGBA")
-        drawing.putalpha(alpha)
-    if chance.random() < 0.25:  # other proportions
-        width, height = drawing.size
-        factor = chance.uniform(0.82, 1.2)
-        drawing = drawing.resize((max(1, round(width * factor)), height), Image.Resampling.BILINEAR)
-    return drawing
-
-
-def _outlined(drawing: Image.Image) -> Image.Image:
-    """Return a drawing with a dark line round it."""
-    wide = ImageOps.expand(drawing, 3)
-    grown = wide.getchannel("A").filter(ImageFilter.MaxFilter(5))
-    under = Image.new("RGBA", wide.size, (20, 20, 20))
-    under.putalpha(grown)
-    under.alpha_composite(wide)
-    return under
 
 
 def _paste(image: Image.Image, drawing: Image.Image, length: float, centre: tuple[float, float]) -> None:

@@ -82,10 +82,10 @@ FULL = (
     Stage(
         "plain",
         (
-            Source("everyday", 64_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True, altered=False),
-            Source("everyday", 128_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True),
+            Source("everyday", 32_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True, altered=False),
+            Source("everyday", 160_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True),
         ),
-        *(0, 2_400, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
+        *(0, 3_000, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
     ),
     Stage(
         "names",

@@ -14,8 +14,9 @@ from PIL import Image
 
 from imgsearch.errors import DatasetError
 from support.emoji_sets import write_names, write_set
+from things.altering import altered
 from things.artwork import Artwork, drawn_by, open_artwork, render_artwork
-from things.compose import SMALL_SIZES, TINY_SIZES, Composer, tinted
+from things.compose import SMALL_SIZES, TINY_SIZES, Composer, filled, shade, tinted
 from things.names import Drawings, known_names, read_things
 from things.packages import ALL, STYLES, Package, check, fetch
 from things.rows import composition_rows, name_rows, training_rows
@@ -284,3 +285,16 @@ def test_every_package_is_pinned() -> None:
         assert len(package.sha256) == 64
         assert all((package.version, package.licence, package.author))
         assert package.use == "evaluate" or "SA" not in package.licence
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_another_hand_leaves_a_named_colour(artwork: Artwork, seed: int) -> None:
+    """However a drawing is changed, what a caption calls green stays green."""
+    chance = random.Random(seed)
+    drawing = artwork.drawing(artwork.places["red"][_thing(artwork, "cat")][0])
+    green = filled(drawing, shade("green", chance))
+    pixels = np.asarray(altered(green, chance, recolour=False), np.int16)
+    red, green_, blue, opaque = (pixels[..., n] for n in range(4))
+    coloured = (opaque > 128) & (pixels[..., :3].max(axis=-1) - pixels[..., :3].min(axis=-1) > 30)
+    assert coloured.any()
+    assert ((green_ > red) & (green_ > blue))[coloured].mean() > 0.9
