@@ -45,7 +45,7 @@ from things.shapes import SHAPES_STYLE, draw_shape_of, shape_things
 from things.stages import FULL, SMOKE, Stage, write_stage
 from things.wording import caption
 
-MIN_PIXELS, MAX_PIXELS = 2_304, 5_120  # 48 × 48 to 64 × 80 pixels: 9 to 20 tokens
+MIN_PIXELS, MAX_PIXELS = 2_304, 3_072  # 48 × 48 to 48 × 64 pixels: 9 to 12 tokens
 DIMS = "256,128,64"
 VOCABULARY = 10_000  # nearly every English name in as many tokens as it has words
 LARGER: dict[str, Any] = SIZES | {

@@ -18,7 +18,14 @@ LEAST_SIZES = ((32, 32),)
 TINY_SIZES = ((48, 48),)
 SMALL_SIZES = ((64, 64), (64, 80), (80, 64))
 """Widths and heights of pictures, in pixels: 4, 9, and 16 or 20 tokens of 16 by 16 pixels."""
-GROUND_SHARES = {"plain": 0.55, "pattern": 0.15, "landscape": 0.1, "photo": 0.2}
+GROUND_SHARES = {
+    "white": 0.35,
+    "light": 0.25,
+    "plain": 0.15,
+    "pattern": 0.1,
+    "landscape": 0.07,
+    "photo": 0.08,
+}
 # Hue, saturation and value, from and to, of every colour.
 _SHADES = {
     "red": ((-0.02, 0.015), (0.8, 1.0), (0.75, 0.95)),
@@ -56,8 +63,8 @@ class Composer:
     ) -> None:
         """Take what scenes are drawn from, and the sizes of the pictures.
 
-        ``plain`` makes what there is to see easy: one thing fills the picture, and a ground of which nothing is
-        said is white.
+        ``plain`` makes what there is to see easy: one thing fills most of the picture, and a ground of which nothing
+        is said is white.
         """
         self._pool, self._photos, self._sizes, self._plain = pool, tuple(photos), tuple(sizes), plain
 
@@ -85,7 +92,7 @@ class Composer:
         """Draw one thing, or several equal ones that do not touch."""
         width, height = image.size
         side = min(width, height)
-        least, most = {1: (0.5, 0.95), 2: (0.36, 0.46), 3: (0.3, 0.4), 4: (0.28, 0.36)}[scene.count]
+        least, most = {1: (0.6, 0.98), 2: (0.36, 0.46), 3: (0.3, 0.4), 4: (0.28, 0.36)}[scene.count]
         if scene.kind == "count" and scene.count == 1:
             least, most = 0.32, 0.6
         elif scene.size is not None:
@@ -175,16 +182,16 @@ class Composer:
     def _ground(self, scene: Scene, size: tuple[int, int], chance: random.Random) -> Image.Image:
         if scene.ground is not None:
             return Image.new("RGB", size, shade(scene.ground, chance))
-        if self._plain:
-            return Image.new("RGB", size, (255, 255, 255))
         kind = chance.choices(list(GROUND_SHARES), list(GROUND_SHARES.values()))[0]
+        if self._plain or kind == "white":
+            return Image.new("RGB", size, (255, 255, 255))
         if kind == "photo" and self._photos:
             return _part(chance.choice(self._photos), size, chance)
         if kind == "landscape":
             return _landscape(size, chance)
-        light = tuple(chance.randint(190, 255) for _ in range(3)) if chance.random() < 0.5 else None
-        base = light or shade(chance.choice(list(_SHADES)), chance)
-        image = Image.new("RGB", size, base)
+        light = chance.randint(190, 255), chance.randint(190, 255), chance.randint(190, 255)
+        strong = kind == "plain" or (kind == "pattern" and chance.random() < 0.5)
+        image = Image.new("RGB", size, shade(chance.choice(list(_SHADES)), chance) if strong else light)
         return _patterned(image, chance) if kind == "pattern" else image
 
 

@@ -39,8 +39,9 @@ def write_evaluation(
 
     ``stamps`` is where Tux Paint's package is unpacked.
 
-    new-style-LANGUAGE: things of the training, in the style that is held out. second-style: in another new one.
-    unseen: things that no training picture shows. compositions: combinations that none shows, in the training's
+    new-style-LANGUAGE: things of the training, in the style that is held out; new-style-white: with nothing behind
+    them. second-style: in another new one. unseen: things that no training picture shows. compositions: combinations
+    that none shows, in the training's
     styles. core and pairs: the shapes and words of the demo model before.
     """
     os.makedirs(folder, exist_ok=True)
@@ -61,6 +62,9 @@ def write_evaluation(
                 f"{name}-{language}" if len(languages) > 1 else name,
                 name_rows(asked, others, "evaluation", composer, pool, style, language),
             )
+    pool, asked, others = _asked(artwork, HELD_OUT_STYLE, seen, names)
+    composer = Composer(pool, photos, SMALL_SIZES, plain=True)
+    write("new-style-white", name_rows(asked, others, "white", composer, pool, HELD_OUT_STYLE))
     pool, asked, others = _asked(artwork, HELD_OUT_STYLE, unseen_things(artwork), names)
     composer = Composer(pool, photos, SMALL_SIZES)
     write("unseen", name_rows(asked, others or asked, "unseen", composer, pool, HELD_OUT_STYLE))
@@ -103,7 +107,8 @@ def _asked(
 
 
 SETS = {
-    "new-style-en": "Names of things, in a style never seen",
+    "new-style-white": "Names of things, in a style never seen, on white",
+    "new-style-en": "Names of things, in a style never seen, on any ground",
     "second-style": "Names of things, in a second new style (OpenMoji)",
     "unseen": "Things never seen, by their names",
     **{
