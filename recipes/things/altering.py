@@ -26,7 +26,7 @@ def _little(drawing: Image.Image, chance: random.Random) -> Image.Image:
         drawing = drawing.rotate(chance.uniform(-14, 14), Image.Resampling.BILINEAR, expand=True)
     roll = chance.random()
     if roll < 0.12:  # another style: an outline, as pens draw it
-        drawing = outlined(drawing)
+        drawing = _outlined(drawing)
     elif roll < 0.3:
         flat = ImageEnhance.Color(drawing.convert("RGB")).enhance(chance.uniform(0.5, 1.4))
         drawing = _as_opaque(ImageEnhance.Contrast(flat).enhance(chance.uniform(0.75, 1.25)), drawing)
@@ -51,7 +51,7 @@ def _much(drawing: Image.Image, chance: random.Random, recolour: bool) -> Image.
         drawing = _recoloured(drawing, chance)
     roll = chance.random()
     if roll < 0.12:
-        drawing = outlined(drawing)
+        drawing = _outlined(drawing)
     elif recolour and roll < 0.2:
         drawing = _lines(drawing)
     if chance.random() < 0.4:
@@ -59,7 +59,7 @@ def _much(drawing: Image.Image, chance: random.Random, recolour: bool) -> Image.
     return _cut_out(drawing, chance) if chance.random() < 0.12 else drawing
 
 
-def outlined(drawing: Image.Image) -> Image.Image:
+def _outlined(drawing: Image.Image) -> Image.Image:
     """Return a drawing with a dark line round it."""
     wide = ImageOps.expand(drawing, 3)
     grown = wide.getchannel("A").filter(ImageFilter.MaxFilter(5))
@@ -111,8 +111,8 @@ def _recoloured(drawing: Image.Image, chance: random.Random) -> Image.Image:
         hue = (hsv[..., 0] + chance.gauss(0, 12)) % 256
         saturation = np.minimum(hsv[..., 1] * chance.uniform(0.4, 1.5), 255)
         value = 255 * (hsv[..., 2] / 255) ** math.exp(chance.gauss(0, 0.4))
-        whole = np.stack([hue, saturation, value], axis=-1).astype(np.uint8)
-        colours = Image.fromarray(whole, "HSV").convert("RGB")
+        bands = (Image.fromarray(band.astype(np.uint8)) for band in (hue, saturation, value))
+        colours = Image.merge("HSV", tuple(bands)).convert("RGB")
     elif roll < 0.7:
         colours = ImageOps.grayscale(colours).convert("RGB")
     elif roll < 0.85:

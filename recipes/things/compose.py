@@ -63,8 +63,8 @@ class Composer:
     ) -> None:
         """Take what scenes are drawn from, and the sizes of the pictures.
 
-        ``plain`` makes what there is to see easy: one thing fills most of the picture, and a ground of which nothing
-        is said is white.
+        ``plain`` makes what there is to see easy: one thing fills the picture, and a ground of which nothing is
+        said is white.
         """
         self._pool, self._photos, self._sizes, self._plain = pool, tuple(photos), tuple(sizes), plain
 

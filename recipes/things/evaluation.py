@@ -41,8 +41,7 @@ def write_evaluation(
 
     new-style-LANGUAGE: things of the training, in the style that is held out; new-style-white: with nothing behind
     them. second-style: in another new one. unseen: things that no training picture shows. compositions: combinations
-    that none shows, in the training's
-    styles. core and pairs: the shapes and words of the demo model before.
+    that none shows, in the training's styles. core and pairs: the shapes and words of the demo model before.
     """
     os.makedirs(folder, exist_ok=True)
 

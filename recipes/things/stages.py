@@ -76,7 +76,7 @@ EASY = ("circle", "square", "triangle")  # a relation of two of them leaves one 
 # 16 patches a picture: what shows a thing can be seen, at half of what the other stages cost, and names that are
 # learned there are known at 48 × 48 after a few thousand pictures more (benchmarks/LOG.md).
 LEAST = "--min-pixels 1024 --max-pixels 1024"
-LAST_SIZES = (*TINY_SIZES * 3, *SMALL_SIZES)  # half as large as they are measured: the model scales them down
+LAST_SIZES = (*TINY_SIZES * 3, *SMALL_SIZES)  # half of them as they are measured, which the model scales down
 FULL = (
     # What fills a white picture, before it is small on a photograph. Many small batches: at this point it counts how
     # often the weights change.

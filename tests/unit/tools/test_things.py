@@ -298,3 +298,13 @@ def test_another_hand_leaves_a_named_colour(artwork: Artwork, seed: int) -> None
     coloured = (opaque > 128) & (pixels[..., :3].max(axis=-1) - pixels[..., :3].min(axis=-1) > 30)
     assert coloured.any()
     assert ((green_ > red) & (green_ > blue))[coloured].mean() > 0.9
+
+
+def test_a_changed_drawing_still_shows_something(artwork: Artwork) -> None:
+    """Whatever another hand does to a drawing, a good part of it is left to be seen."""
+    drawing = artwork.drawing(artwork.places["red"][_thing(artwork, "cat")][0])
+    before = (np.asarray(drawing.getchannel("A")) > 128).sum()
+    for seed in range(150):
+        changed = altered(drawing, random.Random(seed))
+        assert changed.mode == "RGBA"
+        assert (np.asarray(changed.getchannel("A")) > 128).sum() > before / 3
