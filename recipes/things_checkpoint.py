@@ -45,7 +45,7 @@ from things.shapes import SHAPES_STYLE, draw_shape_of, shape_things
 from things.stages import FULL, SMOKE, Stage, write_stage
 from things.wording import caption
 
-MIN_PIXELS, MAX_PIXELS = 2_304, 3_072  # 48 × 48 to 48 × 64 pixels: 9 to 12 tokens
+MIN_PIXELS, MAX_PIXELS = 2_304, 5_120  # 48 × 48 to 64 × 80 pixels: 9 to 20 tokens
 DIMS = "256,128,64"
 VOCABULARY = 10_000  # nearly every English name in as many tokens as it has words
 LARGER: dict[str, Any] = SIZES | {
@@ -89,12 +89,17 @@ def prepare(cache: str) -> tuple[Artwork, list[Image.Image]]:
     names, photos, clipart = (
         packages.fetch(package, cache) for package in (packages.NAMES, packages.PHOTOS, packages.CLIPART)
     )
+    icons = [packages.fetch(package, cache) for package in packages.ICONS]
     if not is_rendered(artwork := artwork_folder(cache), (*packages.TRAINING_STYLES, SHAPES_STYLE)):
         print("rendering the drawings, which takes a few minutes", flush=True)
         things = read_things(names, [folders["noto"]])
         known = known_names(things, folders.values())
         styles = {style: drawn_by(Drawings(folder, known)) for style, folder in folders.items()}
-        styles |= {SHAPES_STYLE: draw_shape_of, packages.CLIPART_STYLE: drawn_by(Clipart(clipart, things))}
+        styles |= {
+            SHAPES_STYLE: draw_shape_of,
+            packages.CLIPART_STYLE: drawn_by(Clipart(clipart, things)),
+            packages.ICONS_STYLE: drawn_by(*(Drawings(folder, known, most=2) for folder in icons)),
+        }
         render_artwork(artwork, [*things, *shape_things()], styles)
     return open_artwork(artwork), open_photos(photos, packages.PHOTO_FILES)
 

@@ -63,9 +63,11 @@ def render_artwork(folder: str, things: Sequence[Thing], styles: Mapping[str, St
     os.replace(os.path.join(folder, "things.json.part"), os.path.join(folder, "things.json"))
 
 
-def drawn_by(drawings: Drawings | Clipart, side: int = SIDE) -> Style:
-    """Return the style of a set of drawings; ``side`` is the width and height of a drawing, in pixels."""
-    return lambda thing: [image for svg in drawings.of(thing) if (image := render(svg, side)) is not None]
+def drawn_by(*sets: Drawings | Clipart, side: int = SIDE) -> Style:
+    """Return the style of these sets of drawings; ``side`` is the width and height of a drawing, in pixels."""
+    return lambda thing: [
+        image for drawings in sets for svg in drawings.of(thing) if (image := render(svg, side)) is not None
+    ]
 
 
 def is_rendered(folder: str, styles: Iterable[str]) -> bool:

@@ -16,7 +16,7 @@ from parquet_writer import write_parquet
 from things.artwork import Artwork
 from things.compose import SMALL_SIZES, Composer
 from things.names import LANGUAGES, Thing
-from things.packages import HELD_OUT_STYLE, SECOND_STYLE, TRAINING_STYLES
+from things.packages import HELD_OUT_STYLE, TRAINING_STYLES
 from things.rows import Cells, composition_rows, name_rows
 from things.scenes import Pool, seen_things, unseen_things
 from things.shapes import SHAPES_STYLE
@@ -40,8 +40,8 @@ def write_evaluation(
     ``stamps`` is where Tux Paint's package is unpacked.
 
     new-style-LANGUAGE: things of the training, in the style that is held out; new-style-white: with nothing behind
-    them. second-style: in another new one. unseen: things that no training picture shows. compositions: combinations
-    that none shows, in the training's styles. core and pairs: the shapes and words of the demo model before.
+    them. unseen: things that no training picture shows. compositions: combinations that none shows, in the
+    training's styles. core and pairs: the shapes and words of the demo model before.
     """
     os.makedirs(folder, exist_ok=True)
 
@@ -50,18 +50,13 @@ def write_evaluation(
             write_parquet(path, rows)
 
     seen = [place for place in seen_things(artwork) if artwork.things[place].everyday]
-    for style, languages, name in (
-        (HELD_OUT_STYLE, LANGUAGES, "new-style"),
-        (SECOND_STYLE, ("en",), "second-style"),
-    ):
-        pool, asked, others = _asked(artwork, style, seen, names)
-        composer = Composer(pool, photos, SMALL_SIZES)
-        for language in languages:
-            write(
-                f"{name}-{language}" if len(languages) > 1 else name,
-                name_rows(asked, others, "evaluation", composer, pool, style, language),
-            )
     pool, asked, others = _asked(artwork, HELD_OUT_STYLE, seen, names)
+    composer = Composer(pool, photos, SMALL_SIZES)
+    for language in LANGUAGES:
+        write(
+            f"new-style-{language}",
+            name_rows(asked, others, "evaluation", composer, pool, HELD_OUT_STYLE, language),
+        )
     composer = Composer(pool, photos, SMALL_SIZES, plain=True)
     write("new-style-white", name_rows(asked, others, "white", composer, pool, HELD_OUT_STYLE))
     pool, asked, others = _asked(artwork, HELD_OUT_STYLE, unseen_things(artwork), names)
@@ -108,7 +103,6 @@ def _asked(
 SETS = {
     "new-style-white": "Names of things, in a style never seen, on white",
     "new-style-en": "Names of things, in a style never seen, on any ground",
-    "second-style": "Names of things, in a second new style (OpenMoji)",
     "unseen": "Things never seen, by their names",
     **{
         f"new-style-{language}": f"Names in {name}, in the style never seen"

@@ -92,7 +92,7 @@ def render_gallery_artwork(folder: str, cache: str) -> None:
         if thing.everyday
     ]
     known = known_names(things, folders.values())
-    styles = {style: drawn_by(Drawings(at, known), _SIDE) for style, at in folders.items()}
+    styles = {style: drawn_by(Drawings(at, known), side=_SIDE) for style, at in folders.items()}
     render_artwork(folder, things, styles)
 
 

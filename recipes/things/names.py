@@ -180,18 +180,26 @@ def _set(folder: str) -> tuple[dict[str, Any], dict[str, str]]:
     return icons, chars
 
 
-class Drawings:
-    """The drawings of one emoji set, as SVG, by the code of what they show."""
+# What icons of one thing differ in: "cat-fill" and "cat-2" are cats.
+_VARIANT = re.compile(r"(?:-(?:\d+|fill(?:ed)?|bold|thin|light|duotone|solid|outline))+$")
 
-    def __init__(self, folder: str, names_of: Mapping[str, Iterable[str]]) -> None:
-        """Read the set unpacked in ``folder``; ``names_of`` says how a code may be called where a set has no codes."""
+
+class Drawings:
+    """The drawings of one set of emoji or icons, as SVG, by the code of what they show."""
+
+    def __init__(self, folder: str, names_of: Mapping[str, Iterable[str]], most: int = 4) -> None:
+        """Read the set unpacked in ``folder``; ``names_of`` says how a code may be called where a set has no codes.
+
+        Of one thing there are at most so many drawings.
+        """
+        self._most = most
         self._icons, chars = _set(folder)
         self._by_code: dict[str, list[str]] = {code: [name] for code, name in chars.items()}
         if not chars:
             known: dict[str, list[str]] = defaultdict(list)
             for name in (*self._icons["icons"], *self._icons.get("aliases", {})):
                 known[_squashed(name)].append(name)
-                if (short := re.sub(r"-\d+$", "", name)) != name:  # several drawings of one thing
+                if (short := _VARIANT.sub("", name)) != name:  # several drawings of one thing
                     known[_squashed(short)].append(name)
             for code, names in names_of.items():
                 for name in names:
@@ -200,10 +208,10 @@ class Drawings:
                         break
 
     def of(self, thing: Thing) -> list[str]:
-        """Return the SVG of every drawing of a thing, at most four."""
+        """Return the SVG of the drawings of a thing."""
         names = dict.fromkeys(name for code in thing.codes for name in self._by_code.get(code, ()))
         drawn = [svg for name in names if (svg := self._svg(name)) is not None]
-        return drawn[:4]
+        return drawn[: self._most]
 
     def _svg(self, name: str) -> str | None:
         alias = self._icons.get("aliases", {}).get(name, {})

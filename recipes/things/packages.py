@@ -18,7 +18,7 @@ class Package:
     """A package of one version: what fetches it, its checksum, and what its licence asks to be said.
 
     ``client`` is "npm" or "apt". ``use`` is what of it goes where: "train" into the training pictures, "evaluate"
-    only into pictures that measure (share-alike licences, and the style that is held out).
+    only into pictures that measure.
     """
 
     name: str
@@ -83,19 +83,49 @@ STYLES: dict[str, Package] = {
     ),
     "openmoji": _emoji(
         *("openmoji", "1.2.29", "03181e2c156cab35cf4a62f1f7886bd971d59212e75ac3f189d5a4cae3930fc5"),
-        *("CC-BY-SA-4.0", "OpenMoji", "evaluate"),
+        *("CC-BY-SA-4.0", "OpenMoji"),
     ),
 }
-"""The drawing styles. Twemoji is held out whole; OpenMoji, which is share-alike, is a second new style."""
+"""The drawing styles. Twemoji is held out whole."""
+ICONS = (
+    _emoji(
+        *("game-icons", "1.2.4", "f5758efb34d91c4f50b941f355f16ee73938625e5996fabc25171288404460a4"),
+        *("CC-BY-3.0", "Game Icons"),
+    ),
+    _emoji(
+        *("hugeicons", "1.2.35", "cca09de913319938961fa0613a8eb42952f76c3ee13a7c68ef411091590c5d8b"),
+        *("MIT", "Hugeicons"),
+    ),
+    _emoji(
+        *("mdi", "1.2.3", "ddd817a7213f91de51147943915c0cda8c8b818a53c92b5c068cfa9883c6d7ac"),
+        *("Apache-2.0", "Material Design Icons, Pictogrammers"),
+    ),
+    _emoji(
+        *("ph", "1.2.2", "e3a582a047d9829fc7e8842c660d8065e598d1b68bb58cb68e75a1f1e5a614cc"),
+        *("MIT", "Phosphor Icons"),
+    ),
+    _emoji(
+        *("tabler", "1.2.41", "3bf99af156d28d05568aff524a35ed1ba238df640a7835a5e02e1f8e439685f6"),
+        *("MIT", "Tabler Icons, Paweł Kuna"),
+    ),
+    _emoji(
+        *("fa6-solid", "1.2.4", "082c792eaad4751626438773fa7360cb23f495b687cf2dd01b2b0fccc7f6af8b"),
+        *("CC-BY-4.0", "Font Awesome 6, Fonticons"),
+    ),
+)
+"""Sets of signs in one colour, of which each draws some of the things: together they are one style."""
 CLIPART = Package(
     *("openclipart-svg", "1:0.18+dfsg-19", "apt"),
     "989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",
     *("public domain", "Open Clip Art Library", "train"),
 )
-CLIPART_STYLE = "clipart"
-ONE_COLOUR = ("outlines", "contrast")  # drawn in the colour that a scene gives them
-HELD_OUT_STYLE, SECOND_STYLE = "twemoji", "openmoji"
-TRAINING_STYLES = (*(style for style, package in STYLES.items() if package.use == "train"), CLIPART_STYLE)
+CLIPART_STYLE, ICONS_STYLE = "clipart", "icons"
+ONE_COLOUR = ("outlines", "contrast", ICONS_STYLE)  # drawn in the colour that a scene gives them
+HELD_OUT_STYLE = "twemoji"
+TRAINING_STYLES = (
+    *(style for style, package in STYLES.items() if package.use == "train"),
+    *(CLIPART_STYLE, ICONS_STYLE),
+)
 STAMPS = Package(
     *("tuxpaint-stamps-default", "2022.06.04-1", "apt"),
     "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
@@ -127,7 +157,7 @@ PHOTO_FILES = (
     *("Picture_1A_by_freespace.jpg", "umang_by_Abhishek_Mudgal.jpg", "Wine_by_Jakkub_Mede.jpg"),
     "seeding_by_Clements_Engelhardt.jpg",
 )
-ALL = (*STYLES.values(), CLIPART, STAMPS, NAMES, PHOTOS)
+ALL = (*STYLES.values(), *ICONS, CLIPART, STAMPS, NAMES, PHOTOS)
 
 
 def fetch(package: Package, cache: str) -> str:

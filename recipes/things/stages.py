@@ -64,6 +64,7 @@ class Stage:
 
 NAMES = {"one": 8.0, "colour": 1.0, "ground": 0.5}
 RELATIONS = {"relation": 6.0, "pair": 1.0, "place": 2.0, "count": 2.0}
+TODAY = drawings.LAST | {"relation": 1.6}
 COMMON = {"one": 7.0, "relation": 2.5, "count": 2.0, "colour": 1.5, "place": 1.0}
 EVERYTHING = COMMON | {"size": 0.7, "ground": 0.7, "pair": 0.7}
 CONSTANT, COSINE = "--schedule constant --warmup 0.01", "--schedule cosine --warmup 0.03"
@@ -74,50 +75,52 @@ BOTH = "--symmetric"
 WARM, MILD, COLD = "--lr 3e-4 --scale 8", "--lr 3e-4 --scale 16", "--lr 4e-4 --scale 30"
 EASY = ("circle", "square", "triangle")  # a relation of two of them leaves one to be another
 # 16 patches a picture: what shows a thing can be seen, at half of what the other stages cost, and names that are
-# learned there are known at 48 × 48 after a few thousand pictures more (benchmarks/LOG.md).
-LEAST = "--min-pixels 1024 --max-pixels 1024"
-LAST_SIZES = (*TINY_SIZES * 3, *SMALL_SIZES)  # half of them as they are measured, which the model scales down
+# learned there are known in larger ones after a few thousand pictures more (benchmarks/LOG.md).
+LEAST, TINY = "--min-pixels 1024 --max-pixels 1024", "--min-pixels 2304 --max-pixels 2304"
+LAST_SIZES = (*TINY_SIZES * 3, *SMALL_SIZES)  # half of them as large as those that are measured
 FULL = (
     # What fills a white picture, before it is small on a photograph. Many small batches: at this point it counts how
     # often the weights change.
     Stage(
         "plain",
         (
-            Source("everyday", 32_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True, altered=False),
-            Source("everyday", 160_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True),
+            Source("everyday", 48_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True, altered=False),
+            Source("everyday", 240_000, {"one": 1.0}, ENGLISH, LEAST_SIZES, plain=True),
         ),
-        *(0, 3_000, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
+        *(0, 4_500, f"{CONSTANT} {LEAST} {BOTH} {WARM}"),
     ),
     Stage(
         "names",
         (
-            Source("everyday", 128_000, NAMES, LANGUAGES, TINY_SIZES),
-            Source("things", 40_000, NAMES, LANGUAGES, TINY_SIZES),
+            Source("everyday", 240_000, NAMES, LANGUAGES, TINY_SIZES),
+            Source("things", 80_000, NAMES, LANGUAGES, TINY_SIZES),
         ),
-        *(0, 2_600, f"{CONSTANT} {BOTH} {MILD}"),
+        *(0, 5_000, f"{CONSTANT} {TINY} {BOTH} {MILD}"),
     ),
-    # Relations of few shapes and colours, so that a batch is told apart by them: among many, the first thousands of
-    # pictures teach colours only (benchmarks/LOG.md).
+    # Of few shapes and colours, so that a batch is told apart by count, texture and relation: among many, the first
+    # thousands of pictures teach colours only (benchmarks/LOG.md).
     Stage(
-        "relations",
+        "shapes",
         (
-            Source("shapes", 40_000, RELATIONS, ENGLISH, TINY_SIZES, FEW, EASY),
-            Source("everyday", 24_000, COMMON, ENGLISH, TINY_SIZES),
+            Source("today", 64_000, drawings.FOCUS, ENGLISH, colours=drawings.FOUR),
+            Source("today", 36_000, TODAY, ENGLISH, colours=SHAPE_COLOURS),
+            Source("shapes", 28_000, RELATIONS, ENGLISH, TINY_SIZES, FEW, EASY),
+            Source("everyday", 16_000, COMMON, ENGLISH, TINY_SIZES),
         ),
-        *(1, 900, f"{CONSTANT} {BOTH} {COLD}"),
+        *(1, 2_200, f"{CONSTANT} {BOTH} {COLD}"),
     ),
     Stage(
         "all",
         (
-            Source("everyday", 84_000, EVERYTHING, LANGUAGES, LAST_SIZES),
-            Source("things", 28_000, EVERYTHING, LANGUAGES, LAST_SIZES),
-            Source("shapes", 32_000, RELATIONS, ENGLISH, colours=FEW, only=EASY),
-            Source("today", 88_000, drawings.LAST, ENGLISH, colours=SHAPE_COLOURS),
+            Source("everyday", 60_000, EVERYTHING, LANGUAGES, LAST_SIZES),
+            Source("things", 20_000, EVERYTHING, LANGUAGES, LAST_SIZES),
+            Source("shapes", 24_000, RELATIONS, ENGLISH, colours=FEW, only=EASY),
+            Source("today", 84_000, TODAY, ENGLISH, colours=SHAPE_COLOURS),
         ),
-        *(1, 3_600, f"{COSINE} {BOTH} {COLD}"),
+        *(1, 6_000, f"{COSINE} {BOTH} {COLD}"),
     ),
 )
-"""Some 0.9 million pictures are looked at: things alone first, then on grounds, then where they stand, then all."""
+"""Some 1.7 million pictures are looked at: things alone first, then on grounds, then shapes, then all."""
 _TINY = (64, 4)  # rows and steps of a stage that only shows that it runs
 SMOKE = tuple(
     Stage(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from things.packages import CLIPART, NAMES, PHOTO_FILES, PHOTOS, STAMPS, STYLES
+from things.packages import CLIPART, ICONS, NAMES, PHOTO_FILES, PHOTOS, STAMPS, STYLES
 
 EMOJI = {"1f408": "cat", "1f431": "cat face", "1f697": "automobile", "1f34e": "red apple", "1f6b2": "bicycle"}
 GERMAN = {
@@ -59,6 +59,8 @@ def write_cache(cache: Path) -> str:
     for number, (style, package) in enumerate(STYLES.items()):
         fill = f"#{(number * 20 + 20):02x}60{(250 - number * 20):02x}"
         write_set(cache / package.folder, fill, MANY, codes=style in ("noto", "twemoji"))
+    for package in ICONS:
+        write_set(cache / package.folder, "#000", MANY, codes=False)
     write_names(cache / NAMES.folder, MANY)
     for name in PHOTO_FILES:
         (cache / PHOTOS.folder).mkdir(exist_ok=True)

@@ -17,6 +17,7 @@ from support.emoji_sets import write_names, write_set
 from things.altering import altered
 from things.artwork import Artwork, drawn_by, open_artwork, render_artwork
 from things.compose import SMALL_SIZES, TINY_SIZES, Composer, filled, shade, tinted
+from things.gallery import STYLES as GALLERY_STYLES
 from things.names import Drawings, known_names, read_things
 from things.packages import ALL, STYLES, Package, check, fetch
 from things.rows import composition_rows, name_rows, training_rows
@@ -280,11 +281,29 @@ def test_a_package_is_fetched_once(tmp_path: Path) -> None:
 
 
 def test_every_package_is_pinned() -> None:
-    """Each package has a version, a checksum, a licence and an author; share-alike ones only measure."""
+    """Each package has a version, a checksum, a licence and an author; those under the GPL only measure."""
     for package in ALL:
         assert len(package.sha256) == 64
         assert all((package.version, package.licence, package.author))
-        assert package.use == "evaluate" or "SA" not in package.licence
+        assert package.use == "evaluate" or "GPL" not in package.licence
+
+
+def test_no_share_alike_drawing_ships() -> None:
+    """The gallery's drawings are under licences that only ask to be named."""
+    assert not any("SA" in STYLES[style].licence for style in GALLERY_STYLES)
+
+
+def test_variants_of_an_icon_show_what_it_is_called(tmp_path: Path) -> None:
+    """Filled, bold and numbered icons of a bicycle are drawings of one, as many as are wanted; others are not."""
+    names = ("bicycle", "bicycle-fill", "bicycle-2-bold", "bicycle-basket")
+    folder = write_set(tmp_path / "icons", "#000", dict(zip("abcd", names, strict=True)), codes=False)
+    coded = write_set(tmp_path / "coded", "#000", codes=True)
+    bicycle = next(
+        thing for thing in read_things(write_names(tmp_path / "names"), [coded]) if thing.name == "bicycle"
+    )
+    known = known_names([bicycle], [coded])
+    assert len(Drawings(folder, known).of(bicycle)) == 3
+    assert len(Drawings(folder, known, most=2).of(bicycle)) == 2
 
 
 @pytest.mark.parametrize("seed", range(20))
