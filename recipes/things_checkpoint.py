@@ -184,8 +184,6 @@ def flags_of(plan: Plan, stage: Stage, out: str) -> list[str]:
     steps = max(1, round(stage.steps * plan.scale))
     flags = [*ALWAYS, *stage.flags.split(), "--steps", str(steps), "--save-steps", str(plan.save_steps)]
     flags += ["--seed", str(plan.seed)]
-    if stage is plan.stages[-1]:
-        flags += ["--save-dtype", "float16"]
     return [*flags, "--resume"] if os.path.isdir(out) else flags
 
 

@@ -112,12 +112,12 @@ FULL = (
     Stage(
         "all",
         (
-            Source("everyday", 60_000, EVERYTHING, LANGUAGES, LAST_SIZES),
-            Source("things", 20_000, EVERYTHING, LANGUAGES, LAST_SIZES),
-            Source("shapes", 24_000, RELATIONS, ENGLISH, colours=FEW, only=EASY),
-            Source("today", 84_000, TODAY, ENGLISH, colours=SHAPE_COLOURS),
+            Source("everyday", 56_000, EVERYTHING, LANGUAGES, LAST_SIZES),
+            Source("things", 16_000, EVERYTHING, LANGUAGES, LAST_SIZES),
+            Source("shapes", 20_000, RELATIONS, ENGLISH, colours=FEW, only=EASY),
+            Source("today", 96_000, TODAY, ENGLISH, colours=SHAPE_COLOURS),
         ),
-        *(1, 6_000, f"{COSINE} {BOTH} {COLD}"),
+        *(1, 3_800, f"{COSINE} {BOTH} {COLD} --save-dtype float16"),
     ),
 )
 """Some 1.7 million pictures are looked at: things alone first, then on grounds, then shapes, then all."""
