@@ -34,16 +34,16 @@ from numpy.typing import NDArray
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "recipes"))
 
 import synthetic
-from captions import caption
 from imgsearch.client import load_encoder
 from imgsearch.index.reader import ImageIndex
 from imgsearch.search import SearchRequest, ask
 from imgsearch.search.hits import SearchOptions
 from imgsearch.search.ranking.cut import SAMPLE, TAIL, Background, find_cut
 from imgsearch.spec import choose_spec
-from imgsearch.tools.demo.render import render
-from imgsearch.tools.demo.scene import KINDS, Scene, alternatives, draw_scene
 from imgsearch.types import Input, ModelOptions, Silent, Vectors
+from shapes.captions import caption
+from shapes.render import render
+from shapes.scene import KINDS, Scene, alternatives, draw_scene
 
 RIGHT = (0, 1, 5, 50)
 MISSES = 40

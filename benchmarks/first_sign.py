@@ -30,7 +30,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from imgsearch.tools.demo.gallery import draw_gallery
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "recipes"))
+
+from shapes.gallery import draw_gallery
 
 HOME_OFF = {"IMGSEARCH_SERVER": "off", "TERM": "xterm-256color"}
 MOST_SECONDS = 600.0

@@ -22,10 +22,12 @@ from pathlib import Path
 import measure
 from imgsearch.media import formats
 
+RECIPES = str(Path(__file__).parents[1] / "recipes")
 # Written and drawn in processes of their own: on Linux a child's peak memory begins with its parent's.
 DRAW = """
 import sys
-from imgsearch.tools.demo.gallery import draw_gallery
+sys.path.insert(0, sys.argv[2])
+from shapes.gallery import draw_gallery
 draw_gallery(sys.argv[1])
 """
 # Bytecode is written once, before the first step.
@@ -46,10 +48,10 @@ def timed(argv: list[str], env: dict[str, str]) -> dict[str, float]:
 
 
 def eight_pictures(photos: str | None, folder: Path) -> None:
-    """Copy the first 8 photographs of a folder, or the first 8 pictures of the demo's gallery."""
+    """Copy the first 8 photographs of a folder, or the first 8 pictures of a gallery of shapes."""
     if photos is None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as gallery:
-            subprocess.run([sys.executable, "-c", DRAW, gallery], check=True)
+            subprocess.run([sys.executable, "-c", DRAW, gallery, RECIPES], check=True)
             eight_pictures(gallery, folder)
         return
     folder.mkdir()
@@ -73,7 +75,7 @@ def main() -> None:
     checkpoint = Path(options.scratch) / "imgsearch-2b-random"
     if not (checkpoint / "config.json").exists():
         subprocess.run(
-            [sys.executable, "-c", WRITE, str(checkpoint), str(Path(__file__).parents[1] / "recipes")],
+            [sys.executable, "-c", WRITE, str(checkpoint), RECIPES],
             check=True,
         )
     weights = sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))

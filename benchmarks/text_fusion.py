@@ -2,8 +2,8 @@
 
     python benchmarks/text_fusion.py [--covered 0.5 0.6 0.8] [--plain 0.9 1.0]
 
-The demo's gallery is indexed with the demo model, and beside it 100 plain images that have text, as if it had been
-read: 60 receipts, and 40 signs with the colours and shapes that the demo's queries name, as RED LION or THREE STARS
+A gallery of shapes is indexed with the demo model, and beside it 100 plain images that have text, as if it had been
+read: 60 receipts, and 40 signs with the colours and shapes that its queries name, as RED LION or THREE STARS
 HOTEL. Theory: a query that describes an image loses places only to texts that hold nearly all of its words.
 
 Prints which share of the first eight are right for queries that describe images, and for those of one word; then the
@@ -17,10 +17,13 @@ import argparse
 import itertools
 import os
 import random
+import sys
 import tempfile
 from collections.abc import Sequence
 
 from PIL import Image
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "recipes"))
 
 from imgsearch.client import load_encoder
 from imgsearch.index import image_text
@@ -33,8 +36,9 @@ from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.search import query, written
 from imgsearch.search.hits import SearchOptions
 from imgsearch.spec import checkpoint_for
-from imgsearch.tools.demo.gallery import QUERIES, RIGHT, draw_gallery
+from imgsearch.tools.demo.gallery import RIGHT
 from imgsearch.types import Hit, Input, ModelOptions, Silent
+from shapes.gallery import QUERIES, draw_gallery
 
 SIGNS = (
     "RED LION|Circle Bar|three stars hotel|White Horse|BLUE MOON CAFE|the large yellow van|Triangle Sports",
@@ -42,7 +46,7 @@ SIGNS = (
 )
 ON_SIGNS = ("lion", "hotel", "jewellers", "socks", "rain", "sports", "horse", "moon")
 SINGLE = ("red", "cat", "green", "blue", "star", "circle", "triangle")
-"""Queries of one word: a colour, a shape, or a word of the demo."""
+"""Queries of one word: a colour, a shape, or a word that is drawn."""
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ two frames are more than a second apart, and a smooth scroll that most are 17 ms
     python benchmarks/web.py [--rows 100000] [--photos 1000] [--work DIR] [--index DIR] [--size 1280x800]
         [--queries 12] [--speed 2500] [--seconds 12] [--chromium PATH] [--only keys,paint,scroll,memory]
 
-Without --index an index is made in --work and used again: scenes of the demo, each file with bytes of its own, embedded
+Without --index an index is made in --work and used again: scenes of shapes, each file with bytes of its own, embedded
 by the demo model with a little noise; the first --photos of them have 12 megapixels, the others are small, and all
 have a date and a camera. Any other index does, too; its model is then the one that is timed. Thumbnails of the made
 index are deleted before memory is measured. Takes the system's Chromium by playwright, without a GPU. Prints a table
@@ -155,9 +155,9 @@ def _scenes(encoder: Any, spec: Any) -> tuple[list[bytes], list[bytes], Any]:
     import numpy as np
     from PIL import Image
 
-    from imgsearch.tools.demo.render import render
-    from imgsearch.tools.demo.scene import KINDS, draw_scene
     from imgsearch.types import Input
+    from shapes.render import render
+    from shapes.scene import KINDS, draw_scene
 
     chance, rows = random.Random(18), []
     small: list[bytes] = []

@@ -2,7 +2,7 @@
 
     python docs/screenshots.py        # needs a Chromium and the extra [dev]; writes into docs/img/
 
-The images are those of `imgsearch demo` and more of their kind, as a person would have them: in folders, taken over
+The images are shapes (recipes/shapes), as a person would have them: in folders, taken over
 four years with three cameras, some of them in bursts, saved again or copied. The page is the real one.
 """
 
@@ -24,9 +24,12 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from imgsearch.tools.demo.gallery import draw_gallery
-from imgsearch.tools.demo.render import render
-from imgsearch.tools.demo.scene import KINDS, draw_scene
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "recipes"))
+
+from shapes.gallery import draw_gallery  # noqa: E402
+from shapes.render import render  # noqa: E402
+from shapes.scene import KINDS, draw_scene  # noqa: E402
 
 PICTURES = Path(__file__).parent / "img"
 CAMERAS = (("FUJIFILM", "X-T5"), ("SONY", "ILCE-7M3"), ("Apple", "iPhone 15"))
@@ -40,7 +43,7 @@ FOLDERS = (
     "2026/Walks",
 )
 SIZES = ((960, 720), (720, 960), (800, 800), (1080, 720))
-MORE = 300  # images beside those of the demo
+MORE = 300  # images beside those of the gallery
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 MAKE, MODEL, TAKEN, EXIF, OFFSET = 0x010F, 0x0110, 0x9003, 0x8769, 0x9011
 QUERY = "three white stars on blue"
@@ -57,7 +60,7 @@ def save(image: Image.Image, path: Path, taken: datetime, camera: tuple[str, str
 
 
 def draw_photos(folder: Path) -> None:
-    """Draw the collection: the demo's images and more, with dates, cameras, bursts, exports and copies."""
+    """Draw the collection: a gallery of shapes and more, with dates, cameras, bursts, exports and copies."""
     chance = random.Random(18)
     drawn = folder.parent / "drawn"
     drawn.mkdir(parents=True)

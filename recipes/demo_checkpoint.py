@@ -18,12 +18,12 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from captions import caption
 from card import model_card
-from drawings import write_datasets
 from imgsearch.model.locate import DEMO_FOLDER
-from imgsearch.tools.demo.scene import KINDS, draw_scene
 from random_checkpoint import PUBLISHED_2B, write_random_checkpoint
+from shapes.captions import caption
+from shapes.drawings import write_datasets
+from shapes.scene import KINDS, draw_scene
 
 MIN_PIXELS, MAX_PIXELS = 4_096, 5_120  # 64 × 64 to 64 × 80 pixels: 16 to 20 tokens
 SIZES: dict[str, Any] = PUBLISHED_2B | {

@@ -24,15 +24,15 @@ from typing import Any
 
 from PIL import Image
 
-from captions import caption as shape_caption
 from demo_checkpoint import SIZES, measure, run
 from imgsearch.machine import cores
 from imgsearch.model.locate import DEMO_FOLDER
-from imgsearch.tools.demo.scene import KINDS as SHAPE_KINDS
-from imgsearch.tools.demo.scene import draw_scene
-from imgsearch.tools.demo.things import GALLERY
+from imgsearch.tools.demo.gallery import GALLERY
 from local_attention import attend_to_neighbours
 from random_checkpoint import TERSE_TEMPLATE, write_random_checkpoint
+from shapes.captions import caption as shape_caption
+from shapes.scene import KINDS as SHAPE_KINDS
+from shapes.scene import draw_scene
 from things import evaluation, packages
 from things.artwork import Artwork, drawn_by, is_rendered, open_artwork, render_artwork
 from things.card import model_card

@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from imgsearch.tools.demo.scene import COLOURS
+from shapes.scene import COLOURS
 from things.names import Thing
 
 # Folders of signs, whose files are often called by what they don't show.

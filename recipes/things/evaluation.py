@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-import drawings
 from parquet_writer import write_parquet
+from shapes import drawings
 from things.artwork import Artwork
 from things.compose import SMALL_SIZES, Composer
 from things.names import LANGUAGES, Thing

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from imgsearch.tools.demo.gallery import PICTURES, RIGHT
-from imgsearch.tools.demo.things import ATTRIBUTION, CONTENTS
+from imgsearch.tools.demo.gallery import ATTRIBUTION, CONTENTS, PICTURES, RIGHT
 from things import packages
 from things.artwork import Artwork, drawn_by, open_artwork, render_artwork
 from things.compose import Composer

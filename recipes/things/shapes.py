@@ -1,10 +1,10 @@
-"""The shapes of the demo as things, so that colours, places and relations can be learned of what is easy to see."""
+"""Shapes as things, so that colours, places and relations can be learned of what is easy to see."""
 
 from __future__ import annotations
 
 from PIL import Image, ImageDraw
 
-from imgsearch.tools.demo.render import draw_shape
+from shapes.render import draw_shape
 from things.artwork import SIDE
 from things.names import LANGUAGES, Thing
 

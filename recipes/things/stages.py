@@ -12,11 +12,11 @@ from typing import Any
 
 from PIL import Image
 
-import drawings
-from drawn_rows import training_rows as shape_rows
-from imgsearch.tools.demo.scene import COLOURS as SHAPE_COLOURS
-from imgsearch.tools.demo.scene import SHAPES
 from parquet_writer import write_parquet
+from shapes import drawings
+from shapes.drawn_rows import training_rows as shape_rows
+from shapes.scene import COLOURS as SHAPE_COLOURS
+from shapes.scene import SHAPES
 from things.artwork import Artwork, open_artwork
 from things.compose import LEAST_SIZES, SMALL_SIZES, TINY_SIZES, Composer
 from things.packages import TRAINING_STYLES

@@ -78,14 +78,15 @@ def source_files() -> set[str]:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """The package with its demo model and its types, man page, desktop entry and icon; no tests; under 8 MB."""
+    """The package with its demo model, gallery and types, man page, desktop entry and icon; no tests; under 22 MB."""
     names = set(zipfile.ZipFile(wheel).namelist())
     info = f"imgsearch_vl-{VERSION}.dist-info/"
     shared = {f"imgsearch_vl-{VERSION}.data/data/{name}" for name in SHARED}
     assert {name for name in names if not name.startswith(info)} == source_files() | shared
-    assert {"imgsearch/py.typed", "imgsearch/tools/demo/checkpoint/model.safetensors"} <= names
+    demo = {f"imgsearch/tools/demo/{name}" for name in ("checkpoint/model.safetensors", "gallery.zip")}
+    assert {"imgsearch/py.typed", *demo} <= names
     assert info + "licenses/LICENSE" in names
-    assert wheel.stat().st_size < 8e6
+    assert wheel.stat().st_size < 22e6
 
 
 def test_the_sdist_holds_all_that_its_tests_read(dist: Path) -> None:
@@ -108,7 +109,7 @@ def test_the_installed_program_says_its_version_and_helps(environment: Path, tmp
 
 
 def test_the_demo_runs_from_the_wheel_without_a_download(environment: Path, tmp_path: Path) -> None:
-    """In an empty home folder, without network, the demo draws, indexes, searches and shows what is next."""
+    """In an empty home folder, without network, the demo unpacks, indexes, searches and shows what is next."""
     program = environment / "bin" / "imgsearch"
     done = run(program, "demo", cwd=tmp_path, HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert "6 of 6 first results" in done.stderr

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from imgsearch.tools.demo.gallery import QUERIES, draw_gallery
+from shapes.gallery import QUERIES, draw_gallery
 from support.serving import Running, running
 
 if TYPE_CHECKING:

@@ -44,7 +44,6 @@ ONLY_IN = {
         "model/library/",
         "rgb",
         "tools/collect/sheet",
-        "tools/demo/",
     },
     "rapidocr": {"indexing/derived/ocr"},
     "cv2": {"indexing/derived/ocr"},

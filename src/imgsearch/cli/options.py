@@ -69,7 +69,7 @@ Model = Annotated[
         "--model",
         metavar="NAME|DIR",
         autocompletion=completion.models,
-        help="The model: a folder, a name (see: imgsearch models), or demo (small, included; knows only drawn shapes)",
+        help="The model: a folder, a name (see: imgsearch models), or demo (small, included; knows only drawings)",
         rich_help_panel=MODEL,
     ),
 ]

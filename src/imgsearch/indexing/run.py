@@ -62,7 +62,7 @@ from imgsearch.types import (
 )
 
 _DEMO_ONLY = Message(
-    "the demo model only knows drawn shapes; for photos, leave out ",
+    "the demo model only knows drawings of everyday things; for photos, leave out ",
     Option("model", "demo"),
 )
 

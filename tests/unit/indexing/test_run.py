@@ -227,14 +227,14 @@ def test_a_folder_of_raw_files_says_so(
 
 
 def test_the_demo_model_is_not_for_photos(folder: str, gallery: Path, fake_model: FakeModel) -> None:
-    """A run with the demo model tells that it only knows drawn shapes, if it has work and advice is wanted."""
+    """A run with the demo model tells that it only knows drawings, if it has work and advice is wanted."""
     for advise, told in ((False, False), (True, True)):
         notes = Notes()
         run(folder, gallery, model=ModelOptions("demo"), rebuild=True, advise=advise, reporter=notes)
-        assert ("only knows drawn shapes" in notes.text) == told
+        assert ("only knows drawings of everyday things" in notes.text) == told
     notes = Notes()
     run(folder, gallery, reporter=notes)
-    assert "drawn shapes" not in notes.text
+    assert "only knows drawings" not in notes.text
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "no picture", "a file of text"])

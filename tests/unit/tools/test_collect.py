@@ -252,7 +252,7 @@ def test_a_contact_sheet_marks_what_is_wrong(tmp_path: Path) -> None:
     blue[..., 2] = 255
     cells = [Cell(blue[:, : 90 - n], n + 1, 0.9 - n / 100, right=n != 1) for n in range(5)]
     with open(tmp_path / "sheet.png", "wb") as file:
-        draw_contact_sheet(file, "PNG", "a query", "4 of 5 correct", cells, few_colours=True)
+        draw_contact_sheet(file, "PNG", "a query", "4 of 5 correct", cells)
     sheet = Image.open(tmp_path / "sheet.png").convert("RGB")
     assert sheet.size == (16 + 4 * 220, 64 + 2 * 250)
     for number, (column, row) in enumerate([(0, 0), (1, 0), (2, 0), (3, 0), (0, 1)]):

@@ -11,17 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captions import caption
-from drawn_rows import evaluation_rows, training_rows
-from imgsearch.tools.demo.gallery import (
-    EXAMPLE,
-    PICTURES,
-    QUERIES,
-    RIGHT,
-    draw_gallery,
-)
-from imgsearch.tools.demo.render import SIZES, render
-from imgsearch.tools.demo.scene import (
+from imgsearch.tools.demo.gallery import PICTURES, RIGHT
+from shapes.captions import caption
+from shapes.drawn_rows import evaluation_rows, training_rows
+from shapes.gallery import EXAMPLE, QUERIES, draw_gallery
+from shapes.render import SIZES, render
+from shapes.scene import (
     ATTRIBUTES,
     AWAY_SHAPES,
     COLOURS,
@@ -91,7 +86,7 @@ def test_two_ways_of_saying_a_relation_are_one_combination() -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the drawing out, for tests of the scenes alone."""
-    monkeypatch.setattr("drawn_rows.render", lambda scene, chance: Image.new("1", (1, 1)))
+    monkeypatch.setattr("shapes.drawn_rows.render", lambda scene, chance: Image.new("1", (1, 1)))
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -78,12 +78,10 @@ def write_sheet(path: str, results: Sequence[Result], reporter: Reporter) -> dic
     return missing
 
 
-def draw_contact_sheet(
-    file: BinaryIO, format: str, title: str, note: str, cells: Sequence[Cell], *, few_colours: bool = False
-) -> None:
+def draw_contact_sheet(file: BinaryIO, format: str, title: str, note: str, cells: Sequence[Cell]) -> None:
     """Draw the title and a note above the images, in rows of four, or more where there are many.
 
-    ``few_colours``: a palette shows them as well in a third of the bytes. Raises OSError if it can't be written.
+    Raises OSError if it can't be written.
     """
     columns = max(_COLUMNS, math.isqrt(max(0, len(cells) - 1)) + 1)
     caption = _LINE * (2 if any(cell.name for cell in cells) else 1)
@@ -98,8 +96,6 @@ def draw_contact_sheet(
         _draw_cell(
             sheet, draw, (_GAP + column * (_CELL + _GAP), _TITLE + row * (_CELL + caption + _GAP)), cell
         )
-    if few_colours:
-        sheet = sheet.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
     sheet.save(file, format, optimize=True)
 
 

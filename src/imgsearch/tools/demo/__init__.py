@@ -1,4 +1,4 @@
-"""Use case: show how imgsearch works: draw or unpack a gallery, index it, search it, check the results."""
+"""Use case: show how imgsearch works: unpack a gallery, index it, search it, check the results."""
 
 from __future__ import annotations
 
@@ -20,24 +20,19 @@ from imgsearch.search.hits import SearchOptions
 from imgsearch.spec import checkpoint_for
 from imgsearch.text import Call, Message, Option, error_line, plural
 from imgsearch.tools.collect.sheet import Cell, draw_contact_sheet
-from imgsearch.tools.demo import things
-from imgsearch.tools.demo.gallery import RIGHT, Gallery, Question, drawn_shapes
+from imgsearch.tools.demo.gallery import RIGHT, Gallery, Question, unpack_gallery
 from imgsearch.types import Hit, Input, ModelOptions, Reporter, Silent
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What a demo found: how many results, how many of them correct, and the page that shows them.
-
-    ``everyday`` says that the gallery shows everyday things, not only drawn shapes.
-    """
+    """What a demo found: how many results, how many of them correct, and the page that shows them."""
 
     searches: int
     shown: int
     correct: int
     first_correct: int
     page: str
-    everyday: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +46,10 @@ class _Search:
 
 
 def run_demo(out: str, reporter: Reporter) -> DemoResult:
-    """Make a gallery in ``out``, index it, run six searches and draw a contact sheet of each.
+    """Unpack the gallery into ``out``, index it, run six searches and draw a contact sheet of each.
 
-    It is of everyday things if one ships with the model, else of shapes that are drawn; what is in ``out`` from an
-    earlier demo is made again. Raises StorageError if ``out`` can't be written or holds
-    images of somebody else's, CheckpointError if the demo checkpoint is not in the package.
+    What is in ``out`` from an earlier demo is made again. Raises StorageError if ``out`` can't be written or holds
+    images of somebody else's, or if the gallery is not in the package; CheckpointError if the demo checkpoint is not.
     """
     out = os.path.abspath(out)
     pictures, sheets, folder = (os.path.join(out, name) for name in ("pictures", "sheets", ".imgsearch"))
@@ -65,12 +59,10 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
         )
     try:
         os.makedirs(sheets, exist_ok=True)  # before the pictures, so that it tells a gallery of ours
-        everyday = os.path.exists(things.GALLERY)
-        gallery = things.unpack_gallery(pictures) if everyday else drawn_shapes(pictures)
+        gallery = unpack_gallery(pictures)
     except OSError as error:
         raise _unwritable(out, error) from error
-    made = "unpacked" if everyday else "drawn"
-    reporter.say(f"{len(gallery.pictures)} test images {made} in {os.path.relpath(pictures)}")
+    reporter.say(f"{len(gallery.pictures)} test images unpacked in {os.path.relpath(pictures)}")
     options = ModelOptions(model=DEMO_MODEL)
     result = index_pictures([pictures], folder, IndexOptions(model=options, advise=False), reporter)
     reporter.say(Message(result.summary(folder), "."))
@@ -98,14 +90,12 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
         sheet = os.path.join(sheets, f"{number}-{'-'.join(search.wanted.text.split())}.png")
         try:
             with open(sheet, "wb") as file:
-                # Drawn shapes have few colours.
-                draw_contact_sheet(file, "PNG", search.title, note, cells, few_colours=not everyday)
+                draw_contact_sheet(file, "PNG", search.title, note, cells)
         except OSError as error:
             raise _unwritable(sheet, error) from error
         sheets_drawn.append(sheet)
-    if gallery.absent is not None:
-        told = f"{plural(near, 'image')} stand out" if near else "nothing stands out"
-        reporter.say(Message(f"{told}   ", Call("query", {"questions": [gallery.absent]})))
+    told = f"{plural(near, 'image')} stand out" if near else "nothing stands out"
+    reporter.say(Message(f"{told}   ", Call("query", {"questions": [gallery.absent]})))
     try:
         _write_page(page, sheets_drawn)
     except OSError as error:
@@ -116,7 +106,6 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
         correct=sum(map(sum, marks)),
         first_correct=sum(row[0] for row in marks),
         page=page,
-        everyday=everyday,
     )
 
 
@@ -154,7 +143,5 @@ def _search(
         hits = similar(index, gallery.example, encoder, SearchOptions(n=RIGHT))
         title = f"similar to {os.path.basename(path)} ({gallery.alike.text})"
         searches.append(_Search(command, title, gallery.alike, hits))
-        if gallery.absent is None:
-            return searches, 0
         absent = SearchRequest("query", gallery.absent, options=SearchOptions(n=RIGHT, cut="auto"))
         return searches, len(ask(index, absent, encoder).hits)

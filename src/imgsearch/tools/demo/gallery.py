@@ -1,57 +1,19 @@
-"""Draws the gallery of the demo: images with known contents, and queries whose correct results are known."""
+"""Unpacks the gallery of the demo: drawings of everyday things, and queries whose correct results are known."""
 
 from __future__ import annotations
 
+import json
 import os
-import random
-from collections.abc import Mapping
+import zipfile
 from dataclasses import dataclass
 
-from imgsearch.tools.demo.render import SIZES, render
-from imgsearch.tools.demo.scene import KINDS, Scene, alternatives, draw_scene
+from imgsearch.errors import StorageError
 
+GALLERY = os.path.join(os.path.dirname(__file__), "gallery.zip")
+"""The images, ``CONTENTS`` and ``ATTRIBUTION``."""
+CONTENTS, ATTRIBUTION = "gallery.json", "ATTRIBUTION.md"
 PICTURES = 300
 RIGHT = 8  # images of the gallery that match each query
-_NEAR = 10  # images that miss each query by one attribute
-
-
-@dataclass(frozen=True, slots=True)
-class DemoQuery:
-    """A query's text and the scene that it describes; None in the scene is left open by the query."""
-
-    text: str
-    scene: Scene
-
-    def matches(self, scene: Scene) -> bool:
-        """Tell whether an image of ``scene`` shows all that the query describes."""
-        wanted = self.scene
-        if wanted.word != scene.word:
-            return False
-        things = {(scene.colour, scene.shape, scene.count or 1)}
-        if scene.relation is not None:
-            things = {(scene.colour, scene.shape, 1), (str(scene.other_colour), scene.other_shape, 1)}
-        if (wanted.colour, wanted.shape, wanted.count or 1) not in things:
-            return False
-        pairs = ((wanted.ground, scene.ground), (wanted.size, scene.size), (wanted.texture, scene.texture))
-        return all(want in (None, "", have) for want, have in pairs)
-
-
-QUERIES = (
-    DemoQuery("red circle", Scene("group", "red", "", "circle", count=1)),
-    DemoQuery("three white stars on blue", Scene("group", "white", "blue", "star", count=3)),
-    DemoQuery(
-        "a large yellow triangle on purple",
-        Scene("size", "yellow", "purple", "triangle", count=1, size="large"),
-    ),
-    DemoQuery(
-        "a green diamond on a striped pink background",
-        Scene("texture", "green", "pink", "diamond", count=1, texture="striped"),
-    ),
-    DemoQuery("the word cat in black on white", Scene("word", "black", "white", word="cat")),
-)
-"""The queries of the demo; an empty ground is one that the query does not mention."""
-EXAMPLE = DemoQuery("two orange squares on black", Scene("group", "orange", "black", "square", count=2))
-"""What the image shows that the demo searches for similar ones of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,65 +29,52 @@ class Gallery:
     """The images of a demo by their paths, and what is asked of them.
 
     ``example`` is the image that similar ones are searched for; ``alike`` says what it shows, and which images do, too.
-    ``absent`` is a query that no image answers, None if that is not asked.
+    ``absent`` is a query that no image answers.
     """
 
     pictures: tuple[str, ...]
     questions: tuple[Question, ...]
     example: str
     alike: Question
-    absent: str | None = None
+    absent: str
 
 
-def drawn_shapes(folder: str) -> Gallery:
-    """Draw the gallery of shapes into ``folder``. Raises OSError if it can't be written."""
-    scenes = draw_gallery(folder)
+def unpack_gallery(folder: str) -> Gallery:
+    """Write the gallery's images into ``folder`` and return what is asked of them; what is there already stays.
 
-    def question(demo_query: DemoQuery) -> Question:
-        return Question(
-            demo_query.text, frozenset(path for path, scene in scenes.items() if demo_query.matches(scene))
-        )
-
-    alike = question(EXAMPLE)
-    example = next(path for path in scenes if path in alike.right)
-    return Gallery(tuple(scenes), tuple(map(question, QUERIES)), example, alike)
-
-
-def draw_gallery(folder: str, seed: int = 0) -> Mapping[str, Scene]:
-    """Draw 300 images into ``folder`` and return what each of them shows, by path.
-
-    Each query has 8 correct results among them and 10 images that miss it by one attribute; the others are
-    drawn at random. The same seed draws the same images. Raises OSError if the folder can't be written.
+    Raises OSError if the folder can't be written, StorageError if the archive is damaged or missing.
     """
-    chance = random.Random(f"gallery {seed}")
-    scenes: list[Scene] = []
-    for demo_query in (*QUERIES, EXAMPLE):
-        scene = demo_query.scene
-        scenes += [_with_ground(scene, chance) for _ in range(RIGHT)]
-        for n in range(_NEAR):
-            attributes = [name for name in scene.attributes() if scene.ground or name != "ground"]
-            attribute = attributes[n % len(attributes)]
-            scenes.append(chance.choice(alternatives(_with_ground(scene, chance), attribute)))
-    while len(scenes) < PICTURES:
-        scene = draw_scene(chance.choice(KINDS), chance)
-        # A scene that leaves its size or texture open may have the one of the query: neither correct nor wrong.
-        if not any(_same_thing(demo_query.scene, scene) for demo_query in (*QUERIES, EXAMPLE)):
-            scenes.append(scene)
-    chance.shuffle(scenes)
+    try:
+        with zipfile.ZipFile(GALLERY) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        contents = json.loads(files.pop(CONTENTS))
+    except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise StorageError(
+            f"the demo's gallery is damaged in this installation ({GALLERY}); install imgsearch again"
+        ) from error
     os.makedirs(folder, exist_ok=True)
-    drawn = {}
-    for number, scene in enumerate(scenes, start=1):
-        path = os.path.join(folder, f"{number:03}.png")
-        width, height = chance.choice(SIZES)
-        render(scene, chance, (2 * width, 2 * height)).save(path)
-        drawn[path] = scene
-    return drawn
+    for name, content in files.items():
+        _write(os.path.join(folder, name), content)
+
+    def question(entry: dict[str, object]) -> Question:
+        names = entry["right"]
+        assert isinstance(names, list)
+        return Question(str(entry["text"]), frozenset(os.path.join(folder, name) for name in names))
+
+    return Gallery(
+        pictures=tuple(os.path.join(folder, name) for name in files if name != ATTRIBUTION),
+        questions=tuple(map(question, contents["questions"])),
+        example=os.path.join(folder, contents["example"]["file"]),
+        alike=question(contents["example"]),
+        absent=contents["absent"],
+    )
 
 
-def _same_thing(wanted: Scene, scene: Scene) -> bool:
-    return (wanted.colour, wanted.shape, wanted.word) == (scene.colour, scene.shape, scene.word)
-
-
-def _with_ground(scene: Scene, chance: random.Random) -> Scene:
-    """Give a scene whose query leaves the ground open one at random."""
-    return scene if scene.ground else chance.choice(alternatives(scene, "ground"))
+def _write(path: str, content: bytes) -> None:
+    """Write a file unless it has this content: an image that is as it was need not be read again by the index."""
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            if file.read() == content:
+                return
+    with open(path, "wb") as file:
+        file.write(content)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from captions import caption
-from imgsearch.tools.demo.render import render
-from imgsearch.tools.demo.scene import COLOURS, SHAPES, Scene, alternatives, draw_scene
+from shapes.captions import caption
+from shapes.render import render
+from shapes.scene import COLOURS, SHAPES, Scene, alternatives, draw_scene
 
 # How often a training negative differs in an attribute: mostly in those that in-batch negatives tell little of.
 _NEGATIVES = {

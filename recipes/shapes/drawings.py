@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from PIL import Image
 
-from drawn_rows import Row, evaluation_rows, training_rows
-from imgsearch.tools.demo.scene import AWAY_SHAPES, COLOURS, SHAPES
 from parquet_writer import write_parquet
+from shapes.drawn_rows import Row, evaluation_rows, training_rows
+from shapes.scene import AWAY_SHAPES, COLOURS, SHAPES
 
 # Weights of the kinds of scenes.
 GROUPS = {"group": 1.0}

@@ -9,7 +9,7 @@ import random
 
 from PIL import Image, ImageDraw, ImageFont
 
-from imgsearch.tools.demo.scene import Scene
+from shapes.scene import Scene
 
 # Hue, saturation and value of each colour; every picture has its own shade within these bounds.
 _RANGES = {

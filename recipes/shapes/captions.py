@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from imgsearch.tools.demo.scene import Scene
+from shapes.scene import Scene
 
 _NUMBERS = {2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4")}
 _PLURALS = {"cross": "crosses"}
