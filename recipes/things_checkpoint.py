@@ -1,4 +1,4 @@
-"""Trains a model that knows everyday things, from random weights: python recipes/things_checkpoint.py.
+"""Trains the demo model, which knows everyday things, from random weights: python recipes/things_checkpoint.py.
 
 One command does everything: it fetches the packages, renders their drawings, draws the scenes of each stage,
 trains stage by stage with ``imgsearch train`` and measures with ``imgsearch eval``. Stopped or killed at any
@@ -18,18 +18,19 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
-from demo_checkpoint import SIZES, measure, run
 from imgsearch.machine import cores
 from imgsearch.model.locate import DEMO_FOLDER
 from imgsearch.tools.demo.gallery import GALLERY
 from local_attention import attend_to_neighbours
-from random_checkpoint import TERSE_TEMPLATE, write_random_checkpoint
+from measuring import measure, run
+from random_checkpoint import PUBLISHED_2B, TERSE_TEMPLATE, write_random_checkpoint
 from shapes.captions import caption as shape_caption
 from shapes.scene import KINDS as SHAPE_KINDS
 from shapes.scene import draw_scene
@@ -48,13 +49,34 @@ from things.wording import caption
 MIN_PIXELS, MAX_PIXELS = 2_304, 5_120  # 48 × 48 to 64 × 80 pixels: 9 to 20 tokens
 DIMS = "256,128,64"
 VOCABULARY = 10_000  # nearly every English name in as many tokens as it has words
-LARGER: dict[str, Any] = SIZES | {
-    "text_config": SIZES["text_config"]
-    | {"hidden_size": 256, "intermediate_size": 640, "vocab_size": VOCABULARY + 40},
-    "vision_config": SIZES["vision_config"]
-    | {"hidden_size": 192, "intermediate_size": 512, "out_hidden_size": 256},
+SIZES: dict[str, Any] = PUBLISHED_2B | {
+    "text_config": PUBLISHED_2B["text_config"]
+    | {
+        "head_dim": 48,
+        "hidden_size": 256,
+        "intermediate_size": 640,
+        "max_position_embeddings": 4096,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 3,
+        "num_key_value_heads": 2,
+        "rope_scaling": {"mrope_interleaved": True, "mrope_section": [8, 8, 8], "rope_type": "default"},
+        "rope_theta": 10_000,
+        "vocab_size": VOCABULARY + 40,
+    },
+    "vision_config": PUBLISHED_2B["vision_config"]
+    | {
+        "deepstack_visual_indexes": [2],
+        "depth": 6,
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_heads": 4,
+        "num_position_embeddings": 100,
+        "out_hidden_size": 256,
+        "patch_size": 8,
+    },
 }
-"""The demo model's architecture, wider: 8.3 million parameters."""
+"""The architecture of the published 2B model, both towers, deepstack, mrope and tied embeddings, in small: 8.3 million
+parameters."""
 # So that an image's vector says what stands where before anything is learned: with small position embeddings it
 # doesn't. And token embeddings so small that the few steps which a name gets move them far: both together teach names
 # five times as fast, and attention that begins at the neighbours once more 1.4 times (benchmarks/LOG.md).
@@ -216,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--work", metavar="DIR", default="things-checkpoint", help="where data and stages are kept"
+        "--work", metavar="DIR", help="where data and stages are kept (default: things-checkpoint)"
     )
     parser.add_argument(
         "--cache",
@@ -233,10 +255,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--install", action="store_true", help="put the model where --model demo finds it")
     given = parser.parse_args(arguments)
-    plan = Plan(FULL, LARGER, seed=given.seed, scale=given.scale)
+    plan = Plan(FULL, SIZES, seed=given.seed, scale=given.scale)
     if given.smoke:
-        plan = Plan(SMOKE, LARGER, names=20, pairs=4, captions=3_000, save_steps=2, seed=given.seed)
-    cache, work = os.path.abspath(given.cache), os.path.abspath(given.work)
+        plan = Plan(SMOKE, SIZES, names=20, pairs=4, captions=3_000, save_steps=2, seed=given.seed)
+    # A run in earnest must not go on from what a smoke run has left.
+    work = os.path.abspath(given.work or (tempfile.mkdtemp() if given.smoke else "things-checkpoint"))
+    cache = os.path.abspath(given.cache)
     if given.draw:
         artwork, photos = prepare(cache)
         data, stamps = os.path.join(work, "data"), packages.fetch(packages.STAMPS, cache)

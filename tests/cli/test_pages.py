@@ -129,7 +129,7 @@ def failure(command: str) -> str | None:
     if words[0] == "imgsearch" and not SHELL.search(command.partition(" #")[0]):
         done = imgsearch(*(os.path.expanduser(word) for word in words[1:]))
         code, err = done.code, done.err
-    elif words[:2] == ["python", "recipes/demo_checkpoint.py"]:
+    elif words[:2] == ["python", "recipes/second_domain.py"]:
         code, err, drawings = _drawn(command)
         shutil.copytree(drawings, "drawings")
     else:

@@ -1,4 +1,4 @@
-"""The recipe of the model that knows everyday things: what it draws, how it goes on, and the tables it writes."""
+"""The recipe of the demo model: what it draws, how it goes on, and the tables it writes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from things.stages import ENGLISH, FEW, FULL, LANGUAGES, Source, Stage, write_st
 
 pytestmark = pytest.mark.slow("trains")
 
-_SMALL = things_checkpoint.LARGER | {
-    "text_config": things_checkpoint.LARGER["text_config"] | {"num_hidden_layers": 1},
-    "vision_config": things_checkpoint.LARGER["vision_config"] | {"depth": 3},
+_SMALL = things_checkpoint.SIZES | {
+    "text_config": things_checkpoint.SIZES["text_config"] | {"num_hidden_layers": 1},
+    "vision_config": things_checkpoint.SIZES["vision_config"] | {"depth": 3},
 }
 _FLAGS = "--batch-size 8 --mini-batch 8"
 _STAGES = (
@@ -163,7 +163,7 @@ def test_the_stages_fit_the_model(cache: str) -> None:
     """The full recipe's model has at most ten million parameters, and its stages end cold, in every language."""
     from random_checkpoint import _shapes
 
-    assert sum(torch.Size(shape).numel() for shape in _shapes(things_checkpoint.LARGER).values()) < 10e6
+    assert sum(torch.Size(shape).numel() for shape in _shapes(things_checkpoint.SIZES).values()) < 10e6
     assert "cosine" in FULL[-1].flags
     assert set(FULL[-1].sources[0].languages) == set(LANGUAGES)
     assert open_artwork(things_checkpoint.artwork_folder(cache)).shown("twemoji")
