@@ -257,7 +257,9 @@ def _preprocessor_config(vision: dict[str, Any]) -> dict[str, Any]:
 
 def _shapes(config: dict[str, Any]) -> _Shapes:
     """Return the names and shapes of all tensors, as the model that will load them declares them."""
-    from imgsearch.model.reference import Qwen3VLConfig, Qwen3VLForEmbedding
+    from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
+
+    from imgsearch.model.reference import Qwen3VLForEmbedding
 
     with torch.device("meta"):
         model = Qwen3VLForEmbedding(Qwen3VLConfig.from_dict(copy.deepcopy(config)))

@@ -198,7 +198,8 @@ def training_time(log: Sequence[dict[str, Any]]) -> float:
     steps = [0, *(entry["step"] for entry in timed)]
     lengths = [now - before for before, now in itertools.pairwise(steps)]
     paces = [entry["seconds"] / length for entry, length in zip(timed, lengths, strict=True)]
-    return statistics.median(paces) * steps[-1]
+    seconds: float = statistics.median(paces) * steps[-1]
+    return seconds
 
 
 def flags_of(plan: Plan, stage: Stage, out: str) -> list[str]:

@@ -117,9 +117,8 @@ class Composer:
             low, high = along.get(scene.place, (0.42, 0.58))
             at, across = chance.uniform(low, high), chance.uniform(0.35, 0.65)
             shares = (at, across) if scene.place in ("left", "right", "middle") else (across, at)
-            return [
-                tuple(start + share * (end - start) for share, (start, end) in zip(shares, free, strict=True))  # type: ignore[misc]
-            ]
+            x, y = (start + share * (end - start) for share, (start, end) in zip(shares, free, strict=True))
+            return [(x, y)]
         gap = 1.06 * length + 1
         for _ in range(60):
             centres: list[tuple[float, float]] = []

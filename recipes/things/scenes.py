@@ -54,7 +54,8 @@ class Scene:
 
     def key(self) -> tuple[object, ...]:
         """Return the combination, the same for two ways of saying one relation or pair."""
-        first, second = (self.thing, self.colour), (self.other, self.other_colour)
+        first: tuple[int | None, str | None] = self.thing, self.colour
+        second = self.other, self.other_colour
         relation = self.relation
         turned = self.relation in ("right of", "below") or (self.kind == "pair" and str(first) > str(second))
         if turned:

@@ -15,7 +15,7 @@ _PLURALS = """
     loaf:loaves goose:geese deer:deer
 """
 _IRREGULAR = dict(pair.split(":") for pair in _PLURALS.split())
-_NUMBERS = {
+_NUMBERS: dict[str, dict[int, tuple[str, ...]]] = {
     "en": {1: ("one", "1"), 2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4")},
     "de": {1: ("ein", "eine", "1"), 2: ("zwei", "2"), 3: ("drei", "3"), 4: ("vier", "4")},
     "fr": {1: ("un", "une", "1"), 2: ("deux", "2"), 3: ("trois", "3"), 4: ("quatre", "4")},
