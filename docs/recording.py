@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,16 +23,17 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 from terminal_picture import CELL, MARGIN, PICTURES, terminal_for  # noqa: E402
 
+from imgsearch.tools.demo.gallery import unpack_gallery  # noqa: E402
 from support.terminal_pictures import GROUND, Screen  # noqa: E402
 from support.terminal_replies import run_on_terminal  # noqa: E402
 
 WINDOW = 88, 30
 TYPED, LEAST, LONGEST = 32, 80, 120  # milliseconds: of a key, of a frame of output, of a wait without any
-SCENES = [  # a command, and how long its answer is shown, in milliseconds
-    ("imgsearch index shapes --model demo", 1200),
-    ("imgsearch query three white stars on blue -k 8", 2200),
-    ("imgsearch query three white stars on blue -k 8 --preview", 2800),
-    ("imgsearch similar shapes/007.png -k 8 -p", 3200),
+SCENES = [  # a command, with the example of the gallery, and how long its answer is shown, in milliseconds
+    ("imgsearch index drawings --model demo", 1200),
+    ("imgsearch query a birthday cake -k 8", 2200),
+    ("imgsearch query a birthday cake -k 8 --preview", 2800),
+    ("imgsearch similar {example} -k 8 -p", 3200),
 ]
 
 
@@ -123,18 +122,14 @@ def environment(home: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Draw the demo's images, then record the scenes."""
+    """Unpack the demo's images, then record the scenes."""
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
-        demo = ["imgsearch", "demo"]
-        subprocess.run(
-            demo, cwd=home, env={**os.environ, **environment(home)}, check=True, capture_output=True
-        )
-        shutil.move(Path(home, "demo-gallery", "pictures"), Path(home, "shapes"))
-        shutil.rmtree(Path(home, "demo-gallery"))
+        gallery = unpack_gallery(str(Path(home, "drawings")))
+        example = os.path.relpath(gallery.example, home)
         recorder = Recorder(home)
         for command, after in SCENES:
-            recorder.run(command, after)
+            recorder.run(command.format(example=example), after)
         recorder.save(PICTURES / "search.webp")
 
 

@@ -1,4 +1,4 @@
-"""Fine-tunes the demo checkpoint on shapes it has never seen, with three seeds: python recipes/second_domain.py.
+"""Fine-tunes the demo checkpoint on shapes that are new to it, with three seeds: python recipes/second_domain.py.
 
 Draws the datasets unless they are there, trains, and prints NDCG@10 on the new shapes and at home, before and after,
 with the medians; the last line is JSON. ``--draw`` only draws; ``--smoke`` is the same way with hardly any training.

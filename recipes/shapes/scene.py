@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black", "pink", "brown")
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross", "bar", "diamond")
 AWAY_SHAPES = ("heart", "moon", "arrow", "hexagon", "drop", "house", "cloud", "bolt")
-"""The second domain: shapes that the demo checkpoint has never seen."""
+"""The second domain: shapes that the demo checkpoint has never seen drawn like this."""
 TEXTURES = ("plain", "striped", "dotted", "checked")
 SIZES = ("small", "large")
 RELATIONS = ("left of", "right of", "above", "below")

@@ -132,7 +132,7 @@ def test_more_rows_than_combinations_are_refused() -> None:
 
 
 def test_the_second_domain_shares_no_shape_with_the_first() -> None:
-    """What the fine-tune is measured on was never drawn for the demo checkpoint."""
+    """What the fine-tune is measured on is none of the shapes at home."""
     assert not set(AWAY_SHAPES) & set(SHAPES)
     rows = list(training_rows(50, 1, {"group": 1.0}, AWAY_SHAPES))
     assert {row.scene.shape for row in rows} <= set(AWAY_SHAPES)

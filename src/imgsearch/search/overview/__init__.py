@@ -209,7 +209,7 @@ def _by_words(
     except CheckpointError:
         return None
     only = None
-    if index.spec.model == DEMO_MODEL:  # which knows no others
+    if index.spec.model == DEMO_MODEL:  # which knows too few of the others
         only = {name for name, _ in shipped_words(COLOURS)}
     return names_by_words(directions, words, vectors, only)
 

@@ -26,7 +26,7 @@ _AT_ONCE = 16
 _CHANCE = 0.85
 """How well a word must fit a group, against what the best of as many reaches by chance."""
 COLOURS = "Colours"
-"""The words that the demo model knows, as they are headed: it knows no shape without a colour."""
+"""The words by which the demo model names groups, as they are headed: of the others it knows too few."""
 _OWN = 0.7
 """What a word must say of its group, of what it says of the group that it fits best."""
 _MOSTLY = 0.6
