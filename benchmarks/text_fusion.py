@@ -36,9 +36,8 @@ from imgsearch.model.locate import DEMO_MODEL
 from imgsearch.search import query, written
 from imgsearch.search.hits import SearchOptions
 from imgsearch.spec import checkpoint_for
-from imgsearch.tools.demo.gallery import RIGHT
 from imgsearch.types import Hit, Input, ModelOptions, Silent
-from shapes.gallery import QUERIES, draw_gallery
+from shapes.gallery import QUERIES, RIGHT, draw_gallery
 
 SIGNS = (
     "RED LION|Circle Bar|three stars hotel|White Horse|BLUE MOON CAFE|the large yellow van|Triangle Sports",

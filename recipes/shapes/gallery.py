@@ -16,7 +16,7 @@ _NEAR = 10  # images that miss each query by one attribute
 
 
 @dataclass(frozen=True, slots=True)
-class DemoQuery:
+class ShapeQuery:
     """A query's text and the scene that it describes; None in the scene is left open by the query."""
 
     text: str
@@ -37,20 +37,20 @@ class DemoQuery:
 
 
 QUERIES = (
-    DemoQuery("red circle", Scene("group", "red", "", "circle", count=1)),
-    DemoQuery("three white stars on blue", Scene("group", "white", "blue", "star", count=3)),
-    DemoQuery(
+    ShapeQuery("red circle", Scene("group", "red", "", "circle", count=1)),
+    ShapeQuery("three white stars on blue", Scene("group", "white", "blue", "star", count=3)),
+    ShapeQuery(
         "a large yellow triangle on purple",
         Scene("size", "yellow", "purple", "triangle", count=1, size="large"),
     ),
-    DemoQuery(
+    ShapeQuery(
         "a green diamond on a striped pink background",
         Scene("texture", "green", "pink", "diamond", count=1, texture="striped"),
     ),
-    DemoQuery("the word cat in black on white", Scene("word", "black", "white", word="cat")),
+    ShapeQuery("the word cat in black on white", Scene("word", "black", "white", word="cat")),
 )
 """An empty ground is one that the query does not mention."""
-EXAMPLE = DemoQuery("two orange squares on black", Scene("group", "orange", "black", "square", count=2))
+EXAMPLE = ShapeQuery("two orange squares on black", Scene("group", "orange", "black", "square", count=2))
 """What an image shows that similar ones can be searched for."""
 
 
@@ -62,8 +62,8 @@ def draw_gallery(folder: str, seed: int = 0) -> Mapping[str, Scene]:
     """
     chance = random.Random(f"gallery {seed}")
     scenes: list[Scene] = []
-    for demo_query in (*QUERIES, EXAMPLE):
-        scene = demo_query.scene
+    for query in (*QUERIES, EXAMPLE):
+        scene = query.scene
         scenes += [_with_ground(scene, chance) for _ in range(RIGHT)]
         for n in range(_NEAR):
             attributes = [name for name in scene.attributes() if scene.ground or name != "ground"]
@@ -72,7 +72,7 @@ def draw_gallery(folder: str, seed: int = 0) -> Mapping[str, Scene]:
     while len(scenes) < PICTURES:
         scene = draw_scene(chance.choice(KINDS), chance)
         # A scene that leaves its size or texture open may have the one of the query: neither correct nor wrong.
-        if not any(_same_thing(demo_query.scene, scene) for demo_query in (*QUERIES, EXAMPLE)):
+        if not any(_same_thing(query.scene, scene) for query in (*QUERIES, EXAMPLE)):
             scenes.append(scene)
     chance.shuffle(scenes)
     os.makedirs(folder, exist_ok=True)

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgsearch.tools.demo.gallery import PICTURES, RIGHT
 from shapes.captions import caption
 from shapes.drawn_rows import evaluation_rows, training_rows
-from shapes.gallery import EXAMPLE, QUERIES, draw_gallery
+from shapes.gallery import EXAMPLE, PICTURES, QUERIES, RIGHT, draw_gallery
 from shapes.render import SIZES, render
 from shapes.scene import (
     ATTRIBUTES,
@@ -179,8 +178,8 @@ def test_the_gallery_has_eight_right_answers_a_question(tmp_path: Path) -> None:
     """Three hundred pictures; each query, and the one about likeness, is answered by eight of them."""
     drawn = draw_gallery(str(tmp_path / "pictures"))
     assert len(drawn) == PICTURES == len(list((tmp_path / "pictures").iterdir()))
-    for demo_query in (*QUERIES, EXAMPLE):
-        assert sum(demo_query.matches(scene) for scene in drawn.values()) == RIGHT, demo_query.text
+    for query in (*QUERIES, EXAMPLE):
+        assert sum(query.matches(scene) for scene in drawn.values()) == RIGHT, query.text
 
 
 def test_colours_are_told_apart_by_their_shades() -> None:
