@@ -15,6 +15,7 @@ from shapes.scene import AWAY_SHAPES, SHAPES
 
 # Weights of the kinds of scenes.
 GROUPS = {"group": 1.0}
+FOCUS = {"group": 2.0, "size": 1.0, "texture": 1.0, "relation": 3.0, "word": 2.0}
 LAST = {"group": 5.0, "size": 0.5, "texture": 1.5, "relation": 0.8, "word": 1.5}
 CORE = ("colour", "shape", "count", "ground")
 # The attributes whose pairwise accuracy is printed, each with the kind of scene that tells it.

@@ -102,7 +102,7 @@ FULL = (
     Stage(
         "shapes",
         (
-            Source("today", 64_000, drawings.FOCUS, ENGLISH, colours=drawings.FOUR),
+            Source("today", 64_000, drawings.FOCUS, ENGLISH, colours=FEW),
             Source("today", 36_000, TODAY, ENGLISH, colours=SHAPE_COLOURS),
             Source("shapes", 28_000, RELATIONS, ENGLISH, TINY_SIZES, FEW, EASY),
             Source("everyday", 16_000, COMMON, ENGLISH, TINY_SIZES),
