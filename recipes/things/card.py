@@ -20,12 +20,13 @@ few shapes and printed words.
 
 - **Architecture:** that of Qwen3-VL-Embedding with {parameters:,} parameters, {megabytes:.1f} MB. Vectors of
   {dim} numbers; Matryoshka dimensions {dims}.
-- **Data:** scenes composed by code from the drawings of emoji sets and clip art, named as Unicode's CLDR names them, on
-  grounds that are drawn or cut from photographs; and shapes drawn by code. Nothing of it ships with the model.
+- **Data:** scenes composed by code from the drawings of emoji sets, icons and clip art, named as Unicode's CLDR names
+  them, on grounds that are drawn or cut from photographs; and shapes drawn by code. None of the drawings ships with the
+  model.
 - **Recipe:** `python recipes/things_checkpoint.py`: random weights, then `imgsearch train` stage by stage,
   {minutes} minutes of training on two cores, at the median pace of each stage.
 
-NDCG@10 by dimension, untrained and trained. Each of 500 names has one right picture among 2,500; "a style never seen"
+NDCG@10 by dimension, untrained and trained. Each of 500 names has one right image among 2,500; "a style never seen"
 is Twemoji, none of whose drawings was trained on:
 
 {sets}
@@ -34,7 +35,7 @@ The trained model on the style never seen, computed in:
 
 {dtypes}
 
-Pairwise accuracy against a picture that differs in one attribute only (150 queries each, 0.5 is chance). New
+Pairwise accuracy against an image that differs in one attribute only (150 queries each, 0.5 is chance). New
 combinations of things:
 
 {compositions}

@@ -20,6 +20,7 @@ from imgsearch.types import Input
 from shapes.drawn_rows import evaluation_rows
 from support import ROOT
 from support.cli import Done, imgsearch
+from things.card import model_card
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +202,14 @@ def test_the_checkpoint_finds_unseen_combinations(demo: Qwen3VLEmbedder) -> None
         )
         first = scores.argmax(axis=1) == 5 * np.arange(60)
         assert first.mean() >= 0.75, dim
+
+
+def test_the_card_shows_what_was_measured() -> None:
+    """The tables of the model card are those of the figures that the recipe kept beside it."""
+    card = Path(DEMO_FOLDER, "README.md").read_text()
+    figures = json.loads(Path(DEMO_FOLDER, "figures.json").read_text())
+    weights = os.path.getsize(os.path.join(DEMO_FOLDER, "model.safetensors"))
+    assert card == model_card(figures, weights)
 
 
 def test_the_page_of_models_shows_the_figures_of_the_card() -> None:
