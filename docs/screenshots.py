@@ -1,9 +1,9 @@
-"""Takes the pictures of the page that README.md and docs/web.md show, of generated images with dates and cameras.
+"""Takes the pictures of the page that README.md and docs/web.md show, of the demo's images with dates and cameras.
 
     python docs/screenshots.py        # needs a Chromium and the extra [dev]; writes into docs/img/
 
-The images are shapes (recipes/shapes), as a person would have them: in folders, taken over
-four years with three cameras, some of them in bursts, saved again or copied. The page is the real one.
+The images are as a person would have them: in folders, taken over four years with three cameras, some of them in
+bursts, saved again or copied. The page is the real one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "recipes"))
-
-from shapes.gallery import draw_gallery  # noqa: E402
-from shapes.render import render  # noqa: E402
-from shapes.scene import KINDS, draw_scene  # noqa: E402
+from imgsearch.tools.demo.gallery import unpack_gallery
 
 PICTURES = Path(__file__).parent / "img"
 CAMERAS = (("FUJIFILM", "X-T5"), ("SONY", "ILCE-7M3"), ("Apple", "iPhone 15"))
@@ -42,11 +37,9 @@ FOLDERS = (
     "2025/Drafts",
     "2026/Walks",
 )
-SIZES = ((960, 720), (720, 960), (800, 800), (1080, 720))
-MORE = 300  # images beside those of the gallery
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 MAKE, MODEL, TAKEN, EXIF, OFFSET = 0x010F, 0x0110, 0x9003, 0x8769, 0x9011
-QUERY = "three white stars on blue"
+QUERY = "a birthday cake"
 
 
 def save(image: Image.Image, path: Path, taken: datetime, camera: tuple[str, str], quality: int = 88) -> None:
@@ -59,23 +52,22 @@ def save(image: Image.Image, path: Path, taken: datetime, camera: tuple[str, str
     image.save(path, quality=quality, exif=exif)
 
 
-def draw_photos(folder: Path) -> None:
-    """Draw the collection: a gallery of shapes and more, with dates, cameras, bursts, exports and copies."""
+def write_photos(folder: Path) -> None:
+    """Write the collection: the demo's gallery, with dates, cameras, bursts, exports and copies."""
     chance = random.Random(18)
-    drawn = folder.parent / "drawn"
-    drawn.mkdir(parents=True)
-    scenes = [scene for _, scene in sorted(draw_gallery(str(drawn)).items())]
-    scenes += [draw_scene(chance.choice(KINDS), chance) for _ in range(MORE)]
-    chance.shuffle(scenes)
+    unpacked = folder.parent / "unpacked"
+    pictures = list(unpack_gallery(str(unpacked)).pictures)
+    chance.shuffle(pictures)
     taken = datetime(2023, 3, 4, 9, 30)
-    for number, scene in enumerate(scenes):
-        image = render(scene, chance, chance.choice(SIZES)).convert("RGB")
-        taken += timedelta(hours=chance.expovariate(1 / 52))
-        place = folder / FOLDERS[min(len(FOLDERS) - 1, number * len(FOLDERS) // len(scenes))]
+    for number, picture in enumerate(pictures):
+        with Image.open(picture) as opened:
+            image = opened.convert("RGB")
+        taken += timedelta(hours=chance.expovariate(1 / 104))
+        place = folder / FOLDERS[min(len(FOLDERS) - 1, number * len(FOLDERS) // len(pictures))]
         camera = chance.choice(CAMERAS)
         path = place / f"IMG_{4000 + number}.jpg"
         save(image, path, taken, camera)
-        if number % 60 == 7:  # a burst
+        if number % 30 == 7:  # a burst
             for frame in range(1, 4):
                 moved = image.transform(
                     image.size, Image.Transform.AFFINE, (1, 0, 9 * frame, 0, 1, 6 * frame)
@@ -86,14 +78,14 @@ def draw_photos(folder: Path) -> None:
                     taken + timedelta(seconds=frame),
                     camera,
                 )
-        if number % 80 == 11:  # an export for the web
+        if number % 40 == 11:  # an export for the web
             small = image.resize((image.width * 3 // 4, image.height * 3 // 4))
             export = place / f"IMG_{4000 + number}-web.jpg"
             small.save(export, quality=70)
             os.utime(export, (taken.timestamp(), taken.timestamp()))
-        if number % 90 == 13:
+        if number % 45 == 13:
             shutil.copy2(path, place / f"IMG_{4000 + number} copy.jpg")
-    shutil.rmtree(drawn)
+    shutil.rmtree(unpacked)
 
 
 @contextlib.contextmanager
@@ -205,13 +197,13 @@ def take(browser: Browser, link: str, home: Path) -> None:
 
 
 def main() -> None:
-    """Draw, index, serve and take the pictures."""
+    """Unpack, index, serve and take the pictures."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         raise SystemExit("no Chromium found")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "me"
-        draw_photos(home / "Pictures")
+        write_photos(home / "Pictures")
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         with served(home) as link, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path, args=arguments)

@@ -21,8 +21,8 @@ from things.scenes import Pool, Scene
 STYLES = ("noto", "fluent-flat", "twemoji")
 """Whose drawings ship: two styles of the training, and the one that is held out."""
 ABSENT = "a washing machine"
-_SIZES = ((160, 160), (192, 144), (144, 192))
-_SIDE = 160  # pixels of a drawing, twice as many as the training's
+_SIZES = ((320, 320), (384, 288), (288, 384))
+_SIDE = 320  # pixels of a drawing, four times as many as the training's
 _NEAR = 10  # images that miss each query by a little
 
 
