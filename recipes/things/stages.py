@@ -120,7 +120,7 @@ FULL = (
         *(1, 4_200, f"{COSINE} {BOTH} {COLD} --save-dtype float16"),
     ),
 )
-"""Some 1.7 million pictures are looked at: things alone first, then on grounds, then shapes, then all."""
+"""Some 1.4 million pictures are looked at: things alone first, then on grounds, then shapes, then all."""
 _TINY = (64, 4)  # rows and steps of a stage that only shows that it runs
 SMOKE = tuple(
     Stage(
