@@ -31,8 +31,8 @@ WINDOW = 88, 30
 TYPED, LEAST, LONGEST = 32, 80, 120  # milliseconds: of a key, of a frame of output, of a wait without any
 SCENES = [  # a command, with the example of the gallery, and how long its answer is shown, in milliseconds
     ("imgsearch index drawings --model demo", 1200),
-    ("imgsearch query a birthday cake -k 8", 2200),
-    ("imgsearch query a birthday cake -k 8 --preview", 2800),
+    ("imgsearch query umbrella in the rain -k 8", 2200),
+    ("imgsearch query umbrella in the rain -k 8 --preview", 2800),
     ("imgsearch similar {example} -k 8 -p", 3200),
 ]
 

@@ -39,7 +39,7 @@ FOLDERS = (
 )
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 MAKE, MODEL, TAKEN, EXIF, OFFSET = 0x010F, 0x0110, 0x9003, 0x8769, 0x9011
-QUERY = "a birthday cake"
+QUERY = "umbrella in the rain"
 
 
 def save(image: Image.Image, path: Path, taken: datetime, camera: tuple[str, str], quality: int = 88) -> None:

@@ -38,7 +38,7 @@ AS = {
 }
 """Protocol → the recorded terminal that speaks it."""
 SCENES = {  # a picture, the protocol, the window, and the command that is shown in it
-    "preview-blocks.png": ("blocks", (78, 33), "imgsearch query a birthday cake -k 6 -p"),
+    "preview-blocks.png": ("blocks", (78, 33), "imgsearch query umbrella in the rain -k 6 -p"),
     "preview-kitty.png": ("kitty", (78, 33), "imgsearch query a red car -k 6 -p"),
 }
 

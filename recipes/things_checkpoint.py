@@ -48,6 +48,7 @@ from things.wording import caption
 
 MIN_PIXELS, MAX_PIXELS = 2_304, 5_120  # 48 × 48 to 64 × 80 pixels: 9 to 20 tokens
 DIMS = "256,128,64"
+KEPT = ("parameters", "dim", "max_pixels", "dtype", "metrics", "dims")  # of a row of results; no folders of a machine
 VOCABULARY = 10_000  # nearly every English name in as many tokens as it has words
 SIZES: dict[str, Any] = PUBLISHED_2B | {
     "text_config": PUBLISHED_2B["text_config"]
@@ -215,7 +216,8 @@ def measured(plan: Plan, data: str, untrained: str, trained: str, out: str) -> d
 
     def rows(name: str, models: list[str], *more: str) -> list[dict[str, Any]]:
         flags = ("--max-pixels", str(MAX_PIXELS), "--dims", DIMS, *more)
-        return measure(os.path.join(data, f"{name}.parquet"), models, os.path.join(out, name), *flags)
+        found = measure(os.path.join(data, f"{name}.parquet"), models, os.path.join(out, name), *flags)
+        return [{key: row[key] for key in KEPT} for row in found]
 
     both = [untrained, trained]
     dtypes = {

@@ -67,7 +67,7 @@ def test_the_demo_finds_what_it_asks_for_and_shows_it(
     )
     assert (shown, asked) == (48, len(contents["questions"]) + 1)
     assert first == asked
-    assert right >= 0.8 * shown
+    assert right >= 0.7 * shown
     counts = re.findall(r"^(\d) of 8 correct   imgsearch (?:query|similar) ", done.err, re.MULTILINE)
     assert sum(map(int, counts)) == right
     sheets = sorted(os.listdir(out / "sheets"))
@@ -80,7 +80,7 @@ def test_the_demo_finds_what_it_asks_for_and_shows_it(
 
 
 @pytest.mark.slow("embeds 300 pictures")
-@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("number", [0, 3])
 def test_an_answer_of_the_gallery_ends_where_chance_begins(
     first_run: tuple[Path, Done], contents: dict[str, Any], number: int
 ) -> None:

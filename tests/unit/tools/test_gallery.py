@@ -115,4 +115,4 @@ def test_a_demo_asks_for_what_is_there_and_for_what_is_not(
     assert "12 test images unpacked" in done.err
     assert re.search("imgsearch query .?ein Fahrrad", done.err)
     assert "stand" in done.err.split(gallery.ABSENT)[0].splitlines()[-1]
-    assert "imgsearch query birthday cake" in done.err
+    assert "imgsearch query bicycle" in done.err

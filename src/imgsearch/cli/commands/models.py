@@ -260,7 +260,7 @@ def download(
 _WHAT_NEXT = """
 Search these images yourself:
   cd FOLDER
-  imgsearch query birthday cake
+  imgsearch query bicycle
 
 The model of this demo is tiny and only knows drawings of everyday things. For your own photos:
   imgsearch index ~/Pictures
