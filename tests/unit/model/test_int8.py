@@ -256,7 +256,7 @@ def test_rows_that_are_not_finite_are_computed_again_in_float32(tiny_checkpoint:
     exact = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="float32").embed(["a cat"])
     embedder = Qwen3VLEmbedder(tiny_checkpoint, device="cpu", dtype="int8")
     assert isinstance(embedder.forward, Engine)
-    embedder.forward._language._norm.fill_(float("inf"))
+    embedder.forward._language._norm.weight.fill_(float("inf"))
     np.testing.assert_allclose(embedder.embed(["a cat"]), exact, atol=1e-6)
 
 
@@ -264,7 +264,7 @@ def test_vectors_that_are_not_finite_prove_nothing(uneven: Callable[[str], str])
     """A first vector that could not be compared leaves the check to the next one."""
     embedder = Qwen3VLEmbedder(uneven("language_model.layers"), device="cpu", dtype="int8")
     assert isinstance(embedder.forward, Engine)
-    norm = embedder.forward._language._norm
+    norm = embedder.forward._language._norm.weight
     kept = norm.clone()
     norm.fill_(float("inf"))
     embedder.embed(["a cat"])
