@@ -49,7 +49,7 @@ RIGHT = (0, 1, 5, 50)
 MISSES = 40
 POOL = 3_000
 DIM = 2_048
-# Relations ("left of") the demo model has not learned.
+# Without relations ("left of"), which the demo model before had not learned, so that figures compare.
 ASKED = ("group", "group", "group", "size", "texture", "word")
 COLLECTIONS = ("apart", "random", "misses")
 

@@ -83,7 +83,7 @@ SIZES: dict[str, Any] = PUBLISHED_2B | {
         "patch_size": 8,
     },
 }
-"""The architecture of the published 2B model, both towers, deepstack, mrope and tied embeddings, in small: 8.3 million
+"""The architecture of the published 2B model, both towers, deepstack, mrope and tied embeddings, in small: 8.2 million
 parameters."""
 # So that an image's vector says what stands where before anything is learned: with small position embeddings it
 # doesn't. And token embeddings so small that the few steps which a name gets move them far: both together teach names
