@@ -279,7 +279,7 @@ def demo(
     Examples:
       imgsearch demo
 
-    It takes about a minute: it unpacks the images, indexes them, runs searches and checks the results.
+    It unpacks the images, indexes them, runs searches and checks the results, in less than a minute.
     """
     reporter = output.ProgressReporter()
     reporter.wait("Unpacking images")
