@@ -20,6 +20,7 @@ from imgsearch.types import Input
 from shapes.drawn_rows import evaluation_rows
 from support import ROOT
 from support.cli import Done, imgsearch
+from support.fakes import paint
 from things.card import model_card
 
 
@@ -135,6 +136,19 @@ def test_a_folder_of_pictures_that_is_not_the_demos_is_left_alone(tmp_path: Path
     assert done.code == 2
     assert "pictures is not from an earlier demo; choose another folder with --out" in done.err
     assert (tmp_path / "pictures" / "001.png").read_text() == "a photograph"
+
+
+def test_a_demo_of_another_version_is_named(tmp_path: Path, tiny_checkpoint: str) -> None:
+    """Where an index of another model lies in the folder, one line says what to delete, and the index stays."""
+    out = tmp_path / "demo-gallery"
+    (out / "sheets").mkdir(parents=True)
+    paint(out / "pictures" / "red.png", "red", size=(64, 64))
+    index = out / ".imgsearch"
+    assert imgsearch("index", out / "pictures", "--index", index, "--model", tiny_checkpoint).code == 0
+    done = imgsearch("demo", "--out", str(out))
+    assert done.code == 2
+    assert f"{out} is from the demo of another version; delete it, or choose another folder" in done.err
+    assert imgsearch("list", "--index", index, "-0").out.count(b"\0") == 1
 
 
 @pytest.mark.slow("embeds 300 pictures")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imgsearch.client import load_encoder
-from imgsearch.errors import StorageError
+from imgsearch.errors import IndexMismatch, StorageError
 from imgsearch.index.reader import ImageIndex
 from imgsearch.indexing.options import IndexOptions
 from imgsearch.indexing.run import index_pictures
@@ -49,7 +49,8 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
     """Unpack the gallery into ``out``, index it, run six searches and draw a contact sheet of each.
 
     What is in ``out`` from an earlier demo is made again. Raises StorageError if ``out`` can't be written or holds
-    images of somebody else's, or if the gallery is not in the package; CheckpointError if the demo checkpoint is not.
+    images of somebody else's or the demo of another version, or if the gallery is not in the package; CheckpointError
+    if the demo checkpoint is not.
     """
     out = os.path.abspath(out)
     pictures, sheets, folder = (os.path.join(out, name) for name in ("pictures", "sheets", ".imgsearch"))
@@ -64,7 +65,13 @@ def run_demo(out: str, reporter: Reporter) -> DemoResult:
         raise _unwritable(out, error) from error
     reporter.say(f"{len(gallery.pictures)} test images unpacked in {os.path.relpath(pictures)}")
     options = ModelOptions(model=DEMO_MODEL)
-    result = index_pictures([pictures], folder, IndexOptions(model=options, advise=False), reporter)
+    try:
+        result = index_pictures([pictures], folder, IndexOptions(model=options, advise=False), reporter)
+    except IndexMismatch as error:  # another version of imgsearch, with another demo model, has been here
+        raise StorageError(
+            f"{out} is from the demo of another version; delete it, or choose another folder with ",
+            Option("out"),
+        ) from error
     reporter.say(Message(result.summary(folder), "."))
     reporter.say("")
     reporter.wait("Searching")
