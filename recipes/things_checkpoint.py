@@ -48,14 +48,8 @@ from things.wording import caption
 
 MIN_PIXELS, MAX_PIXELS = 2_304, 5_120  # 48 × 48 to 64 × 80 pixels: 9 to 20 tokens
 DIMS = "256,128,64"
-KEPT = (
-    "parameters",
-    "dim",
-    "max_pixels",
-    "dtype",
-    "metrics",
-    "dims",
-)  # of a row of results; no folders of a machine
+# Of a row of results: what tables are made of, and no folders of a machine.
+KEPT = ("parameters", "dim", "max_pixels", "dtype", "dims")
 VOCABULARY = 10_000  # nearly every English name in as many tokens as it has words
 SIZES: dict[str, Any] = PUBLISHED_2B | {
     "text_config": PUBLISHED_2B["text_config"]

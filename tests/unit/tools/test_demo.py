@@ -68,7 +68,7 @@ def test_the_demo_finds_what_it_asks_for_and_shows_it(
     )
     assert (shown, asked) == (48, len(contents["questions"]) + 1)
     assert first == asked
-    assert right >= 0.7 * shown
+    assert right >= 0.8 * shown
     counts = re.findall(r"^(\d) of 8 correct   imgsearch (?:query|similar) ", done.err, re.MULTILINE)
     assert sum(map(int, counts)) == right
     sheets = sorted(os.listdir(out / "sheets"))
@@ -85,13 +85,13 @@ def test_the_demo_finds_what_it_asks_for_and_shows_it(
 def test_an_answer_of_the_gallery_ends_where_chance_begins(
     first_run: tuple[Path, Done], contents: dict[str, Any], number: int
 ) -> None:
-    """With --cut auto most of the eight right images are found, with few others."""
+    """With --cut auto the eight right images are found, with few others."""
     question = contents["questions"][number]
     done = _cut(first_run[0], question["text"])
     assert done.code == 0
     found = [os.path.basename(path) for path in done.lines]
     assert len(found) <= 2 * RIGHT
-    assert len({*found} & {*question["right"]}) >= 0.75 * RIGHT
+    assert {*question["right"]} <= {*found}
 
 
 @pytest.mark.slow("embeds 300 pictures")
@@ -102,6 +102,8 @@ def test_what_no_image_of_the_gallery_shows_is_not_answered(
     out, done = first_run
     assert _cut(out, contents["absent"]).code == 1
     assert re.search(f"nothing stands out   imgsearch query .?{contents['absent']}", done.err)
+    for text in ("purple cross on green", "invoice from 2021"):
+        assert _cut(out, text).code == 1, text
 
 
 def _cut(out: Path, text: str) -> Done:
